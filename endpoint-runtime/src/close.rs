@@ -1,0 +1,225 @@
+//! Why a session ends: close codes (RFC 6455 §7.4), the reason with its phrase, and who began it.
+
+use std::fmt;
+
+use crate::error::{Error, Kind};
+use crate::text::Text;
+
+/// The most bytes of UTF-8 a reason phrase may have: a control frame's 125 less the code's two (RFC 6455 §5.5).
+pub const MAX_REASON_BYTES: usize = 123;
+
+/// A status code of RFC 6455 §7.4, under the names of Jakarta's `CloseReason.CloseCodes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseCode {
+    /// 1000: the purpose of the connection is fulfilled.
+    NormalClosure,
+    /// 1001: the server is going down, or the browser has left the page.
+    GoingAway,
+    /// 1002: the peer broke the protocol.
+    ProtocolError,
+    /// 1003: a kind of data was received that cannot be accepted.
+    CannotAccept,
+    /// 1005: the close frame carried no code. Never on the wire.
+    NoStatusCode,
+    /// 1006: the connection ended without a close frame. Never on the wire.
+    ClosedAbnormally,
+    /// 1007: the data does not fit its kind, such as text that is not UTF-8.
+    NotConsistent,
+    /// 1008: a policy was violated.
+    ViolatedPolicy,
+    /// 1009: a message was too big.
+    TooBig,
+    /// 1010: the client needed an extension that the server did not agree to.
+    NoExtension,
+    /// 1011: the server met an unexpected condition.
+    UnexpectedCondition,
+    /// 1012: the server restarts; come back later.
+    ServiceRestart,
+    /// 1013: the server is overloaded; come back later.
+    TryAgainLater,
+    /// 1014: a gateway got an invalid answer from behind.
+    BadGateway,
+    /// 1015: the TLS handshake failed. Never on the wire.
+    TlsHandshakeFailure,
+    /// Any other number; 3000–3999 are registered by libraries, 4000–4999 are the application's own.
+    Other(u16),
+}
+
+impl CloseCode {
+    /// The number on the wire.
+    pub const fn as_u16(self) -> u16 {
+        match self {
+            Self::NormalClosure => 1000,
+            Self::GoingAway => 1001,
+            Self::ProtocolError => 1002,
+            Self::CannotAccept => 1003,
+            Self::NoStatusCode => 1005,
+            Self::ClosedAbnormally => 1006,
+            Self::NotConsistent => 1007,
+            Self::ViolatedPolicy => 1008,
+            Self::TooBig => 1009,
+            Self::NoExtension => 1010,
+            Self::UnexpectedCondition => 1011,
+            Self::ServiceRestart => 1012,
+            Self::TryAgainLater => 1013,
+            Self::BadGateway => 1014,
+            Self::TlsHandshakeFailure => 1015,
+            Self::Other(code) => code,
+        }
+    }
+
+    /// Whether a close frame may carry this code (RFC 6455 §7.4.1 and §7.4.2, IANA's registry): 1000–1003,
+    /// 1007–1014 and 3000–4999. Not 1004 (reserved), nor 1005, 1006 and 1015, which only ever exist locally.
+    pub const fn is_sendable(self) -> bool {
+        matches!(self.as_u16(), 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+}
+
+impl From<u16> for CloseCode {
+    fn from(code: u16) -> Self {
+        match code {
+            1000 => Self::NormalClosure,
+            1001 => Self::GoingAway,
+            1002 => Self::ProtocolError,
+            1003 => Self::CannotAccept,
+            1005 => Self::NoStatusCode,
+            1006 => Self::ClosedAbnormally,
+            1007 => Self::NotConsistent,
+            1008 => Self::ViolatedPolicy,
+            1009 => Self::TooBig,
+            1010 => Self::NoExtension,
+            1011 => Self::UnexpectedCondition,
+            1012 => Self::ServiceRestart,
+            1013 => Self::TryAgainLater,
+            1014 => Self::BadGateway,
+            1015 => Self::TlsHandshakeFailure,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl From<CloseCode> for u16 {
+    fn from(code: CloseCode) -> Self {
+        code.as_u16()
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_u16().fmt(f)
+    }
+}
+
+/// Who began the end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Initiator {
+    /// The other side sent a close frame.
+    Peer,
+    /// This application called `close` or `close_with`.
+    Application,
+    /// This library did: a limit, a protocol error of the peer, a failed handler, a shutdown.
+    Container,
+    /// Nobody said goodbye: the connection was lost.
+    Transport,
+}
+
+/// Why a session ends, or ended: a code, a phrase of at most 123 bytes, and who began it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseReason {
+    code: CloseCode,
+    reason: Text,
+    initiator: Initiator,
+}
+
+impl CloseReason {
+    /// A reason to close with.
+    ///
+    /// # Errors
+    /// [`Error::is_too_big`] if `reason` has more than [`MAX_REASON_BYTES`] bytes of UTF-8 (Jakarta's `CloseReason`
+    /// throws there as well); use [`CloseReason::truncating`] for phrases whose length you don't know.
+    pub fn new(code: CloseCode, reason: &str) -> Result<Self, Error> {
+        if reason.len() > MAX_REASON_BYTES {
+            return Err(Error::new(
+                Kind::TooBig,
+                format!("a close reason of {} bytes exceeds the {MAX_REASON_BYTES} that fit a close frame", reason.len()),
+            ));
+        }
+        Ok(Self::truncating(code, reason))
+    }
+
+    /// A reason to close with, its phrase cut on a character boundary to [`MAX_REASON_BYTES`].
+    pub fn truncating(code: CloseCode, reason: &str) -> Self {
+        let mut end = reason.len().min(MAX_REASON_BYTES);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self { code, reason: Text::from(&reason[..end]), initiator: Initiator::Application }
+    }
+
+    /// The status code.
+    pub fn code(&self) -> CloseCode {
+        self.code
+    }
+
+    /// The phrase, which may be empty (Jakarta's `getReasonPhrase`, never null).
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Who began it.
+    pub fn initiator(&self) -> Initiator {
+        self.initiator
+    }
+
+    pub(crate) fn by(mut self, initiator: Initiator) -> Self {
+        self.initiator = initiator;
+        self
+    }
+}
+
+/// A reason without a phrase.
+impl From<CloseCode> for CloseReason {
+    fn from(code: CloseCode) -> Self {
+        Self::truncating(code, "")
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reason.is_empty() { write!(f, "{}", self.code) } else { write!(f, "{} {}", self.code, &*self.reason) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_survives_the_round_trip() {
+        for code in 0..=u16::MAX {
+            assert_eq!(CloseCode::from(code).as_u16(), code);
+        }
+    }
+
+    #[test]
+    fn sendable_codes_are_those_of_the_rfc() {
+        for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999] {
+            assert!(CloseCode::from(code).is_sendable(), "{code}");
+        }
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
+            assert!(!CloseCode::from(code).is_sendable(), "{code}");
+        }
+    }
+
+    #[test]
+    fn reason_is_limited_in_bytes_and_cut_on_a_character() {
+        assert!(CloseReason::new(CloseCode::NormalClosure, &"x".repeat(123)).is_ok());
+        assert!(CloseReason::new(CloseCode::NormalClosure, &"x".repeat(124)).unwrap_err().is_too_big());
+        // 41 characters of three bytes are 123; the 42nd is cut off whole
+        assert!(CloseReason::new(CloseCode::NormalClosure, &"言".repeat(42)).is_err());
+        assert_eq!(CloseReason::truncating(CloseCode::NormalClosure, &"言".repeat(42)).reason(), "言".repeat(41));
+        assert_eq!(CloseReason::truncating(CloseCode::NormalClosure, &format!("x{}", "言".repeat(41))).reason().len(), 121);
+    }
+}

@@ -1,0 +1,164 @@
+//! The contract between a connection and an endpoint: what `#[server_endpoint]` implements.
+//!
+//! One instance serves one connection (Jakarta's default), and its methods are called one after another, never two at
+//! a time, so `&mut self` is always free.
+
+use std::future::Future;
+
+use crate::close::CloseReason;
+use crate::error::Error;
+use crate::message::{Binary, Message, Pong};
+use crate::path::PathParams;
+use crate::session::Session;
+use crate::text::Text;
+
+/// What a message handler came to: a reply to send or none, or the error for `on_error`.
+pub type Reply = Result<Option<Message>, Error>;
+
+/// How an endpoint takes one kind of event; decided when it is compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct Handler {
+    /// Whether there is a handler, and whether it may suspend.
+    pub mode: Mode,
+    /// The handler takes the parts of a message as they arrive (`last: bool`), so nothing is reassembled for it.
+    pub parts: bool,
+    /// The handler's own limit for a whole message, in bytes (`#[on_message(max_size = …)]`).
+    pub max_size: Option<usize>,
+    /// Fails if the handler's typed path parameters do not parse; asked before the handshake is accepted.
+    pub check_path: fn(&PathParams) -> Result<(), Error>,
+}
+
+/// Whether a handler exists and how it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// There is none.
+    Missing,
+    /// An ordinary `fn`: runs at once and may borrow straight from the receive buffer.
+    Sync,
+    /// An `async fn`: what it receives is its own, because it may suspend.
+    Async,
+}
+
+impl Handler {
+    /// No handler.
+    pub const MISSING: Self = Self { mode: Mode::Missing, parts: false, max_size: None, check_path: |_| Ok(()) };
+    /// An ordinary `fn` for whole messages.
+    pub const SYNC: Self = Self { mode: Mode::Sync, ..Self::MISSING };
+    /// An `async fn` for whole messages.
+    pub const ASYNC: Self = Self { mode: Mode::Async, ..Self::MISSING };
+
+    /// Whether there is one.
+    pub const fn exists(&self) -> bool {
+        !matches!(self.mode, Mode::Missing)
+    }
+}
+
+/// One side of a conversation, as the connection calls it.
+///
+/// Order (Jakarta §2.1 and §5.1): `on_open` first and to its end; then messages, one at a time; `on_close` exactly
+/// once after each `on_open` that was begun, nothing after it. `on_error` may come at any time between.
+pub trait Endpoint: Sized + Send + 'static {
+    /// The handler of `on_open`.
+    const OPEN: Handler = Handler::MISSING;
+    /// The handler of text messages.
+    const TEXT: Handler = Handler::MISSING;
+    /// The handler of binary messages.
+    const BINARY: Handler = Handler::MISSING;
+    /// The handler of pongs.
+    const PONG: Handler = Handler::MISSING;
+    /// The handler of `on_close`.
+    const CLOSE: Handler = Handler::MISSING;
+    /// The handler of `on_error`.
+    const ERROR: Handler = Handler::MISSING;
+
+    /// The connection is established.
+    fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a;
+
+    /// A text message or part of one, owned. Called if [`Endpoint::TEXT`] is [`Mode::Async`].
+    fn on_text<'a>(
+        &'a mut self,
+        session: &'a Session,
+        text: Text,
+        last: bool,
+    ) -> impl Future<Output = Reply> + Send + 'a;
+
+    /// A text message or part of one, borrowed. Called if [`Endpoint::TEXT`] is [`Mode::Sync`].
+    fn on_text_now(&mut self, session: &Session, text: &str, last: bool) -> Reply;
+
+    /// A binary message or part of one, owned. Called if [`Endpoint::BINARY`] is [`Mode::Async`].
+    fn on_binary<'a>(
+        &'a mut self,
+        session: &'a Session,
+        data: Binary,
+        last: bool,
+    ) -> impl Future<Output = Reply> + Send + 'a;
+
+    /// A binary message or part of one, borrowed. Called if [`Endpoint::BINARY`] is [`Mode::Sync`].
+    fn on_binary_now(&mut self, session: &Session, data: &[u8], last: bool) -> Reply;
+
+    /// A pong.
+    fn on_pong<'a>(&'a mut self, session: &'a Session, pong: Pong) -> impl Future<Output = Reply> + Send + 'a;
+
+    /// The end.
+    fn on_close<'a>(
+        &'a mut self,
+        session: &'a Session,
+        reason: CloseReason,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'a;
+
+    /// An error in another handler, or one of the connection.
+    fn on_error<'a>(
+        &'a mut self,
+        session: &'a Session,
+        error: Error,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'a;
+}
+
+/// What `#[server_endpoint]` says of a type beside its handlers.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has handlers but is not an endpoint",
+    label = "this type is not annotated with `#[server_endpoint(\"/path\")]`",
+    note = "write `#[server_endpoint(\"/path\")]` above the definition of `{Self}`"
+)]
+pub trait Annotated {
+    /// The path or template.
+    const PATH: &'static str;
+}
+
+/// Stands in for every handler the user did not write. `#[on_…]` emits inherent items under the same names; those win.
+#[allow(missing_docs)]
+pub trait Fallback: Sized {
+    const __ENDPOINT_ON_OPEN: Handler = Handler::MISSING;
+    const __ENDPOINT_ON_TEXT: Handler = Handler::MISSING;
+    const __ENDPOINT_ON_BINARY: Handler = Handler::MISSING;
+    const __ENDPOINT_ON_PONG: Handler = Handler::MISSING;
+    const __ENDPOINT_ON_CLOSE: Handler = Handler::MISSING;
+    const __ENDPOINT_ON_ERROR: Handler = Handler::MISSING;
+
+    fn __endpoint_on_open(_: &mut Self, _: &Session) -> std::future::Ready<Result<(), Error>> {
+        std::future::ready(Ok(()))
+    }
+    fn __endpoint_on_text(_: &mut Self, _: &Session, _: Text, _: bool) -> std::future::Ready<Reply> {
+        std::future::ready(Ok(None))
+    }
+    fn __endpoint_on_text_now(_: &mut Self, _: &Session, _: &str, _: bool) -> Reply {
+        Ok(None)
+    }
+    fn __endpoint_on_binary(_: &mut Self, _: &Session, _: Binary, _: bool) -> std::future::Ready<Reply> {
+        std::future::ready(Ok(None))
+    }
+    fn __endpoint_on_binary_now(_: &mut Self, _: &Session, _: &[u8], _: bool) -> Reply {
+        Ok(None)
+    }
+    fn __endpoint_on_pong(_: &mut Self, _: &Session, _: Pong) -> std::future::Ready<Reply> {
+        std::future::ready(Ok(None))
+    }
+    fn __endpoint_on_close(_: &mut Self, _: &Session, _: CloseReason) -> std::future::Ready<Result<(), Error>> {
+        std::future::ready(Ok(()))
+    }
+    fn __endpoint_on_error(_: &mut Self, _: &Session, _: Error) -> std::future::Ready<Result<(), Error>> {
+        std::future::ready(Ok(()))
+    }
+}
+
+impl<T> Fallback for T {}

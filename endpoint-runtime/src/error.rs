@@ -1,0 +1,203 @@
+//! The one error type: opaque, with questions. What failed is in the text, why it failed in `source`.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+/// Any error that a handler may return: whatever converts into this becomes an [`Error`] for `#[on_error]`.
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// Why an operation of this crate, or a handler of yours, failed.
+///
+/// The type is opaque: ask it what it is (`is_closed`, `is_timeout`, …), print it, follow [`source`](StdError::source),
+/// or look for your own error type with [`downcast_ref`](Error::downcast_ref).
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    text: Cow<'static, str>,
+    source: Option<BoxError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Closed,
+    Timeout,
+    QueueFull,
+    TooBig,
+    Decode,
+    Encode,
+    Protocol,
+    Panic,
+    Deploy,
+    Io,
+    User,
+}
+
+impl Error {
+    /// An error of the application, to be returned from a handler: `on_error` finds it with [`Error::downcast_ref`].
+    pub fn user(error: impl Into<BoxError>) -> Self {
+        let source = error.into();
+        // an error of ours that travelled through a boxed error stays what it was
+        match source.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(source) => Self::with_source(Kind::User, source.to_string(), source),
+        }
+    }
+
+    pub(crate) fn new(kind: Kind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner { kind, text: text.into(), source: None }))
+    }
+
+    pub(crate) fn with_source(kind: Kind, text: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
+        Self(Box::new(Inner { kind, text: text.into(), source: Some(source.into()) }))
+    }
+
+    /// The session was closed before, or while, the operation ran. Nothing more will be sent on it.
+    pub fn is_closed(&self) -> bool {
+        self.0.kind == Kind::Closed
+    }
+
+    /// A limit in time ran out, such as the send timeout.
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == Kind::Timeout
+    }
+
+    /// The outbound queue had no room for the message, which was not sent.
+    pub fn is_queue_full(&self) -> bool {
+        self.0.kind == Kind::QueueFull
+    }
+
+    /// A message, a ping or a close reason was larger than its limit.
+    pub fn is_too_big(&self) -> bool {
+        self.0.kind == Kind::TooBig
+    }
+
+    /// A received message, or a path parameter, could not be turned into the type the handler asks for.
+    pub fn is_decode(&self) -> bool {
+        self.0.kind == Kind::Decode
+    }
+
+    /// A value could not be turned into a message.
+    pub fn is_encode(&self) -> bool {
+        self.0.kind == Kind::Encode
+    }
+
+    /// The peer broke the protocol (RFC 6455).
+    pub fn is_protocol(&self) -> bool {
+        self.0.kind == Kind::Protocol
+    }
+
+    /// A handler panicked; the text carries the panic's message.
+    pub fn is_panic(&self) -> bool {
+        self.0.kind == Kind::Panic
+    }
+
+    /// The annotated endpoints cannot be deployed as they are; the text lists every mistake.
+    pub fn is_deploy(&self) -> bool {
+        self.0.kind == Kind::Deploy
+    }
+
+    /// The operating system refused, as when a port is taken; the cause is in `source`.
+    pub fn is_io(&self) -> bool {
+        self.0.kind == Kind::Io
+    }
+
+    /// A handler returned it: the application's own error.
+    pub fn is_user(&self) -> bool {
+        self.0.kind == Kind::User
+    }
+
+    /// The application's error inside this one, if it is of type `T`.
+    pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref::<T>() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(Kind::Closed, "the session is closed")
+    }
+
+    pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
+        let message = payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("(a panic without a message)");
+        Self::new(Kind::Panic, format!("a handler panicked: {message}"))
+    }
+
+    pub(crate) fn decode(text: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
+        Self::with_source(Kind::Decode, text, source)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+/// Readable, because `main` prints an error it returns in this form.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.0.text)?;
+        match &self.0.source {
+            Some(source) if source.to_string() != self.0.text => write!(f, " ({source})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::with_source(Kind::Io, error.to_string(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Own;
+    impl fmt::Display for Own {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("own")
+        }
+    }
+    impl StdError for Own {}
+
+    #[test]
+    fn user_error_is_found_again() {
+        let error = Error::user(Own);
+        assert!(error.is_user());
+        assert!(error.downcast_ref::<Own>().is_some());
+        assert_eq!(error.to_string(), "own");
+    }
+
+    #[test]
+    fn own_error_survives_boxing() {
+        let boxed: BoxError = Box::new(Error::closed());
+        assert!(Error::user(boxed).is_closed());
+    }
+
+    #[test]
+    fn panic_carries_its_message() {
+        assert_eq!(Error::panic(&"boom").to_string(), "a handler panicked: boom");
+        assert_eq!(Error::panic(&String::from("boom")).to_string(), "a handler panicked: boom");
+    }
+}

@@ -1,0 +1,190 @@
+//! What travels beside text: binary data, pongs. Owned, cheap to clone, small ones without an allocation.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+use crate::text::Text;
+
+/// Messages up to this many bytes live inside the value itself; it makes [`Text`] and [`Binary`] 40 bytes large.
+const INLINE: usize = 38;
+
+/// A binary message: cheap to clone, and without an allocation up to 38 bytes.
+///
+/// Dereferences to `[u8]`. Made from and into `Vec<u8>` and [`Bytes`] without copying where the source owns a
+/// larger buffer.
+#[derive(Clone)]
+pub struct Binary(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Inline { len: u8, data: [u8; INLINE] },
+    Shared(Bytes),
+}
+
+impl Binary {
+    /// An empty message.
+    pub const fn new() -> Self {
+        Self(Repr::Inline { len: 0, data: [0; INLINE] })
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline { len, data } => &data[..usize::from(*len)],
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Binary {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deref for Binary {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl AsRef<[u8]> for Binary {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<&[u8]> for Binary {
+    #[inline]
+    fn from(source: &[u8]) -> Self {
+        if source.len() <= INLINE {
+            let mut data = [0; INLINE];
+            data[..source.len()].copy_from_slice(source);
+            // INLINE fits a u8
+            Self(Repr::Inline { len: source.len() as u8, data })
+        } else {
+            Self(Repr::Shared(Bytes::copy_from_slice(source)))
+        }
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Binary {
+    fn from(source: &[u8; N]) -> Self {
+        Self::from(&source[..])
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Binary {
+    fn from(source: [u8; N]) -> Self {
+        Self::from(&source[..])
+    }
+}
+
+impl From<&Vec<u8>> for Binary {
+    fn from(source: &Vec<u8>) -> Self {
+        Self::from(&source[..])
+    }
+}
+
+impl From<Vec<u8>> for Binary {
+    fn from(source: Vec<u8>) -> Self {
+        if source.len() <= INLINE { Self::from(&source[..]) } else { Self(Repr::Shared(Bytes::from(source))) }
+    }
+}
+
+impl From<Bytes> for Binary {
+    fn from(source: Bytes) -> Self {
+        if source.len() <= INLINE { Self::from(&source[..]) } else { Self(Repr::Shared(source)) }
+    }
+}
+
+impl From<Binary> for Vec<u8> {
+    fn from(source: Binary) -> Self {
+        match source.0 {
+            Repr::Inline { len, data } => data[..usize::from(len)].to_vec(),
+            Repr::Shared(bytes) => bytes.into(),
+        }
+    }
+}
+
+impl From<Binary> for Bytes {
+    fn from(source: Binary) -> Self {
+        match source.0 {
+            Repr::Inline { len, data } => Bytes::copy_from_slice(&data[..usize::from(len)]),
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Binary {
+    fn eq(&self, other: &Self) -> bool {
+        self[..] == other[..]
+    }
+}
+
+impl Eq for Binary {}
+
+impl Hash for Binary {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self[..].hash(state);
+    }
+}
+
+impl fmt::Debug for Binary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self[..].fmt(f)
+    }
+}
+
+/// A received pong with its application data, at most 125 bytes (RFC 6455 §5.5.3; Jakarta's `PongMessage`).
+///
+/// Pongs reach `#[on_message]` whether they answer a ping of ours or come unasked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pong(Binary);
+
+impl Pong {
+    pub(crate) fn new(data: Binary) -> Self {
+        Self(data)
+    }
+
+    /// The application data: for an answer, what the ping carried.
+    pub fn data(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A whole data message on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Text.
+    Text(Text),
+    /// Binary data.
+    Binary(Binary),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_and_large_read_back_what_went_in() {
+        for len in [0, 1, INLINE - 1, INLINE, INLINE + 1, 1000] {
+            let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            assert_eq!(&*Binary::from(&data[..]), &data[..]);
+            assert_eq!(Vec::from(Binary::from(data.clone())), data);
+            assert_eq!(Bytes::from(Binary::from(Bytes::from(data.clone()))), data);
+        }
+    }
+
+    #[test]
+    fn they_stay_small() {
+        assert_eq!(size_of::<Text>(), 40);
+        assert!(size_of::<Option<Message>>() <= 48);
+    }
+}

@@ -1,0 +1,40 @@
+//! Everything generated code may name. Not public API: it changes without notice.
+
+pub use std::future::Future;
+use std::marker::PhantomData;
+
+pub use inventory;
+
+pub use crate::close::CloseReason;
+pub use crate::codec::{DecodeBinary, DecodeText, IntoOutcome, IntoReply};
+pub use crate::config::EndpointOptions;
+pub use crate::endpoint::{Annotated, Endpoint, Fallback, Handler, Mode, Reply};
+pub use crate::error::Error;
+pub use crate::message::{Binary, Pong};
+pub use crate::path::{PathParam, PathParams, template_has};
+pub use crate::registry::{Registration, ServerEndpoint};
+pub use crate::session::Session;
+pub use crate::text::Text;
+
+/// Finds out whether a type has `Default`: `Construct::<T>::DEFAULT` is the inherent constant if it has, and that of
+/// [`NoDefault`] if it has not.
+#[derive(Debug)]
+pub struct Construct<T>(PhantomData<T>);
+
+impl<T: Default> Construct<T> {
+    /// `T::default`.
+    pub const DEFAULT: Option<fn() -> T> = Some(T::default);
+}
+
+/// The answer for a type without `Default`.
+pub trait NoDefault<T> {
+    /// None.
+    const DEFAULT: Option<fn() -> T> = None;
+}
+
+impl<T> NoDefault<T> for Construct<T> {}
+
+/// Asserts at compile time that a handler's type is an annotated endpoint, and returns its path.
+pub const fn path_of<E: Annotated>() -> &'static str {
+    E::PATH
+}
