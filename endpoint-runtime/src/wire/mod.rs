@@ -1,1 +1,48 @@
-//! Bytes on the wire and back: pure, no I/O, no clock (RFC 6455 §5).
+//! Bytes on the wire and back (RFC 6455 §5): pure, no socket, no clock, no task.
+
+pub(crate) mod decode;
+pub(crate) mod encode;
+pub(crate) mod frame;
+pub(crate) mod mask;
+pub(crate) mod utf8;
+
+use crate::close::{CloseCode, CloseReason};
+use crate::error::{Error, Kind};
+
+/// What a peer did wrong; it ends the connection with the code that belongs to it (RFC 6455 §7.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Violation {
+    /// A frame that RFC 6455 §5 does not allow: 1002.
+    Protocol(&'static str),
+    /// Text, or a close reason, that is not UTF-8: 1007.
+    NotUtf8,
+    /// A message that exceeds its limit; `size` is what is known of it so far: 1009.
+    TooBig { limit: usize, size: u64 },
+}
+
+impl Violation {
+    pub(crate) fn close_code(self) -> CloseCode {
+        match self {
+            Self::Protocol(_) => CloseCode::ProtocolError,
+            Self::NotUtf8 => CloseCode::NotConsistent,
+            Self::TooBig { .. } => CloseCode::TooBig,
+        }
+    }
+
+    /// The reason to close with.
+    pub(crate) fn close_reason(self) -> CloseReason {
+        CloseReason::truncating(self.close_code(), &Error::from(self).to_string())
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        match violation {
+            Violation::Protocol(text) => Error::new(Kind::Protocol, text),
+            Violation::NotUtf8 => Error::new(Kind::Protocol, "the text is not UTF-8"),
+            Violation::TooBig { limit, size } => {
+                Error::new(Kind::TooBig, format!("a message of at least {size} bytes exceeds the limit of {limit}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,630 @@
+//! Frames to messages and control events, incrementally: any split of the input gives the same events.
+//!
+//! A message that lies whole in the input is handed out where it lies. Only what is incomplete is copied, and a large
+//! message may be read straight into the place where it is put together ([`Decoder::direct`]). Sizes are checked
+//! before anything is buffered, and a buffer grows with the octets that came, never with a length that was claimed.
+
+use super::frame::{self, Header, MAX_HEADER, OpCode};
+use super::{Violation, mask, utf8};
+use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::message::Binary;
+use crate::text::Text;
+
+/// From this many missing octets on, reading past the receive buffer pays.
+const DIRECT_FROM: u64 = 16 << 10;
+
+/// The first reservation for a message that is read directly; it doubles from there.
+const DIRECT_STEP: usize = 64 << 10;
+
+/// What becomes of the messages of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// Put together, up to so many octets.
+    Whole { limit: usize },
+    /// Handed on as it comes.
+    Parts,
+    /// Nobody wants it: checked and dropped.
+    Discard,
+}
+
+/// How the messages of a connection are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) text: Take,
+    pub(crate) binary: Take,
+}
+
+/// What came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event<'i> {
+    Text { text: Chars<'i>, last: bool },
+    Binary { data: Octets<'i>, last: bool },
+    Ping(Binary),
+    Pong(Binary),
+    Close(CloseReason),
+    /// A message of a kind that is discarded came to its end.
+    Unwanted { text: bool },
+}
+
+/// Text, in the input or put together.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Chars<'i> {
+    Borrowed(&'i str),
+    Owned(Text),
+}
+
+/// Octets, in the input or put together.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Octets<'i> {
+    Borrowed(&'i [u8]),
+    Owned(Binary),
+}
+
+/// The state between two pieces of input.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    /// The beginning of a header.
+    head: [u8; MAX_HEADER],
+    head_len: u8,
+    /// The frame whose payload is not all here.
+    frame: Option<Frame>,
+    /// The data message that is not complete.
+    message: Option<Assembly>,
+    /// Its octets so far if it is taken whole, else the beginning of a character.
+    buffer: Vec<u8>,
+    /// How many octets of `buffer` are known to be UTF-8.
+    validated: usize,
+    /// The payload so far of a control frame that is not all here.
+    control: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    fin: bool,
+    opcode: OpCode,
+    /// The key as seen from the next octet.
+    mask: [u8; 4],
+    remaining: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Assembly {
+    text: bool,
+    take: Take,
+}
+
+impl Decoder {
+    /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all
+    /// without completing one.
+    pub(crate) fn next<'i>(
+        &mut self,
+        rules: &Rules,
+        mut input: &'i mut [u8],
+    ) -> Result<(usize, Option<Event<'i>>), Violation> {
+        let total = input.len();
+        loop {
+            if self.frame.is_none() {
+                let Some((header, rest)) = self.header(input)? else { return Ok((total, None)) };
+                input = rest;
+                self.admit(rules, &header)?;
+                let here = header.payload <= input.len() as u64;
+                if here && (header.opcode.is_control() || (header.fin && header.opcode != OpCode::Continuation)) {
+                    let (payload, rest) = input.split_at_mut(header.payload as usize);
+                    mask::apply(payload, header.mask, 0);
+                    let event = match header.opcode {
+                        OpCode::Text => {
+                            let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
+                            if rules.text == Take::Discard {
+                                Event::Unwanted { text: true }
+                            } else {
+                                Event::Text { text: Chars::Borrowed(text), last: true }
+                            }
+                        }
+                        OpCode::Binary if rules.binary == Take::Discard => Event::Unwanted { text: false },
+                        OpCode::Binary => Event::Binary { data: Octets::Borrowed(payload), last: true },
+                        control => control_event(control, payload)?,
+                    };
+                    return Ok((total - rest.len(), Some(event)));
+                }
+                if !header.opcode.is_control() && self.message.is_none() {
+                    let text = header.opcode == OpCode::Text;
+                    self.message = Some(Assembly { text, take: if text { rules.text } else { rules.binary } });
+                }
+                self.frame = Some(Frame {
+                    fin: header.fin,
+                    opcode: header.opcode,
+                    mask: header.mask,
+                    remaining: header.payload,
+                });
+            }
+            let missing = self.frame.map_or(0, |frame| frame.remaining);
+            let (piece, rest) = input.split_at_mut(usize::try_from(missing).map_or(input.len(), |n| n.min(input.len())));
+            input = rest;
+            if let Some(event) = self.payload(piece)? {
+                return Ok((total - input.len(), Some(event)));
+            }
+            if input.is_empty() {
+                return Ok((total, None));
+            }
+        }
+    }
+
+    /// The place a large message may be read into directly, and how much of it; then call [`Decoder::filled`].
+    ///
+    /// The vector is only to be appended to, by at most so many octets.
+    pub(crate) fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+        let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
+        self.message.filter(|message| matches!(message.take, Take::Whole { .. }))?;
+        let missing = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
+        if self.buffer.len() == self.buffer.capacity() {
+            self.buffer.reserve_exact(missing.min(self.buffer.len().max(DIRECT_STEP)));
+        }
+        let room = (self.buffer.capacity() - self.buffer.len()).min(missing);
+        Some((&mut self.buffer, room))
+    }
+
+    /// Says that `count` octets were appended to the place [`Decoder::direct`] gave.
+    pub(crate) fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
+        let Some(frame) = &mut self.frame else { return Ok(None) };
+        let start = self.buffer.len() - count;
+        mask::apply(&mut self.buffer[start..], frame.mask, 0);
+        frame.mask.rotate_left(count % 4);
+        frame.remaining -= count as u64;
+        self.assembled()
+    }
+
+    /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.head_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    /// Completes a header, or keeps its beginning.
+    fn header<'i>(&mut self, input: &'i mut [u8]) -> Result<Option<(Header, &'i mut [u8])>, Violation> {
+        let kept = usize::from(self.head_len);
+        if kept == 0 {
+            if let Some(header) = frame::parse(input)? {
+                return Ok(Some((header, &mut input[header.len..])));
+            }
+        }
+        let taken = input.len().min(MAX_HEADER - kept);
+        self.head[kept..kept + taken].copy_from_slice(&input[..taken]);
+        if let Some(header) = frame::parse(&self.head[..kept + taken])? {
+            self.head_len = 0;
+            return Ok(Some((header, &mut input[header.len - kept..])));
+        }
+        // MAX_HEADER octets always make a header, so all of the input was taken and the sum fits
+        self.head_len = (kept + taken) as u8;
+        Ok(None)
+    }
+
+    /// Refuses a frame that does not fit what came before it (RFC 6455 §5.4), or would exceed the limit.
+    fn admit(&self, rules: &Rules, header: &Header) -> Result<(), Violation> {
+        let take = match (header.opcode, self.message) {
+            (OpCode::Continuation, None) => {
+                return Err(Violation::Protocol("a continuation frame has no message to continue"));
+            }
+            (OpCode::Text | OpCode::Binary, Some(_)) => {
+                return Err(Violation::Protocol("a message began before the one before it was complete"));
+            }
+            (OpCode::Continuation, Some(message)) => message.take,
+            (OpCode::Text, None) => rules.text,
+            (OpCode::Binary, None) => rules.binary,
+            (OpCode::Close | OpCode::Ping | OpCode::Pong, _) => return Ok(()),
+        };
+        match take {
+            Take::Whole { limit } => {
+                let size = (self.buffer.len() as u64).saturating_add(header.payload);
+                if size > limit as u64 { Err(Violation::TooBig { limit, size }) } else { Ok(()) }
+            }
+            Take::Parts | Take::Discard => Ok(()),
+        }
+    }
+
+    /// A piece of the current frame's payload, still masked.
+    fn payload<'i>(&mut self, piece: &'i mut [u8]) -> Result<Option<Event<'i>>, Violation> {
+        let Some(frame) = &mut self.frame else { return Ok(None) };
+        mask::apply(piece, frame.mask, 0);
+        frame.mask.rotate_left(piece.len() % 4);
+        frame.remaining -= piece.len() as u64;
+        let (opcode, complete) = (frame.opcode, frame.remaining == 0);
+        let last = complete && frame.fin;
+        if opcode.is_control() {
+            self.control.extend_from_slice(piece);
+            if !complete {
+                return Ok(None);
+            }
+            self.frame = None;
+            return control_event(opcode, &std::mem::take(&mut self.control)).map(Some);
+        }
+        match self.message {
+            Some(Assembly { take: Take::Whole { .. }, .. }) => {
+                self.buffer.extend_from_slice(piece);
+                self.assembled()
+            }
+            Some(Assembly { text, take }) => {
+                if complete {
+                    self.frame = None;
+                }
+                if last {
+                    self.message = None;
+                }
+                let empty = piece.is_empty();
+                let event = if text {
+                    let text = self.part(piece, last)?;
+                    let nothing = matches!(&text, Chars::Borrowed(""));
+                    (!nothing || last).then_some(Event::Text { text, last })
+                } else {
+                    (!empty || last).then_some(Event::Binary { data: Octets::Borrowed(piece), last })
+                };
+                if take == Take::Discard {
+                    return Ok(last.then_some(Event::Unwanted { text }));
+                }
+                Ok(event)
+            }
+            // a data frame is only begun with a message
+            None => Ok(None),
+        }
+    }
+
+    /// The characters that are complete with `piece`; the beginning of one more is kept.
+    fn part<'i>(&mut self, piece: &'i [u8], last: bool) -> Result<Chars<'i>, Violation> {
+        let text = if self.buffer.is_empty() {
+            let end = utf8::valid_prefix(piece).ok_or(Violation::NotUtf8)?;
+            self.buffer.extend_from_slice(&piece[end..]);
+            Chars::Borrowed(utf8::whole(&piece[..end]).ok_or(Violation::NotUtf8)?)
+        } else {
+            let mut joined = std::mem::take(&mut self.buffer);
+            joined.extend_from_slice(piece);
+            let end = utf8::valid_prefix(&joined).ok_or(Violation::NotUtf8)?;
+            self.buffer.extend_from_slice(&joined[end..]);
+            joined.truncate(end);
+            if joined.is_empty() {
+                Chars::Borrowed("")
+            } else {
+                Chars::Owned(Text::from_validated(Binary::from(joined)))
+            }
+        };
+        if last && !std::mem::take(&mut self.buffer).is_empty() {
+            return Err(Violation::NotUtf8);
+        }
+        Ok(text)
+    }
+
+    /// Checks what was added to a message that is taken whole, and hands it out if it is complete.
+    fn assembled(&mut self) -> Result<Option<Event<'static>>, Violation> {
+        let (Some(frame), Some(message)) = (self.frame, self.message) else { return Ok(None) };
+        if message.text {
+            self.validated += utf8::valid_prefix(&self.buffer[self.validated..]).ok_or(Violation::NotUtf8)?;
+        }
+        if frame.remaining > 0 {
+            return Ok(None);
+        }
+        self.frame = None;
+        if !frame.fin {
+            return Ok(None);
+        }
+        self.message = None;
+        let data = std::mem::take(&mut self.buffer);
+        if !message.text {
+            return Ok(Some(Event::Binary { data: Octets::Owned(Binary::from(data)), last: true }));
+        }
+        if std::mem::take(&mut self.validated) != data.len() {
+            return Err(Violation::NotUtf8);
+        }
+        Ok(Some(Event::Text { text: Chars::Owned(Text::from_validated(Binary::from(data))), last: true }))
+    }
+}
+
+/// A complete control frame, unmasked.
+fn control_event<'i>(opcode: OpCode, payload: &[u8]) -> Result<Event<'i>, Violation> {
+    Ok(match opcode {
+        OpCode::Ping => Event::Ping(payload.into()),
+        OpCode::Pong => Event::Pong(payload.into()),
+        _ => Event::Close(close_reason(payload)?),
+    })
+}
+
+/// The body of a close frame (RFC 6455 §5.5.1): nothing, or a code that may travel and a phrase in UTF-8.
+fn close_reason(payload: &[u8]) -> Result<CloseReason, Violation> {
+    let reason = match payload {
+        [] => CloseReason::from(CloseCode::NoStatusCode),
+        [_] => return Err(Violation::Protocol("a close frame with a body must carry a code of two bytes")),
+        [a, b, phrase @ ..] => {
+            let code = CloseCode::from(u16::from_be_bytes([*a, *b]));
+            if !code.is_sendable() {
+                return Err(Violation::Protocol("the close frame carries a code that must not be sent"));
+            }
+            CloseReason::truncating(code, utf8::whole(phrase).ok_or(Violation::NotUtf8)?)
+        }
+    };
+    Ok(reason.by(Initiator::Peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WHOLE: Rules = Rules { text: Take::Whole { limit: 1000 }, binary: Take::Whole { limit: 1000 } };
+    const PARTS: Rules = Rules { text: Take::Parts, binary: Take::Parts };
+    const NONE: Rules = Rules { text: Take::Discard, binary: Take::Discard };
+
+    /// A masked client frame.
+    fn client(first: u8, payload: &[u8]) -> Vec<u8> {
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        let mut out = vec![first];
+        match payload.len() {
+            n @ ..=125 => out.push(0x80 | n as u8),
+            n @ 126..=0xffff => {
+                out.push(0x80 | 126);
+                out.extend_from_slice(&(n as u16).to_be_bytes());
+            }
+            n => {
+                out.push(0x80 | 127);
+                out.extend_from_slice(&(n as u64).to_be_bytes());
+            }
+        }
+        out.extend_from_slice(&key);
+        let mut payload = payload.to_vec();
+        mask::apply(&mut payload, key, 0);
+        out.extend_from_slice(&payload);
+        out
+    }
+
+    /// An event without its input: what it says, not where it lies. Parts of one message are joined, because their
+    /// boundaries follow the input's.
+    #[derive(Clone, Debug, PartialEq)]
+    enum Said {
+        Text(String, bool),
+        Binary(Vec<u8>, bool),
+        Ping(Vec<u8>),
+        Pong(Vec<u8>),
+        Close(u16, String),
+        Unwanted(bool),
+        Wrong(u16),
+    }
+
+    fn said(event: Event<'_>) -> Said {
+        match event {
+            Event::Text { text: Chars::Borrowed(text), last } => Said::Text(text.to_owned(), last),
+            Event::Text { text: Chars::Owned(text), last } => Said::Text(text.to_string(), last),
+            Event::Binary { data: Octets::Borrowed(data), last } => Said::Binary(data.to_vec(), last),
+            Event::Binary { data: Octets::Owned(data), last } => Said::Binary(data.to_vec(), last),
+            Event::Ping(data) => Said::Ping(data.to_vec()),
+            Event::Pong(data) => Said::Pong(data.to_vec()),
+            Event::Close(reason) => Said::Close(reason.code().as_u16(), reason.reason().to_owned()),
+            Event::Unwanted { text } => Said::Unwanted(text),
+        }
+    }
+
+    fn join(all: &mut Vec<Said>, next: Said) {
+        match (all.last_mut(), next) {
+            (Some(Said::Text(before, last @ false)), Said::Text(text, end)) => {
+                before.push_str(&text);
+                *last = end;
+            }
+            (Some(Said::Binary(before, last @ false)), Said::Binary(data, end)) => {
+                before.extend(data);
+                *last = end;
+            }
+            (_, next) => all.push(next),
+        }
+    }
+
+    /// Everything the decoder says of `input` fed in pieces of the given sizes, repeated.
+    fn decode(rules: &Rules, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
+        let (mut decoder, mut all, mut rest) = (Decoder::default(), Vec::new(), input);
+        for size in sizes.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, after) = rest.split_at((*size).clamp(1, rest.len()));
+            rest = after;
+            let mut piece = piece.to_vec();
+            let mut piece = &mut piece[..];
+            if direct {
+                if let Some((place, room)) = decoder.direct() {
+                    let count = room.min(piece.len());
+                    place.extend_from_slice(&piece[..count]);
+                    match decoder.filled(count) {
+                        Ok(event) => event.into_iter().for_each(|event| join(&mut all, said(event))),
+                        Err(violation) => {
+                            all.push(Said::Wrong(violation.close_code().as_u16()));
+                            return all;
+                        }
+                    }
+                    piece = &mut piece[count..];
+                }
+            }
+            while !piece.is_empty() {
+                match decoder.next(rules, piece) {
+                    Ok((used, event)) => {
+                        event.into_iter().for_each(|event| join(&mut all, said(event)));
+                        piece = &mut piece[used..];
+                    }
+                    Err(violation) => {
+                        all.push(Said::Wrong(violation.close_code().as_u16()));
+                        return all;
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn readings(rules: &Rules, input: &[u8]) -> Vec<Said> {
+        let whole = decode(rules, input, &[usize::MAX], false);
+        assert_eq!(decode(rules, input, &[1], false), whole, "byte by byte");
+        for cut in 1..input.len() {
+            assert_eq!(decode(rules, input, &[cut, usize::MAX], false), whole, "split at {cut}");
+        }
+        whole
+    }
+
+    #[test]
+    fn whole_messages_are_the_same_however_they_are_cut() {
+        let input = [client(0x81, "grüß 言".as_bytes()), client(0x82, &[0, 255]), client(0x81, b"")].concat();
+        assert_eq!(
+            readings(&WHOLE, &input),
+            [Said::Text("grüß 言".into(), true), Said::Binary(vec![0, 255], true), Said::Text(String::new(), true)]
+        );
+    }
+
+    #[test]
+    fn control_frames_pass_between_fragments() {
+        let input = [
+            client(0x01, "a言".as_bytes()),
+            client(0x89, b"ping"),
+            client(0x00, b""),
+            client(0x8a, b"pong"),
+            client(0x80, b"z"),
+            client(0x88, b"\x03\xe8bye"),
+        ]
+        .concat();
+        let ends = [Said::Pong(b"pong".to_vec()), Said::Text("a言z".into(), true), Said::Close(1000, "bye".into())];
+        assert_eq!(readings(&WHOLE, &input), [&[Said::Ping(b"ping".to_vec())], &ends[..]].concat());
+    }
+
+    #[test]
+    fn parts_come_as_they_arrive_and_characters_stay_whole() {
+        // the second fragment begins in the middle of a character
+        let sign = "言".as_bytes();
+        let input = [client(0x01, &[b"a", &sign[..1]].concat()), client(0x00, &sign[1..]), client(0x80, b"")].concat();
+        assert_eq!(
+            decode(&PARTS, &input, &[usize::MAX], false),
+            [Said::Text("a言".into(), true)],
+            "joined by the test, whatever the parts were"
+        );
+        assert_eq!(readings(&PARTS, &input), [Said::Text("a言".into(), true)]);
+        let mut decoder = Decoder::default();
+        let mut input = client(0x01, b"A");
+        let (_, event) = decoder.next(&PARTS, &mut input).unwrap();
+        assert_eq!(event, Some(Event::Text { text: Chars::Borrowed("A"), last: false }));
+        let mut input = client(0x80, b"B");
+        let (_, event) = decoder.next(&PARTS, &mut input).unwrap();
+        assert_eq!(event, Some(Event::Text { text: Chars::Borrowed("B"), last: true }));
+        assert!(decoder.is_idle());
+    }
+
+    #[test]
+    fn unwanted_messages_are_checked_and_dropped() {
+        let input = [client(0x01, b"a"), client(0x80, b"b"), client(0x82, b"c")].concat();
+        assert_eq!(readings(&NONE, &input), [Said::Unwanted(true), Said::Unwanted(false)]);
+        assert_eq!(readings(&NONE, &client(0x81, b"\xff")), [Said::Wrong(1007)]);
+    }
+
+    #[test]
+    fn a_bad_octet_fails_before_its_frame_is_complete() {
+        for rules in [WHOLE, PARTS, NONE] {
+            let mut decoder = Decoder::default();
+            let mut begun = client(0x01, &[&b"ab\xff"[..], &[b'c'; 100]].concat());
+            assert_eq!(decoder.next(&rules, &mut begun[..9]).unwrap_err(), Violation::NotUtf8);
+        }
+        // and an unfinished character at the end of a message too
+        let cut = &"言".as_bytes()[..2];
+        for rules in [WHOLE, PARTS, NONE] {
+            assert_eq!(readings(&rules, &client(0x81, cut)), [Said::Wrong(1007)]);
+            assert_eq!(
+                readings(&rules, &[client(0x01, cut), client(0x80, b"")].concat()).last(),
+                Some(&Said::Wrong(1007))
+            );
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_bytes_over_all_fragments_and_is_allowed_itself() {
+        let rules = Rules { text: Take::Whole { limit: 5 }, binary: Take::Whole { limit: 5 } };
+        assert_eq!(readings(&rules, &client(0x81, b"12345")), [Said::Text("12345".into(), true)]);
+        assert_eq!(readings(&rules, &client(0x81, b"123456")), [Said::Wrong(1009)]);
+        assert_eq!(readings(&rules, &client(0x81, "言言".as_bytes())), [Said::Wrong(1009)]);
+        assert_eq!(readings(&rules, &[client(0x02, b"123"), client(0x80, b"456")].concat()), [Said::Wrong(1009)]);
+        // the header is enough
+        let mut decoder = Decoder::default();
+        let mut header = [0x82, 0xff, 0, 0, 0, 0xff, 0, 0, 0, 0, 1, 2, 3, 4];
+        assert!(matches!(decoder.next(&rules, &mut header), Err(Violation::TooBig { limit: 5, .. })));
+    }
+
+    #[test]
+    fn a_claimed_length_reserves_nothing_like_it() {
+        let rules = Rules { text: Take::Discard, binary: Take::Whole { limit: usize::MAX } };
+        let mut decoder = Decoder::default();
+        let mut header = [0x82, 0xff, 0, 0, 0x10, 0, 0, 0, 0, 0, 1, 2, 3, 4];
+        assert_eq!(decoder.next(&rules, &mut header).unwrap(), (14, None));
+        let (place, room) = decoder.direct().unwrap();
+        assert!(room <= DIRECT_STEP && place.capacity() <= DIRECT_STEP);
+    }
+
+    #[test]
+    fn frames_out_of_order_are_refused() {
+        assert_eq!(readings(&WHOLE, &client(0x80, b"x")), [Said::Wrong(1002)]);
+        assert_eq!(readings(&WHOLE, &[client(0x01, b"x"), client(0x81, b"y")].concat()), [Said::Wrong(1002)]);
+        assert_eq!(readings(&WHOLE, &[client(0x01, b"x"), client(0x02, b"y")].concat()), [Said::Wrong(1002)]);
+    }
+
+    #[test]
+    fn close_bodies_are_judged() {
+        assert_eq!(readings(&WHOLE, &client(0x88, b"")), [Said::Close(1005, String::new())]);
+        assert_eq!(readings(&WHOLE, &client(0x88, b"\x03")), [Said::Wrong(1002)]);
+        assert_eq!(readings(&WHOLE, &client(0x88, b"\x03\xed")), [Said::Wrong(1002)]);
+        assert_eq!(readings(&WHOLE, &client(0x88, b"\x03\xe8\xff")), [Said::Wrong(1007)]);
+        assert_eq!(readings(&WHOLE, &client(0x88, b"\x0f\xa1x")), [Said::Close(4001, "x".into())]);
+    }
+
+    /// Streams of frames, mostly well-formed.
+    fn streams() -> impl Strategy<Value = Vec<u8>> {
+        let payload = prop_oneof![
+            4 => "\\PC{0,12}".prop_map(String::into_bytes),
+            1 => proptest::collection::vec(any::<u8>(), 0..300),
+            1 => Just("言".as_bytes()[..2].to_vec()),
+        ];
+        let first = prop_oneof![
+            8 => proptest::sample::select(vec![0x81u8, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a, 0x88]),
+            1 => any::<u8>(),
+        ];
+        proptest::collection::vec((first, payload), 0..12)
+            .prop_map(|frames| frames.iter().flat_map(|(first, payload)| client(*first, payload)).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_events(input in streams(), sizes in proptest::collection::vec(1usize..40, 1..8)) {
+            for rules in [WHOLE, PARTS, NONE] {
+                let whole = decode(&rules, &input, &[usize::MAX], false);
+                let split = decode(&rules, &input, &sizes, false);
+                // cut before the violation was seen, parts may have come further
+                if whole.last().is_some_and(|said| matches!(said, Said::Wrong(_))) && rules.text == Take::Parts {
+                    prop_assert_eq!(whole.last(), split.last());
+                } else {
+                    prop_assert_eq!(whole, split);
+                }
+            }
+        }
+
+        #[test]
+        fn arbitrary_octets_never_panic(input: Vec<u8>, sizes in proptest::collection::vec(1usize..40, 1..8)) {
+            for rules in [WHOLE, PARTS, NONE] {
+                decode(&rules, &input, &sizes, true);
+            }
+        }
+
+        #[test]
+        fn reading_directly_changes_nothing(
+            tail in "\\PC{0,8}", seed: u8, fragments in 1usize..4, sizes in proptest::collection::vec(1usize..50_000, 1..8)
+        ) {
+            let rules = Rules { text: Take::Whole { limit: 1 << 20 }, binary: Take::Discard };
+            let piece: String = (0..30_000).map(|i| if (i + usize::from(seed)) % 7 == 0 { '言' } else { 'x' }).collect();
+            let mut input = Vec::new();
+            for i in 0..fragments {
+                let first = if i == 0 { 0x01 } else { 0x00 };
+                input.extend(client(first, piece.as_bytes()));
+            }
+            input.extend(client(0x80, tail.as_bytes()));
+            input.extend(client(0x89, b"after"));
+            let expected =
+                [Said::Text(piece.repeat(fragments) + &tail, true), Said::Ping(b"after".to_vec())];
+            prop_assert_eq!(&decode(&rules, &input, &sizes, true)[..], &expected);
+        }
+    }
+}

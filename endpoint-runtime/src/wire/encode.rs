@@ -1,0 +1,75 @@
+//! Frames to bytes (RFC 6455 §5.2), unmasked, as a server must send them (§5.1).
+
+use super::frame::{MAX_CONTROL, OpCode};
+use crate::close::{CloseCode, CloseReason};
+
+/// Appends the header of an unmasked frame that carries `payload` octets.
+#[inline]
+pub(crate) fn header(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: usize) {
+    let first = if fin { 0x80 } else { 0 } | opcode as u8;
+    match payload {
+        // each cast keeps the value: the arm's pattern is its proof
+        ..=125 => out.extend_from_slice(&[first, payload as u8]),
+        126..=0xffff => {
+            let [a, b] = (payload as u16).to_be_bytes();
+            out.extend_from_slice(&[first, 126, a, b]);
+        }
+        _ => {
+            let mut long = [first, 127, 0, 0, 0, 0, 0, 0, 0, 0];
+            long[2..].copy_from_slice(&(payload as u64).to_be_bytes());
+            out.extend_from_slice(&long);
+        }
+    }
+}
+
+/// Appends a whole unmasked frame.
+#[inline]
+pub(crate) fn frame(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: &[u8]) {
+    header(out, fin, opcode, payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends a close frame; a code that must not travel (1005 above all) makes it an empty one (RFC 6455 §7.4.1).
+pub(crate) fn close(out: &mut Vec<u8>, reason: &CloseReason) {
+    if reason.code() == CloseCode::NoStatusCode || !reason.code().is_sendable() {
+        return header(out, true, OpCode::Close, 0);
+    }
+    let phrase = reason.reason().as_bytes();
+    // a `CloseReason` keeps its phrase within the frame
+    debug_assert!(phrase.len() + 2 <= MAX_CONTROL);
+    header(out, true, OpCode::Close, 2 + phrase.len());
+    out.extend_from_slice(&reason.code().as_u16().to_be_bytes());
+    out.extend_from_slice(phrase);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_take_their_shortest_form() {
+        for (payload, expected) in [
+            (0, &[0x81u8, 0][..]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (65535, &[0x81, 126, 255, 255]),
+            (65536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let mut out = Vec::new();
+            header(&mut out, true, OpCode::Text, payload);
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn codes_that_must_not_travel_do_not() {
+        for code in [1004, 1005, 1006, 1015, 0, 999, 5000] {
+            let mut out = Vec::new();
+            close(&mut out, &CloseReason::truncating(CloseCode::from(code), "x"));
+            assert_eq!(out, [0x88, 0]);
+        }
+        let mut out = Vec::new();
+        close(&mut out, &CloseReason::truncating(CloseCode::TooBig, "big"));
+        assert_eq!(out, [0x88, 5, 0x03, 0xf1, b'b', b'i', b'g']);
+    }
+}

@@ -1,0 +1,154 @@
+//! A frame's header (RFC 6455 §5.2): read, and refused where a single frame can be wrong by itself.
+
+use super::Violation;
+
+/// The longest header: two octets, eight of length, four of mask.
+pub(crate) const MAX_HEADER: usize = 14;
+
+/// The most a control frame may carry (RFC 6455 §5.5).
+pub(crate) const MAX_CONTROL: usize = 125;
+
+/// The kinds of frame (RFC 6455 §11.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum OpCode {
+    Continuation = 0,
+    Text = 1,
+    Binary = 2,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+impl OpCode {
+    pub(crate) fn is_control(self) -> bool {
+        self as u8 >= 8
+    }
+}
+
+/// A header that is well-formed by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) fin: bool,
+    pub(crate) opcode: OpCode,
+    pub(crate) mask: [u8; 4],
+    pub(crate) payload: u64,
+    /// The header's own octets.
+    pub(crate) len: usize,
+}
+
+/// Reads the header at the front of `input`; `None` if it is not complete yet.
+///
+/// Refuses what it can as soon as it can: reserved bits and opcodes, a missing mask (§5.1: a server must), control
+/// frames that are fragmented or too long, lengths that are not in their shortest form (§5.2).
+#[inline]
+pub(crate) fn parse(input: &[u8]) -> Result<Option<Header>, Violation> {
+    let [first, second, rest @ ..] = input else {
+        return match input {
+            [first] => check_first(*first).map(|_| None),
+            _ => Ok(None),
+        };
+    };
+    let opcode = check_first(*first)?;
+    let fin = first & 0x80 != 0;
+    if second & 0x80 == 0 {
+        return Err(Violation::Protocol("a client's frame must be masked"));
+    }
+    let short = second & 0x7f;
+    if opcode.is_control() {
+        if !fin {
+            return Err(Violation::Protocol("a control frame must not be fragmented"));
+        }
+        if usize::from(short) > MAX_CONTROL {
+            return Err(Violation::Protocol("a control frame must not carry more than 125 bytes"));
+        }
+    }
+    let (payload, mask, len) = match (short, rest) {
+        (..126, &[a, b, c, d, ..]) => (u64::from(short), [a, b, c, d], 6),
+        (126, &[x, y, ref rest @ ..]) => {
+            let payload = u64::from(u16::from_be_bytes([x, y]));
+            if payload < 126 {
+                return Err(Violation::Protocol("a length must be in its shortest form"));
+            }
+            let &[a, b, c, d, ..] = rest else { return Ok(None) };
+            (payload, [a, b, c, d], 8)
+        }
+        (127, &[p, q, r, s, t, u, v, w, ref rest @ ..]) => {
+            let payload = u64::from_be_bytes([p, q, r, s, t, u, v, w]);
+            if payload >> 63 != 0 {
+                return Err(Violation::Protocol("a length must not have its highest bit set"));
+            }
+            if payload <= u64::from(u16::MAX) {
+                return Err(Violation::Protocol("a length must be in its shortest form"));
+            }
+            let &[a, b, c, d, ..] = rest else { return Ok(None) };
+            (payload, [a, b, c, d], MAX_HEADER)
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Header { fin, opcode, mask, payload, len }))
+}
+
+/// The opcode of a first octet whose reserved bits are clear.
+#[inline]
+fn check_first(first: u8) -> Result<OpCode, Violation> {
+    if first & 0x70 != 0 {
+        return Err(Violation::Protocol("a reserved bit is set without an extension that defines it"));
+    }
+    Ok(match first & 0x0f {
+        0 => OpCode::Continuation,
+        1 => OpCode::Text,
+        2 => OpCode::Binary,
+        8 => OpCode::Close,
+        9 => OpCode::Ping,
+        10 => OpCode::Pong,
+        _ => return Err(Violation::Protocol("the opcode is reserved")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_forms_of_length_are_read() {
+        let header = parse(&[0x81, 0x85, 1, 2, 3, 4]).unwrap().unwrap();
+        assert_eq!(header, Header { fin: true, opcode: OpCode::Text, mask: [1, 2, 3, 4], payload: 5, len: 6 });
+        let header = parse(&[0x02, 0xfe, 1, 0, 1, 2, 3, 4]).unwrap().unwrap();
+        assert_eq!((header.fin, header.payload, header.len), (false, 256, 8));
+        let header = parse(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4]).unwrap().unwrap();
+        assert_eq!((header.payload, header.len), (65536, 14));
+    }
+
+    #[test]
+    fn an_unfinished_header_is_waited_for_at_every_octet() {
+        for whole in
+            [&[0x81, 0x85, 1, 2, 3, 4][..], &[0x81, 0xfe, 1, 0, 1, 2, 3, 4], &[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4]]
+        {
+            for end in 0..whole.len() {
+                assert_eq!(parse(&whole[..end]), Ok(None));
+            }
+        }
+    }
+
+    #[test]
+    fn what_one_frame_may_not_be_is_refused() {
+        for (bytes, about) in [
+            (&[0xc1u8, 0x80][..], "reserved bit"),
+            (&[0xa1, 0x80], "reserved bit"),
+            (&[0x91], "reserved bit"),
+            (&[0x83], "opcode"),
+            (&[0x8b, 0x80], "opcode"),
+            (&[0x81, 0x05], "masked"),
+            (&[0x09, 0x80], "fragmented"),
+            (&[0x89, 0xfe], "125"),
+            (&[0x88, 0xff], "125"),
+            (&[0x81, 0xfe, 0, 125], "shortest"),
+            (&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 255, 255], "shortest"),
+            (&[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], "highest bit"),
+        ] {
+            let Err(Violation::Protocol(text)) = parse(bytes) else { panic!("{bytes:?} was accepted") };
+            assert!(text.contains(about), "{bytes:?}: {text}");
+        }
+    }
+}
