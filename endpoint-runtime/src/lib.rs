@@ -8,6 +8,7 @@ mod error;
 mod message;
 mod path;
 mod registry;
+mod router;
 mod session;
 mod text;
 mod wire;
@@ -23,6 +24,7 @@ pub use crate::close::{CloseCode, CloseReason, Initiator};
 pub use crate::error::{BoxError, Error};
 pub use crate::message::{Binary, Pong};
 pub use crate::path::PathParams;
+pub use crate::router::TrailingSlash;
 pub use crate::session::Session;
 pub use crate::text::Text;
 
