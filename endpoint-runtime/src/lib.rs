@@ -5,9 +5,12 @@ mod codec;
 mod config;
 mod endpoint;
 mod error;
+mod handshake;
 mod message;
 mod path;
 mod registry;
+mod request;
+mod router;
 mod session;
 mod text;
 mod wire;
@@ -21,8 +24,12 @@ pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoi
 
 pub use crate::close::{CloseCode, CloseReason, Initiator};
 pub use crate::error::{BoxError, Error};
+pub use crate::handshake::origins::Origins;
+pub use crate::handshake::refusal::Refusal;
 pub use crate::message::{Binary, Pong};
 pub use crate::path::PathParams;
+pub use crate::request::HandshakeRequest;
+pub use crate::router::TrailingSlash;
 pub use crate::session::Session;
 pub use crate::text::Text;
 

@@ -1,10 +1,14 @@
-//! Path templates (`/chat/{room}`) and the values their variables took.
+//! Path templates (`/chat/{room}`), the request path they are compared with, and the values their variables took.
 //!
 //! Jakarta WebSocket §3.1.1: level-1 URI templates whose variables replace whole segments.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::str::FromStr;
 
-use crate::error::{BoxError, Error};
+use percent_encoding::percent_decode_str;
+
+use crate::error::{BoxError, Error, Kind};
 
 /// A type that a path variable can be turned into: every `FromStr` whose error can be boxed.
 #[diagnostic::on_unimplemented(
@@ -52,7 +56,10 @@ impl PathParams {
             .ok_or_else(|| Error::decode(format!("the path has no parameter {name:?}"), "no such path parameter"))?;
         T::parse_segment(value).map_err(|error| {
             Error::decode(
-                format!("the path parameter {name:?} with the value {value:?} is not of type {}", std::any::type_name::<T>()),
+                format!(
+                    "the path parameter {name:?} with the value {value:?} is not of type {}",
+                    std::any::type_name::<T>()
+                ),
                 error,
             )
         })
@@ -71,6 +78,202 @@ impl<N: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(N, V)> for PathParams {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
+}
+
+/// The parsed form of a path such as `/chat/{room}`.
+///
+/// The strict rules of Jakarta §3.1.1: it starts with `/`; no segment is empty but the last, which is how a trailing
+/// slash is kept; there are no dot segments; a variable is a whole segment and its name occurs once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Template {
+    text: Box<str>,
+    segments: Box<[Segment]>,
+}
+
+/// What one segment of a template asks of the request's segment at the same place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// To be this text, when decoded: a template is written in decoded text, `/café` and not `/caf%C3%A9`.
+    Literal(Box<str>),
+    /// To be anything but empty; the name is that of the variable.
+    Variable(Box<str>),
+}
+
+impl Template {
+    /// Parses `/literal/{variable}/…`.
+    ///
+    /// # Errors
+    /// [`Error::is_deploy`], naming the template and the rule it breaks.
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let broken = |rule: String| Error::new(Kind::Deploy, format!("the path {text:?} {rule}"));
+        let Some(relative) = text.strip_prefix('/') else {
+            return Err(broken("does not start with '/'".into()));
+        };
+        if text.contains("//") {
+            return Err(broken("has an empty segment (\"//\")".into()));
+        }
+        let mut segments = Vec::new();
+        for raw in relative.split('/') {
+            let segment = Segment::parse(raw).map_err(broken)?;
+            if let Segment::Variable(name) = &segment {
+                if segments.contains(&segment) {
+                    return Err(broken(format!("has the variable {name:?} twice")));
+                }
+            }
+            segments.push(segment);
+        }
+        Ok(Self { text: text.into(), segments: segments.into() })
+    }
+
+    /// This template below a context path: `/websocket` and `/chat` make `/websocket/chat`.
+    pub(crate) fn under(self, context: &ContextPath) -> Self {
+        Self {
+            text: format!("{context}{self}").into(),
+            segments: context.0.iter().flat_map(|path| &path.segments).cloned().chain(self.segments).collect(),
+        }
+    }
+
+    /// The segments in order; a trailing slash is an empty literal at the end.
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+}
+
+/// As it was written.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Segment {
+    /// A segment, or what is wrong with it.
+    fn parse(raw: &str) -> Result<Self, String> {
+        if let Some(name) = raw.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+            let rest_fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !rest_fits || name.is_empty() || name.starts_with(|first: char| first.is_ascii_digit()) {
+                return Err(format!("has the variable {name:?}, whose name is not letters, digits and '_'"));
+            }
+            return Ok(Self::Variable(name.into()));
+        }
+        if raw.contains(['{', '}']) {
+            return Err(format!("has the segment {raw:?}, but a variable replaces a whole segment"));
+        }
+        if let Some(foreign) = raw.chars().find(|c| matches!(c, '?' | '#' | '*')) {
+            return Err(format!("has a {foreign:?}, which has no meaning in a path"));
+        }
+        if matches!(raw, "." | "..") {
+            return Err(format!("has the dot segment {raw:?}, which no request has after normalisation"));
+        }
+        if raw.split('%').skip(1).any(begins_with_hex) {
+            return Err(format!(
+                "has the percent-encoded segment {raw:?}, but is compared decoded: write the decoded text"
+            ));
+        }
+        Ok(Self::Literal(raw.into()))
+    }
+}
+
+/// What all paths of an application begin with: `/websocket`, or nothing (written as `""` or `"/"`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ContextPath(Option<Template>);
+
+impl ContextPath {
+    /// Parses `/literal/literal`, `/` or the empty string.
+    ///
+    /// # Errors
+    /// [`Error::is_deploy`] as for a template, and if there is a variable or a trailing slash.
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        if matches!(text, "" | "/") {
+            return Ok(Self(None));
+        }
+        let broken = |rule| Err(Error::new(Kind::Deploy, format!("the context path {text:?} {rule}")));
+        let path = Template::parse(text)?;
+        if path.segments.iter().any(|segment| matches!(segment, Segment::Variable(_))) {
+            return broken("has a variable; those belong into an endpoint's path");
+        }
+        if text.ends_with('/') {
+            return broken("ends with '/', but the paths below it begin with one");
+        }
+        Ok(Self(Some(path)))
+    }
+}
+
+/// As it was written; nothing for the root.
+impl fmt::Display for ContextPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |path| path.fmt(f))
+    }
+}
+
+/// A request's path as templates are compared with it: without dot segments (RFC 3986 §6.2.2.3), known to decode.
+///
+/// It is split on `/` while still encoded, and each segment is decoded once, afterwards: so `%2F` stays inside its
+/// segment, and `%252e` is the text `%2e` and no dot.
+#[derive(Debug)]
+pub(crate) struct RequestPath<'a>(Cow<'a, str>);
+
+/// The path does not begin with `/`, a percent-encoding in it is incomplete, or it does not decode to UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadPath;
+
+impl<'a> RequestPath<'a> {
+    /// Checks and normalises the path of a request target, which comes without its query.
+    pub(crate) fn parse(path: &'a str) -> Result<Self, BadPath> {
+        if !path.starts_with('/') || decode(path).is_none() {
+            return Err(BadPath);
+        }
+        Ok(Self(without_dot_segments(path)))
+    }
+
+    /// The decoded segments: `/a/b/` has three, the last of them empty.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        // `parse` has seen the whole decode to UTF-8, so its parts do
+        self.0[1..].split('/').map(|raw| percent_decode_str(raw).decode_utf8_lossy())
+    }
+}
+
+/// RFC 3986 §5.2.4, without an allocation where there is nothing to remove, as nearly always.
+fn without_dot_segments(path: &str) -> Cow<'_, str> {
+    if !path.split('/').any(|segment| is_dot(segment) || is_dot_dot(segment)) {
+        return Cow::Borrowed(path);
+    }
+    let mut kept = Vec::new();
+    let mut segments = path[1..].split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if is_dot_dot(segment) {
+            kept.pop();
+        } else if !is_dot(segment) {
+            kept.push(segment);
+            continue;
+        }
+        // a dot segment at the end leaves its slash behind
+        if segments.peek().is_none() {
+            kept.push("");
+        }
+    }
+    Cow::Owned(format!("/{}", kept.join("/")))
+}
+
+fn is_dot(segment: &str) -> bool {
+    percent_decode_str(segment).eq(*b".")
+}
+
+fn is_dot_dot(segment: &str) -> bool {
+    percent_decode_str(segment).eq(*b"..")
+}
+
+/// Decodes strictly: `None` where a `%` is not followed by two hexadecimal digits, or the result is not UTF-8.
+fn decode(encoded: &str) -> Option<Cow<'_, str>> {
+    if !encoded.split('%').skip(1).all(begins_with_hex) {
+        return None;
+    }
+    percent_decode_str(encoded).decode_utf8().ok()
+}
+
+/// Whether what follows a `%` makes it an encoded byte (RFC 3986 §2.1).
+fn begins_with_hex(rest: &str) -> bool {
+    rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2
 }
 
 /// Whether `template` has the variable `name`: for the compile-time check of `#[path_param("name")]`.
@@ -104,6 +307,121 @@ mod tests {
         assert!(!template_has("/chat/{room}", "room2"));
         assert!(!template_has("/chat/room", "room"));
         assert!(!template_has("/chat/{room", "room"));
+    }
+
+    #[test]
+    fn templates_follow_the_rules_of_jakarta() {
+        let literal = |text: &str| Segment::Literal(text.into());
+        let variable = |name: &str| Segment::Variable(name.into());
+        for (text, segments) in [
+            ("/", vec![literal("")]),
+            ("/a", vec![literal("a")]),
+            ("/a/", vec![literal("a"), literal("")]),
+            ("/{a}", vec![variable("a")]),
+            ("/a/{b_2}/c", vec![literal("a"), variable("b_2"), literal("c")]),
+            ("/{_}/{a}/", vec![variable("_"), variable("a"), literal("")]),
+            ("/a b/é;v=1/a.do", vec![literal("a b"), literal("é;v=1"), literal("a.do")]),
+            ("/100%/...", vec![literal("100%"), literal("...")]),
+        ] {
+            let template = Template::parse(text).unwrap();
+            assert_eq!(template.segments(), segments, "{text}");
+            assert_eq!(template.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn broken_templates_are_refused_with_the_rule() {
+        for (text, rule) in [
+            ("", "does not start with '/'"),
+            ("a", "does not start with '/'"),
+            ("{a}", "does not start with '/'"),
+            ("//", "empty segment"),
+            ("/a//b", "empty segment"),
+            ("/a//", "empty segment"),
+            ("/.", "dot segment"),
+            ("/a/./b", "dot segment"),
+            ("/a/../b", "dot segment"),
+            ("/a/..", "dot segment"),
+            ("/{a}/{a}", "the variable \"a\" twice"),
+            ("/{}", "the variable \"\""),
+            ("/{1a}", "the variable \"1a\""),
+            ("/{a-b}", "the variable \"a-b\""),
+            ("/{a.b}", "the variable \"a.b\""),
+            ("/{+a}", "the variable \"+a\""),
+            ("/{*a}", "the variable \"*a\""),
+            ("/{a:3}", "the variable \"a:3\""),
+            ("/{ a}", "the variable \" a\""),
+            ("/{{a}}", "the variable \"{a}\""),
+            ("/{ä}", "the variable \"ä\""),
+            ("/a{b}", "a whole segment"),
+            ("/{a}.do", "a whole segment"),
+            ("/{a}{b}", "the variable \"a}{b\""),
+            ("/{a", "a whole segment"),
+            ("/a}", "a whole segment"),
+            ("/{/}", "a whole segment"),
+            ("/a/*", "a '*'"),
+            ("/a?b", "a '?'"),
+            ("/a#b", "a '#'"),
+            ("/caf%C3%A9", "decoded"),
+            ("/a%2Fb", "decoded"),
+            ("/%2e%2E", "decoded"),
+            ("/%7Bx%7D", "decoded"),
+        ] {
+            let error = Template::parse(text).unwrap_err();
+            assert!(error.is_deploy());
+            assert!(error.to_string().contains(rule), "{text:?}: {error}");
+            assert!(error.to_string().starts_with(&format!("the path {text:?} ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_context_path_goes_before_the_template() {
+        for (context, text, whole) in [
+            ("", "/a/{b}", "/a/{b}"),
+            ("/", "/a/{b}", "/a/{b}"),
+            ("/websocket", "/a/{b}", "/websocket/a/{b}"),
+            ("/x/y", "/", "/x/y/"),
+        ] {
+            let under = Template::parse(text).unwrap().under(&ContextPath::parse(context).unwrap());
+            assert_eq!(under, Template::parse(whole).unwrap());
+        }
+        for broken in ["websocket", "/websocket/", "//", "/{a}", "/a/..", "/a?b", "/%20"] {
+            assert!(ContextPath::parse(broken).unwrap_err().is_deploy(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_request_path_is_normalised_split_and_decoded_once() {
+        for (path, segments) in [
+            ("/", &[""][..]),
+            ("/a", &["a"]),
+            ("/a/", &["a", ""]),
+            ("/a/b/c", &["a", "b", "c"]),
+            ("//a", &["", "a"]),
+            ("/a//b", &["a", "", "b"]),
+            ("/./a", &["a"]),
+            ("/a/.", &["a", ""]),
+            ("/a/..", &[""]),
+            ("/a/b/..", &["a", ""]),
+            ("/a/b/../c", &["a", "c"]),
+            ("/../../a", &["a"]),
+            ("/..", &[""]),
+            ("/a//../b", &["a", "b"]),
+            ("/a/%2e%2E/b", &["b"]),
+            ("/a/.%2e/%2E/b", &["b"]),
+            ("/a/.../b", &["a", "...", "b"]),
+            ("/a%2Fb/c", &["a/b", "c"]),
+            ("/a/..%2Fb", &["a", "../b"]),
+            ("/%252e%252e/a", &["%2e%2e", "a"]),
+            ("/%2525", &["%25"]),
+            ("/%C3%A9+x", &["é+x"]),
+            ("/é", &["é"]),
+        ] {
+            assert_eq!(RequestPath::parse(path).unwrap().segments().collect::<Vec<_>>(), segments, "{path}");
+        }
+        for bad in ["", "*", "a", "/%", "/%4", "/%zz", "/%4é", "/%+1", "/%ff", "/%C3/%A9", "/%zz/../a", "/%ff/.."] {
+            assert_eq!(RequestPath::parse(bad).unwrap_err(), BadPath, "{bad}");
+        }
     }
 
     #[test]

@@ -1,0 +1,328 @@
+//! The answer to an opening handshake that is not accepted: each case has a name, and one status.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use crate::error::Error;
+
+/// An HTTP answer that refuses a handshake: no endpoint instance is made, no handler runs.
+///
+/// The constructors beside [`Refusal::new`] are the cases that this library makes itself, in the order in which they
+/// are looked for.
+///
+/// ```
+/// use endpoint_runtime::Refusal;
+/// use http::{HeaderValue, StatusCode, header};
+///
+/// let refusal = Refusal::new(StatusCode::UNAUTHORIZED)
+///     .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+///     .with_body("this room is for members; send a token");
+/// assert_eq!(refusal.status(), 401);
+/// ```
+pub struct Refusal(Box<Inner>);
+
+struct Inner {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    reason: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A refusal with a status of your choice, and the status's own words as its body.
+    ///
+    /// A status below 300 would tell the client something else than a refusal; it becomes 500.
+    pub fn new(status: StatusCode) -> Self {
+        let status = if status.as_u16() < 300 { StatusCode::INTERNAL_SERVER_ERROR } else { status };
+        Self::because(status, status.canonical_reason().unwrap_or("refused"))
+    }
+
+    /// 404: no endpoint has a path that matches (Jakarta WSC-3.1.1-4).
+    pub fn unknown_path() -> Self {
+        Self::because(StatusCode::NOT_FOUND, "no WebSocket endpoint has this path")
+    }
+
+    /// 400: the path is not percent-encoded UTF-8.
+    pub fn bad_path() -> Self {
+        Self::because(StatusCode::BAD_REQUEST, "the path of the request is not percent-encoded UTF-8")
+    }
+
+    /// 405: a handshake is a `GET` (RFC 6455 §4.1).
+    pub fn method_not_allowed() -> Self {
+        Self::because(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket handshake is a GET request")
+            .with_header(header::ALLOW, HeaderValue::from_static("GET"))
+    }
+
+    /// 505: the request is older than HTTP/1.1 (RFC 6455 §4.1).
+    pub fn http_version() -> Self {
+        Self::because(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "a WebSocket handshake needs HTTP/1.1 or later")
+    }
+
+    /// 426: an ordinary request, which does not ask for an upgrade to `websocket` (RFC 6455 §4.2.1).
+    pub fn upgrade_required() -> Self {
+        Self::because(
+            StatusCode::UPGRADE_REQUIRED,
+            "this is a WebSocket endpoint: the request needs the headers 'Connection: Upgrade' and 'Upgrade: websocket'",
+        )
+        .offering_websocket()
+    }
+
+    /// 426: the client speaks another version of the protocol than 13 (RFC 6455 §4.4).
+    pub fn unsupported_version() -> Self {
+        Self::because(
+            StatusCode::UPGRADE_REQUIRED,
+            "the request needs one header 'Sec-WebSocket-Version: 13', the only version spoken here",
+        )
+        .offering_websocket()
+        .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+    }
+
+    /// 400: the key is missing, repeated, or not 16 bytes in base64 (RFC 6455 §4.2.1).
+    pub fn bad_key() -> Self {
+        Self::because(
+            StatusCode::BAD_REQUEST,
+            "the request needs one header 'Sec-WebSocket-Key', of 16 bytes in base64",
+        )
+    }
+
+    /// 400: `Host` is missing, repeated, or not a host (RFC 9112 §3.2).
+    pub fn missing_host() -> Self {
+        Self::because(StatusCode::BAD_REQUEST, "the request needs one header 'Host' with a host and perhaps a port")
+    }
+
+    /// 400: a handshake has no body, whose bytes would be taken for frames.
+    pub fn body_not_allowed() -> Self {
+        Self::because(StatusCode::BAD_REQUEST, "a WebSocket handshake has no body")
+    }
+
+    /// 403: a page of another origin than those admitted asks, which is how a foreign site would act in its visitor's
+    /// name. `origin` is the `Origin` header, `host` the `Host` header.
+    pub fn foreign_origin(origin: &str, host: &str) -> Self {
+        // both come from outside: no control characters into a log, no long tail
+        let origin = Escaped(origin);
+        let host = Escaped(host);
+        Self::because(
+            StatusCode::FORBIDDEN,
+            format!(
+                "the origin \"{origin}\" is not admitted by the server at \"{host}\": to admit it, name it in \
+                 allowed_origins([\"{origin}\"]), or admit every origin with Origins::any() (the ws_server example: \
+                 --allow-any-origin)"
+            ),
+        )
+    }
+
+    /// 404: a variable of the path has a value that the endpoint's `#[path_param]` does not parse. What `error` says
+    /// is for the log; the client is not told.
+    pub fn bad_path_parameter(error: &Error) -> Self {
+        let mut refusal = Self::because(
+            StatusCode::NOT_FOUND,
+            "a part of the path has a value that this WebSocket endpoint does not understand",
+        );
+        refusal.0.reason = error.to_string().into();
+        refusal
+    }
+
+    /// 500: the endpoint's instance could not be made. What `error` says is for the log; the client is not told.
+    pub fn construction_failed(error: &Error) -> Self {
+        let mut refusal = Self::because(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the WebSocket endpoint could not be created; the server's log says why",
+        );
+        refusal.0.reason = format!("the endpoint could not be created: {error}").into();
+        refusal
+    }
+
+    /// 503: the server takes no new sessions; the client may come back after this long.
+    pub fn shutting_down(retry_after: Duration) -> Self {
+        // in whole seconds, rounded up: the client must not come too early
+        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        Self::because(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down")
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// Adds a header. One of the same name stays: repeated headers have an order.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.append(name, value);
+        self
+    }
+
+    /// Replaces the body. It is `text/plain` in UTF-8 unless a header `Content-Type` says otherwise.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.0.body = body.into();
+        self
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// The headers that belong to this case, without those of the body.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Bytes {
+        &self.0.body
+    }
+
+    /// Why, in a sentence for the log of the server, which may tell more than the body tells the client.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    fn because(status: StatusCode, reason: impl Into<Cow<'static, str>>) -> Self {
+        let reason = reason.into();
+        let body = match &reason {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => Bytes::copy_from_slice(text.as_bytes()),
+        };
+        Self(Box::new(Inner { status, headers: HeaderMap::new(), body, reason }))
+    }
+
+    /// RFC 9110 §15.5.22: whoever answers 426 says what to upgrade to.
+    fn offering_websocket(self) -> Self {
+        self.with_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))
+            .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
+    }
+}
+
+/// For any body that is made of bytes, such as `http_body_util::Full<Bytes>`.
+impl<B: From<Bytes>> From<Refusal> for Response<B> {
+    fn from(Refusal(refusal): Refusal) -> Self {
+        let Inner { status, mut headers, body, .. } = *refusal;
+        if !body.is_empty() && !headers.contains_key(header::CONTENT_TYPE) {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        }
+        let mut response = Response::new(B::from(body));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// The status and the reason.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.status.as_u16(), self.0.reason)
+    }
+}
+
+/// Without the headers, which may carry a cookie or a challenge.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal")
+            .field("status", &self.0.status)
+            .field("reason", &self.0.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Text from outside, escaped and cut.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 128;
+        write!(f, "{}", self.0.escape_debug().take(LONGEST).collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn each_case_has_one_status_and_its_headers() {
+        let error = Error::new(Kind::Decode, "secret detail");
+        let upgrade = [("connection", "Upgrade"), ("upgrade", "websocket")];
+        let version = [upgrade[0], upgrade[1], ("sec-websocket-version", "13")];
+        for (refusal, status, headers) in [
+            (Refusal::unknown_path(), 404, &[][..]),
+            (Refusal::bad_path(), 400, &[]),
+            (Refusal::method_not_allowed(), 405, &[("allow", "GET")]),
+            (Refusal::http_version(), 505, &[]),
+            (Refusal::upgrade_required(), 426, &upgrade),
+            (Refusal::unsupported_version(), 426, &version),
+            (Refusal::bad_key(), 400, &[]),
+            (Refusal::missing_host(), 400, &[]),
+            (Refusal::body_not_allowed(), 400, &[]),
+            (Refusal::foreign_origin("null", "a"), 403, &[]),
+            (Refusal::bad_path_parameter(&error), 404, &[]),
+            (Refusal::construction_failed(&error), 500, &[]),
+            (Refusal::shutting_down(Duration::from_millis(4001)), 503, &[("retry-after", "5")]),
+            (Refusal::new(StatusCode::UNAUTHORIZED), 401, &[]),
+            (Refusal::new(StatusCode::SWITCHING_PROTOCOLS), 500, &[]),
+            (Refusal::new(StatusCode::OK), 500, &[]),
+        ] {
+            let name = refusal.to_string();
+            let own = refusal.headers().clone();
+            let response: Response<Bytes> = refusal.into();
+            assert_eq!(response.status(), status, "{name}");
+            assert_eq!(own.len(), headers.len(), "{name}");
+            for (header, value) in headers {
+                assert_eq!(own[*header], value, "{name}");
+                assert_eq!(response.headers()[*header], value, "{name}");
+            }
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+            assert!(!response.body().is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_origin_is_told_what_would_admit_it() {
+        let refusal = Refusal::foreign_origin("https://evil.example", "chat.example");
+        let body = String::from_utf8(refusal.body().to_vec()).unwrap();
+        for text in [refusal.reason(), &*body] {
+            for part in
+                ["chat.example", "allowed_origins([\"https://evil.example\"])", "Origins::any()", "--allow-any-origin"]
+            {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_escaped_and_cut() {
+        let refusal = Refusal::foreign_origin(&format!("a\n\u{1b}\"{}", "x".repeat(10_000)), "h");
+        assert!(!refusal.reason().contains(['\n', '\u{1b}']));
+        assert!(refusal.reason().len() < 600);
+    }
+
+    #[test]
+    fn the_client_is_not_told_what_failed_inside() {
+        let error = Error::new(Kind::User, "the password of the database is wrong");
+        for refusal in [Refusal::construction_failed(&error), Refusal::bad_path_parameter(&error)] {
+            assert!(refusal.reason().contains("password"));
+            assert!(!String::from_utf8_lossy(refusal.body()).contains("password"));
+        }
+    }
+
+    #[test]
+    fn headers_and_body_of_the_users_own_are_kept() {
+        let refusal = Refusal::new(StatusCode::UNAUTHORIZED)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"))
+            .with_header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .with_body("{}");
+        assert_eq!(refusal.reason(), "Unauthorized");
+        let response: Response<Bytes> = refusal.into();
+        assert_eq!(
+            response.headers().get_all(header::WWW_AUTHENTICATE).iter().collect::<Vec<_>>(),
+            ["Bearer", "Basic"]
+        );
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(response.body(), "{}");
+    }
+}

@@ -1,0 +1,395 @@
+//! The opening request as configurators, constructors and handlers see it, in a form that is cheap to keep.
+//!
+//! It is a word of its own, apart from the handshake, because a session remembers it. It decides nothing.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+
+use crate::path::PathParams;
+
+/// The HTTP request that opened a session: where it came from, what it asked for, its headers.
+///
+/// A session keeps it until the end, so the whole head is held in one compact allocation of its own, and none of the
+/// server's read buffer with it.
+pub struct HandshakeRequest {
+    /// The URI and a line feed, then of each header its name, a colon, its value and a line feed; neither may occur
+    /// in what stands before it (RFC 9110 §5.1, §5.5).
+    head: Box<[u8]>,
+    /// Where in `head` the URI ends, and its path begins.
+    uri_end: u32,
+    path_start: u32,
+    transport: Transport,
+    path_params: PathParams,
+    /// Made when first asked for: a map takes several times the room of what it is made from.
+    headers: OnceLock<Box<HeaderMap>>,
+}
+
+/// What is known of the connection that a request came on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Transport {
+    pub(crate) peer_addr: Option<SocketAddr>,
+    pub(crate) local_addr: Option<SocketAddr>,
+    /// It is encrypted, by us.
+    pub(crate) is_secure: bool,
+}
+
+impl HandshakeRequest {
+    /// Copies what is worth keeping out of a request that the handshake accepts.
+    pub(crate) fn new(parts: &Parts, path_params: PathParams, transport: Transport) -> Self {
+        let (scheme, default_port) = if transport.is_secure { ("wss", 443) } else { ("ws", 80) };
+        let authority = match (authority(parts), transport.local_addr) {
+            (Some(Authority { host, port: None }), _) => host.to_owned(),
+            (Some(Authority { host, port: Some(port) }), _) if port == default_port => host.to_owned(),
+            (Some(Authority { host, port: Some(port) }), _) => format!("{host}:{port}"),
+            // the handshake refuses such a request, but it need not be ours that took it
+            (None, Some(local)) => local.to_string(),
+            (None, None) => "localhost".to_owned(),
+        };
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let headers_len: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
+
+        let mut head = Vec::with_capacity(scheme.len() + 3 + authority.len() + target.len() + 1 + headers_len);
+        for piece in [scheme, "://", &authority] {
+            head.extend_from_slice(piece.as_bytes());
+        }
+        let path_start = head.len();
+        head.extend_from_slice(target.as_bytes());
+        let uri_end = head.len();
+        head.push(b'\n');
+        for (name, value) in &parts.headers {
+            for piece in [name.as_str().as_bytes(), b":", value.as_bytes(), b"\n"] {
+                head.extend_from_slice(piece);
+            }
+        }
+        Self {
+            head: head.into(),
+            // HTTP servers limit a request's head to kilobytes
+            uri_end: u32::try_from(uri_end).unwrap_or(u32::MAX),
+            path_start: u32::try_from(path_start).unwrap_or(u32::MAX),
+            transport,
+            path_params,
+            headers: OnceLock::new(),
+        }
+    }
+
+    /// The full URI, as in `ws://example.org:8080/chat/blue?name=x`: `wss` if [secure](Self::is_secure), without the
+    /// port if it is the scheme's default, path and query as they came.
+    pub fn uri(&self) -> &str {
+        let uri = self.head.get(..self.uri_end as usize).unwrap_or_default();
+        // it was copied from strings
+        std::str::from_utf8(uri).unwrap_or_default()
+    }
+
+    /// The path as it came: percent-encoded, and not normalised.
+    pub fn path(&self) -> &str {
+        self.target().0
+    }
+
+    /// The query as it came, without its `?`; `None` if there is none.
+    pub fn query_string(&self) -> Option<&str> {
+        self.target().1
+    }
+
+    /// Names and values of the query, in order, repeated names included; read as browsers write them
+    /// (`application/x-www-form-urlencoded`): percent-decoded, with `+` for a space.
+    ///
+    /// What does not decode is left as it is, and what is not UTF-8 becomes U+FFFD. The variables of the path are not
+    /// among them; those are [`path_params`](Self::path_params).
+    pub fn query_params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let pairs = self.query_string().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (form_decode(name), form_decode(value))
+        })
+    }
+
+    /// The first value of the query's parameter `name`, decoded as by [`query_params`](Self::query_params).
+    pub fn query_param(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.query_params().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The variables of the endpoint's path with their decoded values.
+    pub fn path_params(&self) -> &PathParams {
+        &self.path_params
+    }
+
+    /// All headers. Names don't mind case; repeated headers keep their order.
+    ///
+    /// The map is made when first asked for and kept, which a server with very many sessions will notice: to look at
+    /// one header, [`header`](Self::header) is cheaper.
+    pub fn headers(&self) -> &HeaderMap {
+        self.headers.get_or_init(|| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in self.header_lines() {
+                if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                    headers.append(name, value);
+                }
+            }
+            Box::new(headers)
+        })
+    }
+
+    /// The first value of the header `name`, in any case, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.header_lines();
+        let (_, value) = lines.find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// The address of the other end of the connection, which may be that of a proxy; `None` if there is no socket.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.transport.peer_addr
+    }
+
+    /// The address of this end of the connection; `None` if there is no socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.transport.local_addr
+    }
+
+    /// Whether the connection is encrypted by this server. Behind a proxy that does it, this is `false`.
+    pub fn is_secure(&self) -> bool {
+        self.transport.is_secure
+    }
+
+    fn target(&self) -> (&str, Option<&str>) {
+        let target = self.uri().get(self.path_start as usize..).unwrap_or_default();
+        target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
+    }
+
+    fn header_lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let lines = self.head.split(|byte| *byte == b'\n').skip(1);
+        lines.filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            Some((&line[..colon], &line[colon + 1..]))
+        })
+    }
+}
+
+/// Without query and headers, which carry tokens and cookies.
+impl fmt::Debug for HandshakeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uri = self.uri();
+        f.debug_struct("HandshakeRequest")
+            .field("uri", &uri.split_once('?').map_or(uri, |(uri, _)| uri))
+            .field("path_params", &self.path_params)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A host with the port that was written, if any: what `Host` holds, and what `Origin` has after its scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Authority<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: Option<u16>,
+}
+
+impl<'a> Authority<'a> {
+    /// Parses `host`, `host:` and `host:port` (RFC 3986 §3.2, RFC 9110 §7.2): no user, an IPv6 address in brackets, a
+    /// port below 65536.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let host_end = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
+        let (host, port) = text.split_at(host_end);
+        let is_host = match host.strip_prefix('[') {
+            Some(address) => address.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.bytes().all(is_name),
+        };
+        let port = match port.strip_prefix(':') {
+            None if port.is_empty() => None,
+            Some("") => None,
+            // digits only: `parse` would take a sign as well
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
+            _ => return None,
+        };
+        is_host.then_some(Self { host, port })
+    }
+}
+
+/// The authority a request is for: that of its target, else its one `Host` header. `None` if it has neither, or not
+/// a valid one (RFC 9112 §3.2).
+pub(crate) fn authority(parts: &Parts) -> Option<Authority<'_>> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return None;
+    }
+    match (parts.uri.authority(), host) {
+        (Some(target), _) => Authority::parse(target.as_str()),
+        (None, Some(host)) => Authority::parse(host.to_str().ok()?),
+        (None, None) => None,
+    }
+}
+
+/// RFC 3986 §3.2.2: what a registered name is made of.
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte)
+}
+
+fn form_decode(encoded: &str) -> Cow<'_, str> {
+    if !encoded.contains('+') {
+        return percent_decode_str(encoded).decode_utf8_lossy();
+    }
+    let spaced = encoded.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parts(uri: &str, headers: &[(&str, &[u8])]) -> Parts {
+        let mut request = http::Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn request(uri: &str, headers: &[(&str, &[u8])]) -> HandshakeRequest {
+        HandshakeRequest::new(&parts(uri, headers), PathParams::default(), Transport::default())
+    }
+
+    #[test]
+    fn the_uri_is_whole_and_without_a_default_port() {
+        for (host, target, is_secure, uri) in [
+            ("example.org", "/", false, "ws://example.org/"),
+            ("example.org:80", "/chat?a=b", false, "ws://example.org/chat?a=b"),
+            ("example.org:443", "/chat", false, "ws://example.org:443/chat"),
+            ("example.org:443", "/chat", true, "wss://example.org/chat"),
+            ("example.org:80", "/chat", true, "wss://example.org:80/chat"),
+            ("example.org:8080", "/a%2Fb/?", true, "wss://example.org:8080/a%2Fb/?"),
+            ("example.org:", "/a", false, "ws://example.org/a"),
+            ("[::1]:8080", "/a", false, "ws://[::1]:8080/a"),
+            ("example.org", "http://target.org/a", false, "ws://target.org/a"),
+        ] {
+            let transport = Transport { is_secure, ..Transport::default() };
+            let parts = parts(target, &[("host", host.as_bytes())]);
+            let request = HandshakeRequest::new(&parts, PathParams::default(), transport);
+            assert_eq!(request.uri(), uri);
+            assert_eq!(request.is_secure(), is_secure);
+            assert_eq!(request.path(), parts.uri.path());
+            assert_eq!(request.query_string(), parts.uri.query());
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_host_is_named_after_the_socket() {
+        let transport = Transport { local_addr: Some(([127, 0, 0, 1], 8080).into()), ..Transport::default() };
+        let request = HandshakeRequest::new(&parts("/a", &[]), PathParams::default(), transport);
+        assert_eq!(request.uri(), "ws://127.0.0.1:8080/a");
+        assert_eq!(self::request("/a", &[("host", b"a b")]).uri(), "ws://localhost/a");
+    }
+
+    #[test]
+    fn query_parameters_keep_their_order_and_are_decoded() {
+        for (query, expected) in [
+            ("", &[][..]),
+            ("?", &[]),
+            ("?a", &[("a", "")]),
+            ("?a=1&b=2&a=3", &[("a", "1"), ("b", "2"), ("a", "3")]),
+            ("?a=b=c&&=d", &[("a", "b=c"), ("", "d")]),
+            ("?a+b=%2B%20+%C3%A9", &[("a b", "+  é")]),
+            ("?a=%zz%2&b=%ff", &[("a", "%zz%2"), ("b", "\u{fffd}")]),
+            ("?a%26b=c%3Dd%2525", &[("a&b", "c=d%25")]),
+            ("?a?b=/", &[("a?b", "/")]),
+        ] {
+            let request = request(&format!("/x{query}"), &[]);
+            let params: Vec<_> = request.query_params().collect();
+            assert_eq!(params.iter().map(|(name, value)| (&**name, &**value)).collect::<Vec<_>>(), expected, "{query}");
+        }
+        assert_eq!(request("/x?a=1&b=2&a=3", &[]).query_param("a").as_deref(), Some("1"));
+        assert_eq!(request("/x?a=1", &[]).query_param("c"), None);
+    }
+
+    #[test]
+    fn headers_are_found_in_any_case_and_keep_their_order() {
+        let request = request("/", &[("X-One", b"1"), ("cookie", b"a:b; c"), ("x-one", b"2"), ("X-Raw", b"\xff\t ")]);
+        assert_eq!(request.header("COOKIE"), Some("a:b; c"));
+        assert_eq!(request.header("X-ONE"), Some("1"));
+        assert_eq!(request.header("x-raw"), None);
+        assert_eq!(request.header("none"), None);
+        assert_eq!(request.headers().get_all("X-oNE").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(request.headers()["x-raw"].as_bytes(), b"\xff\t ");
+    }
+
+    #[test]
+    fn what_debug_prints_holds_no_secret() {
+        let request = request("/a?token=secret", &[("host", b"x"), ("cookie", b"secret")]);
+        let printed = format!("{request:?}");
+        assert!(printed.contains("ws://x/a") && !printed.contains("secret"), "{printed}");
+    }
+
+    #[test]
+    fn a_small_request_takes_less_than_400_bytes() {
+        let request = request(
+            "/websocket/ws",
+            &[
+                ("host", b"127.0.0.1:8080"),
+                ("connection", b"Upgrade"),
+                ("upgrade", b"websocket"),
+                ("sec-websocket-version", b"13"),
+                ("sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+            ],
+        );
+        let size = size_of::<HandshakeRequest>() + request.head.len();
+        assert!(size < 400, "{size}");
+    }
+
+    #[test]
+    fn an_authority_is_a_host_and_perhaps_a_port() {
+        for (text, expected) in [
+            ("example.org", Some(("example.org", None))),
+            ("example.org:80", Some(("example.org", Some(80)))),
+            ("example.org:", Some(("example.org", None))),
+            ("127.0.0.1:1", Some(("127.0.0.1", Some(1)))),
+            ("[::1]", Some(("[::1]", None))),
+            ("[::1]:443", Some(("[::1]", Some(443)))),
+            ("a_b.c", Some(("a_b.c", None))),
+            ("", None),
+            (":80", None),
+            ("a:b", None),
+            ("a:90000", None),
+            ("a:+80", None),
+            ("a:-1", None),
+            ("a:80:80", None),
+            ("a b", None),
+            ("a/b", None),
+            ("user@a", None),
+            ("user:1@a", None),
+            ("[::1", None),
+            ("[::1]x", None),
+            ("[x]", None),
+            ("[]", None),
+            ("::1", None),
+            ("é", None),
+        ] {
+            let parsed = Authority::parse(text).map(|authority| (authority.host, authority.port));
+            assert_eq!(parsed, expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn headers_come_back_as_they_were(
+            lines in prop::collection::vec(("[a-zA-Z!#$%&'*+.^_`|~0-9-]{1,9}", "[\\t -~\u{80}-\u{ff}]{0,20}"), 0..12),
+        ) {
+            let mut parts = parts("/", &[]);
+            for (name, value) in &lines {
+                parts.headers.append(
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+                );
+            }
+            let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
+            prop_assert_eq!(request.headers(), &parts.headers);
+        }
+    }
+}
