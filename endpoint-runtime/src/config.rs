@@ -3,35 +3,35 @@
 use std::time::Duration;
 
 /// 1 MiB: far above what messages of browsers are, far below what hurts; Tomcat's 8 KiB surprises its users.
-pub const MAX_MESSAGE_SIZE: usize = 1 << 20;
+pub(crate) const MAX_MESSAGE_SIZE: usize = 1 << 20;
 
 /// One minute without a frame in either direction: a vanished peer is noticed within it, since a ping is due before.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A peer that was silent this long is pinged: half of [`IDLE_TIMEOUT`], so that a living one always answers in time.
-pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a message may wait for a peer that does not read: the 20 s of Tomcat's blocking send, rounded up.
-pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the closing handshake may take, and how long a handler may go on after its connection has ended.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client may take to send its request head: hyper's own default, a guard against Slowloris.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most messages that wait in one session's outbound queue.
-pub const SEND_QUEUE_MESSAGES: usize = 65_536;
+pub(crate) const SEND_QUEUE_MESSAGES: usize = 65_536;
 
 /// The most bytes that wait in one session's outbound queue; one message more than this is let through when the
 /// queue is empty, so that large messages can be sent at all.
-pub const SEND_QUEUE_BYTES: usize = 16 << 20;
+pub(crate) const SEND_QUEUE_BYTES: usize = 16 << 20;
 
 /// The most messages that wait while a handler runs; then the connection stops reading and TCP slows the peer down.
-pub const INBOX_MESSAGES: usize = 64;
+pub(crate) const INBOX_MESSAGES: usize = 64;
 
 /// The most bytes of messages that wait while a handler runs.
-pub const INBOX_BYTES: usize = 256 << 10;
+pub(crate) const INBOX_BYTES: usize = 256 << 10;
 
 /// The options of one endpoint: what `#[server_endpoint("/path", …)]` says, laid over what the container says.
 ///

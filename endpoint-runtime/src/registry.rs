@@ -1,16 +1,37 @@
-//! What is known of an endpoint before anything is served: path, type, place in the source, options.
+//! What is known of an endpoint before anything is served: path, type, place in the source, options, and how a
+//! connection is handed to it.
 
-use crate::config::EndpointOptions;
+use std::any::TypeId;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::config::{EndpointOptions, Limits};
+use crate::connection;
 use crate::endpoint::{Annotated, Endpoint};
+use crate::error::{Error, Kind};
+use crate::handshake::refusal::Refusal;
+use crate::path::PathParams;
+use crate::request::HandshakeRequest;
+use crate::session::Session;
 
 /// An annotated endpoint as the registry knows it.
-#[derive(Debug)]
 pub struct Registration {
     pub(crate) path: &'static str,
     pub(crate) name: &'static str,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
     pub(crate) options: EndpointOptions,
+    pub(crate) type_id: fn() -> TypeId,
+    /// Fails if a typed path parameter of any handler does not parse.
+    pub(crate) check_path: fn(&PathParams) -> Result<(), Error>,
+    /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
+    pub(crate) prepare: Option<fn(&HandshakeRequest) -> Result<Prepared, Refusal>>,
 }
 
 inventory::collect!(Registration);
@@ -23,6 +44,26 @@ pub trait ServerEndpoint: Endpoint + Annotated {
     const CONSTRUCT: Option<fn() -> Self>;
 }
 
+/// A connection's task.
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An endpoint instance that waits for its socket. The type is erased here, once per connection; below, everything
+/// knows it.
+pub(crate) type Prepared = Box<dyn FnOnce(Socket, Bytes, Session, Limits) -> Task + Send>;
+
+/// A socket after the opening handshake.
+pub(crate) enum Socket {
+    /// Plain TCP, without anything between.
+    Tcp(TcpStream),
+    /// TLS, HTTP/2, a duplex in memory: whatever reads and writes.
+    Other(Box<dyn Io>),
+}
+
+/// Anything that can carry a WebSocket.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
 impl Registration {
     /// The registration of `E`. `name` is its full path, `file` and `line` are where its annotation stands.
     pub const fn of<E: ServerEndpoint>(
@@ -31,6 +72,42 @@ impl Registration {
         line: u32,
         options: EndpointOptions,
     ) -> Self {
-        Self { path: E::PATH, name, file, line, options }
+        Self {
+            path: E::PATH,
+            name,
+            file,
+            line,
+            options,
+            type_id: TypeId::of::<E>,
+            check_path: check_path::<E>,
+            prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
+        }
+    }
+}
+
+fn check_path<E: Endpoint>(params: &PathParams) -> Result<(), Error> {
+    [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR].iter().try_for_each(|handler| (handler.check_path)(params))
+}
+
+fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, Refusal> {
+    let construct = E::CONSTRUCT.ok_or_else(|| {
+        Refusal::construction_failed(&Error::new(Kind::Deploy, "the type has no Default"))
+    })?;
+    prepare(|| Ok(construct()))
+}
+
+/// Makes an instance; a panic there refuses the handshake like an error.
+pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
+    let endpoint = catch_unwind(AssertUnwindSafe(construct))
+        .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
+    Ok(Box::new(move |socket, early, session, limits| match socket {
+        Socket::Tcp(io) => Box::pin(connection::serve(io, early, endpoint, session, limits)),
+        Socket::Other(io) => Box::pin(connection::serve(io, early, endpoint, session, limits)),
+    }))
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({}:{})", self.path, self.name, self.file, self.line)
     }
 }

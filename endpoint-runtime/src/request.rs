@@ -78,6 +78,12 @@ impl HandshakeRequest {
         }
     }
 
+    /// Adds what only the upgraded socket knows, where the HTTP server in front did not say.
+    pub(crate) fn learn_addresses(&mut self, peer: Option<SocketAddr>, local: Option<SocketAddr>) {
+        self.transport.peer_addr = self.transport.peer_addr.or(peer);
+        self.transport.local_addr = self.transport.local_addr.or(local);
+    }
+
     /// The full URI, as in `ws://example.org:8080/chat/blue?name=x`: `wss` if [secure](Self::is_secure), without the
     /// port if it is the scheme's default, path and query as they came.
     pub fn uri(&self) -> &str {

@@ -1,21 +1,480 @@
-//! What a handler holds.
+//! What a handler holds: one conversation with one peer, and the others at the same endpoint.
 
-use std::sync::Arc;
+use std::any::{Any, TypeId};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use http::HeaderMap;
+
+use crate::close::{CloseCode, CloseReason};
+use crate::config::Limits;
+use crate::error::Error;
+use crate::message::{Binary, Message};
+use crate::outbound::{Bounds, Outbound, Refused};
 use crate::path::PathParams;
+use crate::remote::{AsyncRemote, BasicRemote, Shared};
+use crate::request::HandshakeRequest;
+use crate::text::Text;
 
-/// One conversation with one peer.
-#[derive(Clone, Debug)]
-pub struct Session(Arc<Inner>);
+/// The identity of a session: 128 random bits, unique and unguessable, printed as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(u128);
 
-#[derive(Debug)]
-struct Inner {
-    path_params: PathParams,
+impl SessionId {
+    fn random() -> Self {
+        // the thread's generator is a cryptographic one, seeded by the operating system
+        Self(rand::random())
+    }
 }
 
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One conversation with one peer (Jakarta's `Session`).
+///
+/// A cheap clone that may be kept anywhere and used from any task or thread. What it knows stays readable after the
+/// end; sending then fails with [`Error::is_closed`].
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    id: SessionId,
+    request: HandshakeRequest,
+    subprotocol: Option<&'static str>,
+    outbound: Arc<Outbound>,
+    endpoint: Arc<OpenSet>,
+    /// The place in the open set, kept by it.
+    place: AtomicUsize,
+    max_message_size: AtomicUsize,
+    idle_timeout: AtomicU64,
+    properties: Mutex<Option<Box<TypeMap>>>,
+}
+
+type TypeMap = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
+
+/// An idle timeout that is off.
+const OFF: u64 = 0;
+
 impl Session {
-    /// The variables of the path.
+    pub(crate) fn new(
+        request: HandshakeRequest,
+        subprotocol: Option<&'static str>,
+        limits: &Limits,
+        endpoint: Arc<OpenSet>,
+    ) -> Self {
+        let bounds = Bounds {
+            messages: limits.send_queue_messages,
+            bytes: limits.send_queue_bytes,
+            send_timeout: limits.send_timeout,
+        };
+        Self(Arc::new(Inner {
+            id: SessionId::random(),
+            request,
+            subprotocol,
+            outbound: Arc::new(Outbound::new(bounds)),
+            endpoint,
+            place: AtomicUsize::new(usize::MAX),
+            max_message_size: AtomicUsize::new(limits.max_message_size),
+            idle_timeout: AtomicU64::new(encode_timeout(limits.idle_timeout)),
+            properties: Mutex::default(),
+        }))
+    }
+
+    /// The same from `on_open` to the end, and no other session's.
+    pub fn id(&self) -> SessionId {
+        self.0.id
+    }
+
+    /// Whether messages may still be sent: false from the first close on, whoever asked for it.
+    pub fn is_open(&self) -> bool {
+        self.0.outbound.is_open()
+    }
+
+    /// The URI of the opening handshake with scheme, host and query, such as `ws://example.org/chat/42?name=x`; a
+    /// default port is left out (Jakarta's `getRequestURI`).
+    pub fn uri(&self) -> &str {
+        self.0.request.uri()
+    }
+
+    /// The value of a variable of the path template, percent-decoded.
+    pub fn path_param(&self, name: &str) -> Option<&str> {
+        self.path_params().get(name)
+    }
+
+    /// The variables of the path template and their values.
     pub fn path_params(&self) -> &PathParams {
-        &self.0.path_params
+        self.0.request.path_params()
+    }
+
+    /// The query as it was sent, without the question mark.
+    pub fn query_string(&self) -> Option<&str> {
+        self.0.request.query_string()
+    }
+
+    /// Name and value of each query parameter, decoded, in their order; a name may come more than once.
+    pub fn query_params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        self.0.request.query_params()
+    }
+
+    /// The request that opened this session.
+    pub fn handshake_request(&self) -> &HandshakeRequest {
+        &self.0.request
+    }
+
+    /// The headers of the opening handshake. Names are case-insensitive.
+    ///
+    /// They are kept in a compact form; the map is built when it is first asked for.
+    pub fn headers(&self) -> &HeaderMap {
+        self.0.request.headers()
+    }
+
+    /// The peer's address, if the transport has one.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.0.request.peer_addr()
+    }
+
+    /// Our own address on this connection, if the transport has one.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.0.request.local_addr()
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.0.request.is_secure()
+    }
+
+    /// The version of the protocol: always `"13"`.
+    pub fn protocol_version(&self) -> &'static str {
+        "13"
+    }
+
+    /// The subprotocol both sides agreed on.
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.0.subprotocol
+    }
+
+    /// What the application attaches to this session: one value of each type.
+    pub fn properties(&self) -> Properties<'_> {
+        Properties(&self.0.properties)
+    }
+
+    /// The most bytes a whole message may have; a larger one ends the session with 1009. Holds from the next read on.
+    pub fn set_max_message_size(&self, bytes: usize) {
+        self.0.max_message_size.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The most bytes a whole message may have (1 MiB unless configured). A handler's own `max_size` goes before it.
+    pub fn max_message_size(&self) -> usize {
+        self.0.max_message_size.load(Ordering::Relaxed)
+    }
+
+    /// Ends the session after this long without a frame in either direction; `None` never does. In milliseconds, and
+    /// looked at an eighth of itself late at most.
+    pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
+        self.0.idle_timeout.store(encode_timeout(timeout), Ordering::Relaxed);
+        self.0.outbound.wake();
+    }
+
+    /// The time without a frame after which the session ends (one minute unless configured).
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        match self.0.idle_timeout.load(Ordering::Relaxed) {
+            OFF => None,
+            millis => Some(Duration::from_millis(millis)),
+        }
+    }
+
+    /// Bytes that were accepted for sending and are not written yet.
+    pub fn queued_bytes(&self) -> usize {
+        self.0.outbound.queued_bytes()
+    }
+
+    /// Sends and waits until it is written.
+    pub fn basic_remote(&self) -> BasicRemote<'_> {
+        BasicRemote::new(&self.0.outbound)
+    }
+
+    /// Hands over and returns at once.
+    pub fn async_remote(&self) -> AsyncRemote<'_> {
+        AsyncRemote::new(&self.0.outbound)
+    }
+
+    /// Ends the session with 1000. See [`close_with`](Self::close_with).
+    pub fn close(&self) {
+        self.close_with(CloseReason::from(CloseCode::NormalClosure));
+    }
+
+    /// Begins the closing handshake: what is queued is sent, then the close frame; nothing more is accepted. The
+    /// first reason wins, and closing twice is harmless. `on_close` runs once the frame is written.
+    ///
+    /// A code that must not travel makes an empty close frame: [`CloseCode::NoStatusCode`] does so on purpose.
+    pub fn close_with(&self, reason: CloseReason) {
+        self.0.outbound.close(reason);
+    }
+
+    /// All sessions that are open at the same endpoint now, this one among them if it is open itself.
+    pub fn open_sessions(&self) -> OpenSessions {
+        OpenSessions { sessions: self.0.endpoint.snapshot(), except: None }
+    }
+
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.0.outbound
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<OpenSet> {
+        &self.0.endpoint
+    }
+}
+
+fn encode_timeout(timeout: Option<Duration>) -> u64 {
+    timeout.map_or(OFF, |timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1))
+}
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Session {}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("endpoint", &self.0.endpoint.path)
+            .field("peer", &self.peer_addr())
+            .field("open", &self.is_open())
+            .finish()
+    }
+}
+
+/// The application's own data on a session, by type (Jakarta's user properties). Readable until the session's last
+/// clone is gone, in `on_close` too; another connection never sees it.
+#[derive(Clone, Copy)]
+pub struct Properties<'a>(&'a Mutex<Option<Box<TypeMap>>>);
+
+impl Properties<'_> {
+    /// Sets the value of type `T`; returns the one before it.
+    pub fn insert<T: Send + Sync + 'static>(self, value: T) -> Option<T> {
+        let before = self.lock().get_or_insert_default().insert(TypeId::of::<T>(), Box::new(value));
+        before.and_then(|before| before.downcast().ok()).map(|before| *before)
+    }
+
+    /// A clone of the value of type `T`.
+    pub fn get<T: Clone + Send + Sync + 'static>(self) -> Option<T> {
+        self.with(|value: &mut T| value.clone())
+    }
+
+    /// Takes the value of type `T` away.
+    pub fn remove<T: Send + Sync + 'static>(self) -> Option<T> {
+        let value = self.lock().as_mut()?.remove(&TypeId::of::<T>());
+        value.and_then(|value| value.downcast().ok()).map(|value| *value)
+    }
+
+    /// Calls `f` with the value of type `T` where it lies. A lock is held meanwhile: `f` must not use the properties
+    /// of the same session.
+    pub fn with<T: Send + Sync + 'static, R>(self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.lock().as_mut()?.get_mut(&TypeId::of::<T>())?.downcast_mut().map(f)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<TypeMap>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Properties<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Properties").field("len", &self.lock().as_ref().map_or(0, |map| map.len())).finish()
+    }
+}
+
+/// The sessions of one mounted endpoint.
+#[derive(Debug)]
+pub(crate) struct OpenSet {
+    pub(crate) path: Box<str>,
+    pub(crate) name: &'static str,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    list: Vec<Session>,
+    /// The list as it was handed out last, until it changes.
+    snapshot: Option<Arc<[Session]>>,
+    /// Sessions whose closing handshake is under way; they may still be given up.
+    ending: Vec<Weak<Outbound>>,
+    /// Why no session may stay open any more.
+    closing: Option<CloseReason>,
+}
+
+impl OpenSet {
+    pub(crate) fn new(path: impl Into<Box<str>>, name: &'static str) -> Self {
+        Self { path: path.into(), name, members: Mutex::default() }
+    }
+
+    /// A session that comes after the shutdown began is told so at once.
+    pub(crate) fn add(&self, session: &Session) {
+        let mut members = self.lock();
+        session.0.place.store(members.list.len(), Ordering::Relaxed);
+        members.list.push(session.clone());
+        members.snapshot = None;
+        if let Some(reason) = &members.closing {
+            session.close_with(reason.clone());
+        }
+    }
+
+    /// Harmless if it is not in.
+    pub(crate) fn remove(&self, session: &Session) {
+        let mut members = self.lock();
+        let place = session.0.place.swap(usize::MAX, Ordering::Relaxed);
+        if place < members.list.len() {
+            members.list.swap_remove(place);
+            if let Some(moved) = members.list.get(place) {
+                moved.0.place.store(place, Ordering::Relaxed);
+            }
+            members.snapshot = None;
+            if members.closing.is_some() {
+                members.ending.push(Arc::downgrade(&session.0.outbound));
+            }
+        }
+    }
+
+    /// Closes every session, and those to come.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let mut members = self.lock();
+        members.list.iter().for_each(|session| session.close_with(reason.clone()));
+        members.closing = Some(reason);
+    }
+
+    /// Gives every connection up.
+    pub(crate) fn cut(&self) {
+        let members = self.lock();
+        members.list.iter().for_each(|session| session.outbound().cut());
+        members.ending.iter().filter_map(Weak::upgrade).for_each(|outbound| outbound.cut());
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<[Session]> {
+        let mut members = self.lock();
+        if let Some(snapshot) = &members.snapshot {
+            return snapshot.clone();
+        }
+        let snapshot: Arc<[Session]> = members.list.as_slice().into();
+        members.snapshot = Some(snapshot.clone());
+        snapshot
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sessions that were open at an endpoint when it was asked (Jakarta's `getOpenSessions`).
+///
+/// A snapshot: some may have closed since.
+#[derive(Clone, Debug)]
+pub struct OpenSessions {
+    sessions: Arc<[Session]>,
+    except: Option<SessionId>,
+}
+
+impl OpenSessions {
+    /// The sessions of several endpoints together.
+    pub(crate) fn of<'a>(sets: impl Iterator<Item = &'a OpenSet>) -> Self {
+        let sessions: Vec<Session> = sets.flat_map(|set| set.snapshot().to_vec()).collect();
+        Self { sessions: sessions.into(), except: None }
+    }
+
+    /// Leaves one session out.
+    #[must_use]
+    pub fn except(mut self, session: &Session) -> Self {
+        self.except = Some(session.id());
+        self
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().filter(|session| Some(session.id()) != self.except)
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Speaks to all of them; never waits for a peer.
+    pub fn async_remote(&self) -> Broadcast<'_> {
+        Broadcast(self)
+    }
+}
+
+/// Speaks to many: a message is encoded once and queued for each, and nobody waits for anybody.
+#[derive(Clone, Copy, Debug)]
+pub struct Broadcast<'a>(&'a OpenSessions);
+
+impl Broadcast<'_> {
+    /// Queues a text message for each session.
+    pub fn send_text(self, text: impl Into<Text>) -> Report {
+        self.send(Message::Text(text.into()))
+    }
+
+    /// Queues a binary message for each session.
+    pub fn send_binary(self, data: impl Into<Binary>) -> Report {
+        self.send(Message::Binary(data.into()))
+    }
+
+    fn send(self, message: Message) -> Report {
+        let (shared, mut report) = (Shared::new(message), Report::default());
+        for session in self.0.iter() {
+            match shared.offer(session.outbound()) {
+                Ok(()) => report.sent += 1,
+                Err(Refused::Closed) => report.closed += 1,
+                Err(_) => report.dropped += 1,
+            }
+        }
+        if report.dropped > 0 {
+            tracing::warn!(report.dropped, "a broadcast left out peers whose outbound queue is full");
+        }
+        report
+    }
+}
+
+/// What became of a broadcast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Queued for so many sessions.
+    pub sent: usize,
+    /// Left out because their queue was full.
+    pub dropped: usize,
+    /// Left out because they had closed.
+    pub closed: usize,
+}
+
+impl Report {
+    /// Whether every open session was reached.
+    ///
+    /// # Errors
+    /// [`Error::is_queue_full`] if one was left out.
+    pub fn complete(&self) -> Result<(), Error> {
+        if self.dropped == 0 { Ok(()) } else { Err(Refused::Full.into()) }
     }
 }

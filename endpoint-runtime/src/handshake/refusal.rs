@@ -137,6 +137,15 @@ impl Refusal {
         refusal
     }
 
+    /// 500: whatever passed the request on cannot hand the connection over: an HTTP server that was not told to serve
+    /// upgrades, or a layer that dropped the request's extensions.
+    pub fn not_upgradable() -> Self {
+        Self::because(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the HTTP server in front of this WebSocket endpoint does not support upgrades",
+        )
+    }
+
     /// 503: the server takes no new sessions; the client may come back after this long.
     pub fn shutting_down(retry_after: Duration) -> Self {
         // in whole seconds, rounded up: the client must not come too early
@@ -261,6 +270,7 @@ mod tests {
             (Refusal::foreign_origin("null", "a"), 403, &[]),
             (Refusal::bad_path_parameter(&error), 404, &[]),
             (Refusal::construction_failed(&error), 500, &[]),
+            (Refusal::not_upgradable(), 500, &[]),
             (Refusal::shutting_down(Duration::from_millis(4001)), 503, &[("retry-after", "5")]),
             (Refusal::new(StatusCode::UNAUTHORIZED), 401, &[]),
             (Refusal::new(StatusCode::SWITCHING_PROTOCOLS), 500, &[]),

@@ -1,0 +1,190 @@
+//! One socket's life, told in order: open, messages one by one, close.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::config::Limits;
+use crate::dispatch::{self, Dispatch};
+use crate::endpoint::{Endpoint, Reply};
+use crate::error::{Error, Kind};
+use crate::link::{Link, Work};
+use crate::session::Session;
+
+/// Serves an endpoint on a socket whose opening handshake is done, to the end of both.
+///
+/// `early` are octets that came with the handshake.
+pub(crate) async fn serve<E, IO>(io: IO, early: Bytes, endpoint: E, session: Session, limits: Limits)
+where
+    E: Endpoint,
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut dispatch = Dispatch::new(endpoint, session.clone());
+    let mut link = Link::new(io, early, session, limits);
+    dispatch.session().endpoint().add(dispatch.session());
+
+    let opened = run::<E, _, _, _>(&mut link, pin!(dispatch.on_open())).await;
+    if let Err(error) = opened {
+        fail(&mut link, &mut dispatch, error, true).await;
+    }
+    while let Some(work) = next(&mut link, &mut dispatch).await {
+        let reply = match work {
+            Work::Settled(reply) => reply,
+            Work::Text(text, last) => run::<E, _, _, _>(&mut link, pin!(dispatch.on_text(text, last))).await,
+            Work::Binary(data, last) => run::<E, _, _, _>(&mut link, pin!(dispatch.on_binary(data, last))).await,
+            Work::Pong(pong) => run::<E, _, _, _>(&mut link, pin!(dispatch.on_pong(pong))).await,
+            Work::Failed(violation) => {
+                report(&mut link, &mut dispatch, violation.into()).await;
+                link.close(violation.close_reason().by(Initiator::Container));
+                break;
+            }
+        };
+        if let Err(error) = settle(&mut link, reply) {
+            fail(&mut link, &mut dispatch, error, false).await;
+        }
+        if link.is_corked_full() {
+            poll_fn(|cx| link.poll_uncork(cx)).await;
+        }
+    }
+    let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
+
+    // the close frame was attempted before on_close runs (Jakarta §2.1.5)
+    let flushed = timeout(limits.close_timeout, poll_fn(|cx| link.poll_flush_all(cx))).await.is_ok();
+    dispatch.session().outbound().end(!flushed);
+    tracing::debug!(session = %dispatch.session().id(), %reason, initiator = ?reason.initiator(), "closed");
+    tokio::join!(last_word(dispatch, reason), async {
+        if flushed && link.said_goodbye() {
+            wind_down(link, limits.close_timeout).await;
+        }
+    });
+}
+
+/// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP.
+async fn wind_down<IO>(mut link: Link<IO>, limit: Duration)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    if link.awaits_close() {
+        let _ = timeout(limit, poll_fn(|cx| link.poll_peer_close(cx))).await;
+    }
+    let _ = timeout(limit, poll_fn(|cx| link.poll_shutdown(cx))).await;
+}
+
+/// The next thing to do; `None` once the session ends. What the peer said before its own close is still heard.
+async fn next<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>) -> Option<Work>
+where
+    E: Endpoint,
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    loop {
+        if link.end().is_some_and(|end| end.initiator() != Initiator::Peer) {
+            return None;
+        }
+        if let Some(work) = link.work(dispatch) {
+            return Some(work);
+        }
+        if link.end().is_some() {
+            return None;
+        }
+        poll_fn(|cx| link.poll_input::<E>(cx)).await;
+    }
+}
+
+/// Runs a handler to its end; while it is suspended the socket is served.
+async fn run<E, IO, T, F>(link: &mut Link<IO>, mut handler: Pin<&mut F>) -> Result<T, Error>
+where
+    E: Endpoint,
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+    F: Future<Output = Result<T, Error>>,
+{
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = dispatch::poll(link.session(), handler.as_mut(), cx) {
+            return Poll::Ready(result);
+        }
+        if link.poll_meanwhile::<E>(cx) {
+            return Poll::Ready(Err(Error::new(Kind::Timeout, "a handler was given up: its session has ended")));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Runs `on_close`, and `on_error` if that fails.
+async fn last_word<E: Endpoint>(mut dispatch: Dispatch<E>, reason: CloseReason) {
+    let session = dispatch.session().clone();
+    let closed = {
+        let mut closing = pin!(dispatch.on_close(reason));
+        poll_fn(|cx| dispatch::poll(&session, closing.as_mut(), cx)).await
+    };
+    let Err(error) = closed else { return };
+    if E::ERROR.exists() {
+        let mut failing = pin!(dispatch.on_error(error));
+        log_second_error(&session, poll_fn(|cx| dispatch::poll(&session, failing.as_mut(), cx)).await);
+    } else {
+        tracing::warn!(%error, session = %session.id(), endpoint = session.endpoint().name, "on_close failed");
+    }
+}
+
+/// Sends a handler's reply.
+#[inline]
+fn settle<IO>(link: &mut Link<IO>, reply: Reply) -> Result<(), Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    match reply? {
+        Some(message) => link.reply(message),
+        None => {
+            link.collect();
+            Ok(())
+        }
+    }
+}
+
+/// A handler failed: `on_error` is told. The session stays open if there is one, except after a panic or a failed
+/// `on_open`; without one it ends with 1011, or 1007 if it was the message that made no sense.
+async fn fail<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>, error: Error, opening: bool)
+where
+    E: Endpoint,
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    // a peer that went away is not an error
+    if error.is_closed() && link.end().is_some_and(|end| end.initiator() != Initiator::Application) {
+        return;
+    }
+    let fatal = opening || error.is_panic() || !E::ERROR.exists();
+    let code = if error.is_decode() && !opening { CloseCode::NotConsistent } else { CloseCode::UnexpectedCondition };
+    report(link, dispatch, error).await;
+    if fatal {
+        let phrase = if code == CloseCode::NotConsistent { "the message cannot be decoded" } else { "internal error" };
+        link.close(CloseReason::truncating(code, phrase).by(Initiator::Container));
+    }
+}
+
+/// Tells `on_error`, or the log. An error of `on_error` itself goes to the log and nowhere else.
+async fn report<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>, error: Error)
+where
+    E: Endpoint,
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let session = dispatch.session().clone();
+    if E::ERROR.exists() {
+        let failed = run::<E, _, _, _>(link, pin!(dispatch.on_error(error))).await;
+        link.collect();
+        log_second_error(&session, failed);
+    } else {
+        let (endpoint, path) = (session.endpoint().name, &*session.endpoint().path);
+        tracing::warn!(%error, endpoint, path, session = %session.id(), "a handler failed, and the endpoint has no on_error");
+    }
+}
+
+fn log_second_error(session: &Session, result: Result<(), Error>) {
+    if let Err(error) = result {
+        tracing::error!(%error, session = %session.id(), endpoint = session.endpoint().name, "on_error failed itself");
+    }
+}

@@ -1,0 +1,116 @@
+//! One event, one handler call, what came of it. The only room that calls the user's code, and that catches its panics.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::endpoint::{Endpoint, Reply};
+use crate::error::Error;
+use crate::message::{Binary, Pong};
+use crate::session::Session;
+use crate::text::Text;
+
+/// An endpoint instance and its session; sees to it that `on_close` runs exactly once after `on_open` was begun.
+pub(crate) struct Dispatch<E: Endpoint> {
+    endpoint: E,
+    session: Session,
+    stage: Stage,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stage {
+    New,
+    Opened,
+    Closed,
+}
+
+impl<E: Endpoint> Dispatch<E> {
+    pub(crate) fn new(endpoint: E, session: Session) -> Self {
+        Self { endpoint, session, stage: Stage::New }
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) async fn on_open(&mut self) -> Result<(), Error> {
+        self.stage = Stage::Opened;
+        self.endpoint.on_open(&self.session).await
+    }
+
+    pub(crate) async fn on_text(&mut self, text: Text, last: bool) -> Reply {
+        self.endpoint.on_text(&self.session, text, last).await
+    }
+
+    pub(crate) async fn on_binary(&mut self, data: Binary, last: bool) -> Reply {
+        self.endpoint.on_binary(&self.session, data, last).await
+    }
+
+    pub(crate) async fn on_pong(&mut self, pong: Pong) -> Reply {
+        self.endpoint.on_pong(&self.session, pong).await
+    }
+
+    pub(crate) async fn on_close(&mut self, reason: CloseReason) -> Result<(), Error> {
+        self.stage = Stage::Closed;
+        self.endpoint.on_close(&self.session, reason).await
+    }
+
+    pub(crate) async fn on_error(&mut self, error: Error) -> Result<(), Error> {
+        self.endpoint.on_error(&self.session, error).await
+    }
+
+    /// Calls a handler that is an ordinary function.
+    #[inline]
+    pub(crate) fn text_now(&mut self, text: &str, last: bool) -> Reply {
+        let Self { endpoint, session, .. } = self;
+        guarded(session, || endpoint.on_text_now(session, text, last))
+    }
+
+    /// Calls a handler that is an ordinary function.
+    #[inline]
+    pub(crate) fn binary_now(&mut self, data: &[u8], last: bool) -> Reply {
+        let Self { endpoint, session, .. } = self;
+        guarded(session, || endpoint.on_binary_now(session, data, last))
+    }
+}
+
+/// Runs user code: sends on its own session join the batch, and a panic becomes an error.
+#[inline]
+fn guarded<T>(session: &Session, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    session
+        .outbound()
+        .running(|| catch_unwind(AssertUnwindSafe(call)))
+        .unwrap_or_else(|panic| Err(Error::panic(&*panic)))
+}
+
+/// Polls a handler's future. Once it has panicked it must not be polled again.
+#[inline]
+pub(crate) fn poll<T, F>(session: &Session, handler: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T, Error>>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    match session.outbound().running(|| catch_unwind(AssertUnwindSafe(|| handler.poll(cx)))) {
+        Ok(polled) => polled,
+        Err(panic) => Poll::Ready(Err(Error::panic(&*panic))),
+    }
+}
+
+/// The connection's task was dropped in the middle, as when its runtime shuts down: `on_close` still runs, to its
+/// first suspension.
+impl<E: Endpoint> Drop for Dispatch<E> {
+    fn drop(&mut self) {
+        self.session.outbound().end(false);
+        self.session.endpoint().remove(&self.session);
+        if self.stage != Stage::Opened {
+            return;
+        }
+        let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task was dropped");
+        let session = self.session.clone();
+        let mut handler = pin!(self.on_close(reason.by(Initiator::Container)));
+        if let Poll::Ready(Err(error)) = poll(&session, handler.as_mut(), &mut Context::from_waker(Waker::noop())) {
+            tracing::error!(%error, session = %session.id(), "on_close failed after the connection's task was dropped");
+        }
+    }
+}

@@ -1,0 +1,566 @@
+//! The way out of a session: a bounded queue of encoded frames that any task may fill and the connection empties.
+//!
+//! Frames keep the order in which they were accepted; control frames have a lane of their own and pass. A lock guards
+//! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::IoSlice;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::time::Instant;
+
+use crate::close::CloseReason;
+use crate::error::{Error, Kind};
+use crate::wire::encode;
+use crate::wire::frame::OpCode;
+
+/// From this size on a payload is shared with whoever made it; below, copying is cheaper than another write segment.
+pub(crate) const SHARE_FROM: usize = 8 << 10;
+
+/// What a handler may send on its own session before it has to wait for the socket: one good write.
+const CORK: usize = 64 << 10;
+
+/// The most segments of one vectored write.
+const SEGMENTS: usize = 64;
+
+/// Encoded frames in order: small ones in one piece, large payloads shared and remembered by their place in it.
+#[derive(Default)]
+pub(crate) struct Frames {
+    small: Vec<u8>,
+    /// How much of `small` is written.
+    start: usize,
+    /// A payload, and how much of `small` comes before it.
+    large: VecDeque<(usize, Bytes)>,
+    large_len: usize,
+}
+
+impl Frames {
+    pub(crate) fn len(&self) -> usize {
+        self.small.len() - self.start + self.large_len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where small frames are appended.
+    pub(crate) fn small(&mut self) -> &mut Vec<u8> {
+        &mut self.small
+    }
+
+    /// Replaces the room for small frames of an empty queue.
+    pub(crate) fn lend(&mut self, room: Vec<u8>) {
+        debug_assert!(self.is_empty());
+        (self.small, self.start) = (room, 0);
+    }
+
+    /// Takes that room back from an empty queue.
+    pub(crate) fn give_back(&mut self) -> Vec<u8> {
+        debug_assert!(self.is_empty());
+        self.start = 0;
+        std::mem::take(&mut self.small)
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.small.capacity() > 0
+    }
+
+    /// Appends a data frame.
+    #[inline]
+    pub(crate) fn push(&mut self, fin: bool, opcode: OpCode, payload: &[u8]) {
+        encode::frame(&mut self.small, fin, opcode, payload);
+    }
+
+    /// Appends a data frame whose payload is large, without copying it.
+    pub(crate) fn push_shared(&mut self, fin: bool, opcode: OpCode, payload: Bytes) {
+        encode::header(&mut self.small, fin, opcode, payload.len());
+        self.large_len += payload.len();
+        self.large.push_back((self.small.len(), payload));
+    }
+
+    /// Moves everything of `other` to the end.
+    fn append(&mut self, other: &mut Frames) {
+        debug_assert_eq!(other.start, 0);
+        let offset = self.small.len();
+        self.small.extend_from_slice(&other.small);
+        other.small.clear();
+        self.large.extend(other.large.drain(..).map(|(place, payload)| (offset + place, payload)));
+        self.large_len += std::mem::take(&mut other.large_len);
+    }
+
+    /// The whole of it, if it lies in one piece.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        self.large.is_empty().then(|| &self.small[self.start..])
+    }
+
+    /// The segments to write next, at most as many as `slices` holds.
+    pub(crate) fn segments<'a>(&'a self, slices: &mut [IoSlice<'a>; SEGMENTS]) -> usize {
+        let (mut count, mut from) = (0, self.start);
+        for (place, payload) in &self.large {
+            if count + 2 > SEGMENTS {
+                return count;
+            }
+            if from < *place {
+                slices[count] = IoSlice::new(&self.small[from..*place]);
+                count += 1;
+            }
+            slices[count] = IoSlice::new(payload);
+            count += 1;
+            from = *place;
+        }
+        if from < self.small.len() && count < SEGMENTS {
+            slices[count] = IoSlice::new(&self.small[from..]);
+            count += 1;
+        }
+        count
+    }
+
+    /// An array for [`Frames::segments`].
+    pub(crate) fn slices<'a>() -> [IoSlice<'a>; SEGMENTS] {
+        [IoSlice::new(&[]); SEGMENTS]
+    }
+
+    /// Forgets the first `count` octets, which were written.
+    pub(crate) fn advance(&mut self, mut count: usize) {
+        while let Some((place, payload)) = self.large.front_mut() {
+            let before = *place - self.start;
+            if count < before {
+                break;
+            }
+            self.start += before;
+            count -= before;
+            let taken = count.min(payload.len());
+            payload.advance(taken);
+            self.large_len -= taken;
+            count -= taken;
+            if !payload.is_empty() {
+                return;
+            }
+            self.large.pop_front();
+        }
+        self.start += count;
+        if self.start == self.small.len() && self.large.is_empty() {
+            self.small.clear();
+            self.start = 0;
+        }
+    }
+}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames").field("len", &self.len()).finish()
+    }
+}
+
+/// A data frame on its way into the queue.
+#[derive(Clone, Debug)]
+pub(crate) enum Outgoing<'a> {
+    /// To be copied.
+    Small(OpCode, &'a [u8]),
+    /// To be shared.
+    Large(OpCode, Bytes),
+    /// Encoded already, for several sessions.
+    Encoded(&'a [u8]),
+}
+
+impl Outgoing<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Small(_, payload) | Self::Encoded(payload) => payload.len(),
+            Self::Large(_, payload) => payload.len(),
+        }
+    }
+}
+
+/// How much may wait, and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    pub(crate) send_timeout: Duration,
+}
+
+/// A place in the order of accepted messages.
+pub(crate) type Ticket = u64;
+
+/// What the connection collected.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// The close the application asked for, once.
+    pub(crate) close: Option<CloseReason>,
+    /// Give up at once.
+    pub(crate) cut: bool,
+    /// Everything up to this ticket is now with the connection.
+    pub(crate) ticket: Ticket,
+}
+
+/// The queue of one session.
+pub(crate) struct Outbound {
+    bounds: Bounds,
+    /// Whether the connection should look.
+    pending: AtomicBool,
+    open: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    frames: Frames,
+    control: Vec<u8>,
+    close: Option<CloseReason>,
+    /// Messages and octets that were accepted and are not written.
+    messages: usize,
+    bytes: usize,
+    /// The last message accepted, and the last one written.
+    accepted: Ticket,
+    written: Ticket,
+    /// The peer takes nothing at the moment.
+    blocked: bool,
+    /// A full queue has been reported.
+    warned: bool,
+    /// How the connection ended, for those who wait.
+    timed_out: bool,
+    /// The connection is to be given up at once.
+    cut: bool,
+    connection: Option<Waker>,
+    waiters: BTreeMap<u64, Waiter>,
+    next_waiter: u64,
+}
+
+struct Waiter {
+    deadline: Instant,
+    expired: bool,
+    waker: Waker,
+}
+
+thread_local! {
+    /// The queue of the session whose handler is being polled on this thread.
+    static RUNNING: Cell<*const Outbound> = const { Cell::new(std::ptr::null()) };
+}
+
+impl Outbound {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, pending: AtomicBool::new(false), open: AtomicBool::new(true), state: Mutex::default() }
+    }
+
+    /// Polls a handler of this session: what it sends meanwhile needs no waking, and joins the batch.
+    #[inline]
+    pub(crate) fn running<T>(&self, poll: impl FnOnce() -> T) -> T {
+        struct Restore(*const Outbound);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                RUNNING.set(self.0);
+            }
+        }
+        let _restore = Restore(RUNNING.replace(self));
+        poll()
+    }
+
+    fn is_running(&self) -> bool {
+        std::ptr::eq(RUNNING.get(), self)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Octets that wait to be written.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // a panic while the lock is held can only come from an allocation that failed; the state is whole
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that there is something to look at; wakes the connection unless it is the one that runs.
+    fn notify(&self, state: MutexGuard<'_, State>) {
+        if self.pending.swap(true, Ordering::AcqRel) || self.is_running() {
+            return;
+        }
+        let waker = state.connection.clone();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Makes the connection look at its limits again.
+    pub(crate) fn wake(&self) {
+        self.notify(self.lock());
+    }
+
+    // ---- for senders ----
+
+    /// Accepts a message, or says that it is closed or full.
+    #[inline]
+    pub(crate) fn offer(&self, message: Outgoing<'_>) -> Result<Ticket, Refused> {
+        let mut state = self.lock();
+        if !self.is_open() {
+            return Err(Refused::Closed);
+        }
+        let size = message.len();
+        if self.is_full(&state, size) {
+            return Err(Refused::Full);
+        }
+        match message {
+            Outgoing::Small(opcode, payload) => state.frames.push(true, opcode, payload),
+            Outgoing::Large(opcode, payload) => state.frames.push_shared(true, opcode, payload),
+            Outgoing::Encoded(frame) => state.frames.small().extend_from_slice(frame),
+        }
+        state.messages += 1;
+        state.bytes += size;
+        state.accepted += 1;
+        let ticket = state.accepted;
+        self.notify(state);
+        Ok(ticket)
+    }
+
+    /// A message that is alone may exceed the bound, so that it can be sent at all.
+    fn is_full(&self, state: &State, size: usize) -> bool {
+        state.messages > 0
+            && (state.messages >= self.bounds.messages || state.bytes.saturating_add(size) > self.bounds.bytes)
+    }
+
+    /// Whether a message was refused for want of room for the first time since the queue was empty.
+    pub(crate) fn first_overflow(&self) -> bool {
+        !std::mem::replace(&mut self.lock().warned, true)
+    }
+
+    /// Queues a ping or pong in the control lane.
+    pub(crate) fn control(&self, opcode: OpCode, payload: &[u8]) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if !self.is_open() {
+            return Err(Refused::Closed);
+        }
+        if state.control.len() > CORK {
+            return Err(Refused::Full);
+        }
+        encode::frame(&mut state.control, true, opcode, payload);
+        self.notify(state);
+        Ok(())
+    }
+
+    /// Asks for the closing handshake, after what is queued; the first reason wins. Nothing more is accepted.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let mut state = self.lock();
+        if self.open.swap(false, Ordering::AcqRel) {
+            state.close = Some(reason);
+            self.notify(state);
+        }
+    }
+
+    /// Gives the connection up: no close frame, no handler that goes on.
+    pub(crate) fn cut(&self) {
+        let mut state = self.lock();
+        state.cut = true;
+        self.notify(state);
+    }
+
+    /// Waits until the message of `ticket` is written, at most for the send timeout.
+    pub(crate) fn poll_written(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+        waiting: &mut Waiting,
+    ) -> Poll<Result<(), Refused>> {
+        let mut state = self.lock();
+        if state.written >= ticket {
+            waiting.end(&mut state);
+            return Poll::Ready(Ok(()));
+        }
+        if state.connection.is_none() && !self.is_open() {
+            let timed_out = state.timed_out;
+            waiting.end(&mut state);
+            return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
+        }
+        // a handler's own message leaves with its batch, at the latest when the handler waits for something else
+        if self.is_running() && !state.blocked && state.bytes < CORK {
+            waiting.end(&mut state);
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_waiting(state, cx, waiting)
+    }
+
+    /// Waits until a message of `size` may be offered again.
+    pub(crate) fn poll_room(
+        &self,
+        cx: &mut Context<'_>,
+        size: usize,
+        waiting: &mut Waiting,
+    ) -> Poll<Result<(), Refused>> {
+        let mut state = self.lock();
+        if !self.is_open() {
+            waiting.end(&mut state);
+            return Poll::Ready(Err(Refused::Closed));
+        }
+        if !self.is_full(&state, size) {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_waiting(state, cx, waiting)
+    }
+
+    fn poll_waiting(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        cx: &mut Context<'_>,
+        waiting: &mut Waiting,
+    ) -> Poll<Result<(), Refused>> {
+        if let Some(waiter) = waiting.0.and_then(|id| state.waiters.get_mut(&id)) {
+            if waiter.expired {
+                waiting.end(&mut state);
+                return Poll::Ready(Err(Refused::TimedOut));
+            }
+            waiter.waker.clone_from(cx.waker());
+            return Poll::Pending;
+        }
+        let id = state.next_waiter;
+        state.next_waiter += 1;
+        let deadline = Instant::now() + self.bounds.send_timeout.min(FAR);
+        state.waiters.insert(id, Waiter { deadline, expired: false, waker: cx.waker().clone() });
+        waiting.0 = Some(id);
+        // the connection owns the clock
+        self.notify(state);
+        Poll::Pending
+    }
+
+    /// Forgets a waiter whose future was dropped.
+    pub(crate) fn abandon(&self, waiting: &mut Waiting) {
+        if waiting.0.is_some() {
+            waiting.end(&mut self.lock());
+        }
+    }
+
+    // ---- for the connection ----
+
+    /// Registers the task that empties the queue.
+    pub(crate) fn attach(&self, waker: &Waker) {
+        self.lock().connection = Some(waker.clone());
+    }
+
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Moves what has gathered to the end of `out`, control frames first.
+    pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
+        self.pending.store(false, Ordering::Release);
+        let mut state = self.lock();
+        if !state.control.is_empty() {
+            let control = std::mem::take(&mut state.control);
+            out.small().extend_from_slice(&control);
+        }
+        out.append(&mut state.frames);
+        // an idle session keeps a little room at most
+        if state.frames.small.capacity() > 512 {
+            state.frames.small = Vec::new();
+        }
+        if state.frames.large.capacity() > 0 {
+            state.frames.large = VecDeque::new();
+        }
+        Collected { close: state.close.take(), cut: state.cut, ticket: state.accepted }
+    }
+
+    /// Says that everything up to `ticket` is written.
+    pub(crate) fn written(&self, ticket: Ticket) {
+        let mut state = self.lock();
+        state.blocked = false;
+        state.messages -= usize::try_from(ticket - state.written).unwrap_or(state.messages).min(state.messages);
+        state.bytes = state.frames.len();
+        state.written = ticket;
+        state.warned = false;
+        if state.waiters.is_empty() {
+            return;
+        }
+        let wakers: Vec<Waker> = state.waiters.values().map(|waiter| waiter.waker.clone()).collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Says that the peer takes nothing at the moment.
+    pub(crate) fn blocked(&self) {
+        self.lock().blocked = true;
+    }
+
+    /// Wakes whoever has waited too long; returns the next deadline.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.lock();
+        let (mut next, mut missed) = (None, Vec::new());
+        for waiter in state.waiters.values_mut().filter(|waiter| !waiter.expired) {
+            if waiter.deadline <= now {
+                waiter.expired = true;
+                missed.push(waiter.waker.clone());
+            } else {
+                next = Some(next.map_or(waiter.deadline, |next: Instant| next.min(waiter.deadline)));
+            }
+        }
+        drop(state);
+        missed.into_iter().for_each(Waker::wake);
+        next
+    }
+
+    /// Ends it: nothing is accepted, nothing more will be written, whoever waits is told.
+    pub(crate) fn end(&self, timed_out: bool) {
+        let mut state = self.lock();
+        self.open.store(false, Ordering::Release);
+        state.timed_out |= timed_out;
+        state.connection = None;
+        (state.frames, state.control) = (Frames::default(), Vec::new());
+        let wakers: Vec<Waker> = state.waiters.values().map(|waiter| waiter.waker.clone()).collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Refuses further messages, as after a close frame was received.
+    pub(crate) fn refuse(&self) {
+        let _state = self.lock();
+        self.open.store(false, Ordering::Release);
+    }
+}
+
+/// For a wait without an end that fits the clock: thirty years, as tokio has it.
+const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+
+/// A sender's place among those who wait.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Option<u64>);
+
+impl Waiting {
+    fn end(&mut self, state: &mut State) {
+        if let Some(id) = self.0.take() {
+            state.waiters.remove(&id);
+        }
+    }
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Closed,
+    Full,
+    TimedOut,
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Closed => Error::closed(),
+            Refused::Full => Error::new(Kind::QueueFull, "the outbound queue is full: the peer reads too slowly"),
+            Refused::TimedOut => Error::new(Kind::Timeout, "the message was not sent within the send timeout"),
+        }
+    }
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound").field("open", &self.is_open()).finish_non_exhaustive()
+    }
+}

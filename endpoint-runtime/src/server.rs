@@ -1,0 +1,315 @@
+//! The front door for those who bring no HTTP server of their own: a listener, HTTP/1.1, and a container behind it.
+
+use std::fmt;
+use std::future::{Future, pending};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service;
+
+use crate::config::HANDSHAKE_TIMEOUT;
+use crate::error::{BoxError, Error};
+use crate::handshake::origins::Origins;
+use crate::handshake::refusal::Refusal;
+use crate::registry::ServerEndpoint;
+use crate::request::{HandshakeRequest, Transport};
+use crate::router::TrailingSlash;
+use crate::service::{ContainerBuilder, EndpointInfo, ServerContainer, Shutdown};
+
+/// A [`ServerContainer`] with a listener.
+///
+/// ```no_run
+/// # use endpoint_runtime::{Error, Server};
+/// # #[tokio::main] async fn main() -> Result<(), Error> {
+/// Server::builder().context_path("/websocket").bind("127.0.0.1:8080").await?.run().await
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    container: ServerContainer,
+    listener: TcpListener,
+    fallback: Option<Fallback>,
+    shutdown_timeout: Duration,
+}
+
+type ResponseBody = UnsyncBoxBody<Bytes, Error>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Error>> + Send>>;
+
+/// The service for requests that are for no endpoint.
+#[derive(Clone)]
+struct Fallback(Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>);
+
+impl fmt::Debug for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fallback")
+    }
+}
+
+impl Server {
+    /// Begins a server with every annotated endpoint of the program ([`ContainerBuilder::discover`]).
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new(ServerContainer::builder().discover())
+    }
+
+    /// Begins a server with the endpoints and settings of `container`.
+    pub fn with(container: ContainerBuilder) -> ServerBuilder {
+        ServerBuilder::new(container)
+    }
+
+    /// Where it listens; the port is the real one when it was bound to port 0.
+    ///
+    /// # Errors
+    /// [`Error::is_io`].
+    pub fn local_addr(&self) -> Result<SocketAddr, Error> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// The container behind this server, to ask it for sessions from anywhere.
+    pub fn container(&self) -> &ServerContainer {
+        &self.container
+    }
+
+    /// Serves for ever.
+    ///
+    /// # Errors
+    /// None so far: a connection that cannot be accepted is logged and the next one is awaited.
+    ///
+    /// # Cancel safety
+    /// If it is dropped the listener closes; sessions that are open go on until they end or
+    /// [`ServerContainer::shutdown`] ends them.
+    pub async fn run(self) -> Result<(), Error> {
+        self.run_until(pending()).await.map(drop)
+    }
+
+    /// Serves until `signal` resolves, then shuts down: nothing more is accepted, HTTP requests are finished, every
+    /// session is closed with 1001. What is not done within the shutdown timeout is cut.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
+        let Self { container, listener, fallback, shutdown_timeout } = self;
+        let http = Http { container: container.clone(), fallback, tasks: TaskTracker::new(), stop: CancellationToken::new() };
+        let accept = async {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, peer)) => http.serve(stream, peer),
+                    Err(error) => {
+                        // out of file descriptors, most likely: wait for some to be given back
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = accept => {}
+            () = signal => {}
+        }
+        drop(listener);
+        http.stop.cancel();
+        http.tasks.close();
+        let (shutdown, _) = tokio::join!(
+            container.shutdown(shutdown_timeout),
+            tokio::time::timeout(shutdown_timeout, http.tasks.wait()),
+        );
+        tracing::info!(shutdown.closed, shutdown.cut, "the server has shut down");
+        Ok(shutdown)
+    }
+}
+
+/// What serves the HTTP connections of a server, until they end or are upgraded.
+struct Http {
+    container: ServerContainer,
+    fallback: Option<Fallback>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Http {
+    /// Serves one connection in a task of its own.
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        // an answer is one write: waiting for more only delays it
+        if let Err(error) = stream.set_nodelay(true) {
+            return tracing::debug!(%error, %peer, "the connection was gone before it was served");
+        }
+        let (container, fallback) = (self.container.clone(), self.fallback.clone());
+        let transport =
+            Transport { peer_addr: Some(peer), local_addr: stream.local_addr().ok(), ..Transport::default() };
+        let service = service_fn(move |request| {
+            let (container, fallback) = (container.clone(), fallback.clone());
+            async move {
+                match (container.respond(request, transport), fallback) {
+                    (Ok(response), _) => Ok(response.map(boxed)),
+                    (Err(request), Some(Fallback(fallback))) => fallback(request).await,
+                    (Err(_), None) => Ok(Response::<Full<Bytes>>::from(Refusal::unknown_path()).map(boxed)),
+                }
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HANDSHAKE_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let mut connection = pin!(connection);
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(%error, %peer, "an HTTP connection failed");
+            }
+        });
+    }
+}
+
+fn boxed(body: Full<Bytes>) -> ResponseBody {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Collects what a [`Server`] is to have: the settings of its container, and the service for everything else.
+#[derive(Debug)]
+#[must_use]
+pub struct ServerBuilder {
+    container: ContainerBuilder,
+    fallback: Option<Fallback>,
+    shutdown_timeout: Duration,
+}
+
+impl ServerBuilder {
+    fn new(container: ContainerBuilder) -> Self {
+        Self { container, fallback: None, shutdown_timeout: Duration::from_secs(10) }
+    }
+
+    /// Serves every request that is for no endpoint: pages, an API, an `axum::Router`. Without one they get 404.
+    ///
+    /// Each request gets a clone of the service. If it fails the connection is closed.
+    pub fn fallback<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.fallback = Some(Fallback(Arc::new(move |request| {
+            let mut service = service.clone();
+            Box::pin(async move {
+                std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Error::user)?;
+                let response = service.call(request).await.map_err(Error::user)?;
+                Ok(response.map(|body| body.map_err(Error::user).boxed_unsync()))
+            })
+        })));
+        self
+    }
+
+    /// How long a shutdown may take before it cuts what is left. Default: 10 seconds.
+    pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
+        self.shutdown_timeout = limit;
+        self
+    }
+
+    /// Checks the endpoints, then binds the port.
+    ///
+    /// # Errors
+    /// [`Error::is_deploy`] before the port is bound, see [`ContainerBuilder::build`]; [`Error::is_io`] if it is taken.
+    pub async fn bind(self, addr: impl ToSocketAddrs) -> Result<Server, Error> {
+        let container = self.container.build()?;
+        let listener = TcpListener::bind(addr).await?;
+        let Self { fallback, shutdown_timeout, .. } = self;
+        Ok(Server { container, listener, fallback, shutdown_timeout })
+    }
+}
+
+/// The settings of the container, under the same names.
+impl ServerBuilder {
+    fn map(mut self, set: impl FnOnce(ContainerBuilder) -> ContainerBuilder) -> Self {
+        self.container = set(self.container);
+        self
+    }
+
+    /// See [`ContainerBuilder::register`].
+    pub fn register<E: ServerEndpoint>(self) -> Self {
+        self.map(ContainerBuilder::register::<E>)
+    }
+
+    /// See [`ContainerBuilder::endpoint_with`].
+    pub fn endpoint_with<E: ServerEndpoint>(
+        self,
+        construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        self.map(|container| container.endpoint_with(construct))
+    }
+
+    /// See [`ContainerBuilder::only`].
+    pub fn only(self, keep: impl Fn(&EndpointInfo<'_>) -> bool + 'static) -> Self {
+        self.map(|container| container.only(keep))
+    }
+
+    /// See [`ContainerBuilder::context_path`].
+    pub fn context_path(self, path: impl Into<String>) -> Self {
+        self.map(|container| container.context_path(path))
+    }
+
+    /// See [`ContainerBuilder::trailing_slash`].
+    pub fn trailing_slash(self, policy: TrailingSlash) -> Self {
+        self.map(|container| container.trailing_slash(policy))
+    }
+
+    /// See [`ContainerBuilder::allowed_origins`].
+    pub fn allowed_origins<I: IntoIterator<Item = S>, S: AsRef<str>>(self, origins: I) -> Self {
+        self.map(|container| container.allowed_origins(origins))
+    }
+
+    /// See [`ContainerBuilder::origins`].
+    pub fn origins(self, origins: Origins) -> Self {
+        self.map(|container| container.origins(origins))
+    }
+
+    /// See [`ContainerBuilder::max_message_size`].
+    pub fn max_message_size(self, bytes: usize) -> Self {
+        self.map(|container| container.max_message_size(bytes))
+    }
+
+    /// See [`ContainerBuilder::idle_timeout`].
+    pub fn idle_timeout(self, timeout: Option<Duration>) -> Self {
+        self.map(|container| container.idle_timeout(timeout))
+    }
+
+    /// See [`ContainerBuilder::ping_interval`].
+    pub fn ping_interval(self, interval: Option<Duration>) -> Self {
+        self.map(|container| container.ping_interval(interval))
+    }
+
+    /// See [`ContainerBuilder::send_timeout`].
+    pub fn send_timeout(self, timeout: Duration) -> Self {
+        self.map(|container| container.send_timeout(timeout))
+    }
+
+    /// See [`ContainerBuilder::close_timeout`].
+    pub fn close_timeout(self, timeout: Duration) -> Self {
+        self.map(|container| container.close_timeout(timeout))
+    }
+
+    /// See [`ContainerBuilder::send_queue`].
+    pub fn send_queue(self, messages: usize, bytes: usize) -> Self {
+        self.map(|container| container.send_queue(messages, bytes))
+    }
+}

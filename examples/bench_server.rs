@@ -1,0 +1,64 @@
+//! What the benchmarks talk to: an echo of everything, and a broadcast; not a word per message.
+//!
+//! `cargo run --release --example bench_server -- --addr 127.0.0.1:9001 --threads 1`
+
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/ws", max_message_size = "64MiB")]
+#[derive(Default)]
+struct Echo;
+
+impl Echo {
+    #[on_message]
+    async fn text(&self, message: Text) -> Text {
+        message
+    }
+
+    #[on_message]
+    async fn binary(&self, data: Binary) -> Binary {
+        data
+    }
+}
+
+#[server_endpoint("/broadcast", max_message_size = "64MiB")]
+#[derive(Default)]
+struct Everyone;
+
+impl Everyone {
+    #[on_message]
+    async fn text(&self, message: Text, session: &Session) {
+        session.open_sessions().async_remote().send_text(message);
+    }
+
+    #[on_message]
+    async fn binary(&self, data: Binary, session: &Session) {
+        session.open_sessions().async_remote().send_binary(data);
+    }
+}
+
+fn main() -> Result<(), Error> {
+    let mut arguments = std::env::args().skip(1);
+    let (mut addr, mut threads) = ("127.0.0.1:9001".to_owned(), None);
+    while let Some(name) = arguments.next() {
+        match (name.as_str(), arguments.next()) {
+            ("--addr", Some(value)) => addr = value,
+            ("--threads", Some(value)) => threads = value.parse().ok().filter(|threads| *threads > 0),
+            _ => {
+                eprintln!("usage: bench_server [--addr HOST:PORT] [--threads N]");
+                std::process::exit(2);
+            }
+        }
+    }
+    let runtime = match threads {
+        Some(1) => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        Some(threads) => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?,
+        None => tokio::runtime::Runtime::new()?,
+    };
+    runtime.block_on(async {
+        let server = Server::builder().bind(addr).await?;
+        let addr = server.local_addr()?;
+        println!("endpoint: ws://{addr}/ws");
+        println!("endpoint: ws://{addr}/broadcast");
+        server.run().await
+    })
+}
