@@ -1,0 +1,361 @@
+//! From the valid model to tokens. Cannot fail; names only `::endpoint_runtime::__private` and `::core`.
+//!
+//! Two kinds of spans: what the user may hear about stands where he wrote the cause; everything resolves at the
+//! attribute, so that neither lints nor names of the surrounding code reach it.
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{DeriveInput, LitStr, ReturnType, Type};
+
+use crate::validate::{Argument, Endpoint, Event, Handler, Role, inside_option, is_str};
+
+/// The only way from generated code into the runtime.
+fn runtime() -> TokenStream {
+    quote!(::endpoint_runtime::__private)
+}
+
+/// The place of `span` with the names of the attribute.
+fn at(span: Span) -> Span {
+    span.resolved_at(Span::call_site())
+}
+
+/// What makes the type an endpoint.
+pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
+    let rt = runtime();
+    let ident = &item.ident;
+    let annotated = annotated(&endpoint.path, item);
+    let name = ident.unraw().to_string();
+    let subprotocols = &endpoint.subprotocols;
+    let options = endpoint.options.iter().map(|(field, value)| {
+        let field = format_ident!("{field}");
+        quote!(#field: ::core::option::Option::Some(#value),)
+    });
+    let handlers = [
+        (quote!(OPEN), quote!(__ENDPOINT_ON_OPEN)),
+        (quote!(TEXT), quote!(__ENDPOINT_ON_TEXT)),
+        (quote!(BINARY), quote!(__ENDPOINT_ON_BINARY)),
+        (quote!(PONG), quote!(__ENDPOINT_ON_PONG)),
+        (quote!(CLOSE), quote!(__ENDPOINT_ON_CLOSE)),
+        (quote!(ERROR), quote!(__ENDPOINT_ON_ERROR)),
+    ]
+    .map(|(name, hidden)| quote!(const #name: #rt::Handler = Self::#hidden;));
+    let methods = [Event::Open, Event::Text, Event::Binary, Event::Pong, Event::Close, Event::Error].map(|event| {
+        let (method, hidden) = (format_ident!("{}", event.method()), event.hidden_method());
+        let (parameter, parameters) = (event.parameter_names(), event.owned_parameters());
+        let output = event.output();
+        quote! {
+            fn #method<'a>(&'a mut self, __session: &'a #rt::Session, #parameters)
+                -> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a
+            {
+                Self::#hidden(self, __session, #parameter)
+            }
+        }
+    });
+    let methods_now = [Event::Text, Event::Binary].map(|event| {
+        let (method, hidden) =
+            (format_ident!("{}_now", event.method()), format_ident!("{}_now", event.hidden_method()));
+        let (parameter, parameters) = (event.parameter_names(), event.borrowed_parameters());
+        quote! {
+            fn #method(&mut self, __session: &#rt::Session, #parameters) -> #rt::Reply {
+                Self::#hidden(self, __session, #parameter)
+            }
+        }
+    });
+    quote! {
+        #annotated
+        const _: () = {
+            // Inherent items win over these.
+            use #rt::{Fallback as _, NoDefault as _};
+
+            #[automatically_derived]
+            impl #rt::Endpoint for #ident {
+                #(#handlers)*
+                #(#methods)*
+                #(#methods_now)*
+            }
+
+            #[automatically_derived]
+            impl #rt::ServerEndpoint for #ident {
+                const REGISTRATION: #rt::Registration = #rt::Registration::of::<Self>(
+                    ::core::concat!(::core::module_path!(), "::", #name),
+                    ::core::file!(),
+                    ::core::line!(),
+                    #rt::EndpointOptions {
+                        subprotocols: &[#(#subprotocols),*],
+                        #(#options)*
+                        ..#rt::EndpointOptions::DEFAULT
+                    },
+                );
+                const CONSTRUCT: ::core::option::Option<fn() -> Self> = #rt::Construct::<Self>::DEFAULT;
+            }
+
+            #rt::inventory::submit! { <#ident as #rt::ServerEndpoint>::REGISTRATION }
+        };
+    }
+}
+
+/// That the type has an annotation. Said also of a type that cannot be an endpoint, so that its handlers do not
+/// complain in their turn.
+pub(crate) fn annotated(path: &LitStr, item: &DeriveInput) -> TokenStream {
+    let rt = runtime();
+    let ident = &item.ident;
+    let (impl_generics, ty_generics, where_clause) = item.generics.split_for_impl();
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics #rt::Annotated for #ident #ty_generics #where_clause {
+            const PATH: &'static ::core::primitive::str = #path;
+        }
+    }
+}
+
+impl Event {
+    /// The last word of every name.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Text => "text",
+            Self::Binary => "binary",
+            Self::Pong => "pong",
+            Self::Close => "close",
+            Self::Error => "error",
+        }
+    }
+
+    fn method(self) -> String {
+        format!("on_{}", self.word())
+    }
+
+    fn hidden_method(self) -> Ident {
+        format_ident!("__endpoint_on_{}", self.word())
+    }
+
+    fn hidden_const(self) -> Ident {
+        format_ident!("__ENDPOINT_ON_{}", self.word().to_uppercase())
+    }
+
+    fn parameter_names(self) -> TokenStream {
+        match self {
+            Self::Open => quote!(),
+            Self::Text | Self::Binary => quote!(__payload, __last),
+            Self::Pong | Self::Close | Self::Error => quote!(__payload),
+        }
+    }
+
+    fn owned_parameters(self) -> TokenStream {
+        let rt = runtime();
+        match self {
+            Self::Open => quote!(),
+            Self::Text => quote!(__payload: #rt::Text, __last: ::core::primitive::bool),
+            Self::Binary => quote!(__payload: #rt::Binary, __last: ::core::primitive::bool),
+            Self::Pong => quote!(__payload: #rt::Pong),
+            Self::Close => quote!(__payload: #rt::CloseReason),
+            Self::Error => quote!(__payload: #rt::Error),
+        }
+    }
+
+    fn borrowed_parameters(self) -> TokenStream {
+        match self {
+            Self::Text => quote!(__payload: &::core::primitive::str, __last: ::core::primitive::bool),
+            _ => quote!(__payload: &[::core::primitive::u8], __last: ::core::primitive::bool),
+        }
+    }
+
+    fn output(self) -> TokenStream {
+        let rt = runtime();
+        match self {
+            Self::Text | Self::Binary | Self::Pong => quote!(#rt::Reply),
+            Self::Open | Self::Close | Self::Error => {
+                quote!(::core::result::Result<(), #rt::Error>)
+            }
+        }
+    }
+
+    /// Trait and method that turn a returned value into the output.
+    fn conversion(self) -> (TokenStream, TokenStream) {
+        let rt = runtime();
+        match self {
+            Self::Text | Self::Binary | Self::Pong => (quote!(#rt::IntoReply), quote!(into_reply)),
+            Self::Open | Self::Close | Self::Error => (quote!(#rt::IntoOutcome), quote!(into_outcome)),
+        }
+    }
+}
+
+/// The hidden items beside the method.
+pub(crate) fn handler(handler: &Handler) -> TokenStream {
+    let about = about(handler);
+    // An ordinary `fn` for messages looks straight into the receive buffer; all others are called as a future.
+    let now = !handler.is_async && matches!(handler.event, Event::Text | Event::Binary);
+    let call = if now { call_now(handler) } else { call_later(handler) };
+    quote!(#about #call)
+}
+
+/// `const __ENDPOINT_ON_X: Handler`, with the checks of compile time.
+fn about(handler: &Handler) -> TokenStream {
+    let rt = runtime();
+    let name = handler.event.hidden_const();
+    let mode = if handler.is_async { quote!(Async) } else { quote!(Sync) };
+    let parts = handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last));
+    let max_size = match &handler.max_size {
+        Some(size) => quote!(::core::option::Option::Some(#size)),
+        None => quote!(::core::option::Option::None),
+    };
+    let me = quote_spanned!(at(handler.receiver)=> Self);
+    let in_template = handler.arguments.iter().filter_map(|argument| match &argument.role {
+        Role::PathParam(variable) if inside_option(&argument.ty).is_none() => Some(variable_exists(variable)),
+        _ => None,
+    });
+    let parsed: Vec<_> = handler
+        .arguments
+        .iter()
+        .filter_map(|argument| match &argument.role {
+            Role::PathParam(variable) if !is_text(&argument.ty) => {
+                let ty = &argument.ty;
+                let value = path_param(variable, argument, &quote!(__params));
+                Some(quote!(let _: #ty = #value;))
+            }
+            _ => None,
+        })
+        .collect();
+    let params = if parsed.is_empty() { quote!(_) } else { quote!(__params) };
+    quote! {
+        #[doc(hidden)]
+        pub const #name: #rt::Handler = {
+            let __path = #rt::path_of::<#me>();
+            #(#in_template)*
+            #rt::Handler {
+                mode: #rt::Mode::#mode,
+                parts: #parts,
+                max_size: #max_size,
+                check_path: |#params| {
+                    #(#parsed)*
+                    ::core::result::Result::Ok(())
+                },
+            }
+        };
+    }
+}
+
+fn variable_exists(variable: &LitStr) -> TokenStream {
+    let rt = runtime();
+    // The message of `assert!` is a format string, hence two braces for one.
+    let message = format!(
+        "the endpoint's path has no variable {{{{{}}}}}: name one it has, or take an Option",
+        variable.value().replace('{', "{{").replace('}', "}}")
+    );
+    quote_spanned!(at(variable.span())=> ::core::assert!(#rt::template_has(__path, #variable), #message);)
+}
+
+/// An ordinary `fn` that takes text or binary.
+fn call_now(handler: &Handler) -> TokenStream {
+    let rt = runtime();
+    let name = format_ident!("{}_now", handler.event.hidden_method());
+    let parameters = handler.event.borrowed_parameters();
+    let body = body(handler, true);
+    quote! {
+        #[doc(hidden)]
+        pub fn #name(__this: &mut Self, __session: &#rt::Session, #parameters) -> #rt::Reply {
+            #body
+        }
+    }
+}
+
+/// Everything else.
+fn call_later(handler: &Handler) -> TokenStream {
+    let rt = runtime();
+    let name = handler.event.hidden_method();
+    let parameters = handler.event.owned_parameters();
+    let output = handler.event.output();
+    let body = body(handler, false);
+    // A future that is not `Send` is shown at the method's name.
+    let place = at(handler.method.span());
+    let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
+    let block = quote_spanned!(place=> async move { #body });
+    quote! {
+        #[doc(hidden)]
+        pub fn #name<'a>(__this: &'a mut Self, __session: &'a #rt::Session, #parameters) -> #returned {
+            #block
+        }
+    }
+}
+
+/// The call of the user's method, and what its value becomes.
+fn body(handler: &Handler, now: bool) -> TokenStream {
+    let method = &handler.method;
+    let arguments = handler.arguments.iter().map(|argument| value(handler.event, argument, now));
+    let wait = if handler.is_async { quote_spanned!(at(method.span())=> .await) } else { quote!() };
+    let call = quote!(Self::#method(__this, #(#arguments),*) #wait);
+    let (to, into) = handler.event.conversion();
+    match &handler.output {
+        ReturnType::Default => quote!(<() as #to>::#into(#call)),
+        // `impl Trait` can only be named where it is returned
+        ReturnType::Type(_, ty) if has_impl(ty.to_token_stream()) => {
+            let to = quote_spanned!(at(ty.span())=> #to::#into);
+            quote!(#to(#call))
+        }
+        ReturnType::Type(_, ty) => quote!(<#ty as #to>::#into(#call)),
+    }
+}
+
+fn has_impl(tokens: TokenStream) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == "impl",
+        TokenTree::Group(group) => has_impl(group.stream()),
+        _ => false,
+    })
+}
+
+/// What the method is given for `argument`.
+fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
+    let rt = runtime();
+    let ty = &argument.ty;
+    let place = at(ty.span());
+    let borrow = if argument.by_ref { quote_spanned!(place=> &) } else { quote!() };
+    match &argument.role {
+        Role::Session if argument.by_ref => quote_spanned!(place=> __session),
+        Role::Session => quote_spanned!(place=> <#rt::Session as ::core::clone::Clone>::clone(__session)),
+        Role::Last => quote_spanned!(place=> __last),
+        Role::PathParam(variable) => path_param(variable, argument, &quote!(#rt::Session::path_params(__session))),
+        Role::CloseReason | Role::Error => quote_spanned!(place=> #borrow __payload),
+        Role::Payload => match event {
+            Event::Pong => quote_spanned!(place=> #borrow __payload),
+            Event::Binary if is_slice(argument) && now => quote_spanned!(place=> __payload),
+            Event::Binary if is_slice(argument) => quote_spanned!(place=> #rt::Binary::as_slice(&__payload)),
+            Event::Binary => {
+                let data = if now {
+                    quote!(<#rt::Binary as ::core::convert::From<_>>::from(__payload))
+                } else {
+                    quote!(__payload)
+                };
+                quote!(#borrow <#ty as #rt::DecodeBinary>::decode_binary(#data)?)
+            }
+            _ if is_str(ty) && now => quote_spanned!(place=> __payload),
+            _ if is_str(ty) => quote_spanned!(place=> #rt::Text::as_str(&__payload)),
+            _ if now => quote!(#borrow <#ty as #rt::DecodeText>::decode_str(__payload)?),
+            _ => quote!(#borrow <#ty as #rt::DecodeText>::decode_text(__payload)?),
+        },
+    }
+}
+
+fn is_slice(argument: &Argument) -> bool {
+    argument.by_ref && matches!(argument.ty, Type::Slice(_))
+}
+
+/// The value of `variable` in `params`.
+fn path_param(variable: &LitStr, argument: &Argument, params: &TokenStream) -> TokenStream {
+    let rt = runtime();
+    let ty = &argument.ty;
+    match inside_option(ty) {
+        // The template has the variable, or the handler would not have compiled.
+        None if is_str(ty) => quote!(::core::option::Option::unwrap_or(#rt::PathParams::get(#params, #variable), "")),
+        None => quote!(#rt::PathParams::parse::<#ty>(#params, #variable)?),
+        Some(_) if is_text(ty) => quote!(#rt::PathParams::get(#params, #variable)),
+        Some(ty) => quote!(#rt::PathParams::parse_optional::<#ty>(#params, #variable)?),
+    }
+}
+
+/// Whether it is `str` or `Option<&str>`, which take every value.
+fn is_text(ty: &Type) -> bool {
+    is_str(ty) || matches!(inside_option(ty), Some(Type::Reference(reference)) if is_str(&reference.elem))
+}
