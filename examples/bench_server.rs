@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example bench_server -- --addr 127.0.0.1:9001 --threads 1`
 
+use std::num::NonZeroUsize;
+
 use endpoint_runtime::prelude::*;
 
 #[server_endpoint("/ws", max_message_size = "64MiB")]
@@ -36,17 +38,21 @@ impl Everyone {
     }
 }
 
+fn usage() -> ! {
+    eprintln!("usage: bench_server [--addr HOST:PORT] [--threads N]");
+    std::process::exit(2)
+}
+
 fn main() -> Result<(), Error> {
     let mut arguments = std::env::args().skip(1);
     let (mut addr, mut threads) = ("127.0.0.1:9001".to_owned(), None);
     while let Some(name) = arguments.next() {
         match (name.as_str(), arguments.next()) {
             ("--addr", Some(value)) => addr = value,
-            ("--threads", Some(value)) => threads = value.parse().ok().filter(|threads| *threads > 0),
-            _ => {
-                eprintln!("usage: bench_server [--addr HOST:PORT] [--threads N]");
-                std::process::exit(2);
+            ("--threads", Some(value)) => {
+                threads = Some(value.parse::<NonZeroUsize>().unwrap_or_else(|_| usage()).get())
             }
+            _ => usage(),
         }
     }
     let runtime = match threads {

@@ -143,7 +143,10 @@ impl CloseReason {
         if reason.len() > MAX_REASON_BYTES {
             return Err(Error::new(
                 Kind::TooBig,
-                format!("a close reason of {} bytes exceeds the {MAX_REASON_BYTES} that fit a close frame", reason.len()),
+                format!(
+                    "a close reason of {} bytes exceeds the {MAX_REASON_BYTES} that fit a close frame",
+                    reason.len()
+                ),
             ));
         }
         Ok(Self::truncating(code, reason))
@@ -220,6 +223,9 @@ mod tests {
         // 41 characters of three bytes are 123; the 42nd is cut off whole
         assert!(CloseReason::new(CloseCode::NormalClosure, &"言".repeat(42)).is_err());
         assert_eq!(CloseReason::truncating(CloseCode::NormalClosure, &"言".repeat(42)).reason(), "言".repeat(41));
-        assert_eq!(CloseReason::truncating(CloseCode::NormalClosure, &format!("x{}", "言".repeat(41))).reason().len(), 121);
+        assert_eq!(
+            CloseReason::truncating(CloseCode::NormalClosure, &format!("x{}", "言".repeat(41))).reason().len(),
+            121
+        );
     }
 }

@@ -36,6 +36,7 @@ pub use crate::handshake::origins::Origins;
 pub use crate::handshake::refusal::Refusal;
 pub use crate::message::{Binary, Pong};
 pub use crate::path::PathParams;
+pub use crate::registry::ServerEndpoint;
 pub use crate::remote::{AsyncRemote, BasicRemote, Sent, Written};
 pub use crate::request::HandshakeRequest;
 pub use crate::router::TrailingSlash;

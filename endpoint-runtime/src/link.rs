@@ -420,7 +420,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             Message::Binary(data) => (OpCode::Binary, data),
         };
         let out = self.room();
-        if data.len() < SHARE_FROM { out.push(true, opcode, &data) } else { out.push_shared(true, opcode, data.into()) }
+        if data.len() < SHARE_FROM {
+            out.push(true, opcode, &data)
+        } else {
+            out.push_shared(true, opcode, data.into())
+        }
         Ok(())
     }
 
@@ -782,9 +786,7 @@ impl Work {
 impl Event<'_> {
     fn into_owned(self) -> Event<'static> {
         match self {
-            Event::Text { text: Chars::Borrowed(text), last } => {
-                Event::Text { text: Chars::Owned(text.into()), last }
-            }
+            Event::Text { text: Chars::Borrowed(text), last } => Event::Text { text: Chars::Owned(text.into()), last },
             Event::Text { text: Chars::Owned(text), last } => Event::Text { text: Chars::Owned(text), last },
             Event::Binary { data: Octets::Borrowed(data), last } => {
                 Event::Binary { data: Octets::Owned(data.into()), last }

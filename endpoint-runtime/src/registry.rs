@@ -86,13 +86,14 @@ impl Registration {
 }
 
 fn check_path<E: Endpoint>(params: &PathParams) -> Result<(), Error> {
-    [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR].iter().try_for_each(|handler| (handler.check_path)(params))
+    [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR]
+        .iter()
+        .try_for_each(|handler| (handler.check_path)(params))
 }
 
 fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, Refusal> {
-    let construct = E::CONSTRUCT.ok_or_else(|| {
-        Refusal::construction_failed(&Error::new(Kind::Deploy, "the type has no Default"))
-    })?;
+    let construct = E::CONSTRUCT
+        .ok_or_else(|| Refusal::construction_failed(&Error::new(Kind::Deploy, "the type has no Default")))?;
     prepare(|| Ok(construct()))
 }
 

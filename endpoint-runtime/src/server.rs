@@ -101,7 +101,8 @@ impl Server {
     /// As [`run`](Self::run).
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
         let Self { container, listener, fallback, shutdown_timeout } = self;
-        let http = Http { container: container.clone(), fallback, tasks: TaskTracker::new(), stop: CancellationToken::new() };
+        let http =
+            Http { container: container.clone(), fallback, tasks: TaskTracker::new(), stop: CancellationToken::new() };
         let accept = async {
             loop {
                 match listener.accept().await {

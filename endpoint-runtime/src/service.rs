@@ -114,7 +114,11 @@ impl ServerContainer {
     }
 
     /// Answers a request to the path of an endpoint; gives the request back if the path is none of ours.
-    pub(crate) fn respond<B>(&self, request: Request<B>, transport: Transport) -> Result<Response<Full<Bytes>>, Request<B>> {
+    pub(crate) fn respond<B>(
+        &self,
+        request: Request<B>,
+        transport: Transport,
+    ) -> Result<Response<Full<Bytes>>, Request<B>> {
         let (mounted, params) = match self.0.router.find(request.uri().path()) {
             Lookup::Found { value, params } => (value, params),
             Lookup::NotFound => return Err(request),

@@ -79,19 +79,21 @@ async fn asked_to_stop() {
     }
 }
 
+fn usage() -> ! {
+    eprintln!("usage: ws_server [--addr HOST:PORT] [--allow-any-origin]");
+    std::process::exit(2)
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let (mut addr, mut origins) = ("127.0.0.1:8080".to_owned(), Origins::same_origin());
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        match (argument.as_str(), arguments.next()) {
-            ("--addr", Some(value)) => addr = value,
-            ("--allow-any-origin", _) => origins = Origins::any(),
-            _ => {
-                eprintln!("usage: ws_server [--addr HOST:PORT] [--allow-any-origin]");
-                std::process::exit(2);
-            }
+        match argument.as_str() {
+            "--addr" => addr = arguments.next().unwrap_or_else(|| usage()),
+            "--allow-any-origin" => origins = Origins::any(),
+            _ => usage(),
         }
     }
     let server = Server::builder()

@@ -37,13 +37,21 @@ pub(crate) struct Rules {
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'i> {
-    Text { text: Chars<'i>, last: bool },
-    Binary { data: Octets<'i>, last: bool },
+    Text {
+        text: Chars<'i>,
+        last: bool,
+    },
+    Binary {
+        data: Octets<'i>,
+        last: bool,
+    },
     Ping(Binary),
     Pong(Binary),
     Close(CloseReason),
     /// A message of a kind that is discarded came to its end.
-    Unwanted { text: bool },
+    Unwanted {
+        text: bool,
+    },
 }
 
 /// Text, in the input or put together.
@@ -138,7 +146,8 @@ impl Decoder {
                 });
             }
             let missing = self.frame.map_or(0, |frame| frame.remaining);
-            let (piece, rest) = input.split_at_mut(usize::try_from(missing).map_or(input.len(), |n| n.min(input.len())));
+            let (piece, rest) =
+                input.split_at_mut(usize::try_from(missing).map_or(input.len(), |n| n.min(input.len())));
             input = rest;
             if let Some(event) = self.payload(piece)? {
                 return Ok((total - input.len(), Some(event)));

@@ -122,9 +122,11 @@ mod tests {
 
     #[test]
     fn an_unfinished_header_is_waited_for_at_every_octet() {
-        for whole in
-            [&[0x81, 0x85, 1, 2, 3, 4][..], &[0x81, 0xfe, 1, 0, 1, 2, 3, 4], &[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4]]
-        {
+        for whole in [
+            &[0x81, 0x85, 1, 2, 3, 4][..],
+            &[0x81, 0xfe, 1, 0, 1, 2, 3, 4],
+            &[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4],
+        ] {
             for end in 0..whole.len() {
                 assert_eq!(parse(&whole[..end]), Ok(None));
             }

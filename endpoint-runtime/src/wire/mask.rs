@@ -9,7 +9,8 @@ pub(crate) fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
     let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
     let mut words = data.chunks_exact_mut(8);
     for word in &mut words {
-        let masked = u64::from_ne_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]) ^ wide;
+        let masked =
+            u64::from_ne_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]) ^ wide;
         word.copy_from_slice(&masked.to_ne_bytes());
     }
     for (octet, key) in words.into_remainder().iter_mut().zip(key.iter().cycle()) {

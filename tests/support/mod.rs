@@ -1,0 +1,348 @@
+//! A raw client that speaks RFC 6455 by hand, right or wrong as told, and servers for the endpoints of a test.
+//!
+//! Every wait is for an event and has a deadline; what came instead is printed.
+#![allow(dead_code)] // each test file uses a part of it
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use endpoint_runtime::{ContainerBuilder, Server, ServerContainer, ServerEndpoint, Shutdown};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+/// The longest a test waits for anything.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Waits for `event`, at most until the deadline.
+#[track_caller]
+pub fn soon<F: Future>(event: F) -> impl Future<Output = F::Output> {
+    let place = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(DEADLINE, event).await {
+            Ok(output) => output,
+            Err(_) => panic!("{place}: nothing came within {DEADLINE:?}"),
+        }
+    }
+}
+
+/// A server on a free port; dropped, it stops accepting.
+pub struct TestServer {
+    pub addr: SocketAddr,
+    pub container: ServerContainer,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<Shutdown, endpoint_runtime::Error>>,
+}
+
+impl TestServer {
+    /// Serves `E` and nothing else, with default settings.
+    pub async fn of<E: ServerEndpoint>() -> Self {
+        Self::with(ServerContainer::builder().register::<E>()).await
+    }
+
+    /// Serves what `container` has.
+    pub async fn with(container: ContainerBuilder) -> Self {
+        let server = Server::with(container).bind("127.0.0.1:0").await.unwrap();
+        let (addr, container) = (server.local_addr().unwrap(), server.container().clone());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server.run_until(async move {
+            // a dropped sender stops it, too
+            let _ = stopped.await;
+        }));
+        Self { addr, container, stop: Some(stop), task }
+    }
+
+    /// Shuts down and returns the counts.
+    pub async fn shutdown(mut self) -> Shutdown {
+        let _ = self.stop.take().unwrap().send(());
+        soon(&mut self.task).await.unwrap().unwrap()
+    }
+
+    /// Opens a WebSocket at `path`.
+    pub async fn connect(&self, path: &str) -> Client {
+        Client::connect(self.addr, path).await
+    }
+
+    /// Sends an HTTP request as it stands (lines joined by CRLF, an empty one added) and reads the answer's head.
+    pub async fn request(&self, lines: &[&str]) -> (Answer, Client) {
+        Client::request(self.addr, lines, b"").await
+    }
+}
+
+/// The head of an HTTP response, and its body as far as its length is known.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A frame as the server sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub fin: bool,
+    pub rsv: u8,
+    pub opcode: u8,
+    pub payload: Vec<u8>,
+}
+
+pub const CONTINUATION: u8 = 0;
+pub const TEXT: u8 = 1;
+pub const BINARY: u8 = 2;
+pub const CLOSE: u8 = 8;
+pub const PING: u8 = 9;
+pub const PONG: u8 = 10;
+
+/// A client that says exactly what it is told to say.
+pub struct Client {
+    pub stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Client {
+    pub async fn connect(addr: SocketAddr, path: &str) -> Self {
+        Self::connect_with(addr, path, &[]).await
+    }
+
+    /// Opens a WebSocket with further header lines.
+    pub async fn connect_with(addr: SocketAddr, path: &str, headers: &[&str]) -> Self {
+        let (answer, client) = Self::try_connect(addr, path, headers).await;
+        assert_eq!(answer.status, 101, "{answer:?}");
+        client
+    }
+
+    /// As [`Client::connect_with`], but takes a refusal for an answer.
+    pub async fn try_connect(addr: SocketAddr, path: &str, headers: &[&str]) -> (Answer, Self) {
+        let (get, host) = (format!("GET {path} HTTP/1.1"), format!("Host: {addr}"));
+        let mut lines = vec![
+            get.as_str(),
+            host.as_str(),
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ];
+        lines.extend(headers);
+        Self::request(addr, &lines, b"").await
+    }
+
+    /// Sends a request and, in the same segment, `early` octets.
+    pub async fn request(addr: SocketAddr, lines: &[&str], early: &[u8]) -> (Answer, Self) {
+        let mut client = Self { stream: soon(TcpStream::connect(addr)).await.unwrap(), read: Vec::new() };
+        client.stream.set_nodelay(true).unwrap();
+        client.send_raw(&[format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes(), early].concat()).await;
+        let answer = client.read_answer().await;
+        (answer, client)
+    }
+
+    async fn read_answer(&mut self) -> Answer {
+        let end = loop {
+            if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+            assert!(self.fill().await, "the connection ended in the head: {:?}", String::from_utf8_lossy(&self.read));
+        };
+        let head = String::from_utf8(self.read.drain(..end).collect()).unwrap();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+            .collect();
+        let mut answer = Answer { status, headers, body: String::new() };
+        if let Some(length) = answer.header("content-length").map(|length| length.parse().unwrap()) {
+            while self.read.len() < length {
+                assert!(self.fill().await, "the connection ended in the body");
+            }
+            answer.body = String::from_utf8(self.read.drain(..length).collect()).unwrap();
+        }
+        answer
+    }
+
+    /// Reads something more; false at the end.
+    async fn fill(&mut self) -> bool {
+        // a reset is an end as well
+        soon(self.stream.read_buf(&mut self.read)).await.unwrap_or(0) > 0
+    }
+
+    // ---- saying ----
+
+    pub async fn send_raw(&mut self, octets: &[u8]) {
+        soon(self.stream.write_all(octets)).await.unwrap();
+    }
+
+    /// Sends a masked frame; `first` is its first octet, such as 0x81 for a whole text.
+    pub async fn send(&mut self, first: u8, payload: impl AsRef<[u8]>) {
+        self.send_raw(&frame(first, payload.as_ref())).await;
+    }
+
+    pub async fn text(&mut self, text: &str) {
+        self.send(0x80 | TEXT, text).await;
+    }
+
+    pub async fn binary(&mut self, data: &[u8]) {
+        self.send(0x80 | BINARY, data).await;
+    }
+
+    /// Sends a close frame with a code.
+    pub async fn close(&mut self, code: u16, reason: &str) {
+        self.send(0x80 | CLOSE, [&code.to_be_bytes()[..], reason.as_bytes()].concat()).await;
+    }
+
+    // ---- hearing ----
+
+    /// The next frame, or `None` when the connection has ended.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.parse() {
+                return Some(frame);
+            }
+            if !self.fill().await {
+                assert!(self.read.is_empty(), "the connection ended in a frame: {:?}", self.read);
+                return None;
+            }
+        }
+    }
+
+    fn parse(&mut self) -> Option<Frame> {
+        let [first, second, rest @ ..] = &self.read[..] else { return None };
+        assert_eq!(second & 0x80, 0, "a server must not mask");
+        let (length, header) = match second & 0x7f {
+            126 => (u64::from(u16::from_be_bytes(rest.get(..2)?.try_into().unwrap())), 4),
+            127 => (u64::from_be_bytes(rest.get(..8)?.try_into().unwrap()), 10),
+            length => (u64::from(length), 2),
+        };
+        let end = header + usize::try_from(length).unwrap();
+        let payload = self.read.get(header..end)?.to_vec();
+        let frame = Frame { fin: first & 0x80 != 0, rsv: first >> 4 & 7, opcode: first & 15, payload };
+        self.read.drain(..end);
+        Some(frame)
+    }
+
+    #[track_caller]
+    pub fn expect(&mut self, opcode: u8) -> impl Future<Output = Vec<u8>> {
+        let place = std::panic::Location::caller();
+        async move {
+            match self.frame().await {
+                Some(Frame { fin: true, rsv: 0, opcode: came, payload }) if came == opcode => payload,
+                other => panic!("{place}: expected opcode {opcode}, got {other:?}"),
+            }
+        }
+    }
+
+    #[track_caller]
+    pub fn expect_text(&mut self, text: &str) -> impl Future<Output = ()> {
+        let (place, text) = (std::panic::Location::caller(), text.to_owned());
+        async move {
+            match self.frame().await {
+                Some(Frame { fin: true, rsv: 0, opcode: TEXT, payload }) if payload == text.as_bytes() => {}
+                Some(frame) => panic!(
+                    "{place}: expected the text {text:?}, got {:?} in {frame:?}",
+                    String::from_utf8_lossy(&frame.payload)
+                ),
+                None => panic!("{place}: expected the text {text:?}, got the end"),
+            }
+        }
+    }
+
+    #[track_caller]
+    pub fn expect_close(&mut self, code: u16) -> impl Future<Output = String> {
+        let place = std::panic::Location::caller();
+        async move {
+            match self.frame().await {
+                Some(Frame { fin: true, rsv: 0, opcode: CLOSE, payload })
+                    if payload.get(..2) == Some(&code.to_be_bytes()) =>
+                {
+                    String::from_utf8(payload[2..].to_vec()).unwrap()
+                }
+                other => panic!("{place}: expected a close frame with {code}, got {other:?}"),
+            }
+        }
+    }
+
+    /// The connection must end, without another frame.
+    #[track_caller]
+    pub fn expect_end(&mut self) -> impl Future<Output = ()> {
+        let place = std::panic::Location::caller();
+        async move {
+            if let Some(frame) = self.frame().await {
+                panic!("{place}: expected the end, got {frame:?}");
+            }
+        }
+    }
+
+    /// Sends a ping and takes its pong: everything before it has been handled, and nothing else was sent.
+    pub async fn expect_silence(&mut self) {
+        self.send(0x80 | PING, "silence?").await;
+        assert_eq!(self.expect(PONG).await, b"silence?");
+    }
+}
+
+/// A masked frame with a payload of any length.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let key = [0x37, 0xfa, 0x21, 0x3d];
+    let mut out = vec![first];
+    match payload.len() {
+        length @ ..=125 => out.push(0x80 | length as u8),
+        length @ 126..=0xffff => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&key);
+    out.extend(payload.iter().enumerate().map(|(i, octet)| octet ^ key[i % 4]));
+    out
+}
+
+/// What handlers did, in order, for a test to wait for. A clone is the same journal; make one per test, and hand it to
+/// endpoints with `endpoint_with`.
+#[derive(Clone, Default)]
+pub struct Journal(Arc<(Mutex<VecDeque<String>>, Notify)>);
+
+impl Journal {
+    pub fn note(&self, what: impl Into<String>) {
+        self.0.0.lock().unwrap().push_back(what.into());
+        self.0.1.notify_one();
+    }
+
+    /// The next thing noted.
+    pub async fn next(&self) -> String {
+        soon(async {
+            loop {
+                if let Some(next) = self.0.0.lock().unwrap().pop_front() {
+                    return next;
+                }
+                self.0.1.notified().await;
+            }
+        })
+        .await
+    }
+
+    /// What was noted and not waited for.
+    pub fn rest(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().drain(..).collect()
+    }
+
+    #[track_caller]
+    pub fn expect(&self, what: &str) -> impl Future<Output = ()> {
+        let (place, what) = (std::panic::Location::caller(), what.to_owned());
+        async move {
+            let next = self.next().await;
+            assert!(next == what, "{place}: expected {what:?} to be noted, but it was {next:?}");
+        }
+    }
+}
