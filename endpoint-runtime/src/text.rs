@@ -129,6 +129,22 @@ impl fmt::Debug for Text {
     }
 }
 
+/// Short text of nothing but ASCII, or `None` if it has to be looked at closely. A word at a time, which for the small
+/// messages that are the rule takes a quarter of the instructions of the standard library's check.
+#[inline]
+pub(crate) fn ascii(data: &[u8]) -> Option<&str> {
+    let mut words = data.chunks_exact(8);
+    let mut all = words.by_ref().fold(0, |all, word| match <[u8; 8]>::try_from(word) {
+        Ok(word) => all | u64::from_ne_bytes(word),
+        Err(_) => u64::MAX,
+    });
+    for octet in words.remainder() {
+        all |= u64::from(*octet);
+    }
+    // SAFETY: no octet has its highest bit set, so each is a character by itself.
+    (all & 0x8080_8080_8080_8080 == 0).then(|| unsafe { std::str::from_utf8_unchecked(data) })
+}
+
 fn str_of(data: &[u8]) -> &str {
     debug_assert!(std::str::from_utf8(data).is_ok());
     // SAFETY: only called on the content of a `Text`, which is UTF-8 by this file's invariant.
@@ -159,6 +175,18 @@ mod tests {
         let text = "x".repeat(1000);
         let place = text.as_ptr();
         assert_eq!(String::from(Text::from(text)).as_ptr(), place);
+    }
+
+    #[test]
+    fn ascii_is_told_from_the_rest_at_every_length_and_place() {
+        for len in 0..40 {
+            assert_eq!(ascii(&vec![0x7f; len]), Some("\x7f".repeat(len).as_str()));
+            for place in 0..len {
+                let mut data = vec![b'a'; len];
+                data[place] = 0x80;
+                assert_eq!(ascii(&data), None);
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! UTF-8 that is checked as it comes (RFC 6455 §8.1), so that a bad octet fails the connection at once.
 
+use crate::text;
+
 /// From this length on the vectorised check wins; below, the standard library's.
 const SIMD_FROM: usize = 64;
 
 /// The whole of `data` as text, or `None`.
 #[inline]
 pub(crate) fn whole(data: &[u8]) -> Option<&str> {
-    if data.len() < SIMD_FROM { std::str::from_utf8(data).ok() } else { simdutf8::basic::from_utf8(data).ok() }
+    if data.len() >= SIMD_FROM {
+        return simdutf8::basic::from_utf8(data).ok();
+    }
+    text::ascii(data).or_else(|| std::str::from_utf8(data).ok())
 }
 
 /// How many octets at the front of `data` are complete characters, when the rest is the beginning of one; `None` if
