@@ -10,57 +10,82 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::config::Limits;
 use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, Reply};
 use crate::error::{Error, Kind};
 use crate::link::{Link, Work};
 use crate::session::Session;
 
+/// A socket and the endpoint that is served on it; in one place of its own, so that the task around it stays small.
+struct Connection<E: Endpoint, IO> {
+    link: Link<IO>,
+    dispatch: Dispatch<E>,
+}
+
 /// Serves an endpoint on a socket whose opening handshake is done, to the end of both.
 ///
 /// `early` are octets that came with the handshake.
-pub(crate) async fn serve<E, IO>(io: IO, early: Bytes, endpoint: E, session: Session, limits: Limits)
+pub(crate) fn serve<E, IO>(io: IO, early: Bytes, endpoint: E, session: Session) -> impl Future<Output = ()> + Send
+where
+    E: Endpoint,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let dispatch = Dispatch::new(endpoint, session.clone());
+    let link = Link::new(io, early, session);
+    live(Box::new(Connection { link, dispatch }))
+}
+
+/// Open, then message by message until something ends it.
+async fn live<E, IO>(mut connection: Box<Connection<E, IO>>)
 where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut dispatch = Dispatch::new(endpoint, session.clone());
-    let mut link = Link::new(io, early, session, limits);
+    let Connection { link, dispatch } = &mut *connection;
     dispatch.session().endpoint().add(dispatch.session());
-
-    let opened = run::<E, _, _, _>(&mut link, pin!(dispatch.on_open())).await;
+    let opened = run::<E, _, _, _>(link, pin!(dispatch.on_open())).await;
     if let Err(error) = opened {
-        fail(&mut link, &mut dispatch, error, true).await;
+        fail(link, dispatch, error, true).await;
     }
-    while let Some(work) = next(&mut link, &mut dispatch).await {
+    while let Some(work) = next(link, dispatch).await {
         let reply = match work {
             Work::Settled(reply) => reply,
-            Work::Text(text, last) => run::<E, _, _, _>(&mut link, pin!(dispatch.on_text(text, last))).await,
-            Work::Binary(data, last) => run::<E, _, _, _>(&mut link, pin!(dispatch.on_binary(data, last))).await,
-            Work::Pong(pong) => run::<E, _, _, _>(&mut link, pin!(dispatch.on_pong(pong))).await,
+            Work::Text(text, last) => run::<E, _, _, _>(link, pin!(dispatch.on_text(text, last))).await,
+            Work::Binary(data, last) => run::<E, _, _, _>(link, pin!(dispatch.on_binary(data, last))).await,
+            Work::Pong(pong) => run::<E, _, _, _>(link, pin!(dispatch.on_pong(pong))).await,
             Work::Failed(violation) => {
-                report(&mut link, &mut dispatch, violation.into()).await;
+                report(link, dispatch, violation.into()).await;
                 link.close(violation.close_reason().by(Initiator::Container));
                 break;
             }
         };
-        if let Err(error) = settle(&mut link, reply) {
-            fail(&mut link, &mut dispatch, error, false).await;
+        if let Err(error) = settle(link, reply) {
+            fail(link, dispatch, error, false).await;
         }
         if link.is_corked_full() {
             poll_fn(|cx| link.poll_uncork(cx)).await;
         }
     }
-    let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
+    // boxed: the end needs more room than the life before it
+    Box::pin(end(connection)).await;
+}
 
+/// The close frame, `on_close`, the socket.
+async fn end<E, IO>(connection: Box<Connection<E, IO>>)
+where
+    E: Endpoint,
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let Connection { mut link, dispatch } = *connection;
+    let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
+    let limit = link.limits().close_timeout;
     // the close frame was attempted before on_close runs (Jakarta §2.1.5)
-    let flushed = timeout(limits.close_timeout, poll_fn(|cx| link.poll_flush_all(cx))).await.is_ok();
+    let flushed = timeout(limit, poll_fn(|cx| link.poll_flush_all(cx))).await.is_ok();
     dispatch.session().outbound().end(!flushed);
     tracing::debug!(session = %dispatch.session().id(), %reason, initiator = ?reason.initiator(), "closed");
     tokio::join!(last_word(dispatch, reason), async {
         if flushed && link.said_goodbye() {
-            wind_down(link, limits.close_timeout).await;
+            wind_down(link, limit).await;
         }
     });
 }

@@ -35,7 +35,6 @@ const LOOKS: u32 = 8;
 pub(crate) struct Link<IO> {
     io: IO,
     session: Session,
-    limits: Limits,
     decoder: Decoder,
     input: Input,
     inbox: VecDeque<Work>,
@@ -120,12 +119,11 @@ struct Clock {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
-    pub(crate) fn new(io: IO, early: Bytes, session: Session, limits: Limits) -> Self {
+    pub(crate) fn new(io: IO, early: Bytes, session: Session) -> Self {
         let input = Input { end: early.len(), buffer: early.into(), start: 0, lent: false };
         Self {
             io,
             session,
-            limits,
             decoder: Decoder::default(),
             input,
             inbox: VecDeque::new(),
@@ -147,6 +145,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
 
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.session.endpoint().limits
     }
 
     /// Why the session ends, once it does.
@@ -303,7 +305,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             if self.end.is_some() {
                 return Poll::Ready(());
             }
-            if !blocked || self.out.len() < self.limits.send_queue_bytes {
+            if !blocked || self.out.len() < self.limits().send_queue_bytes {
                 match self.poll_read::<E>(cx) {
                     Poll::Ready(()) => return Poll::Ready(()),
                     Poll::Pending => {}
@@ -438,7 +440,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     pub(crate) fn poll_uncork(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         loop {
-            if self.poll_flush(cx).is_ready() || self.out.len() < self.limits.send_queue_bytes {
+            if self.poll_flush(cx).is_ready() || self.out.len() < self.limits().send_queue_bytes {
                 return Poll::Ready(());
             }
             if !self.poll_clock(cx) {
@@ -701,13 +703,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     fn check_limits(&mut self, now: Instant) -> Option<Instant> {
         let waiter = self.session.outbound().expire(now);
         if let Some(since) = self.clock.blocked_since {
-            if since + self.limits.send_timeout <= now {
+            if since + self.limits().send_timeout <= now {
                 self.unsent();
             }
         }
         if self.end.is_some() {
             let ended = *self.clock.ended_at.get_or_insert(now);
-            let grace = ended + self.limits.close_timeout;
+            let grace = ended + self.limits().close_timeout;
             self.clock.abandon |= grace <= now;
             return (!self.clock.abandon).then_some(grace);
         }
@@ -720,7 +722,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 return self.check_limits(now);
             }
         }
-        let ping = self.limits.ping_interval.filter(|_| self.clock.ping.is_none());
+        let ping = self.limits().ping_interval.filter(|_| self.clock.ping.is_none());
         if let Some(interval) = ping {
             if heard + interval <= now {
                 self.clock.pings += 1;
@@ -731,9 +733,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         }
         [
             waiter,
-            self.clock.blocked_since.map(|since| since + self.limits.send_timeout),
+            self.clock.blocked_since.map(|since| since + self.limits().send_timeout),
             idle.map(|limit| (heard.max(spoke) + limit).min(now + limit / LOOKS)),
-            self.limits.ping_interval.map(|interval| (heard + interval).max(now + interval / LOOKS)),
+            self.limits().ping_interval.map(|interval| (heard + interval).max(now + interval / LOOKS)),
         ]
         .into_iter()
         .flatten()

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::config::{EndpointOptions, Limits};
+use crate::config::EndpointOptions;
 use crate::connection;
 use crate::endpoint::{Annotated, Endpoint};
 use crate::error::{Error, Kind};
@@ -49,7 +49,7 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An endpoint instance that waits for its socket. The type is erased here, once per connection; below, everything
 /// knows it.
-pub(crate) type Prepared = Box<dyn FnOnce(Socket, Bytes, Session, Limits) -> Task + Send>;
+pub(crate) type Prepared = Box<dyn FnOnce(Socket, Bytes, Session) -> Task + Send>;
 
 /// A socket after the opening handshake.
 pub(crate) enum Socket {
@@ -101,9 +101,9 @@ fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, 
 pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
-    Ok(Box::new(move |socket, early, session, limits| match socket {
-        Socket::Tcp(io) => Box::pin(connection::serve(io, early, endpoint, session, limits)),
-        Socket::Other(io) => Box::pin(connection::serve(io, early, endpoint, session, limits)),
+    Ok(Box::new(move |socket, early, session| match socket {
+        Socket::Tcp(io) => Box::pin(connection::serve(io, early, endpoint, session)),
+        Socket::Other(io) => Box::pin(connection::serve(io, early, endpoint, session)),
     }))
 }
 

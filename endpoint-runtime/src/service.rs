@@ -60,7 +60,6 @@ struct Inner {
 struct Mounted {
     registration: &'static Registration,
     prepare: Prepare,
-    limits: Limits,
     sessions: Arc<OpenSet>,
 }
 
@@ -136,7 +135,7 @@ impl ServerContainer {
         parts: &mut Parts,
         transport: Transport,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Mounted { registration, prepare, limits, sessions } = mounted;
+        let Mounted { registration, prepare, sessions } = mounted;
         let accepted = handshake::accept(parts, &self.0.origins, registration.options.subprotocols)?;
         if self.0.closing.load(Ordering::Acquire) {
             return Err(Refusal::shutting_down(RETRY_AFTER));
@@ -146,7 +145,7 @@ impl ServerContainer {
         let prepared = prepare(&request)?;
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
 
-        let (limits, sessions, subprotocol) = (*limits, sessions.clone(), accepted.subprotocol());
+        let (sessions, subprotocol) = (sessions.clone(), accepted.subprotocol());
         self.0.tasks.spawn(async move {
             let (socket, early) = match upgrade.await {
                 Ok(upgraded) => Socket::from_upgraded(upgraded),
@@ -155,9 +154,9 @@ impl ServerContainer {
             if let Socket::Tcp(tcp) = &socket {
                 request.learn_addresses(tcp.peer_addr().ok(), tcp.local_addr().ok());
             }
-            let session = Session::new(request, subprotocol, &limits, sessions);
+            let session = Session::new(request, subprotocol, sessions);
             // boxed, so that this task is no larger than it must be
-            prepared(socket, early, session, limits).await;
+            prepared(socket, early, session).await;
         });
         Ok(accepted.response())
     }
@@ -378,9 +377,9 @@ impl ContainerBuilder {
             match (Template::parse(path), prepare) {
                 (Ok(template), Some(prepare)) => {
                     let full = format!("{}{path}", self.context_path.trim_end_matches('/'));
-                    let sessions = Arc::new(OpenSet::new(full, name));
                     let limits = self.limits.with(&registration.options);
-                    routes.push((template, Mounted { registration, prepare, limits, sessions }));
+                    let sessions = Arc::new(OpenSet::new(full, name, limits));
+                    routes.push((template, Mounted { registration, prepare, sessions }));
                 }
                 (Err(error), _) => mistakes.push(format!("{name} ({file}:{line}): {error}")),
                 (_, None) => mistakes.push(format!(

@@ -73,9 +73,9 @@ impl Session {
     pub(crate) fn new(
         request: HandshakeRequest,
         subprotocol: Option<&'static str>,
-        limits: &Limits,
         endpoint: Arc<OpenSet>,
     ) -> Self {
+        let limits = endpoint.limits;
         let bounds = Bounds {
             messages: limits.send_queue_messages,
             bytes: limits.send_queue_bytes,
@@ -307,6 +307,7 @@ impl fmt::Debug for Properties<'_> {
 pub(crate) struct OpenSet {
     pub(crate) path: Box<str>,
     pub(crate) name: &'static str,
+    pub(crate) limits: Limits,
     members: Mutex<Members>,
 }
 
@@ -322,8 +323,8 @@ struct Members {
 }
 
 impl OpenSet {
-    pub(crate) fn new(path: impl Into<Box<str>>, name: &'static str) -> Self {
-        Self { path: path.into(), name, members: Mutex::default() }
+    pub(crate) fn new(path: impl Into<Box<str>>, name: &'static str, limits: Limits) -> Self {
+        Self { path: path.into(), name, limits, members: Mutex::default() }
     }
 
     /// A session that comes after the shutdown began is told so at once.
