@@ -61,10 +61,7 @@ pub static ALL: &[Workload] = &[
         ..echo("fanout", "fan-out of 100 B text to 1000 connections", 1000, 100, Kind::Text, 1)
     },
     Workload { work: Work::Churn, ..echo("churn", "connect, upgrade, echo, close; 64 at once", 64, 20, Kind::Text, 1) },
-    Workload {
-        work: Work::Idle,
-        ..echo("idle", "idle memory, 10,000 connections unless said otherwise", 10_000, 20, Kind::Text, 1)
-    },
+    Workload { work: Work::Idle, ..echo("idle", "resident memory of idle connections", 10_000, 20, Kind::Text, 1) },
 ];
 
 const fn echo(

@@ -21,7 +21,7 @@ const HELP: &str = "compare: this project's server beside its peers
   --workloads a,b     of: e1 e100 e1000 p16 t1k b1k t16k b16k u16k t1m b1m fanout churn idle (all)
   --servers a,b       of: ours raw fastwebsockets tokio-websockets tungstenite axum (all)
   --server NAME=CMD   one more, with {addr} for its address and an echo at /ws; may be repeated
-  --against a,b       what the ratios are to (raw,fastwebsockets)
+  --against a,b       what the ratios are to (raw,fastwebsockets,tokio-websockets)
   --rounds N          3
   --seconds S         measured per round (1)
   --warmup S          before it (0.3)
@@ -38,6 +38,9 @@ const PEERS: [(&str, &str); 5] = [
     ("tungstenite", "peer-tungstenite"),
     ("axum", "peer-axum"),
 ];
+
+/// The floor, the best Rust peer on single messages, and the best on large ones and fan-out.
+const AGAINST: [&str; 3] = ["raw", "fastwebsockets", "tokio-websockets"];
 
 const OURS: &str = "ours";
 const OURS_EXAMPLE: &str = "bench_server";
@@ -103,9 +106,7 @@ impl Options {
             workloads,
             servers: args.opt_value_from_str("--servers")?.map(list),
             further: args.values_from_str("--server")?,
-            against: args
-                .opt_value_from_str("--against")?
-                .map_or_else(|| vec!["raw".to_owned(), "fastwebsockets".to_owned()], list),
+            against: args.opt_value_from_str("--against")?.map_or_else(|| AGAINST.map(str::to_owned).to_vec(), list),
             rounds: args.opt_value_from_str("--rounds")?.unwrap_or(3),
             seconds: args.opt_value_from_str("--seconds")?.unwrap_or(1.0),
             warmup: args.opt_value_from_str("--warmup")?.unwrap_or(0.3),
@@ -251,12 +252,14 @@ impl Driver {
 
     /// Nothing is measured before each server has answered checked echoes.
     fn check_all(&mut self) -> Result<()> {
-        let fan_out = self.options.workloads.iter().any(|workload| workload.work == Work::FanOut);
+        let workloads = &self.options.workloads;
+        let fan_out = workloads.iter().any(|workload| workload.work == Work::FanOut);
+        let largest = workloads.iter().map(|workload| workload.size).max().unwrap_or(0);
         for at in 0..self.servers.len() {
             let name = self.servers[at].name.clone();
             let (_process, addr) = self.start(at)?;
             let echo = self.servers[at].echo;
-            let checked = Target::new(addr, "/ws", echo).and_then(|target| load::check(&target));
+            let checked = Target::new(addr, "/ws", echo).and_then(|target| load::check(&target, largest));
             checked.with_context(|| format!("{name} does not echo"))?;
             if fan_out && echo == Echo::WebSocket {
                 let broadcast = Target::new(addr, "/broadcast", echo)?;

@@ -87,9 +87,10 @@ pub fn run(target: &Target, workload: &Workload, server: u32, span: Span) -> Res
     }
 }
 
-/// One checked echo of each kind and length form; the server is what it says it is, or the error says why not.
-pub fn check(target: &Target) -> Result<()> {
-    for (kind, size) in [(Kind::Text, 20), (Kind::Binary, 1 << 10), (Kind::NonAscii, 16 << 10), (Kind::Text, 1 << 20)] {
+/// One checked echo of each kind and length form up to `largest`; the error says what is wrong with the server.
+pub fn check(target: &Target, largest: usize) -> Result<()> {
+    let forms = [(Kind::Text, 20), (Kind::Binary, 1 << 10), (Kind::NonAscii, 16 << 10), (Kind::Text, 1 << 20)];
+    for (kind, size) in forms.into_iter().filter(|(_, size)| *size <= largest) {
         let script = Rc::new(Script::new(kind, size, 2, 0, target.echo));
         let mut connections = Connection::open_all(target, 1, |_| script.clone())?;
         echo::once(&mut connections)?;
