@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# The one test command: everything that has to hold, in one run, on a Debian machine with Rust.
+#
+#   bash tests/run.sh            all of it; installs what is missing and says so
+#   bash tests/run.sh --quick    formatting, lints and the tests that need no outside program
+#
+# Outside programs are found by these variables. Set one, and nothing is installed in its place; the tests that are
+# #[ignore]d because they need such a program read them too.
+#   ENDPOINT_PYTHON        a Python that can import `websockets` (tests/foreign/requirements.txt)
+#   ENDPOINT_NODE          Node.js, 18 or newer
+#   ENDPOINT_NODE_PATH     node_modules folders with `ws` and `playwright-core`, joined by ':'
+#   ENDPOINT_CHROMIUM      Chromium
+#   ENDPOINT_SCREENSHOTS   a folder for pictures of the page (default: target/screenshots)
+#   AUTOBAHN_PYTHON        a CPython 3.8 to 3.12 for the Autobahn suite (tests/autobahn/setup.sh)
+#
+# What is installed lives in ${XDG_CACHE_HOME:-~/.cache}/websocket-endpoints, outside the repository. Where all of it
+# is there already, no package manager is called.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/websocket-endpoints
+examples=${CARGO_TARGET_DIR:-target}/release/examples
+export ENDPOINT_SCREENSHOTS=${ENDPOINT_SCREENSHOTS:-$PWD/target/screenshots}
+logs=$(mktemp -d)
+servers=()
+step=
+steps=0
+
+main() {
+  case "${1-}" in
+    '' | --quick) ;;
+    *) sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  esac
+  trap finish EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+
+  run 'Rust toolchain' need_rust
+  run 'format' cargo fmt --all --check
+  run 'lints' cargo clippy --workspace --all-targets -- -D warnings
+  run 'tests' cargo test --workspace
+  run 'tests of the examples' cargo test --workspace --examples
+  if [ "${1-}" = --quick ]; then
+    return
+  fi
+
+  run 'outside programs' need_outside_programs
+  # not the ignored code blocks of the documentation, which are not meant to run
+  run 'tests with outside programs' cargo test --workspace --lib --bins --tests --examples -- --ignored
+  RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps
+  run 'release build of the examples' cargo build --release --examples
+  run 'tests of the Autobahn gate itself' python3 -m unittest discover --quiet --start-directory tests/autobahn
+  run 'bench_server starts' start bench_server
+  run 'Autobahn' python3 tests/autobahn/run.py "$endpoint" --strict --need-close-code --exclude '12.*,13.*'
+  run 'Python client' "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$endpoint" --binary
+  run 'Node client' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary
+  run 'page in a browser' env NODE_PATH="$ENDPOINT_NODE_PATH" WS_SERVER="$examples/ws_server" "$ENDPOINT_NODE" tests/browser/page.js
+}
+
+# --- steps ---
+
+run() {
+  step=$1
+  local began=$SECONDS
+  printf '\n== %s\n' "$step"
+  "${@:2}"
+  printf -- '-- %s: %d s\n' "$step" $((SECONDS - began))
+  steps=$((steps + 1))
+}
+
+finish() {
+  local status=$?
+  trap - EXIT
+  for pid in ${servers[@]+"${servers[@]}"}; do
+    kill "$pid" 2> /dev/null || continue
+    timeout 10 tail --pid="$pid" -f /dev/null || kill -KILL "$pid"
+  done
+  if [ "$status" -eq 0 ]; then
+    printf '\nall %d steps passed in %d s\n' "$steps" "$SECONDS"
+  else
+    tail -n 20 "$logs"/* 2> /dev/null || true
+    printf '\nfailed at: %s (exit status %d)\n' "${step:-start}" "$status" >&2
+  fi
+  rm -rf "$logs"
+  exit "$status"
+}
+
+# Starts an example on a free port and leaves its address in $endpoint.
+start() {
+  local log=$logs/$1.log line
+  # made first, so that there is something to follow
+  : > "$log"
+  "$examples/$1" --addr 127.0.0.1:0 >> "$log" 2>&1 &
+  local pid=$!
+  servers+=("$pid")
+  # tail ends with the server, so a server that dies is noticed at once
+  line=$(timeout 30 grep -m 1 '^endpoint: ' < <(tail --pid="$pid" -n +1 -f "$log")) || {
+    echo "$1 did not say where it listens" >&2
+    return 1
+  }
+  endpoint=${line#endpoint: }
+  echo "$1 listens at $endpoint"
+}
+
+# --- what has to be there ---
+
+need_rust() {
+  command -v cargo > /dev/null || { echo 'cargo is missing: install Rust from https://rustup.rs' >&2; return 1; }
+  local part
+  for part in rustfmt clippy; do
+    if ! cargo "${part/rustfmt/fmt}" --version > /dev/null 2>&1; then
+      say_install "the Rust component $part"
+      rustup component add "$part"
+    fi
+  done
+  cargo --version
+}
+
+need_outside_programs() {
+  local packages=()
+  command -v cc > /dev/null || packages+=(build-essential)
+  command -v python3 > /dev/null || packages+=(python3)
+  # Debian keeps ensurepip apart from its python3
+  python3 -c 'import ensurepip, venv' 2> /dev/null || packages+=(python3-venv)
+  if [ -z "${AUTOBAHN_PYTHON-}" ] && ! python3 -W ignore -c 'import lib2to3' 2> /dev/null; then
+    packages+=(python3-lib2to3)
+  fi
+  [ -n "${ENDPOINT_NODE-}" ] || command -v node > /dev/null || packages+=(nodejs)
+  [ -n "${ENDPOINT_NODE_PATH-}" ] || command -v npm > /dev/null || packages+=(npm)
+  if [ -z "${ENDPOINT_CHROMIUM-}" ] && ! command -v chromium > /dev/null; then
+    # a font with Chinese letters, for the pictures of the page
+    packages+=(chromium fonts-wqy-microhei)
+  fi
+  [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
+
+  export ENDPOINT_NODE=${ENDPOINT_NODE:-$(command -v node)}
+  export ENDPOINT_CHROMIUM=${ENDPOINT_CHROMIUM:-$(command -v chromium)}
+  if [ -z "${ENDPOINT_PYTHON-}" ]; then
+    cached foreign-python "$(python3 --version; cat tests/foreign/requirements.txt)" build_python
+    export ENDPOINT_PYTHON=$cache/foreign-python/bin/python
+  fi
+  if [ -z "${ENDPOINT_NODE_PATH-}" ]; then
+    cached node-foreign "$(cat tests/foreign/package-lock.json)" build_node tests/foreign
+    cached node-browser "$(cat tests/browser/package-lock.json)" build_node tests/browser
+    export ENDPOINT_NODE_PATH=$cache/node-foreign/node_modules:$cache/node-browser/node_modules
+  fi
+  bash tests/autobahn/setup.sh > /dev/null
+
+  printf '%s\n' "Python    $ENDPOINT_PYTHON" "Node.js   $ENDPOINT_NODE $("$ENDPOINT_NODE" --version)" \
+    "Chromium  $ENDPOINT_CHROMIUM"
+}
+
+# cached NAME RECIPE COMMAND...: has COMMAND fill a folder of the cache, again whenever RECIPE changes. It is filled
+# aside and moved into place, so that a try that breaks off leaves nothing that looks complete.
+cached() {
+  local folder=$cache/$1 recipe=$2
+  if [ "$(cat "$folder/recipe" 2> /dev/null)" = "$recipe" ]; then
+    return
+  fi
+  say_install "$folder"
+  mkdir -p "$cache"
+  rm -rf "$folder.new"
+  mkdir "$folder.new"
+  "${@:3}" "$folder.new"
+  printf '%s\n' "$recipe" > "$folder.new/recipe"
+  rm -rf "$folder"
+  mv "$folder.new" "$folder"
+}
+
+build_python() {
+  python3 -m venv "$1"
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/foreign/requirements.txt
+}
+
+build_node() {
+  cp "$1/package.json" "$1/package-lock.json" "$2"
+  (cd "$2" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+}
+
+apt_install() {
+  say_install "Debian packages: $*"
+  local as_root=()
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  ${as_root[@]+"${as_root[@]}"} apt-get update -qq
+  ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@" < /dev/null
+}
+
+say_install() {
+  echo "installing $1"
+}
+
+main "$@"
