@@ -5,7 +5,7 @@ struct Chat;
 
 impl Chat {
     #[on_message]
-    fn part(&self, last: bool) {}
+    fn part(&self, _last: bool) {}
 }
 
 fn main() {}

@@ -5,7 +5,7 @@ struct Chat;
 
 impl Chat {
     #[on_message]
-    fn part(&self, _number: i32, last: bool) {}
+    fn part(&self, _number: i32, _last: bool) {}
 }
 
 fn main() {}

@@ -5,7 +5,7 @@ struct Chat;
 
 impl Chat {
     #[on_message]
-    fn pong(&self, _pong: Pong, last: bool) {}
+    fn pong(&self, _pong: Pong, _last: bool) {}
 }
 
 fn main() {}

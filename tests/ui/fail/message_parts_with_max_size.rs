@@ -5,7 +5,7 @@ struct Chat;
 
 impl Chat {
     #[on_message(max_size = "4KiB")]
-    fn part(&self, _part: &str, last: bool) {}
+    fn part(&self, _part: &str, _last: bool) {}
 }
 
 fn main() {}

@@ -5,7 +5,7 @@ struct Chat;
 
 impl Chat {
     #[on_message]
-    fn text<T: ToString>(&self, _text: &str, _other: T) {}
+    fn text<T: ToString>(&self, _text: &str) {}
 }
 
 fn main() {}

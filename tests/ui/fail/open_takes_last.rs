@@ -5,7 +5,7 @@ struct Chat;
 
 impl Chat {
     #[on_open]
-    fn open(&self, last: bool) {}
+    fn open(&self, _last: bool) {}
 }
 
 fn main() {}

@@ -6,7 +6,7 @@ struct Chat;
 impl Chat {
     #[on_open]
     #[path_param("room")]
-    fn open(&self, _room: String) {}
+    fn open(&self, _session: &Session) {}
 }
 
 fn main() {}

@@ -5,7 +5,7 @@ struct Chat;
 
 impl Chat {
     #[on_open]
-    fn open(self, _a: &Session, _b: &Session, _text: String, #[path_param] (x, y): (u8, u8)) {}
+    fn open(self, _a: &Session, _b: &Session, _text: String, #[path_param] (_x, _y): (u8, u8)) {}
 
     #[on_message(max_size = "0B")]
     async unsafe fn text(&self, _a: String, _b: String, _reason: CloseReason) {}
