@@ -168,7 +168,7 @@ impl Parse for Method {
 }
 
 /// Whether it is an attribute of ours for parameters.
-fn is_mark(attribute: &Attribute) -> bool {
+pub(crate) fn is_mark(attribute: &Attribute) -> bool {
     is_named(attribute, "path_param") || is_named(attribute, "query_param")
 }
 

@@ -52,9 +52,9 @@ pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Res
     for (range, sentence) in template::mistakes(&args.path.value()) {
         mistakes.push(Error::new(template::span_within(&args.path, range), sentence));
     }
-    no_setting_twice(&args.settings, &mut mistakes);
+    let settings = no_setting_twice(args.settings, &mut mistakes);
     let mut endpoint = Endpoint { path: args.path, subprotocols: Vec::new(), options: Vec::new() };
-    for setting in &args.settings {
+    for setting in &settings {
         if let Err(mistake) = endpoint_option(setting, &mut endpoint) {
             mistakes.push(mistake);
         }
@@ -79,12 +79,17 @@ fn annotated_once(item: &DeriveInput, mistakes: &mut Mistakes) {
     }
 }
 
-fn no_setting_twice(settings: &[Setting], mistakes: &mut Mistakes) {
-    for (index, setting) in settings.iter().enumerate() {
-        if settings[..index].iter().any(|earlier| earlier.name == setting.name) {
+/// The settings without those that were said before.
+fn no_setting_twice(settings: Vec<Setting>, mistakes: &mut Mistakes) -> Vec<Setting> {
+    let mut kept: Vec<Setting> = Vec::new();
+    for setting in settings {
+        if kept.iter().any(|earlier| earlier.name == setting.name) {
             mistakes.at(&setting.name, format!("`{}` is said twice: remove one", setting.name));
+        } else {
+            kept.push(setting);
         }
     }
+    kept
 }
 
 fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
@@ -115,7 +120,7 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
 
 fn unknown_setting(setting: &Setting, known: &[&str]) -> Error {
     let name = setting.name.to_string();
-    let nearest = known.iter().map(|known| (distance(&name, known), known)).min();
+    let nearest = known.iter().map(|known| (distance(&name.to_lowercase(), known), known)).min();
     let hint = match nearest {
         Some((distance, known)) if distance <= 3 && distance < name.len() => format!("did you mean `{known}`? "),
         _ => String::new(),
@@ -351,15 +356,15 @@ pub(crate) fn is_str(ty: &Type) -> bool {
 }
 
 /// The handler, or every mistake in it.
-pub(crate) fn handler(kind: Kind, settings: &[Setting], method: &Method) -> Result<Handler> {
+pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Result<Handler> {
     let mut mistakes = Mistakes::default();
     let m = &mut mistakes;
     one_attribute(kind, method, m);
     method_is_plain(method, m);
     let receiver = receiver(kind, method, m);
     error_can_be_boxed(method, m);
-    no_setting_twice(settings, m);
-    let said = message_settings(kind, settings, m);
+    let settings = no_setting_twice(settings, m);
+    let said = message_settings(kind, &settings, m);
     let taken: Vec<Taken<'_>> = method.parameters.iter().filter_map(|p| taken(kind, p, m)).collect();
     no_second(&taken, m);
     nothing_missing(kind, method, &taken, m);
@@ -458,7 +463,7 @@ fn error_can_be_boxed(method: &Method, mistakes: &mut Mistakes) {
             })
         };
         if has("Error") && !(has("Send") && has("Sync")) {
-            let object = object.to_token_stream();
+            let object = quiet(object);
             mistakes.at(
                 boxed,
                 format!(
@@ -790,8 +795,8 @@ fn parts_have_no_size_limit(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mis
     }
 }
 
-/// The type as the user wrote it, without the spaces of the tokenizer.
-fn quiet(ty: &Type) -> String {
+/// A type as the user wrote it, without the spaces of the tokenizer.
+fn quiet(ty: impl ToTokens) -> String {
     let spaced = [(" <", "<"), ("< ", "<"), (" >", ">"), ("& ", "&"), (" ::", "::"), (":: ", "::"), (" ,", ",")];
     spaced.iter().fold(ty.to_token_stream().to_string(), |text, (from, to)| text.replace(from, to))
 }

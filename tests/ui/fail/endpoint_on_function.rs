@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/chat")]
+async fn chat(_session: Session) {}
+
+fn main() {}

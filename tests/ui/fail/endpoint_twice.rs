@@ -1,0 +1,7 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/a")]
+#[server_endpoint("/b")]
+struct Chat;
+
+fn main() {}

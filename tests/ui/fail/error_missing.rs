@@ -1,0 +1,11 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/chat/{room}")]
+struct Chat;
+
+impl Chat {
+    #[on_error]
+    fn failed(&self, _session: &Session) {}
+}
+
+fn main() {}

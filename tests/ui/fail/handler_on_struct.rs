@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[on_message]
+struct Chat;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/chat", decoders(Json))]
+struct Chat;
+
+fn main() {}

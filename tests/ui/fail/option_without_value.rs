@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/chat", idle_timeout)]
+struct Chat;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/files/{*rest}")]
+struct Chat;
+
+fn main() {}

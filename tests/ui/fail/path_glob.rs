@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/files/*")]
+struct Chat;
+
+fn main() {}

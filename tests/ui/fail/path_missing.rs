@@ -1,0 +1,13 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint()]
+struct Chat;
+
+impl Chat {
+    #[on_open]
+    fn open(&self, #[path_param] room: String) {
+        let _ = room;
+    }
+}
+
+fn main() {}

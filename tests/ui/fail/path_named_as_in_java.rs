@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint(value = "/chat")]
+struct Chat;
+
+fn main() {}

@@ -1,0 +1,13 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/chat/{room}")]
+struct Chat;
+
+impl Chat {
+    #[on_message]
+    fn text(&self, _text: &str) -> Result<(), Box<dyn std::error::Error>> {
+        Ok(())
+    }
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/chat", subprotocols("chat v2", ""))]
+struct Chat;
+
+fn main() {}

@@ -1,0 +1,21 @@
+//! A lone `bool` is the message itself.
+#![deny(warnings)]
+
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/switch/{which}")]
+struct Switch;
+
+impl Switch {
+    #[on_message]
+    fn toggle(&self, on: bool, _session: &Session, #[path_param] which: bool) -> bool {
+        on != which
+    }
+}
+
+const _: () = {
+    use endpoint_runtime::__private::Endpoint;
+    assert!(!<Switch as Endpoint>::TEXT.parts);
+};
+
+fn main() {}

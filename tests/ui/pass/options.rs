@@ -1,0 +1,49 @@
+//! Every option in every form.
+#![deny(warnings)]
+
+use std::time::Duration;
+
+use endpoint_runtime::prelude::*;
+
+const LIMIT: usize = 1024;
+const TIME: Duration = Duration::from_secs(5);
+
+#[server_endpoint(
+    "/all",
+    subprotocols("chat.v2", "chat.v1"),
+    max_message_size = "64KiB",
+    idle_timeout = "60s",
+    ping_interval = "500ms",
+    send_timeout = "5m",
+)]
+struct Words;
+
+#[server_endpoint("/expressions", max_message_size = LIMIT * 2, idle_timeout = TIME, ping_interval = Duration::from_millis(20), send_timeout = TIME)]
+struct Expressions;
+
+#[server_endpoint("/numbers", max_message_size = 65_536)]
+struct Number;
+
+#[server_endpoint("/typed", max_message_size = 65_536usize)]
+struct TypedNumber;
+
+#[server_endpoint("/off", idle_timeout = off, ping_interval = off)]
+struct Off;
+
+#[server_endpoint("/limits")]
+struct Limits;
+
+impl Limits {
+    #[on_message(max_size = "4KiB")]
+    fn text(&self, _text: &str) {}
+    #[on_message(binary, max_size = LIMIT)]
+    fn binary(&self, _data: &[u8]) {}
+}
+
+const _: () = {
+    use endpoint_runtime::__private::Endpoint;
+    assert!(matches!(<Limits as Endpoint>::TEXT.max_size, Some(4096)));
+    assert!(matches!(<Limits as Endpoint>::BINARY.max_size, Some(LIMIT)));
+};
+
+fn main() {}
