@@ -531,6 +531,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                     let _ = self.poll_flush(cx);
                 }
                 self.input.put_aside();
+                // what was here already may have had a ping or a close to answer
+                let _ = self.poll_flush(cx);
             }
             if !self.poll_clock(cx) {
                 return self.clock.abandon;
