@@ -30,6 +30,8 @@ where
     dispatch.session().endpoint().add(dispatch.session());
 
     let opened = run::<E, _, _, _>(&mut link, pin!(dispatch.on_open())).await;
+    // it may have closed the session
+    link.collect();
     if let Err(error) = opened {
         fail(&mut link, &mut dispatch, error, true).await;
     }
