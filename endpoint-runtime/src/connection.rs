@@ -155,6 +155,8 @@ where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    // it may have closed the session first
+    link.collect();
     // a peer that went away is not an error
     if error.is_closed() && link.end().is_some_and(|end| end.initiator() != Initiator::Application) {
         return;
