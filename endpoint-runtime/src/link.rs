@@ -596,7 +596,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             while !self.input.is_empty() {
                 let Input { buffer, start, end, .. } = &mut self.input;
                 match self.decoder.next(&rules, &mut buffer[*start..*end]) {
-                    Ok((_, Some(Event::Close(_)))) | Err(_) => {
+                    Ok((_, Some(Event::Close(_)))) => {
+                        self.close_received = true;
+                        self.input.release();
+                        return Poll::Ready(());
+                    }
+                    Err(_) => {
                         self.input.release();
                         return Poll::Ready(());
                     }
