@@ -44,6 +44,8 @@ where
     let Connection { link, dispatch } = &mut *connection;
     dispatch.session().endpoint().add(dispatch.session());
     let opened = run::<E, _, _, _>(link, pin!(dispatch.on_open())).await;
+    // it may have closed the session
+    link.collect();
     if let Err(error) = opened {
         fail(link, dispatch, error, true).await;
     }
@@ -178,6 +180,8 @@ where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    // it may have closed the session first
+    link.collect();
     // a peer that went away is not an error
     if error.is_closed() && link.end().is_some_and(|end| end.initiator() != Initiator::Application) {
         return;

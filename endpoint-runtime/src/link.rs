@@ -533,6 +533,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                     let _ = self.poll_flush(cx);
                 }
                 self.input.put_aside();
+                // what was here already may have had a ping or a close to answer
+                let _ = self.poll_flush(cx);
             }
             if !self.poll_clock(cx) {
                 return self.clock.abandon;
@@ -596,7 +598,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             while !self.input.is_empty() {
                 let Input { buffer, start, end, .. } = &mut self.input;
                 match self.decoder.next(&rules, &mut buffer[*start..*end]) {
-                    Ok((_, Some(Event::Close(_)))) | Err(_) => {
+                    Ok((_, Some(Event::Close(_)))) => {
+                        self.close_received = true;
+                        self.input.release();
+                        return Poll::Ready(());
+                    }
+                    Err(_) => {
                         self.input.release();
                         return Poll::Ready(());
                     }
