@@ -9,7 +9,8 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
-use crate::validate::{Argument, Endpoint, Event, Handler, Role, inside_option, is_str};
+use crate::spelling::{inside_option, is_str};
+use crate::validate::{Argument, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
 fn runtime() -> TokenStream {
@@ -27,11 +28,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let ident = &item.ident;
     let annotated = annotated(&endpoint.path, item);
     let name = ident.unraw().to_string();
-    let subprotocols = &endpoint.subprotocols;
-    let options = endpoint.options.iter().map(|(field, value)| {
-        let field = format_ident!("{field}");
-        quote!(#field: ::core::option::Option::Some(#value),)
-    });
+    let options = options(endpoint);
     let handlers = [
         (quote!(OPEN), quote!(__ENDPOINT_ON_OPEN)),
         (quote!(TEXT), quote!(__ENDPOINT_ON_TEXT)),
@@ -82,11 +79,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
                     ::core::concat!(::core::module_path!(), "::", #name),
                     ::core::file!(),
                     ::core::line!(),
-                    #rt::EndpointOptions {
-                        subprotocols: &[#(#subprotocols),*],
-                        #(#options)*
-                        ..#rt::EndpointOptions::DEFAULT
-                    },
+                    #options,
                 );
                 const CONSTRUCT: ::core::option::Option<fn() -> Self> = #rt::Construct::<Self>::DEFAULT;
             }
@@ -94,6 +87,25 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             #rt::inventory::submit! { <#ident as #rt::ServerEndpoint>::REGISTRATION }
         };
     }
+}
+
+/// An expression of type `EndpointOptions`.
+fn options(endpoint: &Endpoint) -> TokenStream {
+    let rt = runtime();
+    if endpoint.options.is_empty() && endpoint.subprotocols.is_empty() {
+        return quote!(#rt::EndpointOptions::DEFAULT);
+    }
+    let subprotocols = &endpoint.subprotocols;
+    let said = endpoint.options.iter().map(|(field, value)| {
+        let field = format_ident!("{field}");
+        quote!(__options.#field = ::core::option::Option::Some(#value);)
+    });
+    quote! {{
+        let mut __options = #rt::EndpointOptions::DEFAULT;
+        __options.subprotocols = &[#(#subprotocols),*];
+        #(#said)*
+        __options
+    }}
 }
 
 /// That the type has an annotation. Said also of a type that cannot be an endpoint, so that its handlers do not
@@ -358,4 +370,53 @@ fn path_param(variable: &LitStr, argument: &Argument, params: &TokenStream) -> T
 /// Whether it is `str` or `Option<&str>`, which take every value.
 fn is_text(ty: &Type) -> bool {
     is_str(ty) || matches!(inside_option(ty), Some(Type::Reference(reference)) if is_str(&reference.elem))
+}
+
+#[cfg(test)]
+mod tests {
+    use syn::parse::Parser;
+    use syn::parse2;
+
+    use super::*;
+    use crate::parse::{self, Kind};
+    use crate::validate;
+
+    fn expanded(kind: Kind, settings: TokenStream, method: TokenStream) -> String {
+        let settings = parse::settings.parse2(settings).unwrap();
+        let valid = validate::handler(kind, settings, &parse2(method).unwrap()).unwrap();
+        handler(&valid).to_string()
+    }
+
+    #[test]
+    fn an_ordinary_text_handler_borrows_and_an_async_one_owns() {
+        let now = expanded(
+            Kind::Message,
+            quote!(),
+            quote!(
+                fn f(&self, text: &str) {}
+            ),
+        );
+        assert!(now.contains("fn __endpoint_on_text_now") && !now.contains("async"), "{now}");
+        let later = expanded(
+            Kind::Message,
+            quote!(),
+            quote!(
+                async fn f(&self, text: &str) {}
+            ),
+        );
+        assert!(later.contains("fn __endpoint_on_text <") && later.contains("as_str"), "{later}");
+    }
+
+    #[test]
+    fn only_required_variables_are_asserted_and_only_typed_ones_parsed() {
+        let text = expanded(
+            Kind::Open,
+            quote!(),
+            quote!(
+                fn f(&self, #[path_param] a: u8, #[path_param] b: Option<u8>, #[path_param] c: &str) {}
+            ),
+        );
+        assert_eq!(text.matches("template_has").count(), 2, "{text}");
+        assert_eq!(text.matches("__params ,").count(), 2, "{text}");
+    }
 }

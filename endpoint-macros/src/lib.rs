@@ -1,42 +1,183 @@
-//! The attributes.
-use proc_macro2::TokenStream;
+//! The attributes of `endpoint-runtime`. Depend on that crate; it exports them, and what they generate names it.
+//!
+//! [`macro@server_endpoint`] stands above a type and says where it is served. [`macro@on_open`], [`macro@on_message`],
+//! [`macro@on_close`] and [`macro@on_error`] stand above methods in plain `impl` blocks and say when they are called.
+//! The crate must be known as `endpoint_runtime`: a dependency under another name is not supported.
+
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::{Attribute, DeriveInput, Error, LitStr};
 
 mod expand;
 mod parse;
+mod settings;
+mod spelling;
 mod template;
-mod units;
 mod validate;
 
 use crate::parse::{EndpointArgs, Kind, Method};
 
-/// x
+/// Makes a struct or enum a WebSocket endpoint, served under a path.
+///
+/// ```ignore
+/// use endpoint_runtime::prelude::*;
+///
+/// #[server_endpoint("/chat/{room}", subprotocols("chat.v2", "chat.v1"), max_message_size = "64KiB")]
+/// #[derive(Default)]
+/// pub struct Chat;
+///
+/// impl Chat {
+///     #[on_message]
+///     fn say(&mut self, text: &str, #[path_param] room: &str) -> String {
+///         format!("{room}: {text}")
+///     }
+/// }
+/// ```
+///
+/// Each connection gets an instance of its own, made by `Default` unless the server is given another way. The type is
+/// `Send`, has no generics and no lifetimes.
+///
+/// # The path
+///
+/// A string literal that starts with `/`. A variable replaces a whole segment: `/chat/{room}`, not `/chat-{room}`; its
+/// name is made of letters, digits and `_`, and stands in the path once. A trailing slash is part of the path: `/a/`
+/// and `/a` are two. Segments are written decoded: `/café`, not `/caf%C3%A9`. There are no globs, no `.` or `..`, and
+/// no empty segments.
+///
+/// # Options
+///
+/// What is not said is as the server has it.
+///
+/// | Option | Values | Meaning |
+/// |---|---|---|
+/// | `subprotocols` | `subprotocols("chat.v2", "chat.v1")` | the subprotocols the endpoint speaks |
+/// | `max_message_size` | `"64KiB"`, or an expression of type `usize` | the most bytes of a whole message; more closes with 1009 |
+/// | `idle_timeout` | `"60s"`, an expression of type `Duration`, or `off` | close after this long without a frame |
+/// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | ping a peer that was silent this long |
+/// | `send_timeout` | `"30s"`, or an expression of type `Duration` | how long a message may wait to be written |
+///
+/// Sizes are whole numbers of B, KB, KiB, MB, MiB, GB or GiB; times of ms, s, m or h. Expressions are constants.
+///
+/// # Handlers
+///
+/// At most one method each for the opening, text, binary, pongs, the closing and errors, marked with the other four
+/// attributes. They may stand in any number of `impl` blocks in any module of the crate. A method
+///
+/// - takes `&self` or `&mut self`. The handlers of a connection are called one after another, so `&mut self` is always
+///   free; an `async fn` that takes `&self` needs a type that is `Sync`.
+/// - is a `fn` or an `async fn`. A `fn` runs on the thread of the connection and must not block; it may look straight
+///   into the receive buffer, so `&str` and `&[u8]` cost nothing. The future of an `async fn` is `Send`.
+/// - takes its other parameters in any order. They are known by the last word of their type, so an alias of `Session`
+///   is not known.
+///
+/// | Parameter | In | Value |
+/// |---|---|---|
+/// | `&Session`, `Session` | all | the conversation |
+/// | `#[path_param] room: T`, `#[path_param("room")] r: T` | all | a variable of the path, decoded: `&str`, or any `FromStr` |
+/// | `#[path_param] room: Option<T>` | all | the same, or `None` if the path has no such variable |
+/// | the message | `on_message` | see [`macro@on_message`] |
+/// | `CloseReason`, `&CloseReason` | `on_close` | why it ended |
+/// | `&Error`, `Error` | `on_error`, required | what went wrong |
+///
+/// A path parameter that does not parse refuses the handshake, before any handler is called. One that the path
+/// does not have is a compile error, unless it is an `Option`.
 #[proc_macro_attribute]
 pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     endpoint(args.into(), item.into()).into()
 }
 
-/// x
+/// Calls the method when a connection is established, before any message.
+///
+/// ```ignore
+/// #[on_open]
+/// async fn enter(&mut self, session: &Session, #[path_param] room: String) -> Result<(), ChatError> { /* … */ }
+/// ```
+///
+/// Takes `&Session` and `#[path_param]`s; returns nothing or a `Result<(), E>`, whose error goes to
+/// [`macro@on_error`]. Messages wait until it has returned. What all handlers share is told at
+/// [`macro@server_endpoint`].
 #[proc_macro_attribute]
 pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(Kind::Open, args.into(), item.into()).into()
 }
 
-/// x
+/// Calls the method for each message of one kind: text, binary, or pong.
+///
+/// ```ignore
+/// #[on_message(max_size = "4KiB")]
+/// async fn say(&mut self, text: String, session: &Session) -> Option<String> { /* … */ }
+///
+/// #[on_message]
+/// fn picture(&mut self, part: &[u8], last: bool) { /* … */ }
+///
+/// #[on_message]
+/// fn alive(&self, pong: Pong) { /* … */ }
+/// ```
+///
+/// # The message
+///
+/// Exactly one parameter; its type says the kind. Each may be taken by `&` as well.
+///
+/// | Kind | Types |
+/// |---|---|
+/// | text | `String`, `&str`, `Text`; numbers, `bool` and `char`, parsed from the text |
+/// | binary | `Vec<u8>`, `&[u8]`, `Bytes`, `Binary` |
+/// | pong | `Pong` |
+///
+/// Any other type that decodes needs the kind in the attribute: `#[on_message(text)]` or `#[on_message(binary)]`.
+/// A message that does not decode goes to [`macro@on_error`], and the method is not called.
+///
+/// # In parts
+///
+/// With a `bool` named `last` beside the message the method gets the parts as they arrive, and `true` with the final
+/// one; nothing is put together for it. For `String`, `&str`, `Text` and all binary types. Parts need not be the
+/// frames that were sent.
+///
+/// # The reply
+///
+/// What the method returns is sent back: text (`String`, `&str`, `Text`), bytes (`Vec<u8>`, `Bytes`, `Binary`), the text
+/// form of numbers, `bool` and `char`. `()` and `None` send nothing. The `Err` of a `Result` goes to
+/// [`macro@on_error`]; it is any error that converts into `Box<dyn Error + Send + Sync>`.
+///
+/// # Options
+///
+/// `max_size = "4KiB"`, or an expression of type `usize`: the most bytes of a whole message for this method, instead of
+/// the endpoint's `max_message_size`. Not for parts.
+///
+/// What all handlers share is told at [`macro@server_endpoint`].
 #[proc_macro_attribute]
 pub fn on_message(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(Kind::Message, args.into(), item.into()).into()
 }
 
-/// x
+/// Calls the method when the connection ends, whoever ended it: once for each [`macro@on_open`], and last of all.
+///
+/// ```ignore
+/// #[on_close]
+/// async fn leave(&mut self, session: &Session, reason: CloseReason) { /* … */ }
+/// ```
+///
+/// Takes `CloseReason` or `&CloseReason`, `&Session` and `#[path_param]`s; returns nothing or a `Result<(), E>`. The
+/// session can still be asked everything, but nothing can be sent any more. What all handlers share is told at
+/// [`macro@server_endpoint`].
 #[proc_macro_attribute]
 pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(Kind::Close, args.into(), item.into()).into()
 }
 
-/// x
+/// Calls the method when something goes wrong: another handler returned an error or panicked, a message did not
+/// decode, a peer broke the protocol.
+///
+/// ```ignore
+/// #[on_error]
+/// async fn failed(&mut self, session: &Session, error: &Error) {
+///     if let Some(error) = error.downcast_ref::<ChatError>() { /* … */ }
+/// }
+/// ```
+///
+/// Takes `&Error` or `Error`, which is required, `&Session` and `#[path_param]`s; returns nothing or a
+/// `Result<(), E>`. What all handlers share is told at [`macro@server_endpoint`].
 #[proc_macro_attribute]
 pub fn on_error(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(Kind::Error, args.into(), item.into()).into()
@@ -54,7 +195,7 @@ fn endpoint(args: TokenStream, mut item: TokenStream) -> TokenStream {
     let args = match syn::parse2::<EndpointArgs>(args) {
         Ok(args) => args,
         Err(error) => {
-            let annotated = expand::annotated(&LitStr::new("", proc_macro2::Span::call_site()), &input);
+            let annotated = expand::annotated(&LitStr::new("", Span::call_site()), &input);
             let error = error.into_compile_error();
             return quote!(#item #annotated #error);
         }

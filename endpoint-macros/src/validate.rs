@@ -1,16 +1,14 @@
 //! From what was written to what can be expanded, or to every mistake at once: one rule, one function, one sentence.
 
-use proc_macro2::{Ident, Literal, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
-use syn::spanned::Spanned;
-use syn::{
-    Data, DeriveInput, Error, Expr, ExprLit, FnArg, GenericArgument, Lifetime, Lit, LitStr, Meta, PathArguments,
-    ReceiverKind, Result, ReturnType, Type,
-};
+use syn::{Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result, ReturnType, Type};
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
-use crate::{template, units};
+use crate::settings::{is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
+use crate::spelling::{Known, brief, error_box, is_bool, is_str, known, quiet};
+use crate::template;
 
 /// The mistakes found so far.
 #[derive(Default)]
@@ -24,11 +22,11 @@ impl Mistakes {
         }
     }
 
-    fn at(&mut self, place: impl ToTokens, sentence: impl std::fmt::Display) {
+    pub(crate) fn at(&mut self, place: impl ToTokens, sentence: impl std::fmt::Display) {
         self.push(Error::new_spanned(place, sentence));
     }
 
-    fn into_result(self) -> Result<()> {
+    pub(crate) fn into_result(self) -> Result<()> {
         self.0.map_or(Ok(()), Err)
     }
 }
@@ -79,19 +77,6 @@ fn annotated_once(item: &DeriveInput, mistakes: &mut Mistakes) {
     }
 }
 
-/// The settings without those that were said before.
-fn no_setting_twice(settings: Vec<Setting>, mistakes: &mut Mistakes) -> Vec<Setting> {
-    let mut kept: Vec<Setting> = Vec::new();
-    for setting in settings {
-        if kept.iter().any(|earlier| earlier.name == setting.name) {
-            mistakes.at(&setting.name, format!("`{}` is said twice: remove one", setting.name));
-        } else {
-            kept.push(setting);
-        }
-    }
-    kept
-}
-
 fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
     let name = setting.name.to_string();
     let Some(option) = OPTIONS.into_iter().find(|option| *option == name) else {
@@ -116,127 +101,6 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
     };
     endpoint.options.push((option, value));
     Ok(())
-}
-
-fn unknown_setting(setting: &Setting, known: &[&str]) -> Error {
-    let name = setting.name.to_string();
-    let nearest = known.iter().map(|known| (distance(&name.to_lowercase(), known), known)).min();
-    let hint = match nearest {
-        Some((distance, known)) if distance <= 3 && distance < name.len() => format!("did you mean `{known}`? "),
-        _ => String::new(),
-    };
-    let known = known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
-    Error::new_spanned(&setting.name, format!("unknown option `{name}`: {hint}known are {known}"))
-}
-
-/// How many characters must be added, removed or replaced to make `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.chars().enumerate() {
-            let replaced = corner + usize::from(from != to);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[row.len() - 1]
-}
-
-fn subprotocols(setting: &Setting) -> Result<Vec<LitStr>> {
-    const WRITE: &str = "write `subprotocols(\"chat.v2\", \"chat.v1\")`";
-    let list = match &setting.value {
-        Value::List(list) if !list.is_empty() => list,
-        _ => return Err(Error::new_spanned(&setting.name, format!("the list of subprotocols is missing: {WRITE}"))),
-    };
-    let mut names: Vec<LitStr> = Vec::new();
-    let mut mistakes = Mistakes::default();
-    for expression in list {
-        match string(expression) {
-            None => mistakes.at(expression, format!("the name of a subprotocol is a string literal: {WRITE}")),
-            Some(name) if !is_token(&name.value()) => mistakes.at(
-                name,
-                "not a legal name: a subprotocol is made of letters, digits and any of !#$%&'*+-.^_`|~ (RFC 7230 token)",
-            ),
-            Some(name) if names.iter().any(|earlier| earlier.value() == name.value()) => {
-                mistakes.at(name, "this subprotocol is in the list already: remove one");
-            }
-            Some(name) => names.push(name.clone()),
-        }
-    }
-    mistakes.into_result().map(|()| names)
-}
-
-/// Whether `name` is a token of RFC 7230 §3.2.6.
-fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-}
-
-fn string(expression: &Expr) -> Option<&LitStr> {
-    match expression {
-        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => Some(literal),
-        Expr::Group(group) => string(&group.expr),
-        _ => None,
-    }
-}
-
-/// `"64KiB"` or an expression, as an expression of type `usize`.
-fn size(setting: &Setting) -> Result<TokenStream> {
-    let name = &setting.name;
-    let Value::Is(expression) = &setting.value else {
-        return Err(Error::new_spanned(name, format!("write a size, as in `{name} = \"64KiB\"`")));
-    };
-    let bytes = match expression {
-        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => {
-            units::bytes(&literal.value()).map_err(|sentence| Error::new_spanned(literal, sentence))?
-        }
-        Expr::Lit(ExprLit { lit: Lit::Int(literal), .. }) => literal.base10_parse()?,
-        Expr::Lit(other) => {
-            return Err(Error::new_spanned(
-                other,
-                format!("write a size, as in `{name} = \"64KiB\"`, or a number of bytes"),
-            ));
-        }
-        other => return Ok(other.to_token_stream()),
-    };
-    if bytes == 0 {
-        return Err(Error::new_spanned(expression, "no message fits into nothing: write a size of at least one byte"));
-    }
-    let mut literal = Literal::u64_unsuffixed(bytes);
-    literal.set_span(expression.span());
-    Ok(literal.to_token_stream())
-}
-
-fn is_off(setting: &Setting) -> bool {
-    matches!(&setting.value, Value::Is(Expr::Path(path)) if path.path.is_ident("off"))
-}
-
-/// `"60s"` or an expression, as an expression of type `Duration`.
-fn time(setting: &Setting) -> Result<TokenStream> {
-    let name = &setting.name;
-    let or_off = if name == "send_timeout" { "" } else { ", or `off`" };
-    let write = format!("write a time, as in `{name} = \"30s\"`{or_off}");
-    let expression = match &setting.value {
-        Value::Is(_) if is_off(setting) => {
-            return Err(Error::new_spanned(
-                name,
-                "a send that never ends would hold its message for ever: write a long time, as in \"1h\"",
-            ));
-        }
-        Value::Is(expression) => expression,
-        _ => return Err(Error::new_spanned(name, write)),
-    };
-    let millis = match expression {
-        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => {
-            units::millis(&literal.value()).map_err(|sentence| Error::new_spanned(literal, sentence))?
-        }
-        Expr::Lit(other) => return Err(Error::new_spanned(other, format!("a time has a unit: {write}"))),
-        other => return Ok(other.to_token_stream()),
-    };
-    if millis == 0 {
-        return Err(Error::new_spanned(expression, format!("no time at all: {write}")));
-    }
-    Ok(quote!(::core::time::Duration::from_millis(#millis)))
 }
 
 /// What happens, as the hidden items are called.
@@ -282,77 +146,6 @@ pub(crate) enum Role {
     /// The value of the variable of this name.
     PathParam(LitStr),
     Payload,
-}
-
-/// What the spelling of a type says about a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    Session,
-    CloseReason,
-    Error,
-    Pong,
-    /// Text, whole or in parts.
-    Text,
-    /// Text, only whole: numbers, `bool`, `char`.
-    Scalar,
-    /// Binary, whole or in parts.
-    Binary,
-    /// A word that a later version gives a meaning.
-    Later,
-    Unknown,
-}
-
-fn known(ty: &Type) -> Known {
-    let is_u8 = |ty: &Type| matches!(without_groups(ty), Type::Path(path) if path.path.is_ident("u8"));
-    match ty {
-        Type::Slice(slice) if is_u8(&slice.elem) => Known::Binary,
-        Type::Path(path) => {
-            let Some(last) = path.path.segments.last() else { return Known::Unknown };
-            match &*last.ident.to_string() {
-                "Session" => Known::Session,
-                "CloseReason" => Known::CloseReason,
-                "Error" => Known::Error,
-                "Pong" => Known::Pong,
-                "str" | "String" | "Text" => Known::Text,
-                "Bytes" | "Binary" => Known::Binary,
-                "Vec" if only_argument(&last.arguments).is_some_and(is_u8) => Known::Binary,
-                "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128" | "usize"
-                | "f32" | "f64" | "bool" | "char" => Known::Scalar,
-                "State" | "HandshakeRequest" => Known::Later,
-                _ => Known::Unknown,
-            }
-        }
-        _ => Known::Unknown,
-    }
-}
-
-/// The `T` of `<T>`.
-fn only_argument(arguments: &PathArguments) -> Option<&Type> {
-    match arguments {
-        PathArguments::AngleBracketed(list) if list.args.len() == 1 => match &list.args[0] {
-            GenericArgument::Type(ty) => Some(ty),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// The `T` of `Option<T>`.
-pub(crate) fn inside_option(ty: &Type) -> Option<&Type> {
-    match ty {
-        Type::Path(path) => path
-            .path
-            .segments
-            .last()
-            .filter(|last| last.ident == "Option")
-            .and_then(|last| only_argument(&last.arguments)),
-        _ => None,
-    }
-}
-
-/// Whether it is `str`.
-pub(crate) fn is_str(ty: &Type) -> bool {
-    matches!(without_groups(ty), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "str"))
 }
 
 /// The handler, or every mistake in it.
@@ -445,32 +238,13 @@ fn receiver(kind: Kind, method: &Method, mistakes: &mut Mistakes) -> Span {
     }
 }
 
-/// The usual `Box<dyn Error>` cannot travel between threads; the compiler's own words for it lead nowhere.
 fn error_can_be_boxed(method: &Method, mistakes: &mut Mistakes) {
-    let ReturnType::Type(_, ty) = &method.signature.output else { return };
-    let Type::Path(result) = without_groups(ty) else { return };
-    let Some(PathArguments::AngleBracketed(list)) = result.path.segments.last().map(|last| &last.arguments) else {
-        return;
-    };
-    for argument in &list.args {
-        let GenericArgument::Type(Type::Path(boxed)) = argument else { continue };
-        let Some(last) = boxed.path.segments.last().filter(|last| last.ident == "Box") else { continue };
-        let Some(Type::TraitObject(object)) = only_argument(&last.arguments) else { continue };
-        let has = |name: &str| {
-            object.bounds.iter().any(|bound| match bound {
-                syn::TypeParamBound::Trait(bound) => bound.path.segments.last().is_some_and(|last| last.ident == name),
-                _ => false,
-            })
-        };
-        if has("Error") && !(has("Send") && has("Sync")) {
-            let object = quiet(object);
-            mistakes.at(
-                boxed,
-                format!(
-                    "this error goes to another handler, perhaps on another thread: write `Box<{object} + Send + Sync>`"
-                ),
-            );
-        }
+    if let Some((place, object)) = error_box(&method.signature.output) {
+        let object = quiet(object);
+        let sentence = format!(
+            "this error goes to another handler, perhaps on another thread: write `Box<{object} + Send + Sync>`"
+        );
+        mistakes.at(place, sentence);
     }
 }
 
@@ -594,18 +368,6 @@ fn plain_lifetime(lifetime: Option<&Lifetime>, mistakes: &mut Mistakes) {
 /// Whether it is the `bool` named `last`.
 fn is_last(parameter: &Parameter, ty: &Type) -> bool {
     is_bool(ty) && parameter.name.as_ref().is_some_and(|name| name == "last" || name == "_last")
-}
-
-fn is_bool(ty: &Type) -> bool {
-    matches!(ty, Type::Path(path) if path.path.is_ident("bool"))
-}
-
-/// The type as one would say it: the last segment, or all of it.
-fn brief(ty: &Type) -> String {
-    match ty {
-        Type::Path(path) => path.path.segments.last().map(|last| last.ident.to_string()).unwrap_or_default(),
-        other => other.to_token_stream().to_string(),
-    }
 }
 
 /// The variable's name.
@@ -795,8 +557,99 @@ fn parts_have_no_size_limit(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mis
     }
 }
 
-/// A type as the user wrote it, without the spaces of the tokenizer.
-fn quiet(ty: impl ToTokens) -> String {
-    let spaced = [(" <", "<"), ("< ", "<"), (" >", ">"), ("& ", "&"), (" ::", "::"), (":: ", "::"), (" ,", ",")];
-    spaced.iter().fold(ty.to_token_stream().to_string(), |text, (from, to)| text.replace(from, to))
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+    use syn::parse::Parser;
+    use syn::parse2;
+
+    use super::*;
+    use crate::parse;
+
+    fn of(kind: Kind, settings: TokenStream, method: TokenStream) -> Result<Handler> {
+        handler(kind, parse::settings.parse2(settings)?, &parse2(method)?)
+    }
+
+    fn sentences(kind: Kind, settings: TokenStream, method: TokenStream) -> Vec<String> {
+        let mistakes = of(kind, settings, method).err().expect("a mistake");
+        mistakes.into_iter().map(|mistake| mistake.to_string()).collect()
+    }
+
+    #[test]
+    fn the_payload_says_what_kind_of_message_it_is() {
+        for (payload, event) in [
+            (quote!(&str), Event::Text),
+            (quote!(f32), Event::Text),
+            (quote!(bool), Event::Text),
+            (quote!(Vec<u8>), Event::Binary),
+            (quote!(&[u8]), Event::Binary),
+            (quote!(&Pong), Event::Pong),
+        ] {
+            let handler = of(Kind::Message, quote!(), quote!(fn f(&self, s: &Session, x: #payload) {})).unwrap();
+            assert_eq!(handler.event, event, "{payload}");
+        }
+        assert_eq!(
+            of(
+                Kind::Message,
+                quote!(binary),
+                quote!(
+                    fn f(&self, x: Mine) {}
+                )
+            )
+            .unwrap()
+            .event,
+            Event::Binary
+        );
+    }
+
+    #[test]
+    fn parameters_keep_the_order_of_the_method() {
+        let method = quote!(
+            fn f(&self, last: bool, #[path_param("a")] b: u8, part: Bytes, s: Session) {}
+        );
+        let handler = of(Kind::Message, quote!(), method).unwrap();
+        let roles: Vec<_> = handler.arguments.iter().map(|argument| &argument.role).collect();
+        assert!(
+            matches!(*roles, [Role::Last, Role::PathParam(name), Role::Payload, Role::Session] if name.value() == "a")
+        );
+    }
+
+    #[test]
+    fn all_mistakes_of_a_method_are_told_together() {
+        let method = quote!(
+            unsafe fn f(self, a: &Session, b: &Session, error: Error) -> u8 {
+                0
+            }
+        );
+        assert_eq!(sentences(Kind::Open, quote!(text), method).len(), 5);
+    }
+
+    #[test]
+    fn a_missing_parameter_is_not_missed_beside_one_that_could_not_be_told() {
+        assert_eq!(
+            sentences(
+                Kind::Error,
+                quote!(),
+                quote!(
+                    fn f(&self, error: MyError) {}
+                )
+            )
+            .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn an_endpoint_with_mistakes_keeps_what_is_right() {
+        let args = parse2(quote!("/a", idle_timeout = "1s", idle_timeout = off, max_message_size = 0)).unwrap();
+        let (endpoint, result) = endpoint(
+            args,
+            &parse2(quote!(
+                struct A;
+            ))
+            .unwrap(),
+        );
+        assert_eq!(endpoint.options.len(), 1);
+        assert_eq!(result.unwrap_err().into_iter().count(), 2);
+    }
 }

@@ -1,7 +1,9 @@
 #![no_implicit_prelude]
 #![deny(warnings)]
 
-use ::endpoint_runtime::{Bytes, CloseReason, Error, Pong, Session, on_close, on_error, on_message, on_open, server_endpoint};
+use ::endpoint_runtime::{
+    Bytes, CloseReason, Error, Pong, Session, on_close, on_error, on_message, on_open, server_endpoint,
+};
 
 #[server_endpoint("/a/{b}/{c}", subprotocols("x"), send_timeout = "1m", max_message_size = 1024)]
 #[derive(::core::default::Default, ::core::fmt::Debug)]

@@ -14,7 +14,7 @@ const TIME: Duration = Duration::from_secs(5);
     max_message_size = "64KiB",
     idle_timeout = "60s",
     ping_interval = "500ms",
-    send_timeout = "5m",
+    send_timeout = "5m"
 )]
 struct Words;
 

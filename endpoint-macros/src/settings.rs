@@ -1,0 +1,219 @@
+//! The settings inside the parentheses of an attribute, one by one: sizes, times, subprotocols, unknown words.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{ToTokens, quote};
+use syn::spanned::Spanned;
+use syn::{Error, Expr, ExprLit, Lit, LitStr};
+
+use crate::parse::{Setting, Value};
+use crate::validate::Mistakes;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The settings without those that were said before.
+pub(crate) fn no_setting_twice(settings: Vec<Setting>, mistakes: &mut Mistakes) -> Vec<Setting> {
+    let mut kept: Vec<Setting> = Vec::new();
+    for setting in settings {
+        if kept.iter().any(|earlier| earlier.name == setting.name) {
+            mistakes.at(&setting.name, format!("`{}` is said twice: remove one", setting.name));
+        } else {
+            kept.push(setting);
+        }
+    }
+    kept
+}
+
+pub(crate) fn unknown_setting(setting: &Setting, known: &[&str]) -> Error {
+    let name = setting.name.to_string();
+    let nearest = known.iter().map(|known| (distance(&name.to_lowercase(), known), known)).min();
+    let hint = match nearest {
+        Some((distance, known)) if distance <= 3 && distance < name.len() => format!("did you mean `{known}`? "),
+        _ => String::new(),
+    };
+    let known = known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
+    Error::new_spanned(&setting.name, format!("unknown option `{name}`: {hint}known are {known}"))
+}
+
+/// How many characters must be added, removed or replaced to make `a` into `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.chars().enumerate() {
+            let replaced = corner + usize::from(from != to);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    row[row.len() - 1]
+}
+
+pub(crate) fn subprotocols(setting: &Setting) -> Result<Vec<LitStr>> {
+    const WRITE: &str = "write `subprotocols(\"chat.v2\", \"chat.v1\")`";
+    let list = match &setting.value {
+        Value::List(list) if !list.is_empty() => list,
+        _ => return Err(Error::new_spanned(&setting.name, format!("the list of subprotocols is missing: {WRITE}"))),
+    };
+    let mut names: Vec<LitStr> = Vec::new();
+    let mut mistakes = Mistakes::default();
+    for expression in list {
+        match string(expression) {
+            None => mistakes.at(expression, format!("the name of a subprotocol is a string literal: {WRITE}")),
+            Some(name) if !is_token(&name.value()) => mistakes.at(
+                name,
+                "not a legal name: a subprotocol is made of letters, digits and any of !#$%&'*+-.^_`|~ (RFC 7230 token)",
+            ),
+            Some(name) if names.iter().any(|earlier| earlier.value() == name.value()) => {
+                mistakes.at(name, "this subprotocol is in the list already: remove one");
+            }
+            Some(name) => names.push(name.clone()),
+        }
+    }
+    mistakes.into_result().map(|()| names)
+}
+
+/// Whether `name` is a token of RFC 7230 §3.2.6.
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn string(expression: &Expr) -> Option<&LitStr> {
+    match expression {
+        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => Some(literal),
+        Expr::Group(group) => string(&group.expr),
+        _ => None,
+    }
+}
+
+/// `"64KiB"` or an expression, as an expression of type `usize`.
+pub(crate) fn size(setting: &Setting) -> Result<TokenStream> {
+    let name = &setting.name;
+    let Value::Is(expression) = &setting.value else {
+        return Err(Error::new_spanned(name, format!("write a size, as in `{name} = \"64KiB\"`")));
+    };
+    let bytes = match expression {
+        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => {
+            bytes(&literal.value()).map_err(|sentence| Error::new_spanned(literal, sentence))?
+        }
+        Expr::Lit(ExprLit { lit: Lit::Int(literal), .. }) => literal.base10_parse()?,
+        Expr::Lit(other) => {
+            return Err(Error::new_spanned(
+                other,
+                format!("write a size, as in `{name} = \"64KiB\"`, or a number of bytes"),
+            ));
+        }
+        other => return Ok(other.to_token_stream()),
+    };
+    if bytes == 0 {
+        return Err(Error::new_spanned(expression, "no message fits into nothing: write a size of at least one byte"));
+    }
+    let mut literal = Literal::u64_unsuffixed(bytes);
+    literal.set_span(expression.span());
+    Ok(literal.to_token_stream())
+}
+
+pub(crate) fn is_off(setting: &Setting) -> bool {
+    matches!(&setting.value, Value::Is(Expr::Path(path)) if path.path.is_ident("off"))
+}
+
+/// `"60s"` or an expression, as an expression of type `Duration`.
+pub(crate) fn time(setting: &Setting) -> Result<TokenStream> {
+    let name = &setting.name;
+    let or_off = if name == "send_timeout" { "" } else { ", or `off`" };
+    let write = format!("write a time, as in `{name} = \"30s\"`{or_off}");
+    let expression = match &setting.value {
+        Value::Is(_) if is_off(setting) => {
+            return Err(Error::new_spanned(
+                name,
+                "a send that never ends would hold its message for ever: write a long time, as in \"1h\"",
+            ));
+        }
+        Value::Is(expression) => expression,
+        _ => return Err(Error::new_spanned(name, write)),
+    };
+    let millis = match expression {
+        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => {
+            millis(&literal.value()).map_err(|sentence| Error::new_spanned(literal, sentence))?
+        }
+        Expr::Lit(other) => return Err(Error::new_spanned(other, format!("a time has a unit: {write}"))),
+        other => return Ok(other.to_token_stream()),
+    };
+    if millis == 0 {
+        return Err(Error::new_spanned(expression, format!("no time at all: {write}")));
+    }
+    Ok(quote!(::core::time::Duration::from_millis(#millis)))
+}
+
+const SIZES: [(&str, u64); 7] = [
+    ("B", 1),
+    ("KB", 1_000),
+    ("KiB", 1 << 10),
+    ("MB", 1_000_000),
+    ("MiB", 1 << 20),
+    ("GB", 1_000_000_000),
+    ("GiB", 1 << 30),
+];
+
+const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+
+/// `"64KiB"` in bytes, or the sentence that says what is wrong.
+fn bytes(text: &str) -> Result<u64, String> {
+    amount(text, &SIZES).ok_or_else(|| {
+        format!("{text:?} is not a size: write a whole number with a unit, as in \"64KiB\"; units are {}", list(&SIZES))
+    })
+}
+
+/// `"60s"` in milliseconds, or the sentence that says what is wrong.
+fn millis(text: &str) -> Result<u64, String> {
+    amount(text, &TIMES).ok_or_else(|| {
+        format!("{text:?} is not a time: write a whole number with a unit, as in \"60s\"; units are {}", list(&TIMES))
+    })
+}
+
+fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn list(units: &[(&str, u64)]) -> String {
+    units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_count_bytes() {
+        assert_eq!(bytes("1B"), Ok(1));
+        assert_eq!(bytes("64KiB"), Ok(65_536));
+        assert_eq!(bytes("2 MB"), Ok(2_000_000));
+        assert_eq!(bytes("1GiB"), Ok(1 << 30));
+    }
+
+    #[test]
+    fn times_count_milliseconds() {
+        assert_eq!(millis("500ms"), Ok(500));
+        assert_eq!(millis("60s"), Ok(60_000));
+        assert_eq!(millis("5m"), Ok(300_000));
+    }
+
+    #[test]
+    fn what_has_no_number_no_unit_or_no_end_is_refused() {
+        for text in [
+            "",
+            "64",
+            "KiB",
+            "1.5MiB",
+            "-1B",
+            "64kib",
+            "64 parsecs",
+            "99999999999999999999B",
+            "18446744073709551615GiB",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert!(millis("1min").unwrap_err().ends_with("units are ms, s, m, h"));
+    }
+}
