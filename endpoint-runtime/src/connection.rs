@@ -31,7 +31,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let dispatch = Dispatch::new(endpoint, session.clone());
-    let link = Link::new(io, early, session);
+    let link = Link::new::<E>(io, early, session);
     live(Box::new(Connection { link, dispatch }))
 }
 
@@ -49,7 +49,14 @@ where
     if let Err(error) = opened {
         fail(link, dispatch, error, true).await;
     }
-    while let Some(work) = next(link, dispatch).await {
+    loop {
+        let Some(work) = next(link, dispatch) else {
+            if link.end().is_some() {
+                break;
+            }
+            poll_fn(|cx| link.poll_input::<E>(cx)).await;
+            continue;
+        };
         let reply = match work {
             Work::Settled(reply) => reply,
             Work::Text(text, last) => run::<E, _, _, _>(link, pin!(dispatch.on_text(text, last))).await,
@@ -103,34 +110,32 @@ where
     let _ = timeout(limit, poll_fn(|cx| link.poll_shutdown(cx))).await;
 }
 
-/// The next thing to do; `None` once the session ends. What the peer said before its own close is still heard.
-async fn next<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>) -> Option<Work>
+/// The next thing to do that is here already. What the peer said before its own close is still heard; nothing else is
+/// once the session ends.
+#[inline]
+fn next<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>) -> Option<Work>
 where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    loop {
-        if link.end().is_some_and(|end| end.initiator() != Initiator::Peer) {
-            return None;
-        }
-        if let Some(work) = link.work(dispatch) {
-            return Some(work);
-        }
-        if link.end().is_some() {
-            return None;
-        }
-        poll_fn(|cx| link.poll_input::<E>(cx)).await;
+    match link.end() {
+        Some(end) if end.initiator() != Initiator::Peer => None,
+        _ => link.work(dispatch),
     }
 }
 
 /// Runs a handler to its end; while it is suspended the socket is served.
-async fn run<E, IO, T, F>(link: &mut Link<IO>, mut handler: Pin<&mut F>) -> Result<T, Error>
+#[inline]
+fn run<'a, E, IO, T, F>(
+    link: &'a mut Link<IO>,
+    mut handler: Pin<&'a mut F>,
+) -> impl Future<Output = Result<T, Error>> + Send
 where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
-    F: Future<Output = Result<T, Error>>,
+    F: Future<Output = Result<T, Error>> + Send,
 {
-    poll_fn(|cx| {
+    poll_fn(move |cx| {
         if let Poll::Ready(result) = dispatch::poll(link.session(), handler.as_mut(), cx) {
             return Poll::Ready(result);
         }
@@ -139,7 +144,6 @@ where
         }
         Poll::Pending
     })
-    .await
 }
 
 /// Runs `on_close`, and `on_error` if that fails.

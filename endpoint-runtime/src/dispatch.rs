@@ -40,16 +40,19 @@ impl<E: Endpoint> Dispatch<E> {
         self.endpoint.on_open(&self.session).await
     }
 
-    pub(crate) async fn on_text(&mut self, text: Text, last: bool) -> Reply {
-        self.endpoint.on_text(&self.session, text, last).await
+    #[inline]
+    pub(crate) fn on_text(&mut self, text: Text, last: bool) -> impl Future<Output = Reply> + Send {
+        self.endpoint.on_text(&self.session, text, last)
     }
 
-    pub(crate) async fn on_binary(&mut self, data: Binary, last: bool) -> Reply {
-        self.endpoint.on_binary(&self.session, data, last).await
+    #[inline]
+    pub(crate) fn on_binary(&mut self, data: Binary, last: bool) -> impl Future<Output = Reply> + Send {
+        self.endpoint.on_binary(&self.session, data, last)
     }
 
-    pub(crate) async fn on_pong(&mut self, pong: Pong) -> Reply {
-        self.endpoint.on_pong(&self.session, pong).await
+    #[inline]
+    pub(crate) fn on_pong(&mut self, pong: Pong) -> impl Future<Output = Reply> + Send {
+        self.endpoint.on_pong(&self.session, pong)
     }
 
     pub(crate) async fn on_close(&mut self, reason: CloseReason) -> Result<(), Error> {

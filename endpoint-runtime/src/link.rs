@@ -36,6 +36,8 @@ pub(crate) struct Link<IO> {
     io: IO,
     session: Session,
     decoder: Decoder,
+    /// How messages are taken, as of the last read.
+    rules: Rules,
     input: Input,
     inbox: VecDeque<Work>,
     inbox_bytes: usize,
@@ -119,10 +121,11 @@ struct Clock {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
-    pub(crate) fn new(io: IO, early: Bytes, session: Session) -> Self {
+    pub(crate) fn new<E: Endpoint>(io: IO, early: Bytes, session: Session) -> Self {
         let input = Input { end: early.len(), buffer: early.into(), start: 0, lent: false };
         Self {
             io,
+            rules: rules::<E>(&session),
             session,
             decoder: Decoder::default(),
             input,
@@ -177,10 +180,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             self.inbox_bytes -= work.size();
             return Some(work);
         }
-        let rules = rules::<E>(&self.session);
         while !self.input.is_empty() && self.listens() {
             let Input { buffer, start, end, .. } = &mut self.input;
-            let (used, event) = match self.decoder.next(&rules, &mut buffer[*start..*end]) {
+            let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
                 Err(violation) => {
                     self.reading = false;
@@ -223,10 +225,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
 
     /// Decodes what is here into the inbox, as far as it has room: a handler is running.
     fn gather<E: Endpoint>(&mut self) {
-        let rules = rules::<E>(&self.session);
         while !self.input.is_empty() && self.listens() && self.inbox_has_room() {
             let Input { buffer, start, end, .. } = &mut self.input;
-            let (used, event) = match self.decoder.next(&rules, &mut buffer[*start..*end]) {
+            let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
                 Err(violation) => {
                     self.reading = false;
@@ -319,6 +320,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
 
     /// Reads once: into a large message's own place, or into the thread's buffer.
     fn poll_read<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.rules = rules::<E>(&self.session);
         if let Some((place, room)) = self.decoder.direct() {
             let mut place = place.limit(room);
             let read = pin!(self.io.read_buf(&mut place)).poll(cx);

@@ -70,11 +70,7 @@ type TypeMap = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
 const OFF: u64 = 0;
 
 impl Session {
-    pub(crate) fn new(
-        request: HandshakeRequest,
-        subprotocol: Option<&'static str>,
-        endpoint: Arc<OpenSet>,
-    ) -> Self {
+    pub(crate) fn new(request: HandshakeRequest, subprotocol: Option<&'static str>, endpoint: Arc<OpenSet>) -> Self {
         let limits = endpoint.limits;
         let bounds = Bounds {
             messages: limits.send_queue_messages,

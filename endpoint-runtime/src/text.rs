@@ -133,14 +133,15 @@ impl fmt::Debug for Text {
 /// messages that are the rule takes a quarter of the instructions of the standard library's check.
 #[inline]
 pub(crate) fn ascii(data: &[u8]) -> Option<&str> {
-    let mut words = data.chunks_exact(8);
-    let mut all = words.by_ref().fold(0, |all, word| match <[u8; 8]>::try_from(word) {
-        Ok(word) => all | u64::from_ne_bytes(word),
-        Err(_) => u64::MAX,
-    });
-    for octet in words.remainder() {
-        all |= u64::from(*octet);
-    }
+    let word = |at: usize| match data.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        Some(Ok(word)) => u64::from_ne_bytes(word),
+        _ => u64::MAX,
+    };
+    let all = match data.len() {
+        0..8 => data.iter().fold(0, |all, octet| all | u64::from(*octet)),
+        // the last word overlaps the one before it
+        len => (0..len / 8).fold(word(len - 8), |all, index| all | word(index * 8)),
+    };
     // SAFETY: no octet has its highest bit set, so each is a character by itself.
     (all & 0x8080_8080_8080_8080 == 0).then(|| unsafe { std::str::from_utf8_unchecked(data) })
 }

@@ -1,6 +1,6 @@
 //! Frames to bytes (RFC 6455 §5.2), unmasked, as a server must send them (§5.1).
 
-use super::frame::{MAX_CONTROL, OpCode};
+use super::frame::{MAX_CONTROL, MAX_HEADER, OpCode};
 use crate::close::{CloseCode, CloseReason};
 
 /// Appends the header of an unmasked frame that carries `payload` octets.
@@ -25,6 +25,7 @@ pub(crate) fn header(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: usiz
 /// Appends a whole unmasked frame.
 #[inline]
 pub(crate) fn frame(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: &[u8]) {
+    out.reserve(payload.len() + MAX_HEADER);
     header(out, fin, opcode, payload.len());
     out.extend_from_slice(payload);
 }

@@ -13,7 +13,12 @@ pub(crate) fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
             u64::from_ne_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]) ^ wide;
         word.copy_from_slice(&masked.to_ne_bytes());
     }
-    for (octet, key) in words.into_remainder().iter_mut().zip(key.iter().cycle()) {
+    let mut rest = words.into_remainder();
+    if let [a, b, c, d, after @ ..] = rest {
+        (*a, *b, *c, *d) = (*a ^ key[0], *b ^ key[1], *c ^ key[2], *d ^ key[3]);
+        rest = after;
+    }
+    for (octet, key) in rest.iter_mut().zip(key) {
         *octet ^= key;
     }
 }
