@@ -100,6 +100,24 @@ impl DecodeBinary for Vec<u8> {
     }
 }
 
+/// An error that a handler may return in its `Result`: whatever converts into a boxed error.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of a handler's `Result`",
+    label = "does not convert into a boxed error",
+    note = "implement std::error::Error for it (it must be Send + Sync + 'static), or return endpoint_runtime::Error"
+)]
+pub trait IntoError {
+    /// The error as `on_error` gets it.
+    fn into_error(self) -> Error;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: Into<BoxError>> IntoError for E {
+    fn into_error(self) -> Error {
+        Error::user(self)
+    }
+}
+
 /// A value that an `#[on_message]` handler may return: what it becomes is sent back to the peer.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from an `#[on_message]` handler",
@@ -127,10 +145,10 @@ impl<T: IntoReply> IntoReply for Option<T> {
 }
 
 /// An `Err` goes to `#[on_error]`.
-impl<T: IntoReply, E: Into<BoxError>> IntoReply for Result<T, E> {
+impl<T: IntoReply, E: IntoError> IntoReply for Result<T, E> {
     #[inline]
     fn into_reply(self) -> Result<Option<Message>, Error> {
-        self.map_err(Error::user)?.into_reply()
+        self.map_err(IntoError::into_error)?.into_reply()
     }
 }
 
@@ -188,10 +206,10 @@ impl IntoOutcome for () {
     }
 }
 
-impl<E: Into<BoxError>> IntoOutcome for Result<(), E> {
+impl<E: IntoError> IntoOutcome for Result<(), E> {
     #[inline]
     fn into_outcome(self) -> Result<(), Error> {
-        self.map_err(Error::user)
+        self.map_err(IntoError::into_error)
     }
 }
 

@@ -21,6 +21,7 @@ pub trait PathParam: Sized {
     fn parse_segment(segment: &str) -> Result<Self, BoxError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> PathParam for T
 where
     T: FromStr,
