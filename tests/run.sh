@@ -11,7 +11,7 @@
 #   ENDPOINT_NODE_PATH     node_modules folders with `ws` and `playwright-core`, joined by ':'
 #   ENDPOINT_CHROMIUM      Chromium
 #   ENDPOINT_SCREENSHOTS   a folder for pictures of the page (default: target/screenshots)
-#   AUTOBAHN_PYTHON        a CPython 3.8 to 3.12 for the Autobahn suite (tests/autobahn/setup.sh)
+#   AUTOBAHN_PYTHON        the CPython that runs the Autobahn suite (default: python3)
 #
 # What is installed lives in ${XDG_CACHE_HOME:-~/.cache}/websocket-endpoints, outside the repository. Where all of it
 # is there already, no package manager is called.
@@ -121,9 +121,6 @@ need_outside_programs() {
   command -v python3 > /dev/null || packages+=(python3)
   # Debian keeps ensurepip apart from its python3
   python3 -c 'import ensurepip, venv' 2> /dev/null || packages+=(python3-venv)
-  if [ -z "${AUTOBAHN_PYTHON-}" ] && ! python3 -W ignore -c 'import lib2to3' 2> /dev/null; then
-    packages+=(python3-lib2to3)
-  fi
   [ -n "${ENDPOINT_NODE-}" ] || command -v node > /dev/null || packages+=(nodejs)
   [ -n "${ENDPOINT_NODE_PATH-}" ] || command -v npm > /dev/null || packages+=(npm)
   if [ -z "${ENDPOINT_CHROMIUM-}" ] && ! command -v chromium > /dev/null; then

@@ -2,10 +2,10 @@
 
     VENV/bin/python port.py
 
-The suite is Python 2 code. lib2to3 turns its grammar; the edits below mend what lib2to3 cannot know, which is
-mostly where a Python 2 `str` means octets. At run time `octets.py` stands between the two meanings; it goes into
-the package beside the rewritten files. Every edit says how often it must apply at least, so that another version
-of the suite stops here instead of testing something else in silence.
+The suite is Python 2 code. fissix, which is lib2to3 kept alive after Python 3.13 dropped it, turns its grammar; the
+edits below mend what it cannot know, which is mostly where a Python 2 `str` means octets. At run time `octets.py`
+stands between the two meanings; it goes into the package beside the rewritten files. Every edit says how often it
+must apply at least, so that another version of the suite stops here instead of testing something else in silence.
 """
 import importlib.util
 import re
@@ -14,7 +14,7 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
-from lib2to3.refactor import RefactoringTool
+from fissix.refactor import RefactoringTool
 
 GRAMMAR = ["print", "except", "raise", "has_key", "xrange", "unicode", "numliterals", "import"]
 
@@ -49,7 +49,7 @@ def main():
     if bridge.exists():
         sys.exit(f"port: {suite} is rewritten already")
 
-    grammar = RefactoringTool([f"lib2to3.fixes.fix_{name}" for name in GRAMMAR])
+    grammar = RefactoringTool([f"fissix.fixes.fix_{name}" for name in GRAMMAR])
     rewritten = {}
     for path in sorted(suite.rglob("*.py")):
         name = path.relative_to(suite).as_posix()

@@ -2,7 +2,7 @@
 # Installs the Autobahn suite, rewritten for Python 3, into a venv outside the repository, and prints the path
 # of that venv's Python. Where it is installed already this reads three small files and touches no network.
 #
-#   AUTOBAHN_PYTHON   the CPython to build with, 3.8 to 3.12 (default: the first such one found)
+#   AUTOBAHN_PYTHON   the CPython to build with (default: python3)
 #   AUTOBAHN_HOME     where the venv lives (default: ${XDG_CACHE_HOME:-~/.cache}/websocket-endpoints/autobahn)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,16 +17,9 @@ if [ "$(cat "$venv/recipe" 2>/dev/null)" = "$recipe" ] && [ -x "$venv/bin/python
   exit 0
 fi
 
-# lib2to3 does the rewriting; Python 3.13 no longer has it
-python=
-for candidate in ${AUTOBAHN_PYTHON:-python3 python3.12 python3.11 python3.10 python3.9 python3.8}; do
-  if "$candidate" -W ignore -c 'import lib2to3.refactor, ensurepip, venv' 2>/dev/null; then
-    python=$candidate
-    break
-  fi
-done
-if [ -z "$python" ]; then
-  echo "setup: no CPython 3.8 to 3.12 with lib2to3 and venv was found; name one in AUTOBAHN_PYTHON" >&2
+python=${AUTOBAHN_PYTHON:-python3}
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+  echo "setup: $python cannot make a venv; install python3-venv, or name another in AUTOBAHN_PYTHON" >&2
   exit 2
 fi
 
