@@ -522,7 +522,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             let _ = self.poll_flush(cx);
             if self.listens() {
                 self.gather::<E>();
-                while self.input.is_empty() && self.listens() && self.inbox_has_room() {
+                while self.input.is_empty()
+                    && self.listens()
+                    && self.inbox_has_room()
+                    // a peer that pings and never reads would have us hoard its pongs
+                    && self.out.len() < self.limits.send_queue_bytes
+                {
                     if self.poll_read::<E>(cx).is_pending() {
                         break;
                     }
