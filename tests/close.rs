@@ -254,7 +254,8 @@ async fn close_frame_right_behind_a_message_is_answered_while_the_handler_is_sus
 #[tokio::test]
 async fn what_the_peer_says_after_its_close_frame_is_ignored() {
     let mut case = Case::idle().await;
-    let after = [frame(0x80 | TEXT, b"tell"), frame(0xff, b"not even a frame"), frame(0x80 | CLOSE, &payload(1001, ""))];
+    let after =
+        [frame(0x80 | TEXT, b"tell"), frame(0xff, b"not even a frame"), frame(0x80 | CLOSE, &payload(1001, ""))];
     case.client.send_raw(&[frame(0x80 | CLOSE, &payload(1000, "")), after.concat()].concat()).await;
     case.client.expect_close(1000).await;
     case.client.expect_end().await;
