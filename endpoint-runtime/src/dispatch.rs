@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::endpoint::{Endpoint, Reply};
+use crate::endpoint::{Endpoint, Mode, Reply};
 use crate::error::Error;
 use crate::message::{Binary, Pong};
 use crate::session::Session;
@@ -40,11 +40,20 @@ impl<E: Endpoint> Dispatch<E> {
         self.endpoint.on_open(&self.session).await
     }
 
+    /// Calls the handler with what is its own. An ordinary function hears of it, too: not everything is handled where
+    /// it lies, such as what came in pieces or had to wait.
     pub(crate) async fn on_text(&mut self, text: Text, last: bool) -> Reply {
+        if E::TEXT.mode == Mode::Sync {
+            return self.endpoint.on_text_now(&self.session, &text, last);
+        }
         self.endpoint.on_text(&self.session, text, last).await
     }
 
+    /// As [`on_text`](Self::on_text).
     pub(crate) async fn on_binary(&mut self, data: Binary, last: bool) -> Reply {
+        if E::BINARY.mode == Mode::Sync {
+            return self.endpoint.on_binary_now(&self.session, &data, last);
+        }
         self.endpoint.on_binary(&self.session, data, last).await
     }
 
