@@ -223,6 +223,46 @@ async fn messages_and_pongs_keep_their_order_behind_a_suspended_handler() {
     assert_eq!(lives.story("dropped").await, story);
 }
 
+/// One handler that may suspend, and two that are ordinary functions.
+#[server_endpoint("/mixed")]
+struct Mixed(Arc<Notify>);
+
+impl Mixed {
+    #[on_open]
+    async fn on_open(&mut self) {
+        self.0.notified().await;
+    }
+
+    #[on_message]
+    fn text(&mut self, message: &str) -> String {
+        message.to_owned()
+    }
+
+    #[on_message]
+    fn binary(&mut self, data: &[u8]) -> usize {
+        data.len()
+    }
+}
+
+#[tokio::test]
+async fn ordinary_functions_hear_what_came_in_pieces_and_while_another_handler_was_suspended() {
+    let gate = Arc::new(Notify::new());
+    let its_gate = gate.clone();
+    let server = TestServer::with(ServerContainer::builder().endpoint_with(move |_| Ok(Mixed(its_gate.clone())))).await;
+    let mut client = server.connect("/mixed").await;
+    let pieces = |kind| [frame(kind, b"in "), frame(0, b"three "), frame(0x80, b"pieces")].concat();
+    let all = [texts(["whole"]), frame(0x82, &[0; 7]), pieces(1), pieces(2)].concat();
+    client.send_raw(&all).await;
+    client.expect_silence().await;
+    gate.notify_one();
+    for _ in 0..2 {
+        for reply in ["whole", "7", "in three pieces", "15"] {
+            client.expect_text(reply).await;
+        }
+        client.send_raw(&all).await;
+    }
+}
+
 /// Notices when two of its handlers run at a time.
 #[server_endpoint("/alone")]
 #[derive(Default)]
