@@ -346,3 +346,35 @@ impl Journal {
         }
     }
 }
+
+/// What is logged on this thread while it lives.
+pub struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub fn capture() -> Self {
+        struct Sink(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Sink {
+            fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(octets);
+                Ok(octets.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let sink = text.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || Sink(sink.clone()));
+        Self { text, _guard: tracing::subscriber::set_default(subscriber.finish()) }
+    }
+
+    /// The lines that contain `what`, for a test to look at.
+    pub fn lines(&self, what: &str) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned();
+        text.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+    }
+}
