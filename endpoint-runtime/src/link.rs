@@ -21,7 +21,7 @@ use crate::message::{Binary, Message, Pong};
 use crate::outbound::{Frames, SHARE_FROM, Ticket};
 use crate::session::Session;
 use crate::text::Text;
-use crate::wire::decode::{Chars, Decoder, Event, Octets, Rules, Take};
+use crate::wire::decode::{Decoder, Event, Rules, Take};
 use crate::wire::frame::OpCode;
 use crate::wire::{Violation, encode};
 
@@ -178,7 +178,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     pub(crate) fn work<E: Endpoint>(&mut self, dispatch: &mut Dispatch<E>) -> Option<Work> {
         if let Some(work) = self.inbox.pop_front() {
             self.inbox_bytes -= work.size();
-            return Some(work);
+            return Some(match work {
+                Work::Text(text, last) if E::TEXT.mode == Mode::Sync => Work::Settled(dispatch.text_now(&text, last)),
+                Work::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
+                    Work::Settled(dispatch.binary_now(&data, last))
+                }
+                work => work,
+            });
         }
         while !self.input.is_empty() && self.listens() {
             let Input { buffer, start, end, .. } = &mut self.input;
@@ -190,16 +196,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 }
             };
             let work = match event {
-                Some(Event::Text { text: Chars::Borrowed(text), last }) if E::TEXT.mode == Mode::Sync => {
-                    Some(Work::Settled(dispatch.text_now(text, last)))
+                Some(Event::Text { text, last }) if E::TEXT.mode == Mode::Sync => {
+                    Some(Work::Settled(dispatch.text_now(text.as_str(), last)))
                 }
-                Some(Event::Binary { data: Octets::Borrowed(data), last }) if E::BINARY.mode == Mode::Sync => {
-                    Some(Work::Settled(dispatch.binary_now(data, last)))
+                Some(Event::Binary { data, last }) if E::BINARY.mode == Mode::Sync => {
+                    Some(Work::Settled(dispatch.binary_now(data.as_slice(), last)))
                 }
-                Some(Event::Text { text: Chars::Borrowed(text), last }) => Some(Work::Text(text.into(), last)),
-                Some(Event::Text { text: Chars::Owned(text), last }) => Some(Work::Text(text, last)),
-                Some(Event::Binary { data: Octets::Borrowed(data), last }) => Some(Work::Binary(data.into(), last)),
-                Some(Event::Binary { data: Octets::Owned(data), last }) => Some(Work::Binary(data, last)),
+                Some(Event::Text { text, last }) => Some(Work::Text(text.into_text(), last)),
+                Some(Event::Binary { data, last }) => Some(Work::Binary(data.into_binary(), last)),
                 Some(Event::Ping(data)) => {
                     self.answer_ping(&data);
                     None
@@ -249,10 +253,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     /// Takes an event while its turn has not come: control frames at once, messages to the inbox.
     fn keep<E: Endpoint>(&mut self, event: Event<'static>) {
         let work = match event {
-            Event::Text { text: Chars::Owned(text), last } => Work::Text(text, last),
-            Event::Text { text: Chars::Borrowed(text), last } => Work::Text(text.into(), last),
-            Event::Binary { data: Octets::Owned(data), last } => Work::Binary(data, last),
-            Event::Binary { data: Octets::Borrowed(data), last } => Work::Binary(data.into(), last),
+            Event::Text { text, last } => Work::Text(text.into_text(), last),
+            Event::Binary { data, last } => Work::Binary(data.into_binary(), last),
             Event::Ping(data) => return self.answer_ping(&data),
             Event::Pong(data) => match self.pong::<E>(data) {
                 Some(work) => work,
@@ -526,7 +528,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             let _ = self.poll_flush(cx);
             if self.listens() {
                 self.gather::<E>();
-                while self.input.is_empty() && self.listens() && self.inbox_has_room() {
+                while self.input.is_empty()
+                    && self.listens()
+                    && self.inbox_has_room()
+                    // a peer that pings and never reads would have us hoard its pongs
+                    && self.out.len() < self.limits().send_queue_bytes
+                {
                     if self.poll_read::<E>(cx).is_pending() {
                         break;
                     }
@@ -790,23 +797,6 @@ impl Work {
             Self::Binary(data, _) => data.len(),
             Self::Pong(pong) => pong.data().len(),
             Self::Settled(_) | Self::Failed(_) => 0,
-        }
-    }
-}
-
-impl Event<'_> {
-    fn into_owned(self) -> Event<'static> {
-        match self {
-            Event::Text { text: Chars::Borrowed(text), last } => Event::Text { text: Chars::Owned(text.into()), last },
-            Event::Text { text: Chars::Owned(text), last } => Event::Text { text: Chars::Owned(text), last },
-            Event::Binary { data: Octets::Borrowed(data), last } => {
-                Event::Binary { data: Octets::Owned(data.into()), last }
-            }
-            Event::Binary { data: Octets::Owned(data), last } => Event::Binary { data: Octets::Owned(data), last },
-            Event::Ping(data) => Event::Ping(data),
-            Event::Pong(data) => Event::Pong(data),
-            Event::Close(reason) => Event::Close(reason),
-            Event::Unwanted { text } => Event::Unwanted { text },
         }
     }
 }

@@ -360,7 +360,11 @@ impl ContainerBuilder {
     /// (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
         let mut mistakes = Vec::new();
-        let context = ContextPath::parse(&self.context_path).map_err(|error| mistakes.push(error.to_string())).ok();
+        let context = ContextPath::parse(&self.context_path).unwrap_or_else(|error| {
+            mistakes.push(error.to_string());
+            // whether the endpoints get on with each other does not depend on it
+            ContextPath::default()
+        });
         let origins = self.origins.map_err(|error| mistakes.push(error.to_string())).ok();
         let mut seen: Vec<TypeId> = Vec::new();
         let mut routes = Vec::new();
@@ -387,17 +391,15 @@ impl ContainerBuilder {
                 )),
             }
         }
-        let router = context.map(|context| Router::new(&context, self.trailing_slash, routes));
-        let router = match router {
-            Some(Ok(router)) => Some(router),
-            Some(Err(conflicts)) => {
+        let router = match Router::new(&context, self.trailing_slash, routes) {
+            Ok(router) => Some(router),
+            Err(conflicts) => {
                 mistakes.extend(conflicts.pairs().map(|[(_, a), (_, b)]| {
                     let place = |m: &Mounted| format!("{:?}", m.registration);
                     format!("two endpoints have the same path, or equivalent templates: {} and {}", place(a), place(b))
                 }));
                 None
             }
-            None => None,
         };
         let (Some(router), Some(origins), true) = (router, origins, mistakes.is_empty()) else {
             return Err(Error::new(Kind::Deploy, format!("the endpoints cannot be deployed: {}", mistakes.join("; "))));

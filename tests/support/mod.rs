@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use endpoint_runtime::{ContainerBuilder, Server, ServerContainer, ServerEndpoint, Shutdown};
+use endpoint_runtime::{ContainerBuilder, Server, ServerBuilder, ServerContainer, ServerEndpoint, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
@@ -46,7 +46,12 @@ impl TestServer {
 
     /// Serves what `container` has.
     pub async fn with(container: ContainerBuilder) -> Self {
-        let server = Server::with(container).bind("127.0.0.1:0").await.unwrap();
+        Self::serving(Server::with(container)).await
+    }
+
+    /// Serves what `server` has.
+    pub async fn serving(server: ServerBuilder) -> Self {
+        let server = server.bind("127.0.0.1:0").await.unwrap();
         let (addr, container) = (server.local_addr().unwrap(), server.container().clone());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run_until(async move {
@@ -143,6 +148,11 @@ impl Client {
         client.send_raw(&[format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes(), early].concat()).await;
         let answer = client.read_answer().await;
         (answer, client)
+    }
+
+    /// The answer to a further request on the same connection.
+    pub async fn answer(&mut self) -> Answer {
+        self.read_answer().await
     }
 
     async fn read_answer(&mut self) -> Answer {
@@ -344,5 +354,37 @@ impl Journal {
             let next = self.next().await;
             assert!(next == what, "{place}: expected {what:?} to be noted, but it was {next:?}");
         }
+    }
+}
+
+/// What is logged on this thread while it lives.
+pub struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub fn capture() -> Self {
+        struct Sink(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Sink {
+            fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(octets);
+                Ok(octets.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let sink = text.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || Sink(sink.clone()));
+        Self { text, _guard: tracing::subscriber::set_default(subscriber.finish()) }
+    }
+
+    /// The lines that contain `what`, for a test to look at.
+    pub fn lines(&self, what: &str) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned();
+        text.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
     }
 }

@@ -71,6 +71,56 @@ pub(crate) enum Octets<'i> {
     Owned(Binary),
 }
 
+impl Event<'_> {
+    /// The same, out of the input.
+    pub(crate) fn into_owned(self) -> Event<'static> {
+        match self {
+            Self::Text { text, last } => Event::Text { text: Chars::Owned(text.into_text()), last },
+            Self::Binary { data, last } => Event::Binary { data: Octets::Owned(data.into_binary()), last },
+            Self::Ping(data) => Event::Ping(data),
+            Self::Pong(data) => Event::Pong(data),
+            Self::Close(reason) => Event::Close(reason),
+            Self::Unwanted { text } => Event::Unwanted { text },
+        }
+    }
+}
+
+impl Chars<'_> {
+    #[inline]
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Owned(text) => text,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn into_text(self) -> Text {
+        match self {
+            Self::Borrowed(text) => text.into(),
+            Self::Owned(text) => text,
+        }
+    }
+}
+
+impl Octets<'_> {
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(data) => data,
+            Self::Owned(data) => data,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn into_binary(self) -> Binary {
+        match self {
+            Self::Borrowed(data) => data.into(),
+            Self::Owned(data) => data,
+        }
+    }
+}
+
 /// The state between two pieces of input.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
@@ -420,10 +470,8 @@ mod tests {
 
     fn said(event: Event<'_>) -> Said {
         match event {
-            Event::Text { text: Chars::Borrowed(text), last } => Said::Text(text.to_owned(), last),
-            Event::Text { text: Chars::Owned(text), last } => Said::Text(text.to_string(), last),
-            Event::Binary { data: Octets::Borrowed(data), last } => Said::Binary(data.to_vec(), last),
-            Event::Binary { data: Octets::Owned(data), last } => Said::Binary(data.to_vec(), last),
+            Event::Text { text, last } => Said::Text(text.as_str().to_owned(), last),
+            Event::Binary { data, last } => Said::Binary(data.as_slice().to_vec(), last),
             Event::Ping(data) => Said::Ping(data.to_vec()),
             Event::Pong(data) => Said::Pong(data.to_vec()),
             Event::Close(reason) => Said::Close(reason.code().as_u16(), reason.reason().to_owned()),
