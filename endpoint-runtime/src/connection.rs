@@ -192,15 +192,15 @@ where
     }
     let fatal = opening || error.is_panic() || !E::ERROR.exists();
     let code = if error.is_decode() && !opening { CloseCode::NotConsistent } else { CloseCode::UnexpectedCondition };
-    report(link, dispatch, error).await;
-    if fatal {
+    let panicked = report(link, dispatch, error).await;
+    if fatal || panicked {
         let phrase = if code == CloseCode::NotConsistent { "the message cannot be decoded" } else { "internal error" };
         link.close(CloseReason::truncating(code, phrase).by(Initiator::Container));
     }
 }
 
-/// Tells `on_error`, or the log. An error of `on_error` itself goes to the log and nowhere else.
-async fn report<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>, error: Error)
+/// Tells `on_error`, or the log. An error of `on_error` itself goes to the log and nowhere else; true if it panicked.
+async fn report<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>, error: Error) -> bool
 where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
@@ -209,10 +209,13 @@ where
     if E::ERROR.exists() {
         let failed = run::<E, _, _, _>(link, pin!(dispatch.on_error(error))).await;
         link.collect();
+        let panicked = failed.as_ref().is_err_and(Error::is_panic);
         log_second_error(&session, failed);
+        panicked
     } else {
         let (endpoint, path) = (session.endpoint().name, &*session.endpoint().path);
         tracing::warn!(%error, endpoint, path, session = %session.id(), "a handler failed, and the endpoint has no on_error");
+        false
     }
 }
 

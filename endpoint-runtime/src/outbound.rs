@@ -196,6 +196,8 @@ pub(crate) struct Collected {
     pub(crate) close: Option<CloseReason>,
     /// Give up at once.
     pub(crate) cut: bool,
+    /// Pings or pongs of the application were among it.
+    pub(crate) control: bool,
     /// Everything up to this ticket is now with the connection.
     pub(crate) ticket: Ticket,
 }
@@ -231,6 +233,13 @@ struct State {
     connection: Option<Waker>,
     waiters: BTreeMap<u64, Waiter>,
     next_waiter: u64,
+}
+
+/// Lets everybody who waits look again; not under the lock, because a waker may do anything.
+fn wake_waiters(state: MutexGuard<'_, State>) {
+    let wakers: Vec<Waker> = state.waiters.values().map(|waiter| waiter.waker.clone()).collect();
+    drop(state);
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 struct Waiter {
@@ -389,7 +398,8 @@ impl Outbound {
         self.poll_waiting(state, cx, waiting)
     }
 
-    /// Waits until a message of `size` may be offered again.
+    /// Waits until a message of `size` may be offered again. Whoever waited when the send timeout ended the session
+    /// hears of the timeout.
     pub(crate) fn poll_room(
         &self,
         cx: &mut Context<'_>,
@@ -398,8 +408,9 @@ impl Outbound {
     ) -> Poll<Result<(), Refused>> {
         let mut state = self.lock();
         if !self.is_open() {
+            let timed_out = waiting.0.is_some() && state.timed_out;
             waiting.end(&mut state);
-            return Poll::Ready(Err(Refused::Closed));
+            return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
         }
         if !self.is_full(&state, size) {
             return Poll::Ready(Ok(()));
@@ -454,10 +465,8 @@ impl Outbound {
     pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
         self.pending.store(false, Ordering::Release);
         let mut state = self.lock();
-        if !state.control.is_empty() {
-            let control = std::mem::take(&mut state.control);
-            out.small().extend_from_slice(&control);
-        }
+        let control = std::mem::take(&mut state.control);
+        out.small().extend_from_slice(&control);
         out.append(&mut state.frames);
         // an idle session keeps a little room at most
         if state.frames.small.capacity() > 512 {
@@ -466,7 +475,7 @@ impl Outbound {
         if state.frames.large.capacity() > 0 {
             state.frames.large = VecDeque::new();
         }
-        Collected { close: state.close.take(), cut: state.cut, ticket: state.accepted }
+        Collected { close: state.close.take(), cut: state.cut, control: !control.is_empty(), ticket: state.accepted }
     }
 
     /// Says that everything up to `ticket` is written.
@@ -477,12 +486,9 @@ impl Outbound {
         state.bytes = state.frames.len();
         state.written = ticket;
         state.warned = false;
-        if state.waiters.is_empty() {
-            return;
+        if !state.waiters.is_empty() {
+            wake_waiters(state);
         }
-        let wakers: Vec<Waker> = state.waiters.values().map(|waiter| waiter.waker.clone()).collect();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Says that the peer takes nothing at the moment.
@@ -514,15 +520,15 @@ impl Outbound {
         state.timed_out |= timed_out;
         state.connection = None;
         (state.frames, state.control) = (Frames::default(), Vec::new());
-        let wakers: Vec<Waker> = state.waiters.values().map(|waiter| waiter.waker.clone()).collect();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        (state.messages, state.bytes) = (0, 0);
+        wake_waiters(state);
     }
 
-    /// Refuses further messages, as after a close frame was received.
+    /// Refuses further messages, as after a close frame was received; whoever waits for room is told.
     pub(crate) fn refuse(&self) {
-        let _state = self.lock();
+        let state = self.lock();
         self.open.store(false, Ordering::Release);
+        wake_waiters(state);
     }
 }
 
