@@ -31,7 +31,7 @@ pub struct Registration {
     /// Fails if a typed path parameter of any handler does not parse.
     pub(crate) check_path: fn(&PathParams) -> Result<(), Error>,
     /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
-    pub(crate) prepare: Option<fn(&HandshakeRequest) -> Result<Prepared, Refusal>>,
+    pub(crate) prepare: Option<PrepareDefault>,
 }
 
 inventory::collect!(Registration);
@@ -43,6 +43,9 @@ pub trait ServerEndpoint: Endpoint + Annotated {
     /// `Default::default`, if the type has it.
     const CONSTRUCT: Option<fn() -> Self>;
 }
+
+/// Makes an instance by `Default`.
+pub(crate) type PrepareDefault = fn(&HandshakeRequest) -> Result<Prepared, Refusal>;
 
 /// A connection's task.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -27,7 +27,7 @@ use crate::handshake::refusal::Refusal;
 use crate::registry::ServerEndpoint;
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::TrailingSlash;
-use crate::service::{ContainerBuilder, EndpointInfo, ServerContainer, Shutdown};
+use crate::service::{ContainerBuilder, EndpointInfo, Routed, ServerContainer, Shutdown};
 
 /// A [`ServerContainer`] with a listener.
 ///
@@ -153,9 +153,9 @@ impl Http {
             let (container, fallback) = (container.clone(), fallback.clone());
             async move {
                 match (container.respond(request, transport), fallback) {
-                    (Ok(response), _) => Ok(response.map(boxed)),
-                    (Err(request), Some(Fallback(fallback))) => fallback(request).await,
-                    (Err(_), None) => Ok(Response::<Full<Bytes>>::from(Refusal::unknown_path()).map(boxed)),
+                    (Routed::Ours(response), _) => Ok(response.map(boxed)),
+                    (Routed::Theirs(request), Some(Fallback(fallback))) => fallback(request).await,
+                    (Routed::Theirs(_), None) => Ok(Response::<Full<Bytes>>::from(Refusal::unknown_path()).map(boxed)),
                 }
             }
         });

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, Uri};
+use http::{Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -63,6 +63,14 @@ struct Mounted {
     sessions: Arc<OpenSet>,
 }
 
+/// Whose a request is.
+pub(crate) enum Routed<B> {
+    /// It was for an endpoint, and is answered.
+    Ours(Response<Full<Bytes>>),
+    /// It was not.
+    Theirs(Request<B>),
+}
+
 type Prepare = Arc<dyn Fn(&HandshakeRequest) -> Result<Prepared, Refusal> + Send + Sync>;
 
 impl ServerContainer {
@@ -112,19 +120,18 @@ impl ServerContainer {
         Shutdown { closed: all - cut, cut }
     }
 
-    /// Answers a request to the path of an endpoint; gives the request back if the path is none of ours.
-    pub(crate) fn respond<B>(
-        &self,
-        request: Request<B>,
-        transport: Transport,
-    ) -> Result<Response<Full<Bytes>>, Request<B>> {
+    /// Answers a request to the path of an endpoint; gives every other back.
+    pub(crate) fn respond<B>(&self, request: Request<B>, transport: Transport) -> Routed<B> {
         let (mounted, params) = match self.0.router.find(request.uri().path()) {
             Lookup::Found { value, params } => (value, params),
-            Lookup::NotFound => return Err(request),
-            Lookup::BadPath => return Ok(refuse(request.uri(), Refusal::bad_path())),
+            Lookup::BadPath if request.headers().contains_key(header::UPGRADE) => {
+                return Routed::Ours(refuse(request.uri(), Refusal::bad_path()));
+            }
+            Lookup::BadPath | Lookup::NotFound => return Routed::Theirs(request),
         };
         let (mut parts, _) = request.into_parts();
-        Ok(self.open(mounted, params, &mut parts, transport).unwrap_or_else(|refusal| refuse(&parts.uri, refusal)))
+        let opened = self.open(mounted, params, &mut parts, transport);
+        Routed::Ours(opened.unwrap_or_else(|refusal| refuse(&parts.uri, refusal)))
     }
 
     /// Takes an opening handshake, or refuses it; the connection then runs in a task of its own.
@@ -192,10 +199,10 @@ impl<B> Service<Request<B>> for ServerContainer {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let response = self
-            .respond(request, Transport::default())
-            .unwrap_or_else(|request| refuse(request.uri(), Refusal::unknown_path()));
-        ready(Ok(response))
+        ready(Ok(match self.respond(request, Transport::default()) {
+            Routed::Ours(response) => response,
+            Routed::Theirs(request) => refuse(request.uri(), Refusal::unknown_path()),
+        }))
     }
 }
 
