@@ -399,7 +399,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     fn collect_news(&mut self) {
         self.room();
         let collected = self.session.outbound().collect(&mut self.out);
-        self.clock.spoke |= collected.ticket != self.ticket;
+        self.clock.spoke |= collected.control || collected.ticket != self.ticket;
         self.clock.look = true;
         self.ticket = collected.ticket;
         if collected.cut {

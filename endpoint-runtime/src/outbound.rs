@@ -196,6 +196,8 @@ pub(crate) struct Collected {
     pub(crate) close: Option<CloseReason>,
     /// Give up at once.
     pub(crate) cut: bool,
+    /// Pings or pongs of the application were among it.
+    pub(crate) control: bool,
     /// Everything up to this ticket is now with the connection.
     pub(crate) ticket: Ticket,
 }
@@ -454,10 +456,8 @@ impl Outbound {
     pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
         self.pending.store(false, Ordering::Release);
         let mut state = self.lock();
-        if !state.control.is_empty() {
-            let control = std::mem::take(&mut state.control);
-            out.small().extend_from_slice(&control);
-        }
+        let control = std::mem::take(&mut state.control);
+        out.small().extend_from_slice(&control);
         out.append(&mut state.frames);
         // an idle session keeps a little room at most
         if state.frames.small.capacity() > 512 {
@@ -466,7 +466,7 @@ impl Outbound {
         if state.frames.large.capacity() > 0 {
             state.frames.large = VecDeque::new();
         }
-        Collected { close: state.close.take(), cut: state.cut, ticket: state.accepted }
+        Collected { close: state.close.take(), cut: state.cut, control: !control.is_empty(), ticket: state.accepted }
     }
 
     /// Says that everything up to `ticket` is written.
