@@ -48,6 +48,8 @@ pub(crate) struct Link<IO> {
     reported: Ticket,
     unflushed: bool,
     shut: bool,
+    /// What was not written never will be.
+    broken: bool,
     reading: bool,
     clock: Clock,
     waker: Option<Waker>,
@@ -136,6 +138,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             reported: 0,
             unflushed: false,
             shut: false,
+            broken: false,
             reading: true,
             clock: Clock { look: true, ..Clock::default() },
             waker: None,
@@ -500,7 +503,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         if self.out.has_room() {
             buffer::return_from_writing(self.out.give_back());
         }
-        if self.ticket != self.reported {
+        if self.ticket != self.reported && !self.broken {
             self.reported = self.ticket;
             self.session.outbound().written(self.ticket);
         }
@@ -592,8 +595,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
 
     #[cold]
     fn lost(&mut self, why: &str) {
-        self.reading = false;
+        (self.reading, self.broken) = (false, true);
         let _ = std::mem::take(&mut self.out);
+        self.session.outbound().end(false);
         let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, why);
         self.finish(reason.by(Initiator::Transport), None);
         let _ = std::mem::take(&mut self.out);
@@ -760,7 +764,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
 
     /// The peer has not read for too long: a message is half-way, so the connection cannot go on.
     fn unsent(&mut self) {
-        self.reading = false;
+        (self.reading, self.broken) = (false, true);
         let _ = std::mem::take(&mut self.out);
         self.unflushed = false;
         self.clock.blocked_since = None;

@@ -514,6 +514,7 @@ impl Outbound {
         state.timed_out |= timed_out;
         state.connection = None;
         (state.frames, state.control) = (Frames::default(), Vec::new());
+        (state.messages, state.bytes) = (0, 0);
         let wakers: Vec<Waker> = state.waiters.values().map(|waiter| waiter.waker.clone()).collect();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
