@@ -391,7 +391,8 @@ impl Outbound {
         self.poll_waiting(state, cx, waiting)
     }
 
-    /// Waits until a message of `size` may be offered again.
+    /// Waits until a message of `size` may be offered again. Whoever waited when the send timeout ended the session
+    /// hears of the timeout.
     pub(crate) fn poll_room(
         &self,
         cx: &mut Context<'_>,
@@ -400,8 +401,9 @@ impl Outbound {
     ) -> Poll<Result<(), Refused>> {
         let mut state = self.lock();
         if !self.is_open() {
+            let timed_out = waiting.0.is_some() && state.timed_out;
             waiting.end(&mut state);
-            return Poll::Ready(Err(Refused::Closed));
+            return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
         }
         if !self.is_full(&state, size) {
             return Poll::Ready(Ok(()));

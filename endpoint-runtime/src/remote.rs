@@ -223,10 +223,7 @@ impl Future for Sending<'_> {
             }
             match this.outbound.offer(this.message.clone()) {
                 Ok(ticket) => this.ticket = Some(ticket),
-                Err(Refused::Full) => {
-                    ready!(this.outbound.poll_room(cx, this.message.len(), &mut this.waiting))?;
-                }
-                Err(refused) => return Poll::Ready(Err(refused.into())),
+                Err(_) => ready!(this.outbound.poll_room(cx, this.message.len(), &mut this.waiting))?,
             }
         }
     }
