@@ -155,6 +155,19 @@ impl Client {
         self.read_answer().await
     }
 
+    /// Opens a WebSocket on a connection that is there already.
+    pub async fn upgrade(stream: TcpStream, path: &str) -> Self {
+        let mut client = Self { stream, read: Vec::new() };
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        client.send_raw(head.as_bytes()).await;
+        let answer = client.read_answer().await;
+        assert_eq!(answer.status, 101, "{answer:?}");
+        client
+    }
+
     async fn read_answer(&mut self) -> Answer {
         let end = loop {
             if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
