@@ -177,7 +177,7 @@ fn payload(code: u16, reason: &str) -> Vec<u8> {
 // ---- the peer ----
 
 #[tokio::test]
-async fn peers_close_frame_is_answered_with_its_code_at_any_time() {
+async fn peers_close_frame_is_answered_with_its_code_and_reason_at_any_time() {
     let longest = "r".repeat(MAX_REASON_BYTES);
     for when in ALWAYS {
         for (code, reason) in [(1000, ""), (1001, "going"), (1011, "é"), (3000, "x"), (4999, &*longest)] {
@@ -185,7 +185,7 @@ async fn peers_close_frame_is_answered_with_its_code_at_any_time() {
             let mut case = Case::at(when, |container| container).await;
             case.client.close(code, reason).await;
             // even while a handler is suspended
-            assert_eq!(case.client.expect(CLOSE).await, payload(code, ""));
+            assert_eq!(case.client.expect(CLOSE).await, payload(code, reason));
             case.let_go().await;
             case.client.expect_end().await;
             case.ended(&format!("{code} {reason:?} by Peer")).await;
@@ -491,7 +491,7 @@ async fn a_peer_that_closes_while_a_handler_is_suspended_was_first() {
     case.client.text("hold+close-1").await;
     case.journal.expect("held").await;
     case.client.close(4002, "theirs").await;
-    assert_eq!(case.client.expect(CLOSE).await, payload(4002, ""));
+    assert_eq!(case.client.expect(CLOSE).await, payload(4002, "theirs"));
     case.gate.notify_one();
     case.journal.expect("let go").await;
     case.client.expect_end().await;

@@ -590,7 +590,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
 
     fn peer_closes(&mut self, reason: CloseReason) {
         self.close_received = true;
-        self.finish(reason.clone(), Some(CloseReason::from(reason.code())));
+        self.finish(reason.clone(), Some(reason));
     }
 
     #[cold]

@@ -227,13 +227,12 @@ async function servedPage(browser) {
     assert.equal((await client.seen()).state, "1 OPEN");
   });
 
-  await check("closes with code and reason, and the server answers with the code", async () => {
+  await check("closes with code and reason, and the server answers with the same", async () => {
     await client.disconnect(4001, "下班了");
     await client.untilLine("系统", "正在断开：代码 4001（应用自定），原因：下班了");
     await client.untilState("3 CLOSED");
-    // (the reason of the answer is the server's own; most give none)
     assert.equal((await client.seen()).closed.code, "4001");
-    await client.untilLine("系统", "已和服务器断开连接：代码 4001");
+    await client.untilLine("系统", "已和服务器断开连接：代码 4001（应用自定），原因：下班了");
     await client.untilLastLineIsInView();
   });
   await client.picture("closed");
