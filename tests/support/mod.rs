@@ -157,7 +157,7 @@ impl Client {
 
     /// Opens a WebSocket on a connection that is there already.
     pub async fn upgrade(stream: TcpStream, path: &str) -> Self {
-        let mut client = Self { stream, read: Vec::new() };
+        let mut client = Self::from(stream);
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -308,6 +308,13 @@ impl Client {
     pub async fn expect_silence(&mut self) {
         self.send(0x80 | PING, "silence?").await;
         assert_eq!(self.expect(PONG).await, b"silence?");
+    }
+}
+
+/// A client that has said nothing yet.
+impl From<TcpStream> for Client {
+    fn from(stream: TcpStream) -> Self {
+        Self { stream, read: Vec::new() }
     }
 }
 

@@ -1,0 +1,395 @@
+//! Peers that read slowly or not at all, write an octet at a time, flood, or vanish: the others don't notice, and the
+//! memory they cost has a bound.
+
+mod support;
+
+use std::time::Duration;
+
+use endpoint_runtime::prelude::*;
+use endpoint_runtime::{ContainerBuilder, Initiator};
+use support::{BINARY, CLOSE, CONTINUATION, Client, Journal, PING, PONG, TEXT, TestServer, frame, soon};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Echoes, and hands its sessions to the test.
+#[server_endpoint("/echo")]
+struct Echo {
+    sessions: UnboundedSender<Session>,
+    journal: Journal,
+}
+
+impl Echo {
+    #[on_open]
+    fn open(&self, session: Session) {
+        let _ = self.sessions.send(session);
+    }
+
+    #[on_message]
+    async fn text(&self, message: String) -> String {
+        if message == "never" {
+            self.journal.note("suspended");
+            std::future::pending::<()>().await;
+        }
+        message
+    }
+
+    #[on_message]
+    fn binary(&self, data: &[u8]) -> Vec<u8> {
+        data.to_vec()
+    }
+
+    #[on_close]
+    fn close(&self, reason: CloseReason) {
+        self.journal.note(format!("close {} by {:?}", reason.code(), reason.initiator()));
+    }
+}
+
+struct Served {
+    server: TestServer,
+    sessions: UnboundedReceiver<Session>,
+    journal: Journal,
+}
+
+impl Served {
+    async fn with(set: impl FnOnce(ContainerBuilder) -> ContainerBuilder) -> Self {
+        let ((sender, sessions), journal) = (unbounded_channel(), Journal::default());
+        let own = journal.clone();
+        let container = ServerContainer::builder()
+            .endpoint_with(move |_| Ok(Echo { sessions: sender.clone(), journal: own.clone() }));
+        Self { server: TestServer::with(set(container)).await, sessions, journal }
+    }
+
+    async fn open(&mut self) -> (Client, Session) {
+        let client = self.server.connect("/echo").await;
+        (client, soon(self.sessions.recv()).await.unwrap())
+    }
+
+    /// A peer for which the kernel keeps little.
+    async fn open_narrow(&mut self) -> (Client, Session) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        socket.set_send_buffer_size(4 << 10).unwrap();
+        let client = Client::upgrade(soon(socket.connect(self.server.addr)).await.unwrap(), "/echo").await;
+        (client, soon(self.sessions.recv()).await.unwrap())
+    }
+
+    /// Somebody else is served.
+    async fn serves(&self, witness: &mut Client) {
+        witness.text("you there?").await;
+        witness.expect_text("you there?").await;
+        let mut newcomer = self.server.connect("/echo").await;
+        newcomer.text("and me?").await;
+        newcomer.expect_text("and me?").await;
+        newcomer.close(1000, "").await;
+        newcomer.expect_close(1000).await;
+        self.journal.expect("close 1000 by Peer").await;
+    }
+}
+
+// ---- peers that do not read ----
+
+#[tokio::test]
+async fn broadcast_goes_on_past_a_peer_that_never_reads() {
+    const QUEUE: usize = 1 << 20;
+    let timeout = Duration::from_secs(2);
+    let mut served = Served::with(|container| container.send_queue(1_000, QUEUE).send_timeout(timeout)).await;
+    let (_deaf, deaf) = served.open_narrow().await;
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        readers.push(served.open().await.0);
+    }
+    let (news, mut dropped, mut most) = (Bytes::from(vec![7; 100_000]), 0, 0);
+    for round in 0..100 {
+        let report = served.server.container.sessions().async_remote().send_binary(news.clone());
+        assert!(report.sent >= readers.len(), "round {round}: {report:?}");
+        assert_eq!(report.complete().is_err(), report.dropped > 0);
+        for reader in &mut readers {
+            assert!(reader.expect(BINARY).await == news);
+        }
+        dropped += report.dropped;
+        most = most.max(deaf.queued_bytes());
+    }
+    assert!(dropped > 0);
+    assert!(most <= QUEUE, "{most} octets were queued for who does not read");
+    served.journal.expect(&format!("close 1006 by {:?}", Initiator::Container)).await;
+    assert_eq!(deaf.queued_bytes(), 0);
+    served.serves(&mut readers[0]).await;
+}
+
+#[tokio::test]
+async fn peer_that_does_not_read_its_own_echoes_is_not_read_from() {
+    let mut served =
+        Served::with(|container| container.send_queue(1_000, 64 << 10).send_timeout(Duration::from_secs(2))).await;
+    let (mut client, _session) = served.open_narrow().await;
+    let taken = flood(&served, &mut client, &frame(0x80 | BINARY, &[7; 1_000])).await;
+    assert!(taken < ENOUGH, "{taken} octets were taken");
+}
+
+/// More than the kernel keeps for both directions of a connection.
+const ENOUGH: usize = 24 << 20;
+
+/// Sends `what` again and again without reading, until `on_close` runs; the octets that were taken until then.
+async fn flood(served: &Served, client: &mut Client, what: &[u8]) -> usize {
+    let (chunk, mut taken) = (what.repeat((64 << 10) / what.len()), 0);
+    let sending = async {
+        while taken < 2 * ENOUGH {
+            match client.stream.write(&chunk[taken % chunk.len()..]).await {
+                Ok(count) => taken += count,
+                Err(_) => break,
+            }
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = served.journal.expect("close 1006 by Container") => taken,
+        () = sending => unreachable!("it never ends"),
+    }
+}
+
+/// Pings without end from a peer that reads no pong.
+async fn ping_flood(suspended: bool) {
+    let mut served =
+        Served::with(|container| container.send_queue(1_000, 64 << 10).send_timeout(Duration::from_secs(2))).await;
+    let (mut witness, _) = served.open().await;
+    let (mut client, session) = served.open_narrow().await;
+    if suspended {
+        client.text("never").await;
+        served.journal.expect("suspended").await;
+    }
+    let taken = flood(&served, &mut client, &frame(0x80 | PING, &[7; 125])).await;
+    assert!(taken < ENOUGH, "{taken} octets of pings were taken");
+    assert_eq!(session.queued_bytes(), 0);
+    served.serves(&mut witness).await;
+}
+
+#[tokio::test]
+async fn ping_flood_of_a_peer_that_does_not_read_is_ended() {
+    ping_flood(false).await;
+}
+
+#[tokio::test]
+async fn ping_flood_while_a_handler_is_suspended_is_ended() {
+    ping_flood(true).await;
+}
+
+#[tokio::test]
+async fn messages_during_a_suspended_handler_slow_the_peer_down() {
+    let (idle, grace) = (Duration::from_secs(2), Duration::from_millis(100));
+    let mut served = Served::with(|container| container.idle_timeout(Some(idle)).close_timeout(grace)).await;
+    let (mut client, _session) = served.open_narrow().await;
+    client.text("never").await;
+    served.journal.expect("suspended").await;
+    // the inbox takes little, then nobody listens
+    let taken = flood(&served, &mut client, &frame(0x80 | BINARY, &[7; 1_000])).await;
+    assert!(taken < ENOUGH, "{taken} octets were taken");
+}
+
+#[tokio::test]
+async fn peer_that_reads_an_octet_at_a_time_gets_everything() {
+    let mut served = Served::with(|container| container).await;
+    let (mut client, session) = served.open_narrow().await;
+    let data: Vec<u8> = (0..30_000u32).map(|i| i as u8).collect();
+    session.async_remote().send_binary(data.clone()).queued().unwrap();
+    session.async_remote().send_text("the end").queued().unwrap();
+    let mut heard = Vec::new();
+    for _ in 0..4 + data.len() + 2 + 7 {
+        heard.push(soon(tokio::io::AsyncReadExt::read_u8(&mut client.stream)).await.unwrap());
+    }
+    assert_eq!(heard[..4], [0x82, 126, (30_000u16 >> 8) as u8, 30_000u16 as u8]);
+    assert!(heard[4..4 + data.len()] == data);
+    assert_eq!(heard[4 + data.len()..], *b"\x81\x07the end");
+}
+
+// ---- peers that write slowly ----
+
+#[tokio::test]
+async fn handshake_and_frames_an_octet_at_a_time() {
+    let mut served = Served::with(|container| container).await;
+    let (mut witness, _) = served.open().await;
+    let mut client = Client::from(soon(TcpStream::connect(served.server.addr)).await.unwrap());
+    client.stream.set_nodelay(true).unwrap();
+    let head = format!(
+        "GET /echo HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        served.server.addr
+    );
+    slowly(&mut client, head.as_bytes()).await;
+    assert_eq!(client.answer().await.status, 101);
+    served.serves(&mut witness).await;
+
+    slowly(&mut client, &frame(0x80 | TEXT, "Hello, 言葉".as_bytes())).await;
+    client.expect_text("Hello, 言葉").await;
+    slowly(&mut client, &frame(TEXT, "ab\u{1f980}".as_bytes())).await;
+    slowly(&mut client, &frame(0x80 | PING, b"between")).await;
+    assert_eq!(client.expect(PONG).await, b"between");
+    slowly(&mut client, &frame(0x80 | CONTINUATION, b"cd")).await;
+    client.expect_text("ab\u{1f980}cd").await;
+    slowly(&mut client, &frame(0x80 | BINARY, &[9; 300])).await;
+    assert_eq!(client.expect(BINARY).await, [9; 300]);
+    slowly(&mut client, &frame(0x80 | BINARY, &[])).await;
+    assert_eq!(client.expect(BINARY).await, []);
+    slowly(&mut client, &frame(0x80 | CLOSE, b"\x03\xe8bye")).await;
+    client.expect_close(1000).await;
+    client.expect_end().await;
+}
+
+/// Every octet for itself; the server has its turn after each.
+async fn slowly(client: &mut Client, octets: &[u8]) {
+    for octet in octets {
+        client.send_raw(&[*octet]).await;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn message_of_65537_fragments_of_one_octet() {
+    let mut served = Served::with(|container| container).await;
+    let (mut client, _session) = served.open().await;
+    for kind in [TEXT, BINARY] {
+        let mut octets = frame(kind, b"x");
+        for _ in 0..65_535 {
+            octets.extend(frame(CONTINUATION, b"x"));
+        }
+        octets.extend(frame(0x80 | CONTINUATION, b"x"));
+        client.send_raw(&octets).await;
+        assert!(client.expect(kind).await == [b'x'; 65_537]);
+    }
+}
+
+#[tokio::test]
+async fn empty_fragments_without_end_cost_nothing() {
+    let mut served = Served::with(|container| container).await;
+    let (mut client, _session) = served.open().await;
+    client.send(BINARY, "").await;
+    client.send_raw(&frame(CONTINUATION, b"").repeat(100_000)).await;
+    client.send(0x80 | CONTINUATION, "x").await;
+    assert_eq!(client.expect(BINARY).await, b"x");
+}
+
+// ---- peers that vanish ----
+
+/// Ends the connection with a reset.
+fn reset(client: Client) {
+    client.stream.set_zero_linger().unwrap();
+}
+
+#[tokio::test]
+async fn reset_before_the_handshake_is_done_leaves_the_server_serving() {
+    let mut served = Served::with(|container| container).await;
+    let (mut witness, _) = served.open().await;
+    let head = "GET /echo HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    for length in [0, 1, 20, head.len() - 1] {
+        let mut client = Client::from(soon(TcpStream::connect(served.server.addr)).await.unwrap());
+        client.send_raw(&head.as_bytes()[..length]).await;
+        reset(client);
+        served.serves(&mut witness).await;
+    }
+    assert_eq!(served.server.container.sessions().len(), 1);
+}
+
+#[tokio::test]
+async fn reset_right_after_the_request_leaves_the_server_serving() {
+    let mut served = Served::with(|container| container).await;
+    let (mut witness, _) = served.open().await;
+    let head = "GET /echo HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    for _ in 0..20 {
+        let mut client = Client::from(soon(TcpStream::connect(served.server.addr)).await.unwrap());
+        client.send_raw(head.as_bytes()).await;
+        reset(client);
+    }
+    soon(async {
+        while served.server.container.sessions().len() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    witness.text("you there?").await;
+    witness.expect_text("you there?").await;
+}
+
+/// What the peer has said when it vanishes, and what `on_close` hears.
+fn stages() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let large = frame(0x80 | BINARY, &[7; 1 << 20]);
+    let lost = "close 1006 by Transport";
+    vec![
+        ("after the handshake", vec![], lost),
+        ("within a header", frame(0x80 | BINARY, &[7; 300])[..3].to_vec(), lost),
+        ("between header and payload", frame(0x80 | TEXT, b"payload")[..6].to_vec(), lost),
+        ("within a payload", frame(0x80 | TEXT, b"payload")[..9].to_vec(), lost),
+        ("within a large payload", large[..large.len() / 2].to_vec(), lost),
+        ("within a message", frame(TEXT, b"first part"), lost),
+        ("within a ping", frame(0x80 | PING, b"payload")[..9].to_vec(), lost),
+        ("within a close frame", frame(0x80 | CLOSE, b"\x03\xe8bye")[..8].to_vec(), lost),
+        ("after its close frame", frame(0x80 | CLOSE, b"\x03\xe8bye"), "close 1000 by Peer"),
+    ]
+}
+
+#[tokio::test]
+async fn reset_at_any_stage_ends_one_session_and_leaves_the_server_serving() {
+    let mut served = Served::with(|container| container).await;
+    let (mut witness, _) = served.open().await;
+    for (stage, said, heard) in stages() {
+        let (mut client, session) = served.open().await;
+        client.send_raw(&said).await;
+        if stage == "after its close frame" {
+            // a reset takes back what the other side has not read
+            client.expect_close(1000).await;
+        }
+        reset(client);
+        let noted = served.journal.next().await;
+        assert_eq!(noted, heard, "{stage}");
+        assert!(!session.is_open(), "{stage}");
+        served.serves(&mut witness).await;
+        while let Ok(newcomer) = served.sessions.try_recv() {
+            drop(newcomer);
+        }
+    }
+    assert!(served.journal.rest().is_empty());
+}
+
+#[tokio::test]
+async fn end_without_a_close_frame_at_any_stage_is_abnormal() {
+    let mut served = Served::with(|container| container).await;
+    for (stage, said, heard) in stages() {
+        let (mut client, _session) = served.open().await;
+        client.send_raw(&said).await;
+        client.stream.shutdown().await.unwrap();
+        let noted = served.journal.next().await;
+        assert_eq!(noted, heard, "{stage}");
+    }
+}
+
+#[tokio::test]
+async fn reset_while_our_close_frame_waits_for_an_answer_ends_the_connection() {
+    let mut served = Served::with(|container| container).await;
+    let (mut witness, _) = served.open().await;
+    let (mut client, session) = served.open().await;
+    session.close();
+    client.expect_close(1000).await;
+    served.journal.expect("close 1000 by Application").await;
+    reset(client);
+    served.serves(&mut witness).await;
+    witness.close(1000, "").await;
+    witness.expect_close(1000).await;
+    // nothing waits for the one that is gone
+    let started = tokio::time::Instant::now();
+    let shutdown = served.server.shutdown().await;
+    assert_eq!(shutdown.cut, 0);
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn reset_while_a_handler_is_suspended_ends_the_session_at_once() {
+    let mut served = Served::with(|container| container.close_timeout(Duration::from_millis(100))).await;
+    let (mut witness, _) = served.open().await;
+    let (mut client, session) = served.open().await;
+    client.text("never").await;
+    served.journal.expect("suspended").await;
+    reset(client);
+    served.journal.expect("close 1006 by Transport").await;
+    assert!(!session.is_open());
+    served.serves(&mut witness).await;
+}
