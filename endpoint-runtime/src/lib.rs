@@ -195,3 +195,8 @@ pub mod prelude {
         ServerContainer, Session, SessionId, Text, on_close, on_error, on_message, on_open, server_endpoint,
     };
 }
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
