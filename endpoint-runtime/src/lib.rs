@@ -170,6 +170,10 @@ mod wire;
 #[path = "private.rs"]
 pub mod __private;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use bytes::Bytes;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 

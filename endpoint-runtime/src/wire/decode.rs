@@ -261,6 +261,12 @@ impl Decoder {
         self.head_len == 0 && self.frame.is_none() && self.message.is_none()
     }
 
+    /// How many octets are kept of a data message and of a control frame, and the room reserved for both.
+    #[cfg(fuzzing)]
+    pub(crate) fn kept(&self) -> (usize, usize, usize) {
+        (self.buffer.len(), self.control.len(), self.buffer.capacity() + self.control.capacity())
+    }
+
     /// Completes a header, or keeps its beginning.
     fn header<'i>(&mut self, input: &'i mut [u8]) -> Result<Option<(Header, &'i mut [u8])>, Violation> {
         let kept = usize::from(self.head_len);

@@ -1,0 +1,204 @@
+//! The door for the fuzz targets in `fuzz/`: the rooms that take what a peer sends, without socket, clock or task.
+//!
+//! It exists only under `cfg(fuzzing)`, adds nothing of its own, and promises nothing to anybody else.
+
+use std::net::SocketAddr;
+
+use http::Response;
+use http::request::Parts;
+
+use crate::close::{CloseCode, CloseReason};
+use crate::error::Error;
+use crate::handshake::{self, origins::Origins, refusal::Refusal};
+use crate::path::{self, ContextPath, PathParams, RequestPath, Segment};
+use crate::request::{HandshakeRequest, Transport};
+use crate::router::{self, Lookup, TrailingSlash};
+use crate::wire::decode::{Chars, Event, Octets, Rules};
+use crate::wire::frame::OpCode;
+use crate::wire::{Violation, decode, encode};
+
+/// What becomes of the messages of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    Whole { limit: usize },
+    Parts,
+    Discard,
+}
+
+/// What the decoder said, without its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    Text(String, bool),
+    Binary(Vec<u8>, bool),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(u16, String),
+    Unwanted { text: bool },
+}
+
+/// Why the decoder gave the peer up: a close code and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong(pub u16, pub String);
+
+/// The decoder with the rules of its connection.
+#[derive(Debug)]
+pub struct Decoder(decode::Decoder, Rules);
+
+impl Decoder {
+    pub fn new(text: Take, binary: Take) -> Self {
+        Self(decode::Decoder::default(), Rules { text: text.into(), binary: binary.into() })
+    }
+
+    /// As the connection calls it with what lies in its read buffer.
+    pub fn next(&mut self, input: &mut [u8]) -> Result<(usize, Option<Said>), Wrong> {
+        let (used, event) = self.0.next(&self.1, input)?;
+        Ok((used, event.map(Said::from)))
+    }
+
+    /// As the connection reads into a large message's own place, if there is one; how much was read.
+    pub fn direct(&mut self, input: &[u8]) -> Result<Option<(usize, Option<Said>)>, Wrong> {
+        let Some((place, room)) = self.0.direct() else { return Ok(None) };
+        let count = room.min(input.len());
+        place.extend_from_slice(&input[..count]);
+        Ok(Some((count, self.0.filled(count)?.map(Said::from))))
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.0.is_idle()
+    }
+
+    /// Octets kept of a data message and of a control frame, and the room reserved for both.
+    pub fn kept(&self) -> (usize, usize, usize) {
+        self.0.kept()
+    }
+}
+
+impl From<Take> for decode::Take {
+    fn from(take: Take) -> Self {
+        match take {
+            Take::Whole { limit } => Self::Whole { limit },
+            Take::Parts => Self::Parts,
+            Take::Discard => Self::Discard,
+        }
+    }
+}
+
+impl From<Event<'_>> for Said {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Text { text: Chars::Borrowed(text), last } => Self::Text(text.to_owned(), last),
+            Event::Text { text: Chars::Owned(text), last } => Self::Text(text.into(), last),
+            Event::Binary { data: Octets::Borrowed(data), last } => Self::Binary(data.to_vec(), last),
+            Event::Binary { data: Octets::Owned(data), last } => Self::Binary(data.into(), last),
+            Event::Ping(data) => Self::Ping(data.into()),
+            Event::Pong(data) => Self::Pong(data.into()),
+            Event::Close(reason) => Self::Close(reason.code().as_u16(), reason.reason().to_owned()),
+            Event::Unwanted { text } => Self::Unwanted { text },
+        }
+    }
+}
+
+impl From<Violation> for Wrong {
+    fn from(violation: Violation) -> Self {
+        let reason = violation.close_reason();
+        Self(reason.code().as_u16(), reason.reason().to_owned())
+    }
+}
+
+/// Appends a frame; `opcode` is one that a server sends.
+pub fn frame(out: &mut Vec<u8>, fin: bool, opcode: u8, payload: &[u8]) {
+    let opcode = match opcode {
+        0 => OpCode::Continuation,
+        1 => OpCode::Text,
+        2 => OpCode::Binary,
+        9 => OpCode::Ping,
+        _ => OpCode::Pong,
+    };
+    encode::frame(out, fin, opcode, payload);
+}
+
+/// Appends a close frame, the phrase cut to what fits; what it then says.
+pub fn close(out: &mut Vec<u8>, code: u16, phrase: &str) -> String {
+    let reason = CloseReason::truncating(CloseCode::from(code), phrase);
+    encode::close(out, &reason);
+    reason.reason().to_owned()
+}
+
+/// A template: its segments, with `Err` for a variable's name.
+pub fn template(text: &str) -> Result<Vec<Result<String, String>>, Error> {
+    let template = path::Template::parse(text)?;
+    assert_eq!(template.to_string(), text);
+    let segments = template.segments().iter().map(|segment| match segment {
+        Segment::Literal(text) => Ok(text.to_string()),
+        Segment::Variable(name) => Err(name.to_string()),
+    });
+    Ok(segments.collect())
+}
+
+/// Whether `text` is a context path.
+pub fn is_context(text: &str) -> bool {
+    ContextPath::parse(text).is_ok()
+}
+
+/// The decoded segments of a request's path.
+pub fn segments(path: &str) -> Option<Vec<String>> {
+    let path = RequestPath::parse(path).ok()?;
+    Some(path.segments().map(|segment| segment.into_owned()).collect())
+}
+
+/// Whether the compile-time check of `#[path_param]` finds the variable.
+pub fn template_has(template: &str, name: &str) -> bool {
+    path::template_has(template, name)
+}
+
+/// A router that leads to the places of its templates in the list it was made from.
+#[derive(Debug)]
+pub struct Router(router::Router<usize>);
+
+/// The answer of a router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Template(usize, Vec<(String, String)>),
+    Nothing,
+    BadPath,
+}
+
+impl Router {
+    /// All that parse, below a context path that does; else the pairs of places that are in conflict.
+    pub fn new(context: &str, ignore_slash: bool, templates: &[&str]) -> Result<Self, Vec<(usize, usize)>> {
+        let context = ContextPath::parse(context).unwrap_or_default();
+        let policy = if ignore_slash { TrailingSlash::Ignore } else { TrailingSlash::Strict };
+        let parsed = templates.iter().enumerate();
+        let routes = parsed.filter_map(|(place, text)| Some((path::Template::parse(text).ok()?, place)));
+        match router::Router::new(&context, policy, routes) {
+            Ok(router) => Ok(Self(router)),
+            Err(conflicts) => Err(conflicts.pairs().map(|[(_, first), (_, second)]| (*first, *second)).collect()),
+        }
+    }
+
+    pub fn find(&self, path: &str) -> Found {
+        match self.0.find(path) {
+            Lookup::Found { value, params } => {
+                let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+                Found::Template(*value, params.collect())
+            }
+            Lookup::NotFound => Found::Nothing,
+            Lookup::BadPath => Found::BadPath,
+        }
+    }
+}
+
+/// The handshake: the chosen subprotocol and the answer, or the refusal.
+pub fn accept<'s>(
+    parts: &Parts,
+    origins: &Origins,
+    subprotocols: &[&'s str],
+) -> Result<(Option<&'s str>, Response<()>), Refusal> {
+    let accepted = handshake::accept(parts, origins, subprotocols)?;
+    Ok((accepted.subprotocol(), accepted.response()))
+}
+
+/// What a session remembers of its request.
+pub fn request(parts: &Parts, is_secure: bool, local_addr: Option<SocketAddr>) -> HandshakeRequest {
+    HandshakeRequest::new(parts, PathParams::default(), Transport { peer_addr: None, local_addr, is_secure })
+}
