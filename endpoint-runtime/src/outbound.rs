@@ -198,6 +198,8 @@ pub(crate) struct Collected {
     pub(crate) cut: bool,
     /// Pings or pongs of the application were among it.
     pub(crate) control: bool,
+    /// Somebody waits, or a limit was changed: the clock is to be looked at.
+    pub(crate) look: bool,
     /// Everything up to this ticket is now with the connection.
     pub(crate) ticket: Ticket,
 }
@@ -230,6 +232,8 @@ struct State {
     timed_out: bool,
     /// The connection is to be given up at once.
     cut: bool,
+    /// A limit was changed.
+    look: bool,
     connection: Option<Waker>,
     waiters: BTreeMap<u64, Waiter>,
     next_waiter: u64,
@@ -303,7 +307,9 @@ impl Outbound {
 
     /// Makes the connection look at its limits again.
     pub(crate) fn wake(&self) {
-        self.notify(self.lock());
+        let mut state = self.lock();
+        state.look = true;
+        self.notify(state);
     }
 
     // ---- for senders ----
@@ -475,7 +481,13 @@ impl Outbound {
         if state.frames.large.capacity() > 0 {
             state.frames.large = VecDeque::new();
         }
-        Collected { close: state.close.take(), cut: state.cut, control: !control.is_empty(), ticket: state.accepted }
+        Collected {
+            close: state.close.take(),
+            cut: state.cut,
+            control: !control.is_empty(),
+            look: std::mem::take(&mut state.look) || !state.waiters.is_empty(),
+            ticket: state.accepted,
+        }
     }
 
     /// Says that everything up to `ticket` is written.

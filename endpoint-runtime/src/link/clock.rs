@@ -1,0 +1,130 @@
+//! The limits in time of one connection: idle, ping, send, close. One timer, looked at now and then.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Context;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Link;
+use crate::close::{CloseCode, CloseReason};
+use crate::wire::frame::OpCode;
+
+/// How many times within a limit the clock looks at a connection: it acts at most so much of the limit late.
+const LOOKS: u32 = 8;
+
+/// For ever, as far as a connection is concerned: thirty years.
+const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+
+/// The limits in time of one connection. Activity is noted without asking for the time; the clock looks now and then.
+#[derive(Default)]
+pub(super) struct Clock {
+    pub(super) sleep: Option<Pin<Box<Sleep>>>,
+    /// A nearer deadline may have come up.
+    pub(super) look: bool,
+    pub(super) heard: bool,
+    pub(super) spoke: bool,
+    pub(super) last_heard: Option<Instant>,
+    pub(super) last_spoke: Option<Instant>,
+    /// The ping that was sent unasked and is not answered.
+    pub(super) ping: Option<[u8; 8]>,
+    pub(super) pings: u64,
+    pub(super) blocked_since: Option<Instant>,
+    pub(super) ended_at: Option<Instant>,
+    /// A handler went on for too long after the end.
+    pub(super) abandon: bool,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
+    /// Looks at the limits if it is time. True if something was done, so that there may be something to write.
+    #[inline]
+    pub(super) fn poll_clock(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = self.clock.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed());
+        if !due && !self.clock.look {
+            return false;
+        }
+        self.look_at_clock(cx)
+    }
+
+    pub(super) fn look_at_clock(&mut self, cx: &mut Context<'_>) -> bool {
+        self.clock.look = false;
+        let now = Instant::now();
+        let ended = self.end.is_some();
+        let pings = self.clock.pings;
+        let Some(next) = self.check_limits(now) else {
+            self.clock.sleep = None;
+            return self.end.is_some() != ended;
+        };
+        let sleep = match &mut self.clock.sleep {
+            Some(sleep) => {
+                if sleep.deadline() > next || sleep.is_elapsed() {
+                    sleep.as_mut().reset(next);
+                }
+                sleep
+            }
+            none => none.insert(Box::pin(sleep_until(next))),
+        };
+        // once it must be polled, to be woken by it
+        let due = sleep.as_mut().poll(cx).is_ready();
+        self.clock.look |= due;
+        due || self.end.is_some() != ended || self.clock.pings != pings
+    }
+
+    /// Acts on every limit that has passed; the next moment to look.
+    pub(super) fn check_limits(&mut self, now: Instant) -> Option<Instant> {
+        let waiter = self.session.outbound().expire(now);
+        if let Some(since) = self.clock.blocked_since {
+            if after(since, self.limits().send_timeout) <= now {
+                self.unsent();
+            }
+        }
+        if self.end.is_some() {
+            let ended = *self.clock.ended_at.get_or_insert(now);
+            let grace = after(ended, self.limits().close_timeout);
+            self.clock.abandon |= grace <= now;
+            return (!self.clock.abandon).then_some(grace);
+        }
+        let heard = noted(&mut self.clock.heard, &mut self.clock.last_heard, now);
+        let spoke = noted(&mut self.clock.spoke, &mut self.clock.last_spoke, now);
+        let idle = self.session.idle_timeout();
+        if let Some(limit) = idle {
+            if after(heard.max(spoke), limit) <= now {
+                self.cut(CloseReason::truncating(CloseCode::GoingAway, "idle timeout"));
+                return self.check_limits(now);
+            }
+        }
+        let ping = self.limits().ping_interval.filter(|_| self.clock.ping.is_none());
+        if let Some(interval) = ping {
+            if after(heard, interval) <= now {
+                self.clock.pings += 1;
+                let data = self.clock.pings.to_be_bytes();
+                self.clock.ping = Some(data);
+                self.room().push(true, OpCode::Ping, &data);
+            }
+        }
+        [
+            waiter,
+            self.clock.blocked_since.map(|since| after(since, self.limits().send_timeout)),
+            idle.map(|limit| after(heard.max(spoke), limit).min(after(now, limit / LOOKS))),
+            self.limits().ping_interval.map(|interval| after(heard, interval).max(after(now, interval / LOOKS))),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
+
+/// So much later: a millisecond at least, which is what timers count in, and at most what the clock can say.
+fn after(time: Instant, limit: Duration) -> Instant {
+    time.checked_add(limit.max(Duration::from_millis(1))).unwrap_or_else(|| time + FAR)
+}
+
+/// When there was activity last; what was only noted happened just now at the latest.
+fn noted(flag: &mut bool, last: &mut Option<Instant>, now: Instant) -> Instant {
+    if std::mem::take(flag) {
+        *last = Some(now);
+    }
+    *last.get_or_insert(now)
+}

@@ -1,0 +1,143 @@
+//! How it ends: who is first to say so, what the close frame says, and how the socket is left.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Input, Link};
+use crate::buffer;
+use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::wire::decode::{Event, Rules, Take};
+use crate::wire::encode;
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
+    /// The first reason wins. `wire` is what the close frame says, if one can be sent.
+    pub(super) fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>) {
+        if self.end.is_some() {
+            return;
+        }
+        self.session.outbound().refuse();
+        self.session.endpoint().remove(&self.session);
+        self.end = Some(local);
+        self.clock.look = true;
+        if self.session.outbound().has_news() {
+            // what was queued before goes before
+            self.collect_news();
+        }
+        if let Some(wire) = wire {
+            if !self.close_sent {
+                encode::close(self.room().small(), &wire);
+                self.close_sent = true;
+            }
+        }
+    }
+
+    /// Ends the session from our side.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        self.finish(reason.clone(), Some(reason));
+    }
+
+    /// Ends the session because of a limit or a shutdown: locally it ended abnormally, the peer is told the code.
+    pub(super) fn cut(&mut self, reason: CloseReason) {
+        let local = CloseReason::truncating(CloseCode::ClosedAbnormally, reason.reason()).by(Initiator::Container);
+        self.finish(local, Some(reason));
+    }
+
+    pub(super) fn peer_closes(&mut self, reason: CloseReason) {
+        self.close_received = true;
+        self.finish(reason.clone(), Some(reason));
+    }
+
+    #[cold]
+    pub(super) fn lost(&mut self, why: &str) {
+        (self.reading, self.broken) = (false, true);
+        let _ = std::mem::take(&mut self.out);
+        self.session.outbound().end(false);
+        let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, why);
+        self.finish(reason.by(Initiator::Transport), None);
+        let _ = std::mem::take(&mut self.out);
+        self.unflushed = false;
+    }
+
+    /// Reads on until the peer's close frame; its messages are no longer wanted.
+    pub(crate) fn poll_peer_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let rules = Rules { text: Take::Discard, binary: Take::Discard };
+        loop {
+            while !self.input.is_empty() {
+                let Input { buffer, start, end, .. } = &mut self.input;
+                match self.decoder.next(&rules, &mut buffer[*start..*end]) {
+                    Ok((_, Some(Event::Close(_)))) => {
+                        self.close_received = true;
+                        self.input.release();
+                        return Poll::Ready(());
+                    }
+                    Err(_) => {
+                        self.input.release();
+                        return Poll::Ready(());
+                    }
+                    Ok((used, _)) => self.input.start += used,
+                }
+            }
+            match self.poll_raw(cx) {
+                Poll::Ready(0) => return Poll::Ready(()),
+                Poll::Ready(_) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Says that nothing more will be written, then reads until the peer has nothing more to say, so that the kernel
+    /// does not take the close frame back with a reset.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.shut {
+            match Pin::new(&mut self.io).poll_shutdown(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(_) => self.shut = true,
+            }
+        }
+        self.input.release();
+        loop {
+            match self.poll_raw(cx) {
+                Poll::Ready(0) => return Poll::Ready(()),
+                Poll::Ready(_) => self.input.release(),
+                // both close frames have passed: there is nothing to wait for
+                Poll::Pending if self.close_received => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Reads into the thread's buffer whatever comes; zero at the end.
+    pub(super) fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        self.input.release();
+        let mut buffer = buffer::lend_for_reading();
+        let mut into = ReadBuf::new(&mut buffer);
+        let read = Pin::new(&mut self.io).poll_read(cx, &mut into);
+        let count = into.filled().len();
+        self.input = Input { buffer, start: 0, end: count, lent: true };
+        match read {
+            Poll::Ready(Ok(())) if count > 0 => Poll::Ready(count),
+            Poll::Ready(_) => {
+                self.input.release();
+                Poll::Ready(0)
+            }
+            Poll::Pending => {
+                self.input.release();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The peer has not read for too long: a message is half-way, so the connection cannot go on.
+    pub(super) fn unsent(&mut self) {
+        (self.reading, self.broken) = (false, true);
+        let _ = std::mem::take(&mut self.out);
+        self.unflushed = false;
+        self.clock.blocked_since = None;
+        self.session.outbound().end(true);
+        let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, "send timeout: the peer does not read");
+        self.finish(reason.by(Initiator::Container), None);
+        let _ = std::mem::take(&mut self.out);
+    }
+}

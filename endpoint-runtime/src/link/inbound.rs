@@ -1,0 +1,238 @@
+//! What comes in: read into a buffer that is lent, decoded where it lies, handed on or kept.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::{Input, Link, Work};
+use crate::buffer;
+use crate::config::{INBOX_BYTES, INBOX_MESSAGES};
+use crate::dispatch::Dispatch;
+use crate::endpoint::{Endpoint, Handler, Mode};
+use crate::message::{Binary, Pong};
+use crate::session::Session;
+use crate::wire::decode::{Event, Rules, Take};
+use crate::wire::frame::OpCode;
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
+    /// The next piece of work that is here already; `None` if the socket has to be asked.
+    ///
+    /// A handler that is an ordinary function is called right here, with its message where it lies.
+    #[inline]
+    pub(crate) fn work<E: Endpoint>(&mut self, dispatch: &mut Dispatch<E>) -> Option<Work> {
+        if let Some(work) = self.inbox.pop_front() {
+            self.inbox_bytes -= work.size();
+            return Some(match work {
+                Work::Text(text, last) if E::TEXT.mode == Mode::Sync => Work::Settled(dispatch.text_now(&text, last)),
+                Work::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
+                    Work::Settled(dispatch.binary_now(&data, last))
+                }
+                work => work,
+            });
+        }
+        while !self.input.is_empty() && self.listens() {
+            let Input { buffer, start, end, .. } = &mut self.input;
+            let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
+                Ok(step) => step,
+                Err(violation) => {
+                    self.reading = false;
+                    return Some(Work::Failed(violation));
+                }
+            };
+            let work = match event {
+                Some(Event::Text { text, last }) if E::TEXT.mode == Mode::Sync => {
+                    Some(Work::Settled(dispatch.text_now(text.as_str(), last)))
+                }
+                Some(Event::Binary { data, last }) if E::BINARY.mode == Mode::Sync => {
+                    Some(Work::Settled(dispatch.binary_now(data.as_slice(), last)))
+                }
+                Some(Event::Text { text, last }) => Some(Work::Text(text.into_text(), last)),
+                Some(Event::Binary { data, last }) => Some(Work::Binary(data.into_binary(), last)),
+                Some(Event::Ping(data)) => {
+                    self.answer_ping(&data);
+                    None
+                }
+                Some(Event::Pong(data)) => self.pong::<E>(data),
+                Some(Event::Close(reason)) => {
+                    self.peer_closes(reason);
+                    None
+                }
+                Some(Event::Unwanted { text }) => {
+                    self.unwanted(text);
+                    None
+                }
+                None => None,
+            };
+            self.input.start += used;
+            if work.is_some() {
+                return work;
+            }
+        }
+        None
+    }
+
+    /// Decodes what is here into the inbox, as far as it has room: a handler is running.
+    pub(super) fn gather<E: Endpoint>(&mut self) {
+        while !self.input.is_empty() && self.listens() && self.inbox_has_room() {
+            let Input { buffer, start, end, .. } = &mut self.input;
+            let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
+                Ok(step) => step,
+                Err(violation) => {
+                    self.reading = false;
+                    self.inbox.push_back(Work::Failed(violation));
+                    return;
+                }
+            };
+            let event = event.map(|event| event.into_owned());
+            self.input.start += used;
+            if let Some(event) = event {
+                self.keep::<E>(event);
+            }
+        }
+        if self.input.is_empty() {
+            self.input.release();
+        }
+    }
+
+    /// Takes an event while its turn has not come: control frames at once, messages to the inbox.
+    pub(super) fn keep<E: Endpoint>(&mut self, event: Event<'static>) {
+        let work = match event {
+            Event::Text { text, last } => Work::Text(text.into_text(), last),
+            Event::Binary { data, last } => Work::Binary(data.into_binary(), last),
+            Event::Ping(data) => return self.answer_ping(&data),
+            Event::Pong(data) => match self.pong::<E>(data) {
+                Some(work) => work,
+                None => return,
+            },
+            Event::Close(reason) => return self.peer_closes(reason),
+            Event::Unwanted { text } => return self.unwanted(text),
+        };
+        self.inbox_bytes += work.size();
+        self.inbox.push_back(work);
+    }
+
+    /// Whether what comes still matters: neither broken off, nor closed by the peer.
+    #[inline]
+    pub(super) fn listens(&self) -> bool {
+        self.reading && !self.close_received
+    }
+
+    pub(super) fn inbox_has_room(&self) -> bool {
+        self.inbox.len() < INBOX_MESSAGES && self.inbox_bytes < INBOX_BYTES
+    }
+
+    pub(super) fn answer_ping(&mut self, data: &[u8]) {
+        if !self.close_sent {
+            self.room().push(true, OpCode::Pong, data);
+        }
+    }
+
+    pub(super) fn pong<E: Endpoint>(&mut self, data: Binary) -> Option<Work> {
+        if self.clock.ping.is_some_and(|ping| ping[..] == data[..]) {
+            self.clock.ping = None;
+            return None;
+        }
+        E::PONG.exists().then(|| Work::Pong(Pong::new(data)))
+    }
+
+    pub(super) fn unwanted(&mut self, text: bool) {
+        if !std::mem::replace(&mut self.warned_unwanted, true) {
+            let kind = if text { "text" } else { "binary" };
+            let endpoint = self.session.endpoint().name;
+            tracing::warn!(endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
+        }
+    }
+
+    /// Waits for something to do: octets, an outbound message, a limit. Flushes first.
+    pub(crate) fn poll_input<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.attach(cx);
+        loop {
+            self.collect();
+            let blocked = self.poll_flush(cx).is_pending();
+            if self.end.is_some() {
+                return Poll::Ready(());
+            }
+            if !blocked || self.out.len() < self.limits().send_queue_bytes {
+                match self.poll_read::<E>(cx) {
+                    Poll::Ready(()) => return Poll::Ready(()),
+                    Poll::Pending => {}
+                }
+            }
+            if !self.poll_clock(cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Reads once: into a large message's own place, or into the thread's buffer.
+    pub(super) fn poll_read<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.rules = rules::<E>(&self.session);
+        if let Some((place, room)) = self.decoder.direct() {
+            let mut place = place.limit(room);
+            let read = pin!(self.io.read_buf(&mut place)).poll(cx);
+            let Poll::Ready(read) = read else { return Poll::Pending };
+            let Some(count) = self.read_result(read) else { return Poll::Ready(()) };
+            match self.decoder.filled(count) {
+                Ok(Some(event)) => self.keep::<E>(event),
+                Ok(None) => {}
+                Err(violation) => {
+                    self.reading = false;
+                    self.inbox.push_back(Work::Failed(violation));
+                }
+            }
+            return Poll::Ready(());
+        }
+        if !self.input.lent {
+            self.input = Input { buffer: buffer::lend_for_reading(), start: 0, end: 0, lent: true };
+        }
+        let mut into = ReadBuf::new(&mut self.input.buffer);
+        let read = Pin::new(&mut self.io).poll_read(cx, &mut into);
+        let count = into.filled().len();
+        match read {
+            Poll::Pending => {
+                self.input.release();
+                Poll::Pending
+            }
+            Poll::Ready(read) => {
+                let count = self.read_result(read.map(|()| count)).unwrap_or(0);
+                (self.input.start, self.input.end) = (0, count);
+                if count == 0 {
+                    self.input.release();
+                }
+                Poll::Ready(())
+            }
+        }
+    }
+
+    pub(super) fn read_result(&mut self, read: io::Result<usize>) -> Option<usize> {
+        match read {
+            Ok(count @ 1..) => {
+                self.clock.heard = true;
+                Some(count)
+            }
+            Ok(_) => {
+                self.lost("the peer ended the connection without a close frame");
+                None
+            }
+            Err(error) => {
+                self.lost(&format!("the connection failed while reading: {error}"));
+                None
+            }
+        }
+    }
+}
+
+/// How the messages of an endpoint are taken.
+#[inline]
+pub(super) fn rules<E: Endpoint>(session: &Session) -> Rules {
+    let take = |handler: &Handler| match handler {
+        Handler { mode: Mode::Missing, .. } => Take::Discard,
+        Handler { parts: true, .. } => Take::Parts,
+        Handler { max_size, .. } => Take::Whole { limit: max_size.unwrap_or_else(|| session.max_message_size()) },
+    };
+    Rules { text: take(&E::TEXT), binary: take(&E::BINARY) }
+}

@@ -1,0 +1,159 @@
+//! What goes out: gathered while a batch is handled, written at once when it is done.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::Link;
+use crate::buffer;
+use crate::close::Initiator;
+use crate::error::Error;
+use crate::message::{Binary, Message};
+use crate::outbound::{Frames, SHARE_FROM};
+use crate::wire::frame::OpCode;
+
+/// So much of a batch's answers is gathered for one write.
+const CORK: usize = 64 << 10;
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
+    /// Where frames of our own go.
+    #[inline]
+    pub(super) fn room(&mut self) -> &mut Frames {
+        if !self.out.has_room() {
+            self.out.lend(buffer::lend_for_writing());
+        }
+        &mut self.out
+    }
+
+    /// Takes over what the session's queue has gathered.
+    #[inline]
+    pub(crate) fn collect(&mut self) {
+        if self.session.outbound().has_news() {
+            self.collect_news();
+        }
+    }
+
+    pub(super) fn collect_news(&mut self) {
+        self.room();
+        let collected = self.session.outbound().collect(&mut self.out);
+        self.clock.spoke |= collected.control || collected.ticket != self.ticket;
+        self.clock.look |= collected.look;
+        self.ticket = collected.ticket;
+        if collected.cut {
+            self.lost("the container gave the connection up");
+            self.clock.abandon = true;
+        }
+        match collected.close {
+            Some(reason) if reason.initiator() == Initiator::Container => self.cut(reason),
+            Some(reason) => self.close(reason),
+            None => {}
+        }
+    }
+
+    /// Sends what a handler returned, behind what it has sent.
+    #[inline]
+    pub(crate) fn reply(&mut self, message: Message) -> Result<(), Error> {
+        self.collect();
+        if self.close_sent || self.end.is_some() {
+            return Err(Error::closed());
+        }
+        self.clock.spoke = true;
+        let (opcode, data) = match message {
+            Message::Text(text) => (OpCode::Text, Binary::from(text)),
+            Message::Binary(data) => (OpCode::Binary, data),
+        };
+        let out = self.room();
+        if data.len() < SHARE_FROM {
+            out.push(true, opcode, &data)
+        } else {
+            out.push_shared(true, opcode, data.into())
+        }
+        Ok(())
+    }
+
+    /// Whether enough is gathered for a write.
+    #[inline]
+    pub(crate) fn is_corked_full(&self) -> bool {
+        self.out.len() >= CORK
+    }
+
+    /// Writes in the middle of a batch; waits only if the peer has left too much unread.
+    pub(crate) fn poll_uncork(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.attach(cx);
+        loop {
+            if self.poll_flush(cx).is_ready() || self.out.len() < self.limits().send_queue_bytes {
+                return Poll::Ready(());
+            }
+            if !self.poll_clock(cx) {
+                self.input.put_aside();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Writes all there is, or until the end.
+    pub(crate) fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.attach(cx);
+        self.input.put_aside();
+        self.poll_flush(cx)
+    }
+
+    /// Writes what it can. Ready when nothing is left, or nothing can be written any more.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.out.is_empty() {
+            let io = Pin::new(&mut self.io);
+            let written = match self.out.single() {
+                Some(octets) => io.poll_write(cx, octets),
+                None => {
+                    let mut slices = Frames::slices();
+                    let count = self.out.segments(&mut slices);
+                    io.poll_write_vectored(cx, &slices[..count])
+                }
+            };
+            match written {
+                Poll::Ready(Ok(count @ 1..)) => {
+                    self.out.advance(count);
+                    self.unflushed = true;
+                    self.clock.blocked_since = None;
+                }
+                Poll::Ready(Ok(_)) => {
+                    self.lost("the connection takes no more octets");
+                    break;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.lost(&format!("the connection failed while writing: {error}"));
+                    break;
+                }
+                Poll::Pending => return self.is_blocked(),
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.io).poll_flush(cx) {
+                Poll::Pending => return self.is_blocked(),
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) => self.lost(&format!("the connection failed while writing: {error}")),
+            }
+        }
+        if self.out.has_room() {
+            buffer::return_from_writing(self.out.give_back());
+        }
+        if (self.ticket != self.reported || self.told_blocked) && !self.broken {
+            (self.reported, self.told_blocked) = (self.ticket, false);
+            self.session.outbound().written(self.ticket);
+        }
+        Poll::Ready(())
+    }
+
+    #[cold]
+    pub(super) fn is_blocked(&mut self) -> Poll<()> {
+        if self.clock.blocked_since.is_none() {
+            self.clock.blocked_since = Some(Instant::now());
+            self.clock.look = true;
+            self.told_blocked = true;
+            self.session.outbound().blocked();
+        }
+        Poll::Pending
+    }
+}
