@@ -149,8 +149,13 @@ async fn flood(served: &Served, client: &mut Client, what: &[u8]) -> usize {
 
 /// Pings without end from a peer that reads no pong.
 async fn ping_flood(suspended: bool) {
-    let mut served =
-        Served::with(|container| container.send_queue(1_000, 64 << 10).send_timeout(Duration::from_secs(2))).await;
+    let mut served = Served::with(|container| {
+        container
+            .send_queue(1_000, 64 << 10)
+            .send_timeout(Duration::from_secs(2))
+            .close_timeout(Duration::from_millis(100))
+    })
+    .await;
     let (mut witness, _) = served.open().await;
     let (mut client, session) = served.open_narrow().await;
     if suspended {
