@@ -217,18 +217,17 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// The authority a request is for: that of its target, else its one `Host` header. `None` if it has neither, or not
-/// a valid one (RFC 9112 §3.2).
+/// The authority a request is for: that of its target, else that of its `Host` header. `None` unless that header is
+/// there, once and valid, which it has to be with every target (RFC 9112 §3.2, RFC 6455 §4.2.1).
 pub(crate) fn authority(parts: &Parts) -> Option<Authority<'_>> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host = hosts.next();
+    let host = Authority::parse(hosts.next()?.to_str().ok()?)?;
     if hosts.next().is_some() {
         return None;
     }
-    match (parts.uri.authority(), host) {
-        (Some(target), _) => Authority::parse(target.as_str()),
-        (None, Some(host)) => Authority::parse(host.to_str().ok()?),
-        (None, None) => None,
+    match parts.uri.authority() {
+        Some(target) => Authority::parse(target.as_str()),
+        None => Some(host),
     }
 }
 
