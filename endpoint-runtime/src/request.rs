@@ -52,14 +52,15 @@ impl HandshakeRequest {
             (None, None) => "localhost".to_owned(),
         };
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        // an absolute target may go without a path, which is the root's (RFC 9110 §4.2.3)
+        let slash = if target.starts_with('?') { "/" } else { "" };
         let headers_len: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
 
-        let mut head = Vec::with_capacity(scheme.len() + 3 + authority.len() + target.len() + 1 + headers_len);
-        for piece in [scheme, "://", &authority] {
+        let path_start = scheme.len() + 3 + authority.len();
+        let mut head = Vec::with_capacity(path_start + slash.len() + target.len() + 1 + headers_len);
+        for piece in [scheme, "://", &authority, slash, target] {
             head.extend_from_slice(piece.as_bytes());
         }
-        let path_start = head.len();
-        head.extend_from_slice(target.as_bytes());
         let uri_end = head.len();
         head.push(b'\n');
         for (name, value) in &parts.headers {
@@ -274,6 +275,7 @@ mod tests {
             ("example.org:", "/a", false, "ws://example.org/a"),
             ("[::1]:8080", "/a", false, "ws://[::1]:8080/a"),
             ("example.org", "http://target.org/a", false, "ws://target.org/a"),
+            ("example.org", "http://target.org?a", false, "ws://target.org/?a"),
         ] {
             let transport = Transport { is_secure, ..Transport::default() };
             let parts = parts(target, &[("host", host.as_bytes())]);
