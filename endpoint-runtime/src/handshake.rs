@@ -262,6 +262,15 @@ mod tests {
     }
 
     #[test]
+    fn an_absolute_target_does_not_replace_the_host() {
+        for replaced in [&[("host", "")][..], &[("host", "a"), ("host", "a")], &[("host", "a b")]] {
+            let mut parts = request(replaced);
+            parts.uri = "http://target.org/chat".parse().unwrap();
+            assert_eq!(outcome(&parts), Err(Refusal::missing_host().to_string()), "{replaced:?}");
+        }
+    }
+
+    #[test]
     fn the_clients_first_subprotocol_that_the_endpoint_speaks_is_chosen() {
         for (offered, spoken, chosen) in [
             (&["0, 2, 4"][..], &["1", "3", "5", "4", "2"][..], Some("2")),

@@ -52,14 +52,15 @@ impl HandshakeRequest {
             (None, None) => "localhost".to_owned(),
         };
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        // an absolute target may go without a path, which is the root's (RFC 9110 §4.2.3)
+        let slash = if target.starts_with('?') { "/" } else { "" };
         let headers_len: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
 
-        let mut head = Vec::with_capacity(scheme.len() + 3 + authority.len() + target.len() + 1 + headers_len);
-        for piece in [scheme, "://", &authority] {
+        let path_start = scheme.len() + 3 + authority.len();
+        let mut head = Vec::with_capacity(path_start + slash.len() + target.len() + 1 + headers_len);
+        for piece in [scheme, "://", &authority, slash, target] {
             head.extend_from_slice(piece.as_bytes());
         }
-        let path_start = head.len();
-        head.extend_from_slice(target.as_bytes());
         let uri_end = head.len();
         head.push(b'\n');
         for (name, value) in &parts.headers {
@@ -217,18 +218,17 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// The authority a request is for: that of its target, else its one `Host` header. `None` if it has neither, or not
-/// a valid one (RFC 9112 §3.2).
+/// The authority a request is for: that of its target, else that of its `Host` header. `None` unless that header is
+/// there, once and valid, which it has to be with every target (RFC 9112 §3.2, RFC 6455 §4.2.1).
 pub(crate) fn authority(parts: &Parts) -> Option<Authority<'_>> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host = hosts.next();
+    let host = Authority::parse(hosts.next()?.to_str().ok()?)?;
     if hosts.next().is_some() {
         return None;
     }
-    match (parts.uri.authority(), host) {
-        (Some(target), _) => Authority::parse(target.as_str()),
-        (None, Some(host)) => Authority::parse(host.to_str().ok()?),
-        (None, None) => None,
+    match parts.uri.authority() {
+        Some(target) => Authority::parse(target.as_str()),
+        None => Some(host),
     }
 }
 
@@ -275,6 +275,7 @@ mod tests {
             ("example.org:", "/a", false, "ws://example.org/a"),
             ("[::1]:8080", "/a", false, "ws://[::1]:8080/a"),
             ("example.org", "http://target.org/a", false, "ws://target.org/a"),
+            ("example.org", "http://target.org?a", false, "ws://target.org/?a"),
         ] {
             let transport = Transport { is_secure, ..Transport::default() };
             let parts = parts(target, &[("host", host.as_bytes())]);
