@@ -151,7 +151,8 @@ pub fn on_message(args: proc_macro::TokenStream, item: proc_macro::TokenStream) 
     handler(Kind::Message, args.into(), item.into()).into()
 }
 
-/// Calls the method when the connection ends, whoever ended it: once for each [`macro@on_open`], and last of all.
+/// Calls the method when the connection ends, whoever ended it: once for each [`macro@on_open`],
+/// and last of all but an [`macro@on_error`] that is told of its failure.
 ///
 /// ```ignore
 /// #[on_close]

@@ -92,11 +92,22 @@ where
     let flushed = timeout(limit, poll_fn(|cx| link.poll_flush_all(cx))).await.is_ok();
     dispatch.session().outbound().end(!flushed);
     tracing::debug!(session = %dispatch.session().id(), %reason, initiator = ?reason.initiator(), "closed");
-    tokio::join!(last_word(dispatch, reason), async {
-        if flushed && link.said_goodbye() {
-            wind_down(link, limit).await;
+    let session = dispatch.session().clone();
+    let ending = async {
+        let wind_down = async {
+            if flushed && link.said_goodbye() {
+                wind_down(link, limit).await;
+            }
+        };
+        tokio::join!(last_word(dispatch, reason), wind_down);
+    };
+    // on_close may take its time, but not longer than a shutdown waits
+    tokio::select! {
+        () = ending => {}
+        () = poll_fn(|cx| session.outbound().poll_cut(cx)) => {
+            tracing::warn!(session = %session.id(), "on_close was given up at the shutdown's deadline");
         }
-    });
+    }
 }
 
 /// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP.
@@ -214,7 +225,12 @@ where
         panicked
     } else {
         let (endpoint, path) = (session.endpoint().name, &*session.endpoint().path);
-        tracing::warn!(%error, endpoint, path, session = %session.id(), "a handler failed, and the endpoint has no on_error");
+        let session = session.id();
+        if error.is_user() || error.is_panic() {
+            tracing::warn!(%error, endpoint, path, %session, "a handler failed, and the endpoint has no on_error");
+        } else {
+            tracing::warn!(%error, endpoint, path, %session, "the endpoint has no on_error to be told");
+        }
         false
     }
 }

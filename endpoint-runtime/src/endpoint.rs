@@ -56,7 +56,7 @@ impl Handler {
 /// One side of a conversation, as the connection calls it.
 ///
 /// Order (Jakarta §2.1 and §5.1): `on_open` first and to its end; then messages, one at a time; `on_close` exactly
-/// once after each `on_open` that was begun, nothing after it. `on_error` may come at any time between.
+/// once after each `on_open` that was begun, and nothing after it but `on_error` if it failed. `on_error` may come at any time between.
 pub trait Endpoint: Sized + Send + 'static {
     /// The handler of `on_open`.
     const OPEN: Handler = Handler::MISSING;

@@ -27,7 +27,6 @@ pub(crate) enum Kind {
     QueueFull,
     TooBig,
     Decode,
-    Encode,
     Protocol,
     Panic,
     Deploy,
@@ -59,7 +58,7 @@ impl Error {
         self.0.kind == Kind::Closed
     }
 
-    /// A limit in time ran out, such as the send timeout.
+    /// A limit in time ran out: the send timeout, or that of a handler which went on after its session had ended.
     pub fn is_timeout(&self) -> bool {
         self.0.kind == Kind::Timeout
     }
@@ -77,11 +76,6 @@ impl Error {
     /// A received message, or a path parameter, could not be turned into the type the handler asks for.
     pub fn is_decode(&self) -> bool {
         self.0.kind == Kind::Decode
-    }
-
-    /// A value could not be turned into a message.
-    pub fn is_encode(&self) -> bool {
-        self.0.kind == Kind::Encode
     }
 
     /// The peer broke the protocol (RFC 6455).

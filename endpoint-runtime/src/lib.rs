@@ -178,6 +178,7 @@ pub use bytes::Bytes;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
+pub use crate::codec::{DecodeBinary, DecodeText, IntoReply};
 pub use crate::error::{BoxError, Error};
 pub use crate::handshake::origins::Origins;
 pub use crate::handshake::refusal::Refusal;

@@ -144,7 +144,8 @@ impl fmt::Debug for Binary {
 
 /// A received pong with its application data, at most 125 bytes (RFC 6455 §5.5.3; Jakarta's `PongMessage`).
 ///
-/// Pongs reach `#[on_message]` whether they answer a ping of ours or come unasked.
+/// Pongs reach `#[on_message]` whether they answer a ping you sent or come unasked; those that answer the connection's
+/// own pings do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pong(Binary);
 

@@ -235,6 +235,8 @@ struct State {
     /// A limit was changed.
     look: bool,
     connection: Option<Waker>,
+    /// The task in which `on_close` runs.
+    closing: Option<Waker>,
     waiters: BTreeMap<u64, Waiter>,
     next_waiter: u64,
 }
@@ -376,7 +378,11 @@ impl Outbound {
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
         state.cut = true;
+        let closing = state.closing.take();
         self.notify(state);
+        if let Some(waker) = closing {
+            waker.wake();
+        }
     }
 
     /// Waits until the message of `ticket` is written, at most for the send timeout.
@@ -456,6 +462,16 @@ impl Outbound {
     }
 
     // ---- for the connection ----
+
+    /// Resolves if the connection is given up; for what goes on after its end.
+    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.cut {
+            return Poll::Ready(());
+        }
+        state.closing = Some(cx.waker().clone());
+        Poll::Pending
+    }
 
     /// Registers the task that empties the queue.
     pub(crate) fn attach(&self, waker: &Waker) {

@@ -89,9 +89,12 @@ impl Registration {
 }
 
 fn check_path<E: Endpoint>(params: &PathParams) -> Result<(), Error> {
-    [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR]
-        .iter()
-        .try_for_each(|handler| (handler.check_path)(params))
+    let check = || {
+        let handlers = [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR];
+        handlers.iter().try_for_each(|handler| (handler.check_path)(params))
+    };
+    // parsing is the application's code
+    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|panic| Err(Error::panic(&*panic)))
 }
 
 fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, Refusal> {

@@ -85,7 +85,7 @@ impl Server {
     /// Serves for ever.
     ///
     /// # Errors
-    /// None so far: a connection that cannot be accepted is logged and the next one is awaited.
+    /// A connection that cannot be accepted is logged, and is no error.
     ///
     /// # Cancel safety
     /// If it is dropped the listener closes; sessions that are open go on until they end or

@@ -326,7 +326,7 @@ impl ContainerBuilder {
         self
     }
 
-    /// Ends a session after this long without a frame; `None` never. Default: one minute, which a living peer never
+    /// Ends a session after this long of silence, as [`Session::set_idle_timeout`] has it; `None` never. Default: one minute, which a living peer never
     /// reaches, since it answers the pings.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.limits.idle_timeout = timeout;

@@ -178,14 +178,15 @@ impl Session {
         self.0.max_message_size.load(Ordering::Relaxed)
     }
 
-    /// Ends the session after this long without a frame in either direction; `None` never does. In milliseconds, and
-    /// looked at an eighth of itself late at most.
+    /// Ends the session after this long in which nothing was received and the application sent nothing; `None` never
+    /// does. Kept in whole milliseconds, and noticed an eighth of itself late at most. The connection's own pings do not
+    /// count, their pongs do.
     pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
         self.0.idle_timeout.store(encode_timeout(timeout), Ordering::Relaxed);
         self.0.outbound.wake();
     }
 
-    /// The time without a frame after which the session ends (one minute unless configured).
+    /// The time of silence after which the session ends (one minute unless configured).
     pub fn idle_timeout(&self) -> Option<Duration> {
         match self.0.idle_timeout.load(Ordering::Relaxed) {
             OFF => None,

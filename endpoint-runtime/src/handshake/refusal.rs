@@ -12,8 +12,7 @@ use crate::error::Error;
 
 /// An HTTP answer that refuses a handshake: no endpoint instance is made, no handler runs.
 ///
-/// The constructors beside [`Refusal::new`] are the cases that this library makes itself, in the order in which they
-/// are looked for.
+/// The constructors beside [`Refusal::new`] are the cases that this library makes itself.
 ///
 /// ```
 /// use endpoint_runtime::Refusal;
@@ -47,7 +46,8 @@ impl Refusal {
         Self::because(StatusCode::NOT_FOUND, "no WebSocket endpoint has this path")
     }
 
-    /// 400: the path is not percent-encoded UTF-8.
+    /// 400: the path is not percent-encoded UTF-8. (Without an `Upgrade` header it is no handshake, and goes to whatever
+    /// else serves the port.)
     pub fn bad_path() -> Self {
         Self::because(StatusCode::BAD_REQUEST, "the path of the request is not percent-encoded UTF-8")
     }
@@ -103,14 +103,17 @@ impl Refusal {
     /// 403: a page of another origin than those admitted asks, which is how a foreign site would act in its visitor's
     /// name. `origin` is the `Origin` header, `host` the `Host` header.
     pub fn foreign_origin(origin: &str, host: &str) -> Self {
+        // "null", as from a page on disk, and what does not fit the log whole, are nothing that a list could have
+        let listable = origin != "null" && origin.chars().count() <= Escaped::LONGEST;
         // both come from outside: no control characters into a log, no long tail
-        let origin = Escaped(origin);
-        let host = Escaped(host);
+        let (origin, host) = (Escaped(origin), Escaped(host));
+        let list =
+            if listable { format!("allowed_origins([\"{origin}\"])") } else { "allowed_origins([..])".to_owned() };
         Self::because(
             StatusCode::FORBIDDEN,
             format!(
-                "the origin \"{origin}\" is not admitted by the server at \"{host}\": to admit it, name it in \
-                 allowed_origins([\"{origin}\"]), or admit every origin with Origins::any() (the ws_server example: \
+                "the origin \"{origin}\" is not admitted by the server at \"{host}\": admit a site by its name with \
+                 {list}, or every page, those opened from disk too, with Origins::any() (the ws_server example: \
                  --allow-any-origin)"
             ),
         )
@@ -240,10 +243,13 @@ impl std::error::Error for Refusal {}
 /// Text from outside, escaped and cut.
 struct Escaped<'a>(&'a str);
 
+impl Escaped<'_> {
+    const LONGEST: usize = 128;
+}
+
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 128;
-        write!(f, "{}", self.0.escape_debug().take(LONGEST).collect::<String>())
+        write!(f, "{}", self.0.escape_debug().take(Self::LONGEST).collect::<String>())
     }
 }
 
