@@ -1,0 +1,514 @@
+//! Guards the house: a file names only rooms further down the staircase, and only the outside crates its room may use.
+//!
+//! If this complains, move the line it names; change a list only with a reason in the commit.
+
+use std::fs;
+use std::path::Path;
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// The rooms of `endpoint-runtime/src` from the front door down: a file names only what stands below it. Rooms on one
+/// step may name each other. `lib`, `private` and `fuzzing` stand outside: they open doors, and nobody names them.
+const STAIRCASE: &[&[&str]] = &[
+    &["server"],
+    &["service"],
+    &["router"],
+    &["registry"],
+    &["handshake"],
+    &["handshake/origins"],
+    &["handshake/refusal"],
+    &["connection"],
+    &["link"],
+    &["dispatch"],
+    &["endpoint"],
+    &["session"],
+    &["remote"],
+    &["outbound"],
+    &["codec"],
+    &["request"],
+    // wire is pure: below it are the words, and nothing else
+    &["wire/decode", "wire/encode"],
+    &["wire/frame", "wire/mask", "wire/utf8"],
+    &["wire"],
+    // the shared words
+    &["buffer", "close", "config", "error", "message", "path", "text"],
+];
+
+const OUTSIDE: &[&str] = &["lib", "private", "fuzzing"];
+
+/// The stages of `endpoint-macros/src`, in the same way. `settings` is a part of `validate` in a file of its own.
+const STAGES: &[&[&str]] =
+    &[&["lib"], &["expand"], &["validate", "settings"], &["spelling"], &["template"], &["parse"]];
+
+/// Which rooms may name an outside crate, or the one item of it that stands here.
+const CRATES: &[(&str, &[&str])] = &[
+    ("bytes", EVERYWHERE),
+    ("endpoint_macros", &[]),
+    ("http", &["server", "service", "handshake", "handshake/origins", "handshake/refusal", "session", "request"]),
+    ("http_body_util", &["server", "service"]),
+    ("hyper", &["server", "service"]),
+    ("hyper_util", &["server", "service"]),
+    ("inventory", &["service", "registry"]),
+    ("percent_encoding", &["request", "path"]),
+    ("rand", &["session"]),
+    ("simdutf8", &["wire/utf8"]),
+    // sockets and timers are awaited in these
+    ("tokio", &["server", "service", "connection", "link"]),
+    // types without a task: what a socket is, and when something is too late
+    ("tokio::io::AsyncRead", &["registry"]),
+    ("tokio::io::AsyncWrite", &["registry"]),
+    ("tokio::net::TcpStream", &["registry"]),
+    ("tokio::time::Instant", &["outbound"]),
+    ("tokio_tungstenite", &[]),
+    ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
+    ("tokio_util", &["server", "service"]),
+    ("tower_service", &["server", "service"]),
+    ("tracing", &["server", "service", "connection", "link", "dispatch", "session", "remote"]),
+];
+
+const EVERYWHERE: &[&str] = &["*"];
+
+/// Words that only some rooms may say.
+const WORDS: &[(&str, &[&str], &str)] = &[
+    ("unsafe", &["text"], "the one audited file with `unsafe` code is text.rs"),
+    ("from_validated", &["text", "wire/decode"], "only the decoder knows that octets were validated"),
+];
+
+/// The most lines a file may have above its unit tests.
+const LONG: usize = 600;
+
+/// Files that may be longer, and how long.
+const LONGER: &[(&str, usize, &str)] = &[("link", 830, "one socket's state machine, which does not come apart")];
+
+/// Where a room stands; `None` if it has no place.
+fn step(staircase: &[&[&str]], room: &str) -> Option<usize> {
+    staircase.iter().position(|step| step.contains(&room))
+}
+
+// ---- reading ----
+
+struct Token {
+    text: String,
+    line: usize,
+}
+
+/// The tokens of a file in order, comments and unit tests left out.
+fn tokens(source: &str) -> Vec<Token> {
+    let stream: TokenStream = source.parse().expect("a file of Rust");
+    let mut tokens = Vec::new();
+    flatten(stream, &mut tokens);
+    tokens
+}
+
+fn flatten(stream: TokenStream, out: &mut Vec<Token>) {
+    let mut trees = stream.into_iter().peekable();
+    while let Some(tree) = trees.next() {
+        let line = tree.span().start().line;
+        let attribute = |tree: Option<&TokenTree>| match tree {
+            Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Bracket => {
+                Some(group.stream().to_string().replace(' ', ""))
+            }
+            _ => None,
+        };
+        match tree {
+            TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                if attribute(trees.peek()).as_deref() == Some("cfg(test)") {
+                    // the item behind it ends with its braces, or a semicolon
+                    for tree in trees.by_ref() {
+                        match tree {
+                            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => break,
+                            TokenTree::Punct(punct) if punct.as_char() == ';' => break,
+                            _ => {}
+                        }
+                    }
+                }
+            }
+            TokenTree::Group(group) => {
+                let (open, close) = match group.delimiter() {
+                    Delimiter::Brace => ("{", "}"),
+                    Delimiter::Parenthesis => ("(", ")"),
+                    Delimiter::Bracket => ("[", "]"),
+                    Delimiter::None => ("", ""),
+                };
+                out.push(Token { text: open.to_owned(), line });
+                flatten(group.stream(), out);
+                out.push(Token { text: close.to_owned(), line: group.span_close().start().line });
+            }
+            other => out.push(Token { text: other.to_string(), line }),
+        }
+    }
+}
+
+/// A path as in `crate::wire::frame::OpCode`, by its segments, and the line it stands in.
+type Named = (Vec<String>, usize);
+
+/// Every path that begins with one of `first`; lists in braces are several paths.
+fn paths(tokens: &[Token], first: &[&str]) -> Vec<Named> {
+    let mut found = Vec::new();
+    for (index, token) in tokens.iter().enumerate() {
+        // `x: http::Y` and `use ::http::Y` begin a path, `a::http::Y` and `a.http` do not
+        let before = |count: usize| index.checked_sub(count).map_or("", |index| tokens[index].text.as_str());
+        let continues = before(1) == "."
+            || (before(1), before(2)) == (":", ":")
+                && before(3) != "use"
+                && before(3).ends_with(|last: char| last.is_alphanumeric() || matches!(last, '_' | '>'));
+        if first.contains(&token.text.as_str()) && !continues {
+            follow(tokens, index, &mut Vec::new(), &mut found);
+        }
+    }
+    found.retain(|(path, _)| path.len() > 1);
+    found
+}
+
+/// Follows one path from its segment at `index`; returns where it ends.
+fn follow(tokens: &[Token], index: usize, path: &mut Vec<String>, found: &mut Vec<Named>) -> usize {
+    let text = |index: usize| tokens.get(index).map_or("", |token| token.text.as_str());
+    path.push(text(index).to_owned());
+    let line = tokens[index].line;
+    let mut end = index + 1;
+    if (text(end), text(end + 1)) == (":", ":") {
+        end += 2;
+        if text(end) == "{" {
+            end += 1;
+            while !matches!(text(end), "}" | "") {
+                end = follow(tokens, end, path, found);
+                // an alias, and the comma
+                while !matches!(text(end), "," | "}" | "") {
+                    end += 1;
+                }
+                end += usize::from(text(end) == ",");
+            }
+            path.pop();
+            return end + 1;
+        }
+        if text(end).starts_with(|first: char| first.is_alphabetic() || first == '_') {
+            end = follow(tokens, end, path, found);
+            path.pop();
+            return end;
+        }
+    }
+    found.push((path.clone(), line));
+    path.pop();
+    end
+}
+
+// ---- judging ----
+
+/// What is wrong in one file of a crate whose rooms are `staircase`.
+fn staircase_mistakes(staircase: &[&[&str]], room: &str, source: &str) -> Vec<String> {
+    let Some(own) = step(staircase, room) else {
+        return vec![format!("{room}.rs has no place on the staircase: give it one in tests/house.rs")];
+    };
+    let mut mistakes = Vec::new();
+    for (path, line) in paths(&tokens(source), &["crate", "super"]) {
+        let mut segments: Vec<&str> = path[1..].iter().map(String::as_str).collect();
+        if path[0] == "super" {
+            if let Some((parent, _)) = room.rsplit_once('/') {
+                segments.insert(0, parent);
+            }
+        }
+        let two = segments.get(..2).map(|two| two.join("/"));
+        let named = two.filter(|two| step(staircase, two).is_some()).unwrap_or_else(|| segments[0].to_owned());
+        let path = path.join("::");
+        match step(staircase, &named) {
+            None => mistakes.push(format!(
+                "{room}.rs:{line} names `{path}`, which is no room: name the room that `{}` lives in",
+                segments.last().unwrap_or(&"it")
+            )),
+            Some(below) if below < own => mistakes.push(format!(
+                "{room}.rs:{line} names `{path}`, but `{named}` stands above `{room}` on the staircase: move the line \
+                 to `{named}` or above it, or move what it needs down"
+            )),
+            Some(_) => {}
+        }
+    }
+    mistakes
+}
+
+fn crate_mistakes(room: &str, source: &str) -> Vec<String> {
+    let names: Vec<&str> = CRATES.iter().map(|(name, _)| *name).filter(|name| !name.contains(':')).collect();
+    let mut mistakes = Vec::new();
+    for (path, line) in paths(&tokens(source), &names) {
+        let path = path.join("::");
+        let is_within = |prefix: &str| path.strip_prefix(prefix).is_some_and(|r| r.is_empty() || r.starts_with("::"));
+        let allowed = CRATES
+            .iter()
+            .filter(|(prefix, _)| is_within(prefix))
+            .any(|(_, rooms)| *rooms == EVERYWHERE || rooms.contains(&room));
+        if !allowed {
+            let rooms: Vec<&str> = CRATES.iter().filter(|(p, _)| is_within(p)).flat_map(|(_, r)| *r).copied().collect();
+            mistakes.push(format!(
+                "{room}.rs:{line} names `{path}`: that is for {}; move the line there, or do without",
+                rooms.join(", ")
+            ));
+        }
+    }
+    mistakes
+}
+
+fn word_mistakes(room: &str, source: &str) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    for token in tokens(source) {
+        for (word, rooms, reason) in WORDS {
+            if token.text == *word && !rooms.contains(&room) {
+                mistakes.push(format!("{room}.rs:{} says `{word}`: {reason}; move the line there", token.line));
+            }
+        }
+    }
+    mistakes
+}
+
+fn length_mistakes(room: &str, source: &str) -> Vec<String> {
+    let lines = source.lines().position(|line| line == "#[cfg(test)]").unwrap_or(source.lines().count());
+    match LONGER.iter().find(|(longer, ..)| *longer == room) {
+        Some((_, limit, _)) if lines > *limit => {
+            vec![format!("{room}.rs has {lines} lines above its tests, {limit} at most: move one of its ideas out")]
+        }
+        Some(_) if lines <= LONG => {
+            vec![format!("{room}.rs has no more than {LONG} lines: remove it from LONGER in tests/house.rs")]
+        }
+        None if lines > LONG => {
+            vec![format!("{room}.rs has {lines} lines above its tests, {LONG} at most: move one of its ideas out")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+// ---- the real house ----
+
+/// Each file below `folder` as its room and its text.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    fn collect(root: &Path, folder: &Path, out: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(root, &path, out);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let room = path.strip_prefix(root).unwrap().with_extension("");
+                let room = room.to_str().unwrap().replace('\\', "/");
+                let room = room.strip_suffix("/mod").map_or(room.clone(), str::to_owned);
+                out.push((room, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut out = Vec::new();
+    collect(&root, &root, &mut out);
+    assert!(out.len() > 5, "{} is no crate", root.display());
+    out.sort();
+    out
+}
+
+/// Asks `judge` about every room of the runtime.
+fn runtime(judge: impl Fn(&str, &str) -> Vec<String>) -> Vec<String> {
+    let rooms = sources("endpoint-runtime/src").into_iter().filter(|(room, _)| !OUTSIDE.contains(&room.as_str()));
+    rooms.flat_map(|(room, source)| judge(&room, &source)).collect()
+}
+
+#[track_caller]
+fn assert_none(mistakes: Vec<String>) {
+    assert!(mistakes.is_empty(), "\n{}\n", mistakes.join("\n"));
+}
+
+#[test]
+fn runtime_goes_down_the_staircase() {
+    assert_none(runtime(|room, source| staircase_mistakes(STAIRCASE, room, source)));
+}
+
+#[test]
+fn outside_crates_are_named_only_where_they_belong() {
+    assert_none(runtime(crate_mistakes));
+}
+
+#[test]
+fn dangerous_words_are_said_only_where_they_belong() {
+    assert_none(runtime(word_mistakes));
+}
+
+#[test]
+fn files_are_not_too_long() {
+    assert_none(runtime(length_mistakes));
+}
+
+#[test]
+fn every_room_of_the_lists_exists() {
+    let rooms: Vec<String> = sources("endpoint-runtime/src").into_iter().map(|(room, _)| room).collect();
+    let listed = STAIRCASE.iter().copied().flatten().chain(OUTSIDE);
+    let listed = listed.chain(CRATES.iter().flat_map(|(_, rooms)| *rooms).filter(|room| **room != "*"));
+    let listed =
+        listed.chain(WORDS.iter().flat_map(|(_, rooms, _)| *rooms)).chain(LONGER.iter().map(|(room, ..)| room));
+    for room in listed {
+        assert!(rooms.iter().any(|there| there == room), "tests/house.rs lists `{room}`, which is no file");
+    }
+}
+
+#[test]
+fn every_dependency_has_its_rooms() {
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("endpoint-runtime/Cargo.toml")).unwrap();
+    let section = manifest.split("[dependencies]").nth(1).expect("a section of dependencies");
+    let lines = section.lines().skip(1).take_while(|line| !line.starts_with('['));
+    let mut count = 0;
+    for line in lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        let name = line.split(['=', '.', ' ']).next().unwrap_or_default().replace('-', "_");
+        assert!(
+            CRATES.iter().any(|(known, _)| *known == name),
+            "`{name}` is a dependency of endpoint-runtime: say in tests/house.rs which rooms may name it"
+        );
+        count += 1;
+    }
+    assert!(count > 5, "{section}");
+}
+
+#[test]
+fn macros_go_down_their_stages() {
+    let mistakes = sources("endpoint-macros/src");
+    let mistakes = mistakes.iter().flat_map(|(room, source)| staircase_mistakes(STAGES, room, source));
+    assert_none(mistakes.collect());
+}
+
+#[test]
+fn expanding_a_macro_neither_parses_nor_fails() {
+    let (_, source) = sources("endpoint-macros/src").into_iter().find(|(room, _)| room == "expand").unwrap();
+    for (path, line) in paths(&tokens(&source), &["syn"]) {
+        assert!(
+            !matches!(path[1].as_str(), "parse" | "parse2" | "parse_str" | "parse_quote" | "Error" | "Result"),
+            "expand.rs:{line} names `{}`: whatever can fail belongs to parse.rs or validate.rs",
+            path.join("::")
+        );
+    }
+}
+
+// ---- the guard itself ----
+
+fn on_stairs(room: &str, source: &str) -> Vec<String> {
+    staircase_mistakes(STAIRCASE, room, source)
+}
+
+#[test]
+fn guard_finds_a_line_that_looks_up() {
+    let source = "use crate::path::PathParams;\n\nuse crate::handshake::refusal::Refusal;\n";
+    assert_eq!(
+        on_stairs("session", source),
+        ["session.rs:3 names `crate::handshake::refusal::Refusal`, but `handshake/refusal` stands above `session` on \
+          the staircase: move the line to `handshake/refusal` or above it, or move what it needs down"]
+    );
+}
+
+#[test]
+fn guard_finds_paths_in_lists_in_bodies_in_macros_and_in_types() {
+    for source in [
+        "use crate::{close::CloseCode, session::Session};",
+        "use crate::{wire::{self, frame as f}, session as other};",
+        "fn f() { let x = crate::session::Session::new(); }",
+        "fn f(x: crate::session::Session) {}",
+        "fn f(x: &'a crate::session::Session) {}",
+        "fn f() { println!(\"{}\", crate::session::OFF); }",
+        "pub(crate) use crate::session::{Session};",
+        "impl From<crate::session::Session> for X {}",
+        "use super::session::Session;",
+        "#[cfg(not(test))] use crate::session::Session;",
+    ] {
+        let mistakes = on_stairs("outbound", source);
+        assert_eq!(mistakes.len(), 1, "{source}: {mistakes:?}");
+        assert!(mistakes[0].contains("`session` stands above `outbound`"), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn guard_lets_pass_what_looks_down_or_is_no_path() {
+    for source in [
+        "use crate::wire::{Violation, decode, encode, frame::OpCode};",
+        "use crate::close::{CloseCode, CloseReason};",
+        "// crate::session::Session\n/* crate::session */\n/// See [`crate::session::Session`].\nstruct X;",
+        "const X: &str = \"crate::session::Session\"; const Y: &str = r#\"use crate::session;\"#;",
+        "#[cfg(test)]\nmod tests { use crate::session::Session; }",
+        "#[cfg(test)] use crate::session::Session;\nstruct X;",
+        "#[cfg(test)]\n#[allow(dead_code)]\nfn f() { crate::session::f() }",
+        "pub(crate) fn f() {}",
+    ] {
+        assert_eq!(on_stairs("outbound", source), [""; 0], "{source}");
+    }
+}
+
+#[test]
+fn guard_goes_on_behind_unit_tests() {
+    let source = "#[cfg(test)]\nmod tests { use crate::session::Session; }\nuse crate::service::Shutdown;";
+    assert!(on_stairs("outbound", source)[0].starts_with("outbound.rs:3 names `crate::service::Shutdown`"));
+}
+
+#[test]
+fn guard_knows_the_rooms_inside_wire() {
+    assert!(on_stairs("wire/decode", "use super::frame::{self, Header}; use super::{Violation, mask};").is_empty());
+    assert!(on_stairs("wire/frame", "use super::decode::Decoder;")[0].contains("`wire/decode` stands above"));
+    assert!(on_stairs("wire/frame", "use crate::codec::excerpt;")[0].contains("`codec` stands above"));
+    assert!(on_stairs("wire", "use crate::error::Error;").is_empty());
+}
+
+#[test]
+fn guard_lets_words_name_each_other_and_nothing_above() {
+    assert!(on_stairs("text", "use crate::message::Binary;").is_empty());
+    assert!(on_stairs("message", "use crate::text::Text;").is_empty());
+    assert!(on_stairs("path", "use crate::wire::Violation;")[0].contains("`wire` stands above `path`"));
+}
+
+#[test]
+fn guard_wants_the_room_and_not_the_reexport() {
+    assert!(on_stairs("outbound", "use crate::Session;")[0].contains("which is no room"));
+    assert!(on_stairs("outbound", "use crate::private::Session;")[0].contains("which is no room"));
+}
+
+#[test]
+fn guard_wants_a_place_for_a_new_file() {
+    assert!(on_stairs("deflate", "")[0].contains("deflate.rs has no place"));
+}
+
+#[test]
+fn guard_finds_outside_crates_in_the_wrong_room() {
+    for (room, source, named) in [
+        ("wire/frame", "use tokio::time::Instant;", "tokio::time::Instant"),
+        ("close", "fn f(x: http::StatusCode) {}", "http::StatusCode"),
+        ("session", "use hyper::upgrade::Upgraded;", "hyper::upgrade::Upgraded"),
+        ("outbound", "use tokio::time::{Instant, sleep};", "tokio::time::sleep"),
+        ("registry", "fn f() { tokio::spawn(x) }", "tokio::spawn"),
+        ("dispatch", "async fn f() { tokio::select! {} }", "tokio::select"),
+        ("handshake", "use ::tokio::net::TcpStream;", "tokio::net::TcpStream"),
+    ] {
+        let mistakes = crate_mistakes(room, source);
+        assert_eq!(mistakes.len(), 1, "{source}: {mistakes:?}");
+        assert!(mistakes[0].contains(&format!("names `{named}`")), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn guard_lets_outside_crates_pass_where_they_belong() {
+    for (room, source) in [
+        ("outbound", "use tokio::time::Instant;"),
+        ("registry", "use tokio::io::{AsyncRead, AsyncWrite};"),
+        ("link", "use tokio::time::{Instant, Sleep, sleep_until};"),
+        ("session", "use http::HeaderMap;"),
+        ("wire/mask", "// tokio::spawn\nfn f(http: u8) -> u8 { crate::close::http::x(); http }"),
+        ("config", "#[cfg(test)] mod tests { fn f() { tokio::spawn(x) } }"),
+    ] {
+        assert_eq!(crate_mistakes(room, source), [""; 0], "{source}");
+    }
+}
+
+#[test]
+fn guard_finds_unsafe_code_and_unvalidated_text() {
+    assert!(word_mistakes("link", "fn f() { unsafe { g() } }")[0].starts_with("link.rs:1 says `unsafe`"));
+    assert!(word_mistakes("link", "\nfn f() { Text::from_validated(x) }")[0].starts_with("link.rs:2 says"));
+    assert!(word_mistakes("text", "fn f() { unsafe { g() } }").is_empty());
+    assert!(word_mistakes("wire/decode", "fn f() { Text::from_validated(x) }").is_empty());
+    assert!(word_mistakes("link", "#![deny(unsafe_code)] // unsafe\nconst X: &str = \"unsafe\";").is_empty());
+}
+
+#[test]
+fn guard_measures_files_above_their_tests() {
+    let long = "\n".repeat(LONG + 1);
+    assert!(length_mistakes("session", &long)[0].contains("601 lines"));
+    assert!(length_mistakes("session", &"\n".repeat(LONG)).is_empty());
+    assert!(length_mistakes("session", &format!("#[cfg(test)]\n{long}")).is_empty());
+    assert!(length_mistakes("link", "")[0].contains("remove it from LONGER"));
+    assert!(length_mistakes("link", &"\n".repeat(10_000))[0].contains("move one of its ideas out"));
+}
