@@ -1,0 +1,39 @@
+//! Choices out of the octets of an input; zero when they are used up, so that every input means something.
+
+/// The octets that are not used up.
+pub struct Input<'a>(pub &'a [u8]);
+
+impl<'a> Input<'a> {
+    pub fn octet(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or(0)
+    }
+
+    pub fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Up to the next `end`, which is used up too.
+    pub fn until(&mut self, end: u8) -> &'a [u8] {
+        let count = self.0.iter().position(|octet| *octet == end).unwrap_or(self.0.len());
+        let taken = self.take(count);
+        self.take(1);
+        taken
+    }
+
+    /// Sizes of pieces to cut a stream into, up to seven, small ones and large ones; at least one, and none is zero.
+    pub fn sizes(&mut self) -> Vec<usize> {
+        let sizes: Vec<_> = (0..self.octet() % 8)
+            .map(|_| match usize::from(self.octet()) {
+                small @ ..128 => small + 1,
+                large => (large - 127) * 300,
+            })
+            .collect();
+        if sizes.is_empty() { vec![usize::MAX] } else { sizes }
+    }
+}

@@ -1,0 +1,11 @@
+//! The bodies of the fuzz targets: each takes octets and panics where something that must hold does not.
+
+#![cfg(fuzzing)]
+
+pub mod decode;
+pub mod differential;
+pub mod encode;
+pub mod handshake;
+pub mod input;
+pub mod template;
+pub mod wire;
