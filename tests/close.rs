@@ -619,6 +619,40 @@ async fn a_handler_that_does_not_end_is_cut_at_the_end_of_a_shutdown() {
     }
 }
 
+#[server_endpoint("/endless")]
+struct Endless(Journal);
+
+impl Endless {
+    #[on_close]
+    async fn on_close(&self) {
+        self.0.note("closing");
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        self.0.note("dropped");
+    }
+}
+
+#[tokio::test]
+async fn an_on_close_that_does_not_end_is_cut_at_the_end_of_a_shutdown() {
+    let journal = Journal::default();
+    let own = journal.clone();
+    let container = ServerContainer::builder().endpoint_with(move |_| Ok(Endless(own.clone())));
+    let server = TestServer::with(container).await;
+    let mut client = server.connect("/endless").await;
+    client.close(1000, "").await;
+    client.expect_close(1000).await;
+    // the socket does not wait for it
+    client.expect_end().await;
+    journal.expect("closing").await;
+    let counts = soon(server.container.shutdown(Duration::from_millis(30))).await;
+    assert_eq!((counts.closed, counts.cut), (0, 1));
+    journal.expect("dropped").await;
+}
+
 // ---- the transport ----
 
 #[tokio::test]

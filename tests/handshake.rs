@@ -112,6 +112,35 @@ async fn is_alive(server: &TestServer) {
 
 // ---- refused ----
 
+/// A path parameter whose parsing panics.
+struct Explosive;
+
+impl std::str::FromStr for Explosive {
+    type Err = std::convert::Infallible;
+
+    fn from_str(_: &str) -> Result<Self, Self::Err> {
+        panic!("boom")
+    }
+}
+
+#[server_endpoint("/explosive/{part}")]
+#[derive(Default)]
+struct WithExplosive;
+
+impl WithExplosive {
+    #[on_open]
+    fn open(&self, #[path_param] part: Explosive) {
+        let _ = part;
+    }
+}
+
+#[tokio::test]
+async fn a_path_parameter_whose_parsing_panics_is_refused_with_404() {
+    let server = TestServer::of::<WithExplosive>().await;
+    let (answer, _) = Client::try_connect(server.addr, "/explosive/x", &[]).await;
+    assert_eq!(answer.status, 404);
+}
+
 #[tokio::test]
 async fn each_defect_is_refused_with_its_status() {
     const GET: &str = "GET /made HTTP/1.1";

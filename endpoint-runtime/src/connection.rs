@@ -101,8 +101,9 @@ where
         };
         tokio::join!(last_word(dispatch, reason), wind_down);
     };
-    // on_close may take its time, but not longer than a shutdown waits
+    // on_close may take its time, but not longer than a shutdown waits; it is always begun
     tokio::select! {
+        biased;
         () = ending => {}
         () = poll_fn(|cx| session.outbound().poll_cut(cx)) => {
             tracing::warn!(session = %session.id(), "on_close was given up at the shutdown's deadline");

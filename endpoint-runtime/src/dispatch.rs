@@ -1,4 +1,4 @@
-//! One event, one handler call, what came of it. The only room that calls the user's code, and that catches its panics.
+//! One event, one handler call, what came of it. The only room that calls handlers, and that catches their panics.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

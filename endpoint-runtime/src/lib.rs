@@ -134,7 +134,8 @@
 //! The first four may be said in [`macro@server_endpoint`] as well, which then holds for that endpoint. The limits in
 //! time are looked at now and then, not to the millisecond: the idle timeout acts at most an eighth of itself late.
 //!
-//! There is no limit on how long a handler may take while its session is open, nor on `on_close`.
+//! There is no limit on how long a handler may take while its session is open, nor on `on_close`, except that a
+//! shutdown's deadline ends both.
 //!
 //! # Cancel safety
 //!

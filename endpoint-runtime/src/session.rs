@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -310,11 +310,10 @@ pub(crate) struct OpenSet {
 
 #[derive(Debug, Default)]
 struct Members {
+    /// Every session with a connection, open or about to end.
     list: Vec<Session>,
     /// The list as it was handed out last, until it changes.
     snapshot: Option<Arc<[Session]>>,
-    /// Sessions whose closing handshake is under way; they may still be given up.
-    ending: Vec<Weak<Outbound>>,
     /// Why no session may stay open any more.
     closing: Option<CloseReason>,
 }
@@ -335,7 +334,12 @@ impl OpenSet {
         }
     }
 
-    /// Harmless if it is not in.
+    /// It is no longer open, though its connection has not come to its end.
+    pub(crate) fn hide(&self) {
+        self.lock().snapshot = None;
+    }
+
+    /// Its connection is gone. Harmless if it is not in.
     pub(crate) fn remove(&self, session: &Session) {
         let mut members = self.lock();
         let place = session.0.place.swap(usize::MAX, Ordering::Relaxed);
@@ -345,9 +349,6 @@ impl OpenSet {
                 moved.0.place.store(place, Ordering::Relaxed);
             }
             members.snapshot = None;
-            if members.closing.is_some() {
-                members.ending.push(Arc::downgrade(&session.0.outbound));
-            }
         }
     }
 
@@ -358,19 +359,18 @@ impl OpenSet {
         members.closing = Some(reason);
     }
 
-    /// Gives every connection up.
+    /// Gives every connection up, those too that are about to end.
     pub(crate) fn cut(&self) {
-        let members = self.lock();
-        members.list.iter().for_each(|session| session.outbound().cut());
-        members.ending.iter().filter_map(Weak::upgrade).for_each(|outbound| outbound.cut());
+        self.lock().list.iter().for_each(|session| session.outbound().cut());
     }
 
+    /// Those that are open.
     pub(crate) fn snapshot(&self) -> Arc<[Session]> {
         let mut members = self.lock();
         if let Some(snapshot) = &members.snapshot {
             return snapshot.clone();
         }
-        let snapshot: Arc<[Session]> = members.list.as_slice().into();
+        let snapshot: Arc<[Session]> = members.list.iter().filter(|session| session.is_open()).cloned().collect();
         members.snapshot = Some(snapshot.clone());
         snapshot
     }

@@ -18,7 +18,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             return;
         }
         self.session.outbound().refuse();
-        self.session.endpoint().remove(&self.session);
+        self.session.endpoint().hide();
         self.end = Some(local);
         self.clock.look = true;
         if self.session.outbound().has_news() {
