@@ -127,6 +127,7 @@ macro_rules! text {
 /// The same for binary handlers.
 macro_rules! binary {
     ($name:ident, $payload:ty) => {
+        #[allow(clippy::ptr_arg)] // any type that can be taken
         mod $name {
             use endpoint_runtime::prelude::*;
 
