@@ -2,8 +2,6 @@
 //! beside both; as an ordinary function and as an async one (Jakarta's TCK, `websocketmessage` and
 //! `websocketmessagereturntype`).
 
-#![allow(clippy::ptr_arg)] // a handler may take a borrowed Vec
-
 mod support;
 
 use endpoint_runtime::ServerContainer;

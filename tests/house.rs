@@ -25,6 +25,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["session"],
     &["remote"],
     &["outbound"],
+    &["frames"],
     &["codec"],
     &["request"],
     // wire is pure: below it are the words, and nothing else

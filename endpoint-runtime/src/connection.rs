@@ -109,6 +109,7 @@ where
             tracing::warn!(session = %session.id(), "on_close was given up at the shutdown's deadline");
         }
     }
+    session.outbound().detach();
 }
 
 /// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP.

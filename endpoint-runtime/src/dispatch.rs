@@ -105,6 +105,7 @@ where
 impl<E: Endpoint> Drop for Dispatch<E> {
     fn drop(&mut self) {
         self.session.outbound().end(false);
+        self.session.outbound().detach();
         self.session.endpoint().remove(&self.session);
         if self.stage != Stage::Opened {
             return;

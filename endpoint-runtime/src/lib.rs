@@ -152,6 +152,7 @@ mod connection;
 mod dispatch;
 mod endpoint;
 mod error;
+mod frames;
 mod handshake;
 mod link;
 mod message;

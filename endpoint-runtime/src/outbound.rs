@@ -4,19 +4,19 @@
 //! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::close::CloseReason;
 use crate::error::{Error, Kind};
+use crate::frames::Frames;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
 
@@ -25,138 +25,6 @@ pub(crate) const SHARE_FROM: usize = 8 << 10;
 
 /// What a handler may send on its own session before it has to wait for the socket: one good write.
 const CORK: usize = 64 << 10;
-
-/// The most segments of one vectored write.
-const SEGMENTS: usize = 64;
-
-/// Encoded frames in order: small ones in one piece, large payloads shared and remembered by their place in it.
-#[derive(Default)]
-pub(crate) struct Frames {
-    small: Vec<u8>,
-    /// How much of `small` is written.
-    start: usize,
-    /// A payload, and how much of `small` comes before it.
-    large: VecDeque<(usize, Bytes)>,
-    large_len: usize,
-}
-
-impl Frames {
-    pub(crate) fn len(&self) -> usize {
-        self.small.len() - self.start + self.large_len
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Where small frames are appended.
-    pub(crate) fn small(&mut self) -> &mut Vec<u8> {
-        &mut self.small
-    }
-
-    /// Replaces the room for small frames of an empty queue.
-    pub(crate) fn lend(&mut self, room: Vec<u8>) {
-        debug_assert!(self.is_empty());
-        (self.small, self.start) = (room, 0);
-    }
-
-    /// Takes that room back from an empty queue.
-    pub(crate) fn give_back(&mut self) -> Vec<u8> {
-        debug_assert!(self.is_empty());
-        self.start = 0;
-        std::mem::take(&mut self.small)
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        self.small.capacity() > 0
-    }
-
-    /// Appends a data frame.
-    #[inline]
-    pub(crate) fn push(&mut self, fin: bool, opcode: OpCode, payload: &[u8]) {
-        encode::frame(&mut self.small, fin, opcode, payload);
-    }
-
-    /// Appends a data frame whose payload is large, without copying it.
-    pub(crate) fn push_shared(&mut self, fin: bool, opcode: OpCode, payload: Bytes) {
-        encode::header(&mut self.small, fin, opcode, payload.len());
-        self.large_len += payload.len();
-        self.large.push_back((self.small.len(), payload));
-    }
-
-    /// Moves everything of `other` to the end.
-    fn append(&mut self, other: &mut Frames) {
-        debug_assert_eq!(other.start, 0);
-        let offset = self.small.len();
-        self.small.extend_from_slice(&other.small);
-        other.small.clear();
-        self.large.extend(other.large.drain(..).map(|(place, payload)| (offset + place, payload)));
-        self.large_len += std::mem::take(&mut other.large_len);
-    }
-
-    /// The whole of it, if it lies in one piece.
-    pub(crate) fn single(&self) -> Option<&[u8]> {
-        self.large.is_empty().then(|| &self.small[self.start..])
-    }
-
-    /// The segments to write next, at most as many as `slices` holds.
-    pub(crate) fn segments<'a>(&'a self, slices: &mut [IoSlice<'a>; SEGMENTS]) -> usize {
-        let (mut count, mut from) = (0, self.start);
-        for (place, payload) in &self.large {
-            if count + 2 > SEGMENTS {
-                return count;
-            }
-            if from < *place {
-                slices[count] = IoSlice::new(&self.small[from..*place]);
-                count += 1;
-            }
-            slices[count] = IoSlice::new(payload);
-            count += 1;
-            from = *place;
-        }
-        if from < self.small.len() && count < SEGMENTS {
-            slices[count] = IoSlice::new(&self.small[from..]);
-            count += 1;
-        }
-        count
-    }
-
-    /// An array for [`Frames::segments`].
-    pub(crate) fn slices<'a>() -> [IoSlice<'a>; SEGMENTS] {
-        [IoSlice::new(&[]); SEGMENTS]
-    }
-
-    /// Forgets the first `count` octets, which were written.
-    pub(crate) fn advance(&mut self, mut count: usize) {
-        while let Some((place, payload)) = self.large.front_mut() {
-            let before = *place - self.start;
-            if count < before {
-                break;
-            }
-            self.start += before;
-            count -= before;
-            let taken = count.min(payload.len());
-            payload.advance(taken);
-            self.large_len -= taken;
-            count -= taken;
-            if !payload.is_empty() {
-                return;
-            }
-            self.large.pop_front();
-        }
-        self.start += count;
-        if self.start == self.small.len() && self.large.is_empty() {
-            self.small.clear();
-            self.start = 0;
-        }
-    }
-}
-
-impl fmt::Debug for Frames {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Frames").field("len", &self.len()).finish()
-    }
-}
 
 /// A data frame on its way into the queue.
 #[derive(Clone, Debug)]
@@ -228,7 +96,8 @@ struct State {
     blocked: bool,
     /// A full queue has been reported.
     warned: bool,
-    /// How the connection ended, for those who wait.
+    /// Nothing more will be written, and whether that is because a limit ran out.
+    ended: bool,
     timed_out: bool,
     /// The connection is to be given up at once.
     cut: bool,
@@ -397,7 +266,7 @@ impl Outbound {
             waiting.end(&mut state);
             return Poll::Ready(Ok(()));
         }
-        if state.connection.is_none() && !self.is_open() {
+        if state.ended {
             let timed_out = state.timed_out;
             waiting.end(&mut state);
             return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
@@ -478,6 +347,12 @@ impl Outbound {
         self.lock().connection = Some(waker.clone());
     }
 
+    /// Forgets it: its memory must not live as long as the last clone of the session.
+    pub(crate) fn detach(&self) {
+        let mut state = self.lock();
+        (state.connection, state.closing) = (None, None);
+    }
+
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
         self.pending.load(Ordering::Acquire)
@@ -491,12 +366,7 @@ impl Outbound {
         out.small().extend_from_slice(&control);
         out.append(&mut state.frames);
         // an idle session keeps a little room at most
-        if state.frames.small.capacity() > 512 {
-            state.frames.small = Vec::new();
-        }
-        if state.frames.large.capacity() > 0 {
-            state.frames.large = VecDeque::new();
-        }
+        state.frames.shrink(512);
         Collected {
             close: state.close.take(),
             cut: state.cut,
@@ -546,7 +416,7 @@ impl Outbound {
         let mut state = self.lock();
         self.open.store(false, Ordering::Release);
         state.timed_out |= timed_out;
-        state.connection = None;
+        state.ended = true;
         (state.frames, state.control) = (Frames::default(), Vec::new());
         (state.messages, state.bytes) = (0, 0);
         wake_waiters(state);

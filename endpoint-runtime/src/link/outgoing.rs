@@ -10,8 +10,9 @@ use super::Link;
 use crate::buffer;
 use crate::close::Initiator;
 use crate::error::Error;
+use crate::frames::Frames;
 use crate::message::{Binary, Message};
-use crate::outbound::{Frames, SHARE_FROM};
+use crate::outbound::SHARE_FROM;
 use crate::wire::frame::OpCode;
 
 /// So much of a batch's answers is gathered for one write.

@@ -1,0 +1,213 @@
+//! Encoded frames on their way to a socket: in order, small ones together, large payloads without a copy.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+use crate::wire::encode;
+use crate::wire::frame::OpCode;
+
+/// The most segments of one vectored write.
+const SEGMENTS: usize = 64;
+
+/// Encoded frames in order: small ones in one piece, large payloads shared and remembered by their place in it.
+#[derive(Default)]
+pub(crate) struct Frames {
+    small: Vec<u8>,
+    /// How much of `small` is written.
+    start: usize,
+    /// A payload, and how much of `small` comes before it.
+    large: VecDeque<(usize, Bytes)>,
+    large_len: usize,
+}
+
+impl Frames {
+    pub(crate) fn len(&self) -> usize {
+        self.small.len() - self.start + self.large_len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where small frames are appended.
+    pub(crate) fn small(&mut self) -> &mut Vec<u8> {
+        &mut self.small
+    }
+
+    /// Replaces the room for small frames of an empty queue.
+    pub(crate) fn lend(&mut self, room: Vec<u8>) {
+        debug_assert!(self.is_empty());
+        (self.small, self.start) = (room, 0);
+    }
+
+    /// Takes that room back from an empty queue.
+    pub(crate) fn give_back(&mut self) -> Vec<u8> {
+        debug_assert!(self.is_empty());
+        self.start = 0;
+        std::mem::take(&mut self.small)
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.small.capacity() > 0
+    }
+
+    /// Appends a data frame.
+    #[inline]
+    pub(crate) fn push(&mut self, fin: bool, opcode: OpCode, payload: &[u8]) {
+        encode::frame(&mut self.small, fin, opcode, payload);
+    }
+
+    /// Appends a data frame whose payload is large, without copying it.
+    pub(crate) fn push_shared(&mut self, fin: bool, opcode: OpCode, payload: Bytes) {
+        encode::header(&mut self.small, fin, opcode, payload.len());
+        self.large_len += payload.len();
+        self.large.push_back((self.small.len(), payload));
+    }
+
+    /// Moves everything of `other` to the end.
+    pub(crate) fn append(&mut self, other: &mut Frames) {
+        debug_assert_eq!(other.start, 0);
+        let offset = self.small.len();
+        self.small.extend_from_slice(&other.small);
+        other.small.clear();
+        self.large.extend(other.large.drain(..).map(|(place, payload)| (offset + place, payload)));
+        self.large_len += std::mem::take(&mut other.large_len);
+    }
+
+    /// Keeps at most so much room while it is empty.
+    pub(crate) fn shrink(&mut self, room: usize) {
+        debug_assert!(self.is_empty());
+        if self.small.capacity() > room {
+            self.small = Vec::new();
+        }
+        self.large = VecDeque::new();
+    }
+
+    /// The whole of it, if it lies in one piece.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        self.large.is_empty().then(|| &self.small[self.start..])
+    }
+
+    /// The segments to write next, at most as many as `slices` holds.
+    pub(crate) fn segments<'a>(&'a self, slices: &mut [IoSlice<'a>; SEGMENTS]) -> usize {
+        let (mut count, mut from) = (0, self.start);
+        for (place, payload) in &self.large {
+            if count + 2 > SEGMENTS {
+                return count;
+            }
+            if from < *place {
+                slices[count] = IoSlice::new(&self.small[from..*place]);
+                count += 1;
+            }
+            slices[count] = IoSlice::new(payload);
+            count += 1;
+            from = *place;
+        }
+        if from < self.small.len() && count < SEGMENTS {
+            slices[count] = IoSlice::new(&self.small[from..]);
+            count += 1;
+        }
+        count
+    }
+
+    /// An array for [`Frames::segments`].
+    pub(crate) fn slices<'a>() -> [IoSlice<'a>; SEGMENTS] {
+        [IoSlice::new(&[]); SEGMENTS]
+    }
+
+    /// Forgets the first `count` octets, which were written.
+    pub(crate) fn advance(&mut self, mut count: usize) {
+        while let Some((place, payload)) = self.large.front_mut() {
+            let before = *place - self.start;
+            if count < before {
+                break;
+            }
+            self.start += before;
+            count -= before;
+            let taken = count.min(payload.len());
+            payload.advance(taken);
+            self.large_len -= taken;
+            count -= taken;
+            if !payload.is_empty() {
+                return;
+            }
+            self.large.pop_front();
+        }
+        self.start += count;
+        if self.start == self.small.len() && self.large.is_empty() {
+            self.small.clear();
+            self.start = 0;
+        }
+    }
+}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames").field("len", &self.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the next write would take, at most `limit` octets of it.
+    fn next(frames: &Frames, limit: usize) -> Vec<u8> {
+        let mut octets = match frames.single() {
+            Some(octets) => octets.to_vec(),
+            None => {
+                let mut slices = Frames::slices();
+                let count = frames.segments(&mut slices);
+                slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
+            }
+        };
+        octets.truncate(limit);
+        octets
+    }
+
+    proptest! {
+        #[test]
+        fn short_writes_lose_double_and_reorder_nothing(
+            first in proptest::collection::vec((any::<bool>(), 0usize..40), 0..120),
+            second in proptest::collection::vec((any::<bool>(), 0usize..40), 0..20),
+            writes in proptest::collection::vec(1usize..60, 1..12),
+            moved_after in 0usize..30,
+        ) {
+            let fill = |sizes: &[(bool, usize)], expected: &mut Vec<u8>| {
+                let mut frames = Frames::default();
+                for (index, (shared, size)) in sizes.iter().enumerate() {
+                    let payload = vec![index as u8; *size];
+                    encode::frame(expected, true, OpCode::Binary, &payload);
+                    if *shared {
+                        frames.push_shared(true, OpCode::Binary, payload.into());
+                    } else {
+                        frames.push(true, OpCode::Binary, &payload);
+                    }
+                }
+                frames
+            };
+            let (mut expected, mut written) = (Vec::new(), Vec::new());
+            let mut frames = fill(&first, &mut expected);
+            let mut more = fill(&second, &mut expected);
+            for (turn, limit) in writes.iter().cycle().enumerate() {
+                if turn == moved_after {
+                    frames.append(&mut more);
+                }
+                if frames.is_empty() && turn > moved_after {
+                    break;
+                }
+                prop_assert_eq!(frames.len() + more.len() + written.len(), expected.len());
+                let octets = next(&frames, *limit);
+                prop_assert!(!octets.is_empty() || frames.is_empty(), "a write of nothing");
+                frames.advance(octets.len());
+                written.extend(octets);
+            }
+            prop_assert_eq!(written, expected);
+        }
+    }
+}
