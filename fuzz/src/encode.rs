@@ -17,7 +17,7 @@ pub fn run(input: &[u8]) {
         let (choice, len) = (input.octet(), usize::from(input.octet()));
         let mut payload = input.take(len).to_vec();
         if choice & 0x80 != 0 {
-            payload = payload.repeat(usize::from(input.octet()).pow(2).min((128 << 10) / payload.len().max(1)));
+            payload = input.stretch(&payload);
         }
         match choice % 5 {
             kind @ (0 | 1) => {

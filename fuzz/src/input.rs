@@ -26,6 +26,17 @@ impl<'a> Input<'a> {
         taken
     }
 
+    /// `payload` over and over: a square number of times, or up to a length where something changes.
+    pub fn stretch(&mut self, payload: &[u8]) -> Vec<u8> {
+        const LENGTHS: [usize; 16] =
+            [63, 64, 125, 126, 127, 255, 256, 16_383, 16_384, 16_385, 65_534, 65_535, 65_536, 65_537, 98_304, 131_072];
+        let len = match usize::from(self.octet()) {
+            times @ ..240 => (payload.len() * times * times).min(128 << 10),
+            place => LENGTHS[place - 240],
+        };
+        payload.iter().copied().cycle().take(len).collect()
+    }
+
     /// Sizes of pieces to cut a stream into, up to seven, small ones and large ones; at least one, and none is zero.
     pub fn sizes(&mut self) -> Vec<usize> {
         let sizes: Vec<_> = (0..self.octet() % 8)

@@ -18,7 +18,7 @@ pub fn client(input: &mut Input<'_>) -> Vec<u8> {
         let (first, odd, len) = (input.octet(), input.octet(), usize::from(input.octet()));
         let mut payload = input.take(len).to_vec();
         if odd & 8 != 0 {
-            payload = payload.repeat(usize::from(input.octet()).pow(2).min((128 << 10) / payload.len().max(1)));
+            payload = input.stretch(&payload);
         }
         let key = [odd >> 4 & 7, odd & 0x70, (odd & 0x70) << 1, odd & 0x60];
         let claimed = payload.len() as u64 + u64::from(odd >> 7);
