@@ -123,6 +123,10 @@ fn complete(stream: &mut Vec<u8>, limit: usize) {
         let (extended, masked) = (stream[start + 1] & 0x7f, stream[start + 1] & 0x80 != 0);
         let mask = start + 2 + [0, 2, 8][usize::from(extended.saturating_sub(125))];
         let payload = mask + if masked { 4 } else { 0 };
+        // a length that needs its form, and any key
+        if stream.len() < mask {
+            stream.resize(mask, 0xff);
+        }
         if stream.len() < payload {
             stream.resize(payload, 0);
         }
