@@ -9,6 +9,9 @@ use bytes::{Buf, Bytes};
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
 
+/// So much that was written is given up at once.
+const RECLAIM: usize = if cfg!(test) { 64 } else { 64 << 10 };
+
 /// The most segments of one vectored write.
 const SEGMENTS: usize = 64;
 
@@ -119,7 +122,17 @@ impl Frames {
     }
 
     /// Forgets the first `count` octets, which were written.
-    pub(crate) fn advance(&mut self, mut count: usize) {
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.skip(count);
+        // a peer that reads as fast as it is written to never lets the queue run empty
+        if self.start >= RECLAIM && self.start * 2 >= self.small.len() {
+            self.small.drain(..self.start);
+            self.large.iter_mut().for_each(|(place, _)| *place -= self.start);
+            self.start = 0;
+        }
+    }
+
+    fn skip(&mut self, mut count: usize) {
         while let Some((place, payload)) = self.large.front_mut() {
             let before = *place - self.start;
             if count < before {

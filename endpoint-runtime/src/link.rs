@@ -41,6 +41,8 @@ pub(crate) struct Link<IO> {
     ticket: Ticket,
     /// As far as the queue was told.
     reported: Ticket,
+    /// So many octets of `out` until the messages up to a ticket are written.
+    mark: Option<(usize, Ticket)>,
     /// The queue knows that the peer takes nothing.
     told_blocked: bool,
     unflushed: bool,
@@ -114,6 +116,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             out: Frames::default(),
             ticket: 0,
             reported: 0,
+            mark: None,
             told_blocked: false,
             unflushed: false,
             shut: false,

@@ -376,12 +376,12 @@ impl Outbound {
         }
     }
 
-    /// Says that everything up to `ticket` is written.
-    pub(crate) fn written(&self, ticket: Ticket) {
+    /// Says that everything up to `ticket` is written, and `left` octets behind it are not.
+    pub(crate) fn written(&self, ticket: Ticket, left: usize) {
         let mut state = self.lock();
         state.blocked = false;
         state.messages -= usize::try_from(ticket - state.written).unwrap_or(state.messages).min(state.messages);
-        state.bytes = state.frames.len();
+        state.bytes = state.frames.len() + left;
         state.written = ticket;
         state.warned = false;
         if !state.waiters.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, pending};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -107,6 +108,9 @@ impl Server {
             loop {
                 match listener.accept().await {
                     Ok((stream, peer)) => http.serve(stream, peer),
+                    // the client's affair alone
+                    Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {
+                    }
                     Err(error) => {
                         // out of file descriptors, most likely: wait for some to be given back
                         tracing::warn!(%error, "a connection could not be accepted");

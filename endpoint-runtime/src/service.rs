@@ -101,7 +101,7 @@ impl ServerContainer {
     /// # Cancel safety
     /// If it is dropped the sessions still end, but nobody gives the slow ones up.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
-        self.0.closing.store(true, Ordering::Release);
+        self.0.closing.store(true, Ordering::SeqCst);
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
         for (_, mounted) in self.0.router.routes() {
             mounted.sessions.close(reason.clone().by(Initiator::Container));
@@ -117,7 +117,7 @@ impl ServerContainer {
         }
         // they have nothing left to wait for; a handler that blocks its thread cannot be helped
         let _ = tokio::time::timeout(Duration::from_secs(1), self.0.tasks.wait()).await;
-        Shutdown { closed: all - cut, cut }
+        Shutdown { closed: all.saturating_sub(cut), cut }
     }
 
     /// Answers a request to the path of an endpoint; gives every other back.
@@ -144,7 +144,9 @@ impl ServerContainer {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let Mounted { registration, prepare, sessions } = mounted;
         let accepted = handshake::accept(parts, &self.0.origins, registration.options.subprotocols)?;
-        if self.0.closing.load(Ordering::Acquire) {
+        // taken before the question, so that a shutdown either is seen here or waits for this
+        let token = self.0.tasks.token();
+        if self.0.closing.load(Ordering::SeqCst) {
             return Err(Refusal::shutting_down(RETRY_AFTER));
         }
         (registration.check_path)(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
@@ -154,6 +156,7 @@ impl ServerContainer {
 
         let (sessions, subprotocol) = (sessions.clone(), accepted.subprotocol());
         self.0.tasks.spawn(async move {
+            drop(token);
             let (socket, early) = match upgrade.await {
                 Ok(upgraded) => Socket::from_upgraded(upgraded),
                 Err(error) => return tracing::debug!(%error, path = &*sessions.path, "the upgrade was not completed"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::close::{CloseCode, CloseReason};
+use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::Limits;
 use crate::error::Error;
 use crate::message::{Binary, Message};
@@ -219,7 +219,7 @@ impl Session {
     ///
     /// A code that must not travel makes an empty close frame: [`CloseCode::NoStatusCode`] does so on purpose.
     pub fn close_with(&self, reason: CloseReason) {
-        self.0.outbound.close(reason);
+        self.0.outbound.close(reason.by(Initiator::Application));
     }
 
     /// All sessions that are open at the same endpoint now, this one among them if it is open itself.
@@ -330,7 +330,7 @@ impl OpenSet {
         members.list.push(session.clone());
         members.snapshot = None;
         if let Some(reason) = &members.closing {
-            session.close_with(reason.clone());
+            session.outbound().close(reason.clone());
         }
     }
 
@@ -355,7 +355,7 @@ impl OpenSet {
     /// Closes every session, and those to come.
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut members = self.lock();
-        members.list.iter().for_each(|session| session.close_with(reason.clone()));
+        members.list.iter().for_each(|session| session.outbound().close(reason.clone()));
         members.closing = Some(reason);
     }
 

@@ -1,11 +1,12 @@
 //! The limits in time of one connection: idle, ping, send, close. One timer, looked at now and then.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Context;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Link;
@@ -67,7 +68,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             none => none.insert(Box::pin(sleep_until(next))),
         };
         // once it must be polled, to be woken by it
-        let due = sleep.as_mut().poll(cx).is_ready();
+        // (without tokio's budget: a timer that is told to wait its turn registers nobody)
+        let due = pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready();
         self.clock.look |= due;
         due || self.end.is_some() != ended || self.clock.pings != pings
     }

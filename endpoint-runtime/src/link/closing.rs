@@ -26,7 +26,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             self.collect_news();
         }
         if let Some(wire) = wire {
-            if !self.close_sent {
+            if !self.close_sent && !self.broken {
                 encode::close(self.room().small(), &wire);
                 self.close_sent = true;
             }

@@ -163,6 +163,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 }
             }
             if !self.poll_clock(cx) {
+                self.input.put_aside();
                 return Poll::Pending;
             }
         }
@@ -172,6 +173,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     pub(super) fn poll_read<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.rules = rules::<E>(&self.session);
         if let Some((place, room)) = self.decoder.direct() {
+            // nothing is left in it, and the peer may take its time
+            self.input.release();
             let mut place = place.limit(room);
             let read = pin!(self.io.read_buf(&mut place)).poll(cx);
             let Poll::Ready(read) = read else { return Poll::Pending };

@@ -42,6 +42,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         self.clock.spoke |= collected.control || collected.ticket != self.ticket;
         self.clock.look |= collected.look;
         self.ticket = collected.ticket;
+        self.set_mark();
         if collected.cut {
             self.lost("the container gave the connection up");
             self.clock.abandon = true;
@@ -84,7 +85,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     pub(crate) fn poll_uncork(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         loop {
-            if self.poll_flush(cx).is_ready() || self.out.len() < self.limits().send_queue_bytes {
+            self.collect();
+            let flushed = self.poll_flush(cx).is_ready();
+            if flushed || self.end.is_some() || self.out.len() < self.limits().send_queue_bytes {
                 return Poll::Ready(());
             }
             if !self.poll_clock(cx) {
@@ -116,6 +119,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             match written {
                 Poll::Ready(Ok(count @ 1..)) => {
                     self.out.advance(count);
+                    self.pass_mark(count);
                     self.unflushed = true;
                     self.clock.blocked_since = None;
                 }
@@ -133,7 +137,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         if self.unflushed {
             match Pin::new(&mut self.io).poll_flush(cx) {
                 Poll::Pending => return self.is_blocked(),
-                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Ok(())) => (self.unflushed, self.clock.blocked_since) = (false, None),
                 Poll::Ready(Err(error)) => self.lost(&format!("the connection failed while writing: {error}")),
             }
         }
@@ -141,10 +145,29 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             buffer::return_from_writing(self.out.give_back());
         }
         if (self.ticket != self.reported || self.told_blocked) && !self.broken {
-            (self.reported, self.told_blocked) = (self.ticket, false);
-            self.session.outbound().written(self.ticket);
+            (self.reported, self.told_blocked, self.mark) = (self.ticket, false, None);
+            self.session.outbound().written(self.ticket, 0);
         }
         Poll::Ready(())
+    }
+
+    /// Remembers how much is to be written until everything collected so far is. One mark at a time is enough.
+    fn set_mark(&mut self) {
+        if self.mark.is_none() && self.ticket != self.reported {
+            self.mark = Some((self.out.len(), self.ticket));
+        }
+    }
+
+    /// Reports what is written although more has come behind it.
+    fn pass_mark(&mut self, written: usize) {
+        let Some((left, ticket)) = &mut self.mark else { return };
+        *left = left.saturating_sub(written);
+        if *left == 0 && !self.out.is_empty() {
+            self.reported = *ticket;
+            self.session.outbound().written(self.reported, self.out.len());
+            self.mark = None;
+            self.set_mark();
+        }
     }
 
     #[cold]
