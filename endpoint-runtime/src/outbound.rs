@@ -431,7 +431,7 @@ impl Outbound {
 }
 
 /// For a wait without an end that fits the clock: thirty years, as tokio has it.
-const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+pub(crate) const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// A sender's place among those who wait.
 #[derive(Debug, Default)]

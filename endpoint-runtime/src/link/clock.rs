@@ -11,13 +11,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Link;
 use crate::close::{CloseCode, CloseReason};
+use crate::outbound::FAR;
 use crate::wire::frame::OpCode;
 
 /// How many times within a limit the clock looks at a connection: it acts at most so much of the limit late.
 const LOOKS: u32 = 8;
-
-/// For ever, as far as a connection is concerned: thirty years.
-const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// The limits in time of one connection. Activity is noted without asking for the time; the clock looks now and then.
 #[derive(Default)]

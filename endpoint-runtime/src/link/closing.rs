@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{Input, Link};
 use crate::buffer;
 use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::frames::Frames;
 use crate::wire::decode::{Event, Rules, Take};
 use crate::wire::encode;
 
@@ -51,13 +52,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
 
     #[cold]
     pub(super) fn lost(&mut self, why: &str) {
-        (self.reading, self.broken) = (false, true);
-        let _ = std::mem::take(&mut self.out);
-        self.session.outbound().end(false);
-        let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, why);
-        self.finish(reason.by(Initiator::Transport), None);
-        let _ = std::mem::take(&mut self.out);
-        self.unflushed = false;
+        self.break_off(why, Initiator::Transport);
+    }
+
+    /// The peer has not read for too long: a message is half-way, so the connection cannot go on.
+    pub(super) fn unsent(&mut self) {
+        self.break_off("send timeout: the peer does not read", Initiator::Container);
+    }
+
+    /// Nothing more is read, and what was not written never will be.
+    fn break_off(&mut self, why: &str, initiator: Initiator) {
+        (self.reading, self.broken, self.unflushed) = (false, true, false);
+        self.clock.blocked_since = None;
+        // before the end, whose last words have no one to be written to
+        self.session.outbound().end(initiator == Initiator::Container);
+        self.finish(CloseReason::truncating(CloseCode::ClosedAbnormally, why).by(initiator), None);
+        self.out = Frames::default();
     }
 
     /// Reads on until the peer's close frame; its messages are no longer wanted.
@@ -127,17 +137,5 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 Poll::Pending
             }
         }
-    }
-
-    /// The peer has not read for too long: a message is half-way, so the connection cannot go on.
-    pub(super) fn unsent(&mut self) {
-        (self.reading, self.broken) = (false, true);
-        let _ = std::mem::take(&mut self.out);
-        self.unflushed = false;
-        self.clock.blocked_since = None;
-        self.session.outbound().end(true);
-        let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, "send timeout: the peer does not read");
-        self.finish(reason.by(Initiator::Container), None);
-        let _ = std::mem::take(&mut self.out);
     }
 }
