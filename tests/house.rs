@@ -57,6 +57,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper_util", &["server", "service"]),
     ("inventory", &["service", "registry"]),
     ("percent_encoding", &["request", "path"]),
+    ("pin_project_lite", &["dispatch", "endpoint"]),
     ("rand", &["session"]),
     ("simdutf8", &["wire/utf8"]),
     // sockets and timers are awaited in these
@@ -72,13 +73,18 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &[]),
     ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
     ("tokio_util", &["server", "service"]),
+    ("tokio_util::task::TaskTracker", &["registry"]),
     ("tower_service", &["server", "service"]),
     ("tracing", &["server", "service", "connection", "link/inbound", "dispatch", "session", "remote"]),
 ];
 
 /// Words that only some rooms may say.
 const WORDS: &[(&str, &[&str], &str)] = &[
-    ("spawn", &["server", "service"], "only the front doors spawn, and they wait for what they spawned"),
+    (
+        "spawn",
+        &["server", "registry"],
+        "only the front door and the place where a type is erased spawn, and what they spawn is waited for",
+    ),
     ("catch_unwind", &["dispatch", "registry"], "only these two call the user's code, handlers and constructors"),
     ("unsafe", &["text"], "the one audited file with `unsafe` code is text.rs"),
     ("from_validated", &["text", "wire/decode"], "only the decoder knows that octets were validated"),
@@ -511,7 +517,7 @@ fn guard_lets_outside_crates_pass_where_they_belong() {
 fn guard_finds_words_in_the_wrong_room() {
     assert!(word_mistakes("link", "fn f() { unsafe { g() } }")[0].starts_with("link.rs:1 says `unsafe`"));
     assert!(word_mistakes("link", "\nfn f() { Text::from_validated(x) }")[0].starts_with("link.rs:2 says"));
-    assert!(word_mistakes("session", "fn f() { tokio::spawn(x); }")[0].contains("only the front doors spawn"));
+    assert!(word_mistakes("session", "fn f() { tokio::spawn(x); }")[0].contains("only the front door and"));
     assert!(word_mistakes("text", "fn f() { unsafe { g() } }").is_empty());
     assert!(word_mistakes("wire/decode", "fn f() { Text::from_validated(x) }").is_empty());
     assert!(word_mistakes("link", "#![deny(unsafe_code)] // unsafe\nconst X: &str = \"unsafe\";").is_empty());

@@ -279,11 +279,20 @@ fn call_later(handler: &Handler) -> TokenStream {
     let name = handler.event.hidden_method();
     let parameters = handler.event.owned_parameters();
     let output = handler.event.output();
-    let body = body(handler, false);
     // A future that is not `Send` is shown at the method's name.
     let place = at(handler.method.span());
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
-    let block = quote_spanned!(place=> async move { #body });
+    let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
+    let block = if is_message && handler.is_async && !handler.arguments.iter().any(borrows_from_call) {
+        let (call, conversion) = (call(handler, false), conversion(handler));
+        quote_spanned!(place=> #rt::Call::new(
+            move || ::core::result::Result::<_, #rt::Error>::Ok(#call),
+            #conversion,
+        ))
+    } else {
+        let body = body(handler, false);
+        quote_spanned!(place=> async move { #body })
+    };
     quote! {
         #[doc(hidden)]
         pub fn #name<'a>(__this: &'a mut Self, __session: &'a #rt::Session, #parameters) -> #returned {
@@ -292,21 +301,38 @@ fn call_later(handler: &Handler) -> TokenStream {
     }
 }
 
+/// Whether what the method is given must be kept beside it while it runs.
+fn borrows_from_call(argument: &Argument) -> bool {
+    match argument.role {
+        Role::Session | Role::Last => false,
+        // those borrow from the session
+        Role::PathParam(_) => argument.by_ref && !is_str(&argument.ty),
+        Role::CloseReason | Role::Error | Role::Payload => argument.by_ref,
+    }
+}
+
 /// The call of the user's method, and what its value becomes.
 fn body(handler: &Handler, now: bool) -> TokenStream {
+    let wait = if handler.is_async { quote_spanned!(at(handler.method.span())=> .await) } else { quote!() };
+    let (call, conversion) = (call(handler, now), conversion(handler));
+    quote!(#conversion(#call #wait))
+}
+
+/// The call alone.
+fn call(handler: &Handler, now: bool) -> TokenStream {
     let method = &handler.method;
     let arguments = handler.arguments.iter().map(|argument| value(handler.event, argument, now));
-    let wait = if handler.is_async { quote_spanned!(at(method.span())=> .await) } else { quote!() };
-    let call = quote!(Self::#method(__this, #(#arguments),*) #wait);
+    quote!(Self::#method(__this, #(#arguments),*))
+}
+
+/// The function that turns what the method returns into what the connection takes.
+fn conversion(handler: &Handler) -> TokenStream {
     let (to, into) = handler.event.conversion();
     match &handler.output {
-        ReturnType::Default => quote!(<() as #to>::#into(#call)),
+        ReturnType::Default => quote!(<() as #to>::#into),
         // `impl Trait` can only be named where it is returned
-        ReturnType::Type(_, ty) if has_impl(ty.to_token_stream()) => {
-            let to = quote_spanned!(at(ty.span())=> #to::#into);
-            quote!(#to(#call))
-        }
-        ReturnType::Type(_, ty) => quote!(<#ty as #to>::#into(#call)),
+        ReturnType::Type(_, ty) if has_impl(ty.to_token_stream()) => quote_spanned!(at(ty.span())=> #to::#into),
+        ReturnType::Type(_, ty) => quote!(<#ty as #to>::#into),
     }
 }
 

@@ -13,70 +13,67 @@ use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, Reply};
 use crate::error::{Error, Kind};
-use crate::link::{Link, Work};
+use crate::link::Link;
+use crate::message::Message;
 use crate::session::Session;
+use crate::wire::Violation;
 
-/// A socket and the endpoint that is served on it; in one place of its own, so that the task around it stays small.
-struct Connection<E: Endpoint, IO> {
+/// A socket whose opening handshake is done, and the endpoint that is served on it.
+pub(crate) struct Connection<E: Endpoint, IO> {
     link: Link<IO>,
     dispatch: Dispatch<E>,
 }
 
-/// Serves an endpoint on a socket whose opening handshake is done, to the end of both.
-///
-/// `early` are octets that came with the handshake.
-pub(crate) fn serve<E, IO>(io: IO, early: Bytes, endpoint: E, session: Session) -> impl Future<Output = ()> + Send
-where
-    E: Endpoint,
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let dispatch = Dispatch::new(endpoint, session.clone());
-    let link = Link::new::<E>(io, early, session);
-    live(Box::new(Connection { link, dispatch }))
-}
-
-/// Open, then message by message until something ends it.
-async fn live<E, IO>(mut connection: Box<Connection<E, IO>>)
+impl<E, IO> Connection<E, IO>
 where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Connection { link, dispatch } = &mut *connection;
-    dispatch.session().endpoint().add(dispatch.session());
-    let opened = run::<E, _, _, _>(link, pin!(dispatch.on_open())).await;
-    // it may have closed the session
-    link.collect();
-    if let Err(error) = opened {
-        fail(link, dispatch, error, true).await;
+    /// In a place of its own, so that the task around it stays small. `early` are octets that came with the handshake.
+    pub(crate) fn new(io: IO, early: Bytes, endpoint: E, session: Session) -> Box<Self> {
+        let dispatch = Dispatch::new(endpoint, session.clone());
+        let link = Link::new::<E>(io, early, session);
+        Box::new(Self { link, dispatch })
     }
-    loop {
-        let Some(work) = next(link, dispatch) else {
-            if link.end().is_some() {
-                break;
+
+    /// Open, then message by message until something ends it.
+    ///
+    /// What happens once or seldom is boxed, so that the task has room for a message handler and little else.
+    pub(crate) async fn live(mut self: Box<Self>) {
+        Box::pin(self.open()).await;
+        loop {
+            let Some(call) = next(&mut self.link, &mut self.dispatch) else {
+                if self.link.end().is_some() {
+                    break;
+                }
+                match self.link.violation() {
+                    Some(violation) => Box::pin(violated(&mut self.link, &mut self.dispatch, violation)).await,
+                    None => poll_fn(|cx| self.link.poll_input::<E>(cx)).await,
+                }
+                continue;
+            };
+            let replied = run::<E, _, _, _>(&mut self.link, pin!(call)).await;
+            if let Err(error) = replied.and_then(|reply| settle(&mut self.link, reply)) {
+                Box::pin(fail(&mut self.link, &mut self.dispatch, error, false)).await;
             }
-            poll_fn(|cx| link.poll_input::<E>(cx)).await;
-            continue;
-        };
-        let reply = match work {
-            Work::Settled(reply) => reply,
-            Work::Text(text, last) => run::<E, _, _, _>(link, pin!(dispatch.on_text(text, last))).await,
-            Work::Binary(data, last) => run::<E, _, _, _>(link, pin!(dispatch.on_binary(data, last))).await,
-            Work::Pong(pong) => run::<E, _, _, _>(link, pin!(dispatch.on_pong(pong))).await,
-            Work::Failed(violation) => {
-                report(link, dispatch, violation.into()).await;
-                link.close(violation.close_reason().by(Initiator::Container));
-                break;
+            if self.link.is_corked_full() {
+                poll_fn(|cx| self.link.poll_uncork(cx)).await;
             }
-        };
-        if let Err(error) = settle(link, reply) {
-            fail(link, dispatch, error, false).await;
         }
-        if link.is_corked_full() {
-            poll_fn(|cx| link.poll_uncork(cx)).await;
+        Box::pin(end(self)).await;
+    }
+
+    /// Enters the open set and runs `on_open`.
+    async fn open(&mut self) {
+        let Self { link, dispatch } = self;
+        dispatch.session().endpoint().add(dispatch.session());
+        let opened = run::<E, _, _, _>(link, pin!(dispatch.on_open())).await;
+        // it may have closed the session
+        link.collect();
+        if let Err(error) = opened {
+            fail(link, dispatch, error, true).await;
         }
     }
-    // boxed: the end needs more room than the life before it
-    Box::pin(end(connection)).await;
 }
 
 /// The close frame, `on_close`, the socket.
@@ -123,10 +120,13 @@ where
     let _ = timeout(limit, poll_fn(|cx| link.poll_shutdown(cx))).await;
 }
 
-/// The next thing to do that is here already. What the peer said before its own close is still heard; nothing else is
-/// once the session ends.
+/// The call for the next message that is here already. What the peer said before its own close is still heard; nothing
+/// else is once the session ends.
 #[inline]
-fn next<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>) -> Option<Work>
+fn next<'d, E, IO>(
+    link: &mut Link<IO>,
+    dispatch: &'d mut Dispatch<E>,
+) -> Option<impl Future<Output = Reply> + Send + use<'d, E, IO>>
 where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
@@ -177,11 +177,11 @@ async fn last_word<E: Endpoint>(mut dispatch: Dispatch<E>, reason: CloseReason) 
 
 /// Sends a handler's reply.
 #[inline]
-fn settle<IO>(link: &mut Link<IO>, reply: Reply) -> Result<(), Error>
+fn settle<IO>(link: &mut Link<IO>, reply: Option<Message>) -> Result<(), Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    match reply? {
+    match reply {
         Some(message) => link.reply(message),
         None => {
             link.collect();
@@ -210,6 +210,16 @@ where
         let phrase = if code == CloseCode::NotConsistent { "the message cannot be decoded" } else { "internal error" };
         link.close(CloseReason::truncating(code, phrase).by(Initiator::Container));
     }
+}
+
+/// The peer broke the protocol: `on_error` is told, and the session ends with the code for it.
+async fn violated<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>, violation: Box<Violation>)
+where
+    E: Endpoint,
+    IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    report(link, dispatch, (*violation).into()).await;
+    link.close(violation.close_reason().by(Initiator::Container));
 }
 
 /// Tells `on_error`, or the log. An error of `on_error` itself goes to the log and nowhere else; true if it panicked.

@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use pin_project_lite::pin_project;
+
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::endpoint::{Endpoint, Reply};
 use crate::error::Error;
@@ -17,6 +19,46 @@ pub(crate) struct Dispatch<E: Endpoint> {
     endpoint: E,
     session: Session,
     stage: Stage,
+}
+
+/// What a connection has to do next, owned, so that a handler may suspend with it.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Text(Text, bool),
+    Binary(Binary, bool),
+    Pong(Pong),
+    /// A handler that is an ordinary function has run.
+    Settled(Reply),
+}
+
+pin_project! {
+    /// A call of a message handler.
+    #[project = CallingState]
+    pub(crate) enum Calling<T, B, P> {
+        Text { #[pin] handler: T },
+        Binary { #[pin] handler: B },
+        Pong { #[pin] handler: P },
+        Settled { reply: Option<Reply> },
+    }
+}
+
+impl<T, B, P> Future for Calling<T, B, P>
+where
+    T: Future<Output = Reply>,
+    B: Future<Output = Reply>,
+    P: Future<Output = Reply>,
+{
+    type Output = Reply;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        match self.project() {
+            CallingState::Text { handler } => handler.poll(cx),
+            CallingState::Binary { handler } => handler.poll(cx),
+            CallingState::Pong { handler } => handler.poll(cx),
+            CallingState::Settled { reply } => reply.take().map_or(Poll::Pending, Poll::Ready),
+        }
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -40,19 +82,23 @@ impl<E: Endpoint> Dispatch<E> {
         self.endpoint.on_open(&self.session).await
     }
 
+    /// Calls the handler of a message.
     #[inline]
-    pub(crate) fn on_text(&mut self, text: Text, last: bool) -> impl Future<Output = Reply> + Send {
-        self.endpoint.on_text(&self.session, text, last)
-    }
-
-    #[inline]
-    pub(crate) fn on_binary(&mut self, data: Binary, last: bool) -> impl Future<Output = Reply> + Send {
-        self.endpoint.on_binary(&self.session, data, last)
-    }
-
-    #[inline]
-    pub(crate) fn on_pong(&mut self, pong: Pong) -> impl Future<Output = Reply> + Send {
-        self.endpoint.on_pong(&self.session, pong)
+    pub(crate) fn call(
+        &mut self,
+        work: Work,
+    ) -> Calling<
+        impl Future<Output = Reply> + Send,
+        impl Future<Output = Reply> + Send,
+        impl Future<Output = Reply> + Send,
+    > {
+        let Self { endpoint, session, .. } = self;
+        match work {
+            Work::Text(text, last) => Calling::Text { handler: endpoint.on_text(session, text, last) },
+            Work::Binary(data, last) => Calling::Binary { handler: endpoint.on_binary(session, data, last) },
+            Work::Pong(pong) => Calling::Pong { handler: endpoint.on_pong(session, pong) },
+            Work::Settled(reply) => Calling::Settled { reply: Some(reply) },
+        }
     }
 
     pub(crate) async fn on_close(&mut self, reason: CloseReason) -> Result<(), Error> {

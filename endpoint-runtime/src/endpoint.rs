@@ -4,6 +4,10 @@
 //! a time, so `&mut self` is always free.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use crate::close::CloseReason;
 use crate::error::Error;
@@ -112,6 +116,62 @@ pub trait Endpoint: Sized + Send + 'static {
         session: &'a Session,
         error: Error,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'a;
+}
+
+pin_project! {
+    /// The call of a handler that is an `async fn`: begun when it is first polled, so that its arguments lie either
+    /// here or in the handler's own future, never in both.
+    #[allow(missing_debug_implementations)]
+    pub struct Call<B, F, C> {
+        #[pin]
+        state: CallState<B, F>,
+        convert: C,
+    }
+}
+
+pin_project! {
+    #[project = CallStateProjection]
+    enum CallState<B, F> {
+        New { begin: Option<B> },
+        Begun { #[pin] handler: F },
+    }
+}
+
+impl<B, F, C, T> Call<B, F, C>
+where
+    B: FnOnce() -> Result<F, Error>,
+    F: Future,
+    C: Fn(F::Output) -> Result<T, Error>,
+{
+    /// A call that `begin` makes, or refuses; `convert` takes what the handler returns.
+    #[inline]
+    pub fn new(begin: B, convert: C) -> Self {
+        Self { state: CallState::New { begin: Some(begin) }, convert }
+    }
+}
+
+impl<B, F, C, T> Future for Call<B, F, C>
+where
+    B: FnOnce() -> Result<F, Error>,
+    F: Future,
+    C: Fn(F::Output) -> Result<T, Error>,
+{
+    type Output = Result<T, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let CallStateProjection::New { begin } = this.state.as_mut().project() {
+            // none only if it is polled again after it has failed
+            let Some(begin) = begin.take() else { return Poll::Pending };
+            let handler = begin()?;
+            this.state.set(CallState::Begun { handler });
+        }
+        match this.state.project() {
+            CallStateProjection::Begun { handler } => handler.poll(cx).map(&*this.convert),
+            CallStateProjection::New { .. } => Poll::Pending,
+        }
+    }
 }
 
 /// What `#[server_endpoint]` says of a type beside its handlers.

@@ -17,12 +17,11 @@ use self::inbound::rules;
 use crate::buffer;
 use crate::close::CloseReason;
 use crate::config::Limits;
-use crate::endpoint::{Endpoint, Reply};
+use crate::dispatch::Work;
+use crate::endpoint::Endpoint;
 use crate::frames::Frames;
-use crate::message::{Binary, Pong};
 use crate::outbound::Ticket;
 use crate::session::Session;
-use crate::text::Text;
 use crate::wire::Violation;
 use crate::wire::decode::{Decoder, Rules};
 
@@ -55,18 +54,9 @@ pub(crate) struct Link<IO> {
     close_sent: bool,
     close_received: bool,
     end: Option<CloseReason>,
+    /// What the peer did wrong, until it is reported. Nothing is read after it.
+    violation: Option<Box<Violation>>,
     warned_unwanted: bool,
-}
-
-/// What a connection has to do next, owned, so that a handler may suspend with it.
-#[derive(Debug)]
-pub(crate) enum Work {
-    Text(Text, bool),
-    Binary(Binary, bool),
-    Pong(Pong),
-    /// A handler that is an ordinary function has run.
-    Settled(Reply),
-    Failed(Violation),
 }
 
 /// The batch that is being decoded: in the thread's buffer while the task runs, its rest in one of its own after.
@@ -127,6 +117,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             close_sent: false,
             close_received: false,
             end: None,
+            violation: None,
             warned_unwanted: false,
         }
     }
@@ -142,6 +133,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     /// Why the session ends, once it does.
     pub(crate) fn end(&self) -> Option<&CloseReason> {
         self.end.as_ref()
+    }
+
+    /// What the peer did wrong, once; everything before it has been handled.
+    pub(crate) fn violation(&mut self) -> Option<Box<Violation>> {
+        self.violation.take()
     }
 
     /// Whether the closing handshake still lacks the peer's half.
@@ -193,17 +189,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             self.waker = Some(cx.waker().clone());
             self.session.outbound().attach(cx.waker());
             self.clock.look = true;
-        }
-    }
-}
-
-impl Work {
-    fn size(&self) -> usize {
-        match self {
-            Self::Text(text, _) => text.len(),
-            Self::Binary(data, _) => data.len(),
-            Self::Pong(pong) => pong.data().len(),
-            Self::Settled(_) | Self::Failed(_) => 0,
         }
     }
 }

@@ -8,7 +8,7 @@ pub use inventory;
 pub use crate::close::CloseReason;
 pub use crate::codec::{DecodeBinary, DecodeText, IntoOutcome, IntoReply};
 pub use crate::config::EndpointOptions;
-pub use crate::endpoint::{Annotated, Endpoint, Fallback, Handler, Mode, Reply};
+pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reply};
 pub use crate::error::Error;
 pub use crate::message::{Binary, Pong};
 pub use crate::path::{PathParam, PathParams, template_has};

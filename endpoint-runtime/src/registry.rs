@@ -6,19 +6,21 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
 
 use crate::config::EndpointOptions;
-use crate::connection;
+use crate::connection::Connection;
 use crate::endpoint::{Annotated, Endpoint};
 use crate::error::{Error, Kind};
 use crate::handshake::refusal::Refusal;
 use crate::path::PathParams;
 use crate::request::HandshakeRequest;
-use crate::session::Session;
+use crate::session::{OpenSet, Session};
 
 /// An annotated endpoint as the registry knows it.
 pub struct Registration {
@@ -47,12 +49,20 @@ pub trait ServerEndpoint: Endpoint + Annotated {
 /// Makes an instance by `Default`.
 pub(crate) type PrepareDefault = fn(&HandshakeRequest) -> Result<Prepared, Refusal>;
 
-/// A connection's task.
-pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// An endpoint instance that waits for its socket. The type is erased here, once per connection; below, everything
 /// knows it.
-pub(crate) type Prepared = Box<dyn FnOnce(Socket, Bytes, Session) -> Task + Send>;
+pub(crate) type Prepared = Box<dyn FnOnce(&TaskTracker, Opening) + Send>;
+
+/// Resolves to the socket and the octets that came early; to none if the upgrade was not completed.
+pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Socket, Bytes)>> + Send>>;
+
+/// A connection that was accepted, and is to be served as soon as HTTP lets go of its socket.
+pub(crate) struct Opening {
+    pub(crate) upgrade: Upgrade,
+    pub(crate) request: HandshakeRequest,
+    pub(crate) subprotocol: Option<&'static str>,
+    pub(crate) sessions: Arc<OpenSet>,
+}
 
 /// A socket after the opening handshake.
 pub(crate) enum Socket {
@@ -107,10 +117,40 @@ fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, 
 pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
-    Ok(Box::new(move |socket, early, session| match socket {
-        Socket::Tcp(io) => Box::pin(connection::serve(io, early, endpoint, session)),
-        Socket::Other(io) => Box::pin(connection::serve(io, early, endpoint, session)),
+    Ok(Box::new(move |tasks, opening| {
+        tasks.spawn(serve(Box::new((opening, endpoint))));
     }))
+}
+
+/// The task of a connection.
+async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
+    match begin(beginning).await {
+        Some(Begun::Tcp(connection)) => connection.live().await,
+        // boxed, so that the task has room for the common case and no more
+        Some(Begun::Other(connection)) => Box::pin(connection.live()).await,
+        None => {}
+    }
+}
+
+/// A connection that has its socket.
+enum Begun<E: Endpoint> {
+    Tcp(Box<Connection<E, TcpStream>>),
+    Other(Box<Connection<E, Box<dyn Io>>>),
+}
+
+/// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
+async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Begun<E>> {
+    let (socket, early) = beginning.0.upgrade.as_mut().await?;
+    let (Opening { mut request, subprotocol, sessions, .. }, endpoint) = *beginning;
+    Some(match socket {
+        Socket::Tcp(io) => {
+            request.learn_addresses(io.peer_addr().ok(), io.local_addr().ok());
+            Begun::Tcp(Connection::new(io, early, endpoint, Session::new(request, subprotocol, sessions)))
+        }
+        Socket::Other(io) => {
+            Begun::Other(Connection::new(io, early, endpoint, Session::new(request, subprotocol, sessions)))
+        }
+    })
 }
 
 impl fmt::Debug for Registration {

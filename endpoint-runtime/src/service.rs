@@ -27,10 +27,10 @@ use crate::handshake;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::path::{ContextPath, PathParams, Template};
-use crate::registry::{Prepared, Registration, ServerEndpoint, Socket, prepare};
+use crate::registry::{Opening, Prepared, Registration, ServerEndpoint, Socket, prepare};
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::{Lookup, Router, TrailingSlash};
-use crate::session::{OpenSessions, OpenSet, Session};
+use crate::session::{OpenSessions, OpenSet};
 
 /// When a client that came during a shutdown may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -150,24 +150,23 @@ impl ServerContainer {
             return Err(Refusal::shutting_down(RETRY_AFTER));
         }
         (registration.check_path)(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
-        let mut request = HandshakeRequest::new(parts, params, transport);
+        let request = HandshakeRequest::new(parts, params, transport);
         let prepared = prepare(&request)?;
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
 
-        let (sessions, subprotocol) = (sessions.clone(), accepted.subprotocol());
-        self.0.tasks.spawn(async move {
-            drop(token);
-            let (socket, early) = match upgrade.await {
-                Ok(upgraded) => Socket::from_upgraded(upgraded),
-                Err(error) => return tracing::debug!(%error, path = &*sessions.path, "the upgrade was not completed"),
-            };
-            if let Socket::Tcp(tcp) = &socket {
-                request.learn_addresses(tcp.peer_addr().ok(), tcp.local_addr().ok());
+        let path = sessions.clone();
+        let upgrade = Box::pin(async move {
+            match upgrade.await {
+                Ok(upgraded) => Some(Socket::from_upgraded(upgraded)),
+                Err(error) => {
+                    tracing::debug!(%error, path = &*path.path, "the upgrade was not completed");
+                    None
+                }
             }
-            let session = Session::new(request, subprotocol, sessions);
-            // boxed, so that this task is no larger than it must be
-            prepared(socket, early, session).await;
         });
+        let (subprotocol, sessions) = (accepted.subprotocol(), sessions.clone());
+        prepared(&self.0.tasks, Opening { upgrade, request, subprotocol, sessions });
+        drop(token);
         Ok(accepted.response())
     }
 }

@@ -8,68 +8,69 @@ use std::task::{Context, Poll};
 use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::{Input, Link, Work};
+use super::{Input, Link};
 use crate::buffer;
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES};
-use crate::dispatch::Dispatch;
-use crate::endpoint::{Endpoint, Handler, Mode};
+use crate::dispatch::{Dispatch, Work};
+use crate::endpoint::{Endpoint, Handler, Mode, Reply};
 use crate::message::{Binary, Pong};
 use crate::session::Session;
+use crate::wire::Violation;
 use crate::wire::decode::{Event, Rules, Take};
 use crate::wire::frame::OpCode;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
-    /// The next piece of work that is here already; `None` if the socket has to be asked.
+    /// The call for the next message that is here already; `None` if the socket has to be asked.
     ///
     /// A handler that is an ordinary function is called right here, with its message where it lies.
     #[inline]
-    pub(crate) fn work<E: Endpoint>(&mut self, dispatch: &mut Dispatch<E>) -> Option<Work> {
+    pub(crate) fn work<'d, E: Endpoint>(
+        &mut self,
+        dispatch: &'d mut Dispatch<E>,
+    ) -> Option<impl Future<Output = Reply> + Send + use<'d, E, IO>> {
         if let Some(work) = self.inbox.pop_front() {
-            self.inbox_bytes -= work.size();
-            return Some(match work {
+            self.inbox_bytes -= size(&work);
+            let work = match work {
                 Work::Text(text, last) if E::TEXT.mode == Mode::Sync => Work::Settled(dispatch.text_now(&text, last)),
                 Work::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
                     Work::Settled(dispatch.binary_now(&data, last))
                 }
                 work => work,
-            });
+            };
+            return Some(dispatch.call(work));
         }
         while !self.input.is_empty() && self.listens() {
             let Input { buffer, start, end, .. } = &mut self.input;
             let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
                 Err(violation) => {
-                    self.reading = false;
-                    return Some(Work::Failed(violation));
+                    self.fails(violation);
+                    return None;
                 }
             };
-            let work = match event {
+            *start += used;
+            match event {
                 Some(Event::Text { text, last }) if E::TEXT.mode == Mode::Sync => {
-                    Some(Work::Settled(dispatch.text_now(text.as_str(), last)))
+                    let reply = dispatch.text_now(text.as_str(), last);
+                    return Some(dispatch.call(Work::Settled(reply)));
                 }
                 Some(Event::Binary { data, last }) if E::BINARY.mode == Mode::Sync => {
-                    Some(Work::Settled(dispatch.binary_now(data.as_slice(), last)))
+                    let reply = dispatch.binary_now(data.as_slice(), last);
+                    return Some(dispatch.call(Work::Settled(reply)));
                 }
-                Some(Event::Text { text, last }) => Some(Work::Text(text.into_text(), last)),
-                Some(Event::Binary { data, last }) => Some(Work::Binary(data.into_binary(), last)),
-                Some(Event::Ping(data)) => {
-                    self.answer_ping(&data);
-                    None
+                Some(Event::Text { text, last }) => return Some(dispatch.call(Work::Text(text.into_text(), last))),
+                Some(Event::Binary { data, last }) => {
+                    return Some(dispatch.call(Work::Binary(data.into_binary(), last)));
                 }
-                Some(Event::Pong(data)) => self.pong::<E>(data),
-                Some(Event::Close(reason)) => {
-                    self.peer_closes(reason);
-                    None
+                Some(Event::Ping(data)) => self.answer_ping(&data),
+                Some(Event::Pong(data)) => {
+                    if let Some(work) = self.pong::<E>(data) {
+                        return Some(dispatch.call(work));
+                    }
                 }
-                Some(Event::Unwanted { text }) => {
-                    self.unwanted(text);
-                    None
-                }
-                None => None,
-            };
-            self.input.start += used;
-            if work.is_some() {
-                return work;
+                Some(Event::Close(reason)) => self.peer_closes(reason),
+                Some(Event::Unwanted { text }) => self.unwanted(text),
+                None => {}
             }
         }
         None
@@ -81,11 +82,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             let Input { buffer, start, end, .. } = &mut self.input;
             let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
-                Err(violation) => {
-                    self.reading = false;
-                    self.inbox.push_back(Work::Failed(violation));
-                    return;
-                }
+                Err(violation) => return self.fails(violation),
             };
             let event = event.map(|event| event.into_owned());
             self.input.start += used;
@@ -111,8 +108,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             Event::Close(reason) => return self.peer_closes(reason),
             Event::Unwanted { text } => return self.unwanted(text),
         };
-        self.inbox_bytes += work.size();
+        self.inbox_bytes += size(&work);
         self.inbox.push_back(work);
+    }
+
+    /// The peer broke the protocol: nothing more is read.
+    #[cold]
+    fn fails(&mut self, violation: Violation) {
+        self.reading = false;
+        self.violation = Some(Box::new(violation));
     }
 
     /// Whether what comes still matters: neither broken off, nor closed by the peer.
@@ -182,10 +186,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             match self.decoder.filled(count) {
                 Ok(Some(event)) => self.keep::<E>(event),
                 Ok(None) => {}
-                Err(violation) => {
-                    self.reading = false;
-                    self.inbox.push_back(Work::Failed(violation));
-                }
+                Err(violation) => self.fails(violation),
             }
             return Poll::Ready(());
         }
@@ -226,6 +227,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 None
             }
         }
+    }
+}
+
+/// What a message takes up in the inbox.
+fn size(work: &Work) -> usize {
+    match work {
+        Work::Text(text, _) => text.len(),
+        Work::Binary(data, _) => data.len(),
+        Work::Pong(pong) => pong.data().len(),
+        Work::Settled(_) => 0,
     }
 }
 
