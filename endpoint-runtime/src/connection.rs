@@ -6,7 +6,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
@@ -16,23 +15,20 @@ use crate::error::{Error, Kind};
 use crate::link::Link;
 use crate::message::Message;
 use crate::session::Session;
+use crate::socket::Socket;
 use crate::wire::Violation;
 
 /// A socket whose opening handshake is done, and the endpoint that is served on it.
-pub(crate) struct Connection<E: Endpoint, IO> {
-    link: Link<IO>,
+pub(crate) struct Connection<E: Endpoint> {
+    link: Link,
     dispatch: Dispatch<E>,
 }
 
-impl<E, IO> Connection<E, IO>
-where
-    E: Endpoint,
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
-{
+impl<E: Endpoint> Connection<E> {
     /// In a place of its own, so that the task around it stays small. `early` are octets that came with the handshake.
-    pub(crate) fn new(io: IO, early: Bytes, endpoint: E, session: Session) -> Box<Self> {
+    pub(crate) fn new(socket: Socket, early: Bytes, endpoint: E, session: Session) -> Box<Self> {
         let dispatch = Dispatch::new(endpoint, session.clone());
-        let link = Link::new::<E>(io, early, session);
+        let link = Link::new::<E>(socket, early, session);
         Box::new(Self { link, dispatch })
     }
 
@@ -52,7 +48,7 @@ where
                 }
                 continue;
             };
-            let replied = run::<E, _, _, _>(&mut self.link, pin!(call)).await;
+            let replied = run::<E, _, _>(&mut self.link, pin!(call)).await;
             if let Err(error) = replied.and_then(|reply| settle(&mut self.link, reply)) {
                 Box::pin(fail(&mut self.link, &mut self.dispatch, error, false)).await;
             }
@@ -67,7 +63,7 @@ where
     async fn open(&mut self) {
         let Self { link, dispatch } = self;
         dispatch.session().endpoint().add(dispatch.session());
-        let opened = run::<E, _, _, _>(link, pin!(dispatch.on_open())).await;
+        let opened = run::<E, _, _>(link, pin!(dispatch.on_open())).await;
         // it may have closed the session
         link.collect();
         if let Err(error) = opened {
@@ -77,10 +73,9 @@ where
 }
 
 /// The close frame, `on_close`, the socket.
-async fn end<E, IO>(connection: Box<Connection<E, IO>>)
+async fn end<E>(connection: Box<Connection<E>>)
 where
     E: Endpoint,
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Connection { mut link, dispatch } = *connection;
     let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
@@ -110,10 +105,7 @@ where
 }
 
 /// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP.
-async fn wind_down<IO>(mut link: Link<IO>, limit: Duration)
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
-{
+async fn wind_down(mut link: Link, limit: Duration) {
     if link.awaits_close() {
         let _ = timeout(limit, poll_fn(|cx| link.poll_peer_close(cx))).await;
     }
@@ -123,13 +115,12 @@ where
 /// The call for the next message that is here already. What the peer said before its own close is still heard; nothing
 /// else is once the session ends.
 #[inline]
-fn next<'d, E, IO>(
-    link: &mut Link<IO>,
+fn next<'d, E>(
+    link: &mut Link,
     dispatch: &'d mut Dispatch<E>,
-) -> Option<impl Future<Output = Reply> + Send + use<'d, E, IO>>
+) -> Option<impl Future<Output = Reply> + Send + use<'d, E>>
 where
     E: Endpoint,
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     match link.end() {
         Some(end) if end.initiator() != Initiator::Peer => None,
@@ -139,13 +130,9 @@ where
 
 /// Runs a handler to its end; while it is suspended the socket is served.
 #[inline]
-fn run<'a, E, IO, T, F>(
-    link: &'a mut Link<IO>,
-    mut handler: Pin<&'a mut F>,
-) -> impl Future<Output = Result<T, Error>> + Send
+fn run<'a, E, T, F>(link: &'a mut Link, mut handler: Pin<&'a mut F>) -> impl Future<Output = Result<T, Error>> + Send
 where
     E: Endpoint,
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
     F: Future<Output = Result<T, Error>> + Send,
 {
     poll_fn(move |cx| {
@@ -177,10 +164,7 @@ async fn last_word<E: Endpoint>(mut dispatch: Dispatch<E>, reason: CloseReason) 
 
 /// Sends a handler's reply.
 #[inline]
-fn settle<IO>(link: &mut Link<IO>, reply: Option<Message>) -> Result<(), Error>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
-{
+fn settle(link: &mut Link, reply: Option<Message>) -> Result<(), Error> {
     match reply {
         Some(message) => link.reply(message),
         None => {
@@ -192,10 +176,9 @@ where
 
 /// A handler failed: `on_error` is told. The session stays open if there is one, except after a panic or a failed
 /// `on_open`; without one it ends with 1011, or 1007 if it was the message that made no sense.
-async fn fail<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>, error: Error, opening: bool)
+async fn fail<E>(link: &mut Link, dispatch: &mut Dispatch<E>, error: Error, opening: bool)
 where
     E: Endpoint,
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     // it may have closed the session first
     link.collect();
@@ -213,24 +196,22 @@ where
 }
 
 /// The peer broke the protocol: `on_error` is told, and the session ends with the code for it.
-async fn violated<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>, violation: Box<Violation>)
+async fn violated<E>(link: &mut Link, dispatch: &mut Dispatch<E>, violation: Box<Violation>)
 where
     E: Endpoint,
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     report(link, dispatch, (*violation).into()).await;
     link.close(violation.close_reason().by(Initiator::Container));
 }
 
 /// Tells `on_error`, or the log. An error of `on_error` itself goes to the log and nowhere else; true if it panicked.
-async fn report<E, IO>(link: &mut Link<IO>, dispatch: &mut Dispatch<E>, error: Error) -> bool
+async fn report<E>(link: &mut Link, dispatch: &mut Dispatch<E>, error: Error) -> bool
 where
     E: Endpoint,
-    IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let session = dispatch.session().clone();
     if E::ERROR.exists() {
-        let failed = run::<E, _, _, _>(link, pin!(dispatch.on_error(error))).await;
+        let failed = run::<E, _, _>(link, pin!(dispatch.on_error(error))).await;
         link.collect();
         let panicked = failed.as_ref().is_err_and(Error::is_panic);
         log_second_error(&session, failed);

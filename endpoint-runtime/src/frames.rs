@@ -80,6 +80,16 @@ impl Frames {
         self.large_len += std::mem::take(&mut other.large_len);
     }
 
+    /// Puts the rest of a frame that is half written before everything else.
+    pub(crate) fn prepend(&mut self, torn: Vec<u8>) {
+        let rest = std::mem::replace(self, Self { small: torn, ..Self::default() });
+        let Self { small, start, large, large_len } = rest;
+        let offset = self.small.len();
+        self.small.extend_from_slice(&small[start..]);
+        self.large = large.into_iter().map(|(place, payload)| (offset + place - start, payload)).collect();
+        self.large_len = large_len;
+    }
+
     /// Keeps at most so much room while it is empty.
     pub(crate) fn shrink(&mut self, room: usize) {
         debug_assert!(self.is_empty());

@@ -165,6 +165,7 @@ mod router;
 mod server;
 mod service;
 mod session;
+mod socket;
 mod text;
 mod wire;
 

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::clock::Clock;
 use self::inbound::rules;
@@ -22,12 +21,13 @@ use crate::endpoint::Endpoint;
 use crate::frames::Frames;
 use crate::outbound::Ticket;
 use crate::session::Session;
+use crate::socket::Socket;
 use crate::wire::Violation;
 use crate::wire::decode::{Decoder, Rules};
 
 /// A socket and the protocol's state on it.
-pub(crate) struct Link<IO> {
-    io: IO,
+pub(crate) struct Link {
+    socket: Socket,
     session: Session,
     decoder: Decoder,
     /// How messages are taken, as of the last read.
@@ -92,11 +92,11 @@ impl Input {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
-    pub(crate) fn new<E: Endpoint>(io: IO, early: Bytes, session: Session) -> Self {
+impl Link {
+    pub(crate) fn new<E: Endpoint>(socket: Socket, early: Bytes, session: Session) -> Self {
         let input = Input { end: early.len(), buffer: early.into(), start: 0, lent: false };
         Self {
-            io,
+            socket,
             rules: rules::<E>(&session),
             session,
             decoder: Decoder::default(),

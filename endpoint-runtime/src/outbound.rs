@@ -6,12 +6,14 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
 use crate::close::CloseReason;
@@ -78,11 +80,21 @@ pub(crate) struct Outbound {
     /// Whether the connection should look.
     pending: AtomicBool,
     open: AtomicBool,
+    /// The connection has octets of its own that are not with the socket: what comes later must queue behind them.
+    busy: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// The writing half of a plain socket. Whoever writes holds the lock, so that frames never mix.
+    socket: Option<OwnedWriteHalf>,
+    /// The rest of a frame that a broadcast has written in part; goes before everything else.
+    torn: Vec<u8>,
+    /// When a broadcast was last written at once.
+    direct: Option<Moment>,
+    /// A broadcast was written without the connection's knowledge.
+    spoke: bool,
     frames: Frames,
     control: Vec<u8>,
     close: Option<CloseReason>,
@@ -110,6 +122,30 @@ struct State {
     next_waiter: u64,
 }
 
+impl State {
+    /// Whether everything that was accepted is written.
+    fn is_empty(&self) -> bool {
+        self.messages == 0
+            && self.frames.is_empty()
+            && self.torn.is_empty()
+            && self.control.is_empty()
+            && self.close.is_none()
+    }
+}
+
+/// A stretch of time in which a session is written to at once no more than one time: a millisecond, counted from an
+/// arbitrary beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        static BEGINNING: OnceLock<std::time::Instant> = OnceLock::new();
+        let since = BEGINNING.get_or_init(std::time::Instant::now).elapsed();
+        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 /// Lets everybody who waits look again; not under the lock, because a waker may do anything.
 fn wake_waiters(state: MutexGuard<'_, State>) {
     let wakers: Vec<Waker> = state.waiters.values().map(|waiter| waiter.waker.clone()).collect();
@@ -129,8 +165,15 @@ thread_local! {
 }
 
 impl Outbound {
-    pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, pending: AtomicBool::new(false), open: AtomicBool::new(true), state: Mutex::default() }
+    /// `socket` is the writing half of a plain socket; without it the connection alone writes.
+    pub(crate) fn new(bounds: Bounds, socket: Option<OwnedWriteHalf>) -> Self {
+        Self {
+            bounds,
+            pending: AtomicBool::new(false),
+            open: AtomicBool::new(true),
+            busy: AtomicBool::new(false),
+            state: Mutex::new(State { socket, ..State::default() }),
+        }
     }
 
     /// Polls a handler of this session: what it sends meanwhile needs no waking, and joins the batch.
@@ -207,6 +250,37 @@ impl Outbound {
         let ticket = state.accepted;
         self.notify(state);
         Ok(ticket)
+    }
+
+    /// Accepts a frame of a broadcast: writes it here and now if nothing is before it and the socket takes it, which
+    /// saves waking the connection; else queues it.
+    ///
+    /// Only once in a `moment`: what follows at once is gathered, so that a burst does not cost a system call each.
+    pub(crate) fn offer_at_once(&self, frame: &[u8], moment: Moment) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if !self.is_open() {
+            return Err(Refused::Closed);
+        }
+        // a relaxed load will do: it matters to those alone who have heard of what the connection holds
+        let free = !self.busy.load(Ordering::Relaxed) && !self.is_running() && state.is_empty();
+        if free && state.direct.replace(moment) != Some(moment) {
+            let written = state.socket.as_ref().map_or(0, |socket| socket.try_write(frame).unwrap_or(0));
+            if written > 0 {
+                state.spoke = true;
+                state.accepted += 1;
+                if written == frame.len() {
+                    state.written = state.accepted;
+                } else {
+                    state.messages += 1;
+                    state.bytes += frame.len();
+                    state.torn = frame[written..].to_vec();
+                    self.notify(state);
+                }
+                return Ok(());
+            }
+        }
+        drop(state);
+        self.offer(Outgoing::Encoded(frame)).map(drop)
     }
 
     /// A message that is alone may exceed the bound, so that it can be sent at all.
@@ -350,7 +424,51 @@ impl Outbound {
     /// Forgets it: its memory must not live as long as the last clone of the session.
     pub(crate) fn detach(&self) {
         let mut state = self.lock();
-        (state.connection, state.closing) = (None, None);
+        (state.connection, state.closing, state.socket) = (None, None, None);
+    }
+
+    /// Says whether the connection has octets that are not with the socket.
+    #[inline]
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Writes to a plain socket once: how much it took, zero if nothing is left or it takes nothing now.
+    pub(crate) fn write(&self, out: &mut Frames) -> io::Result<usize> {
+        let mut state = self.lock();
+        if !state.torn.is_empty() {
+            out.prepend(std::mem::take(&mut state.torn));
+        }
+        if out.is_empty() {
+            return Ok(0);
+        }
+        let Some(socket) = &state.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        let written = match out.single() {
+            Some(octets) => socket.try_write(octets),
+            None => {
+                let mut slices = Frames::slices();
+                let count = out.segments(&mut slices);
+                socket.try_write_vectored(&slices[..count])
+            }
+        };
+        match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                out.advance(count);
+                if out.is_empty() {
+                    self.set_busy(false);
+                }
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends our half of a plain connection.
+    pub(crate) fn shut(&self) {
+        // dropping it says so to the peer
+        self.lock().socket = None;
     }
 
     #[inline]
@@ -362,6 +480,9 @@ impl Outbound {
     pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
         self.pending.store(false, Ordering::Release);
         let mut state = self.lock();
+        if !state.torn.is_empty() {
+            out.prepend(std::mem::take(&mut state.torn));
+        }
         let control = std::mem::take(&mut state.control);
         out.small().extend_from_slice(&control);
         out.append(&mut state.frames);
@@ -394,9 +515,10 @@ impl Outbound {
         self.lock().blocked = true;
     }
 
-    /// Wakes whoever has waited too long; returns the next deadline.
-    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+    /// Wakes whoever has waited too long; returns the next deadline, and whether a broadcast was written meanwhile.
+    pub(crate) fn expire(&self, now: Instant) -> (Option<Instant>, bool) {
         let mut state = self.lock();
+        let spoke = std::mem::take(&mut state.spoke);
         let (mut next, mut missed) = (None, Vec::new());
         for waiter in state.waiters.values_mut().filter(|waiter| !waiter.expired) {
             if waiter.deadline <= now {
@@ -408,7 +530,7 @@ impl Outbound {
         }
         drop(state);
         missed.into_iter().for_each(Waker::wake);
-        next
+        (next, spoke)
     }
 
     /// Ends it: nothing is accepted, nothing more will be written, whoever waits is told.
@@ -417,7 +539,7 @@ impl Outbound {
         self.open.store(false, Ordering::Release);
         state.timed_out |= timed_out;
         state.ended = true;
-        (state.frames, state.control) = (Frames::default(), Vec::new());
+        (state.frames, state.control, state.torn) = (Frames::default(), Vec::new(), Vec::new());
         (state.messages, state.bytes) = (0, 0);
         wake_waiters(state);
     }

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +20,7 @@ use crate::handshake::refusal::Refusal;
 use crate::path::PathParams;
 use crate::request::HandshakeRequest;
 use crate::session::{OpenSet, Session};
+use crate::socket::{Io, Socket};
 
 /// An annotated endpoint as the registry knows it.
 pub struct Registration {
@@ -54,7 +54,7 @@ pub(crate) type PrepareDefault = fn(&HandshakeRequest) -> Result<Prepared, Refus
 pub(crate) type Prepared = Box<dyn FnOnce(&TaskTracker, Opening) + Send>;
 
 /// Resolves to the socket and the octets that came early; to none if the upgrade was not completed.
-pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Socket, Bytes)>> + Send>>;
+pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>> + Send>>;
 
 /// A connection that was accepted, and is to be served as soon as HTTP lets go of its socket.
 pub(crate) struct Opening {
@@ -64,18 +64,11 @@ pub(crate) struct Opening {
     pub(crate) sessions: Arc<OpenSet>,
 }
 
-/// A socket after the opening handshake.
-pub(crate) enum Socket {
-    /// Plain TCP, without anything between.
+/// What HTTP leaves behind.
+pub(crate) enum Upgraded {
     Tcp(TcpStream),
-    /// TLS, HTTP/2, a duplex in memory: whatever reads and writes.
     Other(Box<dyn Io>),
 }
-
-/// Anything that can carry a WebSocket.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 impl Registration {
     /// The registration of `E`. `name` is its full path, `file` and `line` are where its annotation stands.
@@ -124,33 +117,25 @@ pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal
 
 /// The task of a connection.
 async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
-    match begin(beginning).await {
-        Some(Begun::Tcp(connection)) => connection.live().await,
-        // boxed, so that the task has room for the common case and no more
-        Some(Begun::Other(connection)) => Box::pin(connection.live()).await,
-        None => {}
+    if let Some(connection) = begin(beginning).await {
+        connection.live().await;
     }
 }
 
-/// A connection that has its socket.
-enum Begun<E: Endpoint> {
-    Tcp(Box<Connection<E, TcpStream>>),
-    Other(Box<Connection<E, Box<dyn Io>>>),
-}
-
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
-async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Begun<E>> {
-    let (socket, early) = beginning.0.upgrade.as_mut().await?;
+async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
+    let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
     let (Opening { mut request, subprotocol, sessions, .. }, endpoint) = *beginning;
-    Some(match socket {
-        Socket::Tcp(io) => {
-            request.learn_addresses(io.peer_addr().ok(), io.local_addr().ok());
-            Begun::Tcp(Connection::new(io, early, endpoint, Session::new(request, subprotocol, sessions)))
+    let (socket, writer) = match upgraded {
+        Upgraded::Tcp(tcp) => {
+            request.learn_addresses(tcp.peer_addr().ok(), tcp.local_addr().ok());
+            let (socket, writer) = Socket::tcp(tcp);
+            (socket, Some(writer))
         }
-        Socket::Other(io) => {
-            Begun::Other(Connection::new(io, early, endpoint, Session::new(request, subprotocol, sessions)))
-        }
-    })
+        Upgraded::Other(io) => (Socket::Other(io), None),
+    };
+    let session = Session::new(request, subprotocol, sessions, writer);
+    Some(Connection::new(socket, early, endpoint, session))
 }
 
 impl fmt::Debug for Registration {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind};
 use crate::message::{Binary, Message};
-use crate::outbound::{Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Waiting};
+use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Waiting};
 use crate::text::Text;
 use crate::wire::frame::{MAX_CONTROL, OpCode};
 
@@ -262,12 +262,14 @@ impl Shared {
         Self { opcode, frame, payload: payload.into() }
     }
 
-    pub(crate) fn offer(&self, outbound: &Outbound) -> Result<(), Refused> {
-        let message = if self.payload.is_empty() {
-            Outgoing::Encoded(&self.frame)
-        } else {
-            Outgoing::Large(self.opcode, self.payload.clone())
-        };
-        outbound.offer(message).map(drop)
+    /// Gives it to one of them; `at_once` if it may be written from here.
+    pub(crate) fn offer(&self, outbound: &Outbound, at_once: Option<Moment>) -> Result<(), Refused> {
+        match at_once {
+            _ if !self.payload.is_empty() => {
+                outbound.offer(Outgoing::Large(self.opcode, self.payload.clone())).map(drop)
+            }
+            Some(moment) => outbound.offer_at_once(&self.frame, moment),
+            None => outbound.offer(Outgoing::Encoded(&self.frame)).map(drop),
+        }
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, Uri, header};
 use http_body_util::Full;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade as auto;
 use tokio::net::TcpStream;
@@ -27,7 +27,7 @@ use crate::handshake;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::path::{ContextPath, PathParams, Template};
-use crate::registry::{Opening, Prepared, Registration, ServerEndpoint, Socket, prepare};
+use crate::registry::{Opening, Prepared, Registration, ServerEndpoint, Upgraded, prepare};
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::{Lookup, Router, TrailingSlash};
 use crate::session::{OpenSessions, OpenSet};
@@ -157,7 +157,7 @@ impl ServerContainer {
         let path = sessions.clone();
         let upgrade = Box::pin(async move {
             match upgrade.await {
-                Ok(upgraded) => Some(Socket::from_upgraded(upgraded)),
+                Ok(upgraded) => Some(take_socket(upgraded)),
                 Err(error) => {
                     tracing::debug!(%error, path = &*path.path, "the upgrade was not completed");
                     None
@@ -176,18 +176,16 @@ fn refuse(uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
     refusal.into()
 }
 
-impl Socket {
-    /// Takes the plain TCP socket out from under hyper, if that is what it is; with the octets that came early.
-    fn from_upgraded(upgraded: Upgraded) -> (Self, Bytes) {
-        let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => return (Self::Tcp(parts.io.into_inner()), parts.read_buf),
-            Err(upgraded) => upgraded,
-        };
-        match auto::downcast::<TokioIo<TcpStream>>(upgraded) {
-            Ok(parts) => (Self::Tcp(parts.io.into_inner()), parts.read_buf),
-            // it hands out the early octets by itself
-            Err(upgraded) => (Self::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
-        }
+/// Takes the plain TCP socket out from under hyper, if that is what it is; with the octets that came early.
+fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    match auto::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
+        // it hands out the early octets by itself
+        Err(upgraded) => (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
     }
 }
 

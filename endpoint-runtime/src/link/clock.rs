@@ -5,7 +5,6 @@ use std::pin::{Pin, pin};
 use std::task::Context;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -36,7 +35,7 @@ pub(super) struct Clock {
     pub(super) abandon: bool,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
+impl Link {
     /// Looks at the limits if it is time. True if something was done, so that there may be something to write.
     #[inline]
     pub(super) fn poll_clock(&mut self, cx: &mut Context<'_>) -> bool {
@@ -74,7 +73,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
 
     /// Acts on every limit that has passed; the next moment to look.
     pub(super) fn check_limits(&mut self, now: Instant) -> Option<Instant> {
-        let waiter = self.session.outbound().expire(now);
+        let (waiter, spoke) = self.session.outbound().expire(now);
+        self.clock.spoke |= spoke;
         if let Some(since) = self.clock.blocked_since {
             if after(since, self.limits().send_timeout) <= now {
                 self.unsent();

@@ -1,18 +1,19 @@
 //! How it ends: who is first to say so, what the close frame says, and how the socket is left.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use super::{Input, Link};
 use crate::buffer;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::frames::Frames;
+use crate::socket::Socket;
 use crate::wire::decode::{Event, Rules, Take};
 use crate::wire::encode;
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
+impl Link {
     /// The first reason wins. `wire` is what the close frame says, if one can be sent.
     pub(super) fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>) {
         if self.end.is_some() {
@@ -101,10 +102,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     /// does not take the close frame back with a reset.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.shut {
-            match Pin::new(&mut self.io).poll_shutdown(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(_) => self.shut = true,
+            match &mut self.socket {
+                Socket::Tcp(_) => self.session.outbound().shut(),
+                Socket::Other(io) => {
+                    let _ = ready!(Pin::new(io).poll_shutdown(cx));
+                }
             }
+            self.shut = true;
         }
         self.input.release();
         loop {
@@ -122,20 +126,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     pub(super) fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         self.input.release();
         let mut buffer = buffer::lend_for_reading();
-        let mut into = ReadBuf::new(&mut buffer);
-        let read = Pin::new(&mut self.io).poll_read(cx, &mut into);
-        let count = into.filled().len();
-        self.input = Input { buffer, start: 0, end: count, lent: true };
-        match read {
-            Poll::Ready(Ok(())) if count > 0 => Poll::Ready(count),
-            Poll::Ready(_) => {
-                self.input.release();
-                Poll::Ready(0)
-            }
-            Poll::Pending => {
-                self.input.release();
-                Poll::Pending
-            }
+        let read = self.socket.poll_read(cx, &mut buffer).map(|read| read.unwrap_or(0));
+        let end = if let Poll::Ready(count) = read { count } else { 0 };
+        self.input = Input { buffer, start: 0, end, lent: true };
+        if end == 0 {
+            self.input.release();
         }
+        read
     }
 }

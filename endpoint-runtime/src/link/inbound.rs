@@ -2,11 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
-
-use bytes::BufMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll, ready};
 
 use super::{Input, Link};
 use crate::buffer;
@@ -19,7 +15,7 @@ use crate::wire::Violation;
 use crate::wire::decode::{Event, Rules, Take};
 use crate::wire::frame::OpCode;
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
+impl Link {
     /// The call for the next message that is here already; `None` if the socket has to be asked.
     ///
     /// A handler that is an ordinary function is called right here, with its message where it lies.
@@ -27,7 +23,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     pub(crate) fn work<'d, E: Endpoint>(
         &mut self,
         dispatch: &'d mut Dispatch<E>,
-    ) -> Option<impl Future<Output = Reply> + Send + use<'d, E, IO>> {
+    ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
         if let Some(work) = self.inbox.pop_front() {
             self.inbox_bytes -= size(&work);
             let work = match work {
@@ -179,9 +175,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         if let Some((place, room)) = self.decoder.direct() {
             // nothing is left in it, and the peer may take its time
             self.input.release();
-            let mut place = place.limit(room);
-            let read = pin!(self.io.read_buf(&mut place)).poll(cx);
-            let Poll::Ready(read) = read else { return Poll::Pending };
+            let read = ready!(self.socket.poll_append(cx, place, room));
             let Some(count) = self.read_result(read) else { return Poll::Ready(()) };
             match self.decoder.filled(count) {
                 Ok(Some(event)) => self.keep::<E>(event),
@@ -193,16 +187,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         if !self.input.lent {
             self.input = Input { buffer: buffer::lend_for_reading(), start: 0, end: 0, lent: true };
         }
-        let mut into = ReadBuf::new(&mut self.input.buffer);
-        let read = Pin::new(&mut self.io).poll_read(cx, &mut into);
-        let count = into.filled().len();
-        match read {
+        match self.socket.poll_read(cx, &mut self.input.buffer) {
             Poll::Pending => {
                 self.input.release();
                 Poll::Pending
             }
             Poll::Ready(read) => {
-                let count = self.read_result(read.map(|()| count)).unwrap_or(0);
+                let count = self.read_result(read).unwrap_or(0);
                 (self.input.start, self.input.end) = (0, count);
                 if count == 0 {
                     self.input.release();

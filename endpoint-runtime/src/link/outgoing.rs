@@ -1,9 +1,10 @@
 //! What goes out: gathered while a batch is handled, written at once when it is done.
 
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::Link;
@@ -13,17 +14,19 @@ use crate::error::Error;
 use crate::frames::Frames;
 use crate::message::{Binary, Message};
 use crate::outbound::SHARE_FROM;
+use crate::socket::{Io, Socket};
 use crate::wire::frame::OpCode;
 
 /// So much of a batch's answers is gathered for one write.
 const CORK: usize = 64 << 10;
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
+impl Link {
     /// Where frames of our own go.
     #[inline]
     pub(super) fn room(&mut self) -> &mut Frames {
         if !self.out.has_room() {
             self.out.lend(buffer::lend_for_writing());
+            self.session.outbound().set_busy(true);
         }
         &mut self.out
     }
@@ -105,50 +108,52 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
     }
 
     /// Writes what it can. Ready when nothing is left, or nothing can be written any more.
+    #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.out.is_empty() {
-            let io = Pin::new(&mut self.io);
-            let written = match self.out.single() {
-                Some(octets) => io.poll_write(cx, octets),
-                None => {
-                    let mut slices = Frames::slices();
-                    let count = self.out.segments(&mut slices);
-                    io.poll_write_vectored(cx, &slices[..count])
-                }
-            };
-            match written {
-                Poll::Ready(Ok(count @ 1..)) => {
-                    self.out.advance(count);
-                    self.pass_mark(count);
-                    self.unflushed = true;
-                    self.clock.blocked_since = None;
-                }
-                Poll::Ready(Ok(_)) => {
-                    self.lost("the connection takes no more octets");
-                    break;
-                }
-                Poll::Ready(Err(error)) => {
-                    self.lost(&format!("the connection failed while writing: {error}"));
-                    break;
-                }
+        if !self.out.is_empty() || self.unflushed {
+            match self.poll_write(cx) {
                 Poll::Pending => return self.is_blocked(),
-            }
-        }
-        if self.unflushed {
-            match Pin::new(&mut self.io).poll_flush(cx) {
-                Poll::Pending => return self.is_blocked(),
-                Poll::Ready(Ok(())) => (self.unflushed, self.clock.blocked_since) = (false, None),
+                Poll::Ready(Ok(())) => self.clock.blocked_since = None,
                 Poll::Ready(Err(error)) => self.lost(&format!("the connection failed while writing: {error}")),
             }
         }
         if self.out.has_room() {
             buffer::return_from_writing(self.out.give_back());
+            self.session.outbound().set_busy(false);
         }
         if (self.ticket != self.reported || self.told_blocked) && !self.broken {
             (self.reported, self.told_blocked, self.mark) = (self.ticket, false, None);
             self.session.outbound().written(self.ticket, 0);
         }
         Poll::Ready(())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let count = match &mut self.socket {
+                Socket::Tcp(tcp) => match self.session.outbound().write(&mut self.out)? {
+                    0 if self.out.is_empty() => return Poll::Ready(Ok(())),
+                    0 => {
+                        ready!(tcp.as_ref().poll_write_ready(cx))?;
+                        continue;
+                    }
+                    count => count,
+                },
+                Socket::Other(io) if self.out.is_empty() => {
+                    ready!(Pin::new(io).poll_flush(cx))?;
+                    self.unflushed = false;
+                    return Poll::Ready(Ok(()));
+                }
+                Socket::Other(io) => {
+                    let count = ready!(poll_write(io, cx, &self.out))?;
+                    self.out.advance(count);
+                    self.unflushed = true;
+                    count
+                }
+            };
+            self.pass_mark(count);
+            self.clock.blocked_since = None;
+        }
     }
 
     /// Remembers how much is to be written until everything collected so far is. One mark at a time is enough.
@@ -180,4 +185,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         }
         Poll::Pending
     }
+}
+
+fn poll_write(io: &mut Box<dyn Io>, cx: &mut Context<'_>, out: &Frames) -> Poll<io::Result<usize>> {
+    let io = Pin::new(io);
+    let written = ready!(match out.single() {
+        Some(octets) => io.poll_write(cx, octets),
+        None => {
+            let mut slices = Frames::slices();
+            let count = out.segments(&mut slices);
+            io.poll_write_vectored(cx, &slices[..count])
+        }
+    });
+    Poll::Ready(written.and_then(|count| if count > 0 { Ok(count) } else { Err(io::ErrorKind::WriteZero.into()) }))
 }

@@ -1,0 +1,58 @@
+//! The socket under a connection: plain TCP, which several hands may write to, or anything else that reads and writes.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::BufMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+/// Anything that can carry a WebSocket.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// A socket as its connection has it.
+pub(crate) enum Socket {
+    /// Plain TCP, without anything between. Its writing half lies with the session's queue, so that a broadcast can
+    /// write without waking the connection.
+    Tcp(OwnedReadHalf),
+    /// TLS, HTTP/2, a duplex in memory: whatever reads and writes.
+    Other(Box<dyn Io>),
+}
+
+impl Socket {
+    /// A plain socket and its writing half.
+    pub(crate) fn tcp(stream: TcpStream) -> (Self, OwnedWriteHalf) {
+        let (read, write) = stream.into_split();
+        (Self::Tcp(read), write)
+    }
+
+    /// Reads into `buffer`; how much, zero at the end.
+    #[inline]
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut into = ReadBuf::new(buffer);
+        let read = match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut into),
+            Self::Other(io) => Pin::new(io).poll_read(cx, &mut into),
+        };
+        read.map_ok(|()| into.filled().len())
+    }
+
+    /// Appends at most `room` octets to `place`.
+    pub(crate) fn poll_append(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: &mut Vec<u8>,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut place = place.limit(room);
+        match self {
+            Self::Tcp(tcp) => pin!(tcp.read_buf(&mut place)).poll(cx),
+            Self::Other(io) => pin!(io.read_buf(&mut place)).poll(cx),
+        }
+    }
+}
