@@ -33,6 +33,8 @@ pub(crate) struct Link {
     /// How messages are taken, as of the last read.
     rules: Rules,
     input: Input,
+    /// How large the last message was that an asynchronous handler got.
+    expected: usize,
     inbox: VecDeque<Work>,
     inbox_bytes: usize,
     out: Frames,
@@ -101,6 +103,7 @@ impl Link {
             session,
             decoder: Decoder::default(),
             input,
+            expected: 0,
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             out: Frames::default(),

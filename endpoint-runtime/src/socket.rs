@@ -42,6 +42,15 @@ impl Socket {
         read.map_ok(|()| into.filled().len())
     }
 
+    /// Waits until there may be something to read, where the socket can tell.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            // an error is found by whoever reads
+            Self::Tcp(tcp) => tcp.as_ref().poll_read_ready(cx).map(drop),
+            Self::Other(_) => Poll::Ready(()),
+        }
+    }
+
     /// Appends at most `room` octets to `place`.
     pub(crate) fn poll_append(
         &mut self,

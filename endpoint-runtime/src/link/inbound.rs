@@ -12,8 +12,14 @@ use crate::endpoint::{Endpoint, Handler, Mode, Reply};
 use crate::message::{Binary, Pong};
 use crate::session::Session;
 use crate::wire::Violation;
-use crate::wire::decode::{Event, Rules, Take};
+use crate::wire::decode::{Event, OWN_FROM, Rules, Take};
 use crate::wire::frame::OpCode;
+
+/// Up to this size a message is expected to come again, and in one piece.
+const OWN_MOST: usize = 64 << 10;
+
+/// So much more than that is read at a time: its header, and small messages after it.
+const OWN_MORE: usize = 256;
 
 impl Link {
     /// The call for the next message that is here already; `None` if the socket has to be asked.
@@ -36,15 +42,25 @@ impl Link {
             return Some(dispatch.call(work));
         }
         while !self.input.is_empty() && self.listens() {
-            let Input { buffer, start, end, .. } = &mut self.input;
-            let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
-                Ok(step) => step,
+            let Input { buffer, start, end, lent } = &mut self.input;
+            let step = if *lent {
+                self.decoder.next(&self.rules, &mut buffer[*start..*end]).map(|(used, event)| {
+                    *start += used;
+                    event
+                })
+            } else {
+                self.decoder.next_owned(&self.rules, buffer, *start..*end).map(|(rest, event)| {
+                    (*start, *end) = (rest.start, rest.end);
+                    event
+                })
+            };
+            let event = match step {
+                Ok(event) => event,
                 Err(violation) => {
                     self.fails(violation);
                     return None;
                 }
             };
-            *start += used;
             match event {
                 Some(Event::Text { text, last }) if E::TEXT.mode == Mode::Sync => {
                     let reply = dispatch.text_now(text.as_str(), last);
@@ -54,9 +70,15 @@ impl Link {
                     let reply = dispatch.binary_now(data.as_slice(), last);
                     return Some(dispatch.call(Work::Settled(reply)));
                 }
-                Some(Event::Text { text, last }) => return Some(dispatch.call(Work::Text(text.into_text(), last))),
+                Some(Event::Text { text, last }) => {
+                    let text = text.into_text();
+                    self.expected = text.len();
+                    return Some(dispatch.call(Work::Text(text, last)));
+                }
                 Some(Event::Binary { data, last }) => {
-                    return Some(dispatch.call(Work::Binary(data.into_binary(), last)));
+                    let data = data.into_binary();
+                    self.expected = data.len();
+                    return Some(dispatch.call(Work::Binary(data, last)));
                 }
                 Some(Event::Ping(data)) => self.answer_ping(&data),
                 Some(Event::Pong(data)) => {
@@ -184,6 +206,9 @@ impl Link {
             }
             return Poll::Ready(());
         }
+        if (OWN_FROM..=OWN_MOST).contains(&self.expected) {
+            return self.poll_read_owned(cx);
+        }
         if !self.input.lent {
             self.input = Input { buffer: buffer::lend_for_reading(), start: 0, end: 0, lent: true };
         }
@@ -201,6 +226,22 @@ impl Link {
                 Poll::Ready(())
             }
         }
+    }
+
+    /// Reads into a buffer that the next message may take over: it will most likely be as large as the last.
+    fn poll_read_owned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.input.release();
+        if self.socket.poll_readable(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // some more than is expected: a buffer that is not filled tells that there is nothing more for now
+        let room = self.expected + OWN_MORE;
+        let mut buffer = Vec::with_capacity(room);
+        let read = ready!(self.socket.poll_append(cx, &mut buffer, room));
+        if self.read_result(read).is_some() {
+            self.input = Input { start: 0, end: buffer.len(), buffer, lent: false };
+        }
+        Poll::Ready(())
     }
 
     pub(super) fn read_result(&mut self, read: io::Result<usize>) -> Option<usize> {

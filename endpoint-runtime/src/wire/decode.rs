@@ -4,6 +4,10 @@
 //! message may be read straight into the place where it is put together ([`Decoder::direct`]). Sizes are checked
 //! before anything is buffered, and a buffer grows with the octets that came, never with a length that was claimed.
 
+use std::ops::Range;
+
+use bytes::{Buf, Bytes};
+
 use super::frame::{self, Header, MAX_HEADER, OpCode};
 use super::{Violation, mask, utf8};
 use crate::close::{CloseCode, CloseReason, Initiator};
@@ -12,6 +16,9 @@ use crate::text::Text;
 
 /// From this many missing octets on, reading past the receive buffer pays.
 const DIRECT_FROM: u64 = 16 << 10;
+
+/// From this size on a message takes over the buffer it was read into, if that is its own.
+pub(crate) const OWN_FROM: usize = 8 << 10;
 
 /// The header of a masked frame of up to 125 octets.
 const SMALL_HEADER: usize = 6;
@@ -229,6 +236,40 @@ impl Decoder {
                 return Ok((total, None));
             }
         }
+    }
+
+    /// Like [`Decoder::next`], for input that lies at `range` in a buffer of its own: a large message becomes the owner
+    /// of that buffer instead of being copied out of it. Returns where the rest of the input lies then.
+    pub(crate) fn next_owned(
+        &mut self,
+        rules: &Rules,
+        buffer: &mut Vec<u8>,
+        range: Range<usize>,
+    ) -> Result<(Range<usize>, Option<Event<'static>>), Violation> {
+        let (beginning, end) = (buffer.as_ptr() as usize, range.end);
+        let (used, event) = self.next(rules, &mut buffer[range.clone()])?;
+        let rest = range.start + used..end;
+        let (text, data, last) = match &event {
+            Some(Event::Text { text: Chars::Borrowed(text), last }) => (true, text.as_bytes(), *last),
+            Some(Event::Binary { data: Octets::Borrowed(data), last }) => (false, *data, *last),
+            _ => return Ok((rest, event.map(Event::into_owned))),
+        };
+        if data.len() < OWN_FROM {
+            return Ok((rest, event.map(Event::into_owned)));
+        }
+        let (place, len) = (data.as_ptr() as usize - beginning, data.len());
+        buffer.truncate(end);
+        let rest = buffer.split_off(rest.start);
+        let mut data = Bytes::from(std::mem::replace(buffer, rest));
+        data.advance(place);
+        data.truncate(len);
+        let data = Binary::from(data);
+        let event = if text {
+            Event::Text { text: Chars::Owned(Text::from_validated(data)), last }
+        } else {
+            Event::Binary { data: Octets::Owned(data), last }
+        };
+        Ok((0..buffer.len(), Some(event)))
     }
 
     /// The place a large message may be read into directly, and how much of it; then call [`Decoder::filled`].
@@ -686,6 +727,38 @@ mod tests {
                     prop_assert_eq!(whole, split);
                 }
             }
+        }
+
+        #[test]
+        fn messages_that_take_their_buffer_over_are_the_same(
+            sizes in proptest::collection::vec(prop_oneof![0usize..20, OWN_FROM - 2..OWN_FROM + 40], 1..5),
+            text: bool, before in 0usize..30, cut in 0usize..60,
+        ) {
+            let messages: Vec<Vec<u8>> = (0u8..).zip(&sizes).map(|(i, size)| vec![b'a' + i; *size]).collect();
+            let first = if text { 0x81 } else { 0x82 };
+            let mut buffer = vec![0; before];
+            messages.iter().for_each(|message| buffer.extend(client(first, message)));
+            let cut = cut.min(buffer.len() - before);
+            let end = buffer.len() - cut;
+            let tail = buffer[end..].to_vec();
+            let (mut decoder, mut range, mut said) = (Decoder::default(), before..end, Vec::new());
+            let rules = Rules { text: Take::Whole { limit: 1 << 20 }, binary: Take::Whole { limit: 1 << 20 } };
+            for last in [false, true] {
+                while !range.is_empty() {
+                    let (rest, event) = decoder.next_owned(&rules, &mut buffer, range).unwrap();
+                    range = rest;
+                    match event {
+                        Some(Event::Text { text: Chars::Owned(text), last: true }) => said.push(text.as_bytes().to_vec()),
+                        Some(Event::Binary { data: Octets::Owned(data), last: true }) => said.push(data.to_vec()),
+                        None => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+                if !last {
+                    (buffer, range) = (tail.clone(), 0..cut);
+                }
+            }
+            prop_assert_eq!(said, messages);
         }
 
         #[test]
