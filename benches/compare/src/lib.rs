@@ -2,12 +2,14 @@
 //!
 //! `bin/compare.rs` drives, `bin/load.rs` makes the load, the other binaries are servers. See `README.md`.
 
+pub mod bench;
 pub mod frame;
 pub mod handshake;
 pub mod load;
 pub mod peer;
 pub mod process;
 pub mod script;
+pub mod servers;
 pub mod stats;
 pub mod table;
 pub mod workload;
