@@ -101,7 +101,10 @@ fn ours(build: bool) -> Result<Option<String>> {
         let path = root.join("target/release/examples").join(OURS_EXAMPLE);
         return Ok(Some(path.to_string_lossy().into_owned()));
     }
-    let messages = cargo(&root, &["--example", OURS_EXAMPLE, "--message-format=json-render-diagnostics"])?;
+    // as the peers are built, see Cargo.toml
+    let lines = "profile.release.debug='line-tables-only'";
+    let args = ["--example", OURS_EXAMPLE, "--message-format=json-render-diagnostics", "--config", lines];
+    let messages = cargo(&root, &args)?;
     let executable = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())

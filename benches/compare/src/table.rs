@@ -188,7 +188,8 @@ fn thousands(value: u64) -> String {
     out
 }
 
-fn put_row(out: &mut String, cells: &[impl AsRef<str>]) {
+/// One line of a table.
+pub fn put_row(out: &mut String, cells: &[impl AsRef<str>]) {
     for cell in cells {
         let _ = write!(out, "| {} ", cell.as_ref());
     }
