@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod callgrind;
+pub mod chart;
 pub mod frame;
 pub mod handshake;
 pub mod load;

@@ -2,17 +2,19 @@
 //! order, and writes what it found as tables. It ends what it started, and nothing else.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use compare::bench::Bench;
+use compare::chart;
 use compare::load::{self, Outcome, Target};
 use compare::process;
 use compare::script::Echo;
 use compare::servers::{Choice, Server, own_dir};
 use compare::table::{self, Finding, Run};
 use compare::workload::{self, Work, Workload};
+use serde::{Deserialize, Serialize};
 
 const HELP: &str = "compare: this project's server beside its peers
 
@@ -26,6 +28,8 @@ const HELP: &str = "compare: this project's server beside its peers
   --idle-connections N  10000
   --server-core N     0
   --load-core N       1
+  --svg FILE          also draw what was found
+  --from FILE         measure nothing: draw what this results.json has
   --out DIR           where results.json, results.md and the servers' logs go (target/results)
   --no-build          the servers are built already";
 
@@ -42,9 +46,15 @@ fn main() -> Result<()> {
         return Ok(());
     }
     ensure!(!cfg!(debug_assertions), "measure with --release");
+    let from: Option<PathBuf> = args.opt_value_from_str("--from")?;
     let options = Options::from_args(&mut args)?;
     let rest = args.finish();
     ensure!(rest.is_empty(), "unknown arguments {rest:?}\n\n{HELP}");
+    if let Some(from) = from {
+        let text = std::fs::read_to_string(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        let results: Results = serde_json::from_str(&text).with_context(|| format!("in {}", from.display()))?;
+        return results.draw(options.svg.as_deref().context("--from is for --svg FILE")?);
+    }
 
     let servers = options.choice.servers()?;
     process::raise_open_files()?;
@@ -69,6 +79,22 @@ struct Options {
     server_core: usize,
     load_core: usize,
     out: PathBuf,
+    svg: Option<PathBuf>,
+}
+
+/// What `results.json` has.
+#[derive(Serialize, Deserialize)]
+struct Results {
+    conditions: String,
+    runs: Vec<Run>,
+}
+
+impl Results {
+    fn draw(&self, path: &Path) -> Result<()> {
+        let about = self.conditions.split("; load average").next().unwrap_or(&self.conditions);
+        let picture = chart::svg(&self.runs, about).context("no round succeeded: nothing to draw")?;
+        std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))
+    }
 }
 
 impl Options {
@@ -96,6 +122,7 @@ impl Options {
             server_core: args.opt_value_from_str("--server-core")?.unwrap_or(0),
             load_core: args.opt_value_from_str("--load-core")?.unwrap_or(1),
             out: args.opt_value_from_str("--out")?.unwrap_or_else(|| own_dir().join("target/results")),
+            svg: args.opt_value_from_str("--svg")?,
         };
         ensure!(options.rounds > 0 && options.idle_connections > 0, "a comparison of nothing");
         Ok(options)
@@ -116,6 +143,7 @@ impl Driver {
     fn measure_all(mut self) -> Result<usize> {
         self.check_all()?;
         let load_before = load_average();
+        let mut results = None;
         for workload in self.options.workloads.clone() {
             for round in 0..self.options.rounds {
                 let mut order: Vec<usize> = (0..self.servers.len()).collect();
@@ -127,7 +155,10 @@ impl Driver {
                 }
             }
             println!("{}", self.table_of(workload));
-            self.write(&load_before)?;
+            results = Some(self.write(&load_before)?);
+        }
+        if let (Some(path), Some(results)) = (&self.options.svg, results) {
+            results.draw(path)?;
         }
         eprintln!("written to {}", self.options.out.display());
         Ok(self.runs.iter().filter(|run| matches!(run.finding, Finding::Error(_))).count())
@@ -167,7 +198,7 @@ impl Driver {
         };
         let result = if matches!(finding, Finding::Ok(_)) { "" } else { " FAILED" };
         eprintln!("{} round {}: {name}{result}", workload.name, round + 1);
-        self.runs.push(Run { workload: workload.name, server: name, round, finding });
+        self.runs.push(Run { workload: workload.name.to_owned(), server: name, round, finding });
         Ok(())
     }
 
@@ -207,7 +238,7 @@ impl Driver {
     }
 
     /// All that is known so far.
-    fn write(&self, load_before: &str) -> Result<()> {
+    fn write(&self, load_before: &str) -> Result<Results> {
         let Options { rounds, seconds, warmup, server_core, load_core, out, .. } = &self.options;
         let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let conditions = format!(
@@ -222,8 +253,9 @@ impl Driver {
         let tables: Vec<String> = measured.map(|workload| self.table_of(workload)).collect();
         let about = "Medians over the rounds (lowest–highest); ratios are taken round by round.";
         std::fs::write(out.join("results.md"), format!("{conditions}\n{about}\n\n{}", tables.join("\n")))?;
-        let json = serde_json::json!({ "conditions": conditions, "runs": self.runs });
-        Ok(std::fs::write(out.join("results.json"), serde_json::to_string_pretty(&json)?)?)
+        let results = Results { conditions, runs: self.runs.clone() };
+        std::fs::write(out.join("results.json"), serde_json::to_string_pretty(&results)?)?;
+        Ok(results)
     }
 }
 
