@@ -177,6 +177,10 @@ pub mod __private;
 #[doc(hidden)]
 pub mod fuzzing;
 
+#[cfg(measuring)]
+#[doc(hidden)]
+pub mod measuring;
+
 pub use bytes::Bytes;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 

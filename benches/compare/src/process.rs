@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 
@@ -96,6 +96,28 @@ impl Process {
 
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// The process that this one started, as a tracer does.
+    pub fn only_child(&self) -> Result<u32> {
+        let pid = self.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+            .with_context(|| format!("process {pid} is gone"))?;
+        let [child] = children.split_whitespace().collect::<Vec<_>>()[..] else {
+            bail!("process {pid} has the children {children:?} and not one")
+        };
+        Ok(child.parse()?)
+    }
+
+    /// Asks `pid`, which is this process or its child, to end, and waits until this process has ended.
+    pub fn terminate(mut self, pid: u32, limit: Duration) -> Result<()> {
+        kill(as_pid(pid), Signal::SIGTERM).with_context(|| format!("process {pid} is gone"))?;
+        let deadline = Instant::now() + limit;
+        while self.ended()?.is_none() {
+            ensure!(Instant::now() < deadline, "process {pid} does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {

@@ -2,22 +2,22 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::{Flow, Memory, Outcome};
 use crate::stats::{Spread, spread};
 use crate::workload::{Work, Workload};
 
 /// One round of one server under one workload.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
-    pub workload: &'static str,
+    pub workload: String,
     pub server: String,
     pub round: usize,
     pub finding: Finding,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
     Ok(Outcome),
@@ -26,7 +26,7 @@ pub enum Finding {
 
 impl Run {
     /// What the comparison is about, lower is better: CPU microseconds per unit, or KiB per idle connection.
-    fn headline(&self) -> Option<f64> {
+    pub fn headline(&self) -> Option<f64> {
         match self.outcome()? {
             Outcome::Flow(flow) => Some(flow.server_cpu_seconds * 1e6 / flow.units as f64),
             Outcome::Memory(memory) => Some(kib_per_connection(memory, memory.idle_kib)),
@@ -105,7 +105,7 @@ pub fn markdown(workload: &Workload, servers: &[String], against: &[String], run
 }
 
 /// Round by round, so that what disturbs a whole round cancels out.
-fn ratios(mine: &[&Run], all: &[&Run], other: &str) -> Vec<f64> {
+pub fn ratios(mine: &[&Run], all: &[&Run], other: &str) -> Vec<f64> {
     let of_other = |round| all.iter().find(|run| run.server == other && run.round == round)?.headline();
     mine.iter()
         .filter_map(|run| Some(run.headline()? / of_other(run.round)?))
@@ -188,7 +188,8 @@ fn thousands(value: u64) -> String {
     out
 }
 
-fn put_row(out: &mut String, cells: &[impl AsRef<str>]) {
+/// One line of a table.
+pub fn put_row(out: &mut String, cells: &[impl AsRef<str>]) {
     for cell in cells {
         let _ = write!(out, "| {} ", cell.as_ref());
     }
@@ -209,7 +210,8 @@ mod tests {
             p50_us: 310.0,
             p99_us: 1234.5,
         };
-        Run { workload: "e100", server: server.to_owned(), round, finding: Finding::Ok(Outcome::Flow(flow)) }
+        let finding = Finding::Ok(Outcome::Flow(flow));
+        Run { workload: "e100".to_owned(), server: server.to_owned(), round, finding }
     }
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -248,7 +250,7 @@ mod tests {
         let memory =
             Memory { connections: 1000, before_kib: 2000, idle_kib: 3000, after_echo_kib: 4500, settled: true };
         let finding = Finding::Ok(Outcome::Memory(memory));
-        let runs = [Run { workload: "idle", server: "ours".to_owned(), round: 0, finding }];
+        let runs = [Run { workload: "idle".to_owned(), server: "ours".to_owned(), round: 0, finding }];
         let table = markdown(Workload::named("idle").unwrap(), &names(&["ours"]), &[], &runs);
         assert_eq!(row(&table, "ours"), "| ours | 1.000 | 2.500 | 2,000 | 1,000 | yes |");
     }

@@ -27,11 +27,12 @@ async fn serve(mut stream: TcpStream) -> Result<()> {
     upgrade(&mut stream).await?;
     loop {
         let (buffer, length) = read(&mut stream).await?;
+        let written = stream.write_all(&buffer[..length]).await;
+        POOL.with_borrow_mut(|pool| pool.push(buffer));
+        written?;
         if length == 0 {
             return Ok(());
         }
-        stream.write_all(&buffer[..length]).await?;
-        POOL.with_borrow_mut(|pool| pool.push(buffer));
     }
 }
 

@@ -1,0 +1,132 @@
+//! The servers by name: how each is built, and its command. Knows nothing of how they are measured.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::script::Echo;
+
+const PEERS: [(&str, &str); 5] = [
+    ("raw", "raw-tcp"),
+    ("fastwebsockets", "peer-fastwebsockets"),
+    ("tokio-websockets", "peer-tokio-websockets"),
+    ("tungstenite", "peer-tungstenite"),
+    ("axum", "peer-axum"),
+];
+
+const OURS: &str = "ours";
+const OURS_EXAMPLE: &str = "bench_server";
+
+/// A server by its name in the tables.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub name: String,
+    command: Vec<String>,
+    pub echo: Echo,
+}
+
+/// Which servers, and whether they are built first.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// All if none are named.
+    pub names: Option<Vec<String>>,
+    /// More of them, as NAME=COMMAND.
+    pub further: Vec<String>,
+    pub build: bool,
+}
+
+impl Choice {
+    /// The servers asked for, built; ours first.
+    pub fn servers(&self) -> Result<Vec<Server>> {
+        let asked = |name: &str| self.names.as_ref().is_none_or(|names| names.iter().any(|asked| asked == name));
+        let mut servers = Vec::new();
+        if asked(OURS) {
+            match ours(self.build)? {
+                Some(path) => servers.push(Server::of(OURS, vec![path, "--threads".into(), "1".into()], true)),
+                None if self.names.is_none() => eprintln!("without `{OURS}`: no example {OURS_EXAMPLE}"),
+                None => bail!("there is no example {OURS_EXAMPLE}"),
+            }
+        }
+        if self.build {
+            cargo(own_dir(), &["--bins"])?;
+        }
+        let bins = std::env::current_exe()?;
+        for (name, binary) in PEERS {
+            if asked(name) {
+                let path = bins.with_file_name(binary).to_string_lossy().into_owned();
+                servers.push(Server::of(name, vec![path], true));
+            }
+        }
+        for further in &self.further {
+            let (name, command) = further.split_once('=').with_context(|| format!("{further} is not NAME=COMMAND"))?;
+            ensure!(command.contains("{addr}"), "{name}'s command has no {{addr}}");
+            let words = command.split_whitespace().map(str::to_owned).collect();
+            servers.push(Server::of(name, words, false));
+        }
+        for name in self.names.iter().flatten() {
+            ensure!(servers.iter().any(|server| server.name == *name), "no server {name}");
+        }
+        for (at, server) in servers.iter().enumerate() {
+            ensure!(servers[..at].iter().all(|other| other.name != server.name), "two servers {}", server.name);
+        }
+        ensure!(!servers.is_empty(), "no server to measure");
+        Ok(servers)
+    }
+}
+
+impl Server {
+    fn of(name: &str, mut command: Vec<String>, takes_addr: bool) -> Self {
+        if takes_addr {
+            command.extend(["--addr".to_owned(), "{addr}".to_owned()]);
+        }
+        let echo = if name == "raw" { Echo::Bytes } else { Echo::WebSocket };
+        Self { name: name.to_owned(), command, echo }
+    }
+
+    /// The program and its arguments.
+    pub fn command_at(&self, addr: SocketAddr) -> Vec<String> {
+        self.command.iter().map(|word| word.replace("{addr}", &addr.to_string())).collect()
+    }
+}
+
+/// The project's server, or `None` as long as it has none.
+fn ours(build: bool) -> Result<Option<String>> {
+    let root = own_dir().join("../..").canonicalize()?;
+    if !root.join("examples").join(OURS_EXAMPLE).with_extension("rs").exists() {
+        return Ok(None);
+    }
+    if !build {
+        let path = root.join("target/release/examples").join(OURS_EXAMPLE);
+        return Ok(Some(path.to_string_lossy().into_owned()));
+    }
+    // as the peers are built, see Cargo.toml
+    let lines = "profile.release.debug='line-tables-only'";
+    let args = ["--example", OURS_EXAMPLE, "--message-format=json-render-diagnostics", "--config", lines];
+    let messages = cargo(&root, &args)?;
+    let executable = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == OURS_EXAMPLE)
+        .find_map(|message| message["executable"].as_str().map(str::to_owned));
+    executable.map(Some).with_context(|| format!("cargo built no executable {OURS_EXAMPLE}"))
+}
+
+fn cargo(dir: &Path, args: &[&str]) -> Result<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--quiet"])
+        .args(args)
+        .current_dir(dir)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(built.status.success(), "cargo build {} failed", args.join(" "));
+    Ok(String::from_utf8_lossy(&built.stdout).into_owned())
+}
+
+/// The folder of this workspace.
+pub fn own_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
