@@ -179,6 +179,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 self.input.put_aside();
                 // what was here already may have had a ping or a close to answer
                 let _ = self.poll_flush(cx);
+                // it is we who do not listen: the peer's silence says nothing about it
+                self.clock.heard |= !self.inbox_has_room();
             }
             if !self.poll_clock(cx) {
                 return self.clock.abandon;

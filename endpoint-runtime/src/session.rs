@@ -180,7 +180,8 @@ impl Session {
 
     /// Ends the session after this long in which nothing was received and the application sent nothing; `None` never
     /// does. Kept in whole milliseconds, and noticed an eighth of itself late at most. The connection's own pings do not
-    /// count, their pongs do.
+    /// count, their pongs do. Nor is a peer idle that reads a large message slowly, or that is not listened to because
+    /// a handler is behind.
     pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
         self.0.idle_timeout.store(encode_timeout(timeout), Ordering::Relaxed);
         self.0.outbound.wake();

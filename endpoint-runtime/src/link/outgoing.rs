@@ -121,7 +121,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                     self.out.advance(count);
                     self.pass_mark(count);
                     self.unflushed = true;
-                    self.clock.blocked_since = None;
+                    // it reads: what is queued behind a large message may be the ping that it has yet to answer
+                    self.clock.spoke |= self.clock.blocked_since.take().is_some();
                 }
                 Poll::Ready(Ok(_)) => {
                     self.lost("the connection takes no more octets");
