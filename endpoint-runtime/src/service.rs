@@ -155,8 +155,9 @@ impl ServerContainer {
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
 
         let (sessions, subprotocol) = (sessions.clone(), accepted.subprotocol());
-        self.0.tasks.spawn(async move {
-            drop(token);
+        // the token goes with it: a connection is counted once
+        tokio::spawn(async move {
+            let _token = token;
             let (socket, early) = match upgrade.await {
                 Ok(upgraded) => Socket::from_upgraded(upgraded),
                 Err(error) => return tracing::debug!(%error, path = &*sessions.path, "the upgrade was not completed"),
