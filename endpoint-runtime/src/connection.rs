@@ -14,12 +14,14 @@ use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, Reply};
 use crate::error::{Error, Kind};
 use crate::link::{Link, Work};
-use crate::session::Session;
+use crate::session::{Place, Session};
 
 /// A socket and the endpoint that is served on it; in one place of its own, so that the task around it stays small.
 struct Connection<E: Endpoint, IO> {
     link: Link<IO>,
     dispatch: Dispatch<E>,
+    /// Last, so that a shutdown can reach all of it to its end.
+    place: Place,
 }
 
 /// Serves an endpoint on a socket whose opening handshake is done, to the end of both.
@@ -31,8 +33,9 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let dispatch = Dispatch::new(endpoint, session.clone());
+    let place = Place::of(&session);
     let link = Link::new::<E>(io, early, session);
-    live(Box::new(Connection { link, dispatch }))
+    live(Box::new(Connection { link, dispatch, place }))
 }
 
 /// Open, then message by message until something ends it.
@@ -41,8 +44,8 @@ where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Connection { link, dispatch } = &mut *connection;
-    dispatch.session().endpoint().add(dispatch.session());
+    let Connection { link, dispatch, place } = &mut *connection;
+    place.take();
     let opened = run::<E, _, _, _>(link, pin!(dispatch.on_open())).await;
     // it may have closed the session
     link.collect();
@@ -85,31 +88,38 @@ where
     E: Endpoint,
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Connection { mut link, dispatch } = *connection;
+    let Connection { mut link, dispatch, place: _place } = *connection;
     let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
     let limit = link.limits().close_timeout;
-    // the close frame was attempted before on_close runs (Jakarta §2.1.5)
-    let flushed = timeout(limit, poll_fn(|cx| link.poll_flush_all(cx))).await.is_ok();
-    dispatch.session().outbound().end(!flushed);
-    tracing::debug!(session = %dispatch.session().id(), %reason, initiator = ?reason.initiator(), "closed");
     let session = dispatch.session().clone();
-    let ending = async {
-        let wind_down = async {
-            if flushed && link.said_goodbye() {
-                wind_down(link, limit).await;
-            }
-        };
-        tokio::join!(last_word(dispatch, reason), wind_down);
-    };
-    // on_close may take its time, but not longer than a shutdown waits; it is always begun
-    tokio::select! {
+    let cut = || poll_fn(|cx| session.outbound().poll_cut(cx));
+    // the close frame was attempted before on_close runs (Jakarta §2.1.5)
+    let flushed = tokio::select! {
         biased;
-        () = ending => {}
-        () = poll_fn(|cx| session.outbound().poll_cut(cx)) => {
-            tracing::warn!(session = %session.id(), "on_close was given up at the shutdown's deadline");
+        flushed = timeout(limit, poll_fn(|cx| link.poll_flush_all(cx))) => Some(flushed.is_ok()),
+        () = cut() => None,
+    };
+    session.outbound().end(flushed == Some(false));
+    tracing::debug!(session = %session.id(), %reason, initiator = ?reason.initiator(), "closed");
+    let last_word = async {
+        // on_close may take its time, but not longer than a shutdown waits; it is always begun
+        tokio::select! {
+            biased;
+            () = last_word(dispatch, reason) => {}
+            () = cut() => {
+                tracing::warn!(session = %session.id(), "on_close was given up at the shutdown's deadline");
+            }
         }
-    }
-    session.outbound().detach();
+    };
+    let wind_down = async {
+        if flushed == Some(true) && link.said_goodbye() {
+            tokio::select! {
+                () = wind_down(link, limit) => {}
+                () = cut() => {}
+            }
+        }
+    };
+    tokio::join!(last_word, wind_down);
 }
 
 /// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP.

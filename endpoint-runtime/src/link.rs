@@ -149,9 +149,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         self.reading && self.close_sent && !self.close_received
     }
 
-    /// Whether the closing handshake was begun, so that the socket deserves a proper end.
+    /// Whether our close frame was written, so that the socket deserves a proper end.
     pub(crate) fn said_goodbye(&self) -> bool {
-        self.close_sent
+        self.close_sent && !self.broken
     }
 
     /// Writes, reads into the inbox, answers pings, watches the limits. True if the handler must be given up.

@@ -325,7 +325,7 @@ impl OpenSet {
     }
 
     /// A session that comes after the shutdown began is told so at once.
-    pub(crate) fn add(&self, session: &Session) {
+    fn add(&self, session: &Session) {
         let mut members = self.lock();
         session.0.place.store(members.list.len(), Ordering::Relaxed);
         members.list.push(session.clone());
@@ -341,7 +341,7 @@ impl OpenSet {
     }
 
     /// Its connection is gone. Harmless if it is not in.
-    pub(crate) fn remove(&self, session: &Session) {
+    fn remove(&self, session: &Session) {
         let mut members = self.lock();
         let place = session.0.place.swap(usize::MAX, Ordering::Relaxed);
         if place < members.list.len() {
@@ -378,6 +378,27 @@ impl OpenSet {
 
     fn lock(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a session among those of its endpoint, given back when it is dropped.
+pub(crate) struct Place(Session);
+
+impl Place {
+    pub(crate) fn of(session: &Session) -> Self {
+        Self(session.clone())
+    }
+
+    /// Enters it; a shutdown finds it from now on.
+    pub(crate) fn take(&self) {
+        self.0.endpoint().add(&self.0);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.outbound().detach();
+        self.0.endpoint().remove(&self.0);
     }
 }
 
