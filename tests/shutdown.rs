@@ -39,6 +39,7 @@ struct Ending {
 #[derive(Default)]
 struct Counts {
     opened: AtomicUsize,
+    answered: AtomicUsize,
     closed: AtomicUsize,
     dropped: AtomicUsize,
 }
@@ -57,8 +58,9 @@ impl Ending {
     }
 
     #[on_message]
-    fn text(&self, message: &str) -> String {
-        message.to_owned()
+    fn text(&self, _: &str) -> Bytes {
+        self.counts.answered.fetch_add(1, Ordering::Relaxed);
+        self.news.clone()
     }
 
     #[on_close]
@@ -77,13 +79,18 @@ impl Drop for Ending {
 }
 
 async fn server() -> (TestServer, Arc<Counts>) {
+    server_with(LONG).await
+}
+
+async fn server_with(close_timeout: Duration) -> (TestServer, Arc<Counts>) {
     let (news, counts) = (Bytes::from(vec![7; LARGE]), Arc::new(Counts::default()));
     let own = counts.clone();
     let container = ServerContainer::builder()
         .idle_timeout(None)
         .ping_interval(None)
         .send_timeout(LONG)
-        .close_timeout(LONG)
+        .send_queue(1_000, LARGE / 4)
+        .close_timeout(close_timeout)
         .endpoint_with(move |_| Ok(Ending { news: news.clone(), counts: own.clone() }));
     (TestServer::with(container).await, counts)
 }
@@ -93,6 +100,15 @@ async fn narrow(server: &TestServer, path: &str) -> Client {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
     Client::upgrade(soon(socket.connect(server.addr)).await.unwrap(), path).await
+}
+
+async fn reaches(count: &AtomicUsize, many: usize) {
+    soon(async {
+        while count.load(Ordering::Relaxed) < many {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Answers the close frame when it comes.
@@ -115,12 +131,7 @@ async fn thousand_sessions_whatever_their_peers_do_are_ended_by_the_limit() {
             None => talking.push(tokio::spawn(polite(server.connect("/end").await))),
         }
     }
-    soon(async {
-        while counts.opened.load(Ordering::Relaxed) < 1_000 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    reaches(&counts.opened, 1_000).await;
     let started = Instant::now();
     let shutdown = soon(server.container.shutdown(limit)).await;
     let took = started.elapsed();
@@ -144,12 +155,7 @@ async fn session_that_a_deaf_peer_holds_up_is_cut_alone() {
     for wish in ["silent", "silent-closed", "silent-endless", "deaf", "deaf-closed", "deaf-endless"] {
         let (server, counts) = server().await;
         let _client = narrow(&server, &format!("/end?{wish}")).await;
-        soon(async {
-            while counts.opened.load(Ordering::Relaxed) < 1 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        reaches(&counts.opened, 1).await;
         let started = Instant::now();
         let shutdown = soon(server.container.shutdown(Duration::from_millis(100))).await;
         let took = started.elapsed();
@@ -158,6 +164,29 @@ async fn session_that_a_deaf_peer_holds_up_is_cut_alone() {
         assert_eq!(counts.closed.load(Ordering::Relaxed), 1, "{wish}");
         assert_eq!(counts.dropped.load(Ordering::Relaxed), 1, "{wish}");
     }
+}
+
+#[tokio::test]
+async fn session_that_waits_to_write_a_handlers_answer_is_cut() {
+    let (server, counts) = server().await;
+    let mut client = narrow(&server, "/end").await;
+    client.text("and now the news").await;
+    // the connection waits until the peer has read the answer, and hears of nothing else that it has to do
+    reaches(&counts.answered, 1).await;
+    let shutdown = soon(server.container.shutdown(Duration::from_millis(100))).await;
+    assert_eq!((shutdown.closed, shutdown.cut), (0, 1));
+    assert_eq!(counts.closed.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn session_that_waits_to_write_a_handlers_answer_hears_that_it_is_closed() {
+    let (server, counts) = server_with(Duration::from_millis(100)).await;
+    let mut client = narrow(&server, "/end").await;
+    client.text("and now the news").await;
+    reaches(&counts.answered, 1).await;
+    server.container.sessions().iter().for_each(Session::close);
+    // by the close timeout, not by the send timeout
+    reaches(&counts.closed, 1).await;
 }
 
 // ---- handshakes in flight ----
