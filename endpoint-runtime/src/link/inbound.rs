@@ -239,3 +239,112 @@ pub(super) fn rules<E: Endpoint>(session: &Session) -> Rules {
     };
     Rules { text: take(&E::TEXT), binary: take(&E::BINARY) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{poll_fn, ready};
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::close::CloseReason;
+    use crate::config::Limits;
+    use crate::endpoint::Reply;
+    use crate::error::Error;
+    use crate::path::PathParams;
+    use crate::request::{HandshakeRequest, Transport};
+    use crate::session::OpenSet;
+    use crate::text::Text;
+
+    /// Takes binary messages and says nothing.
+    struct Taker;
+
+    impl Endpoint for Taker {
+        const BINARY: Handler = Handler::SYNC;
+
+        fn on_open(&mut self, _: &Session) -> impl Future<Output = Result<(), Error>> + Send {
+            ready(Ok(()))
+        }
+        fn on_text(&mut self, _: &Session, _: Text, _: bool) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
+        }
+        fn on_text_now(&mut self, _: &Session, _: &str, _: bool) -> Reply {
+            Ok(None)
+        }
+        fn on_binary(&mut self, _: &Session, _: Binary, _: bool) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
+        }
+        fn on_binary_now(&mut self, _: &Session, _: &[u8], _: bool) -> Reply {
+            Ok(None)
+        }
+        fn on_pong(&mut self, _: &Session, _: Pong) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
+        }
+        fn on_close(&mut self, _: &Session, _: CloseReason) -> impl Future<Output = Result<(), Error>> + Send {
+            ready(Ok(()))
+        }
+        fn on_error(&mut self, _: &Session, _: Error) -> impl Future<Output = Result<(), Error>> + Send {
+            ready(Ok(()))
+        }
+    }
+
+    /// A link that has decoded `early`, and the peer of it.
+    fn link_with(early: &'static [u8]) -> (Link<DuplexStream>, Dispatch<Taker>, DuplexStream) {
+        let (io, peer) = duplex(1024);
+        let parts = http::Request::new(()).into_parts().0;
+        let limits = Limits { send_queue_bytes: 1024, ..Limits::default() };
+        let set = Arc::new(OpenSet::new("/", "Taker", limits));
+        let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
+        let session = Session::new(request, None, set);
+        let link = Link::new::<Taker>(io, bytes::Bytes::from_static(early), session.clone());
+        let mut both = (link, Dispatch::new(Taker, session), peer);
+        decode(&mut both.0, &mut both.1);
+        both
+    }
+
+    /// A link that has read and decoded `said`; the thread's buffer is still lent to it.
+    async fn link(said: &[u8]) -> (Link<DuplexStream>, Dispatch<Taker>, DuplexStream) {
+        let (mut link, mut dispatch, mut peer) = link_with(b"");
+        peer.write_all(said).await.unwrap();
+        poll_fn(|cx| link.poll_input::<Taker>(cx)).await;
+        decode(&mut link, &mut dispatch);
+        assert!(link.input.lent);
+        (link, dispatch, peer)
+    }
+
+    fn decode(link: &mut Link<DuplexStream>, dispatch: &mut Dispatch<Taker>) {
+        while let Some(work) = link.work(dispatch) {
+            assert!(matches!(work, Work::Settled(Ok(None))), "{work:?}");
+        }
+        assert!(link.input.is_empty());
+    }
+
+    fn waits(link: &mut Link<DuplexStream>) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(link.poll_input::<Taker>(cx).is_pending());
+        assert!(!link.input.lent, "the thread's buffer is still lent");
+        assert_eq!(link.input.buffer.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn idle_connection_has_no_buffer() {
+        waits(&mut link(b"\x82\x82\0\0\0\0ab").await.0);
+    }
+
+    #[tokio::test]
+    async fn connection_that_waits_until_its_peer_reads_has_no_read_buffer() {
+        let (mut link, _dispatch, _peer) = link(b"\x82\x82\0\0\0\0ab").await;
+        link.room().push(true, OpCode::Binary, &[0; 10_000]);
+        waits(&mut link);
+    }
+
+    #[tokio::test]
+    async fn connection_that_waits_for_the_rest_of_a_large_message_has_no_read_buffer() {
+        let begun = b"\x82\xfe\xff\xff\0\0\0\0ab";
+        waits(&mut link(begun).await.0);
+        // nor one of its own, such as what came with the handshake
+        waits(&mut link_with(begun).0);
+    }
+}
