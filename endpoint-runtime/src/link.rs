@@ -7,16 +7,19 @@ mod inbound;
 mod outgoing;
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 
 use self::clock::Clock;
 use self::inbound::rules;
 use crate::buffer;
 use crate::close::CloseReason;
-use crate::config::Limits;
+use crate::config::{Limits, TURN};
 use crate::endpoint::{Endpoint, Reply};
 use crate::frames::Frames;
 use crate::message::{Binary, Pong};
@@ -50,6 +53,8 @@ pub(crate) struct Link<IO> {
     /// What was not written never will be.
     broken: bool,
     reading: bool,
+    /// How much was taken from the peer since the task was suspended last.
+    taken: usize,
     clock: Clock,
     waker: Option<Waker>,
     close_sent: bool,
@@ -122,6 +127,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             shut: false,
             broken: false,
             reading: true,
+            taken: 0,
             clock: Clock { look: true, ..Clock::default() },
             waker: None,
             close_sent: false,
@@ -166,6 +172,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 while self.input.is_empty()
                     && self.listens()
                     && self.inbox_has_room()
+                    && !self.turn_is_over()
                     // a peer that pings and never reads would have us hoard its pongs
                     && self.out.len() < self.limits().send_queue_bytes
                 {
@@ -183,9 +190,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 self.clock.heard |= !self.inbox_has_room();
             }
             if !self.poll_clock(cx) {
+                self.end_turn(cx);
                 return self.clock.abandon;
             }
         }
+    }
+
+    /// Whether others should have their turn before more is taken from this peer.
+    #[inline]
+    fn turn_is_over(&self) -> bool {
+        self.taken >= TURN
+    }
+
+    /// The task is suspended. If there may be more to take it is woken, when all others that can run have run.
+    fn end_turn(&mut self, cx: &mut Context<'_>) {
+        if self.turn_is_over() {
+            let _ = pin!(yield_now()).poll(cx);
+        }
+        self.taken = 0;
     }
 
     /// Makes sure that the queue, and the clock, wake this task.

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{Input, Link};
 use crate::buffer;
 use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::config::TURN_FRAME;
 use crate::frames::Frames;
 use crate::wire::decode::{Event, Rules, Take};
 use crate::wire::encode;
@@ -86,8 +87,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                         self.input.release();
                         return Poll::Ready(());
                     }
-                    Ok((used, _)) => self.input.start += used,
+                    Ok((used, _)) => {
+                        self.input.start += used;
+                        self.taken += TURN_FRAME + used;
+                    }
                 }
+            }
+            if self.turn_is_over() {
+                self.end_turn(cx);
+                return Poll::Pending;
             }
             match self.poll_raw(cx) {
                 Poll::Ready(0) => return Poll::Ready(()),
@@ -108,6 +116,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         }
         self.input.release();
         loop {
+            if self.turn_is_over() {
+                self.end_turn(cx);
+                return Poll::Pending;
+            }
             match self.poll_raw(cx) {
                 Poll::Ready(0) => return Poll::Ready(()),
                 Poll::Ready(_) => self.input.release(),
@@ -125,6 +137,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         let mut into = ReadBuf::new(&mut buffer);
         let read = Pin::new(&mut self.io).poll_read(cx, &mut into);
         let count = into.filled().len();
+        self.taken += count;
         self.input = Input { buffer, start: 0, end: count, lent: true };
         match read {
             Poll::Ready(Ok(())) if count > 0 => Poll::Ready(count),
@@ -134,6 +147,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             }
             Poll::Pending => {
                 self.input.release();
+                self.end_turn(cx);
                 Poll::Pending
             }
         }

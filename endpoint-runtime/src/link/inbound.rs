@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::{Input, Link, Work};
 use crate::buffer;
-use crate::config::{INBOX_BYTES, INBOX_MESSAGES};
+use crate::config::{INBOX_BYTES, INBOX_MESSAGES, TURN_FRAME};
 use crate::dispatch::Dispatch;
 use crate::endpoint::{Endpoint, Handler, Mode};
 use crate::message::{Binary, Pong};
@@ -19,7 +19,7 @@ use crate::wire::decode::{Event, Rules, Take};
 use crate::wire::frame::OpCode;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
-    /// The next piece of work that is here already; `None` if the socket has to be asked.
+    /// The next piece of work that is here already; `None` if the socket has to be asked, or others have their turn.
     ///
     /// A handler that is an ordinary function is called right here, with its message where it lies.
     #[inline]
@@ -34,7 +34,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 work => work,
             });
         }
-        while !self.input.is_empty() && self.listens() {
+        while !self.input.is_empty() && self.listens() && !self.turn_is_over() {
             let Input { buffer, start, end, .. } = &mut self.input;
             let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
@@ -68,6 +68,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
                 None => None,
             };
             self.input.start += used;
+            self.taken += TURN_FRAME + used;
             if work.is_some() {
                 return work;
             }
@@ -77,7 +78,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
 
     /// Decodes what is here into the inbox, as far as it has room: a handler is running.
     pub(super) fn gather<E: Endpoint>(&mut self) {
-        while !self.input.is_empty() && self.listens() && self.inbox_has_room() {
+        while !self.input.is_empty() && self.listens() && self.inbox_has_room() && !self.turn_is_over() {
             let Input { buffer, start, end, .. } = &mut self.input;
             let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
@@ -89,6 +90,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             };
             let event = event.map(|event| event.into_owned());
             self.input.start += used;
+            self.taken += TURN_FRAME + used;
             if let Some(event) = event {
                 self.keep::<E>(event);
             }
@@ -156,7 +158,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             if self.end.is_some() {
                 return Poll::Ready(());
             }
-            if !blocked || self.out.len() < self.limits().send_queue_bytes {
+            if !self.turn_is_over() && (!blocked || self.out.len() < self.limits().send_queue_bytes) {
+                if !self.input.is_empty() {
+                    // the turn before ended in the middle of a batch
+                    return Poll::Ready(());
+                }
                 match self.poll_read::<E>(cx) {
                     Poll::Ready(()) => return Poll::Ready(()),
                     Poll::Pending => {}
@@ -164,6 +170,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             }
             if !self.poll_clock(cx) {
                 self.input.put_aside();
+                self.end_turn(cx);
                 return Poll::Pending;
             }
         }
@@ -179,6 +186,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             let read = pin!(self.io.read_buf(&mut place)).poll(cx);
             let Poll::Ready(read) = read else { return Poll::Pending };
             let Some(count) = self.read_result(read) else { return Poll::Ready(()) };
+            self.taken += count;
             match self.decoder.filled(count) {
                 Ok(Some(event)) => self.keep::<E>(event),
                 Ok(None) => {}

@@ -92,6 +92,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
             }
             if !self.poll_clock(cx) {
                 self.input.put_aside();
+                self.end_turn(cx);
                 return Poll::Pending;
             }
         }
