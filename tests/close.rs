@@ -653,6 +653,33 @@ async fn an_on_close_that_does_not_end_is_cut_at_the_end_of_a_shutdown() {
     journal.expect("dropped").await;
 }
 
+/// Sends everybody else away when one goes, and for the same reason.
+#[server_endpoint("/last")]
+struct Last(Journal);
+
+impl Last {
+    #[on_close]
+    fn on_close(&self, session: &Session, reason: CloseReason) {
+        self.0.note(format!("close {} {:?} by {:?}", reason.code(), reason.reason(), reason.initiator()));
+        session.open_sessions().iter().for_each(|other| other.close_with(reason.clone()));
+    }
+}
+
+#[tokio::test]
+async fn a_reason_that_is_passed_on_to_another_session_is_the_applications_there() {
+    let journal = Journal::default();
+    let own = journal.clone();
+    let container = ServerContainer::builder().endpoint_with(move |_| Ok(Last(own.clone())));
+    let server = TestServer::with(container).await;
+    let (mut first, mut second) = (server.connect("/last").await, server.connect("/last").await);
+    second.expect_silence().await;
+    first.close(4001, "bye").await;
+    first.expect_close(4001).await;
+    journal.expect("close 4001 \"bye\" by Peer").await;
+    assert_eq!(second.expect_close(4001).await, "bye");
+    journal.expect("close 4001 \"bye\" by Application").await;
+}
+
 // ---- the transport ----
 
 #[tokio::test]

@@ -78,12 +78,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     // types without a task: what a socket is, and when something is too late
     ("tokio::net::TcpStream", &["registry"]),
+    ("tokio::spawn", &["registry"]),
     ("tokio::net::tcp::OwnedWriteHalf", &["session", "outbound"]),
     ("tokio::time::Instant", &["outbound"]),
     ("tokio_tungstenite", &[]),
     ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
     ("tokio_util", &["server", "service"]),
-    ("tokio_util::task::TaskTracker", &["registry"]),
+    ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry"]),
     ("tower_service", &["server", "service"]),
     ("tracing", &["server", "service", "connection", "link/inbound", "dispatch", "session", "remote"]),
 ];
@@ -499,7 +500,7 @@ fn guard_finds_outside_crates_in_the_wrong_room() {
         ("close", "fn f(x: http::StatusCode) {}", "http::StatusCode"),
         ("session", "use hyper::upgrade::Upgraded;", "hyper::upgrade::Upgraded"),
         ("outbound", "use tokio::time::{Instant, sleep};", "tokio::time::sleep"),
-        ("registry", "fn f() { tokio::spawn(x) }", "tokio::spawn"),
+        ("registry", "fn f() { tokio::spawn_blocking(x) }", "tokio::spawn_blocking"),
         ("dispatch", "async fn f() { tokio::select! {} }", "tokio::select"),
         ("handshake", "use ::tokio::net::TcpStream;", "tokio::net::TcpStream"),
     ] {

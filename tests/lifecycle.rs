@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
@@ -534,6 +536,33 @@ async fn a_handler_is_given_up_when_its_session_has_ended_for_the_close_timeout(
             assert_eq!(lives.story("dropped").await, story, "{handler}");
         }
     }
+}
+
+/// Uses up at once what tokio lets a task do in one turn, and then waits.
+#[server_endpoint("/greedy")]
+#[derive(Default)]
+struct Greedy;
+
+impl Greedy {
+    #[on_open]
+    async fn on_open(&self) {
+        let mut spent = false;
+        std::future::poll_fn(|cx| {
+            while !spent {
+                spent = pin!(tokio::task::consume_budget()).poll(cx).is_pending();
+            }
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn limits_hold_while_a_handler_is_suspended_that_used_up_its_tasks_budget() {
+    let settings = ServerContainer::builder().idle_timeout(Some(Duration::from_millis(100))).register::<Greedy>();
+    let server = TestServer::with(settings.close_timeout(Duration::from_millis(30))).await;
+    let mut client = server.connect("/greedy").await;
+    client.expect_close(1001).await;
 }
 
 // ---- exactly one on_close ----

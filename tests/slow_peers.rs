@@ -3,13 +3,15 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{ContainerBuilder, Initiator};
 use support::{BINARY, CLOSE, CONTINUATION, Client, Journal, PING, PONG, TEXT, TestServer, frame, soon};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Echoes, and hands its sessions to the test.
@@ -17,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 struct Echo {
     sessions: UnboundedSender<Session>,
     journal: Journal,
+    gate: Arc<Notify>,
 }
 
 impl Echo {
@@ -27,9 +30,16 @@ impl Echo {
 
     #[on_message]
     async fn text(&self, message: String) -> String {
-        if message == "never" {
-            self.journal.note("suspended");
-            std::future::pending::<()>().await;
+        match message.as_str() {
+            "never" => {
+                self.journal.note("suspended");
+                std::future::pending::<()>().await;
+            }
+            "hold" => {
+                self.journal.note("suspended");
+                self.gate.notified().await;
+            }
+            _ => {}
         }
         message
     }
@@ -49,15 +59,16 @@ struct Served {
     server: TestServer,
     sessions: UnboundedReceiver<Session>,
     journal: Journal,
+    gate: Arc<Notify>,
 }
 
 impl Served {
     async fn with(set: impl FnOnce(ContainerBuilder) -> ContainerBuilder) -> Self {
-        let ((sender, sessions), journal) = (unbounded_channel(), Journal::default());
-        let own = journal.clone();
+        let ((sender, sessions), journal, gate) = (unbounded_channel(), Journal::default(), Arc::new(Notify::new()));
+        let (own, its) = (journal.clone(), gate.clone());
         let container = ServerContainer::builder()
-            .endpoint_with(move |_| Ok(Echo { sessions: sender.clone(), journal: own.clone() }));
-        Self { server: TestServer::with(set(container)).await, sessions, journal }
+            .endpoint_with(move |_| Ok(Echo { sessions: sender.clone(), journal: own.clone(), gate: its.clone() }));
+        Self { server: TestServer::with(set(container)).await, sessions, journal, gate }
     }
 
     async fn open(&mut self) -> (Client, Session) {
@@ -178,16 +189,71 @@ async fn ping_flood_while_a_handler_is_suspended_is_ended() {
     ping_flood(true).await;
 }
 
+/// The idle timeout passes once: somebody who says nothing is sent away by it.
+async fn idle_timeout_passes(served: &mut Served) {
+    let (mut silent, _) = served.open().await;
+    while soon(silent.frame()).await.is_some_and(|frame| frame.opcode != CLOSE) {}
+    served.journal.expect("close 1006 by Container").await;
+}
+
 #[tokio::test]
-async fn messages_during_a_suspended_handler_slow_the_peer_down() {
-    let (idle, grace) = (Duration::from_secs(2), Duration::from_millis(100));
-    let mut served = Served::with(|container| container.idle_timeout(Some(idle)).close_timeout(grace)).await;
-    let (mut client, _session) = served.open_narrow().await;
-    client.text("never").await;
+async fn messages_during_a_suspended_handler_slow_the_peer_down_and_none_is_lost() {
+    let (idle, ping) = (Duration::from_millis(400), Duration::from_millis(100));
+    let mut served = Served::with(|container| container.idle_timeout(Some(idle)).ping_interval(Some(ping))).await;
+    let (mut client, session) = served.open_narrow().await;
+    client.text("hold").await;
     served.journal.expect("suspended").await;
-    // the inbox takes little, then nobody listens
-    let taken = flood(&served, &mut client, &frame(0x80 | BINARY, &[7; 1_000])).await;
+    // the inbox takes little, then nobody listens, for longer than the idle timeout
+    let (message, mut taken) = (frame(0x80 | BINARY, &[7; 1_000]), 0);
+    let sending = async {
+        loop {
+            taken += client.stream.write(&message[taken % message.len()..]).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = sending => {}
+        () = async {
+            for _ in 0..3 {
+                idle_timeout_passes(&mut served).await;
+            }
+        } => {}
+    }
     assert!(taken < ENOUGH, "{taken} octets were taken");
+    assert!(session.is_open(), "{:?}", served.journal.rest());
+    served.gate.notify_one();
+    let count = taken.div_ceil(message.len());
+    client.send_raw(&message.repeat(count)[taken..]).await;
+    let mut answers = Vec::new();
+    while answers.len() <= count {
+        let frame = soon(client.frame()).await.unwrap();
+        match frame.opcode {
+            // once it listens again the silence counts again
+            PING => client.send(0x80 | PONG, frame.payload).await,
+            _ => answers.push(frame.payload),
+        }
+    }
+    assert_eq!(answers[0], b"hold");
+    assert!(answers[1..].iter().all(|answer| *answer == [7; 1_000]));
+}
+
+#[tokio::test]
+async fn peer_that_reads_a_large_message_slowly_is_not_idle() {
+    let (idle, ping) = (Duration::from_millis(400), Duration::from_millis(100));
+    let mut served = Served::with(|container| container.idle_timeout(Some(idle)).ping_interval(Some(ping))).await;
+    let (mut client, session) = served.open_narrow().await;
+    let (length, mut read) = (32 << 20, 0);
+    session.async_remote().send_binary(vec![7; length]).queued().unwrap();
+    // it reads at a pace that takes several idle timeouts, and its answer to a ping has to wait for the rest
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    let mut piece = vec![0; 1 << 20];
+    while read < 10 + length {
+        pace.tick().await;
+        let some = piece.len().min(10 + length - read);
+        soon(client.stream.read_exact(&mut piece[..some])).await.unwrap();
+        read += some;
+    }
+    assert_eq!(client.expect(PING).await, 1u64.to_be_bytes());
+    assert!(session.is_open(), "{:?}", served.journal.rest());
 }
 
 #[tokio::test]
@@ -199,7 +265,7 @@ async fn peer_that_reads_an_octet_at_a_time_gets_everything() {
     session.async_remote().send_text("the end").queued().unwrap();
     let mut heard = Vec::new();
     for _ in 0..4 + data.len() + 2 + 7 {
-        heard.push(soon(tokio::io::AsyncReadExt::read_u8(&mut client.stream)).await.unwrap());
+        heard.push(soon(client.stream.read_u8()).await.unwrap());
     }
     assert_eq!(heard[..4], [0x82, 126, (30_000u16 >> 8) as u8, 30_000u16 as u8]);
     assert!(heard[4..4 + data.len()] == data);

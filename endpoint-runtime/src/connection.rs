@@ -14,7 +14,7 @@ use crate::endpoint::{Endpoint, Reply};
 use crate::error::{Error, Kind};
 use crate::link::Link;
 use crate::message::Message;
-use crate::session::Session;
+use crate::session::{Place, Session};
 use crate::socket::Socket;
 use crate::wire::Violation;
 
@@ -22,14 +22,17 @@ use crate::wire::Violation;
 pub(crate) struct Connection<E: Endpoint> {
     link: Link,
     dispatch: Dispatch<E>,
+    /// Last, so that a shutdown can reach all of it to its end.
+    place: Place,
 }
 
 impl<E: Endpoint> Connection<E> {
     /// In a place of its own, so that the task around it stays small. `early` are octets that came with the handshake.
     pub(crate) fn new(socket: Socket, early: Bytes, endpoint: E, session: Session) -> Box<Self> {
         let dispatch = Dispatch::new(endpoint, session.clone());
+        let place = Place::of(&session);
         let link = Link::new::<E>(socket, early, session);
-        Box::new(Self { link, dispatch })
+        Box::new(Self { link, dispatch, place })
     }
 
     /// Open, then message by message until something ends it.
@@ -61,8 +64,8 @@ impl<E: Endpoint> Connection<E> {
 
     /// Enters the open set and runs `on_open`.
     async fn open(&mut self) {
-        let Self { link, dispatch } = self;
-        dispatch.session().endpoint().add(dispatch.session());
+        let Self { link, dispatch, place } = self;
+        place.take();
         let opened = run::<E, _, _>(link, pin!(dispatch.on_open())).await;
         // it may have closed the session
         link.collect();
@@ -77,31 +80,38 @@ async fn end<E>(connection: Box<Connection<E>>)
 where
     E: Endpoint,
 {
-    let Connection { mut link, dispatch } = *connection;
+    let Connection { mut link, dispatch, place: _place } = *connection;
     let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
     let limit = link.limits().close_timeout;
-    // the close frame was attempted before on_close runs (Jakarta §2.1.5)
-    let flushed = timeout(limit, poll_fn(|cx| link.poll_flush_all(cx))).await.is_ok();
-    dispatch.session().outbound().end(!flushed);
-    tracing::debug!(session = %dispatch.session().id(), %reason, initiator = ?reason.initiator(), "closed");
     let session = dispatch.session().clone();
-    let ending = async {
-        let wind_down = async {
-            if flushed && link.said_goodbye() {
-                wind_down(link, limit).await;
-            }
-        };
-        tokio::join!(last_word(dispatch, reason), wind_down);
-    };
-    // on_close may take its time, but not longer than a shutdown waits; it is always begun
-    tokio::select! {
+    let cut = || poll_fn(|cx| session.outbound().poll_cut(cx));
+    // the close frame was attempted before on_close runs (Jakarta §2.1.5)
+    let flushed = tokio::select! {
         biased;
-        () = ending => {}
-        () = poll_fn(|cx| session.outbound().poll_cut(cx)) => {
-            tracing::warn!(session = %session.id(), "on_close was given up at the shutdown's deadline");
+        flushed = timeout(limit, poll_fn(|cx| link.poll_flush_all(cx))) => Some(flushed.is_ok()),
+        () = cut() => None,
+    };
+    session.outbound().end(flushed == Some(false));
+    tracing::debug!(session = %session.id(), %reason, initiator = ?reason.initiator(), "closed");
+    let last_word = async {
+        // on_close may take its time, but not longer than a shutdown waits; it is always begun
+        tokio::select! {
+            biased;
+            () = last_word(dispatch, reason) => {}
+            () = cut() => {
+                tracing::warn!(session = %session.id(), "on_close was given up at the shutdown's deadline");
+            }
         }
-    }
-    session.outbound().detach();
+    };
+    let wind_down = async {
+        if flushed == Some(true) && link.said_goodbye() {
+            tokio::select! {
+                () = wind_down(link, limit) => {}
+                () = cut() => {}
+            }
+        }
+    };
+    tokio::join!(last_word, wind_down);
 }
 
 /// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP.

@@ -151,8 +151,7 @@ where
 impl<E: Endpoint> Drop for Dispatch<E> {
     fn drop(&mut self) {
         self.session.outbound().end(false);
-        self.session.outbound().detach();
-        self.session.endpoint().remove(&self.session);
+        self.session.endpoint().hide();
         if self.stage != Stage::Opened {
             return;
         }

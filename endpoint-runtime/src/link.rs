@@ -7,15 +7,18 @@ mod inbound;
 mod outgoing;
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use tokio::task::yield_now;
 
 use self::clock::Clock;
 use self::inbound::rules;
 use crate::buffer;
 use crate::close::CloseReason;
-use crate::config::Limits;
+use crate::config::{Limits, TURN};
 use crate::dispatch::Work;
 use crate::endpoint::Endpoint;
 use crate::frames::Frames;
@@ -51,6 +54,8 @@ pub(crate) struct Link {
     /// What was not written never will be.
     broken: bool,
     reading: bool,
+    /// How much was taken from the peer since the task was suspended last.
+    taken: usize,
     clock: Clock,
     waker: Option<Waker>,
     close_sent: bool,
@@ -115,6 +120,7 @@ impl Link {
             shut: false,
             broken: false,
             reading: true,
+            taken: 0,
             clock: Clock { look: true, ..Clock::default() },
             waker: None,
             close_sent: false,
@@ -148,9 +154,9 @@ impl Link {
         self.reading && self.close_sent && !self.close_received
     }
 
-    /// Whether the closing handshake was begun, so that the socket deserves a proper end.
+    /// Whether our close frame was written, so that the socket deserves a proper end.
     pub(crate) fn said_goodbye(&self) -> bool {
-        self.close_sent
+        self.close_sent && !self.broken
     }
 
     /// Writes, reads into the inbox, answers pings, watches the limits. True if the handler must be given up.
@@ -165,6 +171,7 @@ impl Link {
                 while self.input.is_empty()
                     && self.listens()
                     && self.inbox_has_room()
+                    && !self.turn_is_over()
                     // a peer that pings and never reads would have us hoard its pongs
                     && self.out.len() < self.limits().send_queue_bytes
                 {
@@ -178,11 +185,28 @@ impl Link {
                 self.input.put_aside();
                 // what was here already may have had a ping or a close to answer
                 let _ = self.poll_flush(cx);
+                // it is we who do not listen: the peer's silence says nothing about it
+                self.clock.heard |= !self.inbox_has_room();
             }
             if !self.poll_clock(cx) {
+                self.end_turn(cx);
                 return self.clock.abandon;
             }
         }
+    }
+
+    /// Whether others should have their turn before more is taken from this peer.
+    #[inline]
+    fn turn_is_over(&self) -> bool {
+        self.taken >= TURN
+    }
+
+    /// The task is suspended. If there may be more to take it is woken, when all others that can run have run.
+    fn end_turn(&mut self, cx: &mut Context<'_>) {
+        if self.turn_is_over() {
+            let _ = pin!(yield_now()).poll(cx);
+        }
+        self.taken = 0;
     }
 
     /// Makes sure that the queue, and the clock, wake this task.

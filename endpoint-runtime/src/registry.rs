@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
@@ -51,7 +51,7 @@ pub(crate) type PrepareDefault = fn(&HandshakeRequest) -> Result<Prepared, Refus
 
 /// An endpoint instance that waits for its socket. The type is erased here, once per connection; below, everything
 /// knows it.
-pub(crate) type Prepared = Box<dyn FnOnce(&TaskTracker, Opening) + Send>;
+pub(crate) type Prepared = Box<dyn FnOnce(Opening, TaskTrackerToken) + Send>;
 
 /// Resolves to the socket and the octets that came early; to none if the upgrade was not completed.
 pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>> + Send>>;
@@ -110,13 +110,13 @@ fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, 
 pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
-    Ok(Box::new(move |tasks, opening| {
-        tasks.spawn(serve(Box::new((opening, endpoint))));
+    Ok(Box::new(move |opening, token| {
+        tokio::spawn(serve(Box::new((opening, endpoint)), token));
     }))
 }
 
-/// The task of a connection.
-async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
+/// The task of a connection; a shutdown waits until its token is gone.
+async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>, _token: TaskTrackerToken) {
     if let Some(connection) = begin(beginning).await {
         connection.live().await;
     }

@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -102,8 +103,13 @@ impl Server {
     /// As [`run`](Self::run).
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
         let Self { container, listener, fallback, shutdown_timeout } = self;
-        let http =
-            Http { container: container.clone(), fallback, tasks: TaskTracker::new(), stop: CancellationToken::new() };
+        let http = Http {
+            container: container.clone(),
+            fallback,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        };
         let accept = async {
             loop {
                 match listener.accept().await {
@@ -126,10 +132,7 @@ impl Server {
         drop(listener);
         http.stop.cancel();
         http.tasks.close();
-        let (shutdown, _) = tokio::join!(
-            container.shutdown(shutdown_timeout),
-            tokio::time::timeout(shutdown_timeout, http.tasks.wait()),
-        );
+        let (shutdown, ()) = tokio::join!(container.shutdown(shutdown_timeout), http.shutdown(shutdown_timeout));
         tracing::info!(shutdown.closed, shutdown.cut, "the server has shut down");
         Ok(shutdown)
     }
@@ -140,10 +143,23 @@ struct Http {
     container: ServerContainer,
     fallback: Option<Fallback>,
     tasks: TaskTracker,
+    /// Finish what was begun.
     stop: CancellationToken,
+    /// Do not.
+    cut: CancellationToken,
 }
 
 impl Http {
+    /// Waits for the connections to end, at most so long; then those that are left are dropped.
+    async fn shutdown(&self, limit: Duration) {
+        if timeout(limit, self.tasks.wait()).await.is_err() {
+            tracing::warn!(connections = self.tasks.len(), "HTTP connections were cut at the shutdown's deadline");
+            self.cut.cancel();
+            // as for sessions: a service that blocks its thread cannot be helped
+            let _ = timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        }
+    }
+
     /// Serves one connection in a task of its own.
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         // an answer is one write: waiting for more only delays it
@@ -168,14 +184,17 @@ impl Http {
             .header_read_timeout(HANDSHAKE_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        let stop = self.stop.clone();
+        let (stop, cut) = (self.stop.clone(), self.cut.clone());
         self.tasks.spawn(async move {
             let mut connection = pin!(connection);
             let served = tokio::select! {
                 served = connection.as_mut() => served,
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    tokio::select! {
+                        served = connection => served,
+                        () = cut.cancelled() => return,
+                    }
                 }
             };
             if let Err(error) = served {

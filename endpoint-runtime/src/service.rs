@@ -165,8 +165,7 @@ impl ServerContainer {
             }
         });
         let (subprotocol, sessions) = (accepted.subprotocol(), sessions.clone());
-        prepared(&self.0.tasks, Opening { upgrade, request, subprotocol, sessions });
-        drop(token);
+        prepared(Opening { upgrade, request, subprotocol, sessions }, token);
         Ok(accepted.response())
     }
 }

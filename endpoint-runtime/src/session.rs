@@ -187,7 +187,8 @@ impl Session {
 
     /// Ends the session after this long in which nothing was received and the application sent nothing; `None` never
     /// does. Kept in whole milliseconds, and noticed an eighth of itself late at most. The connection's own pings do not
-    /// count, their pongs do.
+    /// count, their pongs do. Nor is a peer idle that reads a large message slowly, or that is not listened to because
+    /// a handler is behind.
     pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
         self.0.idle_timeout.store(encode_timeout(timeout), Ordering::Relaxed);
         self.0.outbound.wake();
@@ -331,7 +332,7 @@ impl OpenSet {
     }
 
     /// A session that comes after the shutdown began is told so at once.
-    pub(crate) fn add(&self, session: &Session) {
+    fn add(&self, session: &Session) {
         let mut members = self.lock();
         session.0.place.store(members.list.len(), Ordering::Relaxed);
         members.list.push(session.clone());
@@ -347,7 +348,7 @@ impl OpenSet {
     }
 
     /// Its connection is gone. Harmless if it is not in.
-    pub(crate) fn remove(&self, session: &Session) {
+    fn remove(&self, session: &Session) {
         let mut members = self.lock();
         let place = session.0.place.swap(usize::MAX, Ordering::Relaxed);
         if place < members.list.len() {
@@ -384,6 +385,27 @@ impl OpenSet {
 
     fn lock(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a session among those of its endpoint, given back when it is dropped.
+pub(crate) struct Place(Session);
+
+impl Place {
+    pub(crate) fn of(session: &Session) -> Self {
+        Self(session.clone())
+    }
+
+    /// Enters it; a shutdown finds it from now on.
+    pub(crate) fn take(&self) {
+        self.0.endpoint().add(&self.0);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.outbound().detach();
+        self.0.endpoint().remove(&self.0);
     }
 }
 

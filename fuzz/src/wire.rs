@@ -101,7 +101,8 @@ fn feed(
         let (used, said) = decoder.next(&mut piece[start..])?;
         assert!(used <= piece.len() - start, "more was used than there is");
         assert!(used > 0, "nothing was used");
-        assert!(said.is_some() || start + used == piece.len(), "octets were left without an event");
+        // eight fragments, of one of them perhaps the last octet
+        assert!(said.is_some() || start + used == piece.len() || used > 7 * 6, "octets were left without an event");
         start += used;
         said.into_iter().for_each(&mut *hear);
         check_room(decoder, takes);

@@ -8,6 +8,7 @@ use tokio::io::AsyncWrite;
 use super::{Input, Link};
 use crate::buffer;
 use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::config::TURN_FRAME;
 use crate::frames::Frames;
 use crate::socket::Socket;
 use crate::wire::decode::{Event, Rules, Take};
@@ -87,8 +88,15 @@ impl Link {
                         self.input.release();
                         return Poll::Ready(());
                     }
-                    Ok((used, _)) => self.input.start += used,
+                    Ok((used, _)) => {
+                        self.input.start += used;
+                        self.taken += TURN_FRAME + used;
+                    }
                 }
+            }
+            if self.turn_is_over() {
+                self.end_turn(cx);
+                return Poll::Pending;
             }
             match self.poll_raw(cx) {
                 Poll::Ready(0) => return Poll::Ready(()),
@@ -112,6 +120,10 @@ impl Link {
         }
         self.input.release();
         loop {
+            if self.turn_is_over() {
+                self.end_turn(cx);
+                return Poll::Pending;
+            }
             match self.poll_raw(cx) {
                 Poll::Ready(0) => return Poll::Ready(()),
                 Poll::Ready(_) => self.input.release(),
@@ -128,9 +140,13 @@ impl Link {
         let mut buffer = buffer::lend_for_reading();
         let read = self.socket.poll_read(cx, &mut buffer).map(|read| read.unwrap_or(0));
         let end = if let Poll::Ready(count) = read { count } else { 0 };
+        self.taken += end;
         self.input = Input { buffer, start: 0, end, lent: true };
         if end == 0 {
             self.input.release();
+        }
+        if read.is_pending() {
+            self.end_turn(cx);
         }
         read
     }

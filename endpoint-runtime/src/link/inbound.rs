@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::{Input, Link};
 use crate::buffer;
-use crate::config::{INBOX_BYTES, INBOX_MESSAGES};
+use crate::config::{INBOX_BYTES, INBOX_MESSAGES, TURN_FRAME};
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Endpoint, Handler, Mode, Reply};
 use crate::message::{Binary, Pong};
@@ -22,7 +22,8 @@ const OWN_MOST: usize = 64 << 10;
 const OWN_MORE: usize = 256;
 
 impl Link {
-    /// The call for the next message that is here already; `None` if the socket has to be asked.
+    /// The call for the next message that is here already; `None` if the socket has to be asked, or others have their
+    /// turn.
     ///
     /// A handler that is an ordinary function is called right here, with its message where it lies.
     #[inline]
@@ -41,8 +42,9 @@ impl Link {
             };
             return Some(dispatch.call(work));
         }
-        while !self.input.is_empty() && self.listens() {
+        while !self.input.is_empty() && self.listens() && !self.turn_is_over() {
             let Input { buffer, start, end, lent } = &mut self.input;
+            let before = *end - *start;
             let step = if *lent {
                 self.decoder.next(&self.rules, &mut buffer[*start..*end]).map(|(used, event)| {
                     *start += used;
@@ -54,6 +56,7 @@ impl Link {
                     event
                 })
             };
+            self.taken += TURN_FRAME + before - (*end - *start);
             let event = match step {
                 Ok(event) => event,
                 Err(violation) => {
@@ -96,7 +99,7 @@ impl Link {
 
     /// Decodes what is here into the inbox, as far as it has room: a handler is running.
     pub(super) fn gather<E: Endpoint>(&mut self) {
-        while !self.input.is_empty() && self.listens() && self.inbox_has_room() {
+        while !self.input.is_empty() && self.listens() && self.inbox_has_room() && !self.turn_is_over() {
             let Input { buffer, start, end, .. } = &mut self.input;
             let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
@@ -104,6 +107,7 @@ impl Link {
             };
             let event = event.map(|event| event.into_owned());
             self.input.start += used;
+            self.taken += TURN_FRAME + used;
             if let Some(event) = event {
                 self.keep::<E>(event);
             }
@@ -178,7 +182,11 @@ impl Link {
             if self.end.is_some() {
                 return Poll::Ready(());
             }
-            if !blocked || self.out.len() < self.limits().send_queue_bytes {
+            if !self.turn_is_over() && (!blocked || self.out.len() < self.limits().send_queue_bytes) {
+                if !self.input.is_empty() {
+                    // the turn before ended in the middle of a batch
+                    return Poll::Ready(());
+                }
                 match self.poll_read::<E>(cx) {
                     Poll::Ready(()) => return Poll::Ready(()),
                     Poll::Pending => {}
@@ -186,6 +194,7 @@ impl Link {
             }
             if !self.poll_clock(cx) {
                 self.input.put_aside();
+                self.end_turn(cx);
                 return Poll::Pending;
             }
         }
@@ -199,6 +208,7 @@ impl Link {
             self.input.release();
             let read = ready!(self.socket.poll_append(cx, place, room));
             let Some(count) = self.read_result(read) else { return Poll::Ready(()) };
+            self.taken += count;
             match self.decoder.filled(count) {
                 Ok(Some(event)) => self.keep::<E>(event),
                 Ok(None) => {}
@@ -281,4 +291,116 @@ pub(super) fn rules<E: Endpoint>(session: &Session) -> Rules {
         Handler { max_size, .. } => Take::Whole { limit: max_size.unwrap_or_else(|| session.max_message_size()) },
     };
     Rules { text: take(&E::TEXT), binary: take(&E::BINARY) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{poll_fn, ready};
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::close::CloseReason;
+    use crate::config::Limits;
+    use crate::endpoint::Reply;
+    use crate::error::Error;
+    use crate::path::PathParams;
+    use crate::request::{HandshakeRequest, Transport};
+    use crate::session::OpenSet;
+    use crate::socket::Socket;
+    use crate::text::Text;
+
+    /// Takes binary messages and says nothing.
+    struct Taker;
+
+    impl Endpoint for Taker {
+        const BINARY: Handler = Handler::SYNC;
+
+        fn on_open(&mut self, _: &Session) -> impl Future<Output = Result<(), Error>> + Send {
+            ready(Ok(()))
+        }
+        fn on_text(&mut self, _: &Session, _: Text, _: bool) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
+        }
+        fn on_text_now(&mut self, _: &Session, _: &str, _: bool) -> Reply {
+            Ok(None)
+        }
+        fn on_binary(&mut self, _: &Session, _: Binary, _: bool) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
+        }
+        fn on_binary_now(&mut self, _: &Session, _: &[u8], _: bool) -> Reply {
+            Ok(None)
+        }
+        fn on_pong(&mut self, _: &Session, _: Pong) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
+        }
+        fn on_close(&mut self, _: &Session, _: CloseReason) -> impl Future<Output = Result<(), Error>> + Send {
+            ready(Ok(()))
+        }
+        fn on_error(&mut self, _: &Session, _: Error) -> impl Future<Output = Result<(), Error>> + Send {
+            ready(Ok(()))
+        }
+    }
+
+    /// A link that has decoded `early`, and the peer of it.
+    fn link_with(early: &'static [u8]) -> (Link, Dispatch<Taker>, DuplexStream) {
+        let (io, peer) = duplex(1024);
+        let parts = http::Request::new(()).into_parts().0;
+        let limits = Limits { send_queue_bytes: 1024, ..Limits::default() };
+        let set = Arc::new(OpenSet::new("/", "Taker", limits));
+        let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
+        let session = Session::new(request, None, set, None);
+        let link = Link::new::<Taker>(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
+        let mut both = (link, Dispatch::new(Taker, session), peer);
+        decode(&mut both.0, &mut both.1);
+        both
+    }
+
+    /// A link that has read and decoded `said`; the thread's buffer is still lent to it.
+    async fn link(said: &[u8]) -> (Link, Dispatch<Taker>, DuplexStream) {
+        let (mut link, mut dispatch, mut peer) = link_with(b"");
+        peer.write_all(said).await.unwrap();
+        poll_fn(|cx| link.poll_input::<Taker>(cx)).await;
+        decode(&mut link, &mut dispatch);
+        assert!(link.input.lent);
+        (link, dispatch, peer)
+    }
+
+    fn decode(link: &mut Link, dispatch: &mut Dispatch<Taker>) {
+        while let Some(call) = link.work(dispatch) {
+            let settled = pin!(call).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(settled, Poll::Ready(Ok(None))), "{settled:?}");
+        }
+        assert!(link.input.is_empty());
+    }
+
+    fn waits(link: &mut Link) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(link.poll_input::<Taker>(cx).is_pending());
+        assert!(!link.input.lent, "the thread's buffer is still lent");
+        assert_eq!(link.input.buffer.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn idle_connection_has_no_buffer() {
+        waits(&mut link(b"\x82\x82\0\0\0\0ab").await.0);
+    }
+
+    #[tokio::test]
+    async fn connection_that_waits_until_its_peer_reads_has_no_read_buffer() {
+        let (mut link, _dispatch, _peer) = link(b"\x82\x82\0\0\0\0ab").await;
+        link.room().push(true, OpCode::Binary, &[0; 10_000]);
+        waits(&mut link);
+    }
+
+    #[tokio::test]
+    async fn connection_that_waits_for_the_rest_of_a_large_message_has_no_read_buffer() {
+        let begun = b"\x82\xfe\xff\xff\0\0\0\0ab";
+        waits(&mut link(begun).await.0);
+        // nor one of its own, such as what came with the handshake
+        waits(&mut link_with(begun).0);
+    }
 }

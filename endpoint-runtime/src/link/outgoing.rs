@@ -95,6 +95,7 @@ impl Link {
             }
             if !self.poll_clock(cx) {
                 self.input.put_aside();
+                self.end_turn(cx);
                 return Poll::Pending;
             }
         }
@@ -152,7 +153,8 @@ impl Link {
                 }
             };
             self.pass_mark(count);
-            self.clock.blocked_since = None;
+            // it reads: what is queued behind a large message may be the ping that it has yet to answer
+            self.clock.spoke |= self.clock.blocked_since.take().is_some();
         }
     }
 

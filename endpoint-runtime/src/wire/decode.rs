@@ -23,6 +23,9 @@ pub(crate) const OWN_FROM: usize = 8 << 10;
 /// The header of a masked frame of up to 125 octets.
 const SMALL_HEADER: usize = 6;
 
+/// So many frames that complete nothing are taken at once: a message may have fragments without end.
+const AT_ONCE: u32 = 8;
+
 /// The first reservation for a message that is read directly; it doubles from there.
 const DIRECT_STEP: usize = 64 << 10;
 
@@ -162,14 +165,14 @@ struct Assembly {
 }
 
 impl Decoder {
-    /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all
-    /// without completing one.
+    /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all, or
+    /// some frames, without completing one.
     pub(crate) fn next<'i>(
         &mut self,
         rules: &Rules,
         mut input: &'i mut [u8],
     ) -> Result<(usize, Option<Event<'i>>), Violation> {
-        let total = input.len();
+        let (total, mut frames) = (input.len(), 0);
         // the common case first: a small message, whole, between two others
         if self.is_idle() {
             if let [first @ (0x81 | 0x82), second @ 0x80..=0xfd, a, b, c, d, rest @ ..] = &mut *input {
@@ -232,8 +235,9 @@ impl Decoder {
             if let Some(event) = self.payload(piece)? {
                 return Ok((total - input.len(), Some(event)));
             }
-            if input.is_empty() {
-                return Ok((total, None));
+            frames += 1;
+            if input.is_empty() || frames == AT_ONCE {
+                return Ok((total - input.len(), None));
             }
         }
     }
@@ -588,6 +592,13 @@ mod tests {
             assert_eq!(decode(rules, input, &[cut, usize::MAX], false), whole, "split at {cut}");
         }
         whole
+    }
+
+    #[test]
+    fn fragments_without_end_are_not_taken_without_end() {
+        let mut decoder = Decoder::default();
+        let mut input = [client(0x02, b""), client(0x00, b"").repeat(100)].concat();
+        assert_eq!(decoder.next(&WHOLE, &mut input).unwrap(), (AT_ONCE as usize * SMALL_HEADER, None));
     }
 
     #[test]
