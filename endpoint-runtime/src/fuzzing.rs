@@ -8,6 +8,7 @@ use http::Response;
 use http::request::Parts;
 
 use crate::close::{CloseCode, CloseReason};
+use crate::config::Compression;
 use crate::error::Error;
 use crate::handshake::{self, origins::Origins, refusal::Refusal};
 use crate::path::{self, ContextPath, PathParams, RequestPath, Segment};
@@ -194,7 +195,7 @@ pub fn accept<'s>(
     origins: &Origins,
     subprotocols: &[&'s str],
 ) -> Result<(Option<&'s str>, Response<()>), Refusal> {
-    let accepted = handshake::accept(parts, origins, subprotocols)?;
+    let accepted = handshake::accept(parts, origins, subprotocols, &Compression::ON)?;
     Ok((accepted.subprotocol(), accepted.response()))
 }
 

@@ -152,6 +152,7 @@ mod connection;
 mod dispatch;
 mod endpoint;
 mod error;
+mod extension;
 mod frames;
 mod handshake;
 mod link;
@@ -181,7 +182,9 @@ pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoi
 
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, IntoReply};
+pub use crate::config::Compression;
 pub use crate::error::{BoxError, Error};
+pub use crate::extension::Extension;
 pub use crate::handshake::origins::Origins;
 pub use crate::handshake::refusal::Refusal;
 pub use crate::message::{Binary, Pong};

@@ -25,6 +25,7 @@ use crate::session::Session;
 use crate::text::Text;
 use crate::wire::Violation;
 use crate::wire::decode::{Decoder, Rules};
+use crate::wire::deflate::Deflation;
 
 /// A socket and the protocol's state on it.
 pub(crate) struct Link<IO> {
@@ -108,8 +109,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Link<IO> {
         Self {
             io,
             rules: rules::<E>(&session),
+            decoder: Decoder::new(session.outbound().deflation().map(Deflation::inbound)),
             session,
-            decoder: Decoder::default(),
             input,
             inbox: VecDeque::new(),
             inbox_bytes: 0,

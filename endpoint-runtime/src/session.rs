@@ -14,12 +14,14 @@ use http::HeaderMap;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::Limits;
 use crate::error::Error;
+use crate::extension::Extension;
 use crate::message::{Binary, Message};
 use crate::outbound::{Bounds, Outbound, Refused};
 use crate::path::PathParams;
 use crate::remote::{AsyncRemote, BasicRemote, Shared};
 use crate::request::HandshakeRequest;
 use crate::text::Text;
+use crate::wire::deflate::Deflation;
 
 /// The identity of a session: 128 random bits, unique and unguessable, printed as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,7 +72,12 @@ type TypeMap = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
 const OFF: u64 = 0;
 
 impl Session {
-    pub(crate) fn new(request: HandshakeRequest, subprotocol: Option<&'static str>, endpoint: Arc<OpenSet>) -> Self {
+    pub(crate) fn new(
+        request: HandshakeRequest,
+        subprotocol: Option<&'static str>,
+        deflation: Option<Box<Deflation>>,
+        endpoint: Arc<OpenSet>,
+    ) -> Self {
         let limits = endpoint.limits;
         let bounds = Bounds {
             messages: limits.send_queue_messages,
@@ -81,7 +88,7 @@ impl Session {
             id: SessionId::random(),
             request,
             subprotocol,
-            outbound: Arc::new(Outbound::new(bounds)),
+            outbound: Arc::new(Outbound::new(bounds, deflation)),
             endpoint,
             place: AtomicUsize::new(usize::MAX),
             max_message_size: AtomicUsize::new(limits.max_message_size),
@@ -161,6 +168,12 @@ impl Session {
     /// The subprotocol both sides agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
         self.0.subprotocol
+    }
+
+    /// The extensions in use, with the parameters both sides agreed on (Jakarta's `getNegotiatedExtensions`): none, or
+    /// permessage-deflate.
+    pub fn extensions(&self) -> &[Extension] {
+        self.0.outbound.deflation().map_or(&[], |deflation| std::slice::from_ref(deflation.extension()))
     }
 
     /// What the application attaches to this session: one value of each type.
@@ -420,15 +433,24 @@ impl OpenSessions {
 
     /// Speaks to all of them; never waits for a peer.
     pub fn async_remote(&self) -> Broadcast<'_> {
-        Broadcast(self)
+        Broadcast { sessions: self, compressed: true }
     }
 }
 
-/// Speaks to many: a message is encoded once and queued for each, and nobody waits for anybody.
+/// Speaks to many: a message is encoded once, compressed once where it is, and queued for each, and nobody waits for anybody.
 #[derive(Clone, Copy, Debug)]
-pub struct Broadcast<'a>(&'a OpenSessions);
+pub struct Broadcast<'a> {
+    sessions: &'a OpenSessions,
+    compressed: bool,
+}
 
 impl Broadcast<'_> {
+    /// Sends what follows as it is; see [`BasicRemote::uncompressed`].
+    #[must_use]
+    pub fn uncompressed(self) -> Self {
+        Self { compressed: false, ..self }
+    }
+
     /// Queues a text message for each session.
     pub fn send_text(self, text: impl Into<Text>) -> Report {
         self.send(Message::Text(text.into()))
@@ -440,8 +462,8 @@ impl Broadcast<'_> {
     }
 
     fn send(self, message: Message) -> Report {
-        let (shared, mut report) = (Shared::new(message), Report::default());
-        for session in self.0.iter() {
+        let (mut shared, mut report) = (Shared::new(message, self.compressed), Report::default());
+        for session in self.sessions.iter() {
             match shared.offer(session.outbound()) {
                 Ok(()) => report.sent += 1,
                 Err(Refused::Closed) => report.closed += 1,

@@ -4,6 +4,7 @@
 //! message may be read straight into the place where it is put together ([`Decoder::direct`]). Sizes are checked
 //! before anything is buffered, and a buffer grows with the octets that came, never with a length that was claimed.
 
+use super::deflate::Inbound;
 use super::frame::{self, Header, MAX_HEADER, OpCode};
 use super::{Violation, mask, utf8};
 use crate::close::{CloseCode, CloseReason, Initiator};
@@ -18,6 +19,9 @@ const SMALL_HEADER: usize = 6;
 
 /// The first reservation for a message that is read directly; it doubles from there.
 const DIRECT_STEP: usize = 64 << 10;
+
+/// About so much of a compressed message is handed on at a time where parts are wanted.
+const PART: usize = 64 << 10;
 
 /// What becomes of the messages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +141,8 @@ pub(crate) struct Decoder {
     validated: usize,
     /// The payload so far of a control frame that is not all here.
     control: Vec<u8>,
+    /// There if compression was negotiated.
+    deflate: Option<Box<Inbound>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,9 +158,14 @@ struct Frame {
 struct Assembly {
     text: bool,
     take: Take,
+    deflated: bool,
 }
 
 impl Decoder {
+    pub(crate) fn new(deflate: Option<Inbound>) -> Self {
+        Self { deflate: deflate.map(Box::new), ..Self::default() }
+    }
+
     /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all
     /// without completing one.
     pub(crate) fn next<'i>(
@@ -188,7 +199,7 @@ impl Decoder {
                 let Some((header, rest)) = self.header(input)? else { return Ok((total, None)) };
                 input = rest;
                 self.admit(rules, &header)?;
-                let here = header.payload <= input.len() as u64;
+                let here = header.payload <= input.len() as u64 && !header.deflated;
                 if here && (header.opcode.is_control() || (header.fin && header.opcode != OpCode::Continuation)) {
                     let (payload, rest) = input.split_at_mut(header.payload as usize);
                     mask::apply(payload, header.mask, 0);
@@ -209,7 +220,8 @@ impl Decoder {
                 }
                 if !header.opcode.is_control() && self.message.is_none() {
                     let text = header.opcode == OpCode::Text;
-                    self.message = Some(Assembly { text, take: if text { rules.text } else { rules.binary } });
+                    let take = if text { rules.text } else { rules.binary };
+                    self.message = Some(Assembly { text, take, deflated: header.deflated });
                 }
                 self.frame = Some(Frame {
                     fin: header.fin,
@@ -219,8 +231,16 @@ impl Decoder {
                 });
             }
             let missing = self.frame.map_or(0, |frame| frame.remaining);
-            let (piece, rest) =
-                input.split_at_mut(usize::try_from(missing).map_or(input.len(), |n| n.min(input.len())));
+            let here = usize::try_from(missing).map_or(input.len(), |n| n.min(input.len()));
+            if self.inflates() {
+                let (used, event) = self.inflate(&mut input[..here])?;
+                input = &mut input[used..];
+                if event.is_some() || input.is_empty() {
+                    return Ok((total - input.len(), event));
+                }
+                continue;
+            }
+            let (piece, rest) = input.split_at_mut(here);
             input = rest;
             if let Some(event) = self.payload(piece)? {
                 return Ok((total - input.len(), Some(event)));
@@ -236,7 +256,7 @@ impl Decoder {
     /// The vector is only to be appended to, by at most so many octets.
     pub(crate) fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
-        self.message.filter(|message| matches!(message.take, Take::Whole { .. }))?;
+        self.message.filter(|message| matches!(message.take, Take::Whole { .. }) && !message.deflated)?;
         let missing = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
         if self.buffer.len() == self.buffer.capacity() {
             self.buffer.reserve_exact(missing.min(self.buffer.len().max(DIRECT_STEP)));
@@ -271,13 +291,13 @@ impl Decoder {
     fn header<'i>(&mut self, input: &'i mut [u8]) -> Result<Option<(Header, &'i mut [u8])>, Violation> {
         let kept = usize::from(self.head_len);
         if kept == 0 {
-            if let Some(header) = frame::parse(input)? {
+            if let Some(header) = frame::parse(input, self.deflate.is_some())? {
                 return Ok(Some((header, &mut input[header.len..])));
             }
         }
         let taken = input.len().min(MAX_HEADER - kept);
         self.head[kept..kept + taken].copy_from_slice(&input[..taken]);
-        if let Some(header) = frame::parse(&self.head[..kept + taken])? {
+        if let Some(header) = frame::parse(&self.head[..kept + taken], self.deflate.is_some())? {
             self.head_len = 0;
             return Ok(Some((header, &mut input[header.len - kept..])));
         }
@@ -301,6 +321,8 @@ impl Decoder {
             (OpCode::Close | OpCode::Ping | OpCode::Pong, _) => return Ok(()),
         };
         match take {
+            // it is limited while it is decompressed
+            _ if header.deflated || self.message.is_some_and(|message| message.deflated) => Ok(()),
             Take::Whole { limit } => {
                 let size = (self.buffer.len() as u64).saturating_add(header.payload);
                 if size > limit as u64 { Err(Violation::TooBig { limit, size }) } else { Ok(()) }
@@ -330,7 +352,7 @@ impl Decoder {
                 self.buffer.extend_from_slice(piece);
                 self.assembled()
             }
-            Some(Assembly { text, take }) => {
+            Some(Assembly { text, take, .. }) => {
                 if complete {
                     self.frame = None;
                 }
@@ -353,6 +375,75 @@ impl Decoder {
             // a data frame is only begun with a message
             None => Ok(None),
         }
+    }
+
+    /// Whether the current frame belongs to a compressed message.
+    #[inline]
+    fn inflates(&self) -> bool {
+        self.message.is_some_and(|message| message.deflated)
+            && self.frame.is_some_and(|frame| !frame.opcode.is_control())
+    }
+
+    /// A piece of a compressed message, still masked. Returns how much of it was used: what is left is masked again.
+    fn inflate(&mut self, piece: &mut [u8]) -> Result<(usize, Option<Event<'static>>), Violation> {
+        let (Some(frame), Some(message), Some(deflate)) = (&mut self.frame, self.message, &mut self.deflate) else {
+            return Ok((piece.len(), None));
+        };
+        mask::apply(piece, frame.mask, 0);
+        let mut used = 0;
+        match message.take {
+            _ if piece.is_empty() => {}
+            Take::Whole { limit } => {
+                deflate.inflate(piece, &mut self.buffer, limit.saturating_add(1))?;
+                if self.buffer.len() > limit {
+                    return Err(Violation::TooBig { limit, size: self.buffer.len() as u64 });
+                }
+                used = piece.len();
+            }
+            // nothing that comes later refers to it
+            Take::Discard if deflate.forgets() => used = piece.len(),
+            Take::Parts | Take::Discard => loop {
+                let full = self.buffer.len() + PART;
+                let (count, drained) = deflate.inflate(&piece[used..], &mut self.buffer, full)?;
+                used += count;
+                // what the inflater still holds comes out without input, so the last octet has to wait for it
+                if drained || used < piece.len() {
+                    break;
+                }
+            },
+        }
+        mask::apply(&mut piece[used..], frame.mask, used);
+        frame.mask.rotate_left(used % 4);
+        frame.remaining -= used as u64;
+        let complete = frame.remaining == 0;
+        let last = complete && frame.fin;
+        if last {
+            deflate.finish()?;
+        } else {
+            deflate.wait();
+        }
+        if matches!(message.take, Take::Whole { .. }) {
+            return Ok((used, self.assembled()?));
+        }
+        if complete {
+            self.frame = None;
+        }
+        if last {
+            self.message = None;
+        }
+        let event = if message.text {
+            // whatever was made is in the buffer
+            let text = self.part(&[], last)?;
+            let nothing = text.as_str().is_empty();
+            (!nothing || last).then_some(Event::Text { text: Chars::Owned(text.into_text()), last })
+        } else {
+            let data = Octets::Owned(Binary::from(std::mem::take(&mut self.buffer)));
+            (!data.as_slice().is_empty() || last).then_some(Event::Binary { data, last })
+        };
+        if message.take == Take::Discard {
+            return Ok((used, last.then_some(Event::Unwanted { text: message.text })));
+        }
+        Ok((used, event))
     }
 
     /// The characters that are complete with `piece`; the beginning of one more is kept.
