@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use endpoint_runtime::prelude::*;
 
-#[server_endpoint("/ws", max_message_size = "64MiB")]
+#[server_endpoint("/ws", max_message_size = "64MiB", compression = on)]
 #[derive(Default)]
 struct Echo;
 
@@ -22,7 +22,7 @@ impl Echo {
     }
 }
 
-#[server_endpoint("/broadcast", max_message_size = "64MiB")]
+#[server_endpoint("/broadcast", max_message_size = "64MiB", compression = on)]
 #[derive(Default)]
 struct Everyone;
 
