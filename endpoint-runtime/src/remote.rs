@@ -274,7 +274,7 @@ impl fmt::Debug for Sending<'_> {
 /// A message for several sessions: encoded once, and compressed once for all that compress alike.
 pub(crate) struct Shared {
     opcode: OpCode,
-    payload: Bytes,
+    payload: Binary,
     /// The frame, if it is small.
     frame: Vec<u8>,
     compressed: bool,
@@ -285,8 +285,8 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(message: Message, compressed: bool) -> Self {
         let (opcode, payload) = match message {
-            Message::Text(text) => (OpCode::Text, Bytes::from(text)),
-            Message::Binary(data) => (OpCode::Binary, Bytes::from(data)),
+            Message::Text(text) => (OpCode::Text, Binary::from(text)),
+            Message::Binary(data) => (OpCode::Binary, data),
         };
         let mut frame = Vec::new();
         if payload.len() < SHARE_FROM {
@@ -296,21 +296,25 @@ impl Shared {
     }
 
     pub(crate) fn offer(&mut self, outbound: &Outbound) -> Result<(), Refused> {
-        let size = self.payload.len();
+        let (opcode, size) = (self.opcode, self.payload.len());
         let deflation = outbound.deflation().filter(|deflation| self.compressed && deflation.is_for(size));
-        let message = match deflation {
+        match deflation {
             Some(deflation) if !deflation.forgets() => {
-                let message = Outgoing::Large(self.opcode, self.payload.clone());
+                let message = Outgoing::Small(opcode, &self.payload);
                 return outbound.offer_in_order(message, true).map(drop);
             }
-            Some(deflation) => self.deflated(deflation).map(Outgoing::Frame),
-            None => None,
-        };
-        let plain = || match size {
+            Some(deflation) => {
+                if let Some(frame) = self.deflated(deflation) {
+                    return outbound.offer(Outgoing::Frame(frame)).map(drop);
+                }
+            }
+            None => {}
+        }
+        let message = match size {
             ..SHARE_FROM => Outgoing::Encoded(&self.frame),
-            _ => Outgoing::Large(self.opcode, self.payload.clone()),
+            _ => Outgoing::Large(opcode, self.payload.clone().into()),
         };
-        outbound.offer(message.unwrap_or_else(plain)).map(drop)
+        outbound.offer(message).map(drop)
     }
 
     /// The message as a compressed frame, made for the first session of its kind.

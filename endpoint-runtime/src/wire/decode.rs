@@ -4,7 +4,7 @@
 //! message may be read straight into the place where it is put together ([`Decoder::direct`]). Sizes are checked
 //! before anything is buffered, and a buffer grows with the octets that came, never with a length that was claimed.
 
-use super::deflate::Inbound;
+use super::deflate::{self, Inbound};
 use super::frame::{self, Header, MAX_HEADER, OpCode};
 use super::{Violation, mask, utf8};
 use crate::close::{CloseCode, CloseReason, Initiator};
@@ -393,6 +393,18 @@ impl Decoder {
         let mut used = 0;
         match message.take {
             _ if piece.is_empty() => {}
+            Take::Whole { limit } if self.buffer.is_empty() && frame.fin && frame.remaining == piece.len() as u64 => {
+                let event = deflate::with_scratch(|out| {
+                    deflate.inflate(piece, out, limit.saturating_add(1))?;
+                    if out.len() > limit {
+                        return Err(Violation::TooBig { limit, size: out.len() as u64 });
+                    }
+                    deflate.finish()?;
+                    whole(message.text, out)
+                });
+                (self.frame, self.message) = (None, None);
+                return Ok((piece.len(), Some(event?)));
+            }
             Take::Whole { limit } => {
                 deflate.inflate(piece, &mut self.buffer, limit.saturating_add(1))?;
                 if self.buffer.len() > limit {
@@ -495,6 +507,15 @@ impl Decoder {
     }
 }
 
+/// A complete message, out of a buffer that is needed again.
+fn whole(text: bool, data: &[u8]) -> Result<Event<'static>, Violation> {
+    if !text {
+        return Ok(Event::Binary { data: Octets::Owned(data.into()), last: true });
+    }
+    let text = utf8::whole(data).ok_or(Violation::NotUtf8)?;
+    Ok(Event::Text { text: Chars::Owned(text.into()), last: true })
+}
+
 /// A complete control frame, unmasked.
 fn control_event<'i>(opcode: OpCode, payload: &[u8]) -> Result<Event<'i>, Violation> {
     Ok(match opcode {
@@ -592,7 +613,11 @@ mod tests {
 
     /// Everything the decoder says of `input` fed in pieces of the given sizes, repeated.
     fn decode(rules: &Rules, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
-        let (mut decoder, mut all, mut rest) = (Decoder::default(), Vec::new(), input);
+        decode_by(Decoder::default(), rules, input, sizes, direct)
+    }
+
+    fn decode_by(mut decoder: Decoder, rules: &Rules, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
+        let (mut all, mut rest) = (Vec::new(), input);
         for size in sizes.iter().cycle() {
             if rest.is_empty() {
                 break;
@@ -731,6 +756,180 @@ mod tests {
         assert_eq!(decoder.next(&rules, &mut header).unwrap(), (14, None));
         let (place, room) = decoder.direct().unwrap();
         assert!(room <= DIRECT_STEP && place.capacity() <= DIRECT_STEP);
+    }
+
+    /// "Hello" as in RFC 7692 §7.2.3.1, and the same once more as in §7.2.3.2, for who has seen the first.
+    const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    const AGAIN: [u8; 5] = [0xf2, 0x00, 0x11, 0x00, 0x00];
+
+    fn readings_deflated(rules: &Rules, input: &[u8], forgets: bool) -> Vec<Said> {
+        let decode =
+            |sizes: &[usize], direct| decode_by(Decoder::new(Some(Inbound::new(forgets))), rules, input, sizes, direct);
+        let whole = decode(&[usize::MAX], false);
+        assert_eq!(decode(&[1], true), whole, "octet by octet");
+        for cut in 1..input.len() {
+            assert_eq!(decode(&[cut, usize::MAX], true), whole, "split at {cut}");
+        }
+        whole
+    }
+
+    #[test]
+    fn compressed_messages_are_the_same_however_they_are_cut() {
+        let hello = Said::Text("Hello".into(), true);
+        let input = [
+            client(0xc1, &HELLO),
+            client(0x81, b"plain"),
+            client(0x41, &HELLO[..3]),
+            client(0x89, b"ping"),
+            client(0x00, b""),
+            client(0x00, &HELLO[3..]),
+            client(0x80, b""),
+            client(0xc2, &[0x00]),
+            client(0xc2, b""),
+        ]
+        .concat();
+        let said = [
+            hello.clone(),
+            Said::Text("plain".into(), true),
+            Said::Ping(b"ping".to_vec()),
+            hello,
+            Said::Binary(Vec::new(), true),
+            Said::Binary(Vec::new(), true),
+        ];
+        let dropped = [true, true].map(Said::Unwanted);
+        let dropped = [&dropped[..], &[said[2].clone()], &[true, false, false].map(Said::Unwanted)].concat();
+        for forgets in [true, false] {
+            assert_eq!(readings_deflated(&WHOLE, &input, forgets), said);
+            assert_eq!(readings_deflated(&NONE, &input, forgets), dropped);
+            assert_eq!(readings_parts(&input, forgets), said);
+        }
+    }
+
+    /// The parts of each message joined, across control frames as well.
+    fn readings_parts(input: &[u8], forgets: bool) -> Vec<Said> {
+        let decode = |sizes: &[usize]| {
+            let said = decode_by(Decoder::new(Some(Inbound::new(forgets))), &PARTS, input, sizes, true);
+            let (mut joined, mut begun): (Vec<Said>, Vec<Said>) = (Vec::new(), Vec::new());
+            for said in said {
+                match said {
+                    Said::Text(..) | Said::Binary(..) => join(&mut begun, said),
+                    other => joined.push(other),
+                }
+                if let [Said::Text(_, true) | Said::Binary(_, true)] = &begun[..] {
+                    joined.append(&mut begun);
+                }
+            }
+            assert_eq!(begun, []);
+            joined
+        };
+        let whole = decode(&[usize::MAX]);
+        for cut in 1..input.len() {
+            assert_eq!(decode(&[cut, usize::MAX]), whole, "split at {cut}");
+        }
+        assert_eq!(decode(&[1]), whole, "octet by octet");
+        whole
+    }
+
+    #[test]
+    fn a_context_is_taken_over_if_it_is_kept_whatever_becomes_of_the_message() {
+        let input = [client(0xc1, &HELLO), client(0xc2, &AGAIN)].concat();
+        let rules = |text, binary| Rules { text, binary };
+        let hello = Said::Binary(b"Hello".to_vec(), true);
+        for (text, first) in [
+            (Take::Whole { limit: 9 }, Said::Text("Hello".into(), true)),
+            (Take::Parts, Said::Text("Hello".into(), true)),
+            (Take::Discard, Said::Unwanted(true)),
+        ] {
+            let rules = rules(text, Take::Whole { limit: 9 });
+            assert_eq!(readings_deflated(&rules, &input, false).last(), Some(&hello), "{first:?}");
+            assert_eq!(readings_deflated(&rules, &input, true).last(), Some(&Said::Wrong(1007)), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_what_is_decompressed() {
+        let rules = |limit| Rules { text: Take::Whole { limit }, binary: Take::Discard };
+        let fragments = [client(0x41, &HELLO[..4]), client(0x80, &HELLO[4..])].concat();
+        for input in [client(0xc1, &HELLO), fragments] {
+            assert_eq!(readings_deflated(&rules(5), &input, true), [Said::Text("Hello".into(), true)]);
+            assert_eq!(readings_deflated(&rules(4), &input, true), [Said::Wrong(1009)]);
+            assert_eq!(readings_deflated(&rules(0), &input, true), [Said::Wrong(1009)]);
+        }
+        // stored blocks make it larger on the wire than it is
+        let stored = [&[0x00, 0x00, 0x00, 0xff, 0xff].repeat(20)[..], &[0x00]].concat();
+        assert_eq!(readings_deflated(&rules(0), &client(0xc1, &stored), true), [Said::Text(String::new(), true)]);
+    }
+
+    #[test]
+    fn compressed_text_is_checked_as_it_comes() {
+        // stored blocks: the first octet of a character, then a wrong one
+        let bad = [0x00, 0x03, 0x00, 0xfc, 0xff, b'a', 0xe8, b'x'];
+        for rules in [WHOLE, PARTS, NONE] {
+            for forgets in [true, false] {
+                if rules.text == Take::Discard && forgets {
+                    continue;
+                }
+                let mut decoder = Decoder::new(Some(Inbound::new(forgets)));
+                let mut begun = client(0x41, &[&bad[..], &[0; 50]].concat());
+                let (seen, _) = begun.split_at_mut(14);
+                assert_eq!(decoder.next(&rules, seen).unwrap_err(), Violation::NotUtf8);
+                // and one that is cut off by the end
+                let cut = client(0xc1, &[0x00, 0x02, 0x00, 0xfd, 0xff, b'a', 0xe8, 0x00]);
+                for size in 1..=cut.len() {
+                    let decoder = Decoder::new(Some(Inbound::new(forgets)));
+                    let said = decode_by(decoder, &rules, &cut, &[size], true);
+                    assert_eq!(said.last(), Some(&Said::Wrong(1007)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_bit_of_a_compressed_message_stands_on_its_first_frame_alone() {
+        let first = client(0x41, &HELLO[..3]);
+        for (input, forgets) in [
+            (client(0xc9, b""), true),
+            (client(0xca, b""), false),
+            (client(0xc8, b""), true),
+            (client(0xc0, b""), true),
+            ([first.clone(), client(0xc0, &HELLO[3..])].concat(), true),
+            (client(0xa1, b""), true),
+            (client(0xd1, b""), false),
+            (client(0xf2, b""), false),
+        ] {
+            assert_eq!(readings_deflated(&WHOLE, &input, forgets), [Said::Wrong(1002)], "{input:02x?}");
+        }
+        assert_eq!(readings(&WHOLE, &client(0xc1, &HELLO)), [Said::Wrong(1002)]);
+    }
+
+    #[test]
+    fn parts_of_what_grows_are_bounded() {
+        // stored once, then repeated: 258 octets for a few bits
+        let zeros = vec![0; 1 << 20];
+        let mut stream = flate2::Compress::new(flate2::Compression::best(), false);
+        let mut bomb = Vec::with_capacity(1 << 16);
+        stream.compress_vec(&zeros, &mut bomb, flate2::FlushCompress::Sync).unwrap();
+        bomb.truncate(bomb.len() - 4);
+        for size in [1, 7, usize::MAX] {
+            let mut decoder = Decoder::new(Some(Inbound::new(true)));
+            let (mut total, mut parts, mut ends) = (0, 0, 0);
+            for piece in client(0xc2, &bomb).chunks_mut(size.min(1 << 20)) {
+                let mut piece = piece;
+                while !piece.is_empty() {
+                    let (used, event) = decoder.next(&PARTS, piece).unwrap();
+                    let event = event.map(Event::into_owned);
+                    piece = &mut piece[used..];
+                    if let Some(Event::Binary { data, last }) = event {
+                        assert!(data.as_slice().iter().all(|octet| *octet == 0));
+                        assert!(data.as_slice().len() <= 2 * PART, "{}", data.as_slice().len());
+                        (total, parts, ends) = (total + data.as_slice().len(), parts + 1, ends + usize::from(last));
+                    }
+                }
+            }
+            assert_eq!((total, ends), (zeros.len(), 1));
+            assert!(parts >= zeros.len() / (2 * PART), "{parts}");
+            assert!(decoder.is_idle());
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ thread_local! {
 /// Decompresses the messages of one side, one after the other.
 #[derive(Debug)]
 pub(crate) struct Inflater {
-    stream: Decompress,
+    stream: Box<Decompress>,
     /// Octets of the message were fed behind its last block that was marked as the last.
     fed: bool,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Inflater {
 impl Inflater {
     pub(crate) fn new() -> Self {
         // a larger window than the compressor's will do for every compressor
-        Self { stream: Decompress::new_with_window_bits(false, MAX_WINDOW_BITS), fed: false }
+        Self { stream: Box::new(Decompress::new_with_window_bits(false, MAX_WINDOW_BITS)), fed: false }
     }
 
     /// One of the thread's.
@@ -155,6 +155,11 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn new(forgets: bool) -> Self {
+        Self { forgets, inflater: None, budget: Arc::new(Budget::new(0)), waiting: None }
+    }
+
     /// Whether a message may be passed over without a look, because none after it refers to it.
     pub(crate) fn forgets(&self) -> bool {
         self.forgets
@@ -189,7 +194,7 @@ impl Inbound {
 /// Compresses messages.
 #[derive(Debug)]
 struct Deflater {
-    stream: Compress,
+    stream: Box<Compress>,
     level: u32,
     window_bits: u8,
 }
@@ -203,7 +208,7 @@ impl Deflater {
             false,
             window_bits.clamp(9, MAX_WINDOW_BITS),
         );
-        Self { stream, level, window_bits }
+        Self { stream: Box::new(stream), level, window_bits }
     }
 
     /// Compresses a whole message to the end of `out`; false if that failed, and this one is not to be used again.
@@ -248,7 +253,7 @@ pub(crate) struct Deflation {
 /// What only a session that takes its contexts over has.
 #[derive(Default)]
 struct Own {
-    deflater: Option<Box<Deflater>>,
+    deflater: Option<Deflater>,
     _reservation: Option<Reservation>,
 }
 
@@ -320,7 +325,7 @@ impl Deflation {
     pub(crate) fn frame_in_order(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let (level, window_bits) = self.kind();
-        let deflater = own.deflater.get_or_insert_with(|| Box::new(Deflater::new(level, window_bits)));
+        let deflater = own.deflater.get_or_insert_with(|| Deflater::new(level, window_bits));
         let done = with_scratch(|scratch| {
             let done = deflater.message(payload, scratch);
             if done {
@@ -353,7 +358,7 @@ fn with_thread<T, R>(place: &'static LocalKey<RefCell<T>>, f: impl FnOnce(&mut T
 }
 
 /// Calls `f` with an empty buffer that the thread keeps.
-fn with_scratch<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut scratch = with_thread(&SCRATCH, std::mem::take).unwrap_or_default();
     scratch.clear();
     let result = f(&mut scratch);
@@ -402,5 +407,171 @@ impl Budget {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::extension::Parameter;
+
+    fn compressed(messages: &[&[u8]], level: u32, window_bits: u8, forgets: bool) -> Vec<Vec<u8>> {
+        let mut deflater = Deflater::new(level, window_bits);
+        let compressed = |message: &&[u8]| {
+            let mut out = Vec::new();
+            assert!(deflater.message(message, &mut out));
+            if forgets {
+                deflater.stream.reset();
+            }
+            out
+        };
+        messages.iter().map(compressed).collect()
+    }
+
+    /// What one inflater makes of messages that are fed in pieces of `size` octets.
+    fn inflated(messages: &[Vec<u8>], size: usize, forgets: bool) -> Result<Vec<Vec<u8>>, Violation> {
+        let mut inbound = Inbound::new(forgets);
+        let inflate = |message: &Vec<u8>| {
+            let mut out = Vec::new();
+            for piece in message.chunks(size) {
+                inbound.inflate(piece, &mut out, usize::MAX)?;
+            }
+            inbound.finish().map(|()| out)
+        };
+        messages.iter().map(inflate).collect()
+    }
+
+    #[test]
+    fn examples_of_the_rfc_are_read() {
+        // RFC 7692 §7.2.3.1, .3, .4, .5, and .6
+        for (message, text) in [
+            (&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..], "Hello"),
+            (&[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00], "Hello"),
+            (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], "Hello"),
+            (&[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00], "Hello"),
+            (&[0x00], ""),
+            // without the octet that §7.2.3.4 adds behind a last block, twice a last block, a last block of a flush
+            (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], "Hello"),
+            (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], "HelloHello"),
+            (&[0x01], ""),
+            (&[], ""),
+        ] {
+            let messages = [message.to_vec(), message.to_vec()];
+            for (size, forgets) in [(1, true), (1, false), (usize::MAX, true), (usize::MAX, false)] {
+                let expected = Ok(vec![text.as_bytes().to_vec(); 2]);
+                assert_eq!(inflated(&messages, size, forgets), expected, "{message:02x?} by {size}, {forgets}");
+            }
+        }
+        // §7.2.3.2: the second message refers to the first
+        let messages = [vec![0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], vec![0xf2, 0x00, 0x11, 0x00, 0x00]];
+        assert_eq!(inflated(&messages, 1, false), Ok(vec![b"Hello".to_vec(); 2]));
+        assert_eq!(inflated(&messages, 1, true), Err(Violation::NotDeflate));
+    }
+
+    #[test]
+    fn what_is_not_deflate_is_refused() {
+        for message in [
+            // a block of the reserved type, a wrong length of a stored block, a distance before the beginning
+            &[0x07][..],
+            &[0x00, 0x05, 0x00, 0x00, 0x00],
+            &[0xf2, 0x00, 0x11, 0x00, 0x00],
+            // cut off in a block with codes, in a stored one, in the header of one with codes of its own
+            &[0xf2, 0x48, 0xcd],
+            &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48],
+            &[0x04, 0xc0],
+            b"not deflate at all",
+        ] {
+            assert_eq!(inflated(&[message.to_vec()], usize::MAX, true), Err(Violation::NotDeflate), "{message:02x?}");
+            assert_eq!(inflated(&[message.to_vec()], 1, true), Err(Violation::NotDeflate), "{message:02x?}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_made_than_there_is_room_for() {
+        let zeros = vec![0; 10 << 20];
+        let bomb = &compressed(&[&zeros], 9, 15, true)[0];
+        let (mut inflater, mut out, mut used, mut total) = (Inflater::new(), Vec::new(), 0, 0);
+        loop {
+            let (count, drained) = inflater.inflate(&bomb[used..], &mut out, 1000).unwrap();
+            (used, total) = (used + count, total + out.len());
+            assert!(out.len() <= 1000 && out.capacity() <= 1000);
+            out.clear();
+            if drained {
+                break;
+            }
+        }
+        assert_eq!((used, total), (bomb.len(), zeros.len()));
+    }
+
+    #[test]
+    fn a_budget_is_kept_and_given_back() {
+        let budget = Arc::new(Budget::new(DEFLATER_BYTES + INFLATER_BYTES));
+        let open = |keep: bool| {
+            let compression = Compression::ON.context_takeover(keep);
+            let forgets = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
+            let extension = Extension::permessage_deflate(forgets.into_iter().filter(|_| !keep));
+            Deflation::new(extension, &compression, &budget)
+        };
+        let (first, forgetting) = (open(false).unwrap(), open(false).unwrap());
+        let mut inbound = forgetting.inbound();
+        inbound.inflate(&[0xf2], &mut Vec::new(), 1).unwrap();
+        inbound.wait();
+        inbound.wait();
+        assert_eq!(budget.used.load(Ordering::Relaxed), INFLATER_BYTES);
+        assert!(open(true).is_none());
+        drop(inbound);
+        let keeping = open(true).unwrap();
+        assert!(open(true).is_none() && open(false).is_none());
+        keeping.end();
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        drop((first, keeping));
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_message_that_would_not_become_smaller_is_left() {
+        let budget = Arc::new(Budget::new(1));
+        let forgets =
+            Extension::permessage_deflate([Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover]);
+        let deflation = Deflation::new(forgets, &Compression::ON, &budget).unwrap();
+        let mut out = Vec::new();
+        let mut state = 1u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .take(600)
+        .collect();
+        assert!(!deflation.frame_afresh(OpCode::Binary, &noise, &mut out));
+        assert!(!deflation.frame_afresh(OpCode::Binary, b"", &mut out));
+        assert_eq!(out, []);
+        assert!(deflation.frame_afresh(OpCode::Binary, &[7; 600], &mut out));
+        assert_eq!((out[0], usize::from(out[1])), (0xc2, out.len() - 2));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_compressed_is_read_again(
+            messages in proptest::collection::vec(proptest::collection::vec(0u8..6, 0..3000), 1..5),
+            size in 1usize..2000,
+            level in 0u32..=9,
+            window_bits in 9u8..=15,
+            forgets: bool,
+        ) {
+            let slices: Vec<&[u8]> = messages.iter().map(|message| &message[..]).collect();
+            let wire = compressed(&slices, level, window_bits, forgets);
+            for (message, octets) in messages.iter().zip(&wire) {
+                prop_assert!(!message.is_empty() || octets == &[0]);
+            }
+            prop_assert_eq!(inflated(&wire, size, forgets), Ok(messages));
+        }
+
+        #[test]
+        fn arbitrary_octets_never_panic(messages: Vec<Vec<u8>>, size in 1usize..40, forgets: bool) {
+            let whole = inflated(&messages, usize::MAX, forgets);
+            prop_assert_eq!(inflated(&messages, size, forgets), whole);
+        }
     }
 }
