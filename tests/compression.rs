@@ -56,6 +56,12 @@ impl Silent {
     }
 }
 
+const LEVEL: u32 = 12;
+
+#[server_endpoint("/hard", compression = on(level = LEVEL))]
+#[derive(Default)]
+struct TooHard;
+
 #[server_endpoint("/off", compression = off)]
 #[derive(Default)]
 struct Off;
@@ -325,6 +331,9 @@ async fn settings_out_of_range_are_not_deployed() {
         // an endpoint that says something itself does not mind
         ServerContainer::builder().register::<Echo>().compression(compression).build().unwrap();
     }
+    // what the attribute cannot know is known here
+    let error = ServerContainer::builder().register::<TooHard>().build().expect_err("a mistake");
+    assert!(error.is_deploy() && error.to_string().contains("TooHard") && error.to_string().contains("level 12"));
 }
 
 #[tokio::test]
