@@ -41,13 +41,20 @@ pub fn run(input: &[u8]) {
             is_ours = Some(false);
             payload.clone()
         };
-        let outcome = if deflated { oracle.message(&octets, limit) } else { plain(&octets, limit) };
+        let text = kind & 16 != 0;
+        let outcome = if deflated { oracle.message(&octets, limit, text) } else { plain(&octets, limit) };
         if ours && payload.len() <= limit {
-            assert_eq!(outcome.as_ref(), Ok(&payload), "what was compressed is not what is read");
+            assert!(outcome.as_ref().is_err_and(|code| text && *code == 1007) || outcome.as_ref() == Ok(&payload));
         }
-        frames(&mut stream, deflated, &octets, kind >> 2 & 3);
+        frames(&mut stream, deflated, text, &octets, kind >> 2 & 3);
+        let outcome = outcome.and_then(|message| match String::from_utf8(message) {
+            Ok(message) if text => Ok(Said::Text(message, true)),
+            Ok(message) => Ok(Said::Binary(message.into(), true)),
+            Err(_) if text => Err(1007),
+            Err(error) => Ok(Said::Binary(error.into_bytes(), true)),
+        });
         match outcome {
-            Ok(message) => expected.said.push(Said::Binary(message, true)),
+            Ok(said) => expected.said.push(said),
             Err(code) => {
                 expected.wrong = Some(Wrong(code, String::new()));
                 expected.is_idle = false;
@@ -69,7 +76,7 @@ pub fn run(input: &[u8]) {
     // as parts, and not at all
     let mut parts = wire::inflate(Take::Parts, forgets, &stream, &sizes);
     parts.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
-    if let (Some(_), Some(Said::Binary(_, false))) = (&parts.wrong, parts.said.last()) {
+    if let (Some(_), Some(Said::Binary(_, false) | Said::Text(_, false))) = (&parts.wrong, parts.said.last()) {
         parts.said.pop();
     }
     assert_eq!(parts, expected, "as parts");
@@ -78,12 +85,13 @@ pub fn run(input: &[u8]) {
     // a message that no other refers to is passed over without a look
     if !forgets || expected.wrong.is_none() {
         assert_eq!(nothing.wrong, expected.wrong);
-        assert_eq!(nothing.said, vec![Said::Unwanted { text: false }; expected.said.len()]);
+        let unwanted = expected.said.iter().map(|said| Said::Unwanted { text: matches!(said, Said::Text(..)) });
+        assert_eq!(nothing.said, unwanted.collect::<Vec<_>>());
     }
 }
 
 /// A message in `1 + more` frames of a client, masked with zeros.
-fn frames(stream: &mut Vec<u8>, deflated: bool, octets: &[u8], more: u8) {
+fn frames(stream: &mut Vec<u8>, deflated: bool, text: bool, octets: &[u8], more: u8) {
     let count = usize::from(more) + 1;
     let size = octets.len().div_ceil(count).max(1);
     let mut pieces: Vec<&[u8]> = octets.chunks(size).collect();
@@ -91,8 +99,7 @@ fn frames(stream: &mut Vec<u8>, deflated: bool, octets: &[u8], more: u8) {
     for (place, piece) in pieces.iter().enumerate() {
         let fin = if place + 1 == pieces.len() { 0x80 } else { 0 };
         let first = match place {
-            0 if deflated => 0x42,
-            0 => 0x02,
+            0 => (if deflated { 0x40 } else { 0 }) | (if text { 1 } else { 2 }),
             _ => 0x00,
         };
         stream.push(fin | first);
@@ -122,6 +129,7 @@ fn header(frame: &[u8]) -> usize {
     }
 }
 
+/// The header says how long it is before any of its octets can be wrong.
 fn plain(octets: &[u8], limit: usize) -> Result<Vec<u8>, u16> {
     if octets.len() > limit { Err(1009) } else { Ok(octets.to_vec()) }
 }
@@ -133,16 +141,19 @@ struct Oracle {
 }
 
 impl Oracle {
-    fn message(&mut self, octets: &[u8], limit: usize) -> Result<Vec<u8>, u16> {
+    /// Of what is wrong with it, what comes first.
+    fn message(&mut self, octets: &[u8], limit: usize, text: bool) -> Result<Vec<u8>, u16> {
         let mut rest = octets;
         let mut out = Vec::with_capacity(limit + 1);
         let mut is_over = true;
         while !rest.is_empty() {
-            let ended = self.feed(&mut rest, &mut out)?;
+            let ended = self.feed(&mut rest, &mut out);
             if out.len() > limit {
-                return Err(1009);
+                let is_bad = |error: std::str::Utf8Error| error.error_len().is_some();
+                let bad = text && std::str::from_utf8(&out[..limit]).is_err_and(is_bad);
+                return Err(if bad { 1007 } else { 1009 });
             }
-            is_over = ended;
+            is_over = ended?;
         }
         // behind a last block, or nothing, no flush has to end
         if !is_over {

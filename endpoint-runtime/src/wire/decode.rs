@@ -395,10 +395,7 @@ impl Decoder {
             _ if piece.is_empty() => {}
             Take::Whole { limit } if self.buffer.is_empty() && frame.fin && frame.remaining == piece.len() as u64 => {
                 let event = deflate::with_scratch(|out| {
-                    deflate.inflate(piece, out, limit.saturating_add(1))?;
-                    if out.len() > limit {
-                        return Err(Violation::TooBig { limit, size: out.len() as u64 });
-                    }
+                    inflate_within(deflate, piece, out, limit, message.text)?;
                     deflate.finish()?;
                     whole(message.text, out)
                 });
@@ -406,10 +403,7 @@ impl Decoder {
                 return Ok((piece.len(), Some(event?)));
             }
             Take::Whole { limit } => {
-                deflate.inflate(piece, &mut self.buffer, limit.saturating_add(1))?;
-                if self.buffer.len() > limit {
-                    return Err(Violation::TooBig { limit, size: self.buffer.len() as u64 });
-                }
+                inflate_within(deflate, piece, &mut self.buffer, limit, message.text)?;
                 used = piece.len();
             }
             // nothing that comes later refers to it
@@ -504,6 +498,22 @@ impl Decoder {
             return Err(Violation::NotUtf8);
         }
         Ok(Some(Event::Text { text: Chars::Owned(Text::from_validated(Binary::from(data))), last: true }))
+    }
+}
+
+/// Decompresses a piece of a message that is taken whole. Of what is wrong with it that counts which comes first.
+fn inflate_within(
+    deflate: &mut Inbound,
+    piece: &[u8],
+    out: &mut Vec<u8>,
+    limit: usize,
+    text: bool,
+) -> Result<(), Violation> {
+    let inflated = deflate.inflate(piece, out, limit.saturating_add(1));
+    match out.get(..limit).filter(|within| within.len() < out.len()) {
+        Some(within) if text && utf8::valid_prefix(within).is_none() => Err(Violation::NotUtf8),
+        Some(_) => Err(Violation::TooBig { limit, size: out.len() as u64 }),
+        None => inflated.map(drop),
     }
 }
 
@@ -855,6 +865,13 @@ mod tests {
             assert_eq!(readings_deflated(&rules(4), &input, true), [Said::Wrong(1009)]);
             assert_eq!(readings_deflated(&rules(0), &input, true), [Said::Wrong(1009)]);
         }
+        // what is too big first and wrong after is too big, also where both are seen at once
+        let both = [&[0x00, 0x05, 0x00, 0xfa, 0xff][..], b"Hello", &[0x07, 0x07]].concat();
+        assert_eq!(readings_deflated(&rules(4), &client(0xc1, &both), true), [Said::Wrong(1009)]);
+        assert_eq!(readings_deflated(&rules(5), &client(0xc1, &both), true), [Said::Wrong(1007)]);
+        let bad = [&[0x00, 0x05, 0x00, 0xfa, 0xff][..], b"He\xfflo", &[0x00]].concat();
+        assert_eq!(readings_deflated(&rules(3), &client(0xc1, &bad), true), [Said::Wrong(1007)]);
+        assert_eq!(readings_deflated(&rules(2), &client(0xc1, &bad), true), [Said::Wrong(1009)]);
         // stored blocks make it larger on the wire than it is
         let stored = [&[0x00, 0x00, 0x00, 0xff, 0xff].repeat(20)[..], &[0x00]].concat();
         assert_eq!(readings_deflated(&rules(0), &client(0xc1, &stored), true), [Said::Text(String::new(), true)]);
