@@ -1,4 +1,5 @@
-//! What the benchmarks talk to: an echo of everything, and a broadcast; not a word per message.
+//! What the benchmarks talk to: an echo of everything, one that keeps its compression contexts, and a broadcast; not a
+//! word per message.
 //!
 //! `cargo run --release --example bench_server -- --addr 127.0.0.1:9001 --threads 1`
 
@@ -11,6 +12,22 @@ use endpoint_runtime::prelude::*;
 struct Echo;
 
 impl Echo {
+    #[on_message]
+    async fn text(&self, message: Text) -> Text {
+        message
+    }
+
+    #[on_message]
+    async fn binary(&self, data: Binary) -> Binary {
+        data
+    }
+}
+
+#[server_endpoint("/keeping", max_message_size = "64MiB", compression = on(context_takeover = true))]
+#[derive(Default)]
+struct Keeping;
+
+impl Keeping {
     #[on_message]
     async fn text(&self, message: Text) -> Text {
         message
@@ -64,6 +81,7 @@ fn main() -> Result<(), Error> {
         let server = Server::builder().bind(addr).await?;
         let addr = server.local_addr()?;
         println!("endpoint: ws://{addr}/ws");
+        println!("endpoint: ws://{addr}/keeping");
         println!("endpoint: ws://{addr}/broadcast");
         server.run().await
     })
