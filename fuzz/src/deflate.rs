@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
         if ours && payload.len() <= limit {
             assert!(outcome.as_ref().is_err_and(|code| text && *code == 1007) || outcome.as_ref() == Ok(&payload));
         }
-        frames(&mut stream, deflated, text, &octets, kind >> 2 & 3);
+        frames(&mut stream, deflated, text, &octets, if deflated { kind >> 2 & 3 } else { 0 });
         let outcome = outcome.and_then(|message| match String::from_utf8(message) {
             Ok(message) if text => Ok(Said::Text(message, true)),
             Ok(message) => Ok(Said::Binary(message.into(), true)),
