@@ -431,6 +431,10 @@ impl Decoder {
         if matches!(message.take, Take::Whole { .. }) {
             return Ok((used, self.assembled()?));
         }
+        if self.buffer.is_empty() {
+            // nothing was made, so no room is kept for it
+            self.buffer = Vec::new();
+        }
         if complete {
             self.frame = None;
         }
@@ -917,6 +921,16 @@ mod tests {
             assert_eq!(readings_deflated(&WHOLE, &input, forgets), [Said::Wrong(1002)], "{input:02x?}");
         }
         assert_eq!(readings(&WHOLE, &client(0xc1, &HELLO)), [Said::Wrong(1002)]);
+    }
+
+    #[test]
+    fn what_comes_to_nothing_keeps_no_room() {
+        let nothing = client(0x41, &[0x00, 0x00, 0x00, 0xff, 0xff].repeat(200));
+        for (rules, forgets) in [(PARTS, true), (PARTS, false), (NONE, true), (NONE, false)] {
+            let mut decoder = Decoder::new(Some(Inbound::new(forgets)));
+            assert_eq!(decoder.next(&rules, &mut nothing.clone()), Ok((nothing.len(), None)));
+            assert_eq!(decoder.buffer.capacity(), 0);
+        }
     }
 
     #[test]

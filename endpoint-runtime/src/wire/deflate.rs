@@ -82,7 +82,7 @@ impl Inflater {
                 if out.len() >= full {
                     return Ok((used, false));
                 }
-                let room = out.len().max(piece.len().saturating_mul(4)).clamp(ROOM.0, ROOM.1.max(out.len()));
+                let room = out.len().max(piece.len().clamp(ROOM.0, ROOM.1));
                 out.reserve_exact(room.min(full - out.len()));
             }
             let (read, written) = (self.stream.total_in(), out.len());
