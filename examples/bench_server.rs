@@ -1,4 +1,5 @@
-//! What the benchmarks talk to: an echo of everything, and a broadcast; not a word per message.
+//! What the benchmarks talk to: an echo of everything, one that keeps its compression contexts, and a broadcast; not a
+//! word per message.
 //!
 //! `cargo run --release --example bench_server -- --addr 127.0.0.1:9001 --threads 1`
 
@@ -6,7 +7,7 @@ use std::num::NonZeroUsize;
 
 use endpoint_runtime::prelude::*;
 
-#[server_endpoint("/ws", max_message_size = "64MiB")]
+#[server_endpoint("/ws", max_message_size = "64MiB", compression = on)]
 #[derive(Default)]
 struct Echo;
 
@@ -22,7 +23,23 @@ impl Echo {
     }
 }
 
-#[server_endpoint("/broadcast", max_message_size = "64MiB")]
+#[server_endpoint("/keeping", max_message_size = "64MiB", compression = on(context_takeover = true))]
+#[derive(Default)]
+struct Keeping;
+
+impl Keeping {
+    #[on_message]
+    async fn text(&self, message: Text) -> Text {
+        message
+    }
+
+    #[on_message]
+    async fn binary(&self, data: Binary) -> Binary {
+        data
+    }
+}
+
+#[server_endpoint("/broadcast", max_message_size = "64MiB", compression = on)]
 #[derive(Default)]
 struct Everyone;
 
@@ -64,6 +81,7 @@ fn main() -> Result<(), Error> {
         let server = Server::builder().bind(addr).await?;
         let addr = server.local_addr()?;
         println!("endpoint: ws://{addr}/ws");
+        println!("endpoint: ws://{addr}/keeping");
         println!("endpoint: ws://{addr}/broadcast");
         server.run().await
     })

@@ -182,6 +182,10 @@ async fn bench_server_echoes_and_broadcasts() {
         assert!(client.expect(BINARY).await == [7; 100_000]);
 
         let (addr, path) = example.url("endpoint", "ws").await;
+        assert_eq!(path, "/keeping");
+        echoes(addr, &path).await;
+
+        let (addr, path) = example.url("endpoint", "ws").await;
         assert_eq!(path, "/broadcast");
         // the first is known to be open once it has heard itself
         let mut first = Client::connect(addr, &path).await;

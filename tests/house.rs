@@ -15,6 +15,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["router"],
     &["registry"],
     &["handshake"],
+    &["handshake/extensions"],
     &["handshake/origins"],
     &["handshake/refusal"],
     &["connection"],
@@ -30,12 +31,15 @@ const STAIRCASE: &[&[&str]] = &[
     &["codec"],
     &["request"],
     // wire is pure: below it are the words, and nothing else
-    &["wire/decode", "wire/encode"],
+    &["wire/decode"],
+    &["wire/deflate"],
+    &["wire/encode"],
     &["wire/frame", "wire/mask", "wire/utf8"],
     &["wire"],
     // the shared words
     &["path"],
     &["config"],
+    &["extension"],
     &["buffer"],
     &["close"],
     &["message", "text"],
@@ -52,6 +56,7 @@ const STAGES: &[&[&str]] =
 const CRATES: &[(&str, &[&str])] = &[
     ("bytes", &["*"]),
     ("endpoint_macros", &[]),
+    ("flate2", &["wire/deflate"]),
     ("http", &["server", "service", "handshake", "session", "request"]),
     ("http_body_util", &["server", "service"]),
     ("hyper", &["server", "service"]),

@@ -50,9 +50,14 @@ main() {
   run 'release build of the examples' cargo build --release --examples
   run 'tests of the Autobahn gate itself' python3 -m unittest discover --quiet --start-directory tests/autobahn
   run 'bench_server starts' start bench_server
-  run 'Autobahn' python3 tests/autobahn/run.py "$endpoint" --strict --need-close-code --exclude '12.*,13.*'
-  run 'Python client' "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$endpoint" --binary
-  run 'Node client' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary
+  # of the 216 cases of compression, which take five minutes, those that differ and are quick
+  run 'Autobahn' python3 tests/autobahn/run.py "$endpoint" --strict --need-deflate --need-close-code \
+    --cases '1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*,12.1.1,12.1.2,12.1.3,12.1.4,12.2.1,12.3.1,12.4.1,12.5.1,13.*.1'
+  local keeping=${endpoint%/ws}/keeping
+  run 'Python client' "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$endpoint" --binary --compression forgets
+  run 'Python client, contexts kept' "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$keeping" --binary --compression keeps
+  run 'Node client' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary --forgets
+  run 'Node client, contexts kept' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$keeping" --binary --keeps
   run 'page in a browser' env NODE_PATH="$ENDPOINT_NODE_PATH" WS_SERVER="$examples/ws_server" "$ENDPOINT_NODE" tests/browser/page.js
 }
 

@@ -1,6 +1,8 @@
-//! The settings inside the parentheses of an attribute, one by one: sizes, times, subprotocols, unknown words.
+//! The settings inside the parentheses of an attribute, one by one: sizes, times, subprotocols, compression, unknown words.
 
-use proc_macro2::{Literal, TokenStream};
+use std::ops::RangeInclusive;
+
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, Lit, LitStr};
@@ -142,6 +144,75 @@ pub(crate) fn time(setting: &Setting) -> Result<TokenStream> {
         return Err(Error::new_spanned(expression, format!("no time at all: {write}")));
     }
     Ok(quote!(::core::time::Duration::from_millis(#millis)))
+}
+
+// compression = off
+// compression = on
+// compression = on(level = 1, threshold = 512, context_takeover = false, window_bits = 15)
+// compression = expression
+/// An expression of type `Compression`.
+pub(crate) fn compression(setting: &Setting) -> Result<TokenStream> {
+    const WRITE: &str = "write `compression = on`, `compression = on(level = 6)` or `compression = off`";
+    let ty = quote!(::endpoint_runtime::__private::Compression);
+    let call = match &setting.value {
+        Value::Is(_) if is_off(setting) => return Ok(quote!(#ty::OFF)),
+        Value::Is(Expr::Path(path)) if path.path.is_ident("on") => return Ok(quote!(#ty::ON)),
+        Value::Is(Expr::Call(call)) if matches!(&*call.func, Expr::Path(path) if path.path.is_ident("on")) => call,
+        Value::Is(expression @ Expr::Lit(_)) => return Err(Error::new_spanned(expression, WRITE)),
+        Value::Is(expression) => return Ok(expression.to_token_stream()),
+        Value::Flag | Value::List(_) => return Err(Error::new_spanned(&setting.name, WRITE)),
+    };
+    let mut mistakes = Mistakes::default();
+    let (mut seen, mut said) = (Vec::new(), TokenStream::new());
+    for argument in &call.args {
+        match compression_setting(argument) {
+            Ok((name, _)) if seen.contains(&name) => {
+                mistakes.at(argument, format!("`{name}` is said twice: remove one"));
+            }
+            Ok((name, value)) => {
+                let method = Ident::new(name, Span::call_site());
+                said.extend(quote!(.#method(#value)));
+                seen.push(name);
+            }
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    mistakes.into_result().map(|()| quote!(#ty::ON #said))
+}
+
+/// One setting of `on(…)`: its name and its value.
+fn compression_setting(argument: &Expr) -> Result<(&'static str, TokenStream)> {
+    const WRITE: &str = "write a name and a value, as in `on(level = 6)`";
+    const KNOWN: [&str; 4] = ["level", "threshold", "context_takeover", "window_bits"];
+    let Expr::Assign(assignment) = argument else { return Err(Error::new_spanned(argument, WRITE)) };
+    let Expr::Path(path) = &*assignment.left else { return Err(Error::new_spanned(&assignment.left, WRITE)) };
+    let Some(name) = path.path.get_ident() else { return Err(Error::new_spanned(path, WRITE)) };
+    let Some(known) = KNOWN.into_iter().find(|known| name == known) else {
+        return Err(unknown_setting(&Setting { name: name.clone(), value: Value::Flag }, &KNOWN));
+    };
+    let value = &*assignment.right;
+    let value = match (known, value) {
+        ("level", _) => number(value, 0..=9, "a level is from 0, which stores, and 1, the fastest, to 9"),
+        ("window_bits", _) => number(value, 9..=15, "a window is from 9 bits, 512 bytes, to 15 bits, 32 KiB"),
+        ("threshold", Expr::Lit(ExprLit { lit: Lit::Str(literal), .. })) => {
+            let bytes = bytes(&literal.value()).map_err(|sentence| Error::new_spanned(literal, sentence))?;
+            Ok(Literal::u64_unsuffixed(bytes).to_token_stream())
+        }
+        ("context_takeover", Expr::Lit(ExprLit { lit: Lit::Bool(_), .. })) => Ok(value.to_token_stream()),
+        ("context_takeover", Expr::Lit(_)) => Err(Error::new_spanned(value, "write `true` or `false`")),
+        _ => Ok(value.to_token_stream()),
+    };
+    value.map(|value| (known, value))
+}
+
+/// A number within `range`; of an expression nothing is known yet.
+fn number(value: &Expr, range: RangeInclusive<u64>, sentence: &str) -> Result<TokenStream> {
+    match value {
+        Expr::Lit(ExprLit { lit: Lit::Int(literal), .. }) if range.contains(&literal.base10_parse()?) => {}
+        Expr::Lit(_) | Expr::Unary(_) => return Err(Error::new_spanned(value, sentence)),
+        _ => {}
+    }
+    Ok(value.to_token_stream())
 }
 
 const SIZES: [(&str, u64); 7] = [

@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::{Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result, ReturnType, Type};
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
-use crate::settings::{is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
+use crate::settings::{compression, is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
 use crate::spelling::{Known, brief, error_box, is_bool, is_str, known, quiet};
 use crate::template;
 
@@ -39,8 +39,9 @@ pub(crate) struct Endpoint {
     pub(crate) options: Vec<(&'static str, TokenStream)>,
 }
 
-const OPTIONS: [&str; 5] = ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout"];
-const LATER_OPTIONS: [&str; 2] = ["configurator", "compression"];
+const OPTIONS: [&str; 6] =
+    ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout", "compression"];
+const LATER_OPTIONS: [&str; 1] = ["configurator"];
 
 /// The endpoint without what is wrong with it, and what is wrong with it.
 pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Result<()>) {
@@ -93,6 +94,7 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
         }
         "max_message_size" => size(setting)?,
         "send_timeout" => time(setting)?,
+        "compression" => compression(setting)?,
         _ if is_off(setting) => quote!(::core::option::Option::None),
         _ => {
             let time = time(setting)?;

@@ -70,6 +70,12 @@ impl Frames {
         self.large.push_back((self.small.len(), payload));
     }
 
+    /// Appends a whole frame that is large, without copying it.
+    pub(crate) fn push_encoded(&mut self, frame: Bytes) {
+        self.large_len += frame.len();
+        self.large.push_back((self.small.len(), frame));
+    }
+
     /// Moves everything of `other` to the end.
     pub(crate) fn append(&mut self, other: &mut Frames) {
         debug_assert_eq!(other.start, 0);

@@ -3,17 +3,21 @@
 //! It exists only under `cfg(fuzzing)`, adds nothing of its own, and promises nothing to anybody else.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::Response;
 use http::request::Parts;
 
 use crate::close::{CloseCode, CloseReason};
+use crate::config::Compression;
 use crate::error::Error;
+use crate::extension::{Extension, Parameter};
 use crate::handshake::{self, origins::Origins, refusal::Refusal};
 use crate::path::{self, ContextPath, PathParams, RequestPath, Segment};
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::{self, Lookup, TrailingSlash};
 use crate::wire::decode::{Chars, Event, Octets, Rules};
+use crate::wire::deflate::{Budget, Deflation, Inbound};
 use crate::wire::frame::OpCode;
 use crate::wire::{Violation, decode, encode};
 
@@ -47,6 +51,12 @@ pub struct Decoder(decode::Decoder, Rules);
 impl Decoder {
     pub fn new(text: Take, binary: Take) -> Self {
         Self(decode::Decoder::default(), Rules { text: text.into(), binary: binary.into() })
+    }
+
+    /// One of a connection that negotiated compression.
+    pub fn inflating(text: Take, binary: Take, forgets: bool) -> Self {
+        let deflate = Some(Inbound::new(forgets));
+        Self(decode::Decoder::new(deflate), Rules { text: text.into(), binary: binary.into() })
     }
 
     /// As the connection calls it with what lies in its read buffer.
@@ -102,6 +112,30 @@ impl From<Violation> for Wrong {
     fn from(violation: Violation) -> Self {
         let reason = violation.close_reason();
         Self(reason.code().as_u16(), reason.reason().to_owned())
+    }
+}
+
+/// The sending side of a session that negotiated compression.
+#[derive(Debug)]
+pub struct Deflater(Deflation);
+
+impl Deflater {
+    pub fn new(level: u32, window_bits: u8, forgets: bool) -> Self {
+        let parameters = forgets.then_some(Parameter::ServerNoContextTakeover);
+        let parameters = parameters.into_iter().chain([Parameter::ServerMaxWindowBits(window_bits)]);
+        let compression = Compression::ON.level(level);
+        let budget = Arc::new(Budget::new(usize::MAX));
+        let deflation = Deflation::new(Extension::permessage_deflate(parameters), &compression, &budget);
+        Self(deflation.expect("room in the budget"))
+    }
+
+    /// Appends a binary message as a frame; false if it is not worth it.
+    pub fn frame(&self, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        if self.0.forgets() {
+            return self.0.frame_afresh(OpCode::Binary, payload, out);
+        }
+        self.0.frame_in_order(OpCode::Binary, payload, out);
+        true
     }
 }
 
@@ -194,7 +228,7 @@ pub fn accept<'s>(
     origins: &Origins,
     subprotocols: &[&'s str],
 ) -> Result<(Option<&'s str>, Response<()>), Refusal> {
-    let accepted = handshake::accept(parts, origins, subprotocols)?;
+    let accepted = handshake::accept(parts, origins, subprotocols, &Compression::ON)?;
     Ok((accepted.subprotocol(), accepted.response()))
 }
 

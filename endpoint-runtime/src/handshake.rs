@@ -2,6 +2,7 @@
 //!
 //! Pure: it looks at the head of a request and nothing else; whoever calls it sends the answer and owns the socket.
 
+pub(crate) mod extensions;
 pub(crate) mod origins;
 pub(crate) mod refusal;
 
@@ -10,6 +11,8 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::config::Compression;
+use crate::extension::Extension;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::request;
@@ -19,13 +22,19 @@ use crate::request;
 pub(crate) struct Accepted<'s> {
     accept_key: String,
     subprotocol: Option<&'s str>,
+    extension: Option<Extension>,
 }
 
 /// Checks the request of a client that wants to speak with an endpoint, which was found by its path before.
 ///
 /// `subprotocols` are those the endpoint speaks. The client's first that is among them is chosen (Jakarta's
 /// `Configurator`, and its TCK; §3.1.2 of its text has it the other way). Where none is, the session has none.
-pub(crate) fn accept<'s>(parts: &Parts, origins: &Origins, subprotocols: &[&'s str]) -> Result<Accepted<'s>, Refusal> {
+pub(crate) fn accept<'s>(
+    parts: &Parts,
+    origins: &Origins,
+    subprotocols: &[&'s str],
+    compression: &Compression,
+) -> Result<Accepted<'s>, Refusal> {
     let headers = &parts.headers;
     if parts.method != Method::GET {
         return Err(Refusal::method_not_allowed());
@@ -49,8 +58,8 @@ pub(crate) fn accept<'s>(parts: &Parts, origins: &Origins, subprotocols: &[&'s s
 
     let subprotocol = offered_subprotocols(headers)
         .find_map(|offered| subprotocols.iter().copied().find(|spoken| *spoken == offered));
-    // Sec-WebSocket-Extensions: none is negotiated, so none is answered, which refuses them all (RFC 6455 §9.1)
-    Ok(Accepted { accept_key: derive_accept_key(key.as_bytes()), subprotocol })
+    let extension = extensions::negotiate(headers, compression);
+    Ok(Accepted { accept_key: derive_accept_key(key.as_bytes()), subprotocol, extension })
 }
 
 /// The subprotocols that a client offers, in its order of preference (RFC 6455 §4.1).
@@ -64,6 +73,16 @@ impl<'s> Accepted<'s> {
         self.subprotocol
     }
 
+    /// The extension to use, if the client offers one that the endpoint wants.
+    pub(crate) fn extension(&self) -> Option<Extension> {
+        self.extension
+    }
+
+    /// Leaves it out of the answer, which declines it (RFC 6455 §9.1).
+    pub(crate) fn decline_extension(&mut self) {
+        self.extension = None;
+    }
+
     /// The answer: 101, after which the connection carries frames (RFC 6455 §4.2.2).
     pub(crate) fn response<B: Default>(&self) -> Response<B> {
         let mut response = Response::new(B::default());
@@ -71,12 +90,16 @@ impl<'s> Accepted<'s> {
         let headers = response.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        // both are visible ASCII: base64, and what a header of the request was read as
+        // all are visible ASCII: base64, and what a header of the request was read as, words of ours
         if let Ok(key) = HeaderValue::from_str(&self.accept_key) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
         }
         if let Some(Ok(subprotocol)) = self.subprotocol.map(HeaderValue::from_str) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+        }
+        let extension = self.extension.map(|extension| HeaderValue::from_str(&extension.to_string()));
+        if let Some(Ok(extension)) = extension {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extension);
         }
         response
     }
@@ -135,13 +158,13 @@ mod tests {
     }
 
     fn outcome(parts: &Parts) -> Result<(), String> {
-        accept(parts, &Origins::same_origin(), &[]).map(drop).map_err(|refusal| refusal.to_string())
+        accept(parts, &Origins::same_origin(), &[], &Compression::OFF).map(drop).map_err(|refusal| refusal.to_string())
     }
 
     #[test]
     fn the_example_of_the_rfc_is_answered_as_it_says() {
         let parts = request(&[("origin", "http://server.example.com"), ("sec-websocket-protocol", "chat, superchat")]);
-        let accepted = accept(&parts, &Origins::same_origin(), &["superchat", "chat"]).unwrap();
+        let accepted = accept(&parts, &Origins::same_origin(), &["superchat", "chat"], &Compression::OFF).unwrap();
         assert_eq!(accepted.subprotocol(), Some("chat"));
         let response: Response<()> = accepted.response();
         assert_eq!(response.status(), 101);
@@ -283,7 +306,7 @@ mod tests {
             (&["é, a", "b"], &["a", "b"], Some("b")),
         ] {
             let lines: Vec<_> = offered.iter().map(|line| ("sec-websocket-protocol", *line)).collect();
-            let accepted = accept(&request(&lines), &Origins::same_origin(), spoken).unwrap();
+            let accepted = accept(&request(&lines), &Origins::same_origin(), spoken, &Compression::OFF).unwrap();
             assert_eq!(accepted.subprotocol(), chosen, "{offered:?}");
             let response: Response<()> = accepted.response();
             let header = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
@@ -313,7 +336,7 @@ mod tests {
                 }
             }
             let subprotocols = ["a", "b"];
-            match accept(&parts, &Origins::same_origin(), &subprotocols) {
+            match accept(&parts, &Origins::same_origin(), &subprotocols, &Compression::ON) {
                 Ok(accepted) => prop_assert_eq!(accepted.response::<()>().status(), 101),
                 Err(refusal) => prop_assert!(refusal.status().is_client_error()),
             }
@@ -329,7 +352,7 @@ mod tests {
             let parts = request(&lines);
             let all: Vec<_> = offered.iter().flat_map(|line| line.split(',')).map(str::trim).collect();
             let expected = all.iter().copied().find(|offered| spoken.contains(offered));
-            prop_assert_eq!(accept(&parts, &Origins::any(), &spoken).unwrap().subprotocol(), expected);
+            prop_assert_eq!(accept(&parts, &Origins::any(), &spoken, &Compression::OFF).unwrap().subprotocol(), expected);
         }
     }
 }

@@ -70,6 +70,20 @@
 //! sends on its own session joins the batch of messages that is being handled: the send resolves at once, and is
 //! written when the batch is done or the handler waits for something else.
 //!
+//! # Compression
+//!
+//! permessage-deflate (RFC 7692) is negotiated where an endpoint, or the container, says so; the default is
+//! [`Compression::OFF`], with its reasons there.
+//!
+//! Messages below the threshold are sent as they are, and so is what [`BasicRemote::uncompressed`],
+//! [`AsyncRemote::uncompressed`] or [`Broadcast::uncompressed`] sends. Without context takeover a message is compressed on
+//! the thread of whoever sends it, and a broadcast once for all sessions that compress alike. Compressors belong to the
+//! threads and are lent for one message, so an idle session owns none. With context takeover each session owns its own,
+//! from its first message on, within the [`compression_budget`](ContainerBuilder::compression_budget).
+//!
+//! Limits are on what a message is, not on its compressed form; one that grows beyond its limit is stopped while it
+//! grows.
+//!
 //! # Errors and closes
 //!
 //! `on_error` hears of handlers that fail or panic, messages that do not decode, and peers that break the protocol.
@@ -77,7 +91,8 @@
 //!
 //! - with 1011 after a panic, after a failed `on_open`, and after any failed `on_message` if there is no `on_error`;
 //! - with 1007 instead if there is no `on_error` and the message did not decode;
-//! - with 1002, 1007 or 1009 after a violation of the protocol, text that is not UTF-8, a message that is too big.
+//! - with 1002, 1007 or 1009 after a violation of the protocol, text that is not UTF-8 or a message that cannot be
+//!   decompressed, a message that is too big.
 //!
 //! Both sides see these codes. When the container ends a session for its own reasons, the idle timeout or a shutdown,
 //! the peer is told 1001, but `on_close` gets 1006, as after a lost connection. [`CloseReason::initiator`] says who
@@ -126,6 +141,7 @@
 //! | [`send_timeout`](ContainerBuilder::send_timeout) | 30 seconds | a peer that does not read |
 //! | [`send_queue`](ContainerBuilder::send_queue) | 65,536 messages and 16 MiB | the same, in memory |
 //! | [`close_timeout`](ContainerBuilder::close_timeout) | 5 seconds | a peer that does not answer the close frame, a handler that outlives its session |
+//! | [`compression_budget`](ContainerBuilder::compression_budget) | 256 MiB | compressors that fill the memory |
 //! | [`shutdown_timeout`](ServerBuilder::shutdown_timeout) | 10 seconds | a shutdown that does not end |
 //! | [`origins`](ContainerBuilder::origins) | same origin | foreign pages that use a visitor's cookies |
 //! | (fixed) request head | 30 seconds | clients that connect to a [`Server`] and say nothing |
@@ -152,6 +168,7 @@ mod connection;
 mod dispatch;
 mod endpoint;
 mod error;
+mod extension;
 mod frames;
 mod handshake;
 mod link;
@@ -186,7 +203,9 @@ pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoi
 
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, IntoReply};
+pub use crate::config::Compression;
 pub use crate::error::{BoxError, Error};
+pub use crate::extension::Extension;
 pub use crate::handshake::origins::Origins;
 pub use crate::handshake::refusal::Refusal;
 pub use crate::message::{Binary, Pong};

@@ -27,6 +27,7 @@ use crate::session::Session;
 use crate::socket::Socket;
 use crate::wire::Violation;
 use crate::wire::decode::{Decoder, Rules};
+use crate::wire::deflate::Deflation;
 
 /// A socket and the protocol's state on it.
 pub(crate) struct Link {
@@ -105,8 +106,8 @@ impl Link {
         Self {
             socket,
             rules: rules::<E>(&session),
+            decoder: Decoder::new(session.outbound().deflation().map(Deflation::inbound)),
             session,
-            decoder: Decoder::default(),
             input,
             expected: 0,
             inbox: VecDeque::new(),

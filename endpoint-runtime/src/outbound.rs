@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::close::CloseReason;
 use crate::error::{Error, Kind};
 use crate::frames::Frames;
+use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
 
@@ -35,15 +36,26 @@ pub(crate) enum Outgoing<'a> {
     Small(OpCode, &'a [u8]),
     /// To be shared.
     Large(OpCode, Bytes),
-    /// Encoded already, for several sessions.
+    /// Encoded already, as for several sessions.
     Encoded(&'a [u8]),
+    /// The same, for one session, or to be shared.
+    Frame(Bytes),
 }
 
 impl Outgoing<'_> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Small(_, payload) | Self::Encoded(payload) => payload.len(),
-            Self::Large(_, payload) => payload.len(),
+            Self::Large(_, payload) | Self::Frame(payload) => payload.len(),
+        }
+    }
+
+    /// The message, if it is not encoded yet.
+    fn payload(&self) -> Option<(OpCode, &[u8])> {
+        match self {
+            Self::Small(opcode, payload) => Some((*opcode, payload)),
+            Self::Large(opcode, payload) => Some((*opcode, payload)),
+            Self::Encoded(_) | Self::Frame(_) => None,
         }
     }
 }
@@ -83,6 +95,8 @@ pub(crate) struct Outbound {
     /// The connection has octets of its own that are not with the socket: what comes later must queue behind them.
     busy: AtomicBool,
     state: Mutex<State>,
+    /// There if compression was negotiated.
+    deflation: Option<Box<Deflation>>,
 }
 
 #[derive(Default)]
@@ -159,6 +173,19 @@ struct Waiter {
     waker: Waker,
 }
 
+/// Compresses a message by itself, or says that its turn must come first. One that would not become smaller is left.
+fn deflate<'a>(deflation: &Deflation, message: Outgoing<'a>) -> (Outgoing<'a>, bool) {
+    let Some((opcode, payload)) = message.payload() else { return (message, false) };
+    if !deflation.forgets() {
+        return (message, true);
+    }
+    let mut frame = Vec::new();
+    if deflation.frame_afresh(opcode, payload, &mut frame) {
+        return (Outgoing::Frame(frame.into()), false);
+    }
+    (message, false)
+}
+
 thread_local! {
     /// The queue of the session whose handler is being polled on this thread.
     static RUNNING: Cell<*const Outbound> = const { Cell::new(std::ptr::null()) };
@@ -166,14 +193,21 @@ thread_local! {
 
 impl Outbound {
     /// `socket` is the writing half of a plain socket; without it the connection alone writes.
-    pub(crate) fn new(bounds: Bounds, socket: Option<OwnedWriteHalf>) -> Self {
+    pub(crate) fn new(bounds: Bounds, deflation: Option<Box<Deflation>>, socket: Option<OwnedWriteHalf>) -> Self {
         Self {
             bounds,
             pending: AtomicBool::new(false),
             open: AtomicBool::new(true),
             busy: AtomicBool::new(false),
             state: Mutex::new(State { socket, ..State::default() }),
+            deflation,
         }
+    }
+
+    /// What the session does about compression, if it was negotiated.
+    #[inline]
+    pub(crate) fn deflation(&self) -> Option<&Deflation> {
+        self.deflation.as_deref()
     }
 
     /// Polls a handler of this session: what it sends meanwhile needs no waking, and joins the batch.
@@ -228,6 +262,16 @@ impl Outbound {
 
     // ---- for senders ----
 
+    /// Compresses a message, if that is agreed and worth it and may be done before its turn. True if it is to be
+    /// compressed at its turn instead, by [`offer_in_order`](Self::offer_in_order).
+    #[inline]
+    pub(crate) fn deflate<'a>(&self, message: Outgoing<'a>) -> (Outgoing<'a>, bool) {
+        match &self.deflation {
+            Some(deflation) if deflation.is_for(message.len()) && self.is_open() => deflate(deflation, message),
+            _ => (message, false),
+        }
+    }
+
     /// Accepts a message, or says that it is closed or full.
     #[inline]
     pub(crate) fn offer(&self, message: Outgoing<'_>) -> Result<Ticket, Refused> {
@@ -243,13 +287,40 @@ impl Outbound {
             Outgoing::Small(opcode, payload) => state.frames.push(true, opcode, payload),
             Outgoing::Large(opcode, payload) => state.frames.push_shared(true, opcode, payload),
             Outgoing::Encoded(frame) => state.frames.small().extend_from_slice(frame),
+            Outgoing::Frame(frame) if frame.len() < SHARE_FROM => state.frames.small().extend_from_slice(&frame),
+            Outgoing::Frame(frame) => state.frames.push_encoded(frame),
         }
+        Ok(self.accepted(state, size))
+    }
+
+    /// As [`offer`](Self::offer), for a message that refers to those before it: it is compressed under the lock and once
+    /// it is certain that it is sent, so that the order of both is the same. What a handler returns is not bounded.
+    pub(crate) fn offer_in_order(&self, message: Outgoing<'_>, bounded: bool) -> Result<Ticket, Refused> {
+        let (Some(deflation), Some((opcode, payload))) = (&self.deflation, message.payload()) else {
+            return self.offer(message);
+        };
+        let mut state = self.lock();
+        if !self.is_open() {
+            return Err(Refused::Closed);
+        }
+        // its size on the wire is not known yet, but hardly larger
+        if bounded && self.is_full(&state, payload.len()) {
+            return Err(Refused::Full);
+        }
+        let before = state.frames.len();
+        deflation.frame_in_order(opcode, payload, state.frames.small());
+        let size = state.frames.len() - before;
+        Ok(self.accepted(state, size))
+    }
+
+    #[inline]
+    fn accepted(&self, mut state: MutexGuard<'_, State>, size: usize) -> Ticket {
         state.messages += 1;
         state.bytes += size;
         state.accepted += 1;
         let ticket = state.accepted;
         self.notify(state);
-        Ok(ticket)
+        ticket
     }
 
     /// Accepts a frame of a broadcast: writes it here and now if nothing is before it and the socket takes it, which
@@ -541,6 +612,9 @@ impl Outbound {
         state.ended = true;
         (state.frames, state.control, state.torn) = (Frames::default(), Vec::new(), Vec::new());
         (state.messages, state.bytes) = (0, 0);
+        if let Some(deflation) = &self.deflation {
+            deflation.end();
+        }
         wake_waiters(state);
     }
 

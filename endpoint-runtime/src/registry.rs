@@ -21,6 +21,7 @@ use crate::path::PathParams;
 use crate::request::HandshakeRequest;
 use crate::session::{OpenSet, Session};
 use crate::socket::{Io, Socket};
+use crate::wire::deflate::Deflation;
 
 /// An annotated endpoint as the registry knows it.
 pub struct Registration {
@@ -61,6 +62,7 @@ pub(crate) struct Opening {
     pub(crate) upgrade: Upgrade,
     pub(crate) request: HandshakeRequest,
     pub(crate) subprotocol: Option<&'static str>,
+    pub(crate) deflation: Option<Box<Deflation>>,
     pub(crate) sessions: Arc<OpenSet>,
 }
 
@@ -125,7 +127,7 @@ async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>, _token: TaskTrackerTok
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
 async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (Opening { mut request, subprotocol, sessions, .. }, endpoint) = *beginning;
+    let (Opening { mut request, subprotocol, deflation, sessions, .. }, endpoint) = *beginning;
     let (socket, writer) = match upgraded {
         Upgraded::Tcp(tcp) => {
             request.learn_addresses(tcp.peer_addr().ok(), tcp.local_addr().ok());
@@ -134,7 +136,7 @@ async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
         }
         Upgraded::Other(io) => (Socket::Other(io), None),
     };
-    let session = Session::new(request, subprotocol, sessions, writer);
+    let session = Session::new(request, subprotocol, deflation, sessions, writer);
     Some(Connection::new(socket, early, endpoint, session))
 }
 

@@ -15,6 +15,8 @@ use crate::error::{Error, Kind};
 use crate::message::{Binary, Message};
 use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Waiting};
 use crate::text::Text;
+use crate::wire::deflate::Deflation;
+use crate::wire::encode;
 use crate::wire::frame::{MAX_CONTROL, OpCode};
 
 /// Sends and waits (Jakarta's `RemoteEndpoint.Basic`).
@@ -29,11 +31,21 @@ use crate::wire::frame::{MAX_CONTROL, OpCode};
 /// # Cancel safety
 /// A send whose future is dropped has either queued its whole message or nothing of it.
 #[derive(Clone, Copy, Debug)]
-pub struct BasicRemote<'a>(&'a Arc<Outbound>);
+pub struct BasicRemote<'a> {
+    outbound: &'a Arc<Outbound>,
+    compressed: bool,
+}
 
 impl<'a> BasicRemote<'a> {
     pub(crate) fn new(outbound: &'a Arc<Outbound>) -> Self {
-        Self(outbound)
+        Self { outbound, compressed: true }
+    }
+
+    /// Sends what follows as it is, though the session has compression: for messages that hold a secret beside text
+    /// that others choose, and for those that are compressed already.
+    #[must_use]
+    pub fn uncompressed(self) -> Self {
+        Self { compressed: false, ..self }
     }
 
     /// Sends a text message. A `String` or [`Text`] of more than a few KiB is not copied.
@@ -43,9 +55,9 @@ impl<'a> BasicRemote<'a> {
     /// did not take it in time, though it may still be delivered later.
     pub async fn send_text(self, text: impl Into<Text> + AsRef<str>) -> Result<(), Error> {
         if text.as_ref().len() < SHARE_FROM {
-            Sending::new(self.0, Outgoing::Small(OpCode::Text, text.as_ref().as_bytes())).await
+            self.send(Outgoing::Small(OpCode::Text, text.as_ref().as_bytes())).await
         } else {
-            Sending::new(self.0, Outgoing::Large(OpCode::Text, text.into().into())).await
+            self.send(Outgoing::Large(OpCode::Text, text.into().into())).await
         }
     }
 
@@ -55,9 +67,9 @@ impl<'a> BasicRemote<'a> {
     /// As [`send_text`](Self::send_text).
     pub async fn send_binary(self, data: impl Into<Binary> + AsRef<[u8]>) -> Result<(), Error> {
         if data.as_ref().len() < SHARE_FROM {
-            Sending::new(self.0, Outgoing::Small(OpCode::Binary, data.as_ref())).await
+            self.send(Outgoing::Small(OpCode::Binary, data.as_ref())).await
         } else {
-            Sending::new(self.0, Outgoing::Large(OpCode::Binary, Bytes::from(data.into()))).await
+            self.send(Outgoing::Large(OpCode::Binary, Bytes::from(data.into()))).await
         }
     }
 
@@ -67,7 +79,7 @@ impl<'a> BasicRemote<'a> {
     /// # Errors
     /// [`Error::is_too_big`] before anything is sent; [`Error::is_closed`].
     pub async fn send_ping(self, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        control(self.0, OpCode::Ping, data.as_ref())
+        control(self.outbound, OpCode::Ping, data.as_ref())
     }
 
     /// Sends an unasked pong with up to 125 bytes of application data. Pings are answered without your help.
@@ -75,7 +87,15 @@ impl<'a> BasicRemote<'a> {
     /// # Errors
     /// As [`send_ping`](Self::send_ping).
     pub async fn send_pong(self, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        control(self.0, OpCode::Pong, data.as_ref())
+        control(self.outbound, OpCode::Pong, data.as_ref())
+    }
+
+    fn send<'m>(self, message: Outgoing<'m>) -> Sending<'m>
+    where
+        'a: 'm,
+    {
+        let (message, in_order) = if self.compressed { self.outbound.deflate(message) } else { (message, false) };
+        Sending { outbound: self.outbound, message, in_order, ticket: None, waiting: Waiting::default() }
     }
 }
 
@@ -85,11 +105,20 @@ impl<'a> BasicRemote<'a> {
 /// the message was written, or dropped. The queue is bounded (65,536 messages and 16 MiB unless configured): when the
 /// peer reads too slowly a send fails with [`Error::is_queue_full`], and the first such failure is logged.
 #[derive(Clone, Copy, Debug)]
-pub struct AsyncRemote<'a>(&'a Arc<Outbound>);
+pub struct AsyncRemote<'a> {
+    outbound: &'a Arc<Outbound>,
+    compressed: bool,
+}
 
 impl<'a> AsyncRemote<'a> {
     pub(crate) fn new(outbound: &'a Arc<Outbound>) -> Self {
-        Self(outbound)
+        Self { outbound, compressed: true }
+    }
+
+    /// Sends what follows as it is; see [`BasicRemote::uncompressed`].
+    #[must_use]
+    pub fn uncompressed(self) -> Self {
+        Self { compressed: false, ..self }
     }
 
     /// Queues a text message. A `String` or [`Text`] of more than a few KiB is not copied.
@@ -115,7 +144,7 @@ impl<'a> AsyncRemote<'a> {
     /// # Errors
     /// [`Error::is_too_big`] before anything is sent; [`Error::is_closed`].
     pub fn send_ping(self, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        control(self.0, OpCode::Ping, data.as_ref())
+        control(self.outbound, OpCode::Ping, data.as_ref())
     }
 
     /// Queues an unasked pong with up to 125 bytes of application data.
@@ -123,16 +152,21 @@ impl<'a> AsyncRemote<'a> {
     /// # Errors
     /// As [`send_ping`](Self::send_ping).
     pub fn send_pong(self, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        control(self.0, OpCode::Pong, data.as_ref())
+        control(self.outbound, OpCode::Pong, data.as_ref())
     }
 
     fn offer(self, message: Outgoing<'_>) -> Sent {
-        let ticket = self.0.offer(message);
-        if ticket == Err(Refused::Full) && self.0.first_overflow() {
+        let (message, in_order) = if self.compressed { self.outbound.deflate(message) } else { (message, false) };
+        let ticket = offer(self.outbound, message, in_order);
+        if ticket == Err(Refused::Full) && self.outbound.first_overflow() {
             tracing::warn!("a message was not sent: the outbound queue is full, the peer reads too slowly");
         }
-        Sent { outbound: self.0.clone(), ticket }
+        Sent { outbound: self.outbound.clone(), ticket }
     }
+}
+
+fn offer(outbound: &Outbound, message: Outgoing<'_>, in_order: bool) -> Result<Ticket, Refused> {
+    if in_order { outbound.offer_in_order(message, true) } else { outbound.offer(message) }
 }
 
 fn control(outbound: &Outbound, opcode: OpCode, data: &[u8]) -> Result<(), Error> {
@@ -201,14 +235,10 @@ impl Drop for Written {
 struct Sending<'a> {
     outbound: &'a Outbound,
     message: Outgoing<'a>,
+    /// It is to be compressed at its turn.
+    in_order: bool,
     ticket: Option<Ticket>,
     waiting: Waiting,
-}
-
-impl<'a> Sending<'a> {
-    fn new(outbound: &'a Outbound, message: Outgoing<'a>) -> Self {
-        Self { outbound, message, ticket: None, waiting: Waiting::default() }
-    }
 }
 
 impl Future for Sending<'_> {
@@ -221,7 +251,7 @@ impl Future for Sending<'_> {
                 let written = ready!(this.outbound.poll_written(cx, ticket, &mut this.waiting));
                 return Poll::Ready(written.map_err(Error::from));
             }
-            match this.outbound.offer(this.message.clone()) {
+            match offer(this.outbound, this.message.clone(), this.in_order) {
                 Ok(ticket) => this.ticket = Some(ticket),
                 Err(_) => ready!(this.outbound.poll_room(cx, this.message.len(), &mut this.waiting))?,
             }
@@ -241,35 +271,66 @@ impl fmt::Debug for Sending<'_> {
     }
 }
 
-/// A message for several sessions, encoded once.
+/// A message for several sessions: encoded once, and compressed once for all that compress alike.
 pub(crate) struct Shared {
     opcode: OpCode,
+    payload: Binary,
+    /// The frame, if it is small.
     frame: Vec<u8>,
-    payload: Bytes,
+    compressed: bool,
+    /// By the kind of session; nothing if it did not become smaller.
+    deflated: Vec<((u32, u8), Option<Bytes>)>,
 }
 
 impl Shared {
-    pub(crate) fn new(message: Message) -> Self {
+    pub(crate) fn new(message: Message, compressed: bool) -> Self {
         let (opcode, payload) = match message {
             Message::Text(text) => (OpCode::Text, Binary::from(text)),
             Message::Binary(data) => (OpCode::Binary, data),
         };
         let mut frame = Vec::new();
         if payload.len() < SHARE_FROM {
-            crate::wire::encode::frame(&mut frame, true, opcode, &payload);
-            return Self { opcode, frame, payload: Bytes::new() };
+            encode::frame(&mut frame, true, opcode, &payload);
         }
-        Self { opcode, frame, payload: payload.into() }
+        Self { opcode, payload, frame, compressed, deflated: Vec::new() }
     }
 
     /// Gives it to one of them; `at_once` if it may be written from here.
-    pub(crate) fn offer(&self, outbound: &Outbound, at_once: Option<Moment>) -> Result<(), Refused> {
-        match at_once {
-            _ if !self.payload.is_empty() => {
-                outbound.offer(Outgoing::Large(self.opcode, self.payload.clone())).map(drop)
+    pub(crate) fn offer(&mut self, outbound: &Outbound, at_once: Option<Moment>) -> Result<(), Refused> {
+        let (opcode, size) = (self.opcode, self.payload.len());
+        let deflation = outbound.deflation().filter(|deflation| self.compressed && deflation.is_for(size));
+        match deflation {
+            Some(deflation) if !deflation.forgets() => {
+                let message = Outgoing::Small(opcode, &self.payload);
+                return outbound.offer_in_order(message, true).map(drop);
             }
+            Some(deflation) => {
+                if let Some(frame) = self.deflated(deflation) {
+                    return match at_once {
+                        Some(moment) if frame.len() < SHARE_FROM => outbound.offer_at_once(&frame, moment),
+                        _ => outbound.offer(Outgoing::Frame(frame)).map(drop),
+                    };
+                }
+            }
+            None => {}
+        }
+        match at_once {
+            _ if size >= SHARE_FROM => outbound.offer(Outgoing::Large(opcode, self.payload.clone().into())).map(drop),
             Some(moment) => outbound.offer_at_once(&self.frame, moment),
             None => outbound.offer(Outgoing::Encoded(&self.frame)).map(drop),
         }
+    }
+
+    /// The message as a compressed frame, made for the first session of its kind.
+    fn deflated(&mut self, deflation: &Deflation) -> Option<Bytes> {
+        let kind = deflation.kind();
+        if let Some((_, frame)) = self.deflated.iter().find(|(other, _)| *other == kind) {
+            return frame.clone();
+        }
+        let mut frame = Vec::new();
+        let smaller = deflation.frame_afresh(self.opcode, &self.payload, &mut frame);
+        let frame = smaller.then(|| Bytes::from(frame));
+        self.deflated.push((kind, frame.clone()));
+        frame
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use crate::config::HANDSHAKE_TIMEOUT;
+use crate::config::{Compression, HANDSHAKE_TIMEOUT};
 use crate::error::{BoxError, Error};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
@@ -305,6 +305,16 @@ impl ServerBuilder {
     /// See [`ContainerBuilder::origins`].
     pub fn origins(self, origins: Origins) -> Self {
         self.map(|container| container.origins(origins))
+    }
+
+    /// See [`ContainerBuilder::compression`].
+    pub fn compression(self, compression: Compression) -> Self {
+        self.map(|container| container.compression(compression))
+    }
+
+    /// See [`ContainerBuilder::compression_budget`].
+    pub fn compression_budget(self, bytes: usize) -> Self {
+        self.map(|container| container.compression_budget(bytes))
     }
 
     /// See [`ContainerBuilder::max_message_size`].

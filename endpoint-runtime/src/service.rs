@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::config::Limits;
+use crate::config::{COMPRESSION_BUDGET, Compression, Limits};
 use crate::error::{Error, Kind};
 use crate::handshake;
 use crate::handshake::origins::Origins;
@@ -31,6 +31,7 @@ use crate::registry::{Opening, Prepared, Registration, ServerEndpoint, Upgraded,
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::{Lookup, Router, TrailingSlash};
 use crate::session::{OpenSessions, OpenSet};
+use crate::wire::deflate::{Budget, Deflation};
 
 /// When a client that came during a shutdown may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -52,6 +53,8 @@ pub struct ServerContainer(Arc<Inner>);
 struct Inner {
     router: Router<Mounted>,
     origins: Origins,
+    /// What the connections may own for compression.
+    compression_budget: Arc<Budget>,
     tasks: TaskTracker,
     closing: AtomicBool,
 }
@@ -143,7 +146,9 @@ impl ServerContainer {
         transport: Transport,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let Mounted { registration, prepare, sessions } = mounted;
-        let accepted = handshake::accept(parts, &self.0.origins, registration.options.subprotocols)?;
+        let limits = &sessions.limits;
+        let subprotocols = registration.options.subprotocols;
+        let mut accepted = handshake::accept(parts, &self.0.origins, subprotocols, &limits.compression)?;
         // taken before the question, so that a shutdown either is seen here or waits for this
         let token = self.0.tasks.token();
         if self.0.closing.load(Ordering::SeqCst) {
@@ -153,6 +158,12 @@ impl ServerContainer {
         let request = HandshakeRequest::new(parts, params, transport);
         let prepared = prepare(&request)?;
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
+        let budget = &self.0.compression_budget;
+        let deflation =
+            accepted.extension().and_then(|it| Deflation::new(it, &limits.compression, budget)).map(Box::new);
+        if deflation.is_none() {
+            accepted.decline_extension();
+        }
 
         let path = sessions.clone();
         let upgrade = Box::pin(async move {
@@ -165,7 +176,7 @@ impl ServerContainer {
             }
         });
         let (subprotocol, sessions) = (accepted.subprotocol(), sessions.clone());
-        prepared(Opening { upgrade, request, subprotocol, sessions }, token);
+        prepared(Opening { upgrade, request, subprotocol, deflation, sessions }, token);
         Ok(accepted.response())
     }
 }
@@ -244,6 +255,7 @@ pub struct ContainerBuilder {
     trailing_slash: TrailingSlash,
     origins: Result<Origins, Error>,
     limits: Limits,
+    compression_budget: usize,
 }
 
 impl Default for ContainerBuilder {
@@ -255,6 +267,7 @@ impl Default for ContainerBuilder {
             trailing_slash: TrailingSlash::default(),
             origins: Ok(Origins::same_origin()),
             limits: Limits::default(),
+            compression_budget: COMPRESSION_BUDGET,
         }
     }
 }
@@ -358,11 +371,31 @@ impl ContainerBuilder {
         self
     }
 
+    /// Whether and how messages are compressed (permessage-deflate, RFC 7692), unless the endpoint says otherwise.
+    /// Default: [`Compression::OFF`].
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.limits.compression = compression;
+        self
+    }
+
+    /// How many bytes all sessions together may own for compression. Default: 256 MiB.
+    ///
+    /// A session whose contexts are not taken over owns nothing while no message is under way; a compressed message
+    /// whose rest is waited for takes 48 KB. A session with
+    /// [`context_takeover`](Compression::context_takeover) is counted from its beginning with what it will come to:
+    /// about 380 KB for what it sends and 48 KB for what it receives. Beyond the budget, clients are answered without
+    /// the extension, so their sessions open and are not compressed.
+    pub fn compression_budget(mut self, bytes: usize) -> Self {
+        self.compression_budget = bytes;
+        self
+    }
+
     /// Checks everything and builds the container; logs the table of endpoints.
     ///
     /// # Errors
     /// [`Error::is_deploy`] with every mistake in one text: equal or equivalent paths with both places in the source,
-    /// types that cannot be constructed, a context path or an origin that is malformed. Nothing is mounted then
+    /// types that cannot be constructed, a context path or an origin that is malformed, a compression level or window
+    /// out of range. Nothing is mounted then
     /// (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
         let mut mistakes = Vec::new();
@@ -388,6 +421,9 @@ impl ContainerBuilder {
                 (Ok(template), Some(prepare)) => {
                     let full = format!("{}{path}", self.context_path.trim_end_matches('/'));
                     let limits = self.limits.with(&registration.options);
+                    if let Some(mistake) = limits.compression.mistake() {
+                        mistakes.push(format!("{name} ({file}:{line}): {mistake}"));
+                    }
                     let sessions = Arc::new(OpenSet::new(full, name, limits));
                     routes.push((template, Mounted { registration, prepare, sessions }));
                 }
@@ -413,6 +449,7 @@ impl ContainerBuilder {
         let container = ServerContainer(Arc::new(Inner {
             router,
             origins,
+            compression_budget: Arc::new(Budget::new(self.compression_budget)),
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
         }));

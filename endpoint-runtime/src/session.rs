@@ -15,12 +15,14 @@ use tokio::net::tcp::OwnedWriteHalf;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::Limits;
 use crate::error::Error;
+use crate::extension::Extension;
 use crate::message::{Binary, Message};
 use crate::outbound::{Bounds, Moment, Outbound, Refused};
 use crate::path::PathParams;
 use crate::remote::{AsyncRemote, BasicRemote, Shared};
 use crate::request::HandshakeRequest;
 use crate::text::Text;
+use crate::wire::deflate::Deflation;
 
 /// The identity of a session: 128 random bits, unique and unguessable, printed as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +77,7 @@ impl Session {
     pub(crate) fn new(
         request: HandshakeRequest,
         subprotocol: Option<&'static str>,
+        deflation: Option<Box<Deflation>>,
         endpoint: Arc<OpenSet>,
         writer: Option<OwnedWriteHalf>,
     ) -> Self {
@@ -88,7 +91,7 @@ impl Session {
             id: SessionId::random(),
             request,
             subprotocol,
-            outbound: Arc::new(Outbound::new(bounds, writer)),
+            outbound: Arc::new(Outbound::new(bounds, deflation, writer)),
             endpoint,
             place: AtomicUsize::new(usize::MAX),
             max_message_size: AtomicUsize::new(limits.max_message_size),
@@ -168,6 +171,12 @@ impl Session {
     /// The subprotocol both sides agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
         self.0.subprotocol
+    }
+
+    /// The extensions in use, with the parameters both sides agreed on (Jakarta's `getNegotiatedExtensions`): none, or
+    /// permessage-deflate.
+    pub fn extensions(&self) -> &[Extension] {
+        self.0.outbound.deflation().map_or(&[], |deflation| std::slice::from_ref(deflation.extension()))
     }
 
     /// What the application attaches to this session: one value of each type.
@@ -449,7 +458,7 @@ impl OpenSessions {
 
     /// Speaks to all of them; never waits for a peer.
     pub fn async_remote(&self) -> Broadcast<'_> {
-        Broadcast(self)
+        Broadcast { sessions: self, compressed: true }
     }
 }
 
@@ -457,11 +466,20 @@ impl OpenSessions {
 /// in which the thread does nothing else.
 const AT_ONCE: usize = 2048;
 
-/// Speaks to many: a message is encoded once and queued for each, and nobody waits for anybody.
+/// Speaks to many: a message is encoded once, compressed once where it is, and nobody waits for anybody.
 #[derive(Clone, Copy, Debug)]
-pub struct Broadcast<'a>(&'a OpenSessions);
+pub struct Broadcast<'a> {
+    sessions: &'a OpenSessions,
+    compressed: bool,
+}
 
 impl Broadcast<'_> {
+    /// Sends what follows as it is; see [`BasicRemote::uncompressed`].
+    #[must_use]
+    pub fn uncompressed(self) -> Self {
+        Self { compressed: false, ..self }
+    }
+
     /// Queues a text message for each session.
     pub fn send_text(self, text: impl Into<Text>) -> Report {
         self.send(Message::Text(text.into()))
@@ -473,9 +491,9 @@ impl Broadcast<'_> {
     }
 
     fn send(self, message: Message) -> Report {
-        let (shared, mut report) = (Shared::new(message), Report::default());
+        let (mut shared, mut report) = (Shared::new(message, self.compressed), Report::default());
         let moment = Moment::now();
-        for (index, session) in self.0.iter().enumerate() {
+        for (index, session) in self.sessions.iter().enumerate() {
             let at_once = (index < AT_ONCE).then_some(moment);
             match shared.offer(session.outbound(), at_once) {
                 Ok(()) => report.sent += 1,

@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 // The path of the annotation is what the client connects to, as in ws://127.0.0.1:8080/websocket/ws:
 // ws://host:port/context path/path of the endpoint
-#[server_endpoint("/ws")]
+#[server_endpoint("/ws", compression = on)]
 #[derive(Default)]
 pub struct WsServer {
     session: Option<Session>,

@@ -143,11 +143,39 @@ fn check_answer(parts: &Parts, subprotocol: Option<&str>, response: &Response<()
     if let Some(subprotocol) = subprotocol {
         expected.insert("sec-websocket-protocol", HeaderValue::from_str(subprotocol).expect("visible"));
     }
+    if let Some(extension) = response.headers().get("sec-websocket-extensions") {
+        check_extension(parts, extension.to_str().expect("visible"));
+        expected.insert("sec-websocket-extensions", extension.clone());
+    }
     assert_eq!((response.status().as_u16(), response.headers()), (101, &expected));
 
     let lines = parts.headers.get_all("sec-websocket-protocol").iter().filter_map(|line| line.to_str().ok());
     let mut offered = lines.flat_map(|line| line.split(',')).map(|offered| offered.trim_matches([' ', '\t']));
     assert_eq!(subprotocol, offered.find(|offered| SPOKEN.contains(offered)));
+}
+
+/// RFC 7692 §7.1: only what was offered, but for the two parameters that may come unasked for.
+fn check_extension(parts: &Parts, answer: &str) {
+    let lines = parts.headers.get_all("sec-websocket-extensions").iter();
+    let offered: Vec<&str> = lines.map(|line| line.to_str().expect("visible")).collect();
+    let mut words = answer.split("; ");
+    assert_eq!(words.next(), Some("permessage-deflate"));
+    assert!(offered.iter().any(|line| line.contains("permessage-deflate")));
+    let mut seen: Vec<&str> = Vec::new();
+    for word in words {
+        let (name, bits) = word.split_once('=').unwrap_or((word, ""));
+        assert!(!seen.contains(&name), "{answer}");
+        seen.push(name);
+        match name {
+            "server_no_context_takeover" | "client_no_context_takeover" => assert_eq!(bits, ""),
+            "server_max_window_bits" | "client_max_window_bits" => {
+                assert!(offered.iter().any(|line| line.contains(name)), "{answer} for {offered:?}");
+                let least = if name.starts_with('s') { 9 } else { 8 };
+                assert!((least..=15).contains(&bits.parse().expect("a number")), "{answer}");
+            }
+            _ => panic!("{answer}"),
+        }
+    }
 }
 
 /// A request that nobody could object to, but for its origin.

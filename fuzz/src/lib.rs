@@ -3,6 +3,7 @@
 #![cfg(fuzzing)]
 
 pub mod decode;
+pub mod deflate;
 pub mod differential;
 pub mod encode;
 pub mod handshake;

@@ -61,7 +61,15 @@ pub struct Reading {
 
 /// Reads `stream` in pieces of `sizes`, over and over; with `direct`, large messages go into their own place.
 pub fn read(text: Take, binary: Take, stream: &[u8], sizes: &[usize], direct: bool) -> Reading {
-    let mut decoder = Decoder::new(text, binary);
+    read_by(Decoder::new(text, binary), text, binary, stream, sizes, direct)
+}
+
+/// The same, by a decoder that takes compressed messages.
+pub fn inflate(take: Take, forgets: bool, stream: &[u8], sizes: &[usize]) -> Reading {
+    read_by(Decoder::inflating(take, take, forgets), take, take, stream, sizes, true)
+}
+
+fn read_by(mut decoder: Decoder, text: Take, binary: Take, stream: &[u8], sizes: &[usize], direct: bool) -> Reading {
     let mut reading = Reading::default();
     let mut rest = stream;
     for size in sizes.iter().cycle() {

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use endpoint_fuzz::{decode, differential, encode, handshake, template};
+use endpoint_fuzz::{decode, deflate, differential, encode, handshake, template};
 
 fn replay(target: &str, run: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -19,6 +19,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 #[test]
 fn seeds_of_decode_hold() {
     replay("decode", decode::run);
+}
+
+#[test]
+fn seeds_of_deflate_hold() {
+    replay("deflate", deflate::run);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the cases of the Autobahn WebSocket suite against one echo server on this machine.
 
-    tests/autobahn/run.py ws://127.0.0.1:PORT/PATH --strict --need-close-code -x '12.*,13.*'
+    tests/autobahn/run.py ws://127.0.0.1:PORT/PATH --strict --need-deflate --need-close-code
 
 The server must send back each message with its type. Cases that are not OK have a line each; the last line is
     autobahn: N OK, N NON-STRICT, N INFORMATIONAL, N FAILED of N

@@ -157,6 +157,11 @@ async function servedPage(browser) {
     assert.equal((await client.seen()).url, server.endpoint);
   });
 
+  await check("agrees on compression with the server", async () => {
+    const extensions = await page.evaluate(() => socket.extensions);
+    assert.equal(extensions, "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
+  });
+
   await check("sends with the button and shows the echo as 对方", async () => {
     await client.say("你好，世界 👋");
     await client.untilLine("对方", "你好，世界 👋");

@@ -1,11 +1,13 @@
 """Python's `websockets` against an echo endpoint: one line for each check.
 
-    python tests/foreign/websockets_client.py ws://127.0.0.1:PORT/PATH [--binary]
+    python tests/foreign/websockets_client.py ws://127.0.0.1:PORT/PATH [--binary] [--compression forgets|keeps]
 
---binary adds the checks for endpoints that echo binary messages too.
+--binary adds the checks for endpoints that echo binary messages too, --compression those for endpoints that compress,
+each message by itself or with regard to those before it.
 """
 import argparse
 import asyncio
+import random
 import sys
 
 from websockets.asyncio.client import connect
@@ -19,6 +21,7 @@ async def main():
     parser = argparse.ArgumentParser(description="Python websockets against an echo endpoint")
     parser.add_argument("url")
     parser.add_argument("--binary", action="store_true", help="the endpoint echoes binary messages too")
+    parser.add_argument("--compression", choices=["forgets", "keeps"], help="the endpoint compresses")
     options = parser.parse_args()
 
     checks = [
@@ -41,6 +44,11 @@ async def main():
             ("empty binary", echo(b"")),
             ("1 MiB of binary", echo(bytes(range(256)) * (MIB // 256))),
             ("binary in fragments", echo_of_parts([b"\x00\xff", b"", b"\xfe"])),
+        ]
+    if options.compression:
+        checks += [
+            (f"compression is agreed on, and {options.compression} its contexts", agreed(options.compression == "keeps")),
+            ("messages that resemble each other", resembling),
         ]
 
     failed = 0
@@ -78,6 +86,28 @@ async def pipelined(connection):
         await connection.send(message)
     for message in messages:
         expect(await connection.recv(), message)
+
+
+def agreed(keeps):
+    async def check(connection):
+        [extension] = connection.protocol.extensions
+        expect(extension.name, "permessage-deflate")
+        expect((extension.remote_no_context_takeover, extension.local_no_context_takeover), (not keeps, not keeps))
+
+    return check
+
+
+async def resembling(connection):
+    sizes = [0, 1, 100, 511, 512, 513, 5_000, 40_000, 300_000]
+    words = [random.Random(seed).choice(["to be ", "or not ", "to be; "]) for seed in range(60_000)]
+    for turn in range(3):
+        messages = ["".join(words)[: size + turn] for size in sizes]
+        # what does not compress is between them
+        messages.insert(4, "".join(random.Random(turn).choices("0123456789abcdefghijklmnopqrstuvwxyz长片分", k=2_000)))
+        for message in messages:
+            await connection.send(message)
+        for message in messages:
+            expect(await connection.recv(), message)
 
 
 def ping(payload):

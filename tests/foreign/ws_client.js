@@ -1,9 +1,10 @@
 "use strict";
 // Node's `ws` against an echo endpoint: one line for each check.
 //
-//   NODE_PATH=.../node_modules node tests/foreign/ws_client.js ws://127.0.0.1:PORT/PATH [--binary]
+//   NODE_PATH=.../node_modules node tests/foreign/ws_client.js ws://127.0.0.1:PORT/PATH [--binary] [--forgets|--keeps]
 //
-// --binary adds the checks for endpoints that echo binary messages too.
+// --binary adds the checks for endpoints that echo binary messages too, --forgets and --keeps those for endpoints that
+// compress each message by itself, or with regard to those before it.
 
 const assert = require("node:assert/strict");
 const { once } = require("node:events");
@@ -17,7 +18,7 @@ const NORMAL = 1000;
 class Connection {
   static async open(url) {
     const connection = new Connection();
-    connection.socket = new WebSocket(url, { maxPayload: 64 * MIB });
+    connection.socket = new WebSocket(url, { maxPayload: 64 * MIB, perMessageDeflate: { threshold: 0 } });
     connection.heard = [];
     connection.waiting = [];
     connection.socket.on("message", (data, binary) => connection.hear(binary ? data : data.toString()));
@@ -65,6 +66,38 @@ async function pipelined(connection) {
   for (const message of messages) expect(await connection.receive(), message);
 }
 
+const FORGETS = { server_no_context_takeover: true, client_no_context_takeover: true };
+
+const agreed = parameters => async connection =>
+  assert.deepEqual({ ...connection.socket._extensions["permessage-deflate"]?.params }, parameters);
+
+// a large message takes few octets in both directions; the same once more hardly any where contexts are kept
+const small = keeps => async connection => {
+  const digits = Array.from({ length: 20_000 }, (_, i) => (i * i) % 9973).join(" ");
+  const sizes = [];
+  for (let turn = 0; turn < 3; turn++) {
+    const { bytesRead, bytesWritten } = connection.socket._socket;
+    connection.socket.send(digits.slice(0, 10_000));
+    expect(await connection.receive(), digits.slice(0, 10_000));
+    const { bytesRead: read, bytesWritten: written } = connection.socket._socket;
+    sizes.push([written - bytesWritten, read - bytesRead]);
+  }
+  const most = sizes.map((_, turn) => (keeps && turn ? 1_000 : 8_000));
+  sizes.forEach(([sent, received], turn) => assert.ok(sent < most[turn] && received < most[turn], `${sizes.join(" / ")}`));
+};
+
+async function resembling(connection) {
+  const sizes = [0, 1, 100, 511, 512, 513, 5_000, 40_000, 300_000];
+  const words = "to be or not to be; that is the question ".repeat(10_000);
+  for (let turn = 0; turn < 3; turn++) {
+    const messages = sizes.map(size => words.slice(turn, size + 2 * turn));
+    // what does not compress is between them
+    messages.splice(4, 0, require("node:crypto").randomBytes(1_000).toString("base64"));
+    messages.forEach(message => connection.socket.send(message));
+    for (const message of messages) expect(await connection.receive(), message);
+  }
+}
+
 const ping = payload => async connection => {
   connection.socket.ping(payload);
   expect(await connection.pong(), payload);
@@ -96,7 +129,7 @@ function short(value) {
 async function main() {
   const url = process.argv.slice(2).find(argument => !argument.startsWith("--"));
   if (!url) {
-    console.error("usage: ws_client.js ws://HOST:PORT/PATH [--binary]");
+    console.error("usage: ws_client.js ws://HOST:PORT/PATH [--binary] [--forgets|--keeps]");
     return 2;
   }
   const octets = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
@@ -120,6 +153,14 @@ async function main() {
       ["empty binary", echo(Buffer.alloc(0))],
       ["1 MiB of binary", echo(Buffer.alloc(MIB, octets))],
       ["binary in fragments", echoOfParts([Buffer.from([0, 255]), Buffer.alloc(0), Buffer.from([254])])],
+    );
+  }
+  for (const [option, keeps, parameters] of [["--forgets", false, FORGETS], ["--keeps", true, {}]]) {
+    if (!process.argv.includes(option)) continue;
+    checks.push(
+      [`compression is agreed on, and the contexts are ${keeps ? "kept" : "forgotten"}`, agreed(parameters)],
+      ["what is compressed is small", small(keeps)],
+      ["messages that resemble each other", resembling],
     );
   }
 

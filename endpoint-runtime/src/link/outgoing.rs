@@ -13,7 +13,7 @@ use crate::close::Initiator;
 use crate::error::Error;
 use crate::frames::Frames;
 use crate::message::{Binary, Message};
-use crate::outbound::SHARE_FROM;
+use crate::outbound::{Outgoing, SHARE_FROM};
 use crate::socket::{Io, Socket};
 use crate::wire::frame::OpCode;
 
@@ -69,11 +69,35 @@ impl Link {
             Message::Text(text) => (OpCode::Text, Binary::from(text)),
             Message::Binary(data) => (OpCode::Binary, data),
         };
+        if self.session.outbound().deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
+            return self.reply_deflated(opcode, data);
+        }
         let out = self.room();
         if data.len() < SHARE_FROM {
             out.push(true, opcode, &data)
         } else {
             out.push_shared(true, opcode, data.into())
+        }
+        Ok(())
+    }
+
+    /// As [`reply`](Self::reply), for a message that is worth compressing.
+    fn reply_deflated(&mut self, opcode: OpCode, data: Binary) -> Result<(), Error> {
+        let (outbound, message) = (self.session.outbound(), Outgoing::Large(opcode, data.into()));
+        let (message, in_order) = outbound.deflate(message);
+        if in_order {
+            // through the queue, so that nobody's message is compressed between this one and those before it
+            outbound.running(|| outbound.offer_in_order(message, false))?;
+            self.collect();
+            return Ok(());
+        }
+        let out = self.room();
+        match message {
+            Outgoing::Frame(frame) if frame.len() < SHARE_FROM => out.small().extend_from_slice(&frame),
+            Outgoing::Frame(frame) => out.push_encoded(frame),
+            Outgoing::Large(opcode, data) if data.len() < SHARE_FROM => out.push(true, opcode, &data),
+            Outgoing::Large(opcode, data) => out.push_shared(true, opcode, data),
+            Outgoing::Small(..) | Outgoing::Encoded(_) => {}
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
+use super::deflate::{self, Inbound};
 use super::frame::{self, Header, MAX_HEADER, OpCode};
 use super::{Violation, mask, utf8};
 use crate::close::{CloseCode, CloseReason, Initiator};
@@ -28,6 +29,9 @@ const AT_ONCE: u32 = 8;
 
 /// The first reservation for a message that is read directly; it doubles from there.
 const DIRECT_STEP: usize = 64 << 10;
+
+/// About so much of a compressed message is handed on at a time where parts are wanted.
+const PART: usize = 64 << 10;
 
 /// What becomes of the messages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +151,8 @@ pub(crate) struct Decoder {
     validated: usize,
     /// The payload so far of a control frame that is not all here.
     control: Vec<u8>,
+    /// There if compression was negotiated.
+    deflate: Option<Box<Inbound>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -162,9 +168,14 @@ struct Frame {
 struct Assembly {
     text: bool,
     take: Take,
+    deflated: bool,
 }
 
 impl Decoder {
+    pub(crate) fn new(deflate: Option<Inbound>) -> Self {
+        Self { deflate: deflate.map(Box::new), ..Self::default() }
+    }
+
     /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all, or
     /// some frames, without completing one.
     pub(crate) fn next<'i>(
@@ -198,7 +209,7 @@ impl Decoder {
                 let Some((header, rest)) = self.header(input)? else { return Ok((total, None)) };
                 input = rest;
                 self.admit(rules, &header)?;
-                let here = header.payload <= input.len() as u64;
+                let here = header.payload <= input.len() as u64 && !header.deflated;
                 if here && (header.opcode.is_control() || (header.fin && header.opcode != OpCode::Continuation)) {
                     let (payload, rest) = input.split_at_mut(header.payload as usize);
                     mask::apply(payload, header.mask, 0);
@@ -219,7 +230,8 @@ impl Decoder {
                 }
                 if !header.opcode.is_control() && self.message.is_none() {
                     let text = header.opcode == OpCode::Text;
-                    self.message = Some(Assembly { text, take: if text { rules.text } else { rules.binary } });
+                    let take = if text { rules.text } else { rules.binary };
+                    self.message = Some(Assembly { text, take, deflated: header.deflated });
                 }
                 self.frame = Some(Frame {
                     fin: header.fin,
@@ -229,8 +241,16 @@ impl Decoder {
                 });
             }
             let missing = self.frame.map_or(0, |frame| frame.remaining);
-            let (piece, rest) =
-                input.split_at_mut(usize::try_from(missing).map_or(input.len(), |n| n.min(input.len())));
+            let here = usize::try_from(missing).map_or(input.len(), |n| n.min(input.len()));
+            if self.inflates() {
+                let (used, event) = self.inflate(&mut input[..here])?;
+                input = &mut input[used..];
+                if event.is_some() || input.is_empty() {
+                    return Ok((total - input.len(), event));
+                }
+                continue;
+            }
+            let (piece, rest) = input.split_at_mut(here);
             input = rest;
             if let Some(event) = self.payload(piece)? {
                 return Ok((total - input.len(), Some(event)));
@@ -281,7 +301,7 @@ impl Decoder {
     /// The vector is only to be appended to, by at most so many octets.
     pub(crate) fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
-        self.message.filter(|message| matches!(message.take, Take::Whole { .. }))?;
+        self.message.filter(|message| matches!(message.take, Take::Whole { .. }) && !message.deflated)?;
         let missing = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
         if self.buffer.len() == self.buffer.capacity() {
             self.buffer.reserve_exact(missing.min(self.buffer.len().max(DIRECT_STEP)));
@@ -316,13 +336,13 @@ impl Decoder {
     fn header<'i>(&mut self, input: &'i mut [u8]) -> Result<Option<(Header, &'i mut [u8])>, Violation> {
         let kept = usize::from(self.head_len);
         if kept == 0 {
-            if let Some(header) = frame::parse(input)? {
+            if let Some(header) = frame::parse(input, self.deflate.is_some())? {
                 return Ok(Some((header, &mut input[header.len..])));
             }
         }
         let taken = input.len().min(MAX_HEADER - kept);
         self.head[kept..kept + taken].copy_from_slice(&input[..taken]);
-        if let Some(header) = frame::parse(&self.head[..kept + taken])? {
+        if let Some(header) = frame::parse(&self.head[..kept + taken], self.deflate.is_some())? {
             self.head_len = 0;
             return Ok(Some((header, &mut input[header.len - kept..])));
         }
@@ -346,6 +366,8 @@ impl Decoder {
             (OpCode::Close | OpCode::Ping | OpCode::Pong, _) => return Ok(()),
         };
         match take {
+            // it is limited while it is decompressed
+            _ if header.deflated || self.message.is_some_and(|message| message.deflated) => Ok(()),
             Take::Whole { limit } => {
                 let size = (self.buffer.len() as u64).saturating_add(header.payload);
                 if size > limit as u64 { Err(Violation::TooBig { limit, size }) } else { Ok(()) }
@@ -375,7 +397,7 @@ impl Decoder {
                 self.buffer.extend_from_slice(piece);
                 self.assembled()
             }
-            Some(Assembly { text, take }) => {
+            Some(Assembly { text, take, .. }) => {
                 if complete {
                     self.frame = None;
                 }
@@ -398,6 +420,85 @@ impl Decoder {
             // a data frame is only begun with a message
             None => Ok(None),
         }
+    }
+
+    /// Whether the current frame belongs to a compressed message.
+    #[inline]
+    fn inflates(&self) -> bool {
+        self.message.is_some_and(|message| message.deflated)
+            && self.frame.is_some_and(|frame| !frame.opcode.is_control())
+    }
+
+    /// A piece of a compressed message, still masked. Returns how much of it was used: what is left is masked again.
+    fn inflate(&mut self, piece: &mut [u8]) -> Result<(usize, Option<Event<'static>>), Violation> {
+        let (Some(frame), Some(message), Some(deflate)) = (&mut self.frame, self.message, &mut self.deflate) else {
+            return Ok((piece.len(), None));
+        };
+        mask::apply(piece, frame.mask, 0);
+        let mut used = 0;
+        match message.take {
+            _ if piece.is_empty() => {}
+            Take::Whole { limit } if self.buffer.is_empty() && frame.fin && frame.remaining == piece.len() as u64 => {
+                let event = deflate::with_scratch(|out| {
+                    inflate_within(deflate, piece, out, limit, message.text)?;
+                    deflate.finish()?;
+                    whole(message.text, out)
+                });
+                (self.frame, self.message) = (None, None);
+                return Ok((piece.len(), Some(event?)));
+            }
+            Take::Whole { limit } => {
+                inflate_within(deflate, piece, &mut self.buffer, limit, message.text)?;
+                used = piece.len();
+            }
+            // nothing that comes later refers to it
+            Take::Discard if deflate.forgets() => used = piece.len(),
+            Take::Parts | Take::Discard => loop {
+                let full = self.buffer.len() + PART;
+                let (count, drained) = deflate.inflate(&piece[used..], &mut self.buffer, full)?;
+                used += count;
+                // what the inflater still holds comes out without input, so the last octet has to wait for it
+                if drained || used < piece.len() {
+                    break;
+                }
+            },
+        }
+        mask::apply(&mut piece[used..], frame.mask, used);
+        frame.mask.rotate_left(used % 4);
+        frame.remaining -= used as u64;
+        let complete = frame.remaining == 0;
+        let last = complete && frame.fin;
+        if last {
+            deflate.finish()?;
+        } else {
+            deflate.wait();
+        }
+        if matches!(message.take, Take::Whole { .. }) {
+            return Ok((used, self.assembled()?));
+        }
+        if self.buffer.is_empty() {
+            // nothing was made, so no room is kept for it
+            self.buffer = Vec::new();
+        }
+        if complete {
+            self.frame = None;
+        }
+        if last {
+            self.message = None;
+        }
+        let event = if message.text {
+            // whatever was made is in the buffer
+            let text = self.part(&[], last)?;
+            let nothing = text.as_str().is_empty();
+            (!nothing || last).then_some(Event::Text { text: Chars::Owned(text.into_text()), last })
+        } else {
+            let data = Octets::Owned(Binary::from(std::mem::take(&mut self.buffer)));
+            (!data.as_slice().is_empty() || last).then_some(Event::Binary { data, last })
+        };
+        if message.take == Take::Discard {
+            return Ok((used, last.then_some(Event::Unwanted { text: message.text })));
+        }
+        Ok((used, event))
     }
 
     /// The characters that are complete with `piece`; the beginning of one more is kept.
@@ -447,6 +548,31 @@ impl Decoder {
         }
         Ok(Some(Event::Text { text: Chars::Owned(Text::from_validated(Binary::from(data))), last: true }))
     }
+}
+
+/// Decompresses a piece of a message that is taken whole. Of what is wrong with it that counts which comes first.
+fn inflate_within(
+    deflate: &mut Inbound,
+    piece: &[u8],
+    out: &mut Vec<u8>,
+    limit: usize,
+    text: bool,
+) -> Result<(), Violation> {
+    let inflated = deflate.inflate(piece, out, limit.saturating_add(1));
+    match out.get(..limit).filter(|within| within.len() < out.len()) {
+        Some(within) if text && utf8::valid_prefix(within).is_none() => Err(Violation::NotUtf8),
+        Some(_) => Err(Violation::TooBig { limit, size: out.len() as u64 }),
+        None => inflated.map(drop),
+    }
+}
+
+/// A complete message, out of a buffer that is needed again.
+fn whole(text: bool, data: &[u8]) -> Result<Event<'static>, Violation> {
+    if !text {
+        return Ok(Event::Binary { data: Octets::Owned(data.into()), last: true });
+    }
+    let text = utf8::whole(data).ok_or(Violation::NotUtf8)?;
+    Ok(Event::Text { text: Chars::Owned(text.into()), last: true })
 }
 
 /// A complete control frame, unmasked.
@@ -546,7 +672,11 @@ mod tests {
 
     /// Everything the decoder says of `input` fed in pieces of the given sizes, repeated.
     fn decode(rules: &Rules, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
-        let (mut decoder, mut all, mut rest) = (Decoder::default(), Vec::new(), input);
+        decode_by(Decoder::default(), rules, input, sizes, direct)
+    }
+
+    fn decode_by(mut decoder: Decoder, rules: &Rules, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
+        let (mut all, mut rest) = (Vec::new(), input);
         for size in sizes.iter().cycle() {
             if rest.is_empty() {
                 break;
@@ -692,6 +822,197 @@ mod tests {
         assert_eq!(decoder.next(&rules, &mut header).unwrap(), (14, None));
         let (place, room) = decoder.direct().unwrap();
         assert!(room <= DIRECT_STEP && place.capacity() <= DIRECT_STEP);
+    }
+
+    /// "Hello" as in RFC 7692 §7.2.3.1, and the same once more as in §7.2.3.2, for who has seen the first.
+    const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    const AGAIN: [u8; 5] = [0xf2, 0x00, 0x11, 0x00, 0x00];
+
+    fn readings_deflated(rules: &Rules, input: &[u8], forgets: bool) -> Vec<Said> {
+        let decode =
+            |sizes: &[usize], direct| decode_by(Decoder::new(Some(Inbound::new(forgets))), rules, input, sizes, direct);
+        let whole = decode(&[usize::MAX], false);
+        assert_eq!(decode(&[1], true), whole, "octet by octet");
+        for cut in 1..input.len() {
+            assert_eq!(decode(&[cut, usize::MAX], true), whole, "split at {cut}");
+        }
+        whole
+    }
+
+    #[test]
+    fn compressed_messages_are_the_same_however_they_are_cut() {
+        let hello = Said::Text("Hello".into(), true);
+        let input = [
+            client(0xc1, &HELLO),
+            client(0x81, b"plain"),
+            client(0x41, &HELLO[..3]),
+            client(0x89, b"ping"),
+            client(0x00, b""),
+            client(0x00, &HELLO[3..]),
+            client(0x80, b""),
+            client(0xc2, &[0x00]),
+            client(0xc2, b""),
+        ]
+        .concat();
+        let said = [
+            hello.clone(),
+            Said::Text("plain".into(), true),
+            Said::Ping(b"ping".to_vec()),
+            hello,
+            Said::Binary(Vec::new(), true),
+            Said::Binary(Vec::new(), true),
+        ];
+        let dropped = [true, true].map(Said::Unwanted);
+        let dropped = [&dropped[..], &[said[2].clone()], &[true, false, false].map(Said::Unwanted)].concat();
+        for forgets in [true, false] {
+            assert_eq!(readings_deflated(&WHOLE, &input, forgets), said);
+            assert_eq!(readings_deflated(&NONE, &input, forgets), dropped);
+            assert_eq!(readings_parts(&input, forgets), said);
+        }
+    }
+
+    /// The parts of each message joined, across control frames as well.
+    fn readings_parts(input: &[u8], forgets: bool) -> Vec<Said> {
+        let decode = |sizes: &[usize]| {
+            let said = decode_by(Decoder::new(Some(Inbound::new(forgets))), &PARTS, input, sizes, true);
+            let (mut joined, mut begun): (Vec<Said>, Vec<Said>) = (Vec::new(), Vec::new());
+            for said in said {
+                match said {
+                    Said::Text(..) | Said::Binary(..) => join(&mut begun, said),
+                    other => joined.push(other),
+                }
+                if let [Said::Text(_, true) | Said::Binary(_, true)] = &begun[..] {
+                    joined.append(&mut begun);
+                }
+            }
+            assert_eq!(begun, []);
+            joined
+        };
+        let whole = decode(&[usize::MAX]);
+        for cut in 1..input.len() {
+            assert_eq!(decode(&[cut, usize::MAX]), whole, "split at {cut}");
+        }
+        assert_eq!(decode(&[1]), whole, "octet by octet");
+        whole
+    }
+
+    #[test]
+    fn a_context_is_taken_over_if_it_is_kept_whatever_becomes_of_the_message() {
+        let input = [client(0xc1, &HELLO), client(0xc2, &AGAIN)].concat();
+        let rules = |text, binary| Rules { text, binary };
+        let hello = Said::Binary(b"Hello".to_vec(), true);
+        for (text, first) in [
+            (Take::Whole { limit: 9 }, Said::Text("Hello".into(), true)),
+            (Take::Parts, Said::Text("Hello".into(), true)),
+            (Take::Discard, Said::Unwanted(true)),
+        ] {
+            let rules = rules(text, Take::Whole { limit: 9 });
+            assert_eq!(readings_deflated(&rules, &input, false).last(), Some(&hello), "{first:?}");
+            assert_eq!(readings_deflated(&rules, &input, true).last(), Some(&Said::Wrong(1007)), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_what_is_decompressed() {
+        let rules = |limit| Rules { text: Take::Whole { limit }, binary: Take::Discard };
+        let fragments = [client(0x41, &HELLO[..4]), client(0x80, &HELLO[4..])].concat();
+        for input in [client(0xc1, &HELLO), fragments] {
+            assert_eq!(readings_deflated(&rules(5), &input, true), [Said::Text("Hello".into(), true)]);
+            assert_eq!(readings_deflated(&rules(4), &input, true), [Said::Wrong(1009)]);
+            assert_eq!(readings_deflated(&rules(0), &input, true), [Said::Wrong(1009)]);
+        }
+        // what is too big first and wrong after is too big, also where both are seen at once
+        let both = [&[0x00, 0x05, 0x00, 0xfa, 0xff][..], b"Hello", &[0x07, 0x07]].concat();
+        assert_eq!(readings_deflated(&rules(4), &client(0xc1, &both), true), [Said::Wrong(1009)]);
+        assert_eq!(readings_deflated(&rules(5), &client(0xc1, &both), true), [Said::Wrong(1007)]);
+        let bad = [&[0x00, 0x05, 0x00, 0xfa, 0xff][..], b"He\xfflo", &[0x00]].concat();
+        assert_eq!(readings_deflated(&rules(3), &client(0xc1, &bad), true), [Said::Wrong(1007)]);
+        assert_eq!(readings_deflated(&rules(2), &client(0xc1, &bad), true), [Said::Wrong(1009)]);
+        // stored blocks make it larger on the wire than it is
+        let stored = [&[0x00, 0x00, 0x00, 0xff, 0xff].repeat(20)[..], &[0x00]].concat();
+        assert_eq!(readings_deflated(&rules(0), &client(0xc1, &stored), true), [Said::Text(String::new(), true)]);
+    }
+
+    #[test]
+    fn compressed_text_is_checked_as_it_comes() {
+        // stored blocks: the first octet of a character, then a wrong one
+        let bad = [0x00, 0x03, 0x00, 0xfc, 0xff, b'a', 0xe8, b'x'];
+        for rules in [WHOLE, PARTS, NONE] {
+            for forgets in [true, false] {
+                if rules.text == Take::Discard && forgets {
+                    continue;
+                }
+                let mut decoder = Decoder::new(Some(Inbound::new(forgets)));
+                let mut begun = client(0x41, &[&bad[..], &[0; 50]].concat());
+                let (seen, _) = begun.split_at_mut(14);
+                assert_eq!(decoder.next(&rules, seen).unwrap_err(), Violation::NotUtf8);
+                // and one that is cut off by the end
+                let cut = client(0xc1, &[0x00, 0x02, 0x00, 0xfd, 0xff, b'a', 0xe8, 0x00]);
+                for size in 1..=cut.len() {
+                    let decoder = Decoder::new(Some(Inbound::new(forgets)));
+                    let said = decode_by(decoder, &rules, &cut, &[size], true);
+                    assert_eq!(said.last(), Some(&Said::Wrong(1007)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_bit_of_a_compressed_message_stands_on_its_first_frame_alone() {
+        let first = client(0x41, &HELLO[..3]);
+        for (input, forgets) in [
+            (client(0xc9, b""), true),
+            (client(0xca, b""), false),
+            (client(0xc8, b""), true),
+            (client(0xc0, b""), true),
+            ([first.clone(), client(0xc0, &HELLO[3..])].concat(), true),
+            (client(0xa1, b""), true),
+            (client(0xd1, b""), false),
+            (client(0xf2, b""), false),
+        ] {
+            assert_eq!(readings_deflated(&WHOLE, &input, forgets), [Said::Wrong(1002)], "{input:02x?}");
+        }
+        assert_eq!(readings(&WHOLE, &client(0xc1, &HELLO)), [Said::Wrong(1002)]);
+    }
+
+    #[test]
+    fn what_comes_to_nothing_keeps_no_room() {
+        let nothing = client(0x41, &[0x00, 0x00, 0x00, 0xff, 0xff].repeat(200));
+        for (rules, forgets) in [(PARTS, true), (PARTS, false), (NONE, true), (NONE, false)] {
+            let mut decoder = Decoder::new(Some(Inbound::new(forgets)));
+            assert_eq!(decoder.next(&rules, &mut nothing.clone()), Ok((nothing.len(), None)));
+            assert_eq!(decoder.buffer.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn parts_of_what_grows_are_bounded() {
+        // stored once, then repeated: 258 octets for a few bits
+        let zeros = vec![0; 1 << 20];
+        let mut stream = flate2::Compress::new(flate2::Compression::best(), false);
+        let mut bomb = Vec::with_capacity(1 << 16);
+        stream.compress_vec(&zeros, &mut bomb, flate2::FlushCompress::Sync).unwrap();
+        bomb.truncate(bomb.len() - 4);
+        for size in [1, 7, usize::MAX] {
+            let mut decoder = Decoder::new(Some(Inbound::new(true)));
+            let (mut total, mut parts, mut ends) = (0, 0, 0);
+            for piece in client(0xc2, &bomb).chunks_mut(size.min(1 << 20)) {
+                let mut piece = piece;
+                while !piece.is_empty() {
+                    let (used, event) = decoder.next(&PARTS, piece).unwrap();
+                    let event = event.map(Event::into_owned);
+                    piece = &mut piece[used..];
+                    if let Some(Event::Binary { data, last }) = event {
+                        assert!(data.as_slice().iter().all(|octet| *octet == 0));
+                        assert!(data.as_slice().len() <= 2 * PART, "{}", data.as_slice().len());
+                        (total, parts, ends) = (total + data.as_slice().len(), parts + 1, ends + usize::from(last));
+                    }
+                }
+            }
+            assert_eq!((total, ends), (zeros.len(), 1));
+            assert!(parts >= zeros.len() / (2 * PART), "{parts}");
+            assert!(decoder.is_idle());
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Frames to bytes (RFC 6455 §5.2), unmasked, as a server must send them (§5.1).
 
-use super::frame::{MAX_CONTROL, MAX_HEADER, OpCode};
+use super::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
 use crate::close::{CloseCode, CloseReason};
 
 /// Appends the header of an unmasked frame that carries `payload` octets.
@@ -28,6 +28,13 @@ pub(crate) fn frame(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: &[u8]
     out.reserve(payload.len() + MAX_HEADER);
     header(out, fin, opcode, payload.len());
     out.extend_from_slice(payload);
+}
+
+/// Appends a whole unmasked frame with a message that was compressed: the first reserved bit says so (RFC 7692 §6).
+pub(crate) fn deflated(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+    let first = out.len();
+    frame(out, true, opcode, payload);
+    out[first] |= RSV1;
 }
 
 /// Appends a close frame; a code that must not travel (1005 above all) makes it an empty one (RFC 6455 §7.4.1).

@@ -8,6 +8,9 @@ pub(crate) const MAX_HEADER: usize = 14;
 /// The most a control frame may carry (RFC 6455 §5.5).
 pub(crate) const MAX_CONTROL: usize = 125;
 
+/// The reserved bit that marks a compressed message on its first frame (RFC 7692 §6).
+pub(crate) const RSV1: u8 = 0x40;
+
 /// The kinds of frame (RFC 6455 §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -30,6 +33,8 @@ impl OpCode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) fin: bool,
+    /// The message that it begins is compressed.
+    pub(crate) deflated: bool,
     pub(crate) opcode: OpCode,
     pub(crate) mask: [u8; 4],
     pub(crate) payload: u64,
@@ -37,20 +42,21 @@ pub(crate) struct Header {
     pub(crate) len: usize,
 }
 
-/// Reads the header at the front of `input`; `None` if it is not complete yet.
+/// Reads the header at the front of `input`; `None` if it is not complete yet. `deflate` says that permessage-deflate was
+/// negotiated.
 ///
 /// Refuses what it can as soon as it can: reserved bits and opcodes, a missing mask (§5.1: a server must), control
 /// frames that are fragmented or too long, lengths that are not in their shortest form (§5.2).
 #[inline]
-pub(crate) fn parse(input: &[u8]) -> Result<Option<Header>, Violation> {
+pub(crate) fn parse(input: &[u8], deflate: bool) -> Result<Option<Header>, Violation> {
     let [first, second, rest @ ..] = input else {
         return match input {
-            [first] => check_first(*first).map(|_| None),
+            [first] => check_first(*first, deflate).map(|_| None),
             _ => Ok(None),
         };
     };
-    let opcode = check_first(*first)?;
-    let fin = first & 0x80 != 0;
+    let opcode = check_first(*first, deflate)?;
+    let (fin, deflated) = (first & 0x80 != 0, first & RSV1 != 0);
     if second & 0x80 == 0 {
         return Err(Violation::Protocol("a client's frame must be masked"));
     }
@@ -86,13 +92,15 @@ pub(crate) fn parse(input: &[u8]) -> Result<Option<Header>, Violation> {
         }
         _ => return Ok(None),
     };
-    Ok(Some(Header { fin, opcode, mask, payload, len }))
+    Ok(Some(Header { fin, deflated, opcode, mask, payload, len }))
 }
 
-/// The opcode of a first octet whose reserved bits are clear.
+/// The opcode of a first octet whose reserved bits are clear, but for that of a compressed message (RFC 7692 §6.2).
 #[inline]
-fn check_first(first: u8) -> Result<OpCode, Violation> {
-    if first & 0x70 != 0 {
+fn check_first(first: u8, deflate: bool) -> Result<OpCode, Violation> {
+    let begins_message = matches!(first & 0x0f, 1 | 2);
+    let defined = if deflate && begins_message { RSV1 } else { 0 };
+    if first & 0x70 & !defined != 0 {
         return Err(Violation::Protocol("a reserved bit is set without an extension that defines it"));
     }
     Ok(match first & 0x0f {
@@ -112,11 +120,14 @@ mod tests {
 
     #[test]
     fn the_three_forms_of_length_are_read() {
-        let header = parse(&[0x81, 0x85, 1, 2, 3, 4]).unwrap().unwrap();
-        assert_eq!(header, Header { fin: true, opcode: OpCode::Text, mask: [1, 2, 3, 4], payload: 5, len: 6 });
-        let header = parse(&[0x02, 0xfe, 1, 0, 1, 2, 3, 4]).unwrap().unwrap();
+        let header = parse(&[0x81, 0x85, 1, 2, 3, 4], false).unwrap().unwrap();
+        assert_eq!(
+            header,
+            Header { fin: true, deflated: false, opcode: OpCode::Text, mask: [1, 2, 3, 4], payload: 5, len: 6 }
+        );
+        let header = parse(&[0x02, 0xfe, 1, 0, 1, 2, 3, 4], false).unwrap().unwrap();
         assert_eq!((header.fin, header.payload, header.len), (false, 256, 8));
-        let header = parse(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4]).unwrap().unwrap();
+        let header = parse(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4], false).unwrap().unwrap();
         assert_eq!((header.payload, header.len), (65536, 14));
     }
 
@@ -128,7 +139,7 @@ mod tests {
             &[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4],
         ] {
             for end in 0..whole.len() {
-                assert_eq!(parse(&whole[..end]), Ok(None));
+                assert_eq!(parse(&whole[..end], false), Ok(None));
             }
         }
     }
@@ -149,7 +160,7 @@ mod tests {
             (&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 255, 255], "shortest"),
             (&[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], "highest bit"),
         ] {
-            let Err(Violation::Protocol(text)) = parse(bytes) else { panic!("{bytes:?} was accepted") };
+            let Err(Violation::Protocol(text)) = parse(bytes, false) else { panic!("{bytes:?} was accepted") };
             assert!(text.contains(about), "{bytes:?}: {text}");
         }
     }

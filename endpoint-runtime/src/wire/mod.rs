@@ -1,6 +1,7 @@
 //! Bytes on the wire and back (RFC 6455 §5): pure, no socket, no clock, no task.
 
 pub(crate) mod decode;
+pub(crate) mod deflate;
 pub(crate) mod encode;
 pub(crate) mod frame;
 pub(crate) mod mask;
@@ -16,6 +17,8 @@ pub(crate) enum Violation {
     Protocol(&'static str),
     /// Text, or a close reason, that is not UTF-8: 1007.
     NotUtf8,
+    /// A compressed message that is none (RFC 7692 §7.2.2): 1007.
+    NotDeflate,
     /// A message that exceeds its limit; `size` is what is known of it so far: 1009.
     TooBig { limit: usize, size: u64 },
 }
@@ -24,7 +27,7 @@ impl Violation {
     pub(crate) fn close_code(self) -> CloseCode {
         match self {
             Self::Protocol(_) => CloseCode::ProtocolError,
-            Self::NotUtf8 => CloseCode::NotConsistent,
+            Self::NotUtf8 | Self::NotDeflate => CloseCode::NotConsistent,
             Self::TooBig { .. } => CloseCode::TooBig,
         }
     }
@@ -40,6 +43,7 @@ impl From<Violation> for Error {
         match violation {
             Violation::Protocol(text) => Error::new(Kind::Protocol, text),
             Violation::NotUtf8 => Error::new(Kind::Protocol, "the text is not UTF-8"),
+            Violation::NotDeflate => Error::new(Kind::Protocol, "the message cannot be decompressed"),
             Violation::TooBig { limit, size } => {
                 Error::new(Kind::TooBig, format!("a message of at least {size} bytes exceeds the limit of {limit}"))
             }

@@ -1,6 +1,6 @@
 use endpoint_runtime::prelude::*;
 
-#[server_endpoint("/chat", configurator = Chat, compression = on)]
+#[server_endpoint("/chat", configurator = Chat)]
 struct Chat;
 
 fn main() {}

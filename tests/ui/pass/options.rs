@@ -14,7 +14,8 @@ const TIME: Duration = Duration::from_secs(5);
     max_message_size = "64KiB",
     idle_timeout = "60s",
     ping_interval = "500ms",
-    send_timeout = "5m"
+    send_timeout = "5m",
+    compression = on(level = 6, threshold = "1KiB", context_takeover = true, window_bits = 12)
 )]
 struct Words;
 
@@ -27,8 +28,26 @@ struct Number;
 #[server_endpoint("/typed", max_message_size = 65_536usize)]
 struct TypedNumber;
 
-#[server_endpoint("/off", idle_timeout = off, ping_interval = off)]
+#[server_endpoint("/off", idle_timeout = off, ping_interval = off, compression = off)]
 struct Off;
+
+#[server_endpoint("/on", compression = on)]
+struct On;
+
+#[server_endpoint("/nothing", compression = on())]
+struct Nothing;
+
+const KEEP: bool = true;
+const COMPRESSION: endpoint_runtime::Compression = endpoint_runtime::Compression::ON.level(3);
+
+#[server_endpoint("/compressed", compression = on(threshold = LIMIT, context_takeover = KEEP))]
+struct Compressed;
+
+#[server_endpoint("/constant", compression = COMPRESSION)]
+struct Constant;
+
+#[server_endpoint("/methods", compression = COMPRESSION.window_bits(9))]
+struct Methods;
 
 #[server_endpoint("/limits")]
 struct Limits;

@@ -1,0 +1,129 @@
+//! What two sides agreed on beyond RFC 6455: the extension of a session, with its parameters.
+
+use std::fmt;
+
+/// An extension that is in use on a session, as the answer to the handshake named it (RFC 6455 §9, Jakarta's
+/// `Extension`).
+///
+/// There is one that this crate speaks, `permessage-deflate` (RFC 7692). Printed, it is what the header said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Extension {
+    /// In their order on the wire, the free places last.
+    parameters: [Option<Parameter>; 4],
+}
+
+/// A parameter of an answer (RFC 7692 §7.1). The numbers are from 8 to 15.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parameter {
+    ServerNoContextTakeover,
+    ClientNoContextTakeover,
+    ServerMaxWindowBits(u8),
+    ClientMaxWindowBits(u8),
+}
+
+/// The name of the one extension (RFC 7692 §9.1).
+pub(crate) const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
+
+/// The window where nothing else is said: 32 KiB.
+pub(crate) const MAX_WINDOW_BITS: u8 = 15;
+
+impl Extension {
+    /// permessage-deflate with these parameters, at most one of each kind.
+    pub(crate) fn permessage_deflate(parameters: impl IntoIterator<Item = Parameter>) -> Self {
+        let mut places = [None; 4];
+        places.iter_mut().zip(parameters).for_each(|(place, parameter)| *place = Some(parameter));
+        Self { parameters: places }
+    }
+
+    /// Its registered name.
+    pub fn name(&self) -> &'static str {
+        PERMESSAGE_DEFLATE
+    }
+
+    /// Name and value of each parameter that was agreed on, in the order of the answer.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
+        self.agreed().map(Parameter::spelled)
+    }
+
+    /// Whether each of our messages is compressed without regard to those before it.
+    pub(crate) fn server_forgets(&self) -> bool {
+        self.agreed().any(|parameter| parameter == Parameter::ServerNoContextTakeover)
+    }
+
+    /// Whether the client's messages are.
+    pub(crate) fn client_forgets(&self) -> bool {
+        self.agreed().any(|parameter| parameter == Parameter::ClientNoContextTakeover)
+    }
+
+    /// The largest window we may compress with, as a power of two.
+    pub(crate) fn server_window_bits(&self) -> u8 {
+        let bits = self.agreed().find_map(|parameter| match parameter {
+            Parameter::ServerMaxWindowBits(bits) => Some(bits),
+            _ => None,
+        });
+        bits.unwrap_or(MAX_WINDOW_BITS)
+    }
+
+    fn agreed(&self) -> impl Iterator<Item = Parameter> {
+        self.parameters.into_iter().flatten()
+    }
+}
+
+impl Parameter {
+    fn spelled(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::ServerNoContextTakeover => ("server_no_context_takeover", None),
+            Self::ClientNoContextTakeover => ("client_no_context_takeover", None),
+            Self::ServerMaxWindowBits(bits) => ("server_max_window_bits", Some(digits(bits))),
+            Self::ClientMaxWindowBits(bits) => ("client_max_window_bits", Some(digits(bits))),
+        }
+    }
+}
+
+fn digits(bits: u8) -> &'static str {
+    const DIGITS: [&str; 8] = ["8", "9", "10", "11", "12", "13", "14", "15"];
+    DIGITS[usize::from(bits.clamp(8, MAX_WINDOW_BITS) - 8)]
+}
+
+/// As in `permessage-deflate; server_no_context_takeover`.
+impl fmt::Display for Extension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        self.parameters().try_for_each(|(name, value)| match value {
+            Some(value) => write!(f, "; {name}={value}"),
+            None => write!(f, "; {name}"),
+        })
+    }
+}
+
+impl fmt::Debug for Extension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_stays_small_and_is_spelled_as_the_header_has_it() {
+        assert_eq!(size_of::<Extension>(), 8);
+        let none = Extension::permessage_deflate([]);
+        assert_eq!((none.to_string().as_str(), none.parameters().count()), ("permessage-deflate", 0));
+        assert_eq!((none.server_forgets(), none.client_forgets(), none.server_window_bits()), (false, false, 15));
+        let all = Extension::permessage_deflate([
+            Parameter::ClientMaxWindowBits(8),
+            Parameter::ServerNoContextTakeover,
+            Parameter::ServerMaxWindowBits(10),
+            Parameter::ClientNoContextTakeover,
+        ]);
+        assert_eq!(
+            all.to_string(),
+            "permessage-deflate; client_max_window_bits=8; server_no_context_takeover; server_max_window_bits=10; \
+             client_no_context_takeover"
+        );
+        assert_eq!(all.parameters().next(), Some(("client_max_window_bits", Some("8"))));
+        assert_eq!((all.server_forgets(), all.client_forgets(), all.server_window_bits()), (true, true, 10));
+    }
+}

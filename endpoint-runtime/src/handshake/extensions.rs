@@ -1,0 +1,400 @@
+//! Which extension a session gets: the client's offers (RFC 6455 §9.1) against what the endpoint allows (RFC 7692 §7.1).
+
+use std::borrow::Cow;
+
+use http::header::{self, HeaderMap};
+
+use crate::config::Compression;
+use crate::extension::{Extension, MAX_WINDOW_BITS, PERMESSAGE_DEFLATE, Parameter};
+
+/// The answer to the extensions a client offers: the first offer of permessage-deflate that can be met.
+///
+/// An offer with a parameter that is unknown, repeated or malformed is passed over (RFC 7692 §7); a header that does
+/// not follow the grammar offers nothing.
+pub(crate) fn negotiate(headers: &HeaderMap, compression: &Compression) -> Option<Extension> {
+    if !compression.is_on() {
+        return None;
+    }
+    let mut answer = None;
+    // the lines are one list, so all of them must be sound
+    for line in headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS) {
+        let offers = Grammar(line.as_bytes()).list()?;
+        answer = answer.or_else(|| offers.iter().find_map(|offer| accept(offer, compression)));
+    }
+    answer
+}
+
+/// The answer to one offer; `None` declines it.
+fn accept(offer: &Offer<'_>, compression: &Compression) -> Option<Extension> {
+    if offer.name != PERMESSAGE_DEFLATE {
+        return None;
+    }
+    let window = compression.max_window_bits();
+    let mut answer: Vec<Parameter> = Vec::new();
+    for (place, (name, value)) in offer.parameters.iter().enumerate() {
+        if offer.parameters[..place].iter().any(|(earlier, _)| earlier == name) {
+            return None;
+        }
+        match (*name, value.as_deref()) {
+            ("server_no_context_takeover", None) => answer.push(Parameter::ServerNoContextTakeover),
+            // a hint (§7.1.1.2) that we take
+            ("client_no_context_takeover", None) => answer.push(Parameter::ClientNoContextTakeover),
+            // a window of 8 bits is none that a compressor offers
+            ("server_max_window_bits", Some(bits)) => {
+                let bits = window_bits(bits).filter(|bits| *bits > 8)?;
+                answer.push(Parameter::ServerMaxWindowBits(bits.min(window)));
+            }
+            // a larger window than the client's decompresses whatever it sends
+            ("client_max_window_bits", bits) => {
+                let bits = bits.map_or(Some(MAX_WINDOW_BITS), window_bits)?.min(window);
+                if bits < MAX_WINDOW_BITS {
+                    answer.push(Parameter::ClientMaxWindowBits(bits));
+                }
+            }
+            _ => return None,
+        }
+    }
+    if !compression.takes_over() {
+        for ours in [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover] {
+            // both may be answered without having been offered (§7.1.1)
+            if !answer.contains(&ours) {
+                answer.push(ours);
+            }
+        }
+    }
+    Some(Extension::permessage_deflate(answer))
+}
+
+/// A number from 8 to 15 without a zero in front (§7.1.2).
+fn window_bits(value: &str) -> Option<u8> {
+    match value.as_bytes() {
+        [digit @ b'8'..=b'9'] => Some(digit - b'0'),
+        [b'1', digit @ b'0'..=b'5'] => Some(10 + digit - b'0'),
+        _ => None,
+    }
+}
+
+/// An extension as a client asks for it.
+#[derive(Debug, PartialEq)]
+struct Offer<'a> {
+    name: &'a str,
+    parameters: Vec<(&'a str, Option<Cow<'a, str>>)>,
+}
+
+/// What is left of a header line.
+struct Grammar<'a>(&'a [u8]);
+
+impl<'a> Grammar<'a> {
+    // extension-list = 1#extension
+    // extension      = token *( ";" extension-param )
+    /// The whole line; `None` if it is malformed.
+    fn list(mut self) -> Option<Vec<Offer<'a>>> {
+        let mut offers = Vec::new();
+        loop {
+            // a list may have empty elements (RFC 9110 §5.6.1.2)
+            while self.sign(b',') {}
+            if self.0.is_empty() {
+                return Some(offers);
+            }
+            let mut offer = Offer { name: self.token()?, parameters: Vec::new() };
+            while self.sign(b';') {
+                offer.parameters.push(self.parameter()?);
+            }
+            offers.push(offer);
+            if !self.0.is_empty() && !self.sign(b',') {
+                return None;
+            }
+        }
+    }
+
+    // extension-param = token [ "=" (token | quoted-string) ]
+    fn parameter(&mut self) -> Option<(&'a str, Option<Cow<'a, str>>)> {
+        let name = self.token()?;
+        if !self.sign(b'=') {
+            return Some((name, None));
+        }
+        let value = if self.sign(b'"') { Cow::Owned(self.quoted()?) } else { Cow::Borrowed(self.token()?) };
+        Some((name, Some(value)))
+    }
+
+    /// Takes `sign` away if it comes next, with the blanks before and behind it.
+    fn sign(&mut self, sign: u8) -> bool {
+        self.blanks();
+        let Some((first, rest)) = self.0.split_first() else { return false };
+        if *first != sign {
+            return false;
+        }
+        self.0 = rest;
+        // inside quotes blanks would count; no token has them, so they may not be there (RFC 6455 §9.1)
+        if sign != b'"' {
+            self.blanks();
+        }
+        true
+    }
+
+    fn blanks(&mut self) {
+        self.0 = self.0.trim_ascii_start();
+    }
+
+    fn token(&mut self) -> Option<&'a str> {
+        let end = self.0.iter().position(|byte| !is_token(*byte)).unwrap_or(self.0.len());
+        let (token, rest) = self.0.split_at(end);
+        self.0 = rest;
+        std::str::from_utf8(token).ok().filter(|token| !token.is_empty())
+    }
+
+    /// What is left of a quoted string, which without its escapes must be a token.
+    fn quoted(&mut self) -> Option<String> {
+        let mut value = String::new();
+        loop {
+            let (first, rest) = self.0.split_first()?;
+            let (byte, rest) = match first {
+                b'"' => {
+                    self.0 = rest;
+                    return (!value.is_empty()).then_some(value);
+                }
+                b'\\' => rest.split_first()?,
+                byte => (byte, rest),
+            };
+            if !is_token(*byte) {
+                return None;
+            }
+            value.push(char::from(*byte));
+            self.0 = rest;
+        }
+    }
+}
+
+/// Whether a token may contain it (RFC 9110 §5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEEPING: Compression = Compression::ON.context_takeover(true);
+
+    fn answer(lines: &[&[u8]], compression: &Compression) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_bytes(line).unwrap());
+        }
+        negotiate(&headers, compression).map(|extension| extension.to_string())
+    }
+
+    #[track_caller]
+    fn assert_answer(lines: &[&str], compression: Compression, expected: Option<&str>) {
+        let bytes: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+        let expected = expected.map(|rest| format!("permessage-deflate{rest}"));
+        assert_eq!(answer(&bytes, &compression), expected, "{lines:?} under {compression:?}");
+    }
+
+    #[test]
+    fn each_offer_has_its_answer() {
+        let narrow = KEEPING.window_bits(10);
+        for (offer, default, keeping, narrowed) in [
+            ("", Some("; server_no_context_takeover; client_no_context_takeover"), Some(""), Some("")),
+            (
+                "; client_max_window_bits",
+                Some("; server_no_context_takeover; client_no_context_takeover"),
+                Some(""),
+                Some("; client_max_window_bits=10"),
+            ),
+            (
+                "; client_no_context_takeover",
+                Some("; client_no_context_takeover; server_no_context_takeover"),
+                Some("; client_no_context_takeover"),
+                Some("; client_no_context_takeover"),
+            ),
+            (
+                "; server_max_window_bits=12; server_no_context_takeover",
+                Some("; server_max_window_bits=12; server_no_context_takeover; client_no_context_takeover"),
+                Some("; server_max_window_bits=12; server_no_context_takeover"),
+                Some("; server_max_window_bits=10; server_no_context_takeover"),
+            ),
+            (
+                "; server_max_window_bits=9; client_max_window_bits=9",
+                Some(
+                    "; server_max_window_bits=9; client_max_window_bits=9; server_no_context_takeover; \
+                     client_no_context_takeover",
+                ),
+                Some("; server_max_window_bits=9; client_max_window_bits=9"),
+                Some("; server_max_window_bits=9; client_max_window_bits=9"),
+            ),
+            (
+                "; client_max_window_bits=8",
+                Some("; client_max_window_bits=8; server_no_context_takeover; client_no_context_takeover"),
+                Some("; client_max_window_bits=8"),
+                Some("; client_max_window_bits=8"),
+            ),
+            (
+                "; server_max_window_bits=\"1\\5\"",
+                Some("; server_max_window_bits=15; server_no_context_takeover; client_no_context_takeover"),
+                Some("; server_max_window_bits=15"),
+                Some("; server_max_window_bits=10"),
+            ),
+            ("; server_max_window_bits=8", None, None, None),
+            ("; server_max_window_bits", None, None, None),
+            ("; server_max_window_bits=16", None, None, None),
+            ("; server_max_window_bits=7", None, None, None),
+            ("; server_max_window_bits=09", None, None, None),
+            ("; server_max_window_bits=+9", None, None, None),
+            ("; client_max_window_bits=0", None, None, None),
+            ("; client_max_window_bits=99999999999999999999", None, None, None),
+            ("; client_max_window_bits; client_max_window_bits", None, None, None),
+            ("; server_no_context_takeover=1", None, None, None),
+            ("; client_no_context_takeover=true", None, None, None),
+            ("; mystery", None, None, None),
+            ("; Server_No_Context_Takeover", None, None, None),
+        ] {
+            let line = format!("permessage-deflate{offer}");
+            assert_answer(&[&line], Compression::ON, default);
+            assert_answer(&[&line], KEEPING, keeping);
+            assert_answer(&[&line], narrow, narrowed);
+            assert_answer(&[&line], Compression::OFF, None);
+        }
+    }
+
+    #[test]
+    fn the_first_offer_that_can_be_met_is_taken() {
+        for lines in [
+            &["permessage-deflate; mystery, permessage-deflate"][..],
+            &["x-unknown; a=b; c, permessage-deflate"],
+            &["x-unknown", "permessage-deflate; server_max_window_bits=8", "permessage-deflate"],
+            &[" ,, permessage-deflate , permessage-deflate; client_max_window_bits=9"],
+            &["permessage-deflate", "permessage-bzip2"],
+            &["permessage-deflate\t"],
+        ] {
+            assert_answer(lines, KEEPING, Some(""));
+        }
+        assert_answer(
+            &["permessage-deflate ;\tserver_max_window_bits = 11"],
+            KEEPING,
+            Some("; server_max_window_bits=11"),
+        );
+        for lines in [&[][..], &[""], &["x-webkit-deflate-frame"], &["permessage-deflate2"], &["Permessage-Deflate"]] {
+            assert_answer(lines, KEEPING, None);
+        }
+    }
+
+    #[test]
+    fn a_malformed_header_offers_nothing() {
+        for line in [
+            "permessage-deflate;",
+            "permessage-deflate;;",
+            "permessage-deflate; =1",
+            "permessage-deflate; server_max_window_bits=",
+            "permessage-deflate; server_max_window_bits=\"10",
+            "permessage-deflate; server_max_window_bits=\"\"",
+            "permessage-deflate; server_max_window_bits=\"10\\",
+            "permessage-deflate; server_max_window_bits=\" 10\"",
+            "permessage-deflate; server_max_window_bits=\"10\"9",
+            "permessage-deflate permessage-deflate",
+            "permessage-deflate, x y",
+            "permessage-deflate, \"",
+            "permessage-deflate, é",
+            "; permessage-deflate",
+            "=",
+        ] {
+            assert_answer(&[line], KEEPING, None);
+            assert_answer(&["permessage-deflate", line], KEEPING, None);
+        }
+    }
+
+    /// Whether `answer` may be given to a client that made `offers` (RFC 7692 §7.1).
+    fn is_legal(answer: &Offer<'_>, offers: &[Offer<'_>]) -> bool {
+        let value = |offer: &Offer<'_>, name: &str| {
+            let found = offer.parameters.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| value.as_deref().map(|bits| bits.parse::<u8>().unwrap()))
+        };
+        offers.iter().filter(|offer| offer.name == "permessage-deflate").any(|offer| {
+            let names = answer.parameters.iter().map(|(name, _)| *name);
+            let server = match (value(offer, "server_max_window_bits"), value(answer, "server_max_window_bits")) {
+                (None, None) => true,
+                (Some(Some(offered)), Some(Some(answered))) => (9..=offered).contains(&answered),
+                _ => false,
+            };
+            let client = match (value(offer, "client_max_window_bits"), value(answer, "client_max_window_bits")) {
+                (_, None) => true,
+                (Some(offered), Some(Some(answered))) => (8..=offered.unwrap_or(15)).contains(&answered),
+                _ => false,
+            };
+            let forgets = value(offer, "server_no_context_takeover").is_none()
+                || value(answer, "server_no_context_takeover").is_some();
+            server
+                && client
+                && forgets
+                && names.clone().all(|name| {
+                    names.clone().filter(|other| *other == name).count() == 1
+                        && matches!(
+                            name,
+                            "server_no_context_takeover"
+                                | "client_no_context_takeover"
+                                | "server_max_window_bits"
+                                | "client_max_window_bits"
+                        )
+                })
+        })
+    }
+
+    fn settings() -> impl Strategy<Value = Compression> {
+        (any::<bool>(), 9u8..=15).prop_map(|(keep, bits)| Compression::ON.context_takeover(keep).window_bits(bits))
+    }
+
+    /// Lines made of the words that matter.
+    fn lines() -> impl Strategy<Value = Vec<String>> {
+        let word = proptest::sample::select(vec![
+            "permessage-deflate",
+            "permessage-deflate",
+            "server_max_window_bits",
+            "client_max_window_bits",
+            "8",
+            "9",
+            "15",
+            "16",
+            "=",
+            "=",
+            "=\"10\"",
+            "\\",
+            "\"",
+            ";",
+            ";",
+            ";",
+            ",",
+            ",",
+            " ",
+            "x",
+            "; server_no_context_takeover",
+            "; client_no_context_takeover",
+            "; client_max_window_bits=12",
+        ]);
+        let line = proptest::collection::vec(word, 0..14).prop_map(|words| words.concat());
+        proptest::collection::vec(line, 0..3)
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_lines_never_panic_and_answers_are_legal(
+            wild in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..3),
+            tame in lines(),
+            compression in settings(),
+        ) {
+            let wild = wild.iter().map(|line| &line[..]).filter(|line| HeaderValue::from_bytes(line).is_ok());
+            answer(&wild.collect::<Vec<_>>(), &compression);
+            let tame: Vec<&[u8]> = tame.iter().map(|line| line.as_bytes()).collect();
+            if let Some(text) = answer(&tame, &compression) {
+                let answers = Grammar(text.as_bytes()).list();
+                let answers = answers.expect("an answer that parses");
+                let [answer] = &answers[..] else { panic!("{text}") };
+                let offers: Vec<_> = tame.iter().flat_map(|line| Grammar(line).list().unwrap()).collect();
+                let sound: Vec<_> = offers.into_iter().filter(|offer| accept(offer, &compression).is_some()).collect();
+                prop_assert!(is_legal(answer, &sound), "{text} for {sound:?}");
+            }
+        }
+    }
+}

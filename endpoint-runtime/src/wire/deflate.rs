@@ -1,0 +1,577 @@
+//! DEFLATE as messages use it (RFC 7692 §7.2): each ends with a flush whose last four octets stay at home.
+//!
+//! What compresses and decompresses is large, so it belongs to the thread and is lent for one message, unless the
+//! context is taken over from message to message: then a connection owns its own, from the first message that needs
+//! it. No socket, no clock; the octets of a message are never kept.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::LocalKey;
+
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::frame::OpCode;
+use super::{Violation, encode};
+use crate::config::Compression;
+use crate::extension::{Extension, MAX_WINDOW_BITS};
+
+/// What a [`Deflater`] takes with the full window, as measured: a little more than 380 KB at any level.
+const DEFLATER_BYTES: usize = 384 << 10;
+
+/// What an [`Inflater`] takes.
+const INFLATER_BYTES: usize = 48 << 10;
+
+/// The end of a flush, which is not sent (RFC 7692 §7.2.1): an empty stored block without its header.
+const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+
+/// An empty block that is the last: where a message is complete it ends the stream, and nowhere else.
+const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
+
+/// How much of each a thread keeps: connections of more settings than this make their own.
+const KEEP: usize = 4;
+
+/// A scratch buffer that grew beyond this is not kept.
+const KEEP_SCRATCH: usize = 256 << 10;
+
+/// The least and the most room that is made at a time.
+const ROOM: (usize, usize) = (128, 64 << 10);
+
+thread_local! {
+    static DEFLATERS: RefCell<Vec<Deflater>> = const { RefCell::new(Vec::new()) };
+    static INFLATERS: RefCell<Vec<Inflater>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Decompresses the messages of one side, one after the other.
+#[derive(Debug)]
+pub(crate) struct Inflater {
+    stream: Box<Decompress>,
+    /// Octets of the message were fed behind its last block that was marked as the last.
+    fed: bool,
+}
+
+impl Inflater {
+    pub(crate) fn new() -> Self {
+        // a larger window than the compressor's will do for every compressor
+        Self { stream: Box::new(Decompress::new_with_window_bits(false, MAX_WINDOW_BITS)), fed: false }
+    }
+
+    /// One of the thread's.
+    fn lend() -> Self {
+        with_thread(&INFLATERS, Vec::pop).flatten().unwrap_or_else(Self::new)
+    }
+
+    fn give_back(mut self) {
+        self.stream.reset(false);
+        self.fed = false;
+        with_thread(&INFLATERS, |kept| {
+            if kept.len() < KEEP {
+                kept.push(self);
+            }
+        });
+    }
+
+    /// Decompresses a piece of a message to the end of `out`, until that holds `full` octets, or its capacity if that is
+    /// more. Returns how much of the piece was used, and whether everything that can be said of that is in `out`.
+    pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
+        let mut used = 0;
+        loop {
+            if out.len() == out.capacity() {
+                if out.len() >= full {
+                    return Ok((used, false));
+                }
+                let room = out.len().max(piece.len().clamp(ROOM.0, ROOM.1));
+                out.reserve_exact(room.min(full - out.len()));
+            }
+            let (read, written) = (self.stream.total_in(), out.len());
+            let status = self.stream.decompress_vec(&piece[used..], out, FlushDecompress::None);
+            let status = status.map_err(|_| Violation::NotDeflate)?;
+            let read = usize::try_from(self.stream.total_in() - read).map_err(|_| Violation::NotDeflate)?;
+            used += read;
+            self.fed |= read > 0;
+            if status == Status::StreamEnd {
+                // a block that is marked as the last ends nothing but itself (RFC 7692 §7.2.3.4)
+                self.stream.reset(false);
+                self.fed = false;
+                if used == piece.len() {
+                    return Ok((used, true));
+                }
+            } else if out.len() < out.capacity() {
+                if used == piece.len() {
+                    return Ok((used, true));
+                }
+                if read == 0 && out.len() == written {
+                    return Err(Violation::NotDeflate);
+                }
+            }
+        }
+    }
+
+    /// Ends a message: what was fed must end where a block does. If the context is forgotten, this one must be given
+    /// back afterwards.
+    pub(crate) fn finish(&mut self, forgets: bool) -> Result<(), Violation> {
+        // behind a block that was marked as the last there is nothing to end, nor in a message without octets
+        if self.fed {
+            self.end(&TAIL)?;
+            if forgets && self.fed {
+                self.end(&LAST_BLOCK)?;
+                if self.fed {
+                    return Err(Violation::NotDeflate);
+                }
+            }
+        }
+        self.fed = false;
+        Ok(())
+    }
+
+    /// Feeds octets that carry nothing.
+    fn end(&mut self, octets: &[u8]) -> Result<(), Violation> {
+        let mut nothing = [0];
+        let (read, written) = (self.stream.total_in(), self.stream.total_out());
+        let status = self.stream.decompress(octets, &mut nothing, FlushDecompress::None);
+        let status = status.map_err(|_| Violation::NotDeflate)?;
+        if self.stream.total_in() - read != octets.len() as u64 || self.stream.total_out() != written {
+            return Err(Violation::NotDeflate);
+        }
+        if status == Status::StreamEnd {
+            self.stream.reset(false);
+            self.fed = false;
+        }
+        Ok(())
+    }
+}
+
+/// The receiving side of a connection that negotiated compression.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    forgets: bool,
+    /// Its own if the context is taken over, else lent while a message is not complete.
+    inflater: Option<Inflater>,
+    budget: Arc<Budget>,
+    /// Counts the one that is lent to a message whose rest has not come.
+    waiting: Option<Reservation>,
+}
+
+impl Inbound {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn new(forgets: bool) -> Self {
+        Self { forgets, inflater: None, budget: Arc::new(Budget::new(0)), waiting: None }
+    }
+
+    /// Whether a message may be passed over without a look, because none after it refers to it.
+    pub(crate) fn forgets(&self) -> bool {
+        self.forgets
+    }
+
+    /// As [`Inflater::inflate`].
+    pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
+        let forgets = self.forgets;
+        let make = || if forgets { Inflater::lend() } else { Inflater::new() };
+        self.inflater.get_or_insert_with(make).inflate(piece, out, full)
+    }
+
+    /// Ends a message, which may have no rest.
+    pub(crate) fn finish(&mut self) -> Result<(), Violation> {
+        let Some(inflater) = &mut self.inflater else { return Ok(()) };
+        inflater.finish(self.forgets)?;
+        if self.forgets {
+            self.waiting = None;
+            self.inflater.take().into_iter().for_each(Inflater::give_back);
+        }
+        Ok(())
+    }
+
+    /// The rest of a message is waited for.
+    pub(crate) fn wait(&mut self) {
+        if self.forgets && self.inflater.is_some() && self.waiting.is_none() {
+            self.waiting = Some(self.budget.count(INFLATER_BYTES));
+        }
+    }
+}
+
+/// Compresses messages.
+#[derive(Debug)]
+struct Deflater {
+    stream: Box<Compress>,
+    level: u32,
+    window_bits: u8,
+}
+
+impl Deflater {
+    /// `window_bits` is from 9 to 15: no other window can be made, nor is one negotiated.
+    fn new(level: u32, window_bits: u8) -> Self {
+        let level = level.min(9);
+        let stream = Compress::new_with_window_bits(
+            flate2::Compression::new(level),
+            false,
+            window_bits.clamp(9, MAX_WINDOW_BITS),
+        );
+        Self { stream: Box::new(stream), level, window_bits }
+    }
+
+    /// Compresses a whole message to the end of `out`; false if that failed, and this one is not to be used again.
+    fn message(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        if payload.is_empty() {
+            // the header of an empty stored block (§7.2.3.6); a flush of nothing after a flush says nothing
+            out.push(0);
+            return true;
+        }
+        out.reserve(payload.len() / 2 + ROOM.0);
+        let mut rest = payload;
+        loop {
+            let read = self.stream.total_in();
+            if self.stream.compress_vec(rest, out, FlushCompress::Sync).is_err() {
+                return false;
+            }
+            let read = usize::try_from(self.stream.total_in() - read).unwrap_or(usize::MAX);
+            rest = rest.get(read..).unwrap_or_default();
+            // with room left the flush is complete
+            if rest.is_empty() && out.len() < out.capacity() {
+                break;
+            }
+            out.reserve(rest.len().max(ROOM.0));
+        }
+        if !out.ends_with(&TAIL) {
+            return false;
+        }
+        out.truncate(out.len() - TAIL.len());
+        true
+    }
+}
+
+/// What a session does about compression: the agreement, and the sending side.
+pub(crate) struct Deflation {
+    extension: Extension,
+    level: u32,
+    threshold: usize,
+    budget: Arc<Budget>,
+    own: Mutex<Own>,
+}
+
+/// What only a session that takes its contexts over has.
+#[derive(Default)]
+struct Own {
+    deflater: Option<Deflater>,
+    _reservation: Option<Reservation>,
+}
+
+impl Deflation {
+    /// `None` if the budget has no room for what such a session may own.
+    pub(crate) fn new(extension: Extension, compression: &Compression, budget: &Arc<Budget>) -> Option<Self> {
+        let deflater = if extension.server_forgets() { 0 } else { DEFLATER_BYTES };
+        let inflater = if extension.client_forgets() { 0 } else { INFLATER_BYTES };
+        let own = Own { deflater: None, _reservation: Some(budget.reserve(deflater + inflater)?) };
+        let (level, threshold) = compression.effort();
+        Some(Self { extension, level, threshold, budget: budget.clone(), own: Mutex::new(own) })
+    }
+
+    pub(crate) fn extension(&self) -> &Extension {
+        &self.extension
+    }
+
+    /// The receiving side, which is to be made once.
+    pub(crate) fn inbound(&self) -> Inbound {
+        let budget = self.budget.clone();
+        Inbound { forgets: self.extension.client_forgets(), inflater: None, budget, waiting: None }
+    }
+
+    /// Whether a message of so many octets is worth it.
+    #[inline]
+    pub(crate) fn is_for(&self, size: usize) -> bool {
+        size >= self.threshold
+    }
+
+    /// Whether a message is compressed by itself: then the order of compressing does not matter, and the result will do
+    /// for every session with the same [`kind`](Self::kind).
+    #[inline]
+    pub(crate) fn forgets(&self) -> bool {
+        self.extension.server_forgets()
+    }
+
+    /// Sessions of one kind that forget compress to the same octets.
+    pub(crate) fn kind(&self) -> (u32, u8) {
+        (self.level, self.extension.server_window_bits())
+    }
+
+    /// Appends a message by itself, as a frame, unless it would not become smaller.
+    pub(crate) fn frame_afresh(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        let (level, window_bits) = self.kind();
+        let is_alike = |deflater: &Deflater| (deflater.level, deflater.window_bits) == (level, window_bits);
+        let lent = with_thread(&DEFLATERS, |kept| kept.iter().position(is_alike).map(|at| kept.remove(at)));
+        let mut deflater = lent.flatten().unwrap_or_else(|| Deflater::new(level, window_bits));
+        with_scratch(|scratch| {
+            if !deflater.message(payload, scratch) {
+                return false;
+            }
+            deflater.stream.reset();
+            with_thread(&DEFLATERS, |kept| {
+                // the one that was used last stays longest
+                if kept.len() == KEEP {
+                    kept.remove(0);
+                }
+                kept.push(deflater);
+            });
+            let smaller = scratch.len() < payload.len();
+            if smaller {
+                encode::deflated(out, opcode, scratch);
+            }
+            smaller
+        })
+    }
+
+    /// Appends a message that refers to those before it, as a frame. The order of calls is the order on the wire.
+    pub(crate) fn frame_in_order(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let (level, window_bits) = self.kind();
+        let deflater = own.deflater.get_or_insert_with(|| Deflater::new(level, window_bits));
+        let done = with_scratch(|scratch| {
+            let done = deflater.message(payload, scratch);
+            if done {
+                encode::deflated(out, opcode, scratch);
+            }
+            done
+        });
+        if !done {
+            // what was made is lost, so the next one must not refer to it: it starts afresh
+            own.deflater = None;
+            encode::frame(out, true, opcode, payload);
+        }
+    }
+
+    /// Gives up what the session owns: it sends nothing more.
+    pub(crate) fn end(&self) {
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Own::default();
+    }
+}
+
+impl fmt::Debug for Deflation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deflation").field("extension", &self.extension).finish_non_exhaustive()
+    }
+}
+
+/// Calls `f` with something of the thread's; a thread that is ending has nothing any more.
+fn with_thread<T, R>(place: &'static LocalKey<RefCell<T>>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+    place.try_with(|place| f(&mut place.borrow_mut())).ok()
+}
+
+/// Calls `f` with an empty buffer that the thread keeps.
+pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut scratch = with_thread(&SCRATCH, std::mem::take).unwrap_or_default();
+    scratch.clear();
+    let result = f(&mut scratch);
+    if scratch.capacity() <= KEEP_SCRATCH {
+        with_thread(&SCRATCH, |place| *place = scratch);
+    }
+    result
+}
+
+/// The memory that the connections of a container own for compression, and how much it may be.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+/// A part of a budget, until it is dropped.
+#[derive(Debug)]
+struct Reservation {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, used: AtomicUsize::new(0) }
+    }
+
+    /// Takes so many bytes, if there is room; for none there is as long as the budget is not used up.
+    fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        let fits = |used: usize| {
+            let sum = used.checked_add(bytes)?;
+            (sum <= self.limit && used < self.limit).then_some(sum)
+        };
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
+        Some(Reservation { budget: self.clone(), bytes })
+    }
+
+    /// Takes so many bytes in any case.
+    fn count(self: &Arc<Self>, bytes: usize) -> Reservation {
+        self.used.fetch_add(bytes, Ordering::AcqRel);
+        Reservation { budget: self.clone(), bytes }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::extension::Parameter;
+
+    fn compressed(messages: &[&[u8]], level: u32, window_bits: u8, forgets: bool) -> Vec<Vec<u8>> {
+        let mut deflater = Deflater::new(level, window_bits);
+        let compressed = |message: &&[u8]| {
+            let mut out = Vec::new();
+            assert!(deflater.message(message, &mut out));
+            if forgets {
+                deflater.stream.reset();
+            }
+            out
+        };
+        messages.iter().map(compressed).collect()
+    }
+
+    /// What one inflater makes of messages that are fed in pieces of `size` octets.
+    fn inflated(messages: &[Vec<u8>], size: usize, forgets: bool) -> Result<Vec<Vec<u8>>, Violation> {
+        let mut inbound = Inbound::new(forgets);
+        let inflate = |message: &Vec<u8>| {
+            let mut out = Vec::new();
+            for piece in message.chunks(size) {
+                inbound.inflate(piece, &mut out, usize::MAX)?;
+            }
+            inbound.finish().map(|()| out)
+        };
+        messages.iter().map(inflate).collect()
+    }
+
+    #[test]
+    fn examples_of_the_rfc_are_read() {
+        // RFC 7692 §7.2.3.1, .3, .4, .5, and .6
+        for (message, text) in [
+            (&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..], "Hello"),
+            (&[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00], "Hello"),
+            (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], "Hello"),
+            (&[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00], "Hello"),
+            (&[0x00], ""),
+            // without the octet that §7.2.3.4 adds behind a last block, twice a last block, a last block of a flush
+            (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], "Hello"),
+            (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], "HelloHello"),
+            (&[0x01], ""),
+            (&[], ""),
+        ] {
+            let messages = [message.to_vec(), message.to_vec()];
+            for (size, forgets) in [(1, true), (1, false), (usize::MAX, true), (usize::MAX, false)] {
+                let expected = Ok(vec![text.as_bytes().to_vec(); 2]);
+                assert_eq!(inflated(&messages, size, forgets), expected, "{message:02x?} by {size}, {forgets}");
+            }
+        }
+        // §7.2.3.2: the second message refers to the first
+        let messages = [vec![0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], vec![0xf2, 0x00, 0x11, 0x00, 0x00]];
+        assert_eq!(inflated(&messages, 1, false), Ok(vec![b"Hello".to_vec(); 2]));
+        assert_eq!(inflated(&messages, 1, true), Err(Violation::NotDeflate));
+    }
+
+    #[test]
+    fn what_is_not_deflate_is_refused() {
+        for message in [
+            // a block of the reserved type, a wrong length of a stored block, a distance before the beginning
+            &[0x07][..],
+            &[0x00, 0x05, 0x00, 0x00, 0x00],
+            &[0xf2, 0x00, 0x11, 0x00, 0x00],
+            // cut off in a block with codes, in a stored one, in the header of one with codes of its own
+            &[0xf2, 0x48, 0xcd],
+            &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48],
+            &[0x04, 0xc0],
+            b"not deflate at all",
+        ] {
+            assert_eq!(inflated(&[message.to_vec()], usize::MAX, true), Err(Violation::NotDeflate), "{message:02x?}");
+            assert_eq!(inflated(&[message.to_vec()], 1, true), Err(Violation::NotDeflate), "{message:02x?}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_made_than_there_is_room_for() {
+        let zeros = vec![0; 10 << 20];
+        let bomb = &compressed(&[&zeros], 9, 15, true)[0];
+        let (mut inflater, mut out, mut used, mut total) = (Inflater::new(), Vec::new(), 0, 0);
+        loop {
+            let (count, drained) = inflater.inflate(&bomb[used..], &mut out, 1000).unwrap();
+            (used, total) = (used + count, total + out.len());
+            assert!(out.len() <= 1000 && out.capacity() <= 1000);
+            out.clear();
+            if drained {
+                break;
+            }
+        }
+        assert_eq!((used, total), (bomb.len(), zeros.len()));
+    }
+
+    #[test]
+    fn a_budget_is_kept_and_given_back() {
+        let budget = Arc::new(Budget::new(DEFLATER_BYTES + INFLATER_BYTES));
+        let open = |keep: bool| {
+            let compression = Compression::ON.context_takeover(keep);
+            let forgets = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
+            let extension = Extension::permessage_deflate(forgets.into_iter().filter(|_| !keep));
+            Deflation::new(extension, &compression, &budget)
+        };
+        let (first, forgetting) = (open(false).unwrap(), open(false).unwrap());
+        let mut inbound = forgetting.inbound();
+        inbound.inflate(&[0xf2], &mut Vec::new(), 1).unwrap();
+        inbound.wait();
+        inbound.wait();
+        assert_eq!(budget.used.load(Ordering::Relaxed), INFLATER_BYTES);
+        assert!(open(true).is_none());
+        drop(inbound);
+        let keeping = open(true).unwrap();
+        assert!(open(true).is_none() && open(false).is_none());
+        keeping.end();
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        drop((first, keeping));
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_message_that_would_not_become_smaller_is_left() {
+        let budget = Arc::new(Budget::new(1));
+        let forgets =
+            Extension::permessage_deflate([Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover]);
+        let deflation = Deflation::new(forgets, &Compression::ON, &budget).unwrap();
+        let mut out = Vec::new();
+        let mut state = 1u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .take(600)
+        .collect();
+        assert!(!deflation.frame_afresh(OpCode::Binary, &noise, &mut out));
+        assert!(!deflation.frame_afresh(OpCode::Binary, b"", &mut out));
+        assert_eq!(out, []);
+        assert!(deflation.frame_afresh(OpCode::Binary, &[7; 600], &mut out));
+        assert_eq!((out[0], usize::from(out[1])), (0xc2, out.len() - 2));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_compressed_is_read_again(
+            messages in proptest::collection::vec(proptest::collection::vec(0u8..6, 0..3000), 1..5),
+            size in 1usize..2000,
+            level in 0u32..=9,
+            window_bits in 9u8..=15,
+            forgets: bool,
+        ) {
+            let slices: Vec<&[u8]> = messages.iter().map(|message| &message[..]).collect();
+            let wire = compressed(&slices, level, window_bits, forgets);
+            for (message, octets) in messages.iter().zip(&wire) {
+                prop_assert!(!message.is_empty() || octets == &[0]);
+            }
+            prop_assert_eq!(inflated(&wire, size, forgets), Ok(messages));
+        }
+
+        #[test]
+        fn arbitrary_octets_never_panic(messages: Vec<Vec<u8>>, size in 1usize..40, forgets: bool) {
+            let whole = inflated(&messages, usize::MAX, forgets);
+            prop_assert_eq!(inflated(&messages, size, forgets), whole);
+        }
+    }
+}

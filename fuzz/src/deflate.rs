@@ -1,0 +1,192 @@
+//! Compressed messages are read as flate2 reads them in one piece, however they are cut and within their limit; and
+//! what the server compresses is read again.
+
+use endpoint_runtime::fuzzing::{Deflater, Said, Take, Wrong};
+use flate2::{Decompress, FlushDecompress, Status};
+
+use crate::input::Input;
+use crate::wire::{self, Reading};
+
+/// Up to eight messages: octets as they are, or something compressed by the server.
+pub fn run(input: &[u8]) {
+    let mut input = Input(input);
+    let choices = input.octet();
+    let forgets = choices & 1 == 0;
+    let limit = wire::limit(choices >> 1);
+    let (level, window_bits) = (u32::from(input.octet() % 10), 9 + input.octet() % 7);
+    let sizes = input.sizes();
+    let deflater = Deflater::new(level, window_bits, forgets);
+    let mut oracle = Oracle { stream: Decompress::new(false), forgets };
+
+    let (mut stream, mut expected) = (Vec::new(), Reading { is_idle: true, ..Reading::default() });
+    let mut is_ours = None;
+    for _ in 0..8 {
+        if input.is_empty() {
+            break;
+        }
+        let (kind, len) = (input.octet(), input.octet());
+        let mut payload = input.take(usize::from(len)).to_vec();
+        if kind & 2 != 0 {
+            payload = input.stretch(&payload);
+        }
+        // in one context all messages have one sender
+        let ours = kind & 1 == 0 && (forgets || *is_ours.get_or_insert(true));
+        let mut deflated = true;
+        let octets = if ours {
+            let mut frame = Vec::new();
+            deflated = deflater.frame(&payload, &mut frame);
+            assert!(!forgets || !deflated || frame.len() - header(&frame) < payload.len());
+            if deflated { frame.split_off(header(&frame)) } else { payload.clone() }
+        } else {
+            is_ours = Some(false);
+            payload.clone()
+        };
+        let text = kind & 16 != 0;
+        let outcome = if deflated { oracle.message(&octets, limit, text) } else { plain(&octets, limit) };
+        if ours && payload.len() <= limit {
+            assert!(outcome.as_ref().is_err_and(|code| text && *code == 1007) || outcome.as_ref() == Ok(&payload));
+        }
+        frames(&mut stream, deflated, text, &octets, if deflated { kind >> 2 & 3 } else { 0 });
+        let outcome = outcome.and_then(|message| match String::from_utf8(message) {
+            Ok(message) if text => Ok(Said::Text(message, true)),
+            Ok(message) => Ok(Said::Binary(message.into(), true)),
+            Err(_) if text => Err(1007),
+            Err(error) => Ok(Said::Binary(error.into_bytes(), true)),
+        });
+        match outcome {
+            Ok(said) => expected.said.push(said),
+            Err(code) => {
+                expected.wrong = Some(Wrong(code, String::new()));
+                expected.is_idle = false;
+                break;
+            }
+        }
+    }
+
+    // put together
+    for sizes in [&[usize::MAX][..], &sizes, &[1]] {
+        let mut whole = wire::inflate(Take::Whole { limit }, forgets, &stream, sizes);
+        whole.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
+        assert_eq!(whole, expected, "in pieces of {sizes:?}");
+    }
+    if expected.wrong.as_ref().is_some_and(|wrong| wrong.0 == 1009) {
+        // there is no other end that is known
+        return;
+    }
+    // as parts, and not at all
+    let mut parts = wire::inflate(Take::Parts, forgets, &stream, &sizes);
+    parts.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
+    if let (Some(_), Some(Said::Binary(_, false) | Said::Text(_, false))) = (&parts.wrong, parts.said.last()) {
+        parts.said.pop();
+    }
+    assert_eq!(parts, expected, "as parts");
+    let mut nothing = wire::inflate(Take::Discard, forgets, &stream, &sizes);
+    nothing.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
+    // a message that no other refers to is passed over without a look
+    if !forgets || expected.wrong.is_none() {
+        assert_eq!(nothing.wrong, expected.wrong);
+        let unwanted = expected.said.iter().map(|said| Said::Unwanted { text: matches!(said, Said::Text(..)) });
+        assert_eq!(nothing.said, unwanted.collect::<Vec<_>>());
+    }
+}
+
+/// A message in `1 + more` frames of a client, masked with zeros.
+fn frames(stream: &mut Vec<u8>, deflated: bool, text: bool, octets: &[u8], more: u8) {
+    let count = usize::from(more) + 1;
+    let size = octets.len().div_ceil(count).max(1);
+    let mut pieces: Vec<&[u8]> = octets.chunks(size).collect();
+    pieces.resize(pieces.len().max(1), &[]);
+    for (place, piece) in pieces.iter().enumerate() {
+        let fin = if place + 1 == pieces.len() { 0x80 } else { 0 };
+        let first = match place {
+            0 => (if deflated { 0x40 } else { 0 }) | (if text { 1 } else { 2 }),
+            _ => 0x00,
+        };
+        stream.push(fin | first);
+        match piece.len() {
+            len @ ..126 => stream.push(0x80 | len as u8),
+            len @ ..0x1_0000 => {
+                stream.push(0x80 | 126);
+                stream.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                stream.push(0x80 | 127);
+                stream.extend((len as u64).to_be_bytes());
+            }
+        }
+        stream.extend([0; 4]);
+        stream.extend(*piece);
+    }
+}
+
+/// The length of the header of a frame that a server sent.
+fn header(frame: &[u8]) -> usize {
+    assert_eq!(frame[0], 0xc2, "a whole compressed binary message");
+    match frame[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    }
+}
+
+/// The header says how long it is before any of its octets can be wrong.
+fn plain(octets: &[u8], limit: usize) -> Result<Vec<u8>, u16> {
+    if octets.len() > limit { Err(1009) } else { Ok(octets.to_vec()) }
+}
+
+/// flate2, with all of a message and the end of its flush in one piece.
+struct Oracle {
+    stream: Decompress,
+    forgets: bool,
+}
+
+impl Oracle {
+    /// Of what is wrong with it, what comes first.
+    fn message(&mut self, octets: &[u8], limit: usize, text: bool) -> Result<Vec<u8>, u16> {
+        let mut rest = octets;
+        let mut out = Vec::with_capacity(limit + 1);
+        let mut is_over = true;
+        while !rest.is_empty() {
+            let ended = self.feed(&mut rest, &mut out);
+            if out.len() > limit {
+                let is_bad = |error: std::str::Utf8Error| error.error_len().is_some();
+                let bad = text && std::str::from_utf8(&out[..limit]).is_err_and(is_bad);
+                return Err(if bad { 1007 } else { 1009 });
+            }
+            is_over = ended?;
+        }
+        // behind a last block, or nothing, no flush has to end
+        if !is_over {
+            let before = out.len();
+            rest = &[0x00, 0x00, 0xff, 0xff];
+            is_over = self.feed(&mut rest, &mut out)?;
+            if out.len() > before || !rest.is_empty() {
+                return Err(1007);
+            }
+        }
+        if !is_over && self.forgets {
+            let before = out.len();
+            rest = &[0x03, 0x00];
+            if !self.feed(&mut rest, &mut out)? || !rest.is_empty() || out.len() > before {
+                return Err(1007);
+            }
+        }
+        if self.forgets {
+            self.stream.reset(false);
+        }
+        Ok(out)
+    }
+
+    /// Feeds all of it, or up to a last block: true for that. Stops as well where `out` is full.
+    fn feed(&mut self, rest: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, u16> {
+        let before = self.stream.total_in();
+        let status = self.stream.decompress_vec(rest, out, FlushDecompress::Sync).map_err(|_| 1007u16)?;
+        *rest = &rest[(self.stream.total_in() - before) as usize..];
+        if status == Status::StreamEnd {
+            self.stream.reset(false);
+            return Ok(true);
+        }
+        assert!(rest.is_empty() || out.len() == out.capacity());
+        Ok(false)
+    }
+}

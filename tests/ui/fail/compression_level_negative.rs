@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/chat", compression = on(level = -1))]
+struct Chat;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/chat", compression = 6 + 1)]
+struct Chat;
+
+fn main() {}
