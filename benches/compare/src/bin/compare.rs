@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 const HELP: &str = "compare: this project's server beside its peers
 
-  --workloads a,b     of: e1 e100 e1000 p16 t1k b1k t16k b16k u16k t1m b1m fanout churn idle (all)
+  --workloads a,b     of: e1 e100 e1000 p16 t1k b1k t16k b16k u16k t1m b1m fanout churn idle
+                      idle-deflate (all)
   --servers a,b       of: ours raw fastwebsockets tokio-websockets tungstenite axum (all); ours-2t has two threads
   --server NAME=CMD   one more, with {addr} for its address and an echo at /ws; may be repeated
   --against a,b       what the ratios are to (raw,fastwebsockets,tokio-websockets)
@@ -218,7 +219,9 @@ impl Driver {
         args.extend(["--seconds".to_owned(), options.seconds.to_string()]);
         args.extend(["--warmup".to_owned(), options.warmup.to_string()]);
         if workload.work == Work::Idle {
-            args.extend(["--connections".to_owned(), options.idle_connections.to_string()]);
+            // a context of compression may have 300 KiB and more
+            let most = if workload.offers_deflate { workload.connections } else { usize::MAX };
+            args.extend(["--connections".to_owned(), options.idle_connections.min(most).to_string()]);
         }
         let limit = Duration::from_secs_f64(options.seconds + options.warmup) + RUN_SLACK;
         self.bench.load(addr, server, echo, &args, limit)
