@@ -243,8 +243,11 @@ impl Counter {
         let mut text = String::from("### User instructions per message\n\n");
         for plan in &self.plans {
             let Workload { name, title, work, connections, .. } = plan.workload;
-            let title = title.split(',').next().unwrap_or(title);
-            let title = if work == Work::FanOut { "fan-out of 100 B text, per delivery" } else { title };
+            let title = match work {
+                Work::FanOut => "fan-out of 100 B text, per delivery",
+                Work::Churn => "connect, upgrade, echo, close, per connection",
+                Work::Echo | Work::Idle => title.split(',').next().unwrap_or(title),
+            };
             let _ = writeln!(text, "- `{name}`: {title}, {connections} connections, {} messages", plan.many - plan.few);
         }
         text.push('\n');
