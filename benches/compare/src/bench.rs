@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::load::Outcome;
-use crate::process::Process;
+use crate::process::{Cores, Process};
 use crate::script::Echo;
 use crate::servers::Server;
 
@@ -24,8 +24,8 @@ const FIRST_PORT: u16 = 20_000;
 const LAST_PORT: u16 = 30_000;
 
 pub struct Bench {
-    server_core: usize,
-    load_core: usize,
+    server_cores: Cores,
+    load_core: Cores,
     /// Where the servers' logs go.
     logs: PathBuf,
     next_port: u16,
@@ -34,13 +34,13 @@ pub struct Bench {
 
 impl Bench {
     /// From here on Ctrl-C does not end this process: it ends what the bench waits for, with an error.
-    pub fn new(server_core: usize, load_core: usize, logs: PathBuf) -> Result<Self> {
+    pub fn new(server_cores: Cores, load_core: Cores, logs: PathBuf) -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, interrupted.clone())?;
         }
         std::fs::create_dir_all(&logs)?;
-        Ok(Self { server_core, load_core, logs, next_port: FIRST_PORT, interrupted })
+        Ok(Self { server_cores, load_core, logs, next_port: FIRST_PORT, interrupted })
     }
 
     /// Starts a server, as an argument of `under` if that is a program, and waits until it accepts connections.
@@ -48,7 +48,7 @@ impl Bench {
         let addr = self.free_address()?;
         let log = self.logs.join(format!("{}.log", server.name));
         let command = [under, &server.command_at(addr)].concat();
-        let mut process = Process::start_server(&command, self.server_core, &log)?;
+        let mut process = Process::start_server(&command, &self.server_cores, &log)?;
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(addr).is_err() {
             if let Some(status) = process.ended()? {
@@ -67,7 +67,7 @@ impl Bench {
         if echo == Echo::Bytes {
             command.arg("--raw");
         }
-        let mut load = Process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()), self.load_core)?;
+        let mut load = Process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()), &self.load_core)?;
         let deadline = Instant::now() + limit;
         while load.ended()?.is_none() {
             ensure!(Instant::now() < deadline, "the run did not end in time");

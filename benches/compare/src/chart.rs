@@ -91,7 +91,7 @@ fn group(workload: &Workload, servers: &[String], runs: &[Run]) -> Option<Group>
     if workload.work == Work::Idle {
         let bars = with_bars(&absolute);
         let longest = spread(bars.iter().map(|(_, spread)| spread.median))?.median * LONGEST_OF_MIDDLE;
-        let title = format!("{}: memory per idle connection", workload.name);
+        let title = format!("{}: {}", workload.name, workload.title);
         return Some(Group { title, unit: " KiB", longest, base: None, bars });
     }
     let least = || {

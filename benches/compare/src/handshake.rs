@@ -11,10 +11,14 @@ pub const CANNED_RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade
 
 const LONGEST_RESPONSE: usize = 16 << 10;
 
-pub fn request(addr: SocketAddr, path: &str) -> Vec<u8> {
+/// What browsers offer (RFC 7692).
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+
+pub fn request(addr: SocketAddr, path: &str, offers_deflate: bool) -> Vec<u8> {
+    let offer = if offers_deflate { OFFER } else { "" };
     format!(
         "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {NONCE}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {NONCE}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
     )
     .into_bytes()
 }
@@ -50,6 +54,14 @@ pub fn read_answer(bytes: &[u8]) -> Answer {
     if accepted { Answer::Accepted(end + 4) } else { Answer::Wrong("a 101 without the right Sec-WebSocket-Accept") }
 }
 
+/// The parameters of permessage-deflate, if the answer accepts it.
+pub fn deflate_in(answer: &[u8]) -> Option<String> {
+    let head = String::from_utf8_lossy(answer).to_ascii_lowercase();
+    let mut headers = head.split("\r\n").filter_map(|line| line.split_once(':'));
+    let (_, value) = headers.find(|(name, _)| *name == "sec-websocket-extensions")?;
+    Some(value.trim().strip_prefix("permessage-deflate")?.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +78,14 @@ mod tests {
     fn frames_after_the_answer_are_left_over() {
         let bytes = [CANNED_RESPONSE, b"\x81\x00"].concat();
         assert_eq!(read_answer(&bytes), Answer::Accepted(CANNED_RESPONSE.len()));
+    }
+
+    #[test]
+    fn an_accepted_extension_is_found_with_its_parameters() {
+        assert_eq!(deflate_in(CANNED_RESPONSE), None);
+        let answer =
+            b"HTTP/1.1 101 X\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=12\r\n\r\n";
+        assert_eq!(deflate_in(answer).as_deref(), Some("; client_max_window_bits=12"));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What Linux knows of a process: its CPU time, its waiting, its memory, its core. And a child that cannot outlive us.
 
+use std::fmt::{self, Display};
 use std::fs::File;
+use std::num::ParseIntError;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -47,11 +50,38 @@ fn parse_resident(smaps_rollup: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// Keeps this process, and the children it starts from now on, on one core.
-pub fn pin(core: usize) -> Result<()> {
+/// The cores that a process may run on, as `0` or `0,2`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cores(Vec<usize>);
+
+impl Cores {
+    pub fn one(core: usize) -> Self {
+        Self(vec![core])
+    }
+}
+
+impl FromStr for Cores {
+    type Err = ParseIntError;
+
+    fn from_str(list: &str) -> Result<Self, ParseIntError> {
+        list.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Display for Cores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        f.write_str(&list.join(","))
+    }
+}
+
+/// Keeps this process, and the children it starts from now on, on these cores.
+pub fn pin(cores: &Cores) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(core)?;
-    sched_setaffinity(Pid::this(), &set).with_context(|| format!("cannot run on core {core}"))
+    for core in &cores.0 {
+        set.set(*core)?;
+    }
+    sched_setaffinity(Pid::this(), &set).with_context(|| format!("cannot run on core {cores}"))
 }
 
 /// As many open files as this user may have; children inherit the limit.
@@ -72,19 +102,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a server on one core, its output going to `log`.
-    pub fn start_server(command: &[String], core: usize, log: &Path) -> Result<Self> {
+    /// Starts a server on its cores, its output going to `log`.
+    pub fn start_server(command: &[String], cores: &Cores, log: &Path) -> Result<Self> {
         let Some((program, args)) = command.split_first() else { bail!("the server's command is empty") };
         let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut server = Command::new(program);
         server.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Self::start(&mut server, core)
+        Self::start(&mut server, cores)
     }
 
-    /// Affinity is inherited, so this process goes to the core for the moment of the start; no code runs in the fork.
-    pub fn start(command: &mut Command, core: usize) -> Result<Self> {
+    /// Affinity is inherited, so this process goes to the cores for the moment of the start; no code runs in the fork.
+    pub fn start(command: &mut Command, cores: &Cores) -> Result<Self> {
         let before = sched_getaffinity(Pid::this())?;
-        pin(core)?;
+        pin(cores)?;
         let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()));
         sched_setaffinity(Pid::this(), &before)?;
         Ok(Self { child: child? })
@@ -147,6 +177,13 @@ mod tests {
             "55f7f053f000-7ffe6098a000 ---p 00000000 00:00 0   [rollup]\nRss:                1768 kB\nPss:   439 kB\n";
         assert_eq!(parse_resident(text), Some(1768));
         assert_eq!(parse_resident("Pss: 3 kB\n"), None);
+    }
+
+    #[test]
+    fn cores_are_a_list() {
+        assert_eq!("0,2".parse(), Ok(Cores(vec![0, 2])));
+        assert_eq!(Cores(vec![0, 2]).to_string(), "0,2");
+        assert!("0,".parse::<Cores>().is_err());
     }
 
     #[test]

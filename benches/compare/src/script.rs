@@ -87,7 +87,8 @@ impl Script {
     }
 }
 
-fn payload(kind: Kind, size: usize, owner: usize, number: usize) -> Vec<u8> {
+/// A message of a script.
+pub fn payload(kind: Kind, size: usize, owner: usize, number: usize) -> Vec<u8> {
     let stamp = format!("{owner:05}.{number:02} ");
     let filler: Vec<u8> = match kind {
         Kind::Text => (b' '..=b'~').collect(),

@@ -42,9 +42,17 @@ impl Choice {
     pub fn servers(&self) -> Result<Vec<Server>> {
         let asked = |name: &str| self.names.as_ref().is_none_or(|names| names.iter().any(|asked| asked == name));
         let mut servers = Vec::new();
+        let mut all_of_ours: Vec<(String, usize)> = Vec::new();
         if asked(OURS) {
+            all_of_ours.push((OURS.to_owned(), 1));
+        }
+        let named = self.names.iter().flatten().filter_map(|name| Some((name.clone(), threads(name)?)));
+        all_of_ours.extend(named);
+        if !all_of_ours.is_empty() {
             match ours(self.build)? {
-                Some(path) => servers.push(Server::of(OURS, vec![path, "--threads".into(), "1".into()], true)),
+                Some(path) => servers.extend(all_of_ours.into_iter().map(|(name, threads)| {
+                    Server::of(&name, vec![path.clone(), "--threads".to_owned(), threads.to_string()], true)
+                })),
                 None if self.names.is_none() => eprintln!("without `{OURS}`: no example {OURS_EXAMPLE}"),
                 None => bail!("there is no example {OURS_EXAMPLE}"),
             }
@@ -91,6 +99,11 @@ impl Server {
     }
 }
 
+/// `ours-2t` has two threads.
+fn threads(name: &str) -> Option<usize> {
+    name.strip_prefix(OURS)?.strip_prefix('-')?.strip_suffix('t')?.parse().ok()
+}
+
 /// The project's server, or `None` as long as it has none.
 fn ours(build: bool) -> Result<Option<String>> {
     let root = own_dir().join("../..").canonicalize()?;
@@ -129,4 +142,17 @@ fn cargo(dir: &Path, args: &[&str]) -> Result<String> {
 /// The folder of this workspace.
 pub fn own_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_says_how_many_threads() {
+        assert_eq!(threads("ours-2t"), Some(2));
+        for name in ["ours", "ours-t", "ours-2", "raw-2t"] {
+            assert_eq!(threads(name), None, "{name}");
+        }
+    }
 }

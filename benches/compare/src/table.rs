@@ -71,7 +71,7 @@ pub fn markdown(workload: &Workload, servers: &[String], against: &[String], run
     });
     head.extend(against.iter().map(|name| format!("ratio to {name}")));
     let details: &[&str] = match workload.work {
-        Work::Idle => &["KiB after one echo", "KiB before any", "connections", "at rest"],
+        Work::Idle => &["KiB after one echo", "KiB before any", "connections", "compressed", "at rest"],
         _ => &["per second", "p50 µs", "p99 µs", "server core", "load core", "server kept waiting"],
     };
     head.extend(details.iter().map(|detail| (*detail).to_owned()));
@@ -145,6 +145,7 @@ fn memory_details(runs: &[&Run]) -> Vec<String> {
         cell(all(|memory| kib_per_connection(memory, memory.after_echo_kib)), significant),
         median(|memory| memory.before_kib),
         median(|memory| memory.connections as u64),
+        median(|memory| memory.deflated as u64),
         if rested { "yes" } else { "**no**" }.to_owned(),
     ]
 }
@@ -247,12 +248,18 @@ mod tests {
 
     #[test]
     fn memory_is_growth_per_connection() {
-        let memory =
-            Memory { connections: 1000, before_kib: 2000, idle_kib: 3000, after_echo_kib: 4500, settled: true };
+        let memory = Memory {
+            connections: 1000,
+            deflated: 7,
+            before_kib: 2000,
+            idle_kib: 3000,
+            after_echo_kib: 4500,
+            settled: true,
+        };
         let finding = Finding::Ok(Outcome::Memory(memory));
         let runs = [Run { workload: "idle".to_owned(), server: "ours".to_owned(), round: 0, finding }];
         let table = markdown(Workload::named("idle").unwrap(), &names(&["ours"]), &[], &runs);
-        assert_eq!(row(&table, "ours"), "| ours | 1.000 | 2.500 | 2,000 | 1,000 | yes |");
+        assert_eq!(row(&table, "ours"), "| ours | 1.000 | 2.500 | 2,000 | 1,000 | 7 | yes |");
     }
 
     #[test]

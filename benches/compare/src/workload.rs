@@ -23,6 +23,8 @@ pub struct Workload {
     pub size: usize,
     pub kind: Kind,
     pub pipeline: usize,
+    /// The handshake offers permessage-deflate.
+    pub offers_deflate: bool,
 }
 
 impl Workload {
@@ -61,7 +63,12 @@ pub static ALL: &[Workload] = &[
         ..echo("fanout", "fan-out of 100 B text to 1000 connections", 1000, 100, Kind::Text, 1)
     },
     Workload { work: Work::Churn, ..echo("churn", "connect, upgrade, echo, close; 64 at once", 64, 20, Kind::Text, 1) },
-    Workload { work: Work::Idle, ..echo("idle", "resident memory of idle connections", 10_000, 20, Kind::Text, 1) },
+    Workload { work: Work::Idle, ..echo("idle", "memory of an idle connection", 10_000, 20, Kind::Text, 1) },
+    Workload {
+        work: Work::Idle,
+        offers_deflate: true,
+        ..echo("idle-deflate", "the same, offered permessage-deflate", 1000, 1 << 10, Kind::Text, 1)
+    },
 ];
 
 const fn echo(
@@ -72,7 +79,7 @@ const fn echo(
     kind: Kind,
     pipeline: usize,
 ) -> Workload {
-    Workload { name, title, work: Work::Echo, connections, size, kind, pipeline }
+    Workload { name, title, work: Work::Echo, connections, size, kind, pipeline, offers_deflate: false }
 }
 
 #[cfg(test)]

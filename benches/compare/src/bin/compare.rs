@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use compare::bench::Bench;
 use compare::chart;
 use compare::load::{self, Outcome, Target};
-use compare::process;
+use compare::process::{self, Cores};
 use compare::script::Echo;
 use compare::servers::{Choice, Server, own_dir};
 use compare::table::{self, Finding, Run};
@@ -18,15 +18,16 @@ use serde::{Deserialize, Serialize};
 
 const HELP: &str = "compare: this project's server beside its peers
 
-  --workloads a,b     of: e1 e100 e1000 p16 t1k b1k t16k b16k u16k t1m b1m fanout churn idle (all)
-  --servers a,b       of: ours raw fastwebsockets tokio-websockets tungstenite axum (all)
+  --workloads a,b     of: e1 e100 e1000 p16 t1k b1k t16k b16k u16k t1m b1m fanout churn idle
+                      idle-deflate (all)
+  --servers a,b       of: ours raw fastwebsockets tokio-websockets tungstenite axum (all); ours-2t has two threads
   --server NAME=CMD   one more, with {addr} for its address and an echo at /ws; may be repeated
   --against a,b       what the ratios are to (raw,fastwebsockets,tokio-websockets)
   --rounds N          3
   --seconds S         measured per round (1)
   --warmup S          before it (0.3)
   --idle-connections N  10000
-  --server-core N     0
+  --server-cores a,b  0
   --load-core N       1
   --svg FILE          also draw what was found
   --from FILE         measure nothing: draw what this results.json has
@@ -58,8 +59,8 @@ fn main() -> Result<()> {
 
     let servers = options.choice.servers()?;
     process::raise_open_files()?;
-    process::pin(options.load_core)?;
-    let bench = Bench::new(options.server_core, options.load_core, options.out.join("logs"))?;
+    process::pin(&options.load_core)?;
+    let bench = Bench::new(options.server_cores.clone(), options.load_core.clone(), options.out.join("logs"))?;
     let broadcasts = vec![false; servers.len()];
     let failed = Driver { options, servers, broadcasts, bench, runs: Vec::new() }.measure_all()?;
     if failed > 0 {
@@ -76,8 +77,8 @@ struct Options {
     seconds: f64,
     warmup: f64,
     idle_connections: usize,
-    server_core: usize,
-    load_core: usize,
+    server_cores: Cores,
+    load_core: Cores,
     out: PathBuf,
     svg: Option<PathBuf>,
 }
@@ -119,8 +120,8 @@ impl Options {
             seconds: args.opt_value_from_str("--seconds")?.unwrap_or(1.0),
             warmup: args.opt_value_from_str("--warmup")?.unwrap_or(0.3),
             idle_connections: args.opt_value_from_str("--idle-connections")?.unwrap_or(10_000),
-            server_core: args.opt_value_from_str("--server-core")?.unwrap_or(0),
-            load_core: args.opt_value_from_str("--load-core")?.unwrap_or(1),
+            server_cores: args.opt_value_from_str("--server-cores")?.unwrap_or_else(|| Cores::one(0)),
+            load_core: args.opt_value_from_str("--load-core")?.unwrap_or_else(|| Cores::one(1)),
             out: args.opt_value_from_str("--out")?.unwrap_or_else(|| own_dir().join("target/results")),
             svg: args.opt_value_from_str("--svg")?,
         };
@@ -218,7 +219,9 @@ impl Driver {
         args.extend(["--seconds".to_owned(), options.seconds.to_string()]);
         args.extend(["--warmup".to_owned(), options.warmup.to_string()]);
         if workload.work == Work::Idle {
-            args.extend(["--connections".to_owned(), options.idle_connections.to_string()]);
+            // a context of compression may have 300 KiB and more
+            let most = if workload.offers_deflate { workload.connections } else { usize::MAX };
+            args.extend(["--connections".to_owned(), options.idle_connections.min(most).to_string()]);
         }
         let limit = Duration::from_secs_f64(options.seconds + options.warmup) + RUN_SLACK;
         self.bench.load(addr, server, echo, &args, limit)
@@ -239,10 +242,10 @@ impl Driver {
 
     /// All that is known so far.
     fn write(&self, load_before: &str) -> Result<Results> {
-        let Options { rounds, seconds, warmup, server_core, load_core, out, .. } = &self.options;
+        let Options { rounds, seconds, warmup, server_cores, load_core, out, .. } = &self.options;
         let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let conditions = format!(
-            "{}, Linux {}, {} cores; server on core {server_core}, load on core {load_core}; {rounds} rounds of \
+            "{}, Linux {}, {} cores; server on core {server_cores}, load on core {load_core}; {rounds} rounds of \
              {seconds} s after {warmup} s; load average {load_before} before, {} after.",
             cpu_model(&cpus),
             read_line("/proc/sys/kernel/osrelease"),

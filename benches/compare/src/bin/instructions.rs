@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use compare::bench::Bench;
 use compare::callgrind::Profile;
 use compare::load::{self, Outcome, Target};
-use compare::process::{self, Process};
+use compare::process::{self, Cores, Process};
 use compare::script::Echo;
 use compare::servers::{Choice, Server, own_dir};
 use compare::strace::Calls;
@@ -66,8 +66,8 @@ fn main() -> Result<()> {
     let rooms = args.contains("--rooms");
     let messages: Option<u64> = args.opt_value_from_str("--messages")?;
     let with_strace = !args.contains("--no-syscalls");
-    let server_core = args.opt_value_from_str("--server-core")?.unwrap_or(0);
-    let load_core = args.opt_value_from_str("--load-core")?.unwrap_or(1);
+    let server_core = args.opt_value_from_str("--server-core")?.unwrap_or_else(|| Cores::one(0));
+    let load_core = args.opt_value_from_str("--load-core")?.unwrap_or_else(|| Cores::one(1));
     let out: PathBuf = args.opt_value_from_str("--out")?.unwrap_or_else(|| own_dir().join("target/results"));
     let rest = args.finish();
     ensure!(rest.is_empty(), "unknown arguments {rest:?}\n\n{HELP}");
@@ -77,7 +77,7 @@ fn main() -> Result<()> {
     let strace = if with_strace { Some(tool("strace", "apt-get install strace, or --no-syscalls")?) } else { None };
     let servers = choice.servers()?;
     process::raise_open_files()?;
-    process::pin(load_core)?;
+    process::pin(&load_core)?;
     let bench = Bench::new(server_core, load_core, out.join("logs"))?;
     let counted = Counter { bench, out, plans, servers }.count_all(strace.is_some(), rooms)?;
     let text = format!("{callgrind}{}\n\n{counted}", strace.map(|strace| format!(", {strace}")).unwrap_or_default());
@@ -243,8 +243,11 @@ impl Counter {
         let mut text = String::from("### User instructions per message\n\n");
         for plan in &self.plans {
             let Workload { name, title, work, connections, .. } = plan.workload;
-            let title = title.split(',').next().unwrap_or(title);
-            let title = if work == Work::FanOut { "fan-out of 100 B text, per delivery" } else { title };
+            let title = match work {
+                Work::FanOut => "fan-out of 100 B text, per delivery",
+                Work::Churn => "connect, upgrade, echo, close, per connection",
+                Work::Echo | Work::Idle => title.split(',').next().unwrap_or(title),
+            };
             let _ = writeln!(text, "- `{name}`: {title}, {connections} connections, {} messages", plan.many - plan.few);
         }
         text.push('\n');

@@ -49,6 +49,9 @@ fn run() -> Result<Option<Outcome>> {
     let rest = args.finish();
     anyhow::ensure!(rest.is_empty(), "unknown arguments {rest:?}\n{HELP}");
     process::raise_open_files()?;
-    let target = Target::new(addr, workload.path(), echo)?;
+    let mut target = Target::new(addr, workload.path(), echo)?;
+    if workload.offers_deflate {
+        target = target.offering_deflate();
+    }
     load::run(&target, &workload, server, span).map(Some)
 }

@@ -66,7 +66,7 @@ impl<'a> Plan<'a> {
         frame::put_client_frame(&mut close, frame::CLOSE, &CLOSE_PAYLOAD, CLOSE_MASK);
         Self {
             target,
-            request: handshake::request(target.addr.into(), &target.path),
+            request: handshake::request(target.addr.into(), &target.path, target.offers_deflate),
             script: Rc::new(Script::new(workload.kind, workload.size, 1, 0, target.echo)),
             close,
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use super::deflated::DeflatedEcho;
 use super::socket::{self, Poller, Ready};
 use super::{SILENCE, Target};
 use crate::frame::{self, Control};
@@ -32,6 +33,10 @@ pub(super) struct Connection {
     pub(super) awaited: usize,
     pub(super) sent_at: Instant,
     pub(super) pongs: usize,
+    /// The server agreed to compress.
+    pub(super) deflates: bool,
+    /// The compressed message whose echo must come.
+    deflated: Option<DeflatedEcho>,
 }
 
 impl Connection {
@@ -51,8 +56,9 @@ impl Connection {
                 wave.push(stream);
             }
             for (number, mut stream) in wave.into_iter().enumerate() {
-                let early = socket::receive_answer(&mut stream)?;
+                let (early, deflates) = socket::receive_answer(&mut stream, target)?;
                 let mut connection = Connection::new(stream, script(opened + number));
+                connection.deflates = deflates;
                 ensure!(connection.take(&early)? == 0, "the server sent a message before it got one");
                 connection.flush()?;
                 connections.push(connection);
@@ -71,6 +77,8 @@ impl Connection {
             awaited: 0,
             sent_at: Instant::now(),
             pongs: 0,
+            deflates: false,
+            deflated: None,
         }
     }
 
@@ -90,6 +98,14 @@ impl Connection {
         let step = self.checker.script().sent_step();
         let start = number % self.checker.script().messages * step;
         self.unsent = start..start + step;
+        self.flush()
+    }
+
+    /// Sends this text compressed, the connection's first message, and awaits its echo.
+    pub(super) fn send_deflated(&mut self, text: Vec<u8>) -> Result<()> {
+        let echo = DeflatedEcho::new(text);
+        self.extra.extend(echo.frame()?);
+        (self.deflated, self.awaited) = (Some(echo), 1);
         self.flush()
     }
 
@@ -120,7 +136,10 @@ impl Connection {
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<usize> {
-        let messages = self.checker.take(bytes, &mut self.controls).map_err(|e| anyhow!(e))?;
+        let messages = match &mut self.deflated {
+            Some(echo) => echo.take(bytes, &mut self.controls)?,
+            None => self.checker.take(bytes, &mut self.controls).map_err(|e| anyhow!(e))?,
+        };
         if !self.controls.is_empty() {
             self.answer_controls()?;
         }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::connection::{Connection, SCRATCH};
+use super::connection::{Connection, SCRATCH, advance_until};
 use super::socket::Poller;
-use super::{Memory, Target, echo};
+use super::{Memory, Target};
 use crate::process;
-use crate::script::{Kind, Script};
+use crate::script::{self, Kind, Script};
 use crate::workload::Workload;
 
 /// Echoes on so many connections at a time: a burst of all would measure the burst's buffers.
@@ -27,23 +27,36 @@ pub(super) fn run(target: &Target, workload: &Workload, server: u32) -> Result<M
 
     // What the first connection alone makes a server allocate is not per connection.
     let mut first = open(1)?;
-    echo::once(&mut first)?;
+    echo_once(&mut first, workload)?;
     drop(first);
     let (before_kib, rested_before) = settle(&mut [], server)?;
 
     let mut connections = open(workload.connections)?;
+    let deflated = connections.iter().filter(|connection| connection.deflates).count();
     let (idle_kib, rested_idle) = settle(&mut connections, server)?;
     for wave in connections.chunks_mut(WAVE) {
-        echo::once(wave)?;
+        echo_once(wave, workload)?;
     }
     let (after_echo_kib, rested_after) = settle(&mut connections, server)?;
     Ok(Memory {
         connections: workload.connections,
+        deflated,
         before_kib,
         idle_kib,
         after_echo_kib,
         settled: rested_before && rested_idle && rested_after,
     })
+}
+
+/// One message on each connection, all at once, compressed where the server agreed to it.
+fn echo_once(connections: &mut [Connection], workload: &Workload) -> Result<()> {
+    for connection in connections.iter_mut() {
+        match connection.deflates {
+            true => connection.send_deflated(script::payload(Kind::Text, workload.size, 0, 0))?,
+            false => connection.send_script(Instant::now())?,
+        }
+    }
+    advance_until(connections, |connection| connection.awaited == 0)
 }
 
 /// Answers pings until the resident set has come to rest, or the deadline; returns it and whether it rested.

@@ -2,6 +2,7 @@
 
 mod churn;
 mod connection;
+mod deflated;
 mod echo;
 mod fan_out;
 mod idle;
@@ -33,15 +34,23 @@ pub struct Target {
     addr: SocketAddrV4,
     path: String,
     echo: Echo,
+    offers_deflate: bool,
 }
 
 impl Target {
     /// Loopback only: this tool must not put load on anything else.
     pub fn new(addr: SocketAddr, path: &str, echo: Echo) -> Result<Self> {
         match addr {
-            SocketAddr::V4(addr) if addr.ip().is_loopback() => Ok(Self { addr, path: path.to_owned(), echo }),
+            SocketAddr::V4(addr) if addr.ip().is_loopback() => {
+                Ok(Self { addr, path: path.to_owned(), echo, offers_deflate: false })
+            }
             other => bail!("{other} is not on 127.0.0.0/8"),
         }
+    }
+
+    /// The same, asked for permessage-deflate in each handshake.
+    pub fn offering_deflate(self) -> Self {
+        Self { offers_deflate: true, ..self }
     }
 }
 
@@ -70,6 +79,8 @@ pub struct Flow {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Memory {
     pub connections: usize,
+    /// Of these, how many the server compresses.
+    pub deflated: usize,
     pub before_kib: u64,
     pub idle_kib: u64,
     pub after_echo_kib: u64,

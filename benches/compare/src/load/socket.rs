@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 
 use super::{SILENCE, Target};
-use crate::handshake::{Answer, read_answer, request};
+use crate::handshake::{Answer, deflate_in, read_answer, request};
 
 /// Connections come from this many addresses in turn, so that a churn of many thousands does not run out of ports.
 const SOURCES: usize = 200;
@@ -50,11 +50,14 @@ pub(super) fn send_request(stream: &mut TcpStream, target: &Target) -> Result<()
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
-    stream.write_all(&request(target.addr.into(), &target.path)).context("cannot send the upgrade request")
+    stream
+        .write_all(&request(target.addr.into(), &target.path, target.offers_deflate))
+        .context("cannot send the upgrade request")
 }
 
-/// Reads the answer to it and returns the frame bytes that came with it; from then on the socket does not block.
-pub(super) fn receive_answer(stream: &mut TcpStream) -> Result<Vec<u8>> {
+/// Reads the answer to it and returns the frame bytes that came with it, and whether messages may be compressed; from
+/// then on the socket does not block.
+pub(super) fn receive_answer(stream: &mut TcpStream, target: &Target) -> Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 1024];
     loop {
@@ -63,7 +66,15 @@ pub(super) fn receive_answer(stream: &mut TcpStream) -> Result<Vec<u8>> {
         bytes.extend_from_slice(&chunk[..length]);
         if let Some(end) = accepted(&bytes)? {
             stream.set_nonblocking(true)?;
-            return Ok(bytes.split_off(end));
+            let deflate = deflate_in(&bytes[..end]);
+            if let Some(parameters) = &deflate {
+                ensure!(target.offers_deflate, "the server compresses though nobody offered it");
+                // the load's compressor has one window, and no message of it is longer than 2 to the power of this
+                let small =
+                    ["=8", "=9"].iter().any(|bits| parameters.contains(&format!("client_max_window_bits{bits}")));
+                ensure!(!small, "the server wants a window below 1 KiB");
+            }
+            return Ok((bytes.split_off(end), deflate.is_some()));
         }
     }
 }
