@@ -114,6 +114,11 @@ async fn reaches(count: &AtomicUsize, many: usize) {
     .await;
 }
 
+/// Tasks of this runtime that have not ended; the server's own is one.
+fn alive() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
 /// Answers the close frame when it comes.
 async fn polite(mut client: Client) {
     client.expect_close(1001).await;
@@ -146,6 +151,7 @@ async fn thousand_sessions_whatever_their_peers_do_are_ended_by_the_limit() {
     for client in talking {
         soon(client).await.unwrap();
     }
+    assert_eq!(alive(), 1);
     let mut lost = vec![0; 64 << 10];
     for mut client in rude {
         // to its end, or to a reset
@@ -164,6 +170,7 @@ async fn session_that_a_deaf_peer_holds_up_is_cut_alone() {
         let took = started.elapsed();
         assert_eq!((shutdown.closed, shutdown.cut), (0, 1), "{wish}");
         assert!(took < A_BIT, "{wish}: {took:?}");
+        assert_eq!(alive(), 1, "{wish}");
         assert_eq!(counts.closed.load(Ordering::Relaxed), 1, "{wish}");
         assert_eq!(counts.dropped.load(Ordering::Relaxed), 1, "{wish}");
     }
