@@ -121,7 +121,7 @@ impl Served {
 
     async fn echoes(&mut self) {
         self.witness.text("you there?").await;
-        self.witness.expect_text("you there?").await;
+        assert_eq!(heard(&mut self.witness).await.payload, b"you there?");
     }
 
     /// All but the witness have come to their end, each with one `on_close` for its `on_open`, and left nothing.
@@ -136,12 +136,22 @@ impl Served {
         until(|| alive() == self.tasks).await;
         let Self { server, mut witness, .. } = self;
         witness.close(1000, "").await;
-        witness.expect_close(1000).await;
+        assert_eq!(heard(&mut witness).await.opcode, CLOSE);
         witness.expect_end().await;
         until(|| alive() == self.tasks - 1).await;
         let shutdown = server.shutdown().await;
         assert_eq!((shutdown.closed, shutdown.cut), (0, 0));
         assert_eq!(of(&counts.opened), of(&counts.closed));
+    }
+}
+
+/// The next frame; pings are answered.
+async fn heard(client: &mut Client) -> Frame {
+    loop {
+        match client.frame().await.expect("the one who behaves was sent away") {
+            Frame { opcode: PING, payload, .. } => client.send(0x80 | PONG, payload).await,
+            frame => return frame,
+        }
     }
 }
 
@@ -190,30 +200,29 @@ fn last_words() -> Vec<(&'static str, Vec<u8>)> {
 
 #[tokio::test]
 async fn peers_that_vanish_without_a_word_are_ended_by_the_idle_timeout() {
-    let (idle, ping) = (Duration::from_secs(3), Duration::from_millis(500));
+    let (idle, ping) = (Duration::from_secs(1), Duration::from_millis(200));
     let mut served =
         Served::with(|container| container.idle_timeout(Some(idle)).ping_interval(Some(ping)).send_timeout(idle)).await;
-    let mut vanished = Vec::new();
-    for _ in 0..10 {
-        for (_, said) in last_words() {
-            let mut client = served.connect().await;
-            client.send_raw(&said).await;
-            // its socket stays open, and nobody looks at it
-            vanished.push(client);
-        }
-        vanished.push(served.server.connect("/day?open").await);
-    }
-    let (counts, all) = (served.counts.clone(), vanished.len());
-    let witness = async {
-        // it answers, so it stays
-        while counts.closed.load(Ordering::Relaxed) < all {
-            served.witness.text("still here").await;
-            while let Some(Frame { opcode: PING, payload, .. }) = served.witness.frame().await {
-                served.witness.send(0x80 | PONG, payload).await;
+    let (counts, Served { server, witness, .. }) = (served.counts.clone(), &mut served);
+    let come_and_vanish = async {
+        let mut vanished = Vec::new();
+        for _ in 0..10 {
+            for (_, said) in last_words() {
+                let mut client = server.connect("/day").await;
+                client.send_raw(&said).await;
+                // its socket stays open, and nobody looks at it
+                vanished.push(client);
             }
+            vanished.push(server.connect("/day?open").await);
         }
+        let all = vanished.len();
+        until(|| counts.closed.load(Ordering::Relaxed) == all).await;
     };
-    soon(witness).await;
+    // the one who answers stays
+    tokio::select! {
+        () = come_and_vanish => {}
+        frame = heard(witness) => panic!("{frame:?} came unasked"),
+    }
     served.ends().await;
 }
 
@@ -311,8 +320,9 @@ async fn peers_that_never_read_cost_their_queue_and_hold_up_nobody() {
 
 // ---- floods ----
 
-/// Says `what` without end, and reads whatever comes.
+/// Says `what` without end, and reads whatever comes; ends with a reset.
 async fn flood(client: Client, what: Vec<u8>) {
+    client.stream.set_zero_linger().unwrap();
     let (mut reader, mut writer) = client.stream.into_split();
     let writing = async { while writer.write_all(&what).await.is_ok() {} };
     let mut lost = vec![0; 64 << 10];

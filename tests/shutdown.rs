@@ -20,11 +20,14 @@ use support::{Client, DEADLINE, Journal, TestServer, soon};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, interval};
 use tower::{Service, service_fn};
 
 /// No other limit than the shutdown's.
 const LONG: Duration = Duration::from_secs(600);
+
+/// What a machine that has much else to do may add to a limit.
+const A_BIT: Duration = Duration::from_secs(4);
 
 /// More than the kernel keeps of one connection.
 const LARGE: usize = 16 << 20;
@@ -111,6 +114,11 @@ async fn reaches(count: &AtomicUsize, many: usize) {
     .await;
 }
 
+/// Tasks of this runtime that have not ended; the server's own is one.
+fn alive() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
 /// Answers the close frame when it comes.
 async fn polite(mut client: Client) {
     client.expect_close(1001).await;
@@ -136,13 +144,14 @@ async fn thousand_sessions_whatever_their_peers_do_are_ended_by_the_limit() {
     let shutdown = soon(server.container.shutdown(limit)).await;
     let took = started.elapsed();
     assert_eq!((shutdown.closed, shutdown.cut), (talking.len(), rude.len()));
-    assert!(limit <= took && took < limit + Duration::from_millis(900), "{took:?}");
+    assert!(limit <= took && took < limit + A_BIT, "{took:?}");
     assert_eq!(counts.closed.load(Ordering::Relaxed), 1_000);
     assert_eq!(counts.dropped.load(Ordering::Relaxed), 1_000);
     assert!(server.container.sessions().is_empty());
     for client in talking {
         soon(client).await.unwrap();
     }
+    assert_eq!(alive(), 1);
     let mut lost = vec![0; 64 << 10];
     for mut client in rude {
         // to its end, or to a reset
@@ -160,7 +169,8 @@ async fn session_that_a_deaf_peer_holds_up_is_cut_alone() {
         let shutdown = soon(server.container.shutdown(Duration::from_millis(100))).await;
         let took = started.elapsed();
         assert_eq!((shutdown.closed, shutdown.cut), (0, 1), "{wish}");
-        assert!(took < Duration::from_millis(900), "{wish}: {took:?}");
+        assert!(took < A_BIT, "{wish}: {took:?}");
+        assert_eq!(alive(), 1, "{wish}");
         assert_eq!(counts.closed.load(Ordering::Relaxed), 1, "{wish}");
         assert_eq!(counts.dropped.load(Ordering::Relaxed), 1, "{wish}");
     }
@@ -270,23 +280,19 @@ async fn session_whose_task_has_not_run_yet_counts_once() {
 
 // ---- answers of HTTP ----
 
-/// A response that never ends, whether or not anything of it comes.
+/// A response that never ends; what it says, it says now and then.
 struct Endless {
     journal: Journal,
-    speaks: bool,
+    speaks: Option<Interval>,
 }
 
 impl Body for Endless {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if !self.speaks {
-            return Poll::Pending;
-        }
-        // at its leisure, so that others on this thread have their turn
-        cx.waker().wake_by_ref();
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"and on and on")))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(pace) = &mut self.speaks else { return Poll::Pending };
+        pace.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b"and on and on")))))
     }
 }
 
@@ -301,7 +307,8 @@ async fn endless(path: &'static str) {
     let (journal, limit) = (Journal::default(), Duration::from_millis(300));
     let own = journal.clone();
     let fallback = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let body = Endless { journal: own.clone(), speaks: request.uri().path() == "/speaks" };
+        let speaks = (request.uri().path() == "/speaks").then(|| interval(Duration::from_millis(1)));
+        let body = Endless { journal: own.clone(), speaks };
         async move {
             body.journal.note("asked");
             if request.uri().path() == "/never" {
@@ -324,7 +331,7 @@ async fn endless(path: &'static str) {
     let shutdown = server.shutdown().await;
     let took = started.elapsed();
     assert_eq!((shutdown.closed, shutdown.cut), (0, 0));
-    assert!(limit <= took && took < limit + Duration::from_millis(900), "{took:?}");
+    assert!(limit <= took && took < limit + A_BIT, "{took:?}");
     assert_eq!(journal.rest(), ["dropped"], "{path}");
     soon(reading).await.unwrap();
 }
