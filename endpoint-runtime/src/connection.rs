@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::timeout;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::dispatch::{self, Dispatch};
@@ -22,17 +23,25 @@ use crate::wire::Violation;
 pub(crate) struct Connection<E: Endpoint> {
     link: Link,
     dispatch: Dispatch<E>,
-    /// Last, so that a shutdown can reach all of it to its end.
+    /// So that a shutdown can reach all of it to its end.
     place: Place,
+    /// Last of all: a shutdown waits until it is gone.
+    token: TaskTrackerToken,
 }
 
 impl<E: Endpoint> Connection<E> {
     /// In a place of its own, so that the task around it stays small. `early` are octets that came with the handshake.
-    pub(crate) fn new(socket: Socket, early: Bytes, endpoint: E, session: Session) -> Box<Self> {
+    pub(crate) fn new(
+        socket: Socket,
+        early: Bytes,
+        endpoint: E,
+        session: Session,
+        token: TaskTrackerToken,
+    ) -> Box<Self> {
         let dispatch = Dispatch::new(endpoint, session.clone());
         let place = Place::of(&session);
-        let link = Link::new::<E>(socket, early, session);
-        Box::new(Self { link, dispatch, place })
+        let link = Link::new(socket, early, session);
+        Box::new(Self { link, dispatch, place, token })
     }
 
     /// Open, then message by message until something ends it.
@@ -64,7 +73,7 @@ impl<E: Endpoint> Connection<E> {
 
     /// Enters the open set and runs `on_open`.
     async fn open(&mut self) {
-        let Self { link, dispatch, place } = self;
+        let Self { link, dispatch, place, .. } = self;
         place.take();
         let opened = run::<E, _, _>(link, pin!(dispatch.on_open())).await;
         // it may have closed the session
@@ -80,7 +89,7 @@ async fn end<E>(connection: Box<Connection<E>>)
 where
     E: Endpoint,
 {
-    let Connection { mut link, dispatch, place: _place } = *connection;
+    let Connection { token: _token, place: _place, dispatch, mut link } = *connection;
     let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
     let limit = link.limits().close_timeout;
     let session = dispatch.session().clone();

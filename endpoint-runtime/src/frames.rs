@@ -21,14 +21,27 @@ pub(crate) struct Frames {
     small: Vec<u8>,
     /// How much of `small` is written.
     start: usize,
-    /// A payload, and how much of `small` comes before it.
-    large: VecDeque<(usize, Bytes)>,
-    large_len: usize,
+    large: Option<Box<Large>>,
+}
+
+/// Payloads that are not copied.
+#[derive(Default)]
+struct Large {
+    /// Each with how much of `small` comes before it.
+    payloads: VecDeque<(usize, Bytes)>,
+    len: usize,
+}
+
+impl Large {
+    fn push(&mut self, place: usize, payload: Bytes) {
+        self.len += payload.len();
+        self.payloads.push_back((place, payload));
+    }
 }
 
 impl Frames {
     pub(crate) fn len(&self) -> usize {
-        self.small.len() - self.start + self.large_len
+        self.small.len() - self.start + self.large.as_ref().map_or(0, |large| large.len)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -46,10 +59,10 @@ impl Frames {
         (self.small, self.start) = (room, 0);
     }
 
-    /// Takes that room back from an empty queue.
+    /// Takes that room back from an empty queue, which keeps none.
     pub(crate) fn give_back(&mut self) -> Vec<u8> {
         debug_assert!(self.is_empty());
-        self.start = 0;
+        (self.start, self.large) = (0, None);
         std::mem::take(&mut self.small)
     }
 
@@ -66,14 +79,12 @@ impl Frames {
     /// Appends a data frame whose payload is large, without copying it.
     pub(crate) fn push_shared(&mut self, fin: bool, opcode: OpCode, payload: Bytes) {
         encode::header(&mut self.small, fin, opcode, payload.len());
-        self.large_len += payload.len();
-        self.large.push_back((self.small.len(), payload));
+        self.push_encoded(payload);
     }
 
     /// Appends a whole frame that is large, without copying it.
     pub(crate) fn push_encoded(&mut self, frame: Bytes) {
-        self.large_len += frame.len();
-        self.large.push_back((self.small.len(), frame));
+        self.large.get_or_insert_default().push(self.small.len(), frame);
     }
 
     /// Moves everything of `other` to the end.
@@ -82,18 +93,17 @@ impl Frames {
         let offset = self.small.len();
         self.small.extend_from_slice(&other.small);
         other.small.clear();
-        self.large.extend(other.large.drain(..).map(|(place, payload)| (offset + place, payload)));
-        self.large_len += std::mem::take(&mut other.large_len);
+        if let Some(other) = other.large.take() {
+            let large = self.large.get_or_insert_default();
+            other.payloads.into_iter().for_each(|(place, payload)| large.push(offset + place, payload));
+        }
     }
 
-    /// Puts the rest of a frame that is half written before everything else.
+    /// Puts the rest of a frame that is half written before everything else, of which nothing is written yet.
     pub(crate) fn prepend(&mut self, torn: Vec<u8>) {
-        let rest = std::mem::replace(self, Self { small: torn, ..Self::default() });
-        let Self { small, start, large, large_len } = rest;
-        let offset = self.small.len();
-        self.small.extend_from_slice(&small[start..]);
-        self.large = large.into_iter().map(|(place, payload)| (offset + place - start, payload)).collect();
-        self.large_len = large_len;
+        debug_assert_eq!(self.start, 0);
+        let mut rest = std::mem::replace(self, Self { small: torn, ..Self::default() });
+        self.append(&mut rest);
     }
 
     /// Keeps at most so much room while it is empty.
@@ -102,18 +112,22 @@ impl Frames {
         if self.small.capacity() > room {
             self.small = Vec::new();
         }
-        self.large = VecDeque::new();
+        self.large = None;
     }
 
     /// The whole of it, if it lies in one piece.
     pub(crate) fn single(&self) -> Option<&[u8]> {
-        self.large.is_empty().then(|| &self.small[self.start..])
+        self.payloads().next().is_none().then(|| &self.small[self.start..])
+    }
+
+    fn payloads(&self) -> impl Iterator<Item = &(usize, Bytes)> {
+        self.large.iter().flat_map(|large| &large.payloads)
     }
 
     /// The segments to write next, at most as many as `slices` holds.
     pub(crate) fn segments<'a>(&'a self, slices: &mut [IoSlice<'a>; SEGMENTS]) -> usize {
         let (mut count, mut from) = (0, self.start);
-        for (place, payload) in &self.large {
+        for (place, payload) in self.payloads() {
             if count + 2 > SEGMENTS {
                 return count;
             }
@@ -143,30 +157,34 @@ impl Frames {
         // a peer that reads as fast as it is written to never lets the queue run empty
         if self.start >= RECLAIM && self.start * 2 >= self.small.len() {
             self.small.drain(..self.start);
-            self.large.iter_mut().for_each(|(place, _)| *place -= self.start);
+            if let Some(large) = &mut self.large {
+                large.payloads.iter_mut().for_each(|(place, _)| *place -= self.start);
+            }
             self.start = 0;
         }
     }
 
     fn skip(&mut self, mut count: usize) {
-        while let Some((place, payload)) = self.large.front_mut() {
-            let before = *place - self.start;
-            if count < before {
-                break;
+        if let Some(large) = &mut self.large {
+            while let Some((place, payload)) = large.payloads.front_mut() {
+                let before = *place - self.start;
+                if count < before {
+                    break;
+                }
+                self.start += before;
+                count -= before;
+                let taken = count.min(payload.len());
+                payload.advance(taken);
+                large.len -= taken;
+                count -= taken;
+                if !payload.is_empty() {
+                    return;
+                }
+                large.payloads.pop_front();
             }
-            self.start += before;
-            count -= before;
-            let taken = count.min(payload.len());
-            payload.advance(taken);
-            self.large_len -= taken;
-            count -= taken;
-            if !payload.is_empty() {
-                return;
-            }
-            self.large.pop_front();
         }
         self.start += count;
-        if self.start == self.small.len() && self.large.is_empty() {
+        if self.start == self.small.len() && self.payloads().next().is_none() {
             self.small.clear();
             self.start = 0;
         }

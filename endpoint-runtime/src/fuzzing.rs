@@ -16,10 +16,10 @@ use crate::handshake::{self, origins::Origins, refusal::Refusal};
 use crate::path::{self, ContextPath, PathParams, RequestPath, Segment};
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::{self, Lookup, TrailingSlash};
-use crate::wire::decode::{Chars, Event, Octets, Rules};
 use crate::wire::deflate::{Budget, Deflation, Inbound};
+use crate::wire::event::{Chars, Event, Octets, Rules};
 use crate::wire::frame::OpCode;
-use crate::wire::{Violation, decode, encode};
+use crate::wire::{Violation, decode, encode, event};
 
 /// What becomes of the messages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Decoder {
     }
 }
 
-impl From<Take> for decode::Take {
+impl From<Take> for event::Take {
     fn from(take: Take) -> Self {
         match take {
             Take::Whole { limit } => Self::Whole { limit },

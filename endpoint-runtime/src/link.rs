@@ -13,9 +13,9 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use self::clock::Clock;
-use self::inbound::rules;
 use crate::buffer;
 use crate::close::CloseReason;
 use crate::config::{Limits, TURN};
@@ -26,7 +26,7 @@ use crate::outbound::Ticket;
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::wire::Violation;
-use crate::wire::decode::{Decoder, Rules};
+use crate::wire::decode::Decoder;
 use crate::wire::deflate::Deflation;
 
 /// A socket and the protocol's state on it.
@@ -34,22 +34,20 @@ pub(crate) struct Link {
     socket: Socket,
     session: Session,
     decoder: Decoder,
-    /// How messages are taken, as of the last read.
-    rules: Rules,
+    /// The session's limit for a message, as of the last read.
+    max_message_size: usize,
     input: Input,
     /// How large the last message was that an asynchronous handler got.
     expected: usize,
-    inbox: VecDeque<Work>,
-    inbox_bytes: usize,
+    /// There once messages came while a handler ran.
+    inbox: Option<Box<Inbox>>,
     out: Frames,
     /// Everything up to this is in `out` or written.
     ticket: Ticket,
     /// As far as the queue was told.
     reported: Ticket,
-    /// So many octets of `out` until the messages up to a ticket are written.
-    mark: Option<(usize, Ticket)>,
-    /// The queue knows that the peer takes nothing.
-    told_blocked: bool,
+    /// There while the peer takes nothing.
+    stall: Option<Box<Stall>>,
     unflushed: bool,
     shut: bool,
     /// What was not written never will be.
@@ -61,10 +59,32 @@ pub(crate) struct Link {
     waker: Option<Waker>,
     close_sent: bool,
     close_received: bool,
-    end: Option<CloseReason>,
+    end: Option<Box<End>>,
     /// What the peer did wrong, until it is reported. Nothing is read after it.
     violation: Option<Box<Violation>>,
     warned_unwanted: bool,
+}
+
+/// The end of the session, as the application hears of it.
+struct End {
+    reason: CloseReason,
+    /// When the clock saw it first.
+    seen: Option<Instant>,
+}
+
+/// Messages whose turn has not come.
+#[derive(Default)]
+struct Inbox {
+    messages: VecDeque<Work>,
+    bytes: usize,
+}
+
+/// A write that waits for the peer to read.
+struct Stall {
+    /// Since when it takes nothing at all.
+    since: Option<Instant>,
+    /// So many octets until the messages up to a ticket are written.
+    mark: Option<(usize, Ticket)>,
 }
 
 /// The batch that is being decoded: in the thread's buffer while the task runs, its rest in one of its own after.
@@ -101,22 +121,20 @@ impl Input {
 }
 
 impl Link {
-    pub(crate) fn new<E: Endpoint>(socket: Socket, early: Bytes, session: Session) -> Self {
+    pub(crate) fn new(socket: Socket, early: Bytes, session: Session) -> Self {
         let input = Input { end: early.len(), buffer: early.into(), start: 0, lent: false };
         Self {
             socket,
-            rules: rules::<E>(&session),
+            max_message_size: session.max_message_size(),
             decoder: Decoder::new(session.outbound().deflation().map(Deflation::inbound)),
             session,
             input,
             expected: 0,
-            inbox: VecDeque::new(),
-            inbox_bytes: 0,
+            inbox: None,
             out: Frames::default(),
             ticket: 0,
             reported: 0,
-            mark: None,
-            told_blocked: false,
+            stall: None,
             unflushed: false,
             shut: false,
             broken: false,
@@ -142,7 +160,7 @@ impl Link {
 
     /// Why the session ends, once it does.
     pub(crate) fn end(&self) -> Option<&CloseReason> {
-        self.end.as_ref()
+        self.end.as_deref().map(|end| &end.reason)
     }
 
     /// What the peer did wrong, once; everything before it has been handled.

@@ -2,7 +2,8 @@
 //!
 //! It exists only under `cfg(measuring)`, adds nothing of its own, and promises nothing to anybody else.
 
-use crate::wire::decode::{self, Event, Rules, Take};
+use crate::wire::decode;
+use crate::wire::event::{Event, Rules, Take};
 use crate::wire::frame::{self, OpCode};
 use crate::wire::{encode, mask, utf8};
 

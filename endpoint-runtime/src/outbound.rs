@@ -3,62 +3,34 @@
 //! Frames keep the order in which they were accepted; control frames have a lane of their own and pass. A lock guards
 //! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
 
+mod outgoing;
+mod refused;
+mod waiting;
+
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
+use self::outgoing::deflate;
+pub(crate) use self::outgoing::{Moment, Outgoing, SHARE_FROM};
+pub(crate) use self::refused::Refused;
+use self::waiting::Waiters;
+pub(crate) use self::waiting::Waiting;
 use crate::close::CloseReason;
-use crate::error::{Error, Kind};
 use crate::frames::Frames;
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
 
-/// From this size on a payload is shared with whoever made it; below, copying is cheaper than another write segment.
-pub(crate) const SHARE_FROM: usize = 8 << 10;
-
 /// What a handler may send on its own session before it has to wait for the socket: one good write.
 const CORK: usize = 64 << 10;
-
-/// A data frame on its way into the queue.
-#[derive(Clone, Debug)]
-pub(crate) enum Outgoing<'a> {
-    /// To be copied.
-    Small(OpCode, &'a [u8]),
-    /// To be shared.
-    Large(OpCode, Bytes),
-    /// Encoded already, as for several sessions.
-    Encoded(&'a [u8]),
-    /// The same, for one session, or to be shared.
-    Frame(Bytes),
-}
-
-impl Outgoing<'_> {
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Small(_, payload) | Self::Encoded(payload) => payload.len(),
-            Self::Large(_, payload) | Self::Frame(payload) => payload.len(),
-        }
-    }
-
-    /// The message, if it is not encoded yet.
-    fn payload(&self) -> Option<(OpCode, &[u8])> {
-        match self {
-            Self::Small(opcode, payload) => Some((*opcode, payload)),
-            Self::Large(opcode, payload) => Some((*opcode, payload)),
-            Self::Encoded(_) | Self::Frame(_) => None,
-        }
-    }
-}
 
 /// How much may wait, and how long.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +60,7 @@ pub(crate) struct Collected {
 
 /// The queue of one session.
 pub(crate) struct Outbound {
-    bounds: Bounds,
+    bounds: Arc<Bounds>,
     /// Whether the connection should look.
     pending: AtomicBool,
     open: AtomicBool,
@@ -103,21 +75,17 @@ pub(crate) struct Outbound {
 struct State {
     /// The writing half of a plain socket. Whoever writes holds the lock, so that frames never mix.
     socket: Option<OwnedWriteHalf>,
-    /// The rest of a frame that a broadcast has written in part; goes before everything else.
-    torn: Vec<u8>,
-    /// When a broadcast was last written at once.
-    direct: Option<Moment>,
-    /// A broadcast was written without the connection's knowledge.
-    spoke: bool,
     frames: Frames,
-    control: Vec<u8>,
-    close: Option<CloseReason>,
-    /// Messages and octets that were accepted and are not written.
-    messages: usize,
+    /// Octets of messages that were accepted and are not written.
     bytes: usize,
     /// The last message accepted, and the last one written.
     accepted: Ticket,
     written: Ticket,
+    connection: Option<Waker>,
+    /// When a broadcast was last written at once.
+    direct: Option<Moment>,
+    /// A broadcast was written without the connection's knowledge.
+    spoke: bool,
     /// The peer takes nothing at the moment.
     blocked: bool,
     /// A full queue has been reported.
@@ -129,61 +97,57 @@ struct State {
     cut: bool,
     /// A limit was changed.
     look: bool,
-    connection: Option<Waker>,
-    /// The task in which `on_close` runs.
+    rare: Option<Box<Rare>>,
+}
+
+/// What most sessions have not, most of the time.
+#[derive(Default)]
+struct Rare {
+    /// The rest of a frame that a broadcast has written in part; goes before everything else.
+    torn: Vec<u8>,
+    control: Vec<u8>,
+    close: Option<CloseReason>,
+    /// Tasks that go on after the session's end, until it is cut.
     closing: Option<Waker>,
-    waiters: BTreeMap<u64, Waiter>,
-    next_waiter: u64,
+    waiters: Waiters,
 }
 
 impl State {
     /// Whether everything that was accepted is written.
     fn is_empty(&self) -> bool {
-        self.messages == 0
-            && self.frames.is_empty()
-            && self.torn.is_empty()
-            && self.control.is_empty()
-            && self.close.is_none()
+        let nothing = |rare: &Rare| rare.torn.is_empty() && rare.control.is_empty() && rare.close.is_none();
+        self.outstanding() == 0 && self.frames.is_empty() && self.rare.as_deref().is_none_or(nothing)
     }
-}
 
-/// A stretch of time in which a session is written to at once no more than one time: a millisecond, counted from an
-/// arbitrary beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment(u64);
+    /// How many messages were accepted and are not written.
+    fn outstanding(&self) -> u64 {
+        self.accepted - self.written
+    }
 
-impl Moment {
-    pub(crate) fn now() -> Self {
-        static BEGINNING: OnceLock<std::time::Instant> = OnceLock::new();
-        let since = BEGINNING.get_or_init(std::time::Instant::now).elapsed();
-        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Puts what a broadcast has begun before everything else.
+    #[inline]
+    fn mend(&mut self, out: &mut Frames) {
+        if let Some(rare) = self.rare.as_mut().filter(|rare| !rare.torn.is_empty()) {
+            out.prepend(std::mem::take(&mut rare.torn));
+        }
+    }
+
+    fn end(&mut self, waiting: &mut Waiting) {
+        if waiting.has_begun() {
+            self.rare().waiters.end(waiting);
+        }
     }
 }
 
 /// Lets everybody who waits look again; not under the lock, because a waker may do anything.
 fn wake_waiters(state: MutexGuard<'_, State>) {
-    let wakers: Vec<Waker> = state.waiters.values().map(|waiter| waiter.waker.clone()).collect();
+    let wakers = state.rare.as_ref().map(|rare| rare.waiters.wakers());
     drop(state);
-    wakers.into_iter().for_each(Waker::wake);
-}
-
-struct Waiter {
-    deadline: Instant,
-    expired: bool,
-    waker: Waker,
-}
-
-/// Compresses a message by itself, or says that its turn must come first. One that would not become smaller is left.
-fn deflate<'a>(deflation: &Deflation, message: Outgoing<'a>) -> (Outgoing<'a>, bool) {
-    let Some((opcode, payload)) = message.payload() else { return (message, false) };
-    if !deflation.forgets() {
-        return (message, true);
-    }
-    let mut frame = Vec::new();
-    if deflation.frame_afresh(opcode, payload, &mut frame) {
-        return (Outgoing::Frame(frame.into()), false);
-    }
-    (message, false)
+    wakers.into_iter().flatten().for_each(Waker::wake);
 }
 
 thread_local! {
@@ -193,7 +157,7 @@ thread_local! {
 
 impl Outbound {
     /// `socket` is the writing half of a plain socket; without it the connection alone writes.
-    pub(crate) fn new(bounds: Bounds, deflation: Option<Box<Deflation>>, socket: Option<OwnedWriteHalf>) -> Self {
+    pub(crate) fn new(bounds: Arc<Bounds>, deflation: Option<Box<Deflation>>, socket: Option<OwnedWriteHalf>) -> Self {
         Self {
             bounds,
             pending: AtomicBool::new(false),
@@ -315,7 +279,6 @@ impl Outbound {
 
     #[inline]
     fn accepted(&self, mut state: MutexGuard<'_, State>, size: usize) -> Ticket {
-        state.messages += 1;
         state.bytes += size;
         state.accepted += 1;
         let ticket = state.accepted;
@@ -342,9 +305,8 @@ impl Outbound {
                 if written == frame.len() {
                     state.written = state.accepted;
                 } else {
-                    state.messages += 1;
                     state.bytes += frame.len();
-                    state.torn = frame[written..].to_vec();
+                    state.rare().torn = frame[written..].to_vec();
                     self.notify(state);
                 }
                 return Ok(());
@@ -356,8 +318,9 @@ impl Outbound {
 
     /// A message that is alone may exceed the bound, so that it can be sent at all.
     fn is_full(&self, state: &State, size: usize) -> bool {
-        state.messages > 0
-            && (state.messages >= self.bounds.messages || state.bytes.saturating_add(size) > self.bounds.bytes)
+        let outstanding = state.outstanding();
+        outstanding > 0
+            && (outstanding >= self.bounds.messages as u64 || state.bytes.saturating_add(size) > self.bounds.bytes)
     }
 
     /// Whether a message was refused for want of room for the first time since the queue was empty.
@@ -371,10 +334,11 @@ impl Outbound {
         if !self.is_open() {
             return Err(Refused::Closed);
         }
-        if state.control.len() > CORK {
+        let control = &mut state.rare().control;
+        if control.len() > CORK {
             return Err(Refused::Full);
         }
-        encode::frame(&mut state.control, true, opcode, payload);
+        encode::frame(control, true, opcode, payload);
         self.notify(state);
         Ok(())
     }
@@ -383,7 +347,7 @@ impl Outbound {
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut state = self.lock();
         if self.open.swap(false, Ordering::AcqRel) {
-            state.close = Some(reason);
+            state.rare().close = Some(reason);
             self.notify(state);
         }
     }
@@ -392,7 +356,7 @@ impl Outbound {
     pub(crate) fn cut(&self) {
         let mut state = self.lock();
         state.cut = true;
-        let closing = state.closing.take();
+        let closing = state.rare().closing.take();
         self.notify(state);
         if let Some(waker) = closing {
             waker.wake();
@@ -408,17 +372,17 @@ impl Outbound {
     ) -> Poll<Result<(), Refused>> {
         let mut state = self.lock();
         if state.written >= ticket {
-            waiting.end(&mut state);
+            state.end(waiting);
             return Poll::Ready(Ok(()));
         }
         if state.ended {
             let timed_out = state.timed_out;
-            waiting.end(&mut state);
+            state.end(waiting);
             return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
         }
         // a handler's own message leaves with its batch, at the latest when the handler waits for something else
         if self.is_running() && !state.blocked && state.bytes < CORK {
-            waiting.end(&mut state);
+            state.end(waiting);
             return Poll::Ready(Ok(()));
         }
         self.poll_waiting(state, cx, waiting)
@@ -434,8 +398,8 @@ impl Outbound {
     ) -> Poll<Result<(), Refused>> {
         let mut state = self.lock();
         if !self.is_open() {
-            let timed_out = waiting.0.is_some() && state.timed_out;
-            waiting.end(&mut state);
+            let timed_out = waiting.has_begun() && state.timed_out;
+            state.end(waiting);
             return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
         }
         if !self.is_full(&state, size) {
@@ -450,19 +414,15 @@ impl Outbound {
         cx: &mut Context<'_>,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
-        if let Some(waiter) = waiting.0.and_then(|id| state.waiters.get_mut(&id)) {
-            if waiter.expired {
-                waiting.end(&mut state);
-                return Poll::Ready(Err(Refused::TimedOut));
+        if waiting.has_begun() {
+            if state.rare().waiters.goes_on(waiting, cx) {
+                return Poll::Pending;
             }
-            waiter.waker.clone_from(cx.waker());
-            return Poll::Pending;
+            state.end(waiting);
+            return Poll::Ready(Err(Refused::TimedOut));
         }
-        let id = state.next_waiter;
-        state.next_waiter += 1;
         let deadline = Instant::now() + self.bounds.send_timeout.min(FAR);
-        state.waiters.insert(id, Waiter { deadline, expired: false, waker: cx.waker().clone() });
-        waiting.0 = Some(id);
+        state.rare().waiters.begin(waiting, deadline, cx);
         // the connection owns the clock
         self.notify(state);
         Poll::Pending
@@ -470,8 +430,8 @@ impl Outbound {
 
     /// Forgets a waiter whose future was dropped.
     pub(crate) fn abandon(&self, waiting: &mut Waiting) {
-        if waiting.0.is_some() {
-            waiting.end(&mut self.lock());
+        if waiting.has_begun() {
+            self.lock().end(waiting);
         }
     }
 
@@ -483,7 +443,7 @@ impl Outbound {
         if state.cut {
             return Poll::Ready(());
         }
-        state.closing = Some(cx.waker().clone());
+        state.rare().closing = Some(cx.waker().clone());
         Poll::Pending
     }
 
@@ -495,7 +455,7 @@ impl Outbound {
     /// Forgets it: its memory must not live as long as the last clone of the session.
     pub(crate) fn detach(&self) {
         let mut state = self.lock();
-        (state.connection, state.closing, state.socket) = (None, None, None);
+        (state.connection, state.socket, state.rare) = (None, None, None);
     }
 
     /// Says whether the connection has octets that are not with the socket.
@@ -507,9 +467,7 @@ impl Outbound {
     /// Writes to a plain socket once: how much it took, zero if nothing is left or it takes nothing now.
     pub(crate) fn write(&self, out: &mut Frames) -> io::Result<usize> {
         let mut state = self.lock();
-        if !state.torn.is_empty() {
-            out.prepend(std::mem::take(&mut state.torn));
-        }
+        state.mend(out);
         if out.is_empty() {
             return Ok(0);
         }
@@ -551,32 +509,33 @@ impl Outbound {
     pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
         self.pending.store(false, Ordering::Release);
         let mut state = self.lock();
-        if !state.torn.is_empty() {
-            out.prepend(std::mem::take(&mut state.torn));
+        state.mend(out);
+        let mut collected = Collected {
+            cut: state.cut,
+            look: std::mem::take(&mut state.look),
+            ticket: state.accepted,
+            ..<_>::default()
+        };
+        if let Some(rare) = &mut state.rare {
+            collected.control = !rare.control.is_empty();
+            collected.look |= !rare.waiters.is_empty();
+            collected.close = rare.close.take();
+            out.small().extend_from_slice(&std::mem::take(&mut rare.control));
         }
-        let control = std::mem::take(&mut state.control);
-        out.small().extend_from_slice(&control);
         out.append(&mut state.frames);
         // an idle session keeps a little room at most
         state.frames.shrink(512);
-        Collected {
-            close: state.close.take(),
-            cut: state.cut,
-            control: !control.is_empty(),
-            look: std::mem::take(&mut state.look) || !state.waiters.is_empty(),
-            ticket: state.accepted,
-        }
+        collected
     }
 
     /// Says that everything up to `ticket` is written, and `left` octets behind it are not.
     pub(crate) fn written(&self, ticket: Ticket, left: usize) {
         let mut state = self.lock();
         state.blocked = false;
-        state.messages -= usize::try_from(ticket - state.written).unwrap_or(state.messages).min(state.messages);
         state.bytes = state.frames.len() + left;
         state.written = ticket;
         state.warned = false;
-        if !state.waiters.is_empty() {
+        if state.rare.as_ref().is_some_and(|rare| !rare.waiters.is_empty()) {
             wake_waiters(state);
         }
     }
@@ -590,15 +549,8 @@ impl Outbound {
     pub(crate) fn expire(&self, now: Instant) -> (Option<Instant>, bool) {
         let mut state = self.lock();
         let spoke = std::mem::take(&mut state.spoke);
-        let (mut next, mut missed) = (None, Vec::new());
-        for waiter in state.waiters.values_mut().filter(|waiter| !waiter.expired) {
-            if waiter.deadline <= now {
-                waiter.expired = true;
-                missed.push(waiter.waker.clone());
-            } else {
-                next = Some(next.map_or(waiter.deadline, |next: Instant| next.min(waiter.deadline)));
-            }
-        }
+        let Some(rare) = &mut state.rare else { return (None, spoke) };
+        let (missed, next) = rare.waiters.expire(now);
         drop(state);
         missed.into_iter().for_each(Waker::wake);
         (next, spoke)
@@ -610,8 +562,10 @@ impl Outbound {
         self.open.store(false, Ordering::Release);
         state.timed_out |= timed_out;
         state.ended = true;
-        (state.frames, state.control, state.torn) = (Frames::default(), Vec::new(), Vec::new());
-        (state.messages, state.bytes) = (0, 0);
+        (state.frames, state.bytes, state.written) = (Frames::default(), 0, state.accepted);
+        if let Some(rare) = &mut state.rare {
+            (rare.control, rare.torn) = (Vec::new(), Vec::new());
+        }
         if let Some(deflation) = &self.deflation {
             deflation.end();
         }
@@ -628,36 +582,6 @@ impl Outbound {
 
 /// For a wait without an end that fits the clock: thirty years, as tokio has it.
 pub(crate) const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
-
-/// A sender's place among those who wait.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting(Option<u64>);
-
-impl Waiting {
-    fn end(&mut self, state: &mut State) {
-        if let Some(id) = self.0.take() {
-            state.waiters.remove(&id);
-        }
-    }
-}
-
-/// Why a message was not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    Closed,
-    Full,
-    TimedOut,
-}
-
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Closed => Error::closed(),
-            Refused::Full => Error::new(Kind::QueueFull, "the outbound queue is full: the peer reads too slowly"),
-            Refused::TimedOut => Error::new(Kind::Timeout, "the message was not sent within the send timeout"),
-        }
-    }
-}
 
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

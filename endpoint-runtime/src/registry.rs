@@ -52,7 +52,7 @@ pub(crate) type PrepareDefault = fn(&HandshakeRequest) -> Result<Prepared, Refus
 
 /// An endpoint instance that waits for its socket. The type is erased here, once per connection; below, everything
 /// knows it.
-pub(crate) type Prepared = Box<dyn FnOnce(Opening, TaskTrackerToken) + Send>;
+pub(crate) type Prepared = Box<dyn FnOnce(Opening) + Send>;
 
 /// Resolves to the socket and the octets that came early; to none if the upgrade was not completed.
 pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>> + Send>>;
@@ -64,6 +64,8 @@ pub(crate) struct Opening {
     pub(crate) subprotocol: Option<&'static str>,
     pub(crate) deflation: Option<Box<Deflation>>,
     pub(crate) sessions: Arc<OpenSet>,
+    /// A shutdown waits until it is gone.
+    pub(crate) token: TaskTrackerToken,
 }
 
 /// What HTTP leaves behind.
@@ -112,13 +114,13 @@ fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, 
 pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
-    Ok(Box::new(move |opening, token| {
-        tokio::spawn(serve(Box::new((opening, endpoint)), token));
+    Ok(Box::new(move |opening| {
+        tokio::spawn(serve(Box::new((opening, endpoint))));
     }))
 }
 
-/// The task of a connection; a shutdown waits until its token is gone.
-async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>, _token: TaskTrackerToken) {
+/// The task of a connection.
+async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
     if let Some(connection) = begin(beginning).await {
         connection.live().await;
     }
@@ -127,7 +129,7 @@ async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>, _token: TaskTrackerTok
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
 async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (Opening { mut request, subprotocol, deflation, sessions, .. }, endpoint) = *beginning;
+    let (Opening { mut request, subprotocol, deflation, sessions, token, .. }, endpoint) = *beginning;
     let (socket, writer) = match upgraded {
         Upgraded::Tcp(tcp) => {
             request.learn_addresses(tcp.peer_addr().ok(), tcp.local_addr().ok());
@@ -137,7 +139,7 @@ async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
         Upgraded::Other(io) => (Socket::Other(io), None),
     };
     let session = Session::new(request, subprotocol, deflation, sessions, writer);
-    Some(Connection::new(socket, early, endpoint, session))
+    Some(Connection::new(socket, early, endpoint, session, token))
 }
 
 impl fmt::Debug for Registration {

@@ -176,7 +176,7 @@ impl ServerContainer {
             }
         });
         let (subprotocol, sessions) = (accepted.subprotocol(), sessions.clone());
-        prepared(Opening { upgrade, request, subprotocol, deflation, sessions }, token);
+        prepared(Opening { upgrade, request, subprotocol, deflation, sessions, token });
         Ok(accepted.response())
     }
 }

@@ -81,12 +81,7 @@ impl Session {
         endpoint: Arc<OpenSet>,
         writer: Option<OwnedWriteHalf>,
     ) -> Self {
-        let limits = endpoint.limits;
-        let bounds = Bounds {
-            messages: limits.send_queue_messages,
-            bytes: limits.send_queue_bytes,
-            send_timeout: limits.send_timeout,
-        };
+        let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         Self(Arc::new(Inner {
             id: SessionId::random(),
             request,
@@ -322,6 +317,7 @@ pub(crate) struct OpenSet {
     pub(crate) path: Box<str>,
     pub(crate) name: &'static str,
     pub(crate) limits: Limits,
+    bounds: Arc<Bounds>,
     members: Mutex<Members>,
 }
 
@@ -337,7 +333,12 @@ struct Members {
 
 impl OpenSet {
     pub(crate) fn new(path: impl Into<Box<str>>, name: &'static str, limits: Limits) -> Self {
-        Self { path: path.into(), name, limits, members: Mutex::default() }
+        let bounds = Bounds {
+            messages: limits.send_queue_messages,
+            bytes: limits.send_queue_bytes,
+            send_timeout: limits.send_timeout,
+        };
+        Self { path: path.into(), name, limits, bounds: Arc::new(bounds), members: Mutex::default() }
     }
 
     /// A session that comes after the shutdown began is told so at once.

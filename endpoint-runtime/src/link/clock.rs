@@ -26,13 +26,18 @@ pub(super) struct Clock {
     pub(super) spoke: bool,
     pub(super) last_heard: Option<Instant>,
     pub(super) last_spoke: Option<Instant>,
-    /// The ping that was sent unasked and is not answered.
-    pub(super) ping: Option<[u8; 8]>,
-    pub(super) pings: u64,
-    pub(super) blocked_since: Option<Instant>,
-    pub(super) ended_at: Option<Instant>,
+    /// The last ping that was sent unasked is not answered.
+    pub(super) awaits_pong: bool,
+    pub(super) pings: u32,
     /// A handler went on for too long after the end.
     pub(super) abandon: bool,
+}
+
+impl Clock {
+    /// What the last ping that was sent unasked carried.
+    pub(super) fn ping_data(&self) -> [u8; 4] {
+        self.pings.to_be_bytes()
+    }
 }
 
 impl Link {
@@ -75,14 +80,15 @@ impl Link {
     pub(super) fn check_limits(&mut self, now: Instant) -> Option<Instant> {
         let (waiter, spoke) = self.session.outbound().expire(now);
         self.clock.spoke |= spoke;
-        if let Some(since) = self.clock.blocked_since {
+        let blocked = self.stall.as_ref().and_then(|stall| stall.since);
+        if let Some(since) = blocked {
             if after(since, self.limits().send_timeout) <= now {
                 self.unsent();
             }
         }
-        if self.end.is_some() {
-            let ended = *self.clock.ended_at.get_or_insert(now);
-            let grace = after(ended, self.limits().close_timeout);
+        let close_timeout = self.limits().close_timeout;
+        if let Some(end) = &mut self.end {
+            let grace = after(*end.seen.get_or_insert(now), close_timeout);
             self.clock.abandon |= grace <= now;
             return (!self.clock.abandon).then_some(grace);
         }
@@ -95,18 +101,18 @@ impl Link {
                 return self.check_limits(now);
             }
         }
-        let ping = self.limits().ping_interval.filter(|_| self.clock.ping.is_none());
+        let ping = self.limits().ping_interval.filter(|_| !self.clock.awaits_pong);
         if let Some(interval) = ping {
             if after(heard, interval) <= now {
-                self.clock.pings += 1;
-                let data = self.clock.pings.to_be_bytes();
-                self.clock.ping = Some(data);
+                self.clock.pings = self.clock.pings.wrapping_add(1);
+                self.clock.awaits_pong = true;
+                let data = self.clock.ping_data();
                 self.room().push(true, OpCode::Ping, &data);
             }
         }
         [
             waiter,
-            self.clock.blocked_since.map(|since| after(since, self.limits().send_timeout)),
+            blocked.map(|since| after(since, self.limits().send_timeout)),
             idle.map(|limit| after(heard.max(spoke), limit).min(after(now, limit / LOOKS))),
             self.limits().ping_interval.map(|interval| after(heard, interval).max(after(now, interval / LOOKS))),
         ]

@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-use super::{Input, Link};
+use super::{End, Input, Link};
 use crate::buffer;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::TURN_FRAME;
 use crate::frames::Frames;
 use crate::socket::Socket;
-use crate::wire::decode::{Event, Rules, Take};
 use crate::wire::encode;
+use crate::wire::event::{Event, Rules, Take};
 
 impl Link {
     /// The first reason wins. `wire` is what the close frame says, if one can be sent.
@@ -22,7 +22,7 @@ impl Link {
         }
         self.session.outbound().refuse();
         self.session.endpoint().hide();
-        self.end = Some(local);
+        self.end = Some(Box::new(End { reason: local, seen: None }));
         self.clock.look = true;
         if self.session.outbound().has_news() {
             // what was queued before goes before
@@ -65,7 +65,7 @@ impl Link {
     /// Nothing more is read, and what was not written never will be.
     fn break_off(&mut self, why: &str, initiator: Initiator) {
         (self.reading, self.broken, self.unflushed) = (false, true, false);
-        self.clock.blocked_since = None;
+        self.stall = None;
         // before the end, whose last words have no one to be written to
         self.session.outbound().end(initiator == Initiator::Container);
         self.finish(CloseReason::truncating(CloseCode::ClosedAbnormally, why).by(initiator), None);

@@ -10,9 +10,9 @@ use crate::config::{INBOX_BYTES, INBOX_MESSAGES, TURN_FRAME};
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Endpoint, Handler, Mode, Reply};
 use crate::message::{Binary, Pong};
-use crate::session::Session;
 use crate::wire::Violation;
-use crate::wire::decode::{Event, OWN_FROM, Rules, Take};
+use crate::wire::decode::OWN_FROM;
+use crate::wire::event::{Event, Rules, Take};
 use crate::wire::frame::OpCode;
 
 /// Up to this size a message is expected to come again, and in one piece.
@@ -31,8 +31,10 @@ impl Link {
         &mut self,
         dispatch: &'d mut Dispatch<E>,
     ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
-        if let Some(work) = self.inbox.pop_front() {
-            self.inbox_bytes -= size(&work);
+        if let Some((inbox, work)) =
+            self.inbox.as_mut().and_then(|inbox| inbox.messages.pop_front().map(|work| (inbox, work)))
+        {
+            inbox.bytes -= size(&work);
             let work = match work {
                 Work::Text(text, last) if E::TEXT.mode == Mode::Sync => Work::Settled(dispatch.text_now(&text, last)),
                 Work::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
@@ -42,16 +44,17 @@ impl Link {
             };
             return Some(dispatch.call(work));
         }
+        let rules = rules::<E>(self.max_message_size);
         while !self.input.is_empty() && self.listens() && !self.turn_is_over() {
             let Input { buffer, start, end, lent } = &mut self.input;
             let before = *end - *start;
             let step = if *lent {
-                self.decoder.next(&self.rules, &mut buffer[*start..*end]).map(|(used, event)| {
+                self.decoder.next(&rules, &mut buffer[*start..*end]).map(|(used, event)| {
                     *start += used;
                     event
                 })
             } else {
-                self.decoder.next_owned(&self.rules, buffer, *start..*end).map(|(rest, event)| {
+                self.decoder.next_owned(&rules, buffer, *start..*end).map(|(rest, event)| {
                     (*start, *end) = (rest.start, rest.end);
                     event
                 })
@@ -99,9 +102,10 @@ impl Link {
 
     /// Decodes what is here into the inbox, as far as it has room: a handler is running.
     pub(super) fn gather<E: Endpoint>(&mut self) {
+        let rules = rules::<E>(self.max_message_size);
         while !self.input.is_empty() && self.listens() && self.inbox_has_room() && !self.turn_is_over() {
             let Input { buffer, start, end, .. } = &mut self.input;
-            let (used, event) = match self.decoder.next(&self.rules, &mut buffer[*start..*end]) {
+            let (used, event) = match self.decoder.next(&rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
                 Err(violation) => return self.fails(violation),
             };
@@ -130,8 +134,9 @@ impl Link {
             Event::Close(reason) => return self.peer_closes(reason),
             Event::Unwanted { text } => return self.unwanted(text),
         };
-        self.inbox_bytes += size(&work);
-        self.inbox.push_back(work);
+        let inbox = self.inbox.get_or_insert_default();
+        inbox.bytes += size(&work);
+        inbox.messages.push_back(work);
     }
 
     /// The peer broke the protocol: nothing more is read.
@@ -148,7 +153,7 @@ impl Link {
     }
 
     pub(super) fn inbox_has_room(&self) -> bool {
-        self.inbox.len() < INBOX_MESSAGES && self.inbox_bytes < INBOX_BYTES
+        self.inbox.as_ref().is_none_or(|inbox| inbox.messages.len() < INBOX_MESSAGES && inbox.bytes < INBOX_BYTES)
     }
 
     pub(super) fn answer_ping(&mut self, data: &[u8]) {
@@ -158,8 +163,8 @@ impl Link {
     }
 
     pub(super) fn pong<E: Endpoint>(&mut self, data: Binary) -> Option<Work> {
-        if self.clock.ping.is_some_and(|ping| ping[..] == data[..]) {
-            self.clock.ping = None;
+        if self.clock.awaits_pong && self.clock.ping_data()[..] == data[..] {
+            self.clock.awaits_pong = false;
             return None;
         }
         E::PONG.exists().then(|| Work::Pong(Pong::new(data)))
@@ -202,7 +207,7 @@ impl Link {
 
     /// Reads once: into a large message's own place, or into the thread's buffer.
     pub(super) fn poll_read<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.rules = rules::<E>(&self.session);
+        self.max_message_size = self.session.max_message_size();
         if let Some((place, room)) = self.decoder.direct() {
             // nothing is left in it, and the peer may take its time
             self.input.release();
@@ -284,11 +289,11 @@ fn size(work: &Work) -> usize {
 
 /// How the messages of an endpoint are taken.
 #[inline]
-pub(super) fn rules<E: Endpoint>(session: &Session) -> Rules {
+fn rules<E: Endpoint>(max_message_size: usize) -> Rules {
     let take = |handler: &Handler| match handler {
         Handler { mode: Mode::Missing, .. } => Take::Discard,
         Handler { parts: true, .. } => Take::Parts,
-        Handler { max_size, .. } => Take::Whole { limit: max_size.unwrap_or_else(|| session.max_message_size()) },
+        Handler { max_size, .. } => Take::Whole { limit: max_size.unwrap_or(max_message_size) },
     };
     Rules { text: take(&E::TEXT), binary: take(&E::BINARY) }
 }
@@ -309,7 +314,7 @@ mod tests {
     use crate::error::Error;
     use crate::path::PathParams;
     use crate::request::{HandshakeRequest, Transport};
-    use crate::session::OpenSet;
+    use crate::session::{OpenSet, Session};
     use crate::socket::Socket;
     use crate::text::Text;
 
@@ -353,7 +358,7 @@ mod tests {
         let set = Arc::new(OpenSet::new("/", "Taker", limits));
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
         let session = Session::new(request, None, None, set, None);
-        let link = Link::new::<Taker>(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
+        let link = Link::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
         let mut both = (link, Dispatch::new(Taker, session), peer);
         decode(&mut both.0, &mut both.1);
         both

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::Link;
+use super::{Link, Stall};
 use crate::buffer;
 use crate::close::Initiator;
 use crate::error::Error;
@@ -138,7 +138,7 @@ impl Link {
         if !self.out.is_empty() || self.unflushed {
             match self.poll_write(cx) {
                 Poll::Pending => return self.is_blocked(),
-                Poll::Ready(Ok(())) => self.clock.blocked_since = None,
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => self.lost(&format!("the connection failed while writing: {error}")),
             }
         }
@@ -146,8 +146,8 @@ impl Link {
             buffer::return_from_writing(self.out.give_back());
             self.session.outbound().set_busy(false);
         }
-        if (self.ticket != self.reported || self.told_blocked) && !self.broken {
-            (self.reported, self.told_blocked, self.mark) = (self.ticket, false, None);
+        if (self.ticket != self.reported || self.stall.is_some()) && !self.broken {
+            (self.reported, self.stall) = (self.ticket, None);
             self.session.outbound().written(self.ticket, 0);
         }
         Poll::Ready(())
@@ -176,39 +176,45 @@ impl Link {
                     count
                 }
             };
-            self.pass_mark(count);
-            // it reads: what is queued behind a large message may be the ping that it has yet to answer
-            self.clock.spoke |= self.clock.blocked_since.take().is_some();
+            if self.stall.is_some() {
+                self.pass_mark(count);
+            }
         }
     }
 
-    /// Remembers how much is to be written until everything collected so far is. One mark at a time is enough.
+    /// Remembers how much is to be written until everything collected so far is. One mark at a time is enough, and none
+    /// as long as all is written at once.
     fn set_mark(&mut self) {
-        if self.mark.is_none() && self.ticket != self.reported {
-            self.mark = Some((self.out.len(), self.ticket));
+        let Some(stall) = &mut self.stall else { return };
+        if stall.mark.is_none() && self.ticket != self.reported && !self.out.is_empty() {
+            stall.mark = Some((self.out.len(), self.ticket));
         }
     }
 
-    /// Reports what is written although more has come behind it.
+    /// The peer has read something. Reports what is written although more has come behind it.
     fn pass_mark(&mut self, written: usize) {
-        let Some((left, ticket)) = &mut self.mark else { return };
+        let Some(stall) = &mut self.stall else { return };
+        // what is queued behind a large message may be the ping that it has yet to answer
+        self.clock.spoke |= stall.since.take().is_some();
+        let Some((left, ticket)) = &mut stall.mark else { return };
         *left = left.saturating_sub(written);
         if *left == 0 && !self.out.is_empty() {
             self.reported = *ticket;
+            stall.mark = None;
             self.session.outbound().written(self.reported, self.out.len());
-            self.mark = None;
             self.set_mark();
         }
     }
 
     #[cold]
     pub(super) fn is_blocked(&mut self) -> Poll<()> {
-        if self.clock.blocked_since.is_none() {
-            self.clock.blocked_since = Some(Instant::now());
+        let stall = self.stall.get_or_insert_with(|| Box::new(Stall { since: None, mark: None }));
+        if stall.since.is_none() {
+            stall.since = Some(Instant::now());
             self.clock.look = true;
-            self.told_blocked = true;
             self.session.outbound().blocked();
         }
+        self.set_mark();
         Poll::Pending
     }
 }

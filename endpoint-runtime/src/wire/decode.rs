@@ -1,265 +1,59 @@
 //! Frames to messages and control events, incrementally: any split of the input gives the same events.
 //!
 //! A message that lies whole in the input is handed out where it lies. Only what is incomplete is copied, and a large
-//! message may be read straight into the place where it is put together ([`Decoder::direct`]). Sizes are checked
-//! before anything is buffered, and a buffer grows with the octets that came, never with a length that was claimed.
+//! message may be read straight into the place where it is put together ([`Decoder::direct`]).
 
 use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-use super::deflate::{self, Inbound};
-use super::frame::{self, Header, MAX_HEADER, OpCode};
+use super::assemble::Assembler;
+use super::deflate::Inbound;
+use super::event::{Chars, Event, Octets, Rules, Take};
 use super::{Violation, mask, utf8};
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::message::Binary;
 use crate::text::Text;
-
-/// From this many missing octets on, reading past the receive buffer pays.
-const DIRECT_FROM: u64 = 16 << 10;
 
 /// From this size on a message takes over the buffer it was read into, if that is its own.
 pub(crate) const OWN_FROM: usize = 8 << 10;
 
-/// The header of a masked frame of up to 125 octets.
-const SMALL_HEADER: usize = 6;
-
-/// So many frames that complete nothing are taken at once: a message may have fragments without end.
-const AT_ONCE: u32 = 8;
-
-/// The first reservation for a message that is read directly; it doubles from there.
-const DIRECT_STEP: usize = 64 << 10;
-
-/// About so much of a compressed message is handed on at a time where parts are wanted.
-const PART: usize = 64 << 10;
-
-/// What becomes of the messages of one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Take {
-    /// Put together, up to so many octets.
-    Whole { limit: usize },
-    /// Handed on as it comes.
-    Parts,
-    /// Nobody wants it: checked and dropped.
-    Discard,
-}
-
-/// How the messages of a connection are taken.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    pub(crate) text: Take,
-    pub(crate) binary: Take,
-}
-
-/// What came.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event<'i> {
-    Text {
-        text: Chars<'i>,
-        last: bool,
-    },
-    Binary {
-        data: Octets<'i>,
-        last: bool,
-    },
-    Ping(Binary),
-    Pong(Binary),
-    Close(CloseReason),
-    /// A message of a kind that is discarded came to its end.
-    Unwanted {
-        text: bool,
-    },
-}
-
-/// Text, in the input or put together.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Chars<'i> {
-    Borrowed(&'i str),
-    Owned(Text),
-}
-
-/// Octets, in the input or put together.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Octets<'i> {
-    Borrowed(&'i [u8]),
-    Owned(Binary),
-}
-
-impl Event<'_> {
-    /// The same, out of the input.
-    pub(crate) fn into_owned(self) -> Event<'static> {
-        match self {
-            Self::Text { text, last } => Event::Text { text: Chars::Owned(text.into_text()), last },
-            Self::Binary { data, last } => Event::Binary { data: Octets::Owned(data.into_binary()), last },
-            Self::Ping(data) => Event::Ping(data),
-            Self::Pong(data) => Event::Pong(data),
-            Self::Close(reason) => Event::Close(reason),
-            Self::Unwanted { text } => Event::Unwanted { text },
-        }
-    }
-}
-
-impl Chars<'_> {
-    #[inline]
-    pub(crate) fn as_str(&self) -> &str {
-        match self {
-            Self::Borrowed(text) => text,
-            Self::Owned(text) => text,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn into_text(self) -> Text {
-        match self {
-            Self::Borrowed(text) => text.into(),
-            Self::Owned(text) => text,
-        }
-    }
-}
-
-impl Octets<'_> {
-    #[inline]
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(data) => data,
-            Self::Owned(data) => data,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn into_binary(self) -> Binary {
-        match self {
-            Self::Borrowed(data) => data.into(),
-            Self::Owned(data) => data,
-        }
-    }
-}
-
-/// The state between two pieces of input.
+/// Takes messages off a stream of octets.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// The beginning of a header.
-    head: [u8; MAX_HEADER],
-    head_len: u8,
-    /// The frame whose payload is not all here.
-    frame: Option<Frame>,
-    /// The data message that is not complete.
-    message: Option<Assembly>,
-    /// Its octets so far if it is taken whole, else the beginning of a character.
-    buffer: Vec<u8>,
-    /// How many octets of `buffer` are known to be UTF-8.
-    validated: usize,
-    /// The payload so far of a control frame that is not all here.
-    control: Vec<u8>,
-    /// There if compression was negotiated.
-    deflate: Option<Box<Inbound>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    fin: bool,
-    opcode: OpCode,
-    /// The key as seen from the next octet.
-    mask: [u8; 4],
-    remaining: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Assembly {
-    text: bool,
-    take: Take,
-    deflated: bool,
+    /// There once something did not lie whole in the input, or if compression was negotiated: most connections live
+    /// without.
+    assembler: Option<Box<Assembler>>,
 }
 
 impl Decoder {
     pub(crate) fn new(deflate: Option<Inbound>) -> Self {
-        Self { deflate: deflate.map(Box::new), ..Self::default() }
+        Self { assembler: deflate.map(|deflate| Box::new(Assembler::new(Some(deflate)))) }
     }
 
     /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all, or
     /// some frames, without completing one.
+    #[inline]
     pub(crate) fn next<'i>(
         &mut self,
         rules: &Rules,
-        mut input: &'i mut [u8],
+        input: &'i mut [u8],
     ) -> Result<(usize, Option<Event<'i>>), Violation> {
-        let (total, mut frames) = (input.len(), 0);
-        // the common case first: a small message, whole, between two others
+        // the common case first: a message in one frame, whole, between two others
         if self.is_idle() {
-            if let [first @ (0x81 | 0x82), second @ 0x80..=0xfd, a, b, c, d, rest @ ..] = &mut *input {
-                let (text, length) = (*first == 0x81, usize::from(*second & 0x7f));
-                let take = if text { rules.text } else { rules.binary };
-                let fits = matches!(take, Take::Whole { limit } if length <= limit) || take == Take::Parts;
-                if fits && length <= rest.len() {
-                    let key = [*a, *b, *c, *d];
-                    let payload = &mut input[SMALL_HEADER..SMALL_HEADER + length];
-                    mask::apply(payload, key, 0);
-                    let event = if text {
-                        let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
-                        Event::Text { text: Chars::Borrowed(text), last: true }
-                    } else {
-                        Event::Binary { data: Octets::Borrowed(payload), last: true }
-                    };
-                    return Ok((SMALL_HEADER + length, Some(event)));
-                }
+            if let Some((place, key)) = whole_frame(rules, input) {
+                let (text, used) = (input[0] == TEXT, place.end);
+                let payload = &mut input[place];
+                mask::apply(payload, key, 0);
+                let event = if text {
+                    let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
+                    Event::Text { text: Chars::Borrowed(text), last: true }
+                } else {
+                    Event::Binary { data: Octets::Borrowed(payload), last: true }
+                };
+                return Ok((used, Some(event)));
             }
         }
-        loop {
-            if self.frame.is_none() {
-                let Some((header, rest)) = self.header(input)? else { return Ok((total, None)) };
-                input = rest;
-                self.admit(rules, &header)?;
-                let here = header.payload <= input.len() as u64 && !header.deflated;
-                if here && (header.opcode.is_control() || (header.fin && header.opcode != OpCode::Continuation)) {
-                    let (payload, rest) = input.split_at_mut(header.payload as usize);
-                    mask::apply(payload, header.mask, 0);
-                    let event = match header.opcode {
-                        OpCode::Text => {
-                            let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
-                            if rules.text == Take::Discard {
-                                Event::Unwanted { text: true }
-                            } else {
-                                Event::Text { text: Chars::Borrowed(text), last: true }
-                            }
-                        }
-                        OpCode::Binary if rules.binary == Take::Discard => Event::Unwanted { text: false },
-                        OpCode::Binary => Event::Binary { data: Octets::Borrowed(payload), last: true },
-                        control => control_event(control, payload)?,
-                    };
-                    return Ok((total - rest.len(), Some(event)));
-                }
-                if !header.opcode.is_control() && self.message.is_none() {
-                    let text = header.opcode == OpCode::Text;
-                    let take = if text { rules.text } else { rules.binary };
-                    self.message = Some(Assembly { text, take, deflated: header.deflated });
-                }
-                self.frame = Some(Frame {
-                    fin: header.fin,
-                    opcode: header.opcode,
-                    mask: header.mask,
-                    remaining: header.payload,
-                });
-            }
-            let missing = self.frame.map_or(0, |frame| frame.remaining);
-            let here = usize::try_from(missing).map_or(input.len(), |n| n.min(input.len()));
-            if self.inflates() {
-                let (used, event) = self.inflate(&mut input[..here])?;
-                input = &mut input[used..];
-                if event.is_some() || input.is_empty() {
-                    return Ok((total - input.len(), event));
-                }
-                continue;
-            }
-            let (piece, rest) = input.split_at_mut(here);
-            input = rest;
-            if let Some(event) = self.payload(piece)? {
-                return Ok((total - input.len(), Some(event)));
-            }
-            frames += 1;
-            if input.is_empty() || frames == AT_ONCE {
-                return Ok((total - input.len(), None));
-            }
-        }
+        self.assembler.get_or_insert_default().next(rules, input)
     }
 
     /// Like [`Decoder::next`], for input that lies at `range` in a buffer of its own: a large message becomes the owner
@@ -296,314 +90,63 @@ impl Decoder {
         Ok((0..buffer.len(), Some(event)))
     }
 
-    /// The place a large message may be read into directly, and how much of it; then call [`Decoder::filled`].
-    ///
-    /// The vector is only to be appended to, by at most so many octets.
+    /// As [`Assembler::direct`].
     pub(crate) fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
-        let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
-        self.message.filter(|message| matches!(message.take, Take::Whole { .. }) && !message.deflated)?;
-        let missing = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
-        if self.buffer.len() == self.buffer.capacity() {
-            self.buffer.reserve_exact(missing.min(self.buffer.len().max(DIRECT_STEP)));
-        }
-        let room = (self.buffer.capacity() - self.buffer.len()).min(missing);
-        Some((&mut self.buffer, room))
+        self.assembler.as_mut()?.direct()
     }
 
-    /// Says that `count` octets were appended to the place [`Decoder::direct`] gave.
+    /// As [`Assembler::filled`].
     pub(crate) fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
-        let Some(frame) = &mut self.frame else { return Ok(None) };
-        let start = self.buffer.len() - count;
-        mask::apply(&mut self.buffer[start..], frame.mask, 0);
-        frame.mask.rotate_left(count % 4);
-        frame.remaining -= count as u64;
-        self.assembled()
+        self.assembler.as_mut().map_or(Ok(None), |assembler| assembler.filled(count))
     }
 
     /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.head_len == 0 && self.frame.is_none() && self.message.is_none()
+        self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle())
     }
 
     /// How many octets are kept of a data message and of a control frame, and the room reserved for both.
-    #[cfg(fuzzing)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn kept(&self) -> (usize, usize, usize) {
-        (self.buffer.len(), self.control.len(), self.buffer.capacity() + self.control.capacity())
-    }
-
-    /// Completes a header, or keeps its beginning.
-    fn header<'i>(&mut self, input: &'i mut [u8]) -> Result<Option<(Header, &'i mut [u8])>, Violation> {
-        let kept = usize::from(self.head_len);
-        if kept == 0 {
-            if let Some(header) = frame::parse(input, self.deflate.is_some())? {
-                return Ok(Some((header, &mut input[header.len..])));
-            }
-        }
-        let taken = input.len().min(MAX_HEADER - kept);
-        self.head[kept..kept + taken].copy_from_slice(&input[..taken]);
-        if let Some(header) = frame::parse(&self.head[..kept + taken], self.deflate.is_some())? {
-            self.head_len = 0;
-            return Ok(Some((header, &mut input[header.len - kept..])));
-        }
-        // MAX_HEADER octets always make a header, so all of the input was taken and the sum fits
-        self.head_len = (kept + taken) as u8;
-        Ok(None)
-    }
-
-    /// Refuses a frame that does not fit what came before it (RFC 6455 §5.4), or would exceed the limit.
-    fn admit(&self, rules: &Rules, header: &Header) -> Result<(), Violation> {
-        let take = match (header.opcode, self.message) {
-            (OpCode::Continuation, None) => {
-                return Err(Violation::Protocol("a continuation frame has no message to continue"));
-            }
-            (OpCode::Text | OpCode::Binary, Some(_)) => {
-                return Err(Violation::Protocol("a message began before the one before it was complete"));
-            }
-            (OpCode::Continuation, Some(message)) => message.take,
-            (OpCode::Text, None) => rules.text,
-            (OpCode::Binary, None) => rules.binary,
-            (OpCode::Close | OpCode::Ping | OpCode::Pong, _) => return Ok(()),
-        };
-        match take {
-            // it is limited while it is decompressed
-            _ if header.deflated || self.message.is_some_and(|message| message.deflated) => Ok(()),
-            Take::Whole { limit } => {
-                let size = (self.buffer.len() as u64).saturating_add(header.payload);
-                if size > limit as u64 { Err(Violation::TooBig { limit, size }) } else { Ok(()) }
-            }
-            Take::Parts | Take::Discard => Ok(()),
-        }
-    }
-
-    /// A piece of the current frame's payload, still masked.
-    fn payload<'i>(&mut self, piece: &'i mut [u8]) -> Result<Option<Event<'i>>, Violation> {
-        let Some(frame) = &mut self.frame else { return Ok(None) };
-        mask::apply(piece, frame.mask, 0);
-        frame.mask.rotate_left(piece.len() % 4);
-        frame.remaining -= piece.len() as u64;
-        let (opcode, complete) = (frame.opcode, frame.remaining == 0);
-        let last = complete && frame.fin;
-        if opcode.is_control() {
-            self.control.extend_from_slice(piece);
-            if !complete {
-                return Ok(None);
-            }
-            self.frame = None;
-            return control_event(opcode, &std::mem::take(&mut self.control)).map(Some);
-        }
-        match self.message {
-            Some(Assembly { take: Take::Whole { .. }, .. }) => {
-                self.buffer.extend_from_slice(piece);
-                self.assembled()
-            }
-            Some(Assembly { text, take, .. }) => {
-                if complete {
-                    self.frame = None;
-                }
-                if last {
-                    self.message = None;
-                }
-                let empty = piece.is_empty();
-                let event = if text {
-                    let text = self.part(piece, last)?;
-                    let nothing = matches!(&text, Chars::Borrowed(""));
-                    (!nothing || last).then_some(Event::Text { text, last })
-                } else {
-                    (!empty || last).then_some(Event::Binary { data: Octets::Borrowed(piece), last })
-                };
-                if take == Take::Discard {
-                    return Ok(last.then_some(Event::Unwanted { text }));
-                }
-                Ok(event)
-            }
-            // a data frame is only begun with a message
-            None => Ok(None),
-        }
-    }
-
-    /// Whether the current frame belongs to a compressed message.
-    #[inline]
-    fn inflates(&self) -> bool {
-        self.message.is_some_and(|message| message.deflated)
-            && self.frame.is_some_and(|frame| !frame.opcode.is_control())
-    }
-
-    /// A piece of a compressed message, still masked. Returns how much of it was used: what is left is masked again.
-    fn inflate(&mut self, piece: &mut [u8]) -> Result<(usize, Option<Event<'static>>), Violation> {
-        let (Some(frame), Some(message), Some(deflate)) = (&mut self.frame, self.message, &mut self.deflate) else {
-            return Ok((piece.len(), None));
-        };
-        mask::apply(piece, frame.mask, 0);
-        let mut used = 0;
-        match message.take {
-            _ if piece.is_empty() => {}
-            Take::Whole { limit } if self.buffer.is_empty() && frame.fin && frame.remaining == piece.len() as u64 => {
-                let event = deflate::with_scratch(|out| {
-                    inflate_within(deflate, piece, out, limit, message.text)?;
-                    deflate.finish()?;
-                    whole(message.text, out)
-                });
-                (self.frame, self.message) = (None, None);
-                return Ok((piece.len(), Some(event?)));
-            }
-            Take::Whole { limit } => {
-                inflate_within(deflate, piece, &mut self.buffer, limit, message.text)?;
-                used = piece.len();
-            }
-            // nothing that comes later refers to it
-            Take::Discard if deflate.forgets() => used = piece.len(),
-            Take::Parts | Take::Discard => loop {
-                let full = self.buffer.len() + PART;
-                let (count, drained) = deflate.inflate(&piece[used..], &mut self.buffer, full)?;
-                used += count;
-                // what the inflater still holds comes out without input, so the last octet has to wait for it
-                if drained || used < piece.len() {
-                    break;
-                }
-            },
-        }
-        mask::apply(&mut piece[used..], frame.mask, used);
-        frame.mask.rotate_left(used % 4);
-        frame.remaining -= used as u64;
-        let complete = frame.remaining == 0;
-        let last = complete && frame.fin;
-        if last {
-            deflate.finish()?;
-        } else {
-            deflate.wait();
-        }
-        if matches!(message.take, Take::Whole { .. }) {
-            return Ok((used, self.assembled()?));
-        }
-        if self.buffer.is_empty() {
-            // nothing was made, so no room is kept for it
-            self.buffer = Vec::new();
-        }
-        if complete {
-            self.frame = None;
-        }
-        if last {
-            self.message = None;
-        }
-        let event = if message.text {
-            // whatever was made is in the buffer
-            let text = self.part(&[], last)?;
-            let nothing = text.as_str().is_empty();
-            (!nothing || last).then_some(Event::Text { text: Chars::Owned(text.into_text()), last })
-        } else {
-            let data = Octets::Owned(Binary::from(std::mem::take(&mut self.buffer)));
-            (!data.as_slice().is_empty() || last).then_some(Event::Binary { data, last })
-        };
-        if message.take == Take::Discard {
-            return Ok((used, last.then_some(Event::Unwanted { text: message.text })));
-        }
-        Ok((used, event))
-    }
-
-    /// The characters that are complete with `piece`; the beginning of one more is kept.
-    fn part<'i>(&mut self, piece: &'i [u8], last: bool) -> Result<Chars<'i>, Violation> {
-        let text = if self.buffer.is_empty() {
-            let end = utf8::valid_prefix(piece).ok_or(Violation::NotUtf8)?;
-            self.buffer.extend_from_slice(&piece[end..]);
-            Chars::Borrowed(utf8::whole(&piece[..end]).ok_or(Violation::NotUtf8)?)
-        } else {
-            let mut joined = std::mem::take(&mut self.buffer);
-            joined.extend_from_slice(piece);
-            let end = utf8::valid_prefix(&joined).ok_or(Violation::NotUtf8)?;
-            self.buffer.extend_from_slice(&joined[end..]);
-            joined.truncate(end);
-            if joined.is_empty() {
-                Chars::Borrowed("")
-            } else {
-                Chars::Owned(Text::from_validated(Binary::from(joined)))
-            }
-        };
-        if last && !std::mem::take(&mut self.buffer).is_empty() {
-            return Err(Violation::NotUtf8);
-        }
-        Ok(text)
-    }
-
-    /// Checks what was added to a message that is taken whole, and hands it out if it is complete.
-    fn assembled(&mut self) -> Result<Option<Event<'static>>, Violation> {
-        let (Some(frame), Some(message)) = (self.frame, self.message) else { return Ok(None) };
-        if message.text {
-            self.validated += utf8::valid_prefix(&self.buffer[self.validated..]).ok_or(Violation::NotUtf8)?;
-        }
-        if frame.remaining > 0 {
-            return Ok(None);
-        }
-        self.frame = None;
-        if !frame.fin {
-            return Ok(None);
-        }
-        self.message = None;
-        let data = std::mem::take(&mut self.buffer);
-        if !message.text {
-            return Ok(Some(Event::Binary { data: Octets::Owned(Binary::from(data)), last: true }));
-        }
-        if std::mem::take(&mut self.validated) != data.len() {
-            return Err(Violation::NotUtf8);
-        }
-        Ok(Some(Event::Text { text: Chars::Owned(Text::from_validated(Binary::from(data))), last: true }))
+        self.assembler.as_ref().map_or((0, 0, 0), |assembler| assembler.kept())
     }
 }
 
-/// Decompresses a piece of a message that is taken whole. Of what is wrong with it that counts which comes first.
-fn inflate_within(
-    deflate: &mut Inbound,
-    piece: &[u8],
-    out: &mut Vec<u8>,
-    limit: usize,
-    text: bool,
-) -> Result<(), Violation> {
-    let inflated = deflate.inflate(piece, out, limit.saturating_add(1));
-    match out.get(..limit).filter(|within| within.len() < out.len()) {
-        Some(within) if text && utf8::valid_prefix(within).is_none() => Err(Violation::NotUtf8),
-        Some(_) => Err(Violation::TooBig { limit, size: out.len() as u64 }),
-        None => inflated.map(drop),
-    }
-}
+/// The first octet of a whole message of text, and of binary data, without an extension's bits.
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
 
-/// A complete message, out of a buffer that is needed again.
-fn whole(text: bool, data: &[u8]) -> Result<Event<'static>, Violation> {
-    if !text {
-        return Ok(Event::Binary { data: Octets::Owned(data.into()), last: true });
-    }
-    let text = utf8::whole(data).ok_or(Violation::NotUtf8)?;
-    Ok(Event::Text { text: Chars::Owned(text.into()), last: true })
-}
-
-/// A complete control frame, unmasked.
-fn control_event<'i>(opcode: OpCode, payload: &[u8]) -> Result<Event<'i>, Violation> {
-    Ok(match opcode {
-        OpCode::Ping => Event::Ping(payload.into()),
-        OpCode::Pong => Event::Pong(payload.into()),
-        _ => Event::Close(close_reason(payload)?),
-    })
-}
-
-/// The body of a close frame (RFC 6455 §5.5.1): nothing, or a code that may travel and a phrase in UTF-8.
-fn close_reason(payload: &[u8]) -> Result<CloseReason, Violation> {
-    let reason = match payload {
-        [] => CloseReason::from(CloseCode::NoStatusCode),
-        [_] => return Err(Violation::Protocol("a close frame with a body must carry a code of two bytes")),
-        [a, b, phrase @ ..] => {
-            let code = CloseCode::from(u16::from_be_bytes([*a, *b]));
-            if !code.is_sendable() {
-                return Err(Violation::Protocol("the close frame carries a code that must not be sent"));
-            }
-            CloseReason::truncating(code, utf8::whole(phrase).ok_or(Violation::NotUtf8)?)
+/// Where the payload lies, and its key, if a message of up to 64 KiB lies whole at the front of `input` and is wanted.
+/// Everything else, wrong frames too, is for the assembler.
+#[inline]
+fn whole_frame(rules: &Rules, input: &[u8]) -> Option<(Range<usize>, [u8; 4])> {
+    let (first, start, length, key) = match input {
+        [first, second @ 0x80..=0xfd, a, b, c, d, ..] => (*first, 6, usize::from(*second & 0x7f), [*a, *b, *c, *d]),
+        [first, 0xfe, x, y, a, b, c, d, ..] => {
+            let length = u16::from_be_bytes([*x, *y]);
+            (*first, 8, usize::from(length).checked_sub(126)? + 126, [*a, *b, *c, *d])
         }
+        _ => return None,
     };
-    Ok(reason.by(Initiator::Peer))
+    let take = match first {
+        TEXT => rules.text,
+        BINARY => rules.binary,
+        _ => return None,
+    };
+    let wanted = match take {
+        Take::Whole { limit } => length <= limit,
+        Take::Parts => true,
+        Take::Discard => false,
+    };
+    (wanted && length <= input.len() - start).then_some((start..start + length, key))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::assemble::{AT_ONCE, DIRECT_STEP, PART};
     use super::*;
 
     const WHOLE: Rules = Rules { text: Take::Whole { limit: 1000 }, binary: Take::Whole { limit: 1000 } };
@@ -728,7 +271,7 @@ mod tests {
     fn fragments_without_end_are_not_taken_without_end() {
         let mut decoder = Decoder::default();
         let mut input = [client(0x02, b""), client(0x00, b"").repeat(100)].concat();
-        assert_eq!(decoder.next(&WHOLE, &mut input).unwrap(), (AT_ONCE as usize * SMALL_HEADER, None));
+        assert_eq!(decoder.next(&WHOLE, &mut input).unwrap(), (AT_ONCE as usize * 6, None));
     }
 
     #[test]
@@ -981,7 +524,7 @@ mod tests {
         for (rules, forgets) in [(PARTS, true), (PARTS, false), (NONE, true), (NONE, false)] {
             let mut decoder = Decoder::new(Some(Inbound::new(forgets)));
             assert_eq!(decoder.next(&rules, &mut nothing.clone()), Ok((nothing.len(), None)));
-            assert_eq!(decoder.buffer.capacity(), 0);
+            assert_eq!(decoder.kept(), (0, 0, 0));
         }
     }
 

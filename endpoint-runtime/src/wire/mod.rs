@@ -1,8 +1,10 @@
 //! Bytes on the wire and back (RFC 6455 §5): pure, no socket, no clock, no task.
 
+pub(crate) mod assemble;
 pub(crate) mod decode;
 pub(crate) mod deflate;
 pub(crate) mod encode;
+pub(crate) mod event;
 pub(crate) mod frame;
 pub(crate) mod mask;
 pub(crate) mod utf8;

@@ -1,0 +1,69 @@
+//! One message on its way into a queue: copied or shared, encoded or compressed before.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use crate::wire::deflate::Deflation;
+use crate::wire::frame::OpCode;
+
+/// From this size on a payload is shared with whoever made it; below, copying is cheaper than another write segment.
+pub(crate) const SHARE_FROM: usize = 8 << 10;
+
+/// A data frame on its way into the queue.
+#[derive(Clone, Debug)]
+pub(crate) enum Outgoing<'a> {
+    /// To be copied.
+    Small(OpCode, &'a [u8]),
+    /// To be shared.
+    Large(OpCode, Bytes),
+    /// Encoded already, as for several sessions.
+    Encoded(&'a [u8]),
+    /// The same, for one session, or to be shared.
+    Frame(Bytes),
+}
+
+impl Outgoing<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Small(_, payload) | Self::Encoded(payload) => payload.len(),
+            Self::Large(_, payload) | Self::Frame(payload) => payload.len(),
+        }
+    }
+
+    /// The message, if it is not encoded yet.
+    pub(super) fn payload(&self) -> Option<(OpCode, &[u8])> {
+        match self {
+            Self::Small(opcode, payload) => Some((*opcode, payload)),
+            Self::Large(opcode, payload) => Some((*opcode, payload)),
+            Self::Encoded(_) | Self::Frame(_) => None,
+        }
+    }
+}
+
+/// Compresses a message by itself, or says that its turn must come first. One that would not become smaller is left.
+pub(super) fn deflate<'a>(deflation: &Deflation, message: Outgoing<'a>) -> (Outgoing<'a>, bool) {
+    let Some((opcode, payload)) = message.payload() else { return (message, false) };
+    if !deflation.forgets() {
+        return (message, true);
+    }
+    let mut frame = Vec::new();
+    if deflation.frame_afresh(opcode, payload, &mut frame) {
+        return (Outgoing::Frame(frame.into()), false);
+    }
+    (message, false)
+}
+
+/// A stretch of time in which a session is written to at once no more than one time: a millisecond, counted from an
+/// arbitrary beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(u32);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        static BEGINNING: OnceLock<std::time::Instant> = OnceLock::new();
+        let since = BEGINNING.get_or_init(std::time::Instant::now).elapsed();
+        // that it comes again after seven weeks does no harm
+        Self(since.as_millis() as u32)
+    }
+}

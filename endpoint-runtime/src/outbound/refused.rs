@@ -1,0 +1,21 @@
+//! Why a message is not sent.
+
+use crate::error::{Error, Kind};
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Closed,
+    Full,
+    TimedOut,
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Closed => Error::closed(),
+            Refused::Full => Error::new(Kind::QueueFull, "the outbound queue is full: the peer reads too slowly"),
+            Refused::TimedOut => Error::new(Kind::Timeout, "the message was not sent within the send timeout"),
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Messages that do not lie whole in the input: cut headers and payloads, fragments, what is compressed.
+//!
+//! Sizes are checked before anything is buffered, and a buffer grows with the octets that came, never with a length that
+//! was claimed.
+
+use super::deflate::{self, Inbound};
+use super::event::{Chars, Event, Octets, Rules, Take};
+use super::frame::{self, Header, MAX_HEADER, OpCode};
+use super::{Violation, mask, utf8};
+use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::message::Binary;
+use crate::text::Text;
+
+/// From this many missing octets on, reading past the receive buffer pays.
+const DIRECT_FROM: u64 = 16 << 10;
+
+/// So many frames that complete nothing are taken at once: a message may have fragments without end.
+pub(crate) const AT_ONCE: u32 = 8;
+
+/// The first reservation for a message that is read directly; it doubles from there.
+pub(crate) const DIRECT_STEP: usize = 64 << 10;
+
+/// About so much of a compressed message is handed on at a time where parts are wanted.
+pub(crate) const PART: usize = 64 << 10;
+
+/// The state between two pieces of input, or two frames of a message.
+#[derive(Debug, Default)]
+pub(crate) struct Assembler {
+    /// The beginning of a header.
+    head: [u8; MAX_HEADER],
+    head_len: u8,
+    /// The frame whose payload is not all here.
+    frame: Option<Frame>,
+    /// The data message that is not complete.
+    message: Option<Assembly>,
+    /// Its octets so far if it is taken whole, else the beginning of a character.
+    buffer: Vec<u8>,
+    /// How many octets of `buffer` are known to be UTF-8.
+    validated: usize,
+    /// The payload so far of a control frame that is not all here.
+    control: Vec<u8>,
+    /// There if compression was negotiated.
+    deflate: Option<Box<Inbound>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    fin: bool,
+    opcode: OpCode,
+    /// The key as seen from the next octet.
+    mask: [u8; 4],
+    remaining: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Assembly {
+    text: bool,
+    take: Take,
+    deflated: bool,
+}
+
+impl Assembler {
+    pub(crate) fn new(deflate: Option<Inbound>) -> Self {
+        Self { deflate: deflate.map(Box::new), ..Self::default() }
+    }
+
+    /// As [`Decoder::next`](super::decode::Decoder::next).
+    pub(crate) fn next<'i>(
+        &mut self,
+        rules: &Rules,
+        mut input: &'i mut [u8],
+    ) -> Result<(usize, Option<Event<'i>>), Violation> {
+        let (total, mut frames) = (input.len(), 0);
+        loop {
+            if self.frame.is_none() {
+                let Some((header, rest)) = self.header(input)? else { return Ok((total, None)) };
+                input = rest;
+                self.admit(rules, &header)?;
+                let here = header.payload <= input.len() as u64 && !header.deflated;
+                if here && (header.opcode.is_control() || (header.fin && header.opcode != OpCode::Continuation)) {
+                    let (payload, rest) = input.split_at_mut(header.payload as usize);
+                    mask::apply(payload, header.mask, 0);
+                    let event = match header.opcode {
+                        OpCode::Text => {
+                            let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
+                            if rules.text == Take::Discard {
+                                Event::Unwanted { text: true }
+                            } else {
+                                Event::Text { text: Chars::Borrowed(text), last: true }
+                            }
+                        }
+                        OpCode::Binary if rules.binary == Take::Discard => Event::Unwanted { text: false },
+                        OpCode::Binary => Event::Binary { data: Octets::Borrowed(payload), last: true },
+                        control => control_event(control, payload)?,
+                    };
+                    return Ok((total - rest.len(), Some(event)));
+                }
+                if !header.opcode.is_control() && self.message.is_none() {
+                    let text = header.opcode == OpCode::Text;
+                    let take = if text { rules.text } else { rules.binary };
+                    self.message = Some(Assembly { text, take, deflated: header.deflated });
+                }
+                self.frame = Some(Frame {
+                    fin: header.fin,
+                    opcode: header.opcode,
+                    mask: header.mask,
+                    remaining: header.payload,
+                });
+            }
+            let missing = self.frame.map_or(0, |frame| frame.remaining);
+            let here = usize::try_from(missing).map_or(input.len(), |n| n.min(input.len()));
+            if self.inflates() {
+                let (used, event) = self.inflate(&mut input[..here])?;
+                input = &mut input[used..];
+                if event.is_some() || input.is_empty() {
+                    return Ok((total - input.len(), event));
+                }
+                continue;
+            }
+            let (piece, rest) = input.split_at_mut(here);
+            input = rest;
+            if let Some(event) = self.payload(piece)? {
+                return Ok((total - input.len(), Some(event)));
+            }
+            frames += 1;
+            if input.is_empty() || frames == AT_ONCE {
+                return Ok((total - input.len(), None));
+            }
+        }
+    }
+
+    /// The place a large message may be read into directly, and how much of it; then call [`filled`](Self::filled).
+    ///
+    /// The vector is only to be appended to, by at most so many octets.
+    pub(crate) fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+        let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
+        self.message.filter(|message| matches!(message.take, Take::Whole { .. }) && !message.deflated)?;
+        let missing = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
+        if self.buffer.len() == self.buffer.capacity() {
+            self.buffer.reserve_exact(missing.min(self.buffer.len().max(DIRECT_STEP)));
+        }
+        let room = (self.buffer.capacity() - self.buffer.len()).min(missing);
+        Some((&mut self.buffer, room))
+    }
+
+    /// Says that `count` octets were appended to the place [`direct`](Self::direct) gave.
+    pub(crate) fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
+        let Some(frame) = &mut self.frame else { return Ok(None) };
+        let start = self.buffer.len() - count;
+        mask::apply(&mut self.buffer[start..], frame.mask, 0);
+        frame.mask.rotate_left(count % 4);
+        frame.remaining -= count as u64;
+        self.assembled()
+    }
+
+    /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.head_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    /// How many octets are kept of a data message and of a control frame, and the room reserved for both.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn kept(&self) -> (usize, usize, usize) {
+        (self.buffer.len(), self.control.len(), self.buffer.capacity() + self.control.capacity())
+    }
+
+    /// Completes a header, or keeps its beginning.
+    fn header<'i>(&mut self, input: &'i mut [u8]) -> Result<Option<(Header, &'i mut [u8])>, Violation> {
+        let kept = usize::from(self.head_len);
+        if kept == 0 {
+            if let Some(header) = frame::parse(input, self.deflate.is_some())? {
+                return Ok(Some((header, &mut input[header.len..])));
+            }
+        }
+        let taken = input.len().min(MAX_HEADER - kept);
+        self.head[kept..kept + taken].copy_from_slice(&input[..taken]);
+        if let Some(header) = frame::parse(&self.head[..kept + taken], self.deflate.is_some())? {
+            self.head_len = 0;
+            return Ok(Some((header, &mut input[header.len - kept..])));
+        }
+        // MAX_HEADER octets always make a header, so all of the input was taken and the sum fits
+        self.head_len = (kept + taken) as u8;
+        Ok(None)
+    }
+
+    /// Refuses a frame that does not fit what came before it (RFC 6455 §5.4), or would exceed the limit.
+    fn admit(&self, rules: &Rules, header: &Header) -> Result<(), Violation> {
+        let take = match (header.opcode, self.message) {
+            (OpCode::Continuation, None) => {
+                return Err(Violation::Protocol("a continuation frame has no message to continue"));
+            }
+            (OpCode::Text | OpCode::Binary, Some(_)) => {
+                return Err(Violation::Protocol("a message began before the one before it was complete"));
+            }
+            (OpCode::Continuation, Some(message)) => message.take,
+            (OpCode::Text, None) => rules.text,
+            (OpCode::Binary, None) => rules.binary,
+            (OpCode::Close | OpCode::Ping | OpCode::Pong, _) => return Ok(()),
+        };
+        match take {
+            // it is limited while it is decompressed
+            _ if header.deflated || self.message.is_some_and(|message| message.deflated) => Ok(()),
+            Take::Whole { limit } => {
+                let size = (self.buffer.len() as u64).saturating_add(header.payload);
+                if size > limit as u64 { Err(Violation::TooBig { limit, size }) } else { Ok(()) }
+            }
+            Take::Parts | Take::Discard => Ok(()),
+        }
+    }
+
+    /// A piece of the current frame's payload, still masked.
+    fn payload<'i>(&mut self, piece: &'i mut [u8]) -> Result<Option<Event<'i>>, Violation> {
+        let Some(frame) = &mut self.frame else { return Ok(None) };
+        mask::apply(piece, frame.mask, 0);
+        frame.mask.rotate_left(piece.len() % 4);
+        frame.remaining -= piece.len() as u64;
+        let (opcode, complete) = (frame.opcode, frame.remaining == 0);
+        let last = complete && frame.fin;
+        if opcode.is_control() {
+            self.control.extend_from_slice(piece);
+            if !complete {
+                return Ok(None);
+            }
+            self.frame = None;
+            return control_event(opcode, &std::mem::take(&mut self.control)).map(Some);
+        }
+        match self.message {
+            Some(Assembly { take: Take::Whole { .. }, .. }) => {
+                self.buffer.extend_from_slice(piece);
+                self.assembled()
+            }
+            Some(Assembly { text, take, .. }) => {
+                if complete {
+                    self.frame = None;
+                }
+                if last {
+                    self.message = None;
+                }
+                let empty = piece.is_empty();
+                let event = if text {
+                    let text = self.part(piece, last)?;
+                    let nothing = matches!(&text, Chars::Borrowed(""));
+                    (!nothing || last).then_some(Event::Text { text, last })
+                } else {
+                    (!empty || last).then_some(Event::Binary { data: Octets::Borrowed(piece), last })
+                };
+                if take == Take::Discard {
+                    return Ok(last.then_some(Event::Unwanted { text }));
+                }
+                Ok(event)
+            }
+            // a data frame is only begun with a message
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the current frame belongs to a compressed message.
+    #[inline]
+    fn inflates(&self) -> bool {
+        self.message.is_some_and(|message| message.deflated)
+            && self.frame.is_some_and(|frame| !frame.opcode.is_control())
+    }
+
+    /// A piece of a compressed message, still masked. Returns how much of it was used: what is left is masked again.
+    fn inflate(&mut self, piece: &mut [u8]) -> Result<(usize, Option<Event<'static>>), Violation> {
+        let (Some(frame), Some(message), Some(deflate)) = (&mut self.frame, self.message, &mut self.deflate) else {
+            return Ok((piece.len(), None));
+        };
+        mask::apply(piece, frame.mask, 0);
+        let mut used = 0;
+        match message.take {
+            _ if piece.is_empty() => {}
+            Take::Whole { limit } if self.buffer.is_empty() && frame.fin && frame.remaining == piece.len() as u64 => {
+                let event = deflate::with_scratch(|out| {
+                    inflate_within(deflate, piece, out, limit, message.text)?;
+                    deflate.finish()?;
+                    whole(message.text, out)
+                });
+                (self.frame, self.message) = (None, None);
+                return Ok((piece.len(), Some(event?)));
+            }
+            Take::Whole { limit } => {
+                inflate_within(deflate, piece, &mut self.buffer, limit, message.text)?;
+                used = piece.len();
+            }
+            // nothing that comes later refers to it
+            Take::Discard if deflate.forgets() => used = piece.len(),
+            Take::Parts | Take::Discard => loop {
+                let full = self.buffer.len() + PART;
+                let (count, drained) = deflate.inflate(&piece[used..], &mut self.buffer, full)?;
+                used += count;
+                // what the inflater still holds comes out without input, so the last octet has to wait for it
+                if drained || used < piece.len() {
+                    break;
+                }
+            },
+        }
+        mask::apply(&mut piece[used..], frame.mask, used);
+        frame.mask.rotate_left(used % 4);
+        frame.remaining -= used as u64;
+        let complete = frame.remaining == 0;
+        let last = complete && frame.fin;
+        if last {
+            deflate.finish()?;
+        } else {
+            deflate.wait();
+        }
+        if matches!(message.take, Take::Whole { .. }) {
+            return Ok((used, self.assembled()?));
+        }
+        if self.buffer.is_empty() {
+            // nothing was made, so no room is kept for it
+            self.buffer = Vec::new();
+        }
+        if complete {
+            self.frame = None;
+        }
+        if last {
+            self.message = None;
+        }
+        let event = if message.text {
+            // whatever was made is in the buffer
+            let text = self.part(&[], last)?;
+            let nothing = text.as_str().is_empty();
+            (!nothing || last).then_some(Event::Text { text: Chars::Owned(text.into_text()), last })
+        } else {
+            let data = Octets::Owned(Binary::from(std::mem::take(&mut self.buffer)));
+            (!data.as_slice().is_empty() || last).then_some(Event::Binary { data, last })
+        };
+        if message.take == Take::Discard {
+            return Ok((used, last.then_some(Event::Unwanted { text: message.text })));
+        }
+        Ok((used, event))
+    }
+
+    /// The characters that are complete with `piece`; the beginning of one more is kept.
+    fn part<'i>(&mut self, piece: &'i [u8], last: bool) -> Result<Chars<'i>, Violation> {
+        let text = if self.buffer.is_empty() {
+            let end = utf8::valid_prefix(piece).ok_or(Violation::NotUtf8)?;
+            self.buffer.extend_from_slice(&piece[end..]);
+            Chars::Borrowed(utf8::whole(&piece[..end]).ok_or(Violation::NotUtf8)?)
+        } else {
+            let mut joined = std::mem::take(&mut self.buffer);
+            joined.extend_from_slice(piece);
+            let end = utf8::valid_prefix(&joined).ok_or(Violation::NotUtf8)?;
+            self.buffer.extend_from_slice(&joined[end..]);
+            joined.truncate(end);
+            if joined.is_empty() {
+                Chars::Borrowed("")
+            } else {
+                Chars::Owned(Text::from_validated(Binary::from(joined)))
+            }
+        };
+        if last && !std::mem::take(&mut self.buffer).is_empty() {
+            return Err(Violation::NotUtf8);
+        }
+        Ok(text)
+    }
+
+    /// Checks what was added to a message that is taken whole, and hands it out if it is complete.
+    fn assembled(&mut self) -> Result<Option<Event<'static>>, Violation> {
+        let (Some(frame), Some(message)) = (self.frame, self.message) else { return Ok(None) };
+        if message.text {
+            self.validated += utf8::valid_prefix(&self.buffer[self.validated..]).ok_or(Violation::NotUtf8)?;
+        }
+        if frame.remaining > 0 {
+            return Ok(None);
+        }
+        self.frame = None;
+        if !frame.fin {
+            return Ok(None);
+        }
+        self.message = None;
+        let data = std::mem::take(&mut self.buffer);
+        if !message.text {
+            return Ok(Some(Event::Binary { data: Octets::Owned(Binary::from(data)), last: true }));
+        }
+        if std::mem::take(&mut self.validated) != data.len() {
+            return Err(Violation::NotUtf8);
+        }
+        Ok(Some(Event::Text { text: Chars::Owned(Text::from_validated(Binary::from(data))), last: true }))
+    }
+}
+
+/// Decompresses a piece of a message that is taken whole. Of what is wrong with it that counts which comes first.
+fn inflate_within(
+    deflate: &mut Inbound,
+    piece: &[u8],
+    out: &mut Vec<u8>,
+    limit: usize,
+    text: bool,
+) -> Result<(), Violation> {
+    let inflated = deflate.inflate(piece, out, limit.saturating_add(1));
+    match out.get(..limit).filter(|within| within.len() < out.len()) {
+        Some(within) if text && utf8::valid_prefix(within).is_none() => Err(Violation::NotUtf8),
+        Some(_) => Err(Violation::TooBig { limit, size: out.len() as u64 }),
+        None => inflated.map(drop),
+    }
+}
+
+/// A complete message, out of a buffer that is needed again.
+fn whole(text: bool, data: &[u8]) -> Result<Event<'static>, Violation> {
+    if !text {
+        return Ok(Event::Binary { data: Octets::Owned(data.into()), last: true });
+    }
+    let text = utf8::whole(data).ok_or(Violation::NotUtf8)?;
+    Ok(Event::Text { text: Chars::Owned(text.into()), last: true })
+}
+
+/// A complete control frame, unmasked.
+fn control_event<'i>(opcode: OpCode, payload: &[u8]) -> Result<Event<'i>, Violation> {
+    Ok(match opcode {
+        OpCode::Ping => Event::Ping(payload.into()),
+        OpCode::Pong => Event::Pong(payload.into()),
+        _ => Event::Close(close_reason(payload)?),
+    })
+}
+
+/// The body of a close frame (RFC 6455 §5.5.1): nothing, or a code that may travel and a phrase in UTF-8.
+fn close_reason(payload: &[u8]) -> Result<CloseReason, Violation> {
+    let reason = match payload {
+        [] => CloseReason::from(CloseCode::NoStatusCode),
+        [_] => return Err(Violation::Protocol("a close frame with a body must carry a code of two bytes")),
+        [a, b, phrase @ ..] => {
+            let code = CloseCode::from(u16::from_be_bytes([*a, *b]));
+            if !code.is_sendable() {
+                return Err(Violation::Protocol("the close frame carries a code that must not be sent"));
+            }
+            CloseReason::truncating(code, utf8::whole(phrase).ok_or(Violation::NotUtf8)?)
+        }
+    };
+    Ok(reason.by(Initiator::Peer))
+}
