@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
@@ -710,7 +712,7 @@ async fn a_message_that_is_refused_does_not_disturb_the_context() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_order_of_compression_is_the_order_on_the_wire() {
     const SENDERS: usize = 4;
-    const EACH: usize = 100;
+    const REPLIES: usize = 1000;
     let server = TestServer::of::<Keep>().await;
     let mut client = connect(&server, "/keep", "").await;
     let mut codec = Codec::new();
@@ -718,39 +720,51 @@ async fn the_order_of_compression_is_the_order_on_the_wire() {
     codec.message(&mut client, TEXT).await;
     let sessions = server.container.sessions();
     let session = sessions.iter().next().unwrap().clone();
-    let tasks: Vec<_> = (0..SENDERS)
-        .map(|sender| {
-            let (session, sessions) = (session.clone(), sessions.clone());
-            tokio::spawn(async move {
-                for number in 0..EACH {
-                    let text = format!("{sender} {number} {}", long());
-                    match number % 3 {
-                        0 => session.basic_remote().send_text(text).await.unwrap(),
-                        1 => session.async_remote().send_text(text).await.unwrap(),
-                        _ => {
-                            let report: Report = sessions.async_remote().send_text(text);
-                            assert_eq!(report.sent, 1);
-                        }
+    // they send in every way, as long as the handler replies
+    let enough = Arc::new(AtomicBool::new(false));
+    let send = |sender: usize| {
+        let (session, sessions, enough) = (session.clone(), sessions.clone(), enough.clone());
+        async move {
+            let mut number = 0;
+            while !enough.load(Ordering::Relaxed) {
+                let text = format!("{sender} {number} {}", long());
+                match number % 3 {
+                    0 => session.basic_remote().send_text(text).await.unwrap(),
+                    1 => session.async_remote().send_text(text).await.unwrap(),
+                    _ => {
+                        let report: Report = sessions.async_remote().send_text(text);
+                        assert_eq!(report.sent, 1);
                     }
                 }
-            })
-        })
-        .collect();
-    // replies of the handler among them
-    for number in 0..EACH {
-        client.text(&format!("{SENDERS} {number} {}", long())).await;
-    }
+                number += 1;
+            }
+            number
+        }
+    };
+    let tasks: Vec<_> = (0..SENDERS).map(|sender| tokio::spawn(send(sender))).collect();
     let mut next = [0; SENDERS + 1];
-    for _ in 0..(SENDERS + 1) * EACH {
+    let mut ends = [usize::MAX; SENDERS + 1];
+    ends[SENDERS] = REPLIES;
+    let mut tasks = Some(tasks);
+    let mut asked = 0;
+    while next != ends {
+        // the handler is kept busy, and not more
+        while asked < REPLIES && asked < next[SENDERS] + 20 {
+            client.text(&format!("{SENDERS} {asked} {}", long())).await;
+            asked += 1;
+        }
         let text = String::from_utf8(codec.message(&mut client, TEXT).await.0).unwrap();
         let mut words = text.splitn(3, ' ');
-        let (sender, number): (usize, usize) =
-            (words.next().unwrap().parse().unwrap(), words.next().unwrap().parse().unwrap());
-        assert_eq!((number, words.next().unwrap()), (next[sender], long().as_str()));
+        let mut word = || words.next().unwrap();
+        let (sender, number): (usize, usize) = (word().parse().unwrap(), word().parse().unwrap());
+        assert_eq!((number, word()), (next[sender], long().as_str()));
         next[sender] += 1;
-    }
-    for task in tasks {
-        soon(task).await.unwrap();
+        if next[SENDERS] == REPLIES {
+            enough.store(true, Ordering::Relaxed);
+            for (end, task) in ends.iter_mut().zip(tasks.take().into_iter().flatten()) {
+                *end = soon(task).await.unwrap();
+            }
+        }
     }
 }
 

@@ -222,7 +222,7 @@ pub use crate::text::Text;
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
 pub mod prelude {
     pub use crate::{
-        Binary, Bytes, CloseCode, CloseReason, Error, HandshakeRequest, Origins, Pong, Refusal, Server,
+        Binary, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Pong, Refusal, Server,
         ServerContainer, Session, SessionId, Text, on_close, on_error, on_message, on_open, server_endpoint,
     };
 }

@@ -277,7 +277,7 @@ impl Assembler {
                     deflate.finish()?;
                     whole(message.text, out)
                 });
-                (self.frame, self.message) = (None, None);
+                (self.frame, self.message, self.buffer) = (None, None, Vec::new());
                 return Ok((piece.len(), Some(event?)));
             }
             Take::Whole { limit } => {

@@ -520,12 +520,20 @@ mod tests {
 
     #[test]
     fn what_comes_to_nothing_keeps_no_room() {
-        let nothing = client(0x41, &[0x00, 0x00, 0x00, 0xff, 0xff].repeat(200));
+        let nothing = client(0x41, &[&[0x00, 0x00, 0x00, 0xff, 0xff].repeat(200)[..], &[0x00]].concat());
         for (rules, forgets) in [(PARTS, true), (PARTS, false), (NONE, true), (NONE, false)] {
             let mut decoder = Decoder::new(Some(Inbound::new(forgets)));
             assert_eq!(decoder.next(&rules, &mut nothing.clone()), Ok((nothing.len(), None)));
             assert_eq!(decoder.kept(), (0, 0, 0));
         }
+        // nor behind the end, if it was waited for
+        let mut decoder = Decoder::new(Some(Inbound::new(true)));
+        let mut octets = nothing;
+        octets[0] |= 0x80;
+        let (begun, rest) = octets.split_at_mut(500);
+        assert_eq!(decoder.next(&WHOLE, begun), Ok((500, None)));
+        assert!(matches!(decoder.next(&WHOLE, rest), Ok((_, Some(Event::Text { last: true, .. })))));
+        assert_eq!((decoder.is_idle(), decoder.kept()), (true, (0, 0, 0)));
     }
 
     #[test]
