@@ -9,7 +9,7 @@ use crate::wire::{encode, mask, utf8};
 
 /// The length of the header at the front of `input`, and that of its payload.
 pub fn header(input: &[u8]) -> Option<(usize, u64)> {
-    let header = frame::parse(input).ok()??;
+    let header = frame::parse(input, false).ok()??;
     Some((header.len, header.payload))
 }
 

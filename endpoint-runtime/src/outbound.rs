@@ -562,7 +562,7 @@ impl Outbound {
         self.open.store(false, Ordering::Release);
         state.timed_out |= timed_out;
         state.ended = true;
-        (state.frames, state.bytes, state.written) = (Frames::default(), 0, state.accepted);
+        (state.frames, state.bytes) = (Frames::default(), 0);
         if let Some(rare) = &mut state.rare {
             (rare.control, rare.torn) = (Vec::new(), Vec::new());
         }

@@ -35,8 +35,8 @@ pub(super) struct Clock {
 
 impl Clock {
     /// What the last ping that was sent unasked carried.
-    pub(super) fn ping_data(&self) -> [u8; 4] {
-        self.pings.to_be_bytes()
+    pub(super) fn ping_data(&self) -> [u8; 8] {
+        u64::from(self.pings).to_be_bytes()
     }
 }
 
