@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use compare::frame::{self, BINARY, CLOSE, PING, TEXT};
 use compare::handshake::{self, Answer};
-use compare::process::{self, Process};
+use compare::process::{self, Cores, Process};
 use compare::stats::{Histogram, spread};
 
 const HELP: &str = "bad-days: round trips of a good client beside a hundred bad ones
@@ -51,8 +51,8 @@ fn main() -> Result<()> {
     let kinds = args.opt_value_from_str("--kinds")?.unwrap_or_else(|| KINDS.join(","));
     let rounds: usize = args.opt_value_from_str("--rounds")?.unwrap_or(3);
     let seconds = Duration::try_from_secs_f64(args.opt_value_from_str("--seconds")?.unwrap_or(1.0))?;
-    let server_core = args.opt_value_from_str("--server-core")?.unwrap_or(0);
-    let load_core = args.opt_value_from_str("--load-core")?.unwrap_or(1);
+    let server_core = Cores::one(args.opt_value_from_str("--server-core")?.unwrap_or(0));
+    let load_core = Cores::one(args.opt_value_from_str("--load-core")?.unwrap_or(1));
     let server: String = args.opt_value_from_str("--server")?.unwrap_or_else(|| {
         concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/examples/bench_server").to_owned()
     });
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
     ensure!(rest.is_empty(), "unknown arguments {rest:?}\n\n{HELP}");
     ensure!(Path::new(&server).exists(), "no {server}: cargo build --release --example bench_server");
     process::raise_open_files()?;
-    process::pin(load_core)?;
+    process::pin(&load_core)?;
 
     println!("| {bad} bad ones | p50 alone, us | p50 beside | p99 alone, us | p99 beside | ratio of p99 |");
     println!("| --- | --- | --- | --- | --- | --- |");
@@ -68,7 +68,7 @@ fn main() -> Result<()> {
         ensure!(KINDS.contains(&kind), "no kind {kind}\n\n{HELP}");
         let mut found = Vec::new();
         for _ in 0..rounds {
-            found.push(round(kind, bad, &server, server_core, load_core, seconds).with_context(|| kind.to_owned())?);
+            found.push(round(kind, bad, &server, &server_core, &load_core, seconds).with_context(|| kind.to_owned())?);
         }
         let of = |what: fn(&[Histogram; 2]) -> f64| {
             let spread = spread(found.iter().map(what)).context("no rounds")?;
@@ -91,8 +91,8 @@ fn round(
     kind: &str,
     bad: usize,
     server: &str,
-    server_core: usize,
-    load_core: usize,
+    server_core: &Cores,
+    load_core: &Cores,
     seconds: Duration,
 ) -> Result<[Histogram; 2]> {
     let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -134,7 +134,7 @@ fn open(addr: SocketAddr) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
-    stream.write_all(&handshake::request(addr, "/ws"))?;
+    stream.write_all(&handshake::request(addr, "/ws", false))?;
     let (mut bytes, mut chunk) = (Vec::new(), [0; 1024]);
     loop {
         let length = stream.read(&mut chunk)?;
@@ -237,7 +237,7 @@ fn attempt(result: std::io::Result<usize>) -> Result<Option<usize>> {
 
 /// So many connections at a time that ask for a session and leave: with close frames, or with a reset.
 fn come_and_go(addr: SocketAddr, count: usize, resets: bool) -> Result<()> {
-    let mut request = handshake::request(addr, "/ws");
+    let mut request = handshake::request(addr, "/ws", false);
     let mut close = Vec::new();
     frame::put_client_frame(&mut close, CLOSE, &1000u16.to_be_bytes(), MASK);
     request.extend(close.repeat(100));
