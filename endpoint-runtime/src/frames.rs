@@ -6,6 +6,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
+use crate::message::INLINE;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
 
@@ -74,6 +75,12 @@ impl Frames {
     #[inline]
     pub(crate) fn push(&mut self, fin: bool, opcode: OpCode, payload: &[u8]) {
         encode::frame(&mut self.small, fin, opcode, payload);
+    }
+
+    /// Appends a whole data frame whose payload is at the front of `place`.
+    #[inline]
+    pub(crate) fn push_small(&mut self, opcode: OpCode, place: &[u8; INLINE], len: usize) {
+        encode::small(&mut self.small, opcode, place, len);
     }
 
     /// Appends a data frame whose payload is large, without copying it.

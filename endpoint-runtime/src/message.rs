@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::text::Text;
 
 /// Messages up to this many bytes live inside the value itself; it makes [`Text`] and [`Binary`] 40 bytes large.
-const INLINE: usize = 38;
+pub(crate) const INLINE: usize = 38;
 
 /// A binary message: cheap to clone, and without an allocation up to 38 bytes.
 ///
@@ -30,6 +30,15 @@ impl Binary {
         Self(Repr::Inline { len: 0, data: [0; INLINE] })
     }
 
+    /// Where the bytes lie and how many they are, if they are few.
+    #[inline]
+    pub(crate) fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
+        match &self.0 {
+            Repr::Inline { len, data } => Some((data, usize::from(*len))),
+            Repr::Shared(_) => None,
+        }
+    }
+
     /// The bytes.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
@@ -38,6 +47,28 @@ impl Binary {
             Repr::Shared(bytes) => bytes,
         }
     }
+}
+
+/// Copies at most [`INLINE`] bytes: in two pieces of fixed length that may overlap, because those take no call.
+#[inline]
+fn inline(source: &[u8]) -> [u8; INLINE] {
+    let (mut data, len) = ([0; INLINE], source.len());
+    match len {
+        32.. => {
+            data[..32].copy_from_slice(&source[..32]);
+            data[32..len].copy_from_slice(&source[32..]);
+        }
+        16..32 => {
+            data[..16].copy_from_slice(&source[..16]);
+            data[len - 16..len].copy_from_slice(&source[len - 16..]);
+        }
+        8..16 => {
+            data[..8].copy_from_slice(&source[..8]);
+            data[len - 8..len].copy_from_slice(&source[len - 8..]);
+        }
+        _ => data[..len].copy_from_slice(source),
+    }
+    data
 }
 
 impl Default for Binary {
@@ -64,10 +95,8 @@ impl From<&[u8]> for Binary {
     #[inline]
     fn from(source: &[u8]) -> Self {
         if source.len() <= INLINE {
-            let mut data = [0; INLINE];
-            data[..source.len()].copy_from_slice(source);
             // INLINE fits a u8
-            Self(Repr::Inline { len: source.len() as u8, data })
+            Self(Repr::Inline { len: source.len() as u8, data: inline(source) })
         } else {
             Self(Repr::Shared(Bytes::copy_from_slice(source)))
         }
@@ -175,7 +204,7 @@ mod tests {
 
     #[test]
     fn small_and_large_read_back_what_went_in() {
-        for len in [0, 1, INLINE - 1, INLINE, INLINE + 1, 1000] {
+        for len in (0..=INLINE + 1).chain([1000]) {
             let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
             assert_eq!(&*Binary::from(&data[..]), &data[..]);
             assert_eq!(Vec::from(Binary::from(data.clone())), data);

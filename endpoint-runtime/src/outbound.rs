@@ -455,7 +455,9 @@ impl Outbound {
     /// Forgets it: its memory must not live as long as the last clone of the session.
     pub(crate) fn detach(&self) {
         let mut state = self.lock();
-        (state.connection, state.socket, state.rare) = (None, None, None);
+        (state.connection, state.rare) = (None, None);
+        // the socket is closed by whoever lets go of it last, which says everything
+        state.socket.take().into_iter().for_each(OwnedWriteHalf::forget);
     }
 
     /// Says whether the connection has octets that are not with the socket.
@@ -464,13 +466,10 @@ impl Outbound {
         self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// Writes to a plain socket once: how much it took, zero if nothing is left or it takes nothing now.
+    /// Writes to a plain socket once: how much it took, zero if it takes nothing now. There must be something to write.
     pub(crate) fn write(&self, out: &mut Frames) -> io::Result<usize> {
         let mut state = self.lock();
         state.mend(out);
-        if out.is_empty() {
-            return Ok(0);
-        }
         let Some(socket) = &state.socket else { return Err(io::ErrorKind::NotConnected.into()) };
         let written = match out.single() {
             Some(octets) => socket.try_write(octets),

@@ -132,7 +132,7 @@ async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
     let (Opening { mut request, subprotocol, deflation, sessions, token, .. }, endpoint) = *beginning;
     let (socket, writer) = match upgraded {
         Upgraded::Tcp(tcp) => {
-            request.learn_addresses(tcp.peer_addr().ok(), tcp.local_addr().ok());
+            request.learn_addresses(|| tcp.peer_addr().ok(), || tcp.local_addr().ok());
             let (socket, writer) = Socket::tcp(tcp);
             (socket, Some(writer))
         }

@@ -80,9 +80,13 @@ impl HandshakeRequest {
     }
 
     /// Adds what only the upgraded socket knows, where the HTTP server in front did not say.
-    pub(crate) fn learn_addresses(&mut self, peer: Option<SocketAddr>, local: Option<SocketAddr>) {
-        self.transport.peer_addr = self.transport.peer_addr.or(peer);
-        self.transport.local_addr = self.transport.local_addr.or(local);
+    pub(crate) fn learn_addresses(
+        &mut self,
+        peer: impl FnOnce() -> Option<SocketAddr>,
+        local: impl FnOnce() -> Option<SocketAddr>,
+    ) {
+        self.transport.peer_addr = self.transport.peer_addr.or_else(peer);
+        self.transport.local_addr = self.transport.local_addr.or_else(local);
     }
 
     /// The full URI, as in `ws://example.org:8080/chat/blue?name=x`: `wss` if [secure](Self::is_secure), without the

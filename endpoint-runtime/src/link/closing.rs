@@ -111,6 +111,8 @@ impl Link {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.shut {
             match &mut self.socket {
+                // both close frames have passed, so it is closed as a whole
+                Socket::Tcp(_) if self.close_received => {}
                 Socket::Tcp(_) => self.session.outbound().shut(),
                 Socket::Other(io) => {
                     let _ = ready!(Pin::new(io).poll_shutdown(cx));

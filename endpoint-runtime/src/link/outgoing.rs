@@ -73,7 +73,9 @@ impl Link {
             return self.reply_deflated(opcode, data);
         }
         let out = self.room();
-        if data.len() < SHARE_FROM {
+        if let Some((place, len)) = data.inline() {
+            out.push_small(opcode, place, len)
+        } else if data.len() < SHARE_FROM {
             out.push(true, opcode, &data)
         } else {
             out.push_shared(true, opcode, data.into())
@@ -157,7 +159,6 @@ impl Link {
         loop {
             let count = match &mut self.socket {
                 Socket::Tcp(tcp) => match self.session.outbound().write(&mut self.out)? {
-                    0 if self.out.is_empty() => return Poll::Ready(Ok(())),
                     0 => {
                         ready!(tcp.as_ref().poll_write_ready(cx))?;
                         continue;
@@ -178,6 +179,9 @@ impl Link {
             };
             if self.stall.is_some() {
                 self.pass_mark(count);
+            }
+            if self.out.is_empty() && !self.unflushed {
+                return Poll::Ready(Ok(()));
             }
         }
     }

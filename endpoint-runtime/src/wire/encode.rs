@@ -2,6 +2,7 @@
 
 use super::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
 use crate::close::{CloseCode, CloseReason};
+use crate::message::INLINE;
 
 /// Appends the header of an unmasked frame that carries `payload` octets.
 #[inline]
@@ -37,6 +38,20 @@ pub(crate) fn deflated(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out[first] |= RSV1;
 }
 
+/// Appends a whole frame whose payload is the first `len` octets of `place`.
+///
+/// The rest of the place is written along and taken back, because a copy of fixed length takes no call.
+#[inline]
+pub(crate) fn small(out: &mut Vec<u8>, opcode: OpCode, place: &[u8; INLINE], len: usize) {
+    let mut frame = [0; 2 + INLINE];
+    // INLINE is below 126
+    (frame[0], frame[1]) = (0x80 | opcode as u8, len as u8);
+    frame[2..].copy_from_slice(place);
+    let end = out.len() + 2 + len;
+    out.extend_from_slice(&frame);
+    out.truncate(end);
+}
+
 /// Appends a close frame; a code that must not travel (1005 above all) makes it an empty one (RFC 6455 §7.4.1).
 pub(crate) fn close(out: &mut Vec<u8>, reason: &CloseReason) {
     if reason.code() == CloseCode::NoStatusCode || !reason.code().is_sendable() {
@@ -65,6 +80,17 @@ mod tests {
         ] {
             let mut out = Vec::new();
             header(&mut out, true, OpCode::Text, payload);
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn small_frames_are_the_same() {
+        let place: [u8; INLINE] = std::array::from_fn(|index| index as u8);
+        for len in 0..=INLINE {
+            let (mut out, mut expected) = (vec![7], vec![7]);
+            small(&mut out, OpCode::Binary, &place, len);
+            frame(&mut expected, true, OpCode::Binary, &place[..len]);
             assert_eq!(out, expected);
         }
     }
