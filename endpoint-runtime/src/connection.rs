@@ -155,7 +155,7 @@ where
     F: Future<Output = Result<T, Error>> + Send,
 {
     poll_fn(move |cx| {
-        if let Poll::Ready(result) = dispatch::poll(link.session(), handler.as_mut(), cx) {
+        if let Poll::Ready(result) = dispatch::poll(link.outbound(), handler.as_mut(), cx) {
             return Poll::Ready(result);
         }
         if link.poll_meanwhile::<E>(cx) {
@@ -170,12 +170,12 @@ async fn last_word<E: Endpoint>(mut dispatch: Dispatch<E>, reason: CloseReason) 
     let session = dispatch.session().clone();
     let closed = {
         let mut closing = pin!(dispatch.on_close(reason));
-        poll_fn(|cx| dispatch::poll(&session, closing.as_mut(), cx)).await
+        poll_fn(|cx| dispatch::poll(session.outbound(), closing.as_mut(), cx)).await
     };
     let Err(error) = closed else { return };
     if E::ERROR.exists() {
         let mut failing = pin!(dispatch.on_error(error));
-        log_second_error(&session, poll_fn(|cx| dispatch::poll(&session, failing.as_mut(), cx)).await);
+        log_second_error(&session, poll_fn(|cx| dispatch::poll(session.outbound(), failing.as_mut(), cx)).await);
     } else {
         tracing::warn!(%error, session = %session.id(), endpoint = session.endpoint().name, "on_close failed");
     }

@@ -11,6 +11,7 @@ use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::endpoint::{Endpoint, Reply};
 use crate::error::Error;
 use crate::message::{Binary, Pong};
+use crate::outbound::Outbound;
 use crate::session::Session;
 use crate::text::Text;
 
@@ -136,11 +137,11 @@ fn guarded<T>(session: &Session, call: impl FnOnce() -> Result<T, Error>) -> Res
 
 /// Polls a handler's future. Once it has panicked it must not be polled again.
 #[inline]
-pub(crate) fn poll<T, F>(session: &Session, handler: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T, Error>>
+pub(crate) fn poll<T, F>(outbound: &Outbound, handler: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T, Error>>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    match session.outbound().running(|| catch_unwind(AssertUnwindSafe(|| handler.poll(cx)))) {
+    match outbound.running(|| catch_unwind(AssertUnwindSafe(|| handler.poll(cx)))) {
         Ok(polled) => polled,
         Err(panic) => Poll::Ready(Err(Error::panic(&*panic))),
     }
@@ -158,7 +159,9 @@ impl<E: Endpoint> Drop for Dispatch<E> {
         let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task was dropped");
         let session = self.session.clone();
         let mut handler = pin!(self.on_close(reason.by(Initiator::Container)));
-        if let Poll::Ready(Err(error)) = poll(&session, handler.as_mut(), &mut Context::from_waker(Waker::noop())) {
+        if let Poll::Ready(Err(error)) =
+            poll(session.outbound(), handler.as_mut(), &mut Context::from_waker(Waker::noop()))
+        {
             tracing::error!(%error, session = %session.id(), "on_close failed after the connection's task was dropped");
         }
     }

@@ -9,6 +9,7 @@ mod outgoing;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use crate::config::{Limits, TURN};
 use crate::dispatch::Work;
 use crate::endpoint::Endpoint;
 use crate::frames::Frames;
-use crate::outbound::Ticket;
+use crate::outbound::{Outbound, Ticket};
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::wire::Violation;
@@ -33,8 +34,10 @@ use crate::wire::deflate::Deflation;
 pub(crate) struct Link {
     socket: Socket,
     session: Session,
+    /// The session's, at hand.
+    outbound: Arc<Outbound>,
     decoder: Decoder,
-    /// The session's limit for a message, as of the last read.
+    /// The session's limit for a message, as the queue told last.
     max_message_size: usize,
     input: Input,
     /// How large the last message was that an asynchronous handler got.
@@ -53,6 +56,8 @@ pub(crate) struct Link {
     /// What was not written never will be.
     broken: bool,
     reading: bool,
+    /// The last read took all there was.
+    drained: bool,
     /// How much was taken from the peer since the task was suspended last.
     taken: usize,
     clock: Clock,
@@ -120,12 +125,20 @@ impl Input {
     }
 }
 
+/// The socket goes with it, though the session may be kept for long.
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.outbound.release_socket();
+    }
+}
+
 impl Link {
     pub(crate) fn new(socket: Socket, early: Bytes, session: Session) -> Self {
         let input = Input { end: early.len(), buffer: early.into(), start: 0, lent: false };
         Self {
             socket,
             max_message_size: session.max_message_size(),
+            outbound: session.outbound().clone(),
             decoder: Decoder::new(session.outbound().deflation().map(Deflation::inbound)),
             session,
             input,
@@ -139,6 +152,7 @@ impl Link {
             shut: false,
             broken: false,
             reading: true,
+            drained: false,
             taken: 0,
             clock: Clock { look: true, ..Clock::default() },
             waker: None,
@@ -150,8 +164,8 @@ impl Link {
         }
     }
 
-    pub(crate) fn session(&self) -> &Session {
-        &self.session
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -233,7 +247,7 @@ impl Link {
     fn attach(&mut self, cx: &Context<'_>) {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
-            self.session.outbound().attach(cx.waker());
+            self.outbound.attach(cx.waker());
             self.clock.look = true;
         }
     }

@@ -456,8 +456,6 @@ impl Outbound {
     pub(crate) fn detach(&self) {
         let mut state = self.lock();
         (state.connection, state.rare) = (None, None);
-        // the socket is closed by whoever lets go of it last, which says everything
-        state.socket.take().into_iter().for_each(OwnedWriteHalf::forget);
     }
 
     /// Says whether the connection has octets that are not with the socket.
@@ -497,6 +495,11 @@ impl Outbound {
     pub(crate) fn shut(&self) {
         // dropping it says so to the peer
         self.lock().socket = None;
+    }
+
+    /// Lets go of a plain socket, which is closed when the connection does, too.
+    pub(crate) fn release_socket(&self) {
+        self.lock().socket.take().into_iter().for_each(OwnedWriteHalf::forget);
     }
 
     #[inline]

@@ -182,6 +182,7 @@ impl Session {
     /// The most bytes a whole message may have; a larger one ends the session with 1009. Holds from the next read on.
     pub fn set_max_message_size(&self, bytes: usize) {
         self.0.max_message_size.store(bytes, Ordering::Relaxed);
+        self.0.outbound.wake();
     }
 
     /// The most bytes a whole message may have (1 MiB unless configured). A handler's own `max_size` goes before it.
@@ -239,7 +240,7 @@ impl Session {
         OpenSessions { sessions: self.0.endpoint.snapshot(), except: None }
     }
 
-    pub(crate) fn outbound(&self) -> &Outbound {
+    pub(crate) fn outbound(&self) -> &Arc<Outbound> {
         &self.0.outbound
     }
 

@@ -78,7 +78,7 @@ impl Link {
 
     /// Acts on every limit that has passed; the next moment to look.
     pub(super) fn check_limits(&mut self, now: Instant) -> Option<Instant> {
-        let (waiter, spoke) = self.session.outbound().expire(now);
+        let (waiter, spoke) = self.outbound.expire(now);
         self.clock.spoke |= spoke;
         let blocked = self.stall.as_ref().and_then(|stall| stall.since);
         if let Some(since) = blocked {

@@ -20,11 +20,11 @@ impl Link {
         if self.end.is_some() {
             return;
         }
-        self.session.outbound().refuse();
+        self.outbound.refuse();
         self.session.endpoint().hide();
         self.end = Some(Box::new(End { reason: local, seen: None }));
         self.clock.look = true;
-        if self.session.outbound().has_news() {
+        if self.outbound.has_news() {
             // what was queued before goes before
             self.collect_news();
         }
@@ -67,7 +67,7 @@ impl Link {
         (self.reading, self.broken, self.unflushed) = (false, true, false);
         self.stall = None;
         // before the end, whose last words have no one to be written to
-        self.session.outbound().end(initiator == Initiator::Container);
+        self.outbound.end(initiator == Initiator::Container);
         self.finish(CloseReason::truncating(CloseCode::ClosedAbnormally, why).by(initiator), None);
         self.out = Frames::default();
     }
@@ -113,7 +113,7 @@ impl Link {
             match &mut self.socket {
                 // both close frames have passed, so it is closed as a whole
                 Socket::Tcp(_) if self.close_received => {}
-                Socket::Tcp(_) => self.session.outbound().shut(),
+                Socket::Tcp(_) => self.outbound.shut(),
                 Socket::Other(io) => {
                     let _ = ready!(Pin::new(io).poll_shutdown(cx));
                 }

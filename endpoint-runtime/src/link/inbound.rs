@@ -207,7 +207,6 @@ impl Link {
 
     /// Reads once: into a large message's own place, or into the thread's buffer.
     pub(super) fn poll_read<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.max_message_size = self.session.max_message_size();
         if let Some((place, room)) = self.decoder.direct() {
             // nothing is left in it, and the peer may take its time
             self.input.release();
@@ -220,6 +219,11 @@ impl Link {
                 Err(violation) => self.fails(violation),
             }
             return Poll::Ready(());
+        }
+        // then it is enough to wait, without a buffer
+        if std::mem::take(&mut self.drained) && self.socket.poll_readable(cx).is_pending() {
+            self.input.release();
+            return Poll::Pending;
         }
         if (OWN_FROM..=OWN_MOST).contains(&self.expected) {
             return self.poll_read_owned(cx);
@@ -234,6 +238,7 @@ impl Link {
             }
             Poll::Ready(read) => {
                 let count = self.read_result(read).unwrap_or(0);
+                self.drained = count < self.input.buffer.len();
                 (self.input.start, self.input.end) = (0, count);
                 if count == 0 {
                     self.input.release();

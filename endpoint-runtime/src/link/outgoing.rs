@@ -26,7 +26,7 @@ impl Link {
     pub(super) fn room(&mut self) -> &mut Frames {
         if !self.out.has_room() {
             self.out.lend(buffer::lend_for_writing());
-            self.session.outbound().set_busy(true);
+            self.outbound.set_busy(true);
         }
         &mut self.out
     }
@@ -34,16 +34,17 @@ impl Link {
     /// Takes over what the session's queue has gathered.
     #[inline]
     pub(crate) fn collect(&mut self) {
-        if self.session.outbound().has_news() {
+        if self.outbound.has_news() {
             self.collect_news();
         }
     }
 
     pub(super) fn collect_news(&mut self) {
         self.room();
-        let collected = self.session.outbound().collect(&mut self.out);
+        let collected = self.outbound.collect(&mut self.out);
         self.clock.spoke |= collected.control || collected.ticket != self.ticket;
         self.clock.look |= collected.look;
+        self.max_message_size = self.session.max_message_size();
         self.ticket = collected.ticket;
         self.set_mark();
         if collected.cut {
@@ -69,7 +70,7 @@ impl Link {
             Message::Text(text) => (OpCode::Text, Binary::from(text)),
             Message::Binary(data) => (OpCode::Binary, data),
         };
-        if self.session.outbound().deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
+        if self.outbound.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
             return self.reply_deflated(opcode, data);
         }
         let out = self.room();
@@ -85,7 +86,7 @@ impl Link {
 
     /// As [`reply`](Self::reply), for a message that is worth compressing.
     fn reply_deflated(&mut self, opcode: OpCode, data: Binary) -> Result<(), Error> {
-        let (outbound, message) = (self.session.outbound(), Outgoing::Large(opcode, data.into()));
+        let (outbound, message) = (&self.outbound, Outgoing::Large(opcode, data.into()));
         let (message, in_order) = outbound.deflate(message);
         if in_order {
             // through the queue, so that nobody's message is compressed between this one and those before it
@@ -146,11 +147,11 @@ impl Link {
         }
         if self.out.has_room() {
             buffer::return_from_writing(self.out.give_back());
-            self.session.outbound().set_busy(false);
+            self.outbound.set_busy(false);
         }
         if (self.ticket != self.reported || self.stall.is_some()) && !self.broken {
             (self.reported, self.stall) = (self.ticket, None);
-            self.session.outbound().written(self.ticket, 0);
+            self.outbound.written(self.ticket, 0);
         }
         Poll::Ready(())
     }
@@ -158,7 +159,7 @@ impl Link {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let count = match &mut self.socket {
-                Socket::Tcp(tcp) => match self.session.outbound().write(&mut self.out)? {
+                Socket::Tcp(tcp) => match self.outbound.write(&mut self.out)? {
                     0 => {
                         ready!(tcp.as_ref().poll_write_ready(cx))?;
                         continue;
@@ -205,7 +206,7 @@ impl Link {
         if *left == 0 && !self.out.is_empty() {
             self.reported = *ticket;
             stall.mark = None;
-            self.session.outbound().written(self.reported, self.out.len());
+            self.outbound.written(self.reported, self.out.len());
             self.set_mark();
         }
     }
@@ -216,7 +217,7 @@ impl Link {
         if stall.since.is_none() {
             stall.since = Some(Instant::now());
             self.clock.look = true;
-            self.session.outbound().blocked();
+            self.outbound.blocked();
         }
         self.set_mark();
         Poll::Pending
