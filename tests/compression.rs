@@ -9,7 +9,7 @@ use std::time::Duration;
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{Compression, Report};
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
-use support::{BINARY, CLOSE, CONTINUATION, Client, Frame, Journal, PING, PONG, TEXT, TestServer, soon};
+use support::{BINARY, CLOSE, CONTINUATION, Client, Frame, Journal, PING, PONG, TEXT, TestServer, frame, soon};
 
 const RSV1: u8 = 0x40;
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate";
@@ -122,6 +122,7 @@ impl Say {
         let text = long();
         match &*way {
             "return" => return Ok(Some(text)),
+            "return letters" => return Ok(Some(letters(20_000))),
             "basic" => session.basic_remote().send_text(text).await?,
             "basic binary" => session.basic_remote().send_binary(text.into_bytes()).await?,
             "basic plain" => session.basic_remote().uncompressed().send_text(text).await?,
@@ -177,6 +178,11 @@ fn noise(len: usize) -> Vec<u8> {
         (state >> 56) as u8
     };
     std::iter::repeat_with(next).take(len).collect()
+}
+
+/// Compresses a little.
+fn letters(len: usize) -> String {
+    noise(len).into_iter().map(|octet| char::from(b'a' + octet % 16)).collect()
 }
 
 /// Repeats itself only at a distance of 600 octets, which a window of 9 bits does not reach.
@@ -621,6 +627,20 @@ async fn a_broadcast_reaches_each_session_in_its_own_form() {
     plain.text("all plain").await;
     for client in [&mut plain, &mut wide, &mut alike, &mut narrow] {
         client.expect_text(&long()).await;
+    }
+}
+
+#[tokio::test]
+async fn large_replies_to_one_segment_come_in_one_batch() {
+    let journal = Journal::default();
+    let own = journal.clone();
+    let server = TestServer::with(ServerContainer::builder().endpoint_with(move |_| Ok(Say(own.clone())))).await;
+    let mut client = connect(&server, "/say", "").await;
+    client.send_raw(&frame(0x80 | TEXT, b"return letters").repeat(3)).await;
+    for _ in 0..3 {
+        let (text, size) = Codec::new().message(&mut client, TEXT).await;
+        assert_eq!(text, letters(20_000).into_bytes());
+        assert!((8 << 10..20_000).contains(&size), "{size}");
     }
 }
 
