@@ -119,6 +119,8 @@ where
                 () = cut() => {}
             }
         }
+        // the socket is done with, though on_close may go on
+        session.outbound().release();
     };
     tokio::join!(last_word, wind_down);
 }

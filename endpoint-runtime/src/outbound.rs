@@ -454,10 +454,14 @@ impl Outbound {
 
     /// Forgets it: its memory must not live as long as the last clone of the session.
     pub(crate) fn detach(&self) {
+        self.release();
         let mut state = self.lock();
         (state.connection, state.rare) = (None, None);
-        // the socket is closed by whoever lets go of it last, which says everything
-        state.socket.take().into_iter().for_each(OwnedWriteHalf::forget);
+    }
+
+    /// Lets go of a plain socket. It is closed by whoever lets go of it last, which says everything.
+    pub(crate) fn release(&self) {
+        self.lock().socket.take().into_iter().for_each(OwnedWriteHalf::forget);
     }
 
     /// Says whether the connection has octets that are not with the socket.
