@@ -3,7 +3,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
@@ -140,6 +140,21 @@ impl Say {
     #[on_close]
     fn close(&self) {
         self.0.note("close");
+    }
+}
+
+/// Notes how often the others had their turn before each message.
+#[server_endpoint("/heavy", compression = on)]
+struct Heavy {
+    turns: Arc<AtomicUsize>,
+    journal: Journal,
+}
+
+impl Heavy {
+    #[on_message]
+    fn binary(&self, data: &[u8]) {
+        assert_eq!(data.len(), 1 << 20);
+        self.journal.note(self.turns.load(Ordering::Relaxed).to_string());
     }
 }
 
@@ -786,6 +801,34 @@ async fn the_order_of_compression_is_the_order_on_the_wire() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_message_comes_to_counts_in_the_turn_of_its_peer() {
+    const MESSAGES: usize = 50;
+    let (turns, journal) = (Arc::new(AtomicUsize::new(0)), Journal::default());
+    let (its_turns, its_journal) = (turns.clone(), journal.clone());
+    let container = ServerContainer::builder()
+        .endpoint_with(move |_| Ok(Heavy { turns: its_turns.clone(), journal: its_journal.clone() }));
+    let server = TestServer::with(container).await;
+    let mut client = connect(&server, "/heavy", "").await;
+    let others = tokio::spawn(async move {
+        loop {
+            turns.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    // all of it lies in the server's socket before it is read
+    let message = frame(0x82 | RSV1, &packed(vec![0; 1 << 20]));
+    assert!(message.len() * MESSAGES < 64 << 10);
+    client.send_raw(&message.repeat(MESSAGES)).await;
+    let mut noted = Vec::new();
+    for _ in 0..MESSAGES {
+        noted.push(journal.next().await);
+    }
+    noted.dedup();
+    assert!(noted.len() > MESSAGES / 2, "the others had their turn {} times in {MESSAGES} messages", noted.len());
+    others.abort();
 }
 
 #[tokio::test]

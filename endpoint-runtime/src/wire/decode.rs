@@ -100,6 +100,12 @@ impl Decoder {
         self.assembler.as_mut().map_or(Ok(None), |assembler| assembler.filled(count))
     }
 
+    /// As [`Assembler::take_made`].
+    #[inline]
+    pub(crate) fn take_made(&mut self) -> usize {
+        self.assembler.as_mut().map_or(0, |assembler| assembler.take_made())
+    }
+
     /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
@@ -564,6 +570,30 @@ mod tests {
             assert!(parts >= zeros.len() / (2 * PART), "{parts}");
             assert!(decoder.is_idle());
         }
+    }
+
+    #[test]
+    fn what_is_dropped_is_not_inflated_all_at_once() {
+        let mut stream = flate2::Compress::new(flate2::Compression::best(), false);
+        let mut bomb = Vec::with_capacity(1 << 16);
+        stream.compress_vec(&vec![0; 16 << 20], &mut bomb, flate2::FlushCompress::Sync).unwrap();
+        bomb.truncate(bomb.len() - 4);
+        let mut decoder = Decoder::new(Some(Inbound::new(false)));
+        let mut octets = client(0xc2, &bomb);
+        let (mut start, mut total) = (0, 0);
+        loop {
+            let (used, event) = decoder.next(&NONE, &mut octets[start..]).unwrap();
+            let event = event.map(Event::into_owned);
+            start += used;
+            let made = decoder.take_made();
+            assert!(made <= 2 * PART * AT_ONCE as usize, "{made}");
+            total += made;
+            if event.is_some() {
+                assert_eq!(event, Some(Event::Unwanted { text: false }));
+                break;
+            }
+        }
+        assert_eq!((start, total), (octets.len(), 16 << 20));
     }
 
     #[test]

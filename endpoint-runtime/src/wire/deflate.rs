@@ -152,12 +152,14 @@ pub(crate) struct Inbound {
     budget: Arc<Budget>,
     /// Counts the one that is lent to a message whose rest has not come.
     waiting: Option<Reservation>,
+    /// How many octets it has made since it was asked.
+    made: usize,
 }
 
 impl Inbound {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn new(forgets: bool) -> Self {
-        Self { forgets, inflater: None, budget: Arc::new(Budget::new(0)), waiting: None }
+        Self { forgets, inflater: None, budget: Arc::new(Budget::new(0)), waiting: None, made: 0 }
     }
 
     /// Whether a message may be passed over without a look, because none after it refers to it.
@@ -169,7 +171,15 @@ impl Inbound {
     pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
         let forgets = self.forgets;
         let make = || if forgets { Inflater::lend() } else { Inflater::new() };
-        self.inflater.get_or_insert_with(make).inflate(piece, out, full)
+        let before = out.len();
+        let inflated = self.inflater.get_or_insert_with(make).inflate(piece, out, full);
+        self.made += out.len() - before;
+        inflated
+    }
+
+    /// How many octets it has made since it was asked last.
+    pub(crate) fn take_made(&mut self) -> usize {
+        std::mem::take(&mut self.made)
     }
 
     /// Ends a message, which may have no rest.
@@ -274,7 +284,7 @@ impl Deflation {
     /// The receiving side, which is to be made once.
     pub(crate) fn inbound(&self) -> Inbound {
         let budget = self.budget.clone();
-        Inbound { forgets: self.extension.client_forgets(), inflater: None, budget, waiting: None }
+        Inbound { forgets: self.extension.client_forgets(), inflater: None, budget, waiting: None, made: 0 }
     }
 
     /// Whether a message of so many octets is worth it.
