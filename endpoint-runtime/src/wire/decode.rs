@@ -57,7 +57,7 @@ impl Decoder {
     }
 
     /// Like [`Decoder::next`], for input that lies at `range` in a buffer of its own: a large message becomes the owner
-    /// of that buffer instead of being copied out of it. Returns where the rest of the input lies then.
+    /// of that buffer, if it fills at least half of it, instead of being copied out of it. Returns where the rest of the input lies then.
     pub(crate) fn next_owned(
         &mut self,
         rules: &Rules,
@@ -65,6 +65,8 @@ impl Decoder {
         range: Range<usize>,
     ) -> Result<(Range<usize>, Option<Event<'static>>), Violation> {
         let (beginning, end) = (buffer.as_ptr() as usize, range.end);
+        // the owner holds on to all of the buffer, for as long as the application holds on to it
+        let least = OWN_FROM.max(buffer.capacity() / 2);
         let (used, event) = self.next(rules, &mut buffer[range.clone()])?;
         let rest = range.start + used..end;
         let (text, data, last) = match &event {
@@ -72,7 +74,7 @@ impl Decoder {
             Some(Event::Binary { data: Octets::Borrowed(data), last }) => (false, *data, *last),
             _ => return Ok((rest, event.map(Event::into_owned))),
         };
-        if data.len() < OWN_FROM {
+        if data.len() < least {
             return Ok((rest, event.map(Event::into_owned)));
         }
         let (place, len) = (data.as_ptr() as usize - beginning, data.len());
@@ -594,6 +596,21 @@ mod tests {
             }
         }
         assert_eq!((start, total), (octets.len(), 16 << 20));
+    }
+
+    #[test]
+    fn a_message_does_not_hold_on_to_much_more_than_itself() {
+        let rules = Rules { text: Take::Discard, binary: Take::Whole { limit: 1 << 20 } };
+        let message = client(0x82, &[7; OWN_FROM]);
+        let mut buffer = message.repeat(15);
+        let (mut decoder, mut range) = (Decoder::default(), 0..buffer.len());
+        while !range.is_empty() {
+            let (rest, event) = decoder.next_owned(&rules, &mut buffer, range).unwrap();
+            range = rest;
+            let Some(Event::Binary { data: Octets::Owned(data), .. }) = event else { panic!("{event:?}") };
+            let data = Vec::from(Bytes::from(data));
+            assert!(data.capacity() <= 2 * OWN_FROM + 100, "{} octets in {}", data.len(), data.capacity());
+        }
     }
 
     #[test]
