@@ -75,6 +75,17 @@ impl Off {
     }
 }
 
+#[server_endpoint("/narrow", compression = on(window_bits = 9))]
+#[derive(Default)]
+struct Narrow;
+
+impl Narrow {
+    #[on_message]
+    fn binary(&self, data: &[u8]) -> Binary {
+        data.into()
+    }
+}
+
 /// Tells what was agreed.
 #[server_endpoint("/agreed", compression = on(window_bits = 12))]
 #[derive(Default)]
@@ -673,6 +684,19 @@ async fn a_small_window_is_kept_to() {
     let mut codec = Codec::new();
     client.send(0x81 | RSV1, packed("abc")).await;
     assert_eq!(codec.message(&mut client, TEXT).await.0, b"abc");
+}
+
+#[tokio::test]
+async fn a_small_window_is_kept_to_whatever_the_client_says_of_it() {
+    let server = TestServer::of::<Narrow>().await;
+    for offer in ["", "; server_max_window_bits=9", "; server_max_window_bits=15"] {
+        let mut client = connect(&server, "/narrow", offer).await;
+        // what it repeats is too far back, so it does not become smaller
+        client.binary(&pattern(5000)).await;
+        assert_eq!(client.expect(BINARY).await, pattern(5000));
+        client.binary(&[7; 5000]).await;
+        assert_eq!(message(&mut client, BINARY).await, [7; 5000]);
+    }
 }
 
 // ---- contexts ----

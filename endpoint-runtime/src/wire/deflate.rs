@@ -255,6 +255,8 @@ impl Deflater {
 pub(crate) struct Deflation {
     extension: Extension,
     level: u32,
+    /// The window that our messages keep to: ours, or the client's if that is smaller.
+    window_bits: u8,
     threshold: usize,
     budget: Arc<Budget>,
     own: Mutex<Own>,
@@ -274,7 +276,8 @@ impl Deflation {
         let inflater = if extension.client_forgets() { 0 } else { INFLATER_BYTES };
         let own = Own { deflater: None, _reservation: Some(budget.reserve(deflater + inflater)?) };
         let (level, threshold) = compression.effort();
-        Some(Self { extension, level, threshold, budget: budget.clone(), own: Mutex::new(own) })
+        let window_bits = extension.server_window_bits().min(compression.max_window_bits());
+        Some(Self { extension, level, window_bits, threshold, budget: budget.clone(), own: Mutex::new(own) })
     }
 
     pub(crate) fn extension(&self) -> &Extension {
@@ -302,7 +305,7 @@ impl Deflation {
 
     /// Sessions of one kind that forget compress to the same octets.
     pub(crate) fn kind(&self) -> (u32, u8) {
-        (self.level, self.extension.server_window_bits())
+        (self.level, self.window_bits)
     }
 
     /// Appends a message by itself, as a frame, unless it would not become smaller.
