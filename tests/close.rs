@@ -653,6 +653,18 @@ async fn an_on_close_that_does_not_end_is_cut_at_the_end_of_a_shutdown() {
     journal.expect("dropped").await;
 }
 
+#[tokio::test]
+async fn a_connection_that_is_lost_does_not_wait_for_on_close() {
+    let journal = Journal::default();
+    let own = journal.clone();
+    let container = ServerContainer::builder().endpoint_with(move |_| Ok(Endless(own.clone())));
+    let server = TestServer::with(container).await;
+    let mut client = server.connect("/endless").await;
+    client.stream.shutdown().await.unwrap();
+    client.expect_end().await;
+    journal.expect("closing").await;
+}
+
 /// Sends everybody else away when one goes, and for the same reason.
 #[server_endpoint("/last")]
 struct Last(Journal);

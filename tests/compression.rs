@@ -3,13 +3,13 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{Compression, Report};
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
-use support::{BINARY, CLOSE, CONTINUATION, Client, Frame, Journal, PING, PONG, TEXT, TestServer, soon};
+use support::{BINARY, CLOSE, CONTINUATION, Client, Frame, Journal, PING, PONG, TEXT, TestServer, frame, soon};
 
 const RSV1: u8 = 0x40;
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate";
@@ -75,6 +75,17 @@ impl Off {
     }
 }
 
+#[server_endpoint("/narrow", compression = on(window_bits = 9))]
+#[derive(Default)]
+struct Narrow;
+
+impl Narrow {
+    #[on_message]
+    fn binary(&self, data: &[u8]) -> Binary {
+        data.into()
+    }
+}
+
 /// Tells what was agreed.
 #[server_endpoint("/agreed", compression = on(window_bits = 12))]
 #[derive(Default)]
@@ -122,6 +133,7 @@ impl Say {
         let text = long();
         match &*way {
             "return" => return Ok(Some(text)),
+            "return letters" => return Ok(Some(letters(20_000))),
             "basic" => session.basic_remote().send_text(text).await?,
             "basic binary" => session.basic_remote().send_binary(text.into_bytes()).await?,
             "basic plain" => session.basic_remote().uncompressed().send_text(text).await?,
@@ -139,6 +151,21 @@ impl Say {
     #[on_close]
     fn close(&self) {
         self.0.note("close");
+    }
+}
+
+/// Notes how often the others had their turn before each message.
+#[server_endpoint("/heavy", compression = on)]
+struct Heavy {
+    turns: Arc<AtomicUsize>,
+    journal: Journal,
+}
+
+impl Heavy {
+    #[on_message]
+    fn binary(&self, data: &[u8]) {
+        assert_eq!(data.len(), 1 << 20);
+        self.journal.note(self.turns.load(Ordering::Relaxed).to_string());
     }
 }
 
@@ -177,6 +204,11 @@ fn noise(len: usize) -> Vec<u8> {
         (state >> 56) as u8
     };
     std::iter::repeat_with(next).take(len).collect()
+}
+
+/// Compresses a little.
+fn letters(len: usize) -> String {
+    noise(len).into_iter().map(|octet| char::from(b'a' + octet % 16)).collect()
 }
 
 /// Repeats itself only at a distance of 600 octets, which a window of 9 bits does not reach.
@@ -625,6 +657,20 @@ async fn a_broadcast_reaches_each_session_in_its_own_form() {
 }
 
 #[tokio::test]
+async fn large_replies_to_one_segment_come_in_one_batch() {
+    let journal = Journal::default();
+    let own = journal.clone();
+    let server = TestServer::with(ServerContainer::builder().endpoint_with(move |_| Ok(Say(own.clone())))).await;
+    let mut client = connect(&server, "/say", "").await;
+    client.send_raw(&frame(0x80 | TEXT, b"return letters").repeat(3)).await;
+    for _ in 0..3 {
+        let (text, size) = Codec::new().message(&mut client, TEXT).await;
+        assert_eq!(text, letters(20_000).into_bytes());
+        assert!((8 << 10..20_000).contains(&size), "{size}");
+    }
+}
+
+#[tokio::test]
 async fn a_small_window_is_kept_to() {
     let server = TestServer::of::<Keep>().await;
     let mut client = connect(&server, "/keep", "; server_max_window_bits=9; client_max_window_bits=9").await;
@@ -638,6 +684,19 @@ async fn a_small_window_is_kept_to() {
     let mut codec = Codec::new();
     client.send(0x81 | RSV1, packed("abc")).await;
     assert_eq!(codec.message(&mut client, TEXT).await.0, b"abc");
+}
+
+#[tokio::test]
+async fn a_small_window_is_kept_to_whatever_the_client_says_of_it() {
+    let server = TestServer::of::<Narrow>().await;
+    for offer in ["", "; server_max_window_bits=9", "; server_max_window_bits=15"] {
+        let mut client = connect(&server, "/narrow", offer).await;
+        // what it repeats is too far back, so it does not become smaller
+        client.binary(&pattern(5000)).await;
+        assert_eq!(client.expect(BINARY).await, pattern(5000));
+        client.binary(&[7; 5000]).await;
+        assert_eq!(message(&mut client, BINARY).await, [7; 5000]);
+    }
 }
 
 // ---- contexts ----
@@ -766,6 +825,34 @@ async fn the_order_of_compression_is_the_order_on_the_wire() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_message_comes_to_counts_in_the_turn_of_its_peer() {
+    const MESSAGES: usize = 50;
+    let (turns, journal) = (Arc::new(AtomicUsize::new(0)), Journal::default());
+    let (its_turns, its_journal) = (turns.clone(), journal.clone());
+    let container = ServerContainer::builder()
+        .endpoint_with(move |_| Ok(Heavy { turns: its_turns.clone(), journal: its_journal.clone() }));
+    let server = TestServer::with(container).await;
+    let mut client = connect(&server, "/heavy", "").await;
+    let others = tokio::spawn(async move {
+        loop {
+            turns.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    // all of it lies in the server's socket before it is read
+    let message = frame(0x82 | RSV1, &packed(vec![0; 1 << 20]));
+    assert!(message.len() * MESSAGES < 64 << 10);
+    client.send_raw(&message.repeat(MESSAGES)).await;
+    let mut noted = Vec::new();
+    for _ in 0..MESSAGES {
+        noted.push(journal.next().await);
+    }
+    noted.dedup();
+    assert!(noted.len() > MESSAGES / 2, "the others had their turn {} times in {MESSAGES} messages", noted.len());
+    others.abort();
 }
 
 #[tokio::test]

@@ -7,6 +7,9 @@ use std::cell::Cell;
 /// How many octets one read may bring: large enough that a burst is one system call, small enough for the L2 cache.
 const READ: usize = 128 << 10;
 
+/// How much room a new buffer for writing has.
+const WRITE: usize = 4 << 10;
+
 /// A buffer for writing that grew beyond this is not kept.
 const KEEP_WRITE: usize = 256 << 10;
 
@@ -27,9 +30,10 @@ pub(crate) fn return_from_reading(buffer: Vec<u8>) {
     let _ = FOR_READING.try_with(|place| place.set(buffer));
 }
 
-/// An empty buffer with room.
+/// An empty buffer with room: that it has some tells whoever has it from whoever has none.
 pub(crate) fn lend_for_writing() -> Vec<u8> {
-    FOR_WRITING.try_with(Cell::take).unwrap_or_default()
+    let buffer = FOR_WRITING.try_with(Cell::take).unwrap_or_default();
+    if buffer.capacity() == 0 { Vec::with_capacity(WRITE) } else { buffer }
 }
 
 /// Gives back what [`lend_for_writing`] lent.

@@ -119,6 +119,7 @@ where
                 () = cut() => {}
             }
         }
+        // the socket goes with the link, though on_close may go on
     };
     tokio::join!(last_word, wind_down);
 }

@@ -534,8 +534,9 @@ impl Outbound {
     pub(crate) fn written(&self, ticket: Ticket, left: usize) {
         let mut state = self.lock();
         state.blocked = false;
-        state.bytes = state.frames.len() + left;
-        state.written = ticket;
+        state.bytes = state.rare.as_ref().map_or(0, |rare| rare.torn.len()) + state.frames.len() + left;
+        // a broadcast may have been written at once since, and its ticket is later
+        state.written = state.written.max(ticket);
         state.warned = false;
         if state.rare.as_ref().is_some_and(|rare| !rare.waiters.is_empty()) {
             wake_waiters(state);
@@ -588,5 +589,49 @@ pub(crate) const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbound").field("open", &self.is_open()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::tcp::OwnedReadHalf;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A queue over a plain socket, the rest of that socket, and its peer.
+    async fn outbound() -> (Outbound, OwnedReadHalf, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, writer) = listener.accept().await.unwrap().0.into_split();
+        socket.as_ref().writable().await.unwrap();
+        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR };
+        (Outbound::new(Arc::new(bounds), None, Some(writer)), socket, peer)
+    }
+
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        encode::frame(&mut frame, true, OpCode::Binary, payload);
+        frame
+    }
+
+    #[tokio::test]
+    async fn broadcast_that_is_written_before_an_older_ticket_is_reported_counts() {
+        let (outbound, _socket, mut peer) = outbound().await;
+        let mut out = Frames::default();
+        outbound.offer_at_once(&frame(b"first"), Moment(1)).unwrap();
+        outbound.control(OpCode::Ping, b"").unwrap();
+        let collected = outbound.collect(&mut out);
+        while !out.is_empty() {
+            outbound.write(&mut out).unwrap();
+        }
+        // between the connection's write and its report
+        outbound.offer_at_once(&frame(b"second"), Moment(2)).unwrap();
+        outbound.written(collected.ticket, 0);
+        assert!(outbound.lock().is_empty());
+        let mut came = [0; 17];
+        peer.read_exact(&mut came).await.unwrap();
+        assert_eq!(came[..], *b"\x82\x05first\x89\x00\x82\x06second");
     }
 }

@@ -76,7 +76,7 @@ impl Link {
     pub(crate) fn poll_peer_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let rules = Rules { text: Take::Discard, binary: Take::Discard };
         loop {
-            while !self.input.is_empty() {
+            while !self.input.is_empty() && !self.turn_is_over() {
                 let Input { buffer, start, end, .. } = &mut self.input;
                 match self.decoder.next(&rules, &mut buffer[*start..*end]) {
                     Ok((_, Some(Event::Close(_)))) => {
@@ -90,11 +90,12 @@ impl Link {
                     }
                     Ok((used, _)) => {
                         self.input.start += used;
-                        self.taken += TURN_FRAME + used;
+                        self.taken += TURN_FRAME + used + self.decoder.take_made();
                     }
                 }
             }
             if self.turn_is_over() {
+                self.input.put_aside();
                 self.end_turn(cx);
                 return Poll::Pending;
             }

@@ -59,7 +59,7 @@ impl Link {
                     event
                 })
             };
-            self.taken += TURN_FRAME + before - (*end - *start);
+            self.taken += TURN_FRAME + before - (*end - *start) + self.decoder.take_made();
             let event = match step {
                 Ok(event) => event,
                 Err(violation) => {
@@ -111,7 +111,7 @@ impl Link {
             };
             let event = event.map(|event| event.into_owned());
             self.input.start += used;
-            self.taken += TURN_FRAME + used;
+            self.taken += TURN_FRAME + used + self.decoder.take_made();
             if let Some(event) = event {
                 self.keep::<E>(event);
             }

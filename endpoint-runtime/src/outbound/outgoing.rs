@@ -57,7 +57,7 @@ pub(super) fn deflate<'a>(deflation: &Deflation, message: Outgoing<'a>) -> (Outg
 /// A stretch of time in which a session is written to at once no more than one time: a millisecond, counted from an
 /// arbitrary beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment(u32);
+pub(crate) struct Moment(pub(super) u32);
 
 impl Moment {
     pub(crate) fn now() -> Self {

@@ -14,7 +14,8 @@ use crate::text::Text;
 /// From this many missing octets on, reading past the receive buffer pays.
 const DIRECT_FROM: u64 = 16 << 10;
 
-/// So many frames that complete nothing are taken at once: a message may have fragments without end.
+/// So many frames, or pieces of a compressed one, that complete nothing are taken at once: a message may have fragments
+/// without end.
 pub(crate) const AT_ONCE: u32 = 8;
 
 /// The first reservation for a message that is read directly; it doubles from there.
@@ -112,7 +113,8 @@ impl Assembler {
             if self.inflates() {
                 let (used, event) = self.inflate(&mut input[..here])?;
                 input = &mut input[used..];
-                if event.is_some() || input.is_empty() {
+                frames += 1;
+                if event.is_some() || input.is_empty() || frames == AT_ONCE {
                     return Ok((total - input.len(), event));
                 }
                 continue;
@@ -151,6 +153,11 @@ impl Assembler {
         frame.mask.rotate_left(count % 4);
         frame.remaining -= count as u64;
         self.assembled()
+    }
+
+    /// How many octets came out of compressed messages since it was asked last.
+    pub(crate) fn take_made(&mut self) -> usize {
+        self.deflate.as_mut().map_or(0, |deflate| deflate.take_made())
     }
 
     /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.

@@ -57,7 +57,8 @@ impl Decoder {
     }
 
     /// Like [`Decoder::next`], for input that lies at `range` in a buffer of its own: a large message becomes the owner
-    /// of that buffer instead of being copied out of it. Returns where the rest of the input lies then.
+    /// of that buffer, if it fills at least half of it, instead of being copied out of it. Returns where the rest of the
+    /// input lies then.
     pub(crate) fn next_owned(
         &mut self,
         rules: &Rules,
@@ -65,6 +66,8 @@ impl Decoder {
         range: Range<usize>,
     ) -> Result<(Range<usize>, Option<Event<'static>>), Violation> {
         let (beginning, end) = (buffer.as_ptr() as usize, range.end);
+        // the owner holds on to all of the buffer, for as long as the application holds on to it
+        let least = OWN_FROM.max(buffer.capacity() / 2);
         let (used, event) = self.next(rules, &mut buffer[range.clone()])?;
         let rest = range.start + used..end;
         let (text, data, last) = match &event {
@@ -72,7 +75,7 @@ impl Decoder {
             Some(Event::Binary { data: Octets::Borrowed(data), last }) => (false, *data, *last),
             _ => return Ok((rest, event.map(Event::into_owned))),
         };
-        if data.len() < OWN_FROM {
+        if data.len() < least {
             return Ok((rest, event.map(Event::into_owned)));
         }
         let (place, len) = (data.as_ptr() as usize - beginning, data.len());
@@ -98,6 +101,12 @@ impl Decoder {
     /// As [`Assembler::filled`].
     pub(crate) fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
         self.assembler.as_mut().map_or(Ok(None), |assembler| assembler.filled(count))
+    }
+
+    /// As [`Assembler::take_made`].
+    #[inline]
+    pub(crate) fn take_made(&mut self) -> usize {
+        self.assembler.as_mut().map_or(0, |assembler| assembler.take_made())
     }
 
     /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
@@ -563,6 +572,45 @@ mod tests {
             assert_eq!((total, ends), (zeros.len(), 1));
             assert!(parts >= zeros.len() / (2 * PART), "{parts}");
             assert!(decoder.is_idle());
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_is_not_inflated_all_at_once() {
+        let mut stream = flate2::Compress::new(flate2::Compression::best(), false);
+        let mut bomb = Vec::with_capacity(1 << 16);
+        stream.compress_vec(&vec![0; 16 << 20], &mut bomb, flate2::FlushCompress::Sync).unwrap();
+        bomb.truncate(bomb.len() - 4);
+        let mut decoder = Decoder::new(Some(Inbound::new(false)));
+        let mut octets = client(0xc2, &bomb);
+        let (mut start, mut total) = (0, 0);
+        loop {
+            let (used, event) = decoder.next(&NONE, &mut octets[start..]).unwrap();
+            let event = event.map(Event::into_owned);
+            start += used;
+            let made = decoder.take_made();
+            assert!(made <= 2 * PART * AT_ONCE as usize, "{made}");
+            total += made;
+            if event.is_some() {
+                assert_eq!(event, Some(Event::Unwanted { text: false }));
+                break;
+            }
+        }
+        assert_eq!((start, total), (octets.len(), 16 << 20));
+    }
+
+    #[test]
+    fn a_message_does_not_hold_on_to_much_more_than_itself() {
+        let rules = Rules { text: Take::Discard, binary: Take::Whole { limit: 1 << 20 } };
+        let message = client(0x82, &[7; OWN_FROM]);
+        let mut buffer = message.repeat(15);
+        let (mut decoder, mut range) = (Decoder::default(), 0..buffer.len());
+        while !range.is_empty() {
+            let (rest, event) = decoder.next_owned(&rules, &mut buffer, range).unwrap();
+            range = rest;
+            let Some(Event::Binary { data: Octets::Owned(data), .. }) = event else { panic!("{event:?}") };
+            let data = Vec::from(Bytes::from(data));
+            assert!(data.capacity() <= 2 * OWN_FROM + 100, "{} octets in {}", data.len(), data.capacity());
         }
     }
 

@@ -152,12 +152,14 @@ pub(crate) struct Inbound {
     budget: Arc<Budget>,
     /// Counts the one that is lent to a message whose rest has not come.
     waiting: Option<Reservation>,
+    /// How many octets it has made since it was asked.
+    made: usize,
 }
 
 impl Inbound {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn new(forgets: bool) -> Self {
-        Self { forgets, inflater: None, budget: Arc::new(Budget::new(0)), waiting: None }
+        Self { forgets, inflater: None, budget: Arc::new(Budget::new(0)), waiting: None, made: 0 }
     }
 
     /// Whether a message may be passed over without a look, because none after it refers to it.
@@ -169,7 +171,15 @@ impl Inbound {
     pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
         let forgets = self.forgets;
         let make = || if forgets { Inflater::lend() } else { Inflater::new() };
-        self.inflater.get_or_insert_with(make).inflate(piece, out, full)
+        let before = out.len();
+        let inflated = self.inflater.get_or_insert_with(make).inflate(piece, out, full);
+        self.made += out.len() - before;
+        inflated
+    }
+
+    /// How many octets it has made since it was asked last.
+    pub(crate) fn take_made(&mut self) -> usize {
+        std::mem::take(&mut self.made)
     }
 
     /// Ends a message, which may have no rest.
@@ -245,6 +255,8 @@ impl Deflater {
 pub(crate) struct Deflation {
     extension: Extension,
     level: u32,
+    /// The window that our messages keep to: ours, or the client's if that is smaller.
+    window_bits: u8,
     threshold: usize,
     budget: Arc<Budget>,
     own: Mutex<Own>,
@@ -264,7 +276,8 @@ impl Deflation {
         let inflater = if extension.client_forgets() { 0 } else { INFLATER_BYTES };
         let own = Own { deflater: None, _reservation: Some(budget.reserve(deflater + inflater)?) };
         let (level, threshold) = compression.effort();
-        Some(Self { extension, level, threshold, budget: budget.clone(), own: Mutex::new(own) })
+        let window_bits = extension.server_window_bits().min(compression.max_window_bits());
+        Some(Self { extension, level, window_bits, threshold, budget: budget.clone(), own: Mutex::new(own) })
     }
 
     pub(crate) fn extension(&self) -> &Extension {
@@ -274,7 +287,7 @@ impl Deflation {
     /// The receiving side, which is to be made once.
     pub(crate) fn inbound(&self) -> Inbound {
         let budget = self.budget.clone();
-        Inbound { forgets: self.extension.client_forgets(), inflater: None, budget, waiting: None }
+        Inbound { forgets: self.extension.client_forgets(), inflater: None, budget, waiting: None, made: 0 }
     }
 
     /// Whether a message of so many octets is worth it.
@@ -292,7 +305,7 @@ impl Deflation {
 
     /// Sessions of one kind that forget compress to the same octets.
     pub(crate) fn kind(&self) -> (u32, u8) {
-        (self.level, self.extension.server_window_bits())
+        (self.level, self.window_bits)
     }
 
     /// Appends a message by itself, as a frame, unless it would not become smaller.
