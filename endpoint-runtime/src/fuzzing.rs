@@ -67,7 +67,7 @@ impl Decoder {
 
     /// As the connection reads into a large message's own place, if there is one; how much was read.
     pub fn direct(&mut self, input: &[u8]) -> Result<Option<(usize, Option<Said>)>, Wrong> {
-        let Some((place, room)) = self.0.direct() else { return Ok(None) };
+        let Some((place, room)) = self.0.direct(0) else { return Ok(None) };
         let count = room.min(input.len());
         place.extend_from_slice(&input[..count]);
         Ok(Some((count, self.0.filled(count)?.map(Said::from))))

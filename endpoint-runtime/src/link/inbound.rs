@@ -134,8 +134,9 @@ impl Link {
             Event::Close(reason) => return self.peer_closes(reason),
             Event::Unwanted { text } => return self.unwanted(text),
         };
+        self.expected = size(&work);
         let inbox = self.inbox.get_or_insert_default();
-        inbox.bytes += size(&work);
+        inbox.bytes += self.expected;
         inbox.messages.push_back(work);
     }
 
@@ -207,7 +208,7 @@ impl Link {
 
     /// Reads once: into a large message's own place, or into the thread's buffer.
     pub(super) fn poll_read<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((place, room)) = self.decoder.direct() {
+        if let Some((place, room)) = self.decoder.direct(self.expected) {
             // nothing is left in it, and the peer may take its time
             self.input.release();
             let read = ready!(self.socket.poll_append(cx, place, room));

@@ -133,13 +133,16 @@ impl Assembler {
 
     /// The place a large message may be read into directly, and how much of it; then call [`filled`](Self::filled).
     ///
+    /// Room is made for as much as came of this message already, or for the `expected` octets of the one before it: so
+    /// much the peer has shown that it sends.
+    ///
     /// The vector is only to be appended to, by at most so many octets.
-    pub(crate) fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+    pub(crate) fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
         self.message.filter(|message| matches!(message.take, Take::Whole { .. }) && !message.deflated)?;
         let missing = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
         if self.buffer.len() == self.buffer.capacity() {
-            self.buffer.reserve_exact(missing.min(self.buffer.len().max(DIRECT_STEP)));
+            self.buffer.reserve_exact(missing.min(self.buffer.len().max(expected).max(DIRECT_STEP)));
         }
         let room = (self.buffer.capacity() - self.buffer.len()).min(missing);
         Some((&mut self.buffer, room))

@@ -94,8 +94,8 @@ impl Decoder {
     }
 
     /// As [`Assembler::direct`].
-    pub(crate) fn direct(&mut self) -> Option<(&mut Vec<u8>, usize)> {
-        self.assembler.as_mut()?.direct()
+    pub(crate) fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
+        self.assembler.as_mut()?.direct(expected)
     }
 
     /// As [`Assembler::filled`].
@@ -238,7 +238,7 @@ mod tests {
             let mut piece = piece.to_vec();
             let mut piece = &mut piece[..];
             if direct {
-                if let Some((place, room)) = decoder.direct() {
+                if let Some((place, room)) = decoder.direct(0) {
                     let count = room.min(piece.len());
                     place.extend_from_slice(&piece[..count]);
                     match decoder.filled(count) {
@@ -372,7 +372,7 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut header = [0x82, 0xff, 0, 0, 0x10, 0, 0, 0, 0, 0, 1, 2, 3, 4];
         assert_eq!(decoder.next(&rules, &mut header).unwrap(), (14, None));
-        let (place, room) = decoder.direct().unwrap();
+        let (place, room) = decoder.direct(0).unwrap();
         assert!(room <= DIRECT_STEP && place.capacity() <= DIRECT_STEP);
     }
 
