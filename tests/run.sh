@@ -37,6 +37,9 @@ main() {
   run 'Rust toolchain' need_rust
   run 'format' cargo fmt --all --check
   run 'lints' cargo clippy --workspace --all-targets -- -D warnings
+  # nothing else here builds them
+  RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
+    run 'doors for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors
   run 'tests' cargo test --workspace
   run 'tests of the examples' cargo test --workspace --examples
   if [ "${1-}" = --quick ]; then
