@@ -37,6 +37,7 @@ main() {
   run 'Rust toolchain' need_rust
   run 'format' cargo fmt --all --check
   run 'lints' cargo clippy --workspace --all-targets -- -D warnings
+  run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
   run 'tests' cargo test --workspace
   run 'tests of the examples' cargo test --workspace --examples
   if [ "${1-}" = --quick ]; then

@@ -9,7 +9,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
-use crate::spelling::{inside_option, is_str};
+use crate::spelling::{inside_option, inside_result, is_str};
 use crate::validate::{Argument, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
@@ -183,15 +183,6 @@ impl Event {
             }
         }
     }
-
-    /// Trait and method that turn a returned value into the output.
-    fn conversion(self) -> (TokenStream, TokenStream) {
-        let rt = runtime();
-        match self {
-            Self::Text | Self::Binary | Self::Pong => (quote!(#rt::IntoReply), quote!(into_reply)),
-            Self::Open | Self::Close | Self::Error => (quote!(#rt::IntoOutcome), quote!(into_outcome)),
-        }
-    }
 }
 
 /// The hidden items beside the method.
@@ -284,10 +275,10 @@ fn call_later(handler: &Handler) -> TokenStream {
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
     let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
     let block = if is_message && handler.is_async && !handler.arguments.iter().any(borrows_from_call) {
-        let (call, conversion) = (call(handler, false), conversion(handler));
+        let (call, outcome) = (call(handler, false), outcome(handler));
         quote_spanned!(place=> #rt::Call::new(
             move || ::core::result::Result::<_, #rt::Error>::Ok(#call),
-            #conversion,
+            |__returned| #outcome,
         ))
     } else {
         let body = body(handler, false);
@@ -314,8 +305,11 @@ fn borrows_from_call(argument: &Argument) -> bool {
 /// The call of the user's method, and what its value becomes.
 fn body(handler: &Handler, now: bool) -> TokenStream {
     let wait = if handler.is_async { quote_spanned!(at(handler.method.span())=> .await) } else { quote!() };
-    let (call, conversion) = (call(handler, now), conversion(handler));
-    quote!(#conversion(#call #wait))
+    let (call, outcome) = (call(handler, now), outcome(handler));
+    quote! {
+        let __returned = #call #wait;
+        #outcome
+    }
 }
 
 /// The call alone.
@@ -325,15 +319,60 @@ fn call(handler: &Handler, now: bool) -> TokenStream {
     quote!(Self::#method(__this, #(#arguments),*))
 }
 
-/// The function that turns what the method returns into what the connection takes.
-fn conversion(handler: &Handler) -> TokenStream {
-    let (to, into) = handler.event.conversion();
+/// What the connection takes, made of what the method `__returned`.
+fn outcome(handler: &Handler) -> TokenStream {
+    let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
+    let returned = quote!(__returned);
     match &handler.output {
-        ReturnType::Default => quote!(<() as #to>::#into),
-        // `impl Trait` can only be named where it is returned
-        ReturnType::Type(_, ty) if has_impl(ty.to_token_stream()) => quote_spanned!(at(ty.span())=> #to::#into),
-        ReturnType::Type(_, ty) => quote!(<#ty as #to>::#into),
+        ReturnType::Default if is_message => quote!({
+            let () = #returned;
+            ::core::result::Result::Ok(::core::option::Option::None)
+        }),
+        ReturnType::Default => quote!({
+            let () = #returned;
+            ::core::result::Result::Ok(())
+        }),
+        ReturnType::Type(_, ty) if is_message => reply(ty, returned),
+        ReturnType::Type(_, ty) => convert(ty, "IntoOutcome", "into_outcome", returned),
     }
+}
+
+/// `value` as a reply. An `Option` and a `Result` that are spelled as such are taken apart here, so that what cannot be
+/// sent is shown inside them.
+fn reply(ty: &Type, value: TokenStream) -> TokenStream {
+    if let Some(inside) = inside_option(ty) {
+        let inside = reply(inside, quote!(__some));
+        quote! {
+            match #value {
+                ::core::option::Option::Some(__some) => #inside,
+                ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
+            }
+        }
+    } else if let Some((inside, error)) = inside_result(ty) {
+        let inside = reply(inside, quote!(__ok));
+        let error = convert(error, "IntoError", "into_error", quote!(__error));
+        quote! {
+            match #value {
+                ::core::result::Result::Ok(__ok) => #inside,
+                ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error),
+            }
+        }
+    } else {
+        convert(ty, "IntoReply", "into_reply", value)
+    }
+}
+
+/// `value`, which is of type `ty`, through a trait of the runtime.
+fn convert(ty: &Type, to: &str, into: &str, value: TokenStream) -> TokenStream {
+    let rt = runtime();
+    let (to, into) = (format_ident!("{to}"), format_ident!("{into}"));
+    let convert = if has_impl(ty.to_token_stream()) {
+        // `impl Trait` can only be named where it is returned
+        quote_spanned!(at(ty.span())=> #rt::#to::#into)
+    } else {
+        quote_spanned!(at(ty.span())=> <#ty as #rt::#to>::#into)
+    };
+    quote!(#convert(#value))
 }
 
 fn has_impl(tokens: TokenStream) -> bool {

@@ -122,12 +122,12 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 ///
 /// | Kind | Types |
 /// |---|---|
-/// | text | `String`, `&str`, `Text`; numbers, `bool` and `char`, parsed from the text |
+/// | text | `String`, `&str`, `Text`; numbers, `bool` and `char`, parsed from the text; `Json<T>` |
 /// | binary | `Vec<u8>`, `&[u8]`, `Bytes`, `Binary` |
 /// | pong | `Pong` |
 ///
-/// Any other type that decodes needs the kind in the attribute: `#[on_message(text)]` or `#[on_message(binary)]`.
-/// A message that does not decode goes to [`macro@on_error`], and the method is not called.
+/// Any other type that decodes (`DecodeText`, `DecodeBinary`) needs the kind in the attribute: `#[on_message(text)]` or
+/// `#[on_message(binary)]`. A message that does not decode goes to [`macro@on_error`], and the method is not called.
 ///
 /// # In parts
 ///
@@ -138,8 +138,9 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// # The reply
 ///
 /// What the method returns is sent back: text (`String`, `&str`, `Text`), bytes (`Vec<u8>`, `Bytes`, `Binary`), the text
-/// form of numbers, `bool` and `char`. `()` and `None` send nothing. The `Err` of a `Result` goes to
-/// [`macro@on_error`]; it is any error that converts into `Box<dyn Error + Send + Sync>`.
+/// form of numbers, `bool` and `char`, `Json<T>`, and every other type that implements `Encode`. `()` and `None` send
+/// nothing. What does not encode, and the `Err` of a `Result`, goes to [`macro@on_error`]; `Err` has any error that
+/// converts into `Box<dyn Error + Send + Sync>`.
 ///
 /// # Options
 ///

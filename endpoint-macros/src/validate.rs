@@ -529,7 +529,7 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
             ty,
             format!(
                 "how does `{}` arrive? write `#[on_message(text)]` or `#[on_message(binary)]`; known by themselves are \
-                 String, &str, Text, numbers, bool, char (text), Vec<u8>, &[u8], Bytes, Binary (binary) and Pong",
+                 String, &str, Text, numbers, bool, char, Json<T> (text), Vec<u8>, &[u8], Bytes, Binary (binary) and Pong",
                 quiet(ty)
             ),
         );

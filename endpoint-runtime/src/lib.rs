@@ -66,6 +66,8 @@
 //! | [`session.async_remote()`](Session::async_remote) | at once; await the [`Sent`] to learn of the write | fails with [`is_queue_full`](Error::is_queue_full) |
 //! | [`session.open_sessions().async_remote()`](OpenSessions::async_remote) | at once, with a [`Report`] | leaves that peer out, and says so |
 //!
+//! Each sends text, binary data, and objects: [`Json`], numbers, whatever implements [`Encode`].
+//!
 //! Any number of tasks may send at a time; messages never mix, and those of one task keep their order. What a handler
 //! sends on its own session joins the batch of messages that is being handled: the send resolves at once, and is
 //! written when the batch is done or the handler waits for something else.
@@ -86,7 +88,8 @@
 //!
 //! # Errors and closes
 //!
-//! `on_error` hears of handlers that fail or panic, messages that do not decode, and peers that break the protocol.
+//! `on_error` hears of handlers that fail or panic, messages that do not decode, replies that do not encode, and peers
+//! that break the protocol.
 //! A session whose `on_error` was told of an error of `on_message` stays open. It ends
 //!
 //! - with 1011 after a panic, after a failed `on_open`, and after any failed `on_message` if there is no `on_error`;
@@ -153,6 +156,10 @@
 //! There is no limit on how long a handler may take while its session is open, nor on `on_close`, except that a
 //! shutdown's deadline ends both.
 //!
+//! # Features
+//!
+//! `json`, on by default: [`Json`], with `serde` and `serde_json`.
+//!
 //! # Cancel safety
 //!
 //! A send that is dropped has queued its whole message or nothing. Handlers are not cancelled while their session is
@@ -171,6 +178,8 @@ mod error;
 mod extension;
 mod frames;
 mod handshake;
+#[cfg(feature = "json")]
+mod json;
 mod link;
 mod message;
 mod outbound;
@@ -202,13 +211,15 @@ pub use bytes::Bytes;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
-pub use crate::codec::{DecodeBinary, DecodeText, IntoReply};
+pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::config::Compression;
 pub use crate::error::{BoxError, Error};
 pub use crate::extension::Extension;
 pub use crate::handshake::origins::Origins;
 pub use crate::handshake::refusal::Refusal;
-pub use crate::message::{Binary, Pong};
+#[cfg(feature = "json")]
+pub use crate::json::Json;
+pub use crate::message::{Binary, Message, Pong};
 pub use crate::path::PathParams;
 pub use crate::registry::ServerEndpoint;
 pub use crate::remote::{AsyncRemote, BasicRemote, Sent, Written};
@@ -221,6 +232,8 @@ pub use crate::text::Text;
 
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
 pub mod prelude {
+    #[cfg(feature = "json")]
+    pub use crate::Json;
     pub use crate::{
         Binary, Bytes, CloseCode, CloseReason, Error, HandshakeRequest, Origins, Pong, Refusal, Server,
         ServerContainer, Session, SessionId, Text, on_close, on_error, on_message, on_open, server_endpoint,

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 pub use inventory;
 
 pub use crate::close::CloseReason;
-pub use crate::codec::{DecodeBinary, DecodeText, IntoOutcome, IntoReply};
+pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
 pub use crate::config::{Compression, EndpointOptions};
 pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reply};
 pub use crate::error::Error;

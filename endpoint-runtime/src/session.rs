@@ -13,6 +13,7 @@ use http::HeaderMap;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::codec::Encode;
 use crate::config::Limits;
 use crate::error::Error;
 use crate::extension::Extension;
@@ -488,6 +489,14 @@ impl Broadcast<'_> {
     /// Queues a binary message for each session.
     pub fn send_binary(self, data: impl Into<Binary>) -> Report {
         self.send(Message::Binary(data.into()))
+    }
+
+    /// Queues the message that `object` becomes, such as [`Json`](crate::Json), for each session. It is encoded once.
+    ///
+    /// # Errors
+    /// [`Error::is_encode`] if it cannot be encoded; then nobody is sent anything.
+    pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Report, Error> {
+        Ok(self.send(object.encode()?))
     }
 
     fn send(self, message: Message) -> Report {
