@@ -9,7 +9,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
-use crate::spelling::{inside_option, inside_result, is_str};
+use crate::spelling::{inside_option, inside_result, inside_vec, is_str};
 use crate::validate::{Argument, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
@@ -222,6 +222,19 @@ fn about(handler: &Handler) -> TokenStream {
         })
         .collect();
     let params = if parsed.is_empty() { quote!(_) } else { quote!(__params) };
+    let asked: Vec<_> = handler
+        .arguments
+        .iter()
+        .filter_map(|argument| match &argument.role {
+            Role::QueryParam(name) => {
+                let ty = &argument.ty;
+                let value = query_param(name, ty, &quote!(__request));
+                Some(quote!(let _: #ty = #value;))
+            }
+            _ => None,
+        })
+        .collect();
+    let request = if asked.is_empty() { quote!(_) } else { quote!(__request) };
     quote! {
         #[doc(hidden)]
         pub const #name: #rt::Handler = {
@@ -233,6 +246,10 @@ fn about(handler: &Handler) -> TokenStream {
                 max_size: #max_size,
                 check_path: |#params| {
                     #(#parsed)*
+                    ::core::result::Result::Ok(())
+                },
+                check_query: |#request| {
+                    #(#asked)*
                     ::core::result::Result::Ok(())
                 },
             }
@@ -295,7 +312,7 @@ fn call_later(handler: &Handler) -> TokenStream {
 /// Whether what the method is given must be kept beside it while it runs.
 fn borrows_from_call(argument: &Argument) -> bool {
     match argument.role {
-        Role::Session | Role::Last => false,
+        Role::Session | Role::Request | Role::QueryParam(_) | Role::Last => false,
         // those borrow from the session
         Role::PathParam(_) => argument.by_ref && !is_str(&argument.ty),
         Role::CloseReason | Role::Error | Role::Payload => argument.by_ref,
@@ -394,6 +411,8 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
         Role::Session => quote_spanned!(place=> <#rt::Session as ::core::clone::Clone>::clone(__session)),
         Role::Last => quote_spanned!(place=> __last),
         Role::PathParam(variable) => path_param(variable, argument, &quote!(#rt::Session::path_params(__session))),
+        Role::QueryParam(name) => query_param(name, ty, &quote!(#rt::Session::handshake_request(__session))),
+        Role::Request => quote_spanned!(place=> #rt::Session::handshake_request(__session)),
         Role::CloseReason | Role::Error => quote_spanned!(place=> #borrow __payload),
         Role::Payload => match event {
             Event::Pong => quote_spanned!(place=> #borrow __payload),
@@ -429,6 +448,18 @@ fn path_param(variable: &LitStr, argument: &Argument, params: &TokenStream) -> T
         None => quote!(#rt::PathParams::parse::<#ty>(#params, #variable)?),
         Some(_) if is_text(ty) => quote!(#rt::PathParams::get(#params, #variable)),
         Some(ty) => quote!(#rt::PathParams::parse_optional::<#ty>(#params, #variable)?),
+    }
+}
+
+/// The value of the parameter `name` in the query of `request`.
+fn query_param(name: &LitStr, ty: &Type, request: &TokenStream) -> TokenStream {
+    let rt = runtime();
+    if let Some(ty) = inside_option(ty) {
+        quote!(#rt::HandshakeRequest::parse_optional_query_param::<#ty>(#request, #name)?)
+    } else if let Some(ty) = inside_vec(ty) {
+        quote!(#rt::HandshakeRequest::parse_query_params::<#ty>(#request, #name)?)
+    } else {
+        quote!(#rt::HandshakeRequest::parse_query_param::<#ty>(#request, #name)?)
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) enum Known {
     Scalar,
     /// Binary, whole or in parts.
     Binary,
+    Request,
     /// A word that a later version gives a meaning.
     Later,
     Unknown,
@@ -39,7 +40,8 @@ pub(crate) fn known(ty: &Type) -> Known {
                 "Vec" if only_argument(&last.arguments).is_some_and(is_u8) => Known::Binary,
                 "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128" | "usize"
                 | "f32" | "f64" | "bool" | "char" | "Json" => Known::Scalar,
-                "State" | "HandshakeRequest" => Known::Later,
+                "HandshakeRequest" => Known::Request,
+                "State" => Known::Later,
                 _ => Known::Unknown,
             }
         }
@@ -67,6 +69,16 @@ pub(crate) fn inside_option(ty: &Type) -> Option<&Type> {
             .last()
             .filter(|last| last.ident == "Option")
             .and_then(|last| only_argument(&last.arguments)),
+        _ => None,
+    }
+}
+
+/// The `T` of `Vec<T>`.
+pub(crate) fn inside_vec(ty: &Type) -> Option<&Type> {
+    match without_groups(ty) {
+        Type::Path(path) => {
+            path.path.segments.last().filter(|last| last.ident == "Vec").and_then(|last| only_argument(&last.arguments))
+        }
         _ => None,
     }
 }
@@ -147,6 +159,7 @@ mod tests {
             ("Vec<u16>", Known::Unknown),
             ("[u8; 4]", Known::Unknown),
             ("Option<String>", Known::Unknown),
+            ("HandshakeRequest", Known::Request),
             ("State<Db>", Known::Later),
         ] {
             assert_eq!(known(&parse_str(text).unwrap()), expected, "{text}");

@@ -13,6 +13,7 @@ pub use crate::error::Error;
 pub use crate::message::{Binary, Pong};
 pub use crate::path::{PathParam, PathParams, template_has};
 pub use crate::registry::{Registration, ServerEndpoint};
+pub use crate::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::text::Text;
 

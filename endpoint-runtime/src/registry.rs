@@ -14,7 +14,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
-use crate::endpoint::{Annotated, Endpoint};
+use crate::endpoint::{Annotated, Endpoint, Handler};
 use crate::error::{Error, Kind};
 use crate::handshake::refusal::Refusal;
 use crate::path::PathParams;
@@ -33,6 +33,8 @@ pub struct Registration {
     pub(crate) type_id: fn() -> TypeId,
     /// Fails if a typed path parameter of any handler does not parse.
     pub(crate) check_path: fn(&PathParams) -> Result<(), Error>,
+    /// Fails if a query parameter of any handler is missing or does not parse.
+    pub(crate) check_query: fn(&HandshakeRequest) -> Result<(), Error>,
     /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
     pub(crate) prepare: Option<PrepareDefault>,
 }
@@ -88,18 +90,25 @@ impl Registration {
             options,
             type_id: TypeId::of::<E>,
             check_path: check_path::<E>,
+            check_query: check_query::<E>,
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
         }
     }
 }
 
 fn check_path<E: Endpoint>(params: &PathParams) -> Result<(), Error> {
-    let check = || {
-        let handlers = [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR];
-        handlers.iter().try_for_each(|handler| (handler.check_path)(params))
-    };
-    // parsing is the application's code
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|panic| Err(Error::panic(&*panic)))
+    check::<E>(|handler| (handler.check_path)(params))
+}
+
+fn check_query<E: Endpoint>(request: &HandshakeRequest) -> Result<(), Error> {
+    check::<E>(|handler| (handler.check_query)(request))
+}
+
+/// Asks every handler; what parses is the application's code.
+fn check<E: Endpoint>(ask: impl FnMut(&Handler) -> Result<(), Error>) -> Result<(), Error> {
+    let handlers = [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR];
+    catch_unwind(AssertUnwindSafe(|| handlers.iter().try_for_each(ask)))
+        .unwrap_or_else(|panic| Err(Error::panic(&*panic)))
 }
 
 fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, Refusal> {

@@ -156,6 +156,7 @@ impl ServerContainer {
         }
         (registration.check_path)(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
         let request = HandshakeRequest::new(parts, params, transport);
+        (registration.check_query)(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
         let prepared = prepare(&request)?;
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
         let budget = &self.0.compression_budget;
