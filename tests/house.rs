@@ -40,6 +40,7 @@ const STAIRCASE: &[&[&str]] = &[
     // the shared words
     &["path"],
     &["config"],
+    &["state"],
     &["extension"],
     &["buffer"],
     &["close"],

@@ -1,8 +1,9 @@
-//! What handlers are given beside the event: the request that opened the session, and the parameters of its query.
+//! What handlers are given beside the event: the request that opened the session, the parameters of its query, state.
 
 mod support;
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{Refusal, ServerContainer};
@@ -217,4 +218,133 @@ async fn a_wrong_path_is_told_before_a_wrong_query() {
     let server = TestServer::of::<Trapped>().await;
     let (answer, _) = Client::try_connect(server.addr, "/trap/x?trap=x", &[]).await;
     assert_eq!(answer.status, 404);
+}
+
+// ---- state ----
+
+/// Counts, for all sessions together; is neither `Clone` nor `Debug`.
+struct Visits(AtomicUsize);
+
+#[server_endpoint("/state")]
+#[derive(Default)]
+struct Stateful;
+
+impl Stateful {
+    #[on_open]
+    async fn open(&mut self, visits: State<Visits>, journal: &State<Journal>) {
+        std::future::ready(()).await;
+        journal.note(format!("open {}", visits.0.fetch_add(1, SeqCst)));
+    }
+    #[on_message]
+    async fn text(&mut self, prefix: State<String>, text: String) -> String {
+        std::future::ready(()).await;
+        format!("{}{text}", *prefix)
+    }
+    #[on_message]
+    fn binary(&mut self, _: &[u8], visits: &State<Visits>, prefix: State<String>) -> String {
+        format!("{}{}", prefix.as_str(), visits.0.load(SeqCst))
+    }
+    #[on_message]
+    async fn pong(&mut self, _: Pong, session: &Session) -> String {
+        let (text, number) = (session.state::<String>(), session.state::<u64>());
+        format!("{:?} {:?}", text.map(|text| text.len()), number)
+    }
+    #[on_close]
+    fn close(&mut self, journal: State<Journal>) -> Result<(), Refused> {
+        journal.note("close");
+        Err(Refused)
+    }
+    #[on_error]
+    async fn failed(&mut self, _: &Error, journal: State<Journal>, visits: State<Visits>) {
+        journal.note(format!("error {}", visits.0.load(SeqCst)));
+    }
+}
+
+/// Another endpoint with the same state.
+#[server_endpoint("/state/other")]
+#[derive(Default)]
+struct Other;
+
+impl Other {
+    #[on_message]
+    fn text(&mut self, _: &str, visits: State<Visits>) -> usize {
+        visits.0.load(SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn every_handler_of_every_endpoint_shares_the_state() {
+    let journal = Journal::default();
+    let container = ServerContainer::builder()
+        .state(Visits(AtomicUsize::new(7)))
+        .register::<Stateful>()
+        .register::<Other>()
+        .state("earlier".to_owned())
+        .state(journal.clone())
+        .state("> ".to_owned());
+    let server = TestServer::with(container).await;
+    let mut first = server.connect("/state").await;
+    journal.expect("open 7").await;
+    let mut second = server.connect("/state").await;
+    journal.expect("open 8").await;
+    first.text("x").await;
+    first.expect_text("> x").await;
+    second.binary(b"").await;
+    second.expect_text("> 9").await;
+    first.send(0x80 | PONG, "").await;
+    first.expect_text("Some(2) None").await;
+    let mut other = server.connect("/state/other").await;
+    other.text("").await;
+    other.expect_text("9").await;
+    first.close(1000, "").await;
+    journal.expect("close").await;
+    journal.expect("error 9").await;
+}
+
+#[tokio::test]
+async fn what_a_server_is_given_reaches_the_handlers() {
+    let server = Server::with(ServerContainer::builder().register::<Other>()).state(Visits(AtomicUsize::new(3)));
+    let server = TestServer::serving(server).await;
+    let mut client = server.connect("/state/other").await;
+    client.text("").await;
+    client.expect_text("3").await;
+}
+
+#[test]
+fn state_that_nobody_provides_is_a_mistake_of_deployment_which_names_endpoint_handler_and_type() {
+    let builder = ServerContainer::builder().register::<Stateful>().register::<Other>().state(String::new());
+    let error = builder.build().unwrap_err();
+    assert!(error.is_deploy());
+    let text = error.to_string();
+    for part in [
+        "parameters::Stateful",
+        file!(),
+        "`open` takes State<parameters::Visits>",
+        "`open` takes State<parameters::support::Journal>",
+        "`binary` takes State<parameters::Visits>",
+        "`close` takes State<parameters::support::Journal>",
+        "`failed` takes State<parameters::Visits>",
+        "parameters::Other",
+        "`text` takes State<parameters::Visits>",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text:?}");
+    }
+    assert!(!text.contains("State<alloc::string::String>"), "{text:?}");
+}
+
+#[tokio::test]
+async fn missing_state_is_found_before_the_port_is_bound() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let broken = Server::with(ServerContainer::builder().register::<Other>());
+    assert!(broken.bind(taken.local_addr().unwrap()).await.unwrap_err().is_deploy());
+}
+
+#[test]
+fn what_is_not_mounted_needs_no_state() {
+    ServerContainer::builder().register::<Other>().only(|_| false).build().unwrap();
+}
+
+#[test]
+fn a_handler_can_be_called_by_hand() {
+    assert_eq!(Other.text("", State::new(Visits(AtomicUsize::new(1)))), 1);
 }

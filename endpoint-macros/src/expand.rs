@@ -234,6 +234,11 @@ fn about(handler: &Handler) -> TokenStream {
             _ => None,
         })
         .collect();
+    let method = handler.method.unraw().to_string();
+    let states = handler.arguments.iter().filter_map(|argument| match &argument.role {
+        Role::State(ty) => Some(quote_spanned!(at(ty.span())=> #rt::Wanted::of::<#ty>(#method))),
+        _ => None,
+    });
     let request = if asked.is_empty() { quote!(_) } else { quote!(__request) };
     quote! {
         #[doc(hidden)]
@@ -252,6 +257,7 @@ fn about(handler: &Handler) -> TokenStream {
                     #(#asked)*
                     ::core::result::Result::Ok(())
                 },
+                states: &[#(#states),*],
             }
         };
     }
@@ -312,7 +318,7 @@ fn call_later(handler: &Handler) -> TokenStream {
 /// Whether what the method is given must be kept beside it while it runs.
 fn borrows_from_call(argument: &Argument) -> bool {
     match argument.role {
-        Role::Session | Role::Request | Role::QueryParam(_) | Role::Last => false,
+        Role::Session | Role::Request | Role::State(_) | Role::QueryParam(_) | Role::Last => false,
         // those borrow from the session
         Role::PathParam(_) => argument.by_ref && !is_str(&argument.ty),
         Role::CloseReason | Role::Error | Role::Payload => argument.by_ref,
@@ -412,6 +418,14 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
         Role::Last => quote_spanned!(place=> __last),
         Role::PathParam(variable) => path_param(variable, argument, &quote!(#rt::Session::path_params(__session))),
         Role::QueryParam(name) => query_param(name, ty, &quote!(#rt::Session::handshake_request(__session))),
+        Role::State(inside) => {
+            let state = quote_spanned!(place=> #rt::state::<#inside>(__session)?);
+            if argument.by_ref {
+                state
+            } else {
+                quote_spanned!(place=> <#rt::State<#inside> as ::core::clone::Clone>::clone(#state))
+            }
+        }
         Role::Request => quote_spanned!(place=> #rt::Session::handshake_request(__session)),
         Role::CloseReason | Role::Error => quote_spanned!(place=> #borrow __payload),
         Role::Payload => match event {

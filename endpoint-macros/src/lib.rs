@@ -81,6 +81,7 @@ use crate::parse::{EndpointArgs, Kind, Method};
 /// | `#[query_param] page: Option<T>` | all | the same, or `None` if the query has no such parameter |
 /// | `#[query_param] tag: Vec<T>` | all | all of that name, in their order, or none |
 /// | `&HandshakeRequest` | all | the request that opened the session |
+/// | `State<T>`, `&State<T>` | all | what the application provides with `.state(value)` on the builder |
 /// | the message | `on_message` | see [`macro@on_message`] |
 /// | `CloseReason`, `&CloseReason` | `on_close` | why it ended |
 /// | `&Error`, `Error` | `on_error`, required | what went wrong |
@@ -91,6 +92,8 @@ use crate::parse::{EndpointArgs, Kind, Method};
 /// A query parameter that does not parse refuses the handshake with 400, whatever handler asks for it; so does one that
 /// is missing, unless it is an `Option` or a `Vec`. It is read anew for each call: what every message needs is kept in
 /// a field.
+///
+/// A `State<T>` that nobody provides is an error when the container is built, before the port is bound.
 #[proc_macro_attribute]
 pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     endpoint(args.into(), item.into()).into()
@@ -103,7 +106,7 @@ pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStr
 /// async fn enter(&mut self, session: &Session, #[path_param] room: String) -> Result<(), ChatError> { /* … */ }
 /// ```
 ///
-/// Takes `&Session`, `&HandshakeRequest`, `#[path_param]`s and `#[query_param]`s; returns nothing or a
+/// Takes `&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]`s and `#[query_param]`s; returns nothing or a
 /// `Result<(), E>`, whose error goes to [`macro@on_error`]. Messages wait until it has returned. What all handlers share is told at
 /// [`macro@server_endpoint`].
 #[proc_macro_attribute]

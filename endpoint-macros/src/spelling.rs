@@ -19,8 +19,8 @@ pub(crate) enum Known {
     /// Binary, whole or in parts.
     Binary,
     Request,
-    /// A word that a later version gives a meaning.
-    Later,
+    /// `State<T>`
+    State,
     Unknown,
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn known(ty: &Type) -> Known {
                 "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128" | "usize"
                 | "f32" | "f64" | "bool" | "char" | "Json" => Known::Scalar,
                 "HandshakeRequest" => Known::Request,
-                "State" => Known::Later,
+                "State" if only_argument(&last.arguments).is_some() => Known::State,
                 _ => Known::Unknown,
             }
         }
@@ -62,25 +62,23 @@ fn only_argument(arguments: &PathArguments) -> Option<&Type> {
 
 /// The `T` of `Option<T>`.
 pub(crate) fn inside_option(ty: &Type) -> Option<&Type> {
-    match without_groups(ty) {
-        Type::Path(path) => path
-            .path
-            .segments
-            .last()
-            .filter(|last| last.ident == "Option")
-            .and_then(|last| only_argument(&last.arguments)),
-        _ => None,
-    }
+    inside("Option", ty)
 }
 
 /// The `T` of `Vec<T>`.
 pub(crate) fn inside_vec(ty: &Type) -> Option<&Type> {
-    match without_groups(ty) {
-        Type::Path(path) => {
-            path.path.segments.last().filter(|last| last.ident == "Vec").and_then(|last| only_argument(&last.arguments))
-        }
-        _ => None,
-    }
+    inside("Vec", ty)
+}
+
+/// The `T` of `State<T>`.
+pub(crate) fn inside_state(ty: &Type) -> Option<&Type> {
+    inside("State", ty)
+}
+
+fn inside<'a>(name: &str, ty: &'a Type) -> Option<&'a Type> {
+    let Type::Path(path) = without_groups(ty) else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == name)?;
+    only_argument(&last.arguments)
 }
 
 /// The `T` and `E` of `Result<T, E>`.
@@ -160,7 +158,8 @@ mod tests {
             ("[u8; 4]", Known::Unknown),
             ("Option<String>", Known::Unknown),
             ("HandshakeRequest", Known::Request),
-            ("State<Db>", Known::Later),
+            ("State<Db>", Known::State),
+            ("State", Known::Unknown),
         ] {
             assert_eq!(known(&parse_str(text).unwrap()), expected, "{text}");
         }

@@ -7,7 +7,7 @@ use syn::{Attribute, Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, Re
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
 use crate::settings::{compression, is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
-use crate::spelling::{Known, brief, error_box, is_bool, is_str, known, quiet};
+use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
 
 /// The mistakes found so far.
@@ -151,6 +151,8 @@ pub(crate) enum Role {
     QueryParam(LitStr),
     /// The opening request.
     Request,
+    /// The value that the application provides, of this type.
+    State(Box<Type>),
     Payload,
 }
 
@@ -336,10 +338,7 @@ fn taken<'a>(kind: Kind, parameter: &'a Parameter, mistakes: &mut Mistakes) -> O
                     }
                     Role::Request
                 }
-                Known::Later => {
-                    mistakes.at(ty, format!("`{}` as a parameter is not supported yet in this version", brief(ty)));
-                    return None;
-                }
+                Known::State => Role::State(Box::new(inside_state(ty)?.clone())),
                 Known::Scalar if !by_ref && is_last(parameter, ty) => Role::Last,
                 _ => Role::Payload,
             };
@@ -348,7 +347,7 @@ fn taken<'a>(kind: Kind, parameter: &'a Parameter, mistakes: &mut Mistakes) -> O
     };
     let (role, known) = role_and_known;
     let allowed = match role {
-        Role::Session | Role::PathParam(_) | Role::QueryParam(_) | Role::Request => true,
+        Role::Session | Role::PathParam(_) | Role::QueryParam(_) | Role::Request | Role::State(_) => true,
         Role::CloseReason => kind == Kind::Close,
         Role::Error => kind == Kind::Error,
         Role::Last | Role::Payload => kind == Kind::Message,
@@ -478,7 +477,8 @@ fn not_here(kind: Kind, role: &Role, ty: &Type, known: Known) -> String {
         Kind::Close => "`CloseReason`, ",
         Kind::Error => "`&Error`, ",
     };
-    let takes = format!("takes {own}`&Session`, `&HandshakeRequest`, `#[path_param]`s and `#[query_param]`s");
+    let takes =
+        format!("takes {own}`&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]`s and `#[query_param]`s");
     match role {
         Role::CloseReason => format!("only `#[on_close]` is told a `CloseReason`; `#[{name}]` {takes}"),
         Role::Error => {
@@ -496,7 +496,7 @@ fn not_here(kind: Kind, role: &Role, ty: &Type, known: Known) -> String {
     }
 }
 
-/// Whether the two are the same but for the variable's name.
+/// Whether the two are the same but for the variable's name, or the type of a state.
 fn same(a: &Role, b: &Role) -> bool {
     std::mem::discriminant(a) == std::mem::discriminant(b)
 }
@@ -507,7 +507,7 @@ fn no_second(taken: &[Taken<'_>], mistakes: &mut Mistakes) {
         let is_second = taken[..index].iter().any(|earlier| same(&earlier.argument.role, &this.argument.role));
         match this.argument.role {
             Role::Payload => {}
-            Role::PathParam(_) | Role::QueryParam(_) => {}
+            Role::PathParam(_) | Role::QueryParam(_) | Role::State(_) => {}
             _ if !is_second => {}
             Role::Session => mistakes.at(ty, "a second `Session`: there is only one, remove this"),
             Role::Request => mistakes.at(ty, "a second `HandshakeRequest`: there is only one, remove this"),

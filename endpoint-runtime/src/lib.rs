@@ -45,7 +45,8 @@
 //!
 //! - Each connection has an instance of the endpoint, made by `Default` or by the closure given to
 //!   [`endpoint_with`](ContainerBuilder::endpoint_with), and a task of its own.
-//! - The handlers of a connection run one after another, never two at a time, so `&mut self` needs no lock.
+//! - The handlers of a connection run one after another, never two at a time, so `&mut self` needs no lock. What all
+//!   connections share is given to the builder and taken as a [`State`].
 //! - `on_open` comes first, and messages wait until it has returned. Messages come in their order. `on_close` comes
 //!   once for each `on_open` that was begun, however the connection ends; after it only an `on_error` may come, if
 //!   `on_close` itself failed.
@@ -192,6 +193,7 @@ mod server;
 mod service;
 mod session;
 mod socket;
+mod state;
 mod text;
 mod wire;
 
@@ -228,6 +230,7 @@ pub use crate::router::TrailingSlash;
 pub use crate::server::{Server, ServerBuilder};
 pub use crate::service::{ContainerBuilder, EndpointInfo, ServerContainer, Shutdown};
 pub use crate::session::{Broadcast, OpenSessions, Properties, Report, Session, SessionId};
+pub use crate::state::State;
 pub use crate::text::Text;
 
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
@@ -236,7 +239,7 @@ pub mod prelude {
     pub use crate::Json;
     pub use crate::{
         Binary, Bytes, CloseCode, CloseReason, Error, HandshakeRequest, Origins, Pong, Refusal, Server,
-        ServerContainer, Session, SessionId, Text, on_close, on_error, on_message, on_open, server_endpoint,
+        ServerContainer, Session, SessionId, State, Text, on_close, on_error, on_message, on_open, server_endpoint,
     };
 }
 

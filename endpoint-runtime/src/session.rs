@@ -22,6 +22,7 @@ use crate::outbound::{Bounds, Moment, Outbound, Refused};
 use crate::path::PathParams;
 use crate::remote::{AsyncRemote, BasicRemote, Shared};
 use crate::request::HandshakeRequest;
+use crate::state::{State, States};
 use crate::text::Text;
 use crate::wire::deflate::Deflation;
 
@@ -180,6 +181,12 @@ impl Session {
         self.0.outbound.deflation().map_or(&[], |deflation| std::slice::from_ref(deflation.extension()))
     }
 
+    /// What the application provided for all sessions, by [`ContainerBuilder::state`](crate::ContainerBuilder::state);
+    /// `None` if it provided no `T`. A handler may take it as a parameter, and is then sure of it.
+    pub fn state<T: 'static>(&self) -> Option<&State<T>> {
+        self.0.endpoint.states.get()
+    }
+
     /// What the application attaches to this session: one value of each type.
     pub fn properties(&self) -> Properties<'_> {
         Properties(&self.0.properties)
@@ -323,6 +330,7 @@ pub(crate) struct OpenSet {
     pub(crate) path: Box<str>,
     pub(crate) name: &'static str,
     pub(crate) limits: Limits,
+    states: Arc<States>,
     members: Mutex<Members>,
 }
 
@@ -338,7 +346,13 @@ struct Members {
 
 impl OpenSet {
     pub(crate) fn new(path: impl Into<Box<str>>, name: &'static str, limits: Limits) -> Self {
-        Self { path: path.into(), name, limits, members: Mutex::default() }
+        Self { path: path.into(), name, limits, states: Arc::default(), members: Mutex::default() }
+    }
+
+    /// With what the application provides.
+    pub(crate) fn with(mut self, states: Arc<States>) -> Self {
+        self.states = states;
+        self
     }
 
     /// A session that comes after the shutdown began is told so at once.
