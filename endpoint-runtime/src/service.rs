@@ -349,8 +349,8 @@ impl ContainerBuilder {
         self
     }
 
-    /// Ends a session after this long of silence, as [`Session::set_idle_timeout`] has it; `None` never. Default: one minute, which a living peer never
-    /// reaches, since it answers the pings.
+    /// Ends a session after this long of silence, as [`Session::set_idle_timeout`](crate::Session::set_idle_timeout) has
+    /// it; `None` never. Default: one minute, which a living peer never reaches, since it answers the pings.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.limits.idle_timeout = timeout;
         self
