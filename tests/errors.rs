@@ -460,7 +460,8 @@ async fn a_message_that_does_not_decode_is_told_and_the_session_stays_open() {
         client.text(wrong).await;
         client.text("41").await;
         client.expect_text("42").await;
-        journal.expect(&format!("error decode: the text message {wrong:?} is not of type i32")).await;
+        let why = wrong.parse::<i32>().unwrap_err();
+        journal.expect(&format!("error decode: the text message {wrong:?} is not of type i32: {why}")).await;
     }
 }
 

@@ -29,6 +29,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
     &["frames"],
     &["socket"],
+    &["json"],
     &["codec"],
     &["request"],
     // wire is pure: below it are the words, and nothing else
@@ -42,11 +43,13 @@ const STAIRCASE: &[&[&str]] = &[
     // the shared words
     &["path"],
     &["config"],
+    &["state"],
     &["extension"],
     &["buffer"],
     &["close"],
-    &["message", "text"],
+    // an error keeps the message that did not decode
     &["error"],
+    &["message", "text"],
 ];
 
 const OUTSIDE: &[&str] = &["lib", "private", "fuzzing", "measuring"];
@@ -68,6 +71,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("percent_encoding", &["request", "path"]),
     ("pin_project_lite", &["dispatch", "endpoint"]),
     ("rand", &["session"]),
+    ("serde", &["json"]),
+    ("serde_json", &["json"]),
     ("simdutf8", &["wire/utf8"]),
     // sockets and timers are awaited in these
     (
@@ -487,6 +492,7 @@ fn guard_lets_words_name_those_below_or_beside_them() {
     assert!(on_stairs("text", "use crate::message::Binary;").is_empty());
     assert!(on_stairs("message", "use crate::text::Text;").is_empty());
     assert!(on_stairs("path", "use crate::wire::Violation;")[0].contains("`wire` stands above `path`"));
+    assert!(on_stairs("text", "use crate::error::Error;")[0].contains("`error` stands above `text`"));
     assert!(on_stairs("error", "use crate::close::CloseCode;")[0].contains("`close` stands above `error`"));
 }
 

@@ -37,6 +37,7 @@ main() {
   run 'Rust toolchain' need_rust
   run 'format' cargo fmt --all --check
   run 'lints' cargo clippy --workspace --all-targets -- -D warnings
+  run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
   # nothing else here builds them
   RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
     run 'doors for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors

@@ -9,7 +9,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
-use crate::spelling::{inside_option, is_str};
+use crate::spelling::{inside_option, inside_result, inside_vec, is_str};
 use crate::validate::{Argument, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
@@ -183,15 +183,6 @@ impl Event {
             }
         }
     }
-
-    /// Trait and method that turn a returned value into the output.
-    fn conversion(self) -> (TokenStream, TokenStream) {
-        let rt = runtime();
-        match self {
-            Self::Text | Self::Binary | Self::Pong => (quote!(#rt::IntoReply), quote!(into_reply)),
-            Self::Open | Self::Close | Self::Error => (quote!(#rt::IntoOutcome), quote!(into_outcome)),
-        }
-    }
 }
 
 /// The hidden items beside the method.
@@ -231,6 +222,24 @@ fn about(handler: &Handler) -> TokenStream {
         })
         .collect();
     let params = if parsed.is_empty() { quote!(_) } else { quote!(__params) };
+    let asked: Vec<_> = handler
+        .arguments
+        .iter()
+        .filter_map(|argument| match &argument.role {
+            Role::QueryParam(name) => {
+                let ty = &argument.ty;
+                let value = query_param(name, ty, &quote!(__request));
+                Some(quote!(let _: #ty = #value;))
+            }
+            _ => None,
+        })
+        .collect();
+    let method = handler.method.unraw().to_string();
+    let states = handler.arguments.iter().filter_map(|argument| match &argument.role {
+        Role::State(ty) => Some(quote_spanned!(at(ty.span())=> #rt::Wanted::of::<#ty>(#method))),
+        _ => None,
+    });
+    let request = if asked.is_empty() { quote!(_) } else { quote!(__request) };
     quote! {
         #[doc(hidden)]
         pub const #name: #rt::Handler = {
@@ -244,6 +253,11 @@ fn about(handler: &Handler) -> TokenStream {
                     #(#parsed)*
                     ::core::result::Result::Ok(())
                 },
+                check_query: |#request| {
+                    #(#asked)*
+                    ::core::result::Result::Ok(())
+                },
+                states: &[#(#states),*],
             }
         };
     }
@@ -284,10 +298,10 @@ fn call_later(handler: &Handler) -> TokenStream {
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
     let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
     let block = if is_message && handler.is_async && !handler.arguments.iter().any(borrows_from_call) {
-        let (call, conversion) = (call(handler, false), conversion(handler));
+        let (call, outcome) = (call(handler, false), outcome(handler));
         quote_spanned!(place=> #rt::Call::new(
             move || ::core::result::Result::<_, #rt::Error>::Ok(#call),
-            #conversion,
+            |__returned| #outcome,
         ))
     } else {
         let body = body(handler, false);
@@ -304,7 +318,7 @@ fn call_later(handler: &Handler) -> TokenStream {
 /// Whether what the method is given must be kept beside it while it runs.
 fn borrows_from_call(argument: &Argument) -> bool {
     match argument.role {
-        Role::Session | Role::Last => false,
+        Role::Session | Role::Request | Role::State(_) | Role::QueryParam(_) | Role::Last => false,
         // those borrow from the session
         Role::PathParam(_) => argument.by_ref && !is_str(&argument.ty),
         Role::CloseReason | Role::Error | Role::Payload => argument.by_ref,
@@ -314,8 +328,11 @@ fn borrows_from_call(argument: &Argument) -> bool {
 /// The call of the user's method, and what its value becomes.
 fn body(handler: &Handler, now: bool) -> TokenStream {
     let wait = if handler.is_async { quote_spanned!(at(handler.method.span())=> .await) } else { quote!() };
-    let (call, conversion) = (call(handler, now), conversion(handler));
-    quote!(#conversion(#call #wait))
+    let (call, outcome) = (call(handler, now), outcome(handler));
+    quote! {
+        let __returned = #call #wait;
+        #outcome
+    }
 }
 
 /// The call alone.
@@ -325,15 +342,60 @@ fn call(handler: &Handler, now: bool) -> TokenStream {
     quote!(Self::#method(__this, #(#arguments),*))
 }
 
-/// The function that turns what the method returns into what the connection takes.
-fn conversion(handler: &Handler) -> TokenStream {
-    let (to, into) = handler.event.conversion();
+/// What the connection takes, made of what the method `__returned`.
+fn outcome(handler: &Handler) -> TokenStream {
+    let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
+    let returned = quote!(__returned);
     match &handler.output {
-        ReturnType::Default => quote!(<() as #to>::#into),
-        // `impl Trait` can only be named where it is returned
-        ReturnType::Type(_, ty) if has_impl(ty.to_token_stream()) => quote_spanned!(at(ty.span())=> #to::#into),
-        ReturnType::Type(_, ty) => quote!(<#ty as #to>::#into),
+        ReturnType::Default if is_message => quote!({
+            let () = #returned;
+            ::core::result::Result::Ok(::core::option::Option::None)
+        }),
+        ReturnType::Default => quote!({
+            let () = #returned;
+            ::core::result::Result::Ok(())
+        }),
+        ReturnType::Type(_, ty) if is_message => reply(ty, returned),
+        ReturnType::Type(_, ty) => convert(ty, "IntoOutcome", "into_outcome", returned),
     }
+}
+
+/// `value` as a reply. An `Option` and a `Result` that are spelled as such are taken apart here, so that what cannot be
+/// sent is shown inside them.
+fn reply(ty: &Type, value: TokenStream) -> TokenStream {
+    if let Some(inside) = inside_option(ty) {
+        let inside = reply(inside, quote!(__some));
+        quote! {
+            match #value {
+                ::core::option::Option::Some(__some) => #inside,
+                ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
+            }
+        }
+    } else if let Some((inside, error)) = inside_result(ty) {
+        let inside = reply(inside, quote!(__ok));
+        let error = convert(error, "IntoError", "into_error", quote!(__error));
+        quote! {
+            match #value {
+                ::core::result::Result::Ok(__ok) => #inside,
+                ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error),
+            }
+        }
+    } else {
+        convert(ty, "IntoReply", "into_reply", value)
+    }
+}
+
+/// `value`, which is of type `ty`, through a trait of the runtime.
+fn convert(ty: &Type, to: &str, into: &str, value: TokenStream) -> TokenStream {
+    let rt = runtime();
+    let (to, into) = (format_ident!("{to}"), format_ident!("{into}"));
+    let convert = if has_impl(ty.to_token_stream()) {
+        // `impl Trait` can only be named where it is returned
+        quote_spanned!(at(ty.span())=> #rt::#to::#into)
+    } else {
+        quote_spanned!(at(ty.span())=> <#ty as #rt::#to>::#into)
+    };
+    quote!(#convert(#value))
 }
 
 fn has_impl(tokens: TokenStream) -> bool {
@@ -355,6 +417,16 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
         Role::Session => quote_spanned!(place=> <#rt::Session as ::core::clone::Clone>::clone(__session)),
         Role::Last => quote_spanned!(place=> __last),
         Role::PathParam(variable) => path_param(variable, argument, &quote!(#rt::Session::path_params(__session))),
+        Role::QueryParam(name) => query_param(name, ty, &quote!(#rt::Session::handshake_request(__session))),
+        Role::State(inside) => {
+            let state = quote_spanned!(place=> #rt::state::<#inside>(__session)?);
+            if argument.by_ref {
+                state
+            } else {
+                quote_spanned!(place=> <#rt::State<#inside> as ::core::clone::Clone>::clone(#state))
+            }
+        }
+        Role::Request => quote_spanned!(place=> #rt::Session::handshake_request(__session)),
         Role::CloseReason | Role::Error => quote_spanned!(place=> #borrow __payload),
         Role::Payload => match event {
             Event::Pong => quote_spanned!(place=> #borrow __payload),
@@ -390,6 +462,18 @@ fn path_param(variable: &LitStr, argument: &Argument, params: &TokenStream) -> T
         None => quote!(#rt::PathParams::parse::<#ty>(#params, #variable)?),
         Some(_) if is_text(ty) => quote!(#rt::PathParams::get(#params, #variable)),
         Some(ty) => quote!(#rt::PathParams::parse_optional::<#ty>(#params, #variable)?),
+    }
+}
+
+/// The value of the parameter `name` in the query of `request`.
+fn query_param(name: &LitStr, ty: &Type, request: &TokenStream) -> TokenStream {
+    let rt = runtime();
+    if let Some(ty) = inside_option(ty) {
+        quote!(#rt::HandshakeRequest::parse_optional_query_param::<#ty>(#request, #name)?)
+    } else if let Some(ty) = inside_vec(ty) {
+        quote!(#rt::HandshakeRequest::parse_query_params::<#ty>(#request, #name)?)
+    } else {
+        quote!(#rt::HandshakeRequest::parse_query_param::<#ty>(#request, #name)?)
     }
 }
 

@@ -77,12 +77,23 @@ use crate::parse::{EndpointArgs, Kind, Method};
 /// | `&Session`, `Session` | all | the conversation |
 /// | `#[path_param] room: T`, `#[path_param("room")] r: T` | all | a variable of the path, decoded: `&str`, or any `FromStr` |
 /// | `#[path_param] room: Option<T>` | all | the same, or `None` if the path has no such variable |
+/// | `#[query_param] page: T`, `#[query_param("page")] p: T` | all | a parameter of the query, decoded: any `FromStr` |
+/// | `#[query_param] page: Option<T>` | all | the same, or `None` if the query has no such parameter |
+/// | `#[query_param] tag: Vec<T>` | all | all of that name, in their order, or none |
+/// | `&HandshakeRequest` | all | the request that opened the session |
+/// | `State<T>`, `&State<T>` | all | what the application provides with `.state(value)` on the builder |
 /// | the message | `on_message` | see [`macro@on_message`] |
 /// | `CloseReason`, `&CloseReason` | `on_close` | why it ended |
 /// | `&Error`, `Error` | `on_error`, required | what went wrong |
 ///
-/// A path parameter that does not parse refuses the handshake, before any handler is called. One that the path
+/// A path parameter that does not parse refuses the handshake with 404, before any handler is called. One that the path
 /// does not have is a compile error, unless it is an `Option`.
+///
+/// A query parameter that does not parse refuses the handshake with 400, whatever handler asks for it; so does one that
+/// is missing, unless it is an `Option` or a `Vec`. It is read anew for each call: what every message needs is kept in
+/// a field.
+///
+/// A `State<T>` that nobody provides is an error when the container is built, before the port is bound.
 #[proc_macro_attribute]
 pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     endpoint(args.into(), item.into()).into()
@@ -95,8 +106,8 @@ pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStr
 /// async fn enter(&mut self, session: &Session, #[path_param] room: String) -> Result<(), ChatError> { /* … */ }
 /// ```
 ///
-/// Takes `&Session` and `#[path_param]`s; returns nothing or a `Result<(), E>`, whose error goes to
-/// [`macro@on_error`]. Messages wait until it has returned. What all handlers share is told at
+/// Takes `&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]`s and `#[query_param]`s; returns nothing or a
+/// `Result<(), E>`, whose error goes to [`macro@on_error`]. Messages wait until it has returned. What all handlers share is told at
 /// [`macro@server_endpoint`].
 #[proc_macro_attribute]
 pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
@@ -122,12 +133,12 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 ///
 /// | Kind | Types |
 /// |---|---|
-/// | text | `String`, `&str`, `Text`; numbers, `bool` and `char`, parsed from the text |
+/// | text | `String`, `&str`, `Text`; numbers, `bool` and `char`, parsed from the text; `Json<T>` |
 /// | binary | `Vec<u8>`, `&[u8]`, `Bytes`, `Binary` |
 /// | pong | `Pong` |
 ///
-/// Any other type that decodes needs the kind in the attribute: `#[on_message(text)]` or `#[on_message(binary)]`.
-/// A message that does not decode goes to [`macro@on_error`], and the method is not called.
+/// Any other type that decodes (`DecodeText`, `DecodeBinary`) needs the kind in the attribute: `#[on_message(text)]` or
+/// `#[on_message(binary)]`. A message that does not decode goes to [`macro@on_error`], and the method is not called.
 ///
 /// # In parts
 ///
@@ -138,8 +149,9 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// # The reply
 ///
 /// What the method returns is sent back: text (`String`, `&str`, `Text`), bytes (`Vec<u8>`, `Bytes`, `Binary`), the text
-/// form of numbers, `bool` and `char`. `()` and `None` send nothing. The `Err` of a `Result` goes to
-/// [`macro@on_error`]; it is any error that converts into `Box<dyn Error + Send + Sync>`.
+/// form of numbers, `bool` and `char`, `Json<T>`, and every other type that implements `Encode`. `()` and `None` send
+/// nothing. What does not encode, and the `Err` of a `Result`, goes to [`macro@on_error`]; `Err` has any error that
+/// converts into `Box<dyn Error + Send + Sync>`.
 ///
 /// # Options
 ///
@@ -160,8 +172,7 @@ pub fn on_message(args: proc_macro::TokenStream, item: proc_macro::TokenStream) 
 /// async fn leave(&mut self, session: &Session, reason: CloseReason) { /* … */ }
 /// ```
 ///
-/// Takes `CloseReason` or `&CloseReason`, `&Session` and `#[path_param]`s; returns nothing or a `Result<(), E>`. The
-/// session can still be asked everything, but nothing can be sent any more. What all handlers share is told at
+/// Takes `CloseReason` or `&CloseReason`, and what all handlers take; returns nothing or a `Result<(), E>`. The session can still be asked everything, but nothing can be sent any more. What all handlers share is told at
 /// [`macro@server_endpoint`].
 #[proc_macro_attribute]
 pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
@@ -178,8 +189,8 @@ pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) ->
 /// }
 /// ```
 ///
-/// Takes `&Error` or `Error`, which is required, `&Session` and `#[path_param]`s; returns nothing or a
-/// `Result<(), E>`. What all handlers share is told at [`macro@server_endpoint`].
+/// Takes `&Error` or `Error`, which is required, and what all handlers take; returns nothing or a `Result<(), E>`. What
+/// all handlers share is told at [`macro@server_endpoint`].
 #[proc_macro_attribute]
 pub fn on_error(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(Kind::Error, args.into(), item.into()).into()

@@ -134,7 +134,7 @@ pub(crate) struct Method {
 
 /// A parameter of a handler.
 pub(crate) struct Parameter {
-    /// The `#[path_param]` attributes.
+    /// The `#[path_param]` and `#[query_param]` attributes.
     pub(crate) marks: Vec<Attribute>,
     /// The attributes that stay on it.
     pub(crate) attrs: Vec<Attribute>,

@@ -14,12 +14,13 @@ pub(crate) enum Known {
     Pong,
     /// Text, whole or in parts.
     Text,
-    /// Text, only whole: numbers, `bool`, `char`.
+    /// Text, only whole: numbers, `bool`, `char`, `Json`.
     Scalar,
     /// Binary, whole or in parts.
     Binary,
-    /// A word that a later version gives a meaning.
-    Later,
+    Request,
+    /// `State<T>`
+    State,
     Unknown,
 }
 
@@ -38,8 +39,9 @@ pub(crate) fn known(ty: &Type) -> Known {
                 "Bytes" | "Binary" => Known::Binary,
                 "Vec" if only_argument(&last.arguments).is_some_and(is_u8) => Known::Binary,
                 "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128" | "usize"
-                | "f32" | "f64" | "bool" | "char" => Known::Scalar,
-                "State" | "HandshakeRequest" => Known::Later,
+                | "f32" | "f64" | "bool" | "char" | "Json" => Known::Scalar,
+                "HandshakeRequest" => Known::Request,
+                "State" if only_argument(&last.arguments).is_some() => Known::State,
                 _ => Known::Unknown,
             }
         }
@@ -60,13 +62,33 @@ fn only_argument(arguments: &PathArguments) -> Option<&Type> {
 
 /// The `T` of `Option<T>`.
 pub(crate) fn inside_option(ty: &Type) -> Option<&Type> {
-    match ty {
-        Type::Path(path) => path
-            .path
-            .segments
-            .last()
-            .filter(|last| last.ident == "Option")
-            .and_then(|last| only_argument(&last.arguments)),
+    inside("Option", ty)
+}
+
+/// The `T` of `Vec<T>`.
+pub(crate) fn inside_vec(ty: &Type) -> Option<&Type> {
+    inside("Vec", ty)
+}
+
+/// The `T` of `State<T>`.
+pub(crate) fn inside_state(ty: &Type) -> Option<&Type> {
+    inside("State", ty)
+}
+
+fn inside<'a>(name: &str, ty: &'a Type) -> Option<&'a Type> {
+    let Type::Path(path) = without_groups(ty) else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == name)?;
+    only_argument(&last.arguments)
+}
+
+/// The `T` and `E` of `Result<T, E>`.
+pub(crate) fn inside_result(ty: &Type) -> Option<(&Type, &Type)> {
+    let Type::Path(path) = without_groups(ty) else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Result")?;
+    let PathArguments::AngleBracketed(list) = &last.arguments else { return None };
+    let mut arguments = list.args.iter();
+    match (arguments.next()?, arguments.next()?, arguments.next()) {
+        (GenericArgument::Type(value), GenericArgument::Type(error), None) => Some((value, error)),
         _ => None,
     }
 }
@@ -129,15 +151,30 @@ mod tests {
             ("Pong", Known::Pong),
             ("std::string::String", Known::Text),
             ("u128", Known::Scalar),
+            ("endpoint_runtime::Json<Vec<u8>>", Known::Scalar),
             ("Vec<u8>", Known::Binary),
             ("[u8]", Known::Binary),
             ("Vec<u16>", Known::Unknown),
             ("[u8; 4]", Known::Unknown),
             ("Option<String>", Known::Unknown),
-            ("State<Db>", Known::Later),
+            ("HandshakeRequest", Known::Request),
+            ("State<Db>", Known::State),
+            ("State", Known::Unknown),
         ] {
             assert_eq!(known(&parse_str(text).unwrap()), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn options_and_results_are_seen_into_where_they_are_spelled_out() {
+        let option = |text: &str| inside_option(&parse_str(text).unwrap()).map(quiet);
+        assert_eq!(option("std::option::Option<Vec<u8>>").as_deref(), Some("Vec<u8>"));
+        assert_eq!(option("Options<u8>"), None);
+        let result = |text: &str| inside_result(&parse_str(text).unwrap()).map(|(a, b)| (quiet(a), quiet(b)));
+        assert_eq!(result("Result<(), E>"), Some(("()".into(), "E".into())));
+        // an alias may mean anything
+        assert_eq!(result("std::io::Result<u8>"), None);
+        assert_eq!(result("Result"), None);
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
-use syn::{Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result, ReturnType, Type};
+use syn::{Attribute, Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result, ReturnType, Type};
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
 use crate::settings::{compression, is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
-use crate::spelling::{Known, brief, error_box, is_bool, is_str, known, quiet};
+use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
 
 /// The mistakes found so far.
@@ -147,6 +147,12 @@ pub(crate) enum Role {
     Last,
     /// The value of the variable of this name.
     PathParam(LitStr),
+    /// The value of the query's parameter of this name.
+    QueryParam(LitStr),
+    /// The opening request.
+    Request,
+    /// The value that the application provides, of this type.
+    State(Box<Type>),
     Payload,
 }
 
@@ -191,8 +197,9 @@ fn one_attribute(kind: Kind, method: &Method, mistakes: &mut Mistakes) {
                 format!("a method handles one kind of event, and this one has `#[{}]` already", kind.name())
             };
             mistakes.at(attribute, sentence);
-        } else if is_named(attribute, "path_param") {
-            mistakes.at(attribute, "`#[path_param]` belongs before a parameter, inside the parentheses");
+        } else if let Some(mark) = Mark::of(attribute) {
+            let name = mark.name();
+            mistakes.at(attribute, format!("`#[{name}]` belongs before a parameter, inside the parentheses"));
         }
     }
 }
@@ -318,17 +325,20 @@ fn taken<'a>(kind: Kind, parameter: &'a Parameter, mistakes: &mut Mistakes) -> O
         return None;
     }
     let role_and_known = match parameter.marks.first() {
-        Some(_) => (Role::PathParam(path_param(parameter, ty, by_ref, mistakes)?), Known::Unknown),
+        Some(_) => (marked(parameter, ty, by_ref, mistakes)?, Known::Unknown),
         None => {
             let known = known(ty);
             let role = match known {
                 Known::Session => Role::Session,
                 Known::CloseReason => Role::CloseReason,
                 Known::Error => Role::Error,
-                Known::Later => {
-                    mistakes.at(ty, format!("`{}` as a parameter is not supported yet in this version", brief(ty)));
-                    return None;
+                Known::Request => {
+                    if !by_ref {
+                        mistakes.at(ty, "the request belongs to the session: write `&HandshakeRequest`");
+                    }
+                    Role::Request
                 }
+                Known::State => Role::State(Box::new(inside_state(ty)?.clone())),
                 Known::Scalar if !by_ref && is_last(parameter, ty) => Role::Last,
                 _ => Role::Payload,
             };
@@ -337,7 +347,7 @@ fn taken<'a>(kind: Kind, parameter: &'a Parameter, mistakes: &mut Mistakes) -> O
     };
     let (role, known) = role_and_known;
     let allowed = match role {
-        Role::Session | Role::PathParam(_) => true,
+        Role::Session | Role::PathParam(_) | Role::QueryParam(_) | Role::Request | Role::State(_) => true,
         Role::CloseReason => kind == Kind::Close,
         Role::Error => kind == Kind::Error,
         Role::Last | Role::Payload => kind == Kind::Message,
@@ -372,42 +382,87 @@ fn is_last(parameter: &Parameter, ty: &Type) -> bool {
     is_bool(ty) && parameter.name.as_ref().is_some_and(|name| name == "last" || name == "_last")
 }
 
-/// The variable's name.
-fn path_param(parameter: &Parameter, ty: &Type, by_ref: bool, mistakes: &mut Mistakes) -> Option<LitStr> {
-    const WRITE: &str = "write `#[path_param]` or `#[path_param(\"name\")]`";
-    if let Some(mark) = parameter.marks.iter().find(|mark| is_named(mark, "query_param")) {
-        mistakes.at(mark, "`#[query_param]` is not supported yet in this version");
-        return None;
+/// A mark of a parameter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Path,
+    Query,
+}
+
+impl Mark {
+    fn of(attribute: &Attribute) -> Option<Self> {
+        [Self::Path, Self::Query].into_iter().find(|mark| is_named(attribute, mark.name()))
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Path => "path_param",
+            Self::Query => "query_param",
+        }
+    }
+}
+
+// #[path_param] name: T
+// #[path_param("name")] anything: T
+// #[query_param] name: T
+// #[query_param("name")] anything: T
+/// The variable of the path or the query that the parameter is.
+fn marked(parameter: &Parameter, ty: &Type, by_ref: bool, mistakes: &mut Mistakes) -> Option<Role> {
+    let attribute = parameter.marks.first()?;
+    let mark = Mark::of(attribute)?;
     if let Some(second) = parameter.marks.get(1) {
-        mistakes.at(second, "a parameter is one variable of the path: remove one `#[path_param]`");
+        let sentence = match Mark::of(second) {
+            Some(second) if second == mark => format!("a parameter is one variable: remove one `#[{}]`", mark.name()),
+            _ => "a parameter is a variable of the path or of the query, not both: remove one".to_owned(),
+        };
+        mistakes.at(second, sentence);
     }
-    if by_ref && !is_str(ty) {
-        let sentence = "a path parameter is `&str` or a type of its own, parsed from the path: remove the `&`";
-        mistakes.at(&parameter.ty, sentence);
+    match mark {
+        Mark::Path if by_ref && !is_str(ty) => {
+            let sentence = "a path parameter is `&str` or a type of its own, parsed from the path: remove the `&`";
+            mistakes.at(&parameter.ty, sentence);
+        }
+        Mark::Query if by_ref && is_str(ty) => {
+            mistakes.at(&parameter.ty, "a query parameter is decoded for the handler: write `String`");
+        }
+        Mark::Query if by_ref => {
+            mistakes.at(&parameter.ty, "a query parameter is parsed for the handler: remove the `&`");
+        }
+        _ => {}
     }
-    let mark = parameter.marks.first()?;
-    let name = match &mark.meta {
+    let name = variable(mark, attribute, parameter, mistakes)?;
+    Some(match mark {
+        Mark::Path => Role::PathParam(name),
+        Mark::Query => Role::QueryParam(name),
+    })
+}
+
+/// The name that a mark says, or else that of the parameter.
+fn variable(mark: Mark, attribute: &Attribute, parameter: &Parameter, mistakes: &mut Mistakes) -> Option<LitStr> {
+    let word = mark.name();
+    let write = format!("write `#[{word}]` or `#[{word}(\"name\")]`");
+    let name = match &attribute.meta {
         Meta::Path(_) => match &parameter.name {
             Some(name) => LitStr::new(&name.unraw().to_string(), name.span()),
             None => {
-                mistakes.at(mark, "which variable of the path? write `#[path_param(\"name\")]`");
+                let of = if mark == Mark::Path { "variable of the path" } else { "parameter of the query" };
+                mistakes.at(attribute, format!("which {of}? write `#[{word}(\"name\")]`"));
                 return None;
             }
         },
         Meta::List(list) => match syn::parse2::<LitStr>(list.tokens.clone()) {
             Ok(name) => name,
             Err(_) => {
-                mistakes.at(&list.tokens, format!("the name of a variable is one string literal: {WRITE}"));
+                mistakes.at(&list.tokens, format!("the name of a variable is one string literal: {write}"));
                 return None;
             }
         },
         Meta::NameValue(_) => {
-            mistakes.at(mark, WRITE);
+            mistakes.at(attribute, write);
             return None;
         }
     };
-    if name.value().contains(['{', '}']) {
+    if mark == Mark::Path && name.value().contains(['{', '}']) {
         mistakes.at(name, "write the variable's name without braces");
         return None;
     }
@@ -416,12 +471,14 @@ fn path_param(parameter: &Parameter, ty: &Type, by_ref: bool, mistakes: &mut Mis
 
 fn not_here(kind: Kind, role: &Role, ty: &Type, known: Known) -> String {
     let name = kind.name();
-    let takes = match kind {
-        Kind::Open => "takes `&Session` and `#[path_param]`s",
-        Kind::Message => "takes the message, `&Session` and `#[path_param]`s",
-        Kind::Close => "takes `CloseReason`, `&Session` and `#[path_param]`s",
-        Kind::Error => "takes `&Error`, `&Session` and `#[path_param]`s",
+    let own = match kind {
+        Kind::Open => "",
+        Kind::Message => "the message, ",
+        Kind::Close => "`CloseReason`, ",
+        Kind::Error => "`&Error`, ",
     };
+    let takes =
+        format!("takes {own}`&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]`s and `#[query_param]`s");
     match role {
         Role::CloseReason => format!("only `#[on_close]` is told a `CloseReason`; `#[{name}]` {takes}"),
         Role::Error => {
@@ -433,12 +490,13 @@ fn not_here(kind: Kind, role: &Role, ty: &Type, known: Known) -> String {
             format!("`#[on_error]` takes `error: &Error`; look for your own type with `error.downcast_ref::<{ty}>()`")
         }
         _ => format!(
-            "`#[{name}]` receives no message: it {takes}; if this is a variable of the path, mark it `#[path_param]`"
+            "`#[{name}]` receives no message: it {takes}; if this is a variable of the path or the query, mark it \
+             `#[path_param]` or `#[query_param]`"
         ),
     }
 }
 
-/// Whether the two are the same but for the variable's name.
+/// Whether the two are the same but for the variable's name, or the type of a state.
 fn same(a: &Role, b: &Role) -> bool {
     std::mem::discriminant(a) == std::mem::discriminant(b)
 }
@@ -449,9 +507,10 @@ fn no_second(taken: &[Taken<'_>], mistakes: &mut Mistakes) {
         let is_second = taken[..index].iter().any(|earlier| same(&earlier.argument.role, &this.argument.role));
         match this.argument.role {
             Role::Payload => {}
-            Role::PathParam(_) => {}
+            Role::PathParam(_) | Role::QueryParam(_) | Role::State(_) => {}
             _ if !is_second => {}
             Role::Session => mistakes.at(ty, "a second `Session`: there is only one, remove this"),
+            Role::Request => mistakes.at(ty, "a second `HandshakeRequest`: there is only one, remove this"),
             Role::CloseReason => mistakes.at(ty, "a second `CloseReason`: there is only one, remove this"),
             Role::Error => mistakes.at(ty, "a second `Error`: there is only one, remove this"),
             Role::Last => mistakes.at(ty, "a second `last`: a part is the last or not, remove this"),
@@ -471,7 +530,7 @@ fn no_second(taken: &[Taken<'_>], mistakes: &mut Mistakes) {
     for this in candidates.iter().skip(1) {
         mistakes.at(
             &this.parameter.ty,
-            "a second message: a handler takes one; mark a variable of the path `#[path_param]`, handle another kind in another method",
+            "a second message: a handler takes one; mark a variable of the path `#[path_param]` and one of the query `#[query_param]`, handle another kind in another method",
         );
     }
 }
@@ -529,7 +588,7 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
             ty,
             format!(
                 "how does `{}` arrive? write `#[on_message(text)]` or `#[on_message(binary)]`; known by themselves are \
-                 String, &str, Text, numbers, bool, char (text), Vec<u8>, &[u8], Bytes, Binary (binary) and Pong",
+                 String, &str, Text, numbers, bool, char, Json<T> (text), Vec<u8>, &[u8], Bytes, Binary (binary) and Pong",
                 quiet(ty)
             ),
         );

@@ -7,28 +7,56 @@ use crate::message::{Binary, Message};
 use crate::text::Text;
 
 /// A type that an `#[on_message]` handler can take from a text message.
+///
+/// ```
+/// use endpoint_runtime::{DecodeText, Error, Text};
+///
+/// struct Point(i32, i32);
+///
+/// impl DecodeText for Point {
+///     fn decode_text(text: Text) -> Result<Self, Error> {
+///         let Some((x, y)) = text.split_once(',') else { return Err(Error::decode(text, "there is no comma")) };
+///         match (x.parse(), y.parse()) {
+///             (Ok(x), Ok(y)) => Ok(Self(x, y)),
+///             (Err(error), _) | (_, Err(error)) => Err(Error::decode(text, error)),
+///         }
+///     }
+/// }
+/// ```
+///
+/// A handler takes it with `#[on_message(text)]`, since an attribute cannot see how a type of yours arrives.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the payload of a text `#[on_message]` handler",
     label = "not decodable from text",
-    note = "text payloads are String, &str, Text, numbers, bool and char"
+    note = "text payloads are String, &str, Text, numbers, bool, char, Json<T> where T: serde::de::DeserializeOwned, and what implements DecodeText"
 )]
 pub trait DecodeText: Sized {
     /// Decodes an owned message; takes the buffer over where it can.
+    ///
+    /// # Errors
+    /// [`Error::decode`], with the text.
     fn decode_text(text: Text) -> Result<Self, Error>;
+
     /// Decodes from borrowed text.
+    ///
+    /// # Errors
+    /// As [`decode_text`](Self::decode_text).
     fn decode_str(text: &str) -> Result<Self, Error> {
         Self::decode_text(Text::from(text))
     }
 }
 
-/// A type that an `#[on_message]` handler can take from a binary message.
+/// A type that an `#[on_message]` handler can take from a binary message, with `#[on_message(binary)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the payload of a binary `#[on_message]` handler",
     label = "not decodable from binary data",
-    note = "binary payloads are Vec<u8>, &[u8], Bytes and Binary"
+    note = "binary payloads are Vec<u8>, &[u8], Bytes, Binary, and what implements DecodeBinary"
 )]
 pub trait DecodeBinary: Sized {
     /// Decodes an owned message; takes the buffer over where it can.
+    ///
+    /// # Errors
+    /// [`Error::decode`], with the data.
     fn decode_binary(data: Binary) -> Result<Self, Error>;
 }
 
@@ -53,7 +81,7 @@ impl DecodeText for String {
 /// The first character (Jakarta's rule for `char`).
 impl DecodeText for char {
     fn decode_text(text: Text) -> Result<Self, Error> {
-        text.chars().next().ok_or_else(|| Error::decode("an empty text message has no char", "the message is empty"))
+        text.chars().next().ok_or_else(|| Error::undecodable(text.into(), "has no char", "it is empty"))
     }
 }
 
@@ -64,20 +92,14 @@ macro_rules! decode_by_from_str {
                 Self::decode_str(&text)
             }
             fn decode_str(text: &str) -> Result<Self, Error> {
-                text.parse().map_err(|error| Error::decode(
-                    format!(concat!("the text message {:?} is not of type ", stringify!($type)), excerpt(text)),
-                    error,
-                ))
+                text.parse().map_err(|error| {
+                    Error::undecodable(text.into(), concat!("is not of type ", stringify!($type)), error)
+                })
             }
         }
     )*};
 }
 decode_by_from_str!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64 bool);
-
-/// The first 40 characters, for an error text.
-pub(crate) fn excerpt(text: &str) -> &str {
-    text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
-}
 
 impl DecodeBinary for Binary {
     #[inline]
@@ -118,15 +140,140 @@ impl<E: Into<BoxError>> IntoError for E {
     }
 }
 
+/// An object that can be sent, or returned as a reply.
+///
+/// Text, bytes, numbers, `bool` and `char` are, and so is `Json<T>`. For a type of your own say which message it
+/// becomes:
+///
+/// ```
+/// use endpoint_runtime::{Encode, Error, Message};
+///
+/// struct Point(i32, i32);
+///
+/// impl Encode for Point {
+///     fn encode(&self) -> Result<Message, Error> {
+///         Ok(format!("{},{}", self.0, self.1).into())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as a message",
+    label = "does not encode to a message",
+    note = "what can be sent is text (String, &str, Text), bytes (Vec<u8>, Bytes, Binary), a number, bool, char, Json<T> where T: serde::Serialize, and what implements Encode",
+    note = "an `#[on_message]` handler may also return (), an Option of these, or a Result whose error converts into a boxed error"
+)]
+pub trait Encode {
+    /// The message that it becomes.
+    ///
+    /// # Errors
+    /// [`Error::encode`], with the reason.
+    fn encode(&self) -> Result<Message, Error>;
+
+    /// The same of an object that is given away, such as a reply: takes its buffer over where it can.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    #[inline]
+    fn into_message(self) -> Result<Message, Error>
+    where
+        Self: Sized,
+    {
+        self.encode()
+    }
+}
+
+impl<T: Encode + ?Sized> Encode for &T {
+    #[inline]
+    fn encode(&self) -> Result<Message, Error> {
+        (**self).encode()
+    }
+}
+
+macro_rules! encode_owned {
+    ($($type:ty)*) => {$(
+        impl Encode for $type {
+            #[inline]
+            fn encode(&self) -> Result<Message, Error> {
+                Ok(self.clone().into())
+            }
+            #[inline]
+            fn into_message(self) -> Result<Message, Error> {
+                Ok(self.into())
+            }
+        }
+    )*};
+}
+encode_owned!(Message Text Binary Bytes);
+
+macro_rules! encode_copied {
+    ($($type:ty)*) => {$(
+        impl Encode for $type {
+            #[inline]
+            fn encode(&self) -> Result<Message, Error> {
+                Ok(self[..].into())
+            }
+            #[inline]
+            fn into_message(self) -> Result<Message, Error> {
+                Ok(self.into())
+            }
+        }
+    )*};
+}
+encode_copied!(String Vec<u8>);
+
+impl Encode for str {
+    #[inline]
+    fn encode(&self) -> Result<Message, Error> {
+        Ok(self.into())
+    }
+}
+
+impl Encode for [u8] {
+    #[inline]
+    fn encode(&self) -> Result<Message, Error> {
+        Ok(self.into())
+    }
+}
+
+impl<const N: usize> Encode for [u8; N] {
+    fn encode(&self) -> Result<Message, Error> {
+        Ok(self[..].into())
+    }
+}
+
+macro_rules! encode_as_text_form {
+    ($($type:ty)*) => {$(
+        /// As text, in its standard form.
+        impl Encode for $type {
+            fn encode(&self) -> Result<Message, Error> {
+                Ok(self.to_string().into())
+            }
+        }
+    )*};
+}
+encode_as_text_form!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64 bool char);
+
 /// A value that an `#[on_message]` handler may return: what it becomes is sent back to the peer.
+///
+/// Everything that is [`Encode`], `()`, and `Option` and `Result` of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from an `#[on_message]` handler",
     label = "not sendable as a reply",
-    note = "return (), text (String, &str, Text), bytes (Vec<u8>, Bytes, Binary), a number, bool, char, an Option of these, or a Result whose error converts into a boxed error"
+    note = "return (), what can be sent (text, bytes, a number, bool, char, Json<T>, what implements Encode), an Option of these, or a Result whose error converts into a boxed error"
 )]
 pub trait IntoReply {
     /// The message to send back, or none.
+    ///
+    /// # Errors
+    /// What goes to `#[on_error]`.
     fn into_reply(self) -> Result<Option<Message>, Error>;
+}
+
+impl<T: Encode> IntoReply for T {
+    #[inline]
+    fn into_reply(self) -> Result<Option<Message>, Error> {
+        self.into_message().map(Some)
+    }
 }
 
 impl IntoReply for () {
@@ -151,42 +298,6 @@ impl<T: IntoReply, E: IntoError> IntoReply for Result<T, E> {
         self.map_err(IntoError::into_error)?.into_reply()
     }
 }
-
-macro_rules! reply_as {
-    ($variant:ident: $($type:ty)*) => {$(
-        impl IntoReply for $type {
-            #[inline]
-            fn into_reply(self) -> Result<Option<Message>, Error> {
-                Ok(Some(Message::$variant(self.into())))
-            }
-        }
-    )*};
-}
-reply_as!(Text: Text String &str &String);
-reply_as!(Binary: Binary Bytes Vec<u8> &[u8] &Vec<u8>);
-
-impl<const N: usize> IntoReply for [u8; N] {
-    fn into_reply(self) -> Result<Option<Message>, Error> {
-        Ok(Some(Message::Binary(self.into())))
-    }
-}
-
-impl IntoReply for Message {
-    fn into_reply(self) -> Result<Option<Message>, Error> {
-        Ok(Some(self))
-    }
-}
-
-macro_rules! reply_as_text_form {
-    ($($type:ty)*) => {$(
-        impl IntoReply for $type {
-            fn into_reply(self) -> Result<Option<Message>, Error> {
-                self.to_string().into_reply()
-            }
-        }
-    )*};
-}
-reply_as_text_form!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64 bool char);
 
 /// What an `#[on_open]`, `#[on_close]` or `#[on_error]` handler may return.
 #[diagnostic::on_unimplemented(
@@ -225,7 +336,33 @@ mod tests {
         assert_eq!(char::decode_text("&x".into()).unwrap(), '&');
         assert!(bool::decode_text("true".into()).unwrap());
         assert!(bool::decode_text("yes".into()).unwrap_err().is_decode());
-        assert!(u8::decode_text("256".into()).unwrap_err().to_string().contains("\"256\" is not of type u8"));
+        let error = u8::decode_text("256".into()).unwrap_err();
+        assert!(error.to_string().contains("\"256\" is not of type u8"), "{error}");
+        assert_eq!(error.text(), Some("256"));
+        assert_eq!(char::decode_text("".into()).unwrap_err().text(), Some(""));
+    }
+
+    #[test]
+    fn an_object_is_the_same_message_whether_it_is_lent_or_given_away() {
+        fn is<T: Encode>(object: T, message: impl Into<Message>) {
+            let message = message.into();
+            assert_eq!(object.encode().unwrap(), message);
+            assert_eq!((&object).into_message().unwrap(), message);
+            assert_eq!(object.into_message().unwrap(), message);
+        }
+        is("a", "a");
+        is(String::from("a"), "a");
+        is(Text::from("a"), "a");
+        is(vec![1u8], vec![1]);
+        is(&[1u8][..], vec![1]);
+        is([1u8], vec![1]);
+        is(Bytes::from_static(b"a"), b"a".to_vec());
+        is(Binary::from(b"a"), b"a".to_vec());
+        is(Message::from("a"), "a");
+        is(-100i8, "-100");
+        is(104.5f32, "104.5");
+        is(false, "false");
+        is('j', "j");
     }
 
     #[test]

@@ -13,7 +13,9 @@ use crate::close::CloseReason;
 use crate::error::Error;
 use crate::message::{Binary, Message, Pong};
 use crate::path::PathParams;
+use crate::request::HandshakeRequest;
 use crate::session::Session;
+use crate::state::Wanted;
 use crate::text::Text;
 
 /// What a message handler came to: a reply to send or none, or the error for `on_error`.
@@ -30,6 +32,10 @@ pub struct Handler {
     pub max_size: Option<usize>,
     /// Fails if the handler's typed path parameters do not parse; asked before the handshake is accepted.
     pub check_path: fn(&PathParams) -> Result<(), Error>,
+    /// Fails if the handler's query parameters are missing or do not parse; asked before the handshake is accepted.
+    pub check_query: fn(&HandshakeRequest) -> Result<(), Error>,
+    /// The `State<T>` it takes; asked for when the endpoint is deployed.
+    pub states: &'static [Wanted],
 }
 
 /// Whether a handler exists and how it runs.
@@ -45,7 +51,14 @@ pub enum Mode {
 
 impl Handler {
     /// No handler.
-    pub const MISSING: Self = Self { mode: Mode::Missing, parts: false, max_size: None, check_path: |_| Ok(()) };
+    pub const MISSING: Self = Self {
+        mode: Mode::Missing,
+        parts: false,
+        max_size: None,
+        check_path: |_| Ok(()),
+        check_query: |_| Ok(()),
+        states: &[],
+    };
     /// An ordinary `fn` for whole messages.
     pub const SYNC: Self = Self { mode: Mode::Sync, ..Self::MISSING };
     /// An `async fn` for whole messages.

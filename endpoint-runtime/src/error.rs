@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::message::Message;
+
 /// Any error that a handler may return: whatever converts into this becomes an [`Error`] for `#[on_error]`.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -18,6 +20,8 @@ struct Inner {
     kind: Kind,
     text: Cow<'static, str>,
     source: Option<BoxError>,
+    /// What could not be decoded.
+    message: Option<Message>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,7 @@ pub(crate) enum Kind {
     QueueFull,
     TooBig,
     Decode,
+    Encode,
     Protocol,
     Panic,
     Deploy,
@@ -45,12 +50,25 @@ impl Error {
         }
     }
 
+    /// A message that cannot be turned into the type that is asked for, with the reason: what a
+    /// [`DecodeText`](crate::DecodeText) or [`DecodeBinary`](crate::DecodeBinary) fails with. The message is kept, for
+    /// `on_error` to look at ([`text`](Self::text), [`bytes`](Self::bytes)).
+    pub fn decode(message: impl Into<Message>, source: impl Into<BoxError>) -> Self {
+        Self::undecodable(message.into(), "cannot be decoded", source)
+    }
+
+    /// An object that cannot be made into a message, with the reason: what an [`Encode`](crate::Encode) fails with.
+    pub fn encode(source: impl Into<BoxError>) -> Self {
+        let source = source.into();
+        Self::with_source(Kind::Encode, format!("an object cannot be encoded: {source}"), source)
+    }
+
     pub(crate) fn new(kind: Kind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, text: text.into(), source: None }))
+        Self(Box::new(Inner { kind, text: text.into(), source: None, message: None }))
     }
 
     pub(crate) fn with_source(kind: Kind, text: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
-        Self(Box::new(Inner { kind, text: text.into(), source: Some(source.into()) }))
+        Self(Box::new(Inner { kind, text: text.into(), source: Some(source.into()), message: None }))
     }
 
     /// The session was closed before, or while, the operation ran. Nothing more will be sent on it.
@@ -74,8 +92,15 @@ impl Error {
     }
 
     /// A received message, or a path parameter, could not be turned into the type the handler asks for.
+    ///
+    /// Of a message, [`text`](Self::text) or [`bytes`](Self::bytes) is what was received.
     pub fn is_decode(&self) -> bool {
         self.0.kind == Kind::Decode
+    }
+
+    /// An object that was to be sent, or returned as a reply, could not be made into a message.
+    pub fn is_encode(&self) -> bool {
+        self.0.kind == Kind::Encode
     }
 
     /// The peer broke the protocol (RFC 6455).
@@ -103,6 +128,23 @@ impl Error {
         self.0.kind == Kind::User
     }
 
+    /// The text message that could not be decoded (Jakarta's `DecodeException.getText`); `None` of every other error.
+    pub fn text(&self) -> Option<&str> {
+        match &self.0.message {
+            Some(Message::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The binary message that could not be decoded (Jakarta's `DecodeException.getBytes`); `None` of every other
+    /// error.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.0.message {
+            Some(Message::Binary(data)) => Some(data),
+            _ => None,
+        }
+    }
+
     /// The application's error inside this one, if it is of type `T`.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         let mut cause = self.source();
@@ -128,9 +170,22 @@ impl Error {
         Self::new(Kind::Panic, format!("a handler panicked: {message}"))
     }
 
-    pub(crate) fn decode(text: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
-        Self::with_source(Kind::Decode, text, source)
+    /// `failure` says of the message what it is not, as in "is not of type u8".
+    pub(crate) fn undecodable(message: Message, failure: &str, source: impl Into<BoxError>) -> Self {
+        let source = source.into();
+        let text = match &message {
+            Message::Text(text) => format!("the text message {:?} {failure}: {source}", excerpt(text)),
+            Message::Binary(data) => format!("the binary message of {} bytes {failure}: {source}", data.len()),
+        };
+        let mut error = Self::with_source(Kind::Decode, text, source);
+        error.0.message = Some(message);
+        error
     }
+}
+
+/// The first 40 characters.
+fn excerpt(text: &str) -> &str {
+    text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
 }
 
 impl fmt::Display for Error {
@@ -144,7 +199,7 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.0.kind, self.0.text)?;
         match &self.0.source {
-            Some(source) if source.to_string() != self.0.text => write!(f, " ({source})"),
+            Some(source) if !self.0.text.ends_with(&source.to_string()) => write!(f, " ({source})"),
             _ => Ok(()),
         }
     }
@@ -187,6 +242,27 @@ mod tests {
     fn own_error_survives_boxing() {
         let boxed: BoxError = Box::new(Error::closed());
         assert!(Error::user(boxed).is_closed());
+    }
+
+    #[test]
+    fn what_could_not_be_decoded_is_kept_and_told_once() {
+        let error = Error::decode("{\n", "it ends too early");
+        assert!(error.is_decode());
+        assert_eq!((error.text(), error.bytes()), (Some("{\n"), None));
+        assert_eq!(error.to_string(), r#"the text message "{\n" cannot be decoded: it ends too early"#);
+        assert_eq!(format!("{error:?}"), format!("Decode: {error}"));
+        let error = Error::decode([7; 100], Own);
+        assert_eq!((error.text(), error.bytes()), (None, Some(&[7; 100][..])));
+        assert_eq!(error.to_string(), "the binary message of 100 bytes cannot be decoded: own");
+        assert!(error.downcast_ref::<Own>().is_some());
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_long_message_is_in_the_text_of_its_error() {
+        let long = "é".repeat(41);
+        let error = Error::decode(long.as_str(), "no");
+        assert_eq!(error.text(), Some(long.as_str()));
+        assert!(error.to_string().contains(&format!("{:?}", "é".repeat(40))), "{error}");
     }
 
     #[test]

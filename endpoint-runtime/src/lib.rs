@@ -45,7 +45,8 @@
 //!
 //! - Each connection has an instance of the endpoint, made by `Default` or by the closure given to
 //!   [`endpoint_with`](ContainerBuilder::endpoint_with), and a task of its own.
-//! - The handlers of a connection run one after another, never two at a time, so `&mut self` needs no lock.
+//! - The handlers of a connection run one after another, never two at a time, so `&mut self` needs no lock. What all
+//!   connections share is given to the builder and taken as a [`State`].
 //! - `on_open` comes first, and messages wait until it has returned. Messages come in their order. `on_close` comes
 //!   once for each `on_open` that was begun, however the connection ends; after it only an `on_error` may come, if
 //!   `on_close` itself failed.
@@ -65,6 +66,8 @@
 //! | [`session.basic_remote()`](Session::basic_remote) | when the message is handed to the socket | waits, up to the send timeout |
 //! | [`session.async_remote()`](Session::async_remote) | at once; await the [`Sent`] to learn of the write | fails with [`is_queue_full`](Error::is_queue_full) |
 //! | [`session.open_sessions().async_remote()`](OpenSessions::async_remote) | at once, with a [`Report`] | leaves that peer out, and says so |
+//!
+//! Each sends text, binary data, and objects: [`Json`], numbers, whatever implements [`Encode`].
 //!
 //! Any number of tasks may send at a time; messages never mix, and those of one task keep their order. What a handler
 //! sends on its own session joins the batch of messages that is being handled: the send resolves at once, and is
@@ -86,7 +89,8 @@
 //!
 //! # Errors and closes
 //!
-//! `on_error` hears of handlers that fail or panic, messages that do not decode, and peers that break the protocol.
+//! `on_error` hears of handlers that fail or panic, messages that do not decode, replies that do not encode, and peers
+//! that break the protocol.
 //! A session whose `on_error` was told of an error of `on_message` stays open. It ends
 //!
 //! - with 1011 after a panic, after a failed `on_open`, and after any failed `on_message` if there is no `on_error`;
@@ -153,6 +157,10 @@
 //! There is no limit on how long a handler may take while its session is open, nor on `on_close`, except that a
 //! shutdown's deadline ends both.
 //!
+//! # Features
+//!
+//! `json`, on by default: [`Json`], with `serde` and `serde_json`.
+//!
 //! # Cancel safety
 //!
 //! A send that is dropped has queued its whole message or nothing. Handlers are not cancelled while their session is
@@ -171,6 +179,8 @@ mod error;
 mod extension;
 mod frames;
 mod handshake;
+#[cfg(feature = "json")]
+mod json;
 mod link;
 mod message;
 mod outbound;
@@ -183,6 +193,7 @@ mod server;
 mod service;
 mod session;
 mod socket;
+mod state;
 mod text;
 mod wire;
 
@@ -202,13 +213,15 @@ pub use bytes::Bytes;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
-pub use crate::codec::{DecodeBinary, DecodeText, IntoReply};
+pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::config::Compression;
 pub use crate::error::{BoxError, Error};
 pub use crate::extension::Extension;
 pub use crate::handshake::origins::Origins;
 pub use crate::handshake::refusal::Refusal;
-pub use crate::message::{Binary, Pong};
+#[cfg(feature = "json")]
+pub use crate::json::Json;
+pub use crate::message::{Binary, Message, Pong};
 pub use crate::path::PathParams;
 pub use crate::registry::ServerEndpoint;
 pub use crate::remote::{AsyncRemote, BasicRemote, Sent, Written};
@@ -217,13 +230,16 @@ pub use crate::router::TrailingSlash;
 pub use crate::server::{Server, ServerBuilder};
 pub use crate::service::{ContainerBuilder, EndpointInfo, ServerContainer, Shutdown};
 pub use crate::session::{Broadcast, OpenSessions, Properties, Report, Session, SessionId};
+pub use crate::state::State;
 pub use crate::text::Text;
 
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
 pub mod prelude {
+    #[cfg(feature = "json")]
+    pub use crate::Json;
     pub use crate::{
         Binary, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Pong, Refusal, Server,
-        ServerContainer, Session, SessionId, Text, on_close, on_error, on_message, on_open, server_endpoint,
+        ServerContainer, Session, SessionId, State, Text, on_close, on_error, on_message, on_open, server_endpoint,
     };
 }
 

@@ -189,13 +189,34 @@ impl Pong {
     }
 }
 
-/// A whole data message on its way out.
+/// A whole data message: what an object is encoded to, and what one is decoded from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Text.
     Text(Text),
     /// Binary data.
     Binary(Binary),
+}
+
+macro_rules! message_from {
+    ($($variant:ident: $($type:ty)*;)*) => {$($(
+        impl From<$type> for Message {
+            #[inline]
+            fn from(source: $type) -> Self {
+                Self::$variant(source.into())
+            }
+        }
+    )*)*};
+}
+message_from! {
+    Text: Text String &str &String;
+    Binary: Binary Bytes Vec<u8> &[u8] &Vec<u8>;
+}
+
+impl<const N: usize> From<[u8; N]> for Message {
+    fn from(source: [u8; N]) -> Self {
+        Self::Binary(source.into())
+    }
 }
 
 #[cfg(test)]

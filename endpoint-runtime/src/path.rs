@@ -52,11 +52,11 @@ impl PathParams {
     /// # Errors
     /// [`Error::is_decode`] if there is no such variable or its value does not parse.
     pub fn parse<T: PathParam>(&self, name: &str) -> Result<T, Error> {
-        let value = self
-            .get(name)
-            .ok_or_else(|| Error::decode(format!("the path has no parameter {name:?}"), "no such path parameter"))?;
+        let value =
+            self.get(name).ok_or_else(|| Error::new(Kind::Decode, format!("the path has no parameter {name:?}")))?;
         T::parse_segment(value).map_err(|error| {
-            Error::decode(
+            Error::with_source(
+                Kind::Decode,
                 format!(
                     "the path parameter {name:?} with the value {value:?} is not of type {}",
                     std::any::type_name::<T>()

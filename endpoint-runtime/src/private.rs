@@ -6,14 +6,17 @@ use std::marker::PhantomData;
 pub use inventory;
 
 pub use crate::close::CloseReason;
-pub use crate::codec::{DecodeBinary, DecodeText, IntoOutcome, IntoReply};
+pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
 pub use crate::config::{Compression, EndpointOptions};
 pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reply};
 pub use crate::error::Error;
+use crate::error::Kind;
 pub use crate::message::{Binary, Pong};
 pub use crate::path::{PathParam, PathParams, template_has};
 pub use crate::registry::{Registration, ServerEndpoint};
+pub use crate::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
+pub use crate::state::{State, Wanted};
 pub use crate::text::Text;
 
 /// Finds out whether a type has `Default`: `Construct::<T>::DEFAULT` is the inherent constant if it has, and that of
@@ -33,6 +36,13 @@ pub trait NoDefault<T> {
 }
 
 impl<T> NoDefault<T> for Construct<T> {}
+
+/// The state that a handler takes; without it the endpoint would not have been deployed.
+pub fn state<T: 'static>(session: &Session) -> Result<&State<T>, Error> {
+    session
+        .state()
+        .ok_or_else(|| Error::new(Kind::Deploy, format!("nobody provided a State<{}>", std::any::type_name::<T>())))
+}
 
 /// Asserts at compile time that a handler's type is an annotated endpoint, and returns its path.
 pub const fn path_of<E: Annotated>() -> &'static str {

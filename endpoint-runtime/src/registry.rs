@@ -14,13 +14,14 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
-use crate::endpoint::{Annotated, Endpoint};
+use crate::endpoint::{Annotated, Endpoint, Handler};
 use crate::error::{Error, Kind};
 use crate::handshake::refusal::Refusal;
 use crate::path::PathParams;
 use crate::request::HandshakeRequest;
 use crate::session::{OpenSet, Session};
 use crate::socket::{Io, Socket};
+use crate::state::{States, Wanted};
 use crate::wire::deflate::Deflation;
 
 /// An annotated endpoint as the registry knows it.
@@ -31,8 +32,8 @@ pub struct Registration {
     pub(crate) line: u32,
     pub(crate) options: EndpointOptions,
     pub(crate) type_id: fn() -> TypeId,
-    /// Fails if a typed path parameter of any handler does not parse.
-    pub(crate) check_path: fn(&PathParams) -> Result<(), Error>,
+    /// A function, so that a mistake in a handler is told where it was made, and not here.
+    handlers: fn() -> [Handler; 6],
     /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
     pub(crate) prepare: Option<PrepareDefault>,
 }
@@ -89,19 +90,31 @@ impl Registration {
             line,
             options,
             type_id: TypeId::of::<E>,
-            check_path: check_path::<E>,
+            handlers: || [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR],
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
         }
     }
-}
 
-fn check_path<E: Endpoint>(params: &PathParams) -> Result<(), Error> {
-    let check = || {
-        let handlers = [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR];
-        handlers.iter().try_for_each(|handler| (handler.check_path)(params))
-    };
-    // parsing is the application's code
-    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|panic| Err(Error::panic(&*panic)))
+    /// Fails if a typed path parameter of any handler does not parse.
+    pub(crate) fn check_path(&self, params: &PathParams) -> Result<(), Error> {
+        self.ask(|handler| (handler.check_path)(params))
+    }
+
+    /// Fails if a query parameter of any handler is missing or does not parse.
+    pub(crate) fn check_query(&self, request: &HandshakeRequest) -> Result<(), Error> {
+        self.ask(|handler| (handler.check_query)(request))
+    }
+
+    /// Asks every handler; what parses is the application's code.
+    fn ask(&self, question: impl FnMut(&Handler) -> Result<(), Error>) -> Result<(), Error> {
+        catch_unwind(AssertUnwindSafe(|| (self.handlers)().iter().try_for_each(question)))
+            .unwrap_or_else(|panic| Err(Error::panic(&*panic)))
+    }
+
+    /// What the handlers ask for and is not among `states`.
+    pub(crate) fn missing<'a>(&'a self, states: &'a States) -> impl Iterator<Item = &'a Wanted> {
+        (self.handlers)().into_iter().flat_map(|handler| handler.states).filter(|wanted| !states.have(wanted))
+    }
 }
 
 fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, Refusal> {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
+use crate::codec::Encode;
 use crate::error::{Error, Kind};
 use crate::message::{Binary, Message};
 use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Waiting};
@@ -70,6 +71,24 @@ impl<'a> BasicRemote<'a> {
             self.send(Outgoing::Small(OpCode::Binary, data.as_ref())).await
         } else {
             self.send(Outgoing::Large(OpCode::Binary, Bytes::from(data.into()))).await
+        }
+    }
+
+    /// Sends the message that `object` becomes, such as [`Json`](crate::Json) (Jakarta's `sendObject`). It is encoded
+    /// when this is called, so `object` is not borrowed while the future waits.
+    ///
+    /// # Errors
+    /// [`Error::is_encode`] if it cannot be encoded; then as [`send_text`](Self::send_text).
+    pub fn send_object<T>(self, object: &T) -> impl Future<Output = Result<(), Error>> + Send + use<'a, T>
+    where
+        T: Encode + ?Sized,
+    {
+        let message = object.encode();
+        async move {
+            match message? {
+                Message::Text(text) => self.send_text(text).await,
+                Message::Binary(data) => self.send_binary(data).await,
+            }
         }
     }
 
@@ -137,6 +156,17 @@ impl<'a> AsyncRemote<'a> {
         } else {
             self.offer(Outgoing::Large(OpCode::Binary, Bytes::from(data.into())))
         }
+    }
+
+    /// Queues the message that `object` becomes, such as [`Json`](crate::Json) (Jakarta's `sendObject`).
+    ///
+    /// # Errors
+    /// [`Error::is_encode`] if it cannot be encoded. Whether it was queued is said by the [`Sent`].
+    pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Sent, Error> {
+        Ok(match object.encode()? {
+            Message::Text(text) => self.send_text(text),
+            Message::Binary(data) => self.send_binary(data),
+        })
     }
 
     /// Queues a ping with up to 125 bytes of application data.

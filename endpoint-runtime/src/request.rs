@@ -5,12 +5,14 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use crate::error::{BoxError, Error, Kind};
 use crate::path::PathParams;
 
 /// The HTTP request that opened a session: where it came from, what it asked for, its headers.
@@ -125,6 +127,31 @@ impl HandshakeRequest {
         self.query_params().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
+    /// The first value of the query's parameter `name` as a `T`.
+    ///
+    /// # Errors
+    /// [`Error::is_decode`] if there is no such parameter or its value does not parse.
+    pub fn parse_query_param<T: QueryParam>(&self, name: &str) -> Result<T, Error> {
+        self.parse_optional_query_param(name)?
+            .ok_or_else(|| Error::new(Kind::Decode, format!("the query has no parameter {name:?}")))
+    }
+
+    /// As [`parse_query_param`](Self::parse_query_param), but `None` if there is no such parameter.
+    ///
+    /// # Errors
+    /// [`Error::is_decode`] if its value does not parse.
+    pub fn parse_optional_query_param<T: QueryParam>(&self, name: &str) -> Result<Option<T>, Error> {
+        self.query_param(name).map(|value| parse_value(name, &value)).transpose()
+    }
+
+    /// Every value of the query's parameter `name` as a `T`, in order; none if there is no such parameter.
+    ///
+    /// # Errors
+    /// [`Error::is_decode`] if one of them does not parse.
+    pub fn parse_query_params<T: QueryParam>(&self, name: &str) -> Result<Vec<T>, Error> {
+        self.query_params().filter(|(key, _)| key == name).map(|(_, value)| parse_value(name, &value)).collect()
+    }
+
     /// The variables of the endpoint's path with their decoded values.
     pub fn path_params(&self) -> &PathParams {
         &self.path_params
@@ -179,6 +206,36 @@ impl HandshakeRequest {
             let colon = line.iter().position(|byte| *byte == b':')?;
             Some((&line[..colon], &line[colon + 1..]))
         })
+    }
+}
+
+fn parse_value<T: QueryParam>(name: &str, value: &str) -> Result<T, Error> {
+    T::parse_value(value).map_err(|error| {
+        // without the value, which may be a secret
+        let text = format!("the query parameter {name:?} is not of type {}: {error}", std::any::type_name::<T>());
+        Error::with_source(Kind::Decode, text, error)
+    })
+}
+
+/// A type that a query parameter can be turned into: every `FromStr` whose error can be boxed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a `#[query_param]`",
+    label = "not parsable from a query",
+    note = "a query parameter's type implements FromStr, as String and numbers do, with an error that converts into a boxed error; Option<T> and Vec<T> of such a type are allowed as well"
+)]
+pub trait QueryParam: Sized {
+    /// Parses a decoded value.
+    fn parse_value(value: &str) -> Result<Self, BoxError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> QueryParam for T
+where
+    T: FromStr,
+    T::Err: Into<BoxError>,
+{
+    fn parse_value(value: &str) -> Result<Self, BoxError> {
+        value.parse().map_err(Into::into)
     }
 }
 

@@ -282,6 +282,11 @@ impl ServerBuilder {
         self.map(|container| container.endpoint_with(construct))
     }
 
+    /// See [`ContainerBuilder::state`].
+    pub fn state<T: Send + Sync + 'static>(self, value: T) -> Self {
+        self.map(|container| container.state(value))
+    }
+
     /// See [`ContainerBuilder::only`].
     pub fn only(self, keep: impl Fn(&EndpointInfo<'_>) -> bool + 'static) -> Self {
         self.map(|container| container.only(keep))

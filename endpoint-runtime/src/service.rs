@@ -31,6 +31,7 @@ use crate::registry::{Opening, Prepared, Registration, ServerEndpoint, Upgraded,
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::{Lookup, Router, TrailingSlash};
 use crate::session::{OpenSessions, OpenSet};
+use crate::state::{States, Wanted};
 use crate::wire::deflate::{Budget, Deflation};
 
 /// When a client that came during a shutdown may try again.
@@ -154,8 +155,9 @@ impl ServerContainer {
         if self.0.closing.load(Ordering::SeqCst) {
             return Err(Refusal::shutting_down(RETRY_AFTER));
         }
-        (registration.check_path)(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
+        registration.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
         let request = HandshakeRequest::new(parts, params, transport);
+        registration.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
         let prepared = prepare(&request)?;
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
         let budget = &self.0.compression_budget;
@@ -256,6 +258,7 @@ pub struct ContainerBuilder {
     origins: Result<Origins, Error>,
     limits: Limits,
     compression_budget: usize,
+    states: States,
 }
 
 impl Default for ContainerBuilder {
@@ -268,6 +271,7 @@ impl Default for ContainerBuilder {
             origins: Ok(Origins::same_origin()),
             limits: Limits::default(),
             compression_budget: COMPRESSION_BUDGET,
+            states: States::default(),
         }
     }
 }
@@ -296,6 +300,13 @@ impl ContainerBuilder {
     ) -> Self {
         let make: Prepare = Arc::new(move |request| prepare(|| construct(request)));
         self.endpoints.push((const { &E::REGISTRATION }, Some(make)));
+        self
+    }
+
+    /// Provides a value for handlers that take a [`State<T>`](crate::State), and for
+    /// [`Session::state`](crate::Session::state). One value of each type: a later one takes the place of an earlier.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
         self
     }
 
@@ -338,8 +349,8 @@ impl ContainerBuilder {
         self
     }
 
-    /// Ends a session after this long of silence, as [`Session::set_idle_timeout`] has it; `None` never. Default: one minute, which a living peer never
-    /// reaches, since it answers the pings.
+    /// Ends a session after this long of silence, as [`Session::set_idle_timeout`](crate::Session::set_idle_timeout) has
+    /// it; `None` never. Default: one minute, which a living peer never reaches, since it answers the pings.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.limits.idle_timeout = timeout;
         self
@@ -394,7 +405,7 @@ impl ContainerBuilder {
     ///
     /// # Errors
     /// [`Error::is_deploy`] with every mistake in one text: equal or equivalent paths with both places in the source,
-    /// types that cannot be constructed, a context path or an origin that is malformed, a compression level or window
+    /// types that cannot be constructed, a `State<T>` that a handler takes and nobody provides, a context path or an origin that is malformed, a compression level or window
     /// out of range. Nothing is mounted then
     /// (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
@@ -405,6 +416,7 @@ impl ContainerBuilder {
             ContextPath::default()
         });
         let origins = self.origins.map_err(|error| mistakes.push(error.to_string())).ok();
+        let states = Arc::new(self.states);
         let mut seen: Vec<TypeId> = Vec::new();
         let mut routes = Vec::new();
         // a constructor of one's own goes before the default one, wherever it was given
@@ -424,7 +436,11 @@ impl ContainerBuilder {
                     if let Some(mistake) = limits.compression.mistake() {
                         mistakes.push(format!("{name} ({file}:{line}): {mistake}"));
                     }
-                    let sessions = Arc::new(OpenSet::new(full, name, limits));
+                    mistakes.extend(registration.missing(&states).map(|Wanted { type_name, method, .. }| {
+                        let ty = type_name();
+                        format!("{name} ({file}:{line}): `{method}` takes State<{ty}>, provide it with .state(…)")
+                    }));
+                    let sessions = Arc::new(OpenSet::new(full, name, limits).with(states.clone()));
                     routes.push((template, Mounted { registration, prepare, sessions }));
                 }
                 (Err(error), _) => mistakes.push(format!("{name} ({file}:{line}): {error}")),

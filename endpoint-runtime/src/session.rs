@@ -13,6 +13,7 @@ use http::HeaderMap;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::codec::Encode;
 use crate::config::Limits;
 use crate::error::Error;
 use crate::extension::Extension;
@@ -21,6 +22,7 @@ use crate::outbound::{Bounds, Moment, Outbound, Refused};
 use crate::path::PathParams;
 use crate::remote::{AsyncRemote, BasicRemote, Shared};
 use crate::request::HandshakeRequest;
+use crate::state::{State, States};
 use crate::text::Text;
 use crate::wire::deflate::Deflation;
 
@@ -174,6 +176,12 @@ impl Session {
         self.0.outbound.deflation().map_or(&[], |deflation| std::slice::from_ref(deflation.extension()))
     }
 
+    /// What the application provided for all sessions, by [`ContainerBuilder::state`](crate::ContainerBuilder::state);
+    /// `None` if it provided no `T`. A handler may take it as a parameter, and is then sure of it.
+    pub fn state<T: 'static>(&self) -> Option<&State<T>> {
+        self.0.endpoint.states.get()
+    }
+
     /// What the application attaches to this session: one value of each type.
     pub fn properties(&self) -> Properties<'_> {
         Properties(&self.0.properties)
@@ -319,6 +327,7 @@ pub(crate) struct OpenSet {
     pub(crate) name: &'static str,
     pub(crate) limits: Limits,
     bounds: Arc<Bounds>,
+    states: Arc<States>,
     members: Mutex<Members>,
 }
 
@@ -339,7 +348,14 @@ impl OpenSet {
             bytes: limits.send_queue_bytes,
             send_timeout: limits.send_timeout,
         };
-        Self { path: path.into(), name, limits, bounds: Arc::new(bounds), members: Mutex::default() }
+        let (path, bounds) = (path.into(), Arc::new(bounds));
+        Self { path, name, limits, bounds, states: Arc::default(), members: Mutex::default() }
+    }
+
+    /// With what the application provides.
+    pub(crate) fn with(mut self, states: Arc<States>) -> Self {
+        self.states = states;
+        self
     }
 
     /// A session that comes after the shutdown began is told so at once.
@@ -490,6 +506,14 @@ impl Broadcast<'_> {
     /// Queues a binary message for each session.
     pub fn send_binary(self, data: impl Into<Binary>) -> Report {
         self.send(Message::Binary(data.into()))
+    }
+
+    /// Queues the message that `object` becomes, such as [`Json`](crate::Json), for each session. It is encoded once.
+    ///
+    /// # Errors
+    /// [`Error::is_encode`] if it cannot be encoded; then nobody is sent anything.
+    pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Report, Error> {
+        Ok(self.send(object.encode()?))
     }
 
     fn send(self, message: Message) -> Report {

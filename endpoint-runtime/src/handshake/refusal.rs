@@ -130,6 +130,17 @@ impl Refusal {
         refusal
     }
 
+    /// 400: a parameter of the query that the endpoint's `#[query_param]` asks for is missing, or does not parse. What
+    /// `error` says is for the log; the client is not told.
+    pub fn bad_query_parameter(error: &Error) -> Self {
+        let mut refusal = Self::because(
+            StatusCode::BAD_REQUEST,
+            "a query parameter that this WebSocket endpoint needs is missing, or has a value that it does not understand",
+        );
+        refusal.0.reason = error.to_string().into();
+        refusal
+    }
+
     /// 500: the endpoint's instance could not be made. What `error` says is for the log; the client is not told.
     pub fn construction_failed(error: &Error) -> Self {
         let mut refusal = Self::because(

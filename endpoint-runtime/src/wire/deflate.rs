@@ -559,7 +559,7 @@ mod tests {
         .collect();
         assert!(!deflation.frame_afresh(OpCode::Binary, &noise, &mut out));
         assert!(!deflation.frame_afresh(OpCode::Binary, b"", &mut out));
-        assert_eq!(out, []);
+        assert_eq!(out, [0; 0]);
         assert!(deflation.frame_afresh(OpCode::Binary, &[7; 600], &mut out));
         assert_eq!((out[0], usize::from(out[1])), (0xc2, out.len() - 2));
     }

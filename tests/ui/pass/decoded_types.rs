@@ -1,8 +1,8 @@
 //! A type of one's own, with the kind of message said in the attribute.
 #![deny(warnings)]
 
-use endpoint_runtime::__private::{DecodeBinary, DecodeText};
 use endpoint_runtime::prelude::*;
+use endpoint_runtime::{DecodeBinary, DecodeText};
 
 struct Say(String);
 

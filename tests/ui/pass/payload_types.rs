@@ -32,6 +32,7 @@ payloads! {
     String, &String, &str, Text, &Text,
     i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize, f32, f64, bool, char, &u32,
     Vec<u8>, &Vec<u8>, &[u8], Bytes, &Bytes, Binary, &Binary, std::vec::Vec<u8>, endpoint_runtime::Bytes,
+    Json<Vec<u8>>, &Json<(u8, String)>, endpoint_runtime::Json<Option<bool>>,
     Pong, &Pong,
 }
 

@@ -2,6 +2,15 @@
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;
+use endpoint_runtime::{Encode, Message};
+
+struct Point(i32, i32);
+
+impl Encode for Point {
+    fn encode(&self) -> Result<Message, Error> {
+        Ok(format!("{},{}", self.0, self.1).into())
+    }
+}
 
 type Boxed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -35,6 +44,8 @@ replies! {
     String = String::new(), &'static str = "", Text = Text::new(),
     Vec<u8> = vec![], &'static [u8] = &[], [u8; 2] = [1, 2], Bytes = Bytes::new(), Binary = Binary::new(),
     i32 = -1, u128 = 1, f64 = 0.5, bool = true, char = 'x',
+    Json<(u8, &'static str)> = Json((1, "x")), Option<Json<Vec<u8>>> = None, &'static Json<u8> = &Json(1),
+    Point = Point(1, 2), Result<Option<Point>, Error> = Ok(None),
     Option<String> = None, Option<()> = None,
     Result<(), Error> = Ok(()),
     Result<Option<u8>, std::io::Error> = Ok(None),

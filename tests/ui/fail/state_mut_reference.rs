@@ -1,13 +1,11 @@
 use endpoint_runtime::prelude::*;
 
-struct State<T>(T);
-
 #[server_endpoint("/chat/{room}")]
 struct Chat;
 
 impl Chat {
     #[on_message]
-    fn text(&self, _text: &str, _db: State<u8>, #[query_param] _page: u8) {}
+    fn text(&self, _text: &str, _count: &mut State<u8>) {}
 }
 
 fn main() {}

@@ -1,0 +1,130 @@
+//! JSON as text messages, by serde. Only with the cargo feature `json`, which is on by default.
+
+use std::ops::{Deref, DerefMut};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{DecodeText, Encode};
+use crate::error::{Error, Kind};
+use crate::message::Message;
+use crate::text::Text;
+
+/// A value that travels as JSON in a text message: the payload of a handler, a reply, an object to send.
+///
+/// ```
+/// use endpoint_runtime::prelude::*;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Deserialize)]
+/// struct Say {
+///     line: String,
+/// }
+///
+/// #[derive(Serialize)]
+/// struct Said<'a> {
+///     room: &'a str,
+///     line: String,
+/// }
+///
+/// #[server_endpoint("/chat/{room}")]
+/// #[derive(Default)]
+/// struct Chat;
+///
+/// impl Chat {
+///     #[on_message]
+///     async fn say(&mut self, Json(say): Json<Say>, session: &Session, #[path_param] room: &str) -> Result<(), Error> {
+///         let said = Json(Said { room, line: say.line });
+///         session.open_sessions().async_remote().send_object(&said)?;
+///         Ok(())
+///     }
+/// }
+/// ```
+///
+/// Text that is no JSON of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
+/// [`Error::text`] is what came; a value that serde cannot make JSON of, with [`is_encode`](Error::is_encode). Serde's
+/// own error, with line and column, is found by [`Error::downcast_ref`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Json<T>(pub T);
+
+impl<T> Json<T> {
+    /// The value.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Json<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Json<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> From<T> for Json<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T: DeserializeOwned> DecodeText for Json<T> {
+    fn decode_text(text: Text) -> Result<Self, Error> {
+        Self::decode_str(&text)
+    }
+
+    fn decode_str(text: &str) -> Result<Self, Error> {
+        serde_json::from_str(text).map(Self).map_err(|error| {
+            let failure = format!("is no JSON of type {}", std::any::type_name::<T>());
+            Error::undecodable(text.into(), &failure, error)
+        })
+    }
+}
+
+impl<T: Serialize> Encode for Json<T> {
+    fn encode(&self) -> Result<Message, Error> {
+        serde_json::to_string(&self.0).map(Message::from).map_err(|error| {
+            let text = format!("a value of type {} cannot be encoded as JSON: {error}", std::any::type_name::<T>());
+            Error::with_source(Kind::Encode, text, error)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_value_comes_back_as_it_went() {
+        let value = Json(vec![(1, "a".to_owned()), (2, "\u{1f600}\"".to_owned())]);
+        let Message::Text(text) = value.encode().unwrap() else { panic!("JSON is text") };
+        assert_eq!(Json::decode_text(text).unwrap(), value);
+    }
+
+    #[test]
+    fn what_is_no_json_or_of_another_type_fails_with_the_text_and_the_place() {
+        for text in ["", "{", "[1, 2", "[\"a\"]", "[1] x"] {
+            let error = Json::<Vec<u8>>::decode_str(text).unwrap_err();
+            assert!(error.is_decode());
+            assert_eq!(error.text(), Some(text));
+            assert_eq!(error.downcast_ref::<serde_json::Error>().unwrap().line(), 1, "{text}");
+        }
+        let error = Json::<Vec<u8>>::decode_str("[300]").unwrap_err().to_string();
+        assert!(error.starts_with("the text message \"[300]\" is no JSON of type alloc::vec::Vec<u8>: "), "{error}");
+        assert!(error.contains("line 1 column 4"), "{error}");
+    }
+
+    #[test]
+    fn what_has_no_form_in_json_cannot_be_encoded() {
+        let error = Json(HashMap::from([((1, 2), 3)])).encode().unwrap_err();
+        assert!(error.is_encode() && !error.is_decode());
+        assert!(error.to_string().contains("cannot be encoded as JSON: key must be a string"), "{error}");
+    }
+}

@@ -1,0 +1,134 @@
+//! What the application provides for all of its handlers: one value of each type.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A value that all sessions share, such as a pool of database connections: given to
+/// [`ContainerBuilder::state`](crate::ContainerBuilder::state) once, taken by any handler.
+///
+/// ```
+/// use std::collections::HashMap;
+///
+/// use endpoint_runtime::prelude::*;
+/// use endpoint_runtime::{ServerContainer, State};
+///
+/// struct Prices(HashMap<String, u64>);
+///
+/// #[server_endpoint("/prices")]
+/// #[derive(Default)]
+/// struct Ticker;
+///
+/// impl Ticker {
+///     #[on_message]
+///     async fn ask(&mut self, item: String, prices: State<Prices>) -> Option<u64> {
+///         prices.0.get(&item).copied()
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// let prices = Prices(HashMap::from([("tea".to_owned(), 3)]));
+/// ServerContainer::builder().register::<Ticker>().state(prices).build()?;
+/// # Ok(()) }
+/// ```
+///
+/// Dereferences to the value. A clone is the same value. `&State<T>` saves the clone where the handler only looks.
+pub struct State<T: ?Sized>(Arc<T>);
+
+impl<T> State<T> {
+    /// A value as handlers take it, for those who call a handler themselves.
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<T: ?Sized> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: ?Sized> Deref for State<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for State<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("State").field(&&*self.0).finish()
+    }
+}
+
+/// The values of one container. They are few, so they stand in a row.
+#[derive(Default)]
+pub(crate) struct States(Vec<(TypeId, Box<dyn Any + Send + Sync>)>);
+
+impl States {
+    /// Takes the place of an earlier value of the same type.
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        let id = TypeId::of::<T>();
+        self.0.retain(|(other, _)| *other != id);
+        self.0.push((id, Box::new(State::new(value))));
+    }
+
+    pub(crate) fn get<T: 'static>(&self) -> Option<&State<T>> {
+        let (_, value) = self.0.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+        value.downcast_ref()
+    }
+
+    /// Whether there is what a handler asks for.
+    pub(crate) fn have(&self, wanted: &Wanted) -> bool {
+        let id = (wanted.type_id)();
+        self.0.iter().any(|(other, _)| *other == id)
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("States").field("len", &self.0.len()).finish()
+    }
+}
+
+/// A `State<T>` that a handler asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    type_id: fn() -> TypeId,
+    /// The name of `T`.
+    pub(crate) type_name: fn() -> &'static str,
+    /// The handler's method.
+    pub(crate) method: &'static str,
+}
+
+impl Wanted {
+    /// `State<T>`, by the handler `method`.
+    pub const fn of<T: Send + Sync + 'static>(method: &'static str) -> Self {
+        Self { type_id: TypeId::of::<T>, type_name: std::any::type_name::<T>, method }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_found_by_its_type_and_the_last_one_counts() {
+        let mut states = States::default();
+        states.insert(1u8);
+        states.insert("one");
+        states.insert(2u8);
+        assert_eq!(states.get::<u8>().map(|state| **state), Some(2));
+        assert_eq!(states.get::<&str>().map(|state| **state), Some("one"));
+        assert!(states.get::<u16>().is_none());
+        assert!(states.have(&Wanted::of::<u8>("f")) && !states.have(&Wanted::of::<u16>("f")));
+    }
+
+    #[test]
+    fn a_clone_is_the_same_value() {
+        let state = State::new(String::from("a"));
+        assert!(std::ptr::eq(&*state, &*state.clone()));
+        assert_eq!(format!("{state:?}"), r#"State("a")"#);
+    }
+}

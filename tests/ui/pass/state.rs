@@ -1,0 +1,67 @@
+//! State in every handler, by value and by reference, by an ordinary `fn` and by an `async fn`.
+#![deny(warnings)]
+
+use endpoint_runtime::prelude::*;
+
+struct Db;
+type Map = std::collections::HashMap<String, Vec<u8>>;
+
+#[server_endpoint("/chat/{room}")]
+#[derive(Default)]
+struct Chat;
+
+impl Chat {
+    #[on_open]
+    async fn open(&mut self, db: State<Db>, map: &State<Map>, session: &Session, again: State<Db>) {
+        std::future::ready(()).await;
+        let _ = (&*db, map.len(), session.state::<Db>().is_some(), again);
+    }
+    #[on_message]
+    fn text(&self, State { .. }: State<Db>, text: &str) -> Option<&str> {
+        let _ = text;
+        None
+    }
+    #[on_message]
+    async fn binary(&self, data: Vec<u8>, db: &endpoint_runtime::State<Db>) -> Option<Vec<u8>> {
+        std::future::ready(()).await;
+        let _ = db;
+        Some(data)
+    }
+    #[on_message]
+    async fn pong(&self, pong: &Pong, db: State<Box<dyn Fn() + Send + Sync>>) {
+        std::future::ready(()).await;
+        db();
+        let _ = pong;
+    }
+    #[on_close]
+    fn close(&self, db: &State<Db>) {
+        let _ = db;
+    }
+    #[on_error]
+    fn r#failed(&self, error: Error, db: State<(Db, u8)>) {
+        let _ = (error, db.1);
+    }
+}
+
+/// Without the type in angle brackets it may be anything.
+mod own {
+    use endpoint_runtime::{DecodeText, prelude::*};
+
+    pub struct State;
+
+    impl DecodeText for State {
+        fn decode_text(_: Text) -> Result<Self, Error> {
+            Ok(Self)
+        }
+    }
+
+    #[server_endpoint("/own")]
+    struct Own;
+
+    impl Own {
+        #[on_message(text)]
+        fn text(&self, _: State) {}
+    }
+}
+
+fn main() {}
