@@ -298,10 +298,10 @@ fn call_later(handler: &Handler) -> TokenStream {
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
     let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
     let block = if is_message && handler.is_async && !handler.arguments.iter().any(borrows_from_call) {
-        let (call, outcome) = (call(handler, false), outcome(handler));
+        let (call, conversion) = (call(handler, false), conversion(handler));
         quote_spanned!(place=> #rt::Call::new(
             move || ::core::result::Result::<_, #rt::Error>::Ok(#call),
-            |__returned| #outcome,
+            #conversion,
         ))
     } else {
         let body = body(handler, false);
@@ -328,11 +328,8 @@ fn borrows_from_call(argument: &Argument) -> bool {
 /// The call of the user's method, and what its value becomes.
 fn body(handler: &Handler, now: bool) -> TokenStream {
     let wait = if handler.is_async { quote_spanned!(at(handler.method.span())=> .await) } else { quote!() };
-    let (call, outcome) = (call(handler, now), outcome(handler));
-    quote! {
-        let __returned = #call #wait;
-        #outcome
-    }
+    let (call, conversion) = (call(handler, now), conversion(handler));
+    quote!(#conversion(#call #wait))
 }
 
 /// The call alone.
@@ -342,60 +339,48 @@ fn call(handler: &Handler, now: bool) -> TokenStream {
     quote!(Self::#method(__this, #(#arguments),*))
 }
 
-/// What the connection takes, made of what the method `__returned`.
-fn outcome(handler: &Handler) -> TokenStream {
+/// The function that turns what the method returns into what the connection takes.
+fn conversion(handler: &Handler) -> TokenStream {
     let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
-    let returned = quote!(__returned);
+    let rt = runtime();
     match &handler.output {
-        ReturnType::Default if is_message => quote!({
-            let () = #returned;
-            ::core::result::Result::Ok(::core::option::Option::None)
-        }),
-        ReturnType::Default => quote!({
-            let () = #returned;
-            ::core::result::Result::Ok(())
-        }),
-        ReturnType::Type(_, ty) if is_message => reply(ty, returned),
-        ReturnType::Type(_, ty) => convert(ty, "IntoOutcome", "into_outcome", returned),
+        ReturnType::Default if is_message => quote!(<() as #rt::IntoReply>::into_reply),
+        ReturnType::Default => quote!(<() as #rt::IntoOutcome>::into_outcome),
+        ReturnType::Type(_, ty) if is_message => reply(ty),
+        ReturnType::Type(_, ty) => through(ty, "IntoOutcome", "into_outcome"),
     }
 }
 
-/// `value` as a reply. An `Option` and a `Result` that are spelled as such are taken apart here, so that what cannot be
-/// sent is shown inside them.
-fn reply(ty: &Type, value: TokenStream) -> TokenStream {
+/// The function that makes a reply of a `ty`. An `Option` and a `Result` that are spelled as such are taken apart here,
+/// so that what cannot be sent is shown inside them.
+fn reply(ty: &Type) -> TokenStream {
     if let Some(inside) = inside_option(ty) {
-        let inside = reply(inside, quote!(__some));
-        quote! {
-            match #value {
-                ::core::option::Option::Some(__some) => #inside,
-                ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
-            }
-        }
+        let inside = reply(inside);
+        quote!((|__option| match __option {
+            ::core::option::Option::Some(__some) => #inside(__some),
+            ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
+        }))
     } else if let Some((inside, error)) = inside_result(ty) {
-        let inside = reply(inside, quote!(__ok));
-        let error = convert(error, "IntoError", "into_error", quote!(__error));
-        quote! {
-            match #value {
-                ::core::result::Result::Ok(__ok) => #inside,
-                ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error),
-            }
-        }
+        let (inside, error) = (reply(inside), through(error, "IntoError", "into_error"));
+        quote!((|__result| match __result {
+            ::core::result::Result::Ok(__ok) => #inside(__ok),
+            ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error(__error)),
+        }))
     } else {
-        convert(ty, "IntoReply", "into_reply", value)
+        through(ty, "IntoReply", "into_reply")
     }
 }
 
-/// `value`, which is of type `ty`, through a trait of the runtime.
-fn convert(ty: &Type, to: &str, into: &str, value: TokenStream) -> TokenStream {
+/// The function of a trait of the runtime for a `ty`.
+fn through(ty: &Type, to: &str, into: &str) -> TokenStream {
     let rt = runtime();
     let (to, into) = (format_ident!("{to}"), format_ident!("{into}"));
-    let convert = if has_impl(ty.to_token_stream()) {
+    if has_impl(ty.to_token_stream()) {
         // `impl Trait` can only be named where it is returned
         quote_spanned!(at(ty.span())=> #rt::#to::#into)
     } else {
         quote_spanned!(at(ty.span())=> <#ty as #rt::#to>::#into)
-    };
-    quote!(#convert(#value))
+    }
 }
 
 fn has_impl(tokens: TokenStream) -> bool {
