@@ -122,8 +122,8 @@ version: 1
 positions: line
 events: Ir
 
-ob=(1) /work/target/release/examples/bench_server
-fl=(1) /work/endpoint-runtime/src/wire/decode.rs
+ob=(1) /checkout/target/release/examples/bench_server
+fl=(1) /checkout/endpoint-runtime/src/wire/decode.rs
 fn=(1) endpoint_runtime::wire::decode::Decoder::next
 170 12
 +3 5
@@ -137,7 +137,7 @@ cfn=(2) memcpy'2
 calls=4 20
 * 1000
 
-fl=(4) /root/.cargo/registry/src/index.crates.io-19/tokio-util-0.7.16/src/task.rs
+fl=(4) /cargo/registry/src/index-19/tokio-util-0.7.16/src/task.rs
 fn=(3) poll
 5 2
 
