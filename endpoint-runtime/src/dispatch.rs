@@ -32,6 +32,18 @@ pub(crate) enum Work {
     Settled(Reply),
 }
 
+impl Work {
+    /// The octets of its message.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Text(text, _) => text.len(),
+            Self::Binary(data, _) => data.len(),
+            Self::Pong(pong) => pong.data().len(),
+            Self::Settled(_) => 0,
+        }
+    }
+}
+
 pin_project! {
     /// A call of a message handler.
     #[project = CallingState]

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use self::clock::Clock;
 use crate::buffer;
 use crate::close::CloseReason;
-use crate::config::{Limits, TURN};
+use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits, TURN};
 use crate::dispatch::Work;
 use crate::endpoint::Endpoint;
 use crate::frames::Frames;
@@ -82,6 +82,23 @@ struct End {
 struct Inbox {
     messages: VecDeque<Work>,
     bytes: usize,
+}
+
+impl Inbox {
+    fn push(&mut self, work: Work) {
+        self.bytes += work.size();
+        self.messages.push_back(work);
+    }
+
+    fn pop(&mut self) -> Option<Work> {
+        let work = self.messages.pop_front()?;
+        self.bytes -= work.size();
+        Some(work)
+    }
+
+    fn has_room(&self) -> bool {
+        self.messages.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES
+    }
 }
 
 /// A write that waits for the peer to read.

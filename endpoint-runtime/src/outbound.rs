@@ -247,13 +247,7 @@ impl Outbound {
         if self.is_full(&state, size) {
             return Err(Refused::Full);
         }
-        match message {
-            Outgoing::Small(opcode, payload) => state.frames.push(true, opcode, payload),
-            Outgoing::Large(opcode, payload) => state.frames.push_shared(true, opcode, payload),
-            Outgoing::Encoded(frame) => state.frames.small().extend_from_slice(frame),
-            Outgoing::Frame(frame) if frame.len() < SHARE_FROM => state.frames.small().extend_from_slice(&frame),
-            Outgoing::Frame(frame) => state.frames.push_encoded(frame),
-        }
+        message.push_to(&mut state.frames);
         Ok(self.accepted(state, size))
     }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::{Input, Link};
 use crate::buffer;
-use crate::config::{INBOX_BYTES, INBOX_MESSAGES, TURN_FRAME};
+use crate::config::TURN_FRAME;
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Endpoint, Handler, Mode, Reply};
 use crate::message::{Binary, Pong};
@@ -31,10 +31,7 @@ impl Link {
         &mut self,
         dispatch: &'d mut Dispatch<E>,
     ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
-        if let Some((inbox, work)) =
-            self.inbox.as_mut().and_then(|inbox| inbox.messages.pop_front().map(|work| (inbox, work)))
-        {
-            inbox.bytes -= size(&work);
+        if let Some(work) = self.inbox.as_mut().and_then(|inbox| inbox.pop()) {
             let work = match work {
                 Work::Text(text, last) if E::TEXT.mode == Mode::Sync => Work::Settled(dispatch.text_now(&text, last)),
                 Work::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
@@ -134,10 +131,8 @@ impl Link {
             Event::Close(reason) => return self.peer_closes(reason),
             Event::Unwanted { text } => return self.unwanted(text),
         };
-        self.expected = size(&work);
-        let inbox = self.inbox.get_or_insert_default();
-        inbox.bytes += self.expected;
-        inbox.messages.push_back(work);
+        self.expected = work.size();
+        self.inbox.get_or_insert_default().push(work);
     }
 
     /// The peer broke the protocol: nothing more is read.
@@ -154,7 +149,7 @@ impl Link {
     }
 
     pub(super) fn inbox_has_room(&self) -> bool {
-        self.inbox.as_ref().is_none_or(|inbox| inbox.messages.len() < INBOX_MESSAGES && inbox.bytes < INBOX_BYTES)
+        self.inbox.as_ref().is_none_or(|inbox| inbox.has_room())
     }
 
     pub(super) fn answer_ping(&mut self, data: &[u8]) {
@@ -280,16 +275,6 @@ impl Link {
                 None
             }
         }
-    }
-}
-
-/// What a message takes up in the inbox.
-fn size(work: &Work) -> usize {
-    match work {
-        Work::Text(text, _) => text.len(),
-        Work::Binary(data, _) => data.len(),
-        Work::Pong(pong) => pong.data().len(),
-        Work::Settled(_) => 0,
     }
 }
 

@@ -94,14 +94,7 @@ impl Link {
             self.collect();
             return Ok(());
         }
-        let out = self.room();
-        match message {
-            Outgoing::Frame(frame) if frame.len() < SHARE_FROM => out.small().extend_from_slice(&frame),
-            Outgoing::Frame(frame) => out.push_encoded(frame),
-            Outgoing::Large(opcode, data) if data.len() < SHARE_FROM => out.push(true, opcode, &data),
-            Outgoing::Large(opcode, data) => out.push_shared(true, opcode, data),
-            Outgoing::Small(..) | Outgoing::Encoded(_) => {}
-        }
+        message.push_to(self.room());
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use crate::frames::Frames;
 use crate::wire::deflate::Deflation;
 use crate::wire::frame::OpCode;
 
@@ -28,6 +29,19 @@ impl Outgoing<'_> {
         match self {
             Self::Small(_, payload) | Self::Encoded(payload) => payload.len(),
             Self::Large(_, payload) | Self::Frame(payload) => payload.len(),
+        }
+    }
+
+    /// Puts it at the end of `frames`.
+    #[inline]
+    pub(crate) fn push_to(self, frames: &mut Frames) {
+        match self {
+            Self::Small(opcode, payload) => frames.push(true, opcode, payload),
+            Self::Large(opcode, payload) if payload.len() < SHARE_FROM => frames.push(true, opcode, &payload),
+            Self::Large(opcode, payload) => frames.push_shared(true, opcode, payload),
+            Self::Encoded(frame) => frames.small().extend_from_slice(frame),
+            Self::Frame(frame) if frame.len() < SHARE_FROM => frames.small().extend_from_slice(&frame),
+            Self::Frame(frame) => frames.push_encoded(frame),
         }
     }
 
