@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -21,12 +21,13 @@ use crate::path::PathParams;
 /// server's read buffer with it.
 pub struct HandshakeRequest {
     /// The URI and a line feed, then of each header its name, a colon, its value and a line feed; neither may occur
-    /// in what stands before it (RFC 9110 §5.1, §5.5).
+    /// in what stands before it (RFC 9110 §5.1, §5.5). What all clients send is abbreviated, see [`LINES`].
     head: Box<[u8]>,
     /// Where in `head` the URI ends, and its path begins.
     uri_end: u32,
     path_start: u32,
-    transport: Transport,
+    addresses: Addresses,
+    is_secure: bool,
     path_params: PathParams,
     /// Made when first asked for: a map takes several times the room of what it is made from.
     headers: OnceLock<Box<HeaderMap>>,
@@ -39,6 +40,75 @@ pub(crate) struct Transport {
     pub(crate) local_addr: Option<SocketAddr>,
     /// It is encrypted, by us.
     pub(crate) is_secure: bool,
+}
+
+/// Headers that every client sends, each kept as one octet: 128 and its place. No name begins with such an octet.
+const LINES: [(&str, &str); 4] =
+    [("upgrade", "websocket"), ("connection", "Upgrade"), ("connection", "upgrade"), ("sec-websocket-version", "13")];
+
+/// A `Host` that is the authority of the URI.
+const SAME_HOST: u8 = 128 + LINES.len() as u8;
+
+/// Names of headers, each kept as one octet, which comes after those.
+const NAMES: [&str; 24] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "connection",
+    "cookie",
+    "host",
+    "origin",
+    "pragma",
+    "sec-ch-ua",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-platform",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "traceparent",
+    "user-agent",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+const FIRST_NAME: u8 = SAME_HOST + 1;
+
+/// The addresses of both ends. Most are those of IPv4, which are small.
+enum Addresses {
+    V4 { peer: SocketAddrV4, local: SocketAddrV4 },
+    Other(Box<(Option<SocketAddr>, Option<SocketAddr>)>),
+    Unknown,
+}
+
+impl Addresses {
+    fn of(peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
+        match (peer, local) {
+            (Some(SocketAddr::V4(peer)), Some(SocketAddr::V4(local))) => Self::V4 { peer, local },
+            (None, None) => Self::Unknown,
+            other => Self::Other(Box::new(other)),
+        }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::V4 { peer, .. } => Some((*peer).into()),
+            Self::Other(both) => both.0,
+            Self::Unknown => None,
+        }
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::V4 { local, .. } => Some((*local).into()),
+            Self::Other(both) => both.1,
+            Self::Unknown => None,
+        }
+    }
 }
 
 impl HandshakeRequest {
@@ -66,16 +136,29 @@ impl HandshakeRequest {
         let uri_end = head.len();
         head.push(b'\n');
         for (name, value) in &parts.headers {
-            for piece in [name.as_str().as_bytes(), b":", value.as_bytes(), b"\n"] {
-                head.extend_from_slice(piece);
+            let (name, value) = (name.as_str(), value.as_bytes());
+            let known = LINES.iter().position(|line| line.0 == name && line.1.as_bytes() == value);
+            if let Some(known) = known {
+                head.push(128 + known as u8);
+            } else if name == "host" && value == authority.as_bytes() {
+                head.push(SAME_HOST);
+            } else {
+                match NAMES.binary_search(&name) {
+                    Ok(known) => head.push(FIRST_NAME + known as u8),
+                    Err(_) => head.extend_from_slice(name.as_bytes()),
+                }
+                head.push(b':');
+                head.extend_from_slice(value);
             }
+            head.push(b'\n');
         }
         Self {
             head: head.into(),
             // HTTP servers limit a request's head to kilobytes
             uri_end: u32::try_from(uri_end).unwrap_or(u32::MAX),
             path_start: u32::try_from(path_start).unwrap_or(u32::MAX),
-            transport,
+            addresses: Addresses::of(transport.peer_addr, transport.local_addr),
+            is_secure: transport.is_secure,
             path_params,
             headers: OnceLock::new(),
         }
@@ -87,8 +170,8 @@ impl HandshakeRequest {
         peer: impl FnOnce() -> Option<SocketAddr>,
         local: impl FnOnce() -> Option<SocketAddr>,
     ) {
-        self.transport.peer_addr = self.transport.peer_addr.or_else(peer);
-        self.transport.local_addr = self.transport.local_addr.or_else(local);
+        let (known_peer, known_local) = (self.peer_addr(), self.local_addr());
+        self.addresses = Addresses::of(known_peer.or_else(peer), known_local.or_else(local));
     }
 
     /// The full URI, as in `ws://example.org:8080/chat/blue?name=x`: `wss` if [secure](Self::is_secure), without the
@@ -182,17 +265,22 @@ impl HandshakeRequest {
 
     /// The address of the other end of the connection, which may be that of a proxy; `None` if there is no socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.transport.peer_addr
+        self.addresses.peer()
     }
 
     /// The address of this end of the connection; `None` if there is no socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.transport.local_addr
+        self.addresses.local()
     }
 
     /// Whether the connection is encrypted by this server. Behind a proxy that does it, this is `false`.
     pub fn is_secure(&self) -> bool {
-        self.transport.is_secure
+        self.is_secure
+    }
+
+    fn authority(&self) -> &str {
+        let before = self.uri().get(..self.path_start as usize).unwrap_or_default();
+        before.split_once("://").map_or("", |(_, authority)| authority)
     }
 
     fn target(&self) -> (&str, Option<&str>) {
@@ -202,9 +290,20 @@ impl HandshakeRequest {
 
     fn header_lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let lines = self.head.split(|byte| *byte == b'\n').skip(1);
-        lines.filter_map(|line| {
-            let colon = line.iter().position(|byte| *byte == b':')?;
-            Some((&line[..colon], &line[colon + 1..]))
+        lines.filter_map(|line| match line {
+            [SAME_HOST] => Some((&b"host"[..], self.authority().as_bytes())),
+            [known] => {
+                let (name, value) = LINES.get(usize::from(known.checked_sub(128)?))?;
+                Some((name.as_bytes(), value.as_bytes()))
+            }
+            line => {
+                let colon = line.iter().position(|byte| *byte == b':')?;
+                let name = match &line[..colon] {
+                    [known] if *known >= FIRST_NAME => NAMES.get(usize::from(known - FIRST_NAME))?.as_bytes(),
+                    name => name,
+                };
+                Some((name, &line[colon + 1..]))
+            }
         })
     }
 }
@@ -246,7 +345,9 @@ impl fmt::Debug for HandshakeRequest {
         f.debug_struct("HandshakeRequest")
             .field("uri", &uri.split_once('?').map_or(uri, |(uri, _)| uri))
             .field("path_params", &self.path_params)
-            .field("transport", &self.transport)
+            .field("peer_addr", &self.peer_addr())
+            .field("local_addr", &self.local_addr())
+            .field("is_secure", &self.is_secure)
             .finish_non_exhaustive()
     }
 }
@@ -389,6 +490,38 @@ mod tests {
     }
 
     #[test]
+    fn abbreviated_headers_come_back_as_they_were() {
+        let mut names = NAMES.to_vec();
+        names.sort_unstable();
+        assert_eq!(names, NAMES, "they are searched by halving");
+        let mut lines: Vec<_> = NAMES.iter().map(|name| (*name, *name)).collect();
+        lines.extend(LINES);
+        lines.extend([("upgrade", "Websocket"), ("sec-websocket-version", "8"), ("host", "x:80"), ("host", "x")]);
+        for host in ["x", "x:80", "x:8080"] {
+            let mut parts = parts("/a", &[("host", host.as_bytes())]);
+            for (name, value) in &lines {
+                parts.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
+            assert_eq!(request.headers(), &parts.headers);
+            assert_eq!(request.header("Host"), Some(host));
+            assert_eq!(request.header("Sec-WebSocket-Version"), Some("13"));
+        }
+    }
+
+    #[test]
+    fn addresses_of_either_kind_are_kept_and_learned() {
+        let (four, six): (SocketAddr, SocketAddr) = ("127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap());
+        for (peer, local) in [(Some(four), Some(four)), (Some(six), Some(four)), (None, Some(six)), (None, None)] {
+            let transport = Transport { peer_addr: peer, local_addr: local, is_secure: false };
+            let mut request = HandshakeRequest::new(&parts("/", &[]), PathParams::default(), transport);
+            assert_eq!((request.peer_addr(), request.local_addr()), (peer, local));
+            request.learn_addresses(|| Some(six), || Some(six));
+            assert_eq!((request.peer_addr(), request.local_addr()), (peer.or(Some(six)), local.or(Some(six))));
+        }
+    }
+
+    #[test]
     fn what_debug_prints_holds_no_secret() {
         let request = request("/a?token=secret", &[("host", b"x"), ("cookie", b"secret")]);
         let printed = format!("{request:?}");
@@ -396,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_request_takes_less_than_400_bytes() {
+    fn a_small_request_takes_less_than_200_bytes() {
         let request = request(
             "/websocket/ws",
             &[
@@ -408,7 +541,7 @@ mod tests {
             ],
         );
         let size = size_of::<HandshakeRequest>() + request.head.len();
-        assert!(size < 400, "{size}");
+        assert!(size < 200, "{size}");
     }
 
     #[test]
