@@ -91,8 +91,9 @@ impl Served {
         let server = TestServer::with(set(container)).await;
         let mut witness = server.connect("/day").await;
         witness.expect_silence().await;
-        // the one that served the handshake has ended by now, or does before anybody else is served
-        until(|| alive() <= 2).await;
+        // the server, the connection, and who wakes it at its deadlines; the one that served the handshake has ended by
+        // now, or does before anybody else is served
+        until(|| alive() <= 3).await;
         Self { server, witness, counts, tasks: alive() }
     }
 
@@ -138,7 +139,8 @@ impl Served {
         witness.close(1000, "").await;
         assert_eq!(heard(&mut witness).await.opcode, CLOSE);
         witness.expect_end().await;
-        until(|| alive() == self.tasks - 1).await;
+        // and with the last session the task that wakes them at their deadlines
+        until(|| alive() == self.tasks - 2).await;
         let shutdown = server.shutdown().await;
         assert_eq!((shutdown.closed, shutdown.cut), (0, 0));
         assert_eq!(of(&counts.opened), of(&counts.closed));

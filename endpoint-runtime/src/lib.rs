@@ -173,6 +173,7 @@ mod close;
 mod codec;
 mod config;
 mod connection;
+mod deadlines;
 mod dispatch;
 mod endpoint;
 mod error;

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::Context;
 
 use bytes::Bytes;
 use tokio::task::yield_now;
@@ -40,8 +40,8 @@ pub(crate) struct Link {
     /// The session's limit for a message, as the queue told last.
     max_message_size: usize,
     input: Input,
-    /// How large the last message was that an asynchronous handler got.
-    expected: usize,
+    /// How large the last message was that an asynchronous handler got, if it was not huge.
+    expected: u32,
     /// There once messages came while a handler ran.
     inbox: Option<Box<Inbox>>,
     out: Frames,
@@ -61,7 +61,8 @@ pub(crate) struct Link {
     /// How much was taken from the peer since the task was suspended last.
     taken: usize,
     clock: Clock,
-    waker: Option<Waker>,
+    /// The queue wakes this task.
+    attached: bool,
     close_sent: bool,
     close_received: bool,
     end: Option<Box<End>>,
@@ -172,7 +173,7 @@ impl Link {
             drained: false,
             taken: 0,
             clock: Clock { look: true, ..Clock::default() },
-            waker: None,
+            attached: false,
             close_sent: false,
             close_received: false,
             end: None,
@@ -259,11 +260,11 @@ impl Link {
         self.taken = 0;
     }
 
-    /// Makes sure that the queue, and the clock, wake this task.
+    /// Makes sure that the queue, and the clock, wake this task. It is a task of its own, whose waker never changes.
     #[inline]
     fn attach(&mut self, cx: &Context<'_>) {
-        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.waker = Some(cx.waker().clone());
+        if !self.attached {
+            self.attached = true;
             self.outbound.attach(cx.waker());
             self.clock.look = true;
         }

@@ -3,17 +3,19 @@
 
 use std::any::TypeId;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
+use crate::deadlines::{SWEEP, Sweep};
 use crate::endpoint::{Annotated, Endpoint, Handler};
 use crate::error::{Error, Kind};
 use crate::handshake::refusal::Refusal;
@@ -139,6 +141,21 @@ async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
     }
 }
 
+/// Wakes the sessions of an endpoint at their deadlines, until none is left.
+async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
+    /// Its runtime may shut down while sessions of another one go on.
+    struct BreakOff(Arc<OpenSet>, Sweep);
+    impl Drop for BreakOff {
+        fn drop(&mut self) {
+            self.0.break_off(self.1);
+        }
+    }
+    let BreakOff(sessions, sweep) = &BreakOff(sessions, sweep);
+    while timeout(SWEEP, poll_fn(|cx| sessions.poll_end_of(*sweep, cx))).await.is_err() {
+        sessions.sweep(Instant::now());
+    }
+}
+
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
 async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
@@ -151,6 +168,9 @@ async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
         }
         Upgraded::Other(io) => (Socket::Other(io), None),
     };
+    if let Some(begun) = sessions.begin_sweep() {
+        tokio::spawn(sweep(sessions.clone(), begun));
+    }
     let session = Session::new(request, subprotocol, deflation, sessions, writer);
     Some(Connection::new(socket, early, endpoint, session, token))
 }

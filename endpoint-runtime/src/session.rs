@@ -1,5 +1,7 @@
 //! What a handler holds: one conversation with one peer, and the others at the same endpoint.
 
+mod open_set;
+
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,34 +14,34 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::net::tcp::OwnedWriteHalf;
 
+pub(crate) use self::open_set::{OpenSet, Place};
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::codec::Encode;
-use crate::config::Limits;
 use crate::error::Error;
 use crate::extension::Extension;
 use crate::message::{Binary, Message};
-use crate::outbound::{Bounds, Moment, Outbound, Refused};
+use crate::outbound::{Moment, Outbound, Refused};
 use crate::path::PathParams;
 use crate::remote::{AsyncRemote, BasicRemote, Shared};
 use crate::request::HandshakeRequest;
-use crate::state::{State, States};
+use crate::state::State;
 use crate::text::Text;
 use crate::wire::deflate::Deflation;
 
 /// The identity of a session: 128 random bits, unique and unguessable, printed as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(u128);
+pub struct SessionId([u64; 2]);
 
 impl SessionId {
     fn random() -> Self {
         // the thread's generator is a cryptographic one, seeded by the operating system
-        Self(rand::random())
+        Self([rand::random(), rand::random()])
     }
 }
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:016x}{:016x}", self.0[0], self.0[1])
     }
 }
 
@@ -317,122 +319,6 @@ impl Properties<'_> {
 impl fmt::Debug for Properties<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Properties").field("len", &self.lock().as_ref().map_or(0, |map| map.len())).finish()
-    }
-}
-
-/// The sessions of one mounted endpoint.
-#[derive(Debug)]
-pub(crate) struct OpenSet {
-    pub(crate) path: Box<str>,
-    pub(crate) name: &'static str,
-    pub(crate) limits: Limits,
-    bounds: Arc<Bounds>,
-    states: Arc<States>,
-    members: Mutex<Members>,
-}
-
-#[derive(Debug, Default)]
-struct Members {
-    /// Every session with a connection, open or about to end.
-    list: Vec<Session>,
-    /// The list as it was handed out last, until it changes.
-    snapshot: Option<Arc<[Session]>>,
-    /// Why no session may stay open any more.
-    closing: Option<CloseReason>,
-}
-
-impl OpenSet {
-    pub(crate) fn new(path: impl Into<Box<str>>, name: &'static str, limits: Limits) -> Self {
-        let bounds = Bounds {
-            messages: limits.send_queue_messages,
-            bytes: limits.send_queue_bytes,
-            send_timeout: limits.send_timeout,
-        };
-        let (path, bounds) = (path.into(), Arc::new(bounds));
-        Self { path, name, limits, bounds, states: Arc::default(), members: Mutex::default() }
-    }
-
-    /// With what the application provides.
-    pub(crate) fn with(mut self, states: Arc<States>) -> Self {
-        self.states = states;
-        self
-    }
-
-    /// A session that comes after the shutdown began is told so at once.
-    fn add(&self, session: &Session) {
-        let mut members = self.lock();
-        session.0.place.store(members.list.len(), Ordering::Relaxed);
-        members.list.push(session.clone());
-        members.snapshot = None;
-        if let Some(reason) = &members.closing {
-            session.outbound().close(reason.clone());
-        }
-    }
-
-    /// It is no longer open, though its connection has not come to its end.
-    pub(crate) fn hide(&self) {
-        self.lock().snapshot = None;
-    }
-
-    /// Its connection is gone. Harmless if it is not in.
-    fn remove(&self, session: &Session) {
-        let mut members = self.lock();
-        let place = session.0.place.swap(usize::MAX, Ordering::Relaxed);
-        if place < members.list.len() {
-            members.list.swap_remove(place);
-            if let Some(moved) = members.list.get(place) {
-                moved.0.place.store(place, Ordering::Relaxed);
-            }
-            members.snapshot = None;
-        }
-    }
-
-    /// Closes every session, and those to come.
-    pub(crate) fn close(&self, reason: CloseReason) {
-        let mut members = self.lock();
-        members.list.iter().for_each(|session| session.outbound().close(reason.clone()));
-        members.closing = Some(reason);
-    }
-
-    /// Gives every connection up, those too that are about to end.
-    pub(crate) fn cut(&self) {
-        self.lock().list.iter().for_each(|session| session.outbound().cut());
-    }
-
-    /// Those that are open.
-    pub(crate) fn snapshot(&self) -> Arc<[Session]> {
-        let mut members = self.lock();
-        if let Some(snapshot) = &members.snapshot {
-            return snapshot.clone();
-        }
-        let snapshot: Arc<[Session]> = members.list.iter().filter(|session| session.is_open()).cloned().collect();
-        members.snapshot = Some(snapshot.clone());
-        snapshot
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Members> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The place of a session among those of its endpoint, given back when it is dropped.
-pub(crate) struct Place(Session);
-
-impl Place {
-    pub(crate) fn of(session: &Session) -> Self {
-        Self(session.clone())
-    }
-
-    /// Enters it; a shutdown finds it from now on.
-    pub(crate) fn take(&self) {
-        self.0.endpoint().add(&self.0);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.outbound().detach();
-        self.0.endpoint().remove(&self.0);
     }
 }
 

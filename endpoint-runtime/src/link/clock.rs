@@ -1,6 +1,8 @@
-//! The limits in time of one connection: idle, ping, send, close. One timer, looked at now and then.
+//! The limits in time of one connection: idle, ping, send, close, looked at now and then. What is near has a timer of
+//! its own; what is far is waited for together with all others of the endpoint.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::task::Context;
 use std::time::Duration;
@@ -24,8 +26,8 @@ pub(super) struct Clock {
     pub(super) look: bool,
     pub(super) heard: bool,
     pub(super) spoke: bool,
-    pub(super) last_heard: Option<Instant>,
-    pub(super) last_spoke: Option<Instant>,
+    pub(super) last_heard: Option<When>,
+    pub(super) last_spoke: Option<When>,
     /// The last ping that was sent unasked is not answered.
     pub(super) awaits_pong: bool,
     pub(super) pings: u32,
@@ -60,6 +62,10 @@ impl Link {
             self.clock.sleep = None;
             return self.end.is_some() != ended;
         };
+        if self.session.endpoint().wake_at(&self.session, now, next) {
+            self.clock.sleep = None;
+            return self.end.is_some() != ended || self.clock.pings != pings;
+        }
         let sleep = match &mut self.clock.sleep {
             Some(sleep) => {
                 if sleep.deadline() > next || sleep.is_elapsed() {
@@ -92,8 +98,9 @@ impl Link {
             self.clock.abandon |= grace <= now;
             return (!self.clock.abandon).then_some(grace);
         }
-        let heard = noted(&mut self.clock.heard, &mut self.clock.last_heard, now);
-        let spoke = noted(&mut self.clock.spoke, &mut self.clock.last_spoke, now);
+        let base = self.session.endpoint().base;
+        let heard = noted(&mut self.clock.heard, &mut self.clock.last_heard, base, now);
+        let spoke = noted(&mut self.clock.spoke, &mut self.clock.last_spoke, base, now);
         let idle = self.session.idle_timeout();
         if let Some(limit) = idle {
             if after(heard.max(spoke), limit) <= now {
@@ -127,10 +134,25 @@ fn after(time: Instant, limit: Duration) -> Instant {
     time.checked_add(limit.max(Duration::from_millis(1))).unwrap_or_else(|| time + FAR)
 }
 
-/// When there was activity last; what was only noted happened just now at the latest.
-fn noted(flag: &mut bool, last: &mut Option<Instant>, now: Instant) -> Instant {
-    if std::mem::take(flag) {
-        *last = Some(now);
+/// A moment in microseconds after another, which takes half the room of an `Instant`.
+#[derive(Clone, Copy)]
+pub(super) struct When(NonZeroU64);
+
+impl When {
+    fn of(base: Instant, moment: Instant) -> Self {
+        let micros = u64::try_from(moment.saturating_duration_since(base).as_micros()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(micros))
     }
-    *last.get_or_insert(now)
+
+    fn instant(self, base: Instant) -> Instant {
+        base + Duration::from_micros(self.0.get() - 1)
+    }
+}
+
+/// When there was activity last; what was only noted happened just now at the latest.
+fn noted(flag: &mut bool, last: &mut Option<When>, base: Instant, now: Instant) -> Instant {
+    if std::mem::take(flag) {
+        *last = None;
+    }
+    last.get_or_insert_with(|| When::of(base, now)).instant(base)
 }

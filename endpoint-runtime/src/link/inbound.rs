@@ -75,12 +75,12 @@ impl Link {
                 }
                 Some(Event::Text { text, last }) => {
                     let text = text.into_text();
-                    self.expected = text.len();
+                    self.expected = text.len() as u32;
                     return Some(dispatch.call(Work::Text(text, last)));
                 }
                 Some(Event::Binary { data, last }) => {
                     let data = data.into_binary();
-                    self.expected = data.len();
+                    self.expected = data.len() as u32;
                     return Some(dispatch.call(Work::Binary(data, last)));
                 }
                 Some(Event::Ping(data)) => self.answer_ping(&data),
@@ -131,7 +131,7 @@ impl Link {
             Event::Close(reason) => return self.peer_closes(reason),
             Event::Unwanted { text } => return self.unwanted(text),
         };
-        self.expected = work.size();
+        self.expected = work.size() as u32;
         self.inbox.get_or_insert_default().push(work);
     }
 
@@ -203,7 +203,7 @@ impl Link {
 
     /// Reads once: into a large message's own place, or into the thread's buffer.
     pub(super) fn poll_read<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((place, room)) = self.decoder.direct(self.expected) {
+        if let Some((place, room)) = self.decoder.direct(self.expected as usize) {
             // nothing is left in it, and the peer may take its time
             self.input.release();
             let read = ready!(self.socket.poll_append(cx, place, room));
@@ -221,7 +221,7 @@ impl Link {
             self.input.release();
             return Poll::Pending;
         }
-        if (OWN_FROM..=OWN_MOST).contains(&self.expected) {
+        if (OWN_FROM..=OWN_MOST).contains(&(self.expected as usize)) {
             return self.poll_read_owned(cx);
         }
         if !self.input.lent {
@@ -251,7 +251,7 @@ impl Link {
             return Poll::Pending;
         }
         // some more than is expected: a buffer that is not filled tells that there is nothing more for now
-        let room = self.expected + OWN_MORE;
+        let room = self.expected as usize + OWN_MORE;
         let mut buffer = Vec::with_capacity(room);
         let read = ready!(self.socket.poll_append(cx, &mut buffer, room));
         if self.read_result(read).is_some() {

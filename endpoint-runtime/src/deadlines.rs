@@ -1,0 +1,172 @@
+//! Deadlines that are far away, of all sessions of an endpoint together: one timer for all of them, in whole seconds.
+//!
+//! A timer of its own takes an idle connection more than a hundred bytes, and a place in the runtime's wheel. Here it
+//! is a number in a row. It says when a connection is to look at its limits, and always too early rather than too late:
+//! what is near it waits for with a timer of its own.
+
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often the row is looked through.
+pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+
+/// So far away a deadline has to be: the row is a second too early at most.
+const FAR: Duration = Duration::from_secs(2);
+
+/// No deadline.
+const NEVER: u32 = u32::MAX;
+
+/// One deadline for each member of a list, at its place in the list.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    base: Instant,
+    /// In whole seconds since then.
+    row: Vec<u32>,
+    sweep: Sweep,
+    /// Who sweeps is told of its end.
+    sweeper: Option<Waker>,
+}
+
+/// Which of all the sweeps it is, and whether it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sweep {
+    count: u64,
+    goes_on: bool,
+}
+
+impl Deadlines {
+    /// `base` is before all of them.
+    pub(crate) fn since(base: Instant) -> Self {
+        Self { base, row: Vec::new(), sweep: Sweep { count: 0, goes_on: false }, sweeper: None }
+    }
+
+    /// A member comes to the end of the list.
+    pub(crate) fn push(&mut self) {
+        self.row.push(NEVER);
+    }
+
+    /// A member goes, and the last one takes its place. With the last of all the sweep ends.
+    pub(crate) fn swap_remove(&mut self, place: usize) {
+        self.row.swap_remove(place);
+        if self.row.is_empty() {
+            self.end();
+        }
+    }
+
+    /// Sets the deadline of a member; false if it must see to that itself.
+    pub(crate) fn set(&mut self, place: usize, now: Instant, deadline: Instant) -> bool {
+        let Some(entry) = self.row.get_mut(place).filter(|_| self.sweep.goes_on && deadline >= now + FAR) else {
+            return false;
+        };
+        let seconds = deadline.saturating_duration_since(self.base).as_secs();
+        *entry = u32::try_from(seconds).unwrap_or(NEVER);
+        true
+    }
+
+    /// Begins a sweep, which whoever asks has to see to; `None` if one goes on.
+    pub(crate) fn begin(&mut self) -> Option<Sweep> {
+        if self.sweep.goes_on {
+            return None;
+        }
+        self.sweep = Sweep { count: self.sweep.count + 1, goes_on: true };
+        Some(self.sweep)
+    }
+
+    pub(crate) fn goes_on(&self, sweep: Sweep) -> bool {
+        self.sweep == sweep
+    }
+
+    /// Waits until a sweep is to end.
+    pub(crate) fn poll_end(&mut self, sweep: Sweep, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.goes_on(sweep) {
+            return Poll::Ready(());
+        }
+        self.sweeper = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Nobody sweeps any more: there are no far deadlines.
+    pub(crate) fn end(&mut self) {
+        self.sweep.goes_on = false;
+        self.row.fill(NEVER);
+        self.sweeper.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// The places of those whose time has come. They have none until they set one anew.
+    pub(crate) fn due(&mut self, now: Instant) -> impl Iterator<Item = usize> {
+        let seconds = now.saturating_duration_since(self.base).as_secs();
+        let row = self.row.iter_mut().enumerate();
+        row.filter_map(move |(place, entry)| {
+            let due = *entry != NEVER && u64::from(*entry) <= seconds;
+            if due {
+                *entry = NEVER;
+            }
+            due.then_some(place)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(deadlines: &mut Deadlines, now: Instant) -> Vec<usize> {
+        deadlines.due(now).collect()
+    }
+
+    #[test]
+    fn a_far_deadline_is_due_once_and_at_most_a_second_early() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::since(start);
+        (0..3).for_each(|_| deadlines.push());
+        assert!(!deadlines.set(0, start, start + 10 * SWEEP), "nobody sweeps yet");
+        assert!(deadlines.begin().is_some() && deadlines.begin().is_none());
+        assert!(deadlines.set(0, start, start + Duration::from_millis(10_900)));
+        assert!(deadlines.set(1, start, start + 20 * SWEEP));
+        assert!(!deadlines.set(2, start, start + FAR - Duration::from_millis(1)), "it is near");
+        assert!(!deadlines.set(3, start, start + 20 * SWEEP), "there is no such member");
+        assert!(due(&mut deadlines, start + Duration::from_millis(9_999)).is_empty());
+        assert_eq!(due(&mut deadlines, start + 10 * SWEEP), [0]);
+        assert!(due(&mut deadlines, start + 11 * SWEEP).is_empty());
+        deadlines.swap_remove(1);
+        assert!(due(&mut deadlines, start + 20 * SWEEP).is_empty());
+    }
+
+    #[test]
+    fn who_moves_to_another_place_keeps_its_deadline() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::since(start);
+        (0..2).for_each(|_| deadlines.push());
+        deadlines.begin();
+        deadlines.set(1, start, start + 5 * SWEEP);
+        deadlines.swap_remove(0);
+        assert_eq!(due(&mut deadlines, start + 5 * SWEEP), [0]);
+    }
+
+    #[test]
+    fn when_nobody_sweeps_any_more_nothing_is_due() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::since(start);
+        deadlines.push();
+        deadlines.begin();
+        deadlines.set(0, start, start + 5 * SWEEP);
+        deadlines.end();
+        assert!(due(&mut deadlines, start + 5 * SWEEP).is_empty());
+        assert!(deadlines.begin().is_some());
+    }
+
+    #[test]
+    fn a_sweep_ends_with_the_last_member_and_another_may_begin_at_once() {
+        let mut deadlines = Deadlines::since(Instant::now());
+        let cx = &mut Context::from_waker(Waker::noop());
+        let first = deadlines.begin().unwrap();
+        assert!(deadlines.poll_end(first, cx).is_pending(), "the first member is about to come");
+        deadlines.push();
+        deadlines.swap_remove(0);
+        let second = deadlines.begin().unwrap();
+        assert!(deadlines.poll_end(first, cx).is_ready());
+        assert!(deadlines.poll_end(second, cx).is_pending());
+    }
+}
