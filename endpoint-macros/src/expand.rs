@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
 use crate::spelling::{inside_option, inside_result, inside_vec, is_str};
-use crate::validate::{Argument, Endpoint, Event, Handler, Role};
+use crate::validate::{Argument, Configurator, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
 fn runtime() -> TokenStream {
@@ -29,6 +29,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let annotated = annotated(&endpoint.path, item);
     let name = ident.unraw().to_string();
     let options = options(endpoint);
+    let configured = endpoint.configurator.as_ref().map(configured);
     let handlers = [
         (quote!(OPEN), quote!(__ENDPOINT_ON_OPEN)),
         (quote!(TEXT), quote!(__ENDPOINT_ON_TEXT)),
@@ -80,7 +81,8 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
                     ::core::file!(),
                     ::core::line!(),
                     #options,
-                );
+                )
+                #configured;
                 const CONSTRUCT: ::core::option::Option<fn() -> Self> = #rt::Construct::<Self>::DEFAULT;
             }
 
@@ -89,13 +91,24 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     }
 }
 
+/// `.configured_by(…)`
+fn configured(configurator: &Configurator) -> TokenStream {
+    let rt = runtime();
+    let (place, value) = match configurator {
+        Configurator::Type(ty) => (at(ty.span()), quote!(<#ty as ::core::default::Default>::default())),
+        Configurator::Value(value) => (at(value.span()), value.to_token_stream()),
+    };
+    let made = quote_spanned!(place=> #rt::Configured::new::<Self>(#value));
+    quote!(.configured_by(|| #made))
+}
+
 /// An expression of type `EndpointOptions`.
 fn options(endpoint: &Endpoint) -> TokenStream {
     let rt = runtime();
-    if endpoint.options.is_empty() && endpoint.subprotocols.is_empty() {
+    let (subprotocols, roles) = (&endpoint.subprotocols, &endpoint.roles);
+    if endpoint.options.is_empty() && subprotocols.is_empty() && roles.is_empty() {
         return quote!(#rt::EndpointOptions::DEFAULT);
     }
-    let subprotocols = &endpoint.subprotocols;
     let said = endpoint.options.iter().map(|(field, value)| {
         let field = format_ident!("{field}");
         quote!(__options.#field = ::core::option::Option::Some(#value);)
@@ -103,6 +116,7 @@ fn options(endpoint: &Endpoint) -> TokenStream {
     quote! {{
         let mut __options = #rt::EndpointOptions::DEFAULT;
         __options.subprotocols = &[#(#subprotocols),*];
+        __options.roles = &[#(#roles),*];
         #(#said)*
         __options
     }}
@@ -278,7 +292,8 @@ fn call_now(handler: &Handler) -> TokenStream {
     let rt = runtime();
     let name = format_ident!("{}_now", handler.event.hidden_method());
     let parameters = handler.event.borrowed_parameters();
-    let body = body(handler, true);
+    let (permission, body) = (permission(handler), body(handler, true));
+    let body = quote!(#permission #body);
     quote! {
         #[doc(hidden)]
         pub fn #name(__this: &mut Self, __session: &#rt::Session, #parameters) -> #rt::Reply {
@@ -297,15 +312,19 @@ fn call_later(handler: &Handler) -> TokenStream {
     let place = at(handler.method.span());
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
     let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
+    let permission = permission(handler);
     let block = if is_message && handler.is_async && !handler.arguments.iter().any(borrows_from_call) {
         let (call, conversion) = (call(handler, false), conversion(handler));
         quote_spanned!(place=> #rt::Call::new(
-            move || ::core::result::Result::<_, #rt::Error>::Ok(#call),
+            move || {
+                #permission
+                ::core::result::Result::<_, #rt::Error>::Ok(#call)
+            },
             #conversion,
         ))
     } else {
         let body = body(handler, false);
-        quote_spanned!(place=> async move { #body })
+        quote_spanned!(place=> async move { #permission #body })
     };
     quote! {
         #[doc(hidden)]
@@ -313,6 +332,12 @@ fn call_later(handler: &Handler) -> TokenStream {
             #block
         }
     }
+}
+
+/// Nothing, or the question whether the peer has a role that the handler is for.
+fn permission(handler: &Handler) -> Option<TokenStream> {
+    let (rt, roles) = (runtime(), &handler.roles);
+    (!roles.is_empty()).then(|| quote!(#rt::permit(__session, &[#(#roles),*])?;))
 }
 
 /// Whether what the method is given must be kept beside it while it runs.

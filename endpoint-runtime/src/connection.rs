@@ -206,7 +206,8 @@ where
     if error.is_closed() && link.end().is_some_and(|end| end.initiator() != Initiator::Application) {
         return;
     }
-    let fatal = opening || error.is_panic() || !E::ERROR.exists();
+    // a message that was not permitted has been dropped, and that is all
+    let fatal = opening || error.is_panic() || !E::ERROR.exists() && !error.is_forbidden();
     let code = if error.is_decode() && !opening { CloseCode::NotConsistent } else { CloseCode::UnexpectedCondition };
     let panicked = report(link, dispatch, error).await;
     if fatal || panicked {

@@ -164,7 +164,7 @@ where
 impl<E: Endpoint> Drop for Dispatch<E> {
     fn drop(&mut self) {
         self.session.outbound().end(false);
-        self.session.endpoint().hide();
+        self.session.retire();
         if self.stage != Stage::Opened {
             return;
         }

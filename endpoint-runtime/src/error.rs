@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     Encode,
     Protocol,
     Panic,
+    Forbidden,
     Deploy,
     Io,
     User,
@@ -111,6 +112,11 @@ impl Error {
     /// A handler panicked; the text carries the panic's message.
     pub fn is_panic(&self) -> bool {
         self.0.kind == Kind::Panic
+    }
+
+    /// A message is for users with a role that the peer does not have (`#[on_message(roles("admin"))]`): it was dropped.
+    pub fn is_forbidden(&self) -> bool {
+        self.0.kind == Kind::Forbidden
     }
 
     /// The annotated endpoints cannot be deployed as they are; the text lists every mistake.

@@ -1,7 +1,10 @@
 //! What is known of an endpoint before anything is served: path, type, place in the source, options, and how a
 //! connection is handed to it.
 
+mod configured;
+
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,12 +15,14 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+pub use self::configured::Configured;
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
 use crate::endpoint::{Annotated, Endpoint, Handler};
 use crate::error::{Error, Kind};
 use crate::handshake::refusal::Refusal;
 use crate::path::PathParams;
+use crate::rare::MaybeRare;
 use crate::request::HandshakeRequest;
 use crate::session::{OpenSet, Session};
 use crate::socket::{Io, Socket};
@@ -36,6 +41,8 @@ pub struct Registration {
     handlers: fn() -> [Handler; 6],
     /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
     pub(crate) prepare: Option<PrepareDefault>,
+    /// Makes the configurator that the annotation names.
+    pub(crate) configured: Option<fn() -> Configured>,
 }
 
 inventory::collect!(Registration);
@@ -51,6 +58,9 @@ pub trait ServerEndpoint: Endpoint + Annotated {
 /// Makes an instance by `Default`.
 pub(crate) type PrepareDefault = fn(&HandshakeRequest) -> Result<Prepared, Refusal>;
 
+/// Makes an instance as the mount says.
+pub(crate) type Prepare = Arc<dyn Fn(&HandshakeRequest) -> Result<Prepared, Refusal> + Send + Sync>;
+
 /// An endpoint instance that waits for its socket. The type is erased here, once per connection; below, everything
 /// knows it.
 pub(crate) type Prepared = Box<dyn FnOnce(Opening) + Send>;
@@ -62,9 +72,10 @@ pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>>
 pub(crate) struct Opening {
     pub(crate) upgrade: Upgrade,
     pub(crate) request: HandshakeRequest,
-    pub(crate) subprotocol: Option<&'static str>,
+    pub(crate) subprotocol: Option<Cow<'static, str>>,
     pub(crate) deflation: Option<Box<Deflation>>,
     pub(crate) sessions: Arc<OpenSet>,
+    pub(crate) rare: MaybeRare,
     /// A shutdown waits until it is gone.
     pub(crate) token: TaskTrackerToken,
 }
@@ -92,7 +103,14 @@ impl Registration {
             type_id: TypeId::of::<E>,
             handlers: || [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR],
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
+            configured: None,
         }
+    }
+
+    /// With a configurator, which is made once for each mounted endpoint.
+    pub const fn configured_by(mut self, configured: fn() -> Configured) -> Self {
+        self.configured = Some(configured);
+        self
     }
 
     /// Fails if a typed path parameter of any handler does not parse.
@@ -117,10 +135,17 @@ impl Registration {
     }
 }
 
-fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, Refusal> {
-    let construct = E::CONSTRUCT
-        .ok_or_else(|| Refusal::construction_failed(&Error::new(Kind::Deploy, "the type has no Default")))?;
-    prepare(|| Ok(construct()))
+fn prepare_default<E: ServerEndpoint>(request: &HandshakeRequest) -> Result<Prepared, Refusal> {
+    match E::CONSTRUCT {
+        Some(construct) => prepare(|| Ok(construct())),
+        None => no_constructor(request),
+    }
+}
+
+/// Nobody says how to make an instance.
+pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> {
+    let error = Error::new(Kind::Deploy, "the type has no Default, and its configurator made none");
+    Err(Refusal::construction_failed(&error))
 }
 
 /// Makes an instance; a panic there refuses the handshake like an error.
@@ -142,7 +167,7 @@ async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
 async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (Opening { mut request, subprotocol, deflation, sessions, token, .. }, endpoint) = *beginning;
+    let (Opening { mut request, subprotocol, deflation, sessions, rare, token, .. }, endpoint) = *beginning;
     let (socket, writer) = match upgraded {
         Upgraded::Tcp(tcp) => {
             request.learn_addresses(|| tcp.peer_addr().ok(), || tcp.local_addr().ok());
@@ -151,7 +176,7 @@ async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
         }
         Upgraded::Other(io) => (Socket::Other(io), None),
     };
-    let session = Session::new(request, subprotocol, deflation, sessions, writer);
+    let session = Session::new(request, subprotocol, deflation, sessions, writer, rare);
     Some(Connection::new(socket, early, endpoint, session, token))
 }
 

@@ -159,8 +159,9 @@ impl Link {
     }
 
     pub(super) fn pong<E: Endpoint>(&mut self, data: Binary) -> Option<Work> {
-        if self.clock.awaits_pong && self.clock.ping_data()[..] == data[..] {
-            self.clock.awaits_pong = false;
+        if self.clock.pinged.is_some() && self.clock.ping_data()[..] == data[..] {
+            let pinged = self.clock.pinged.take();
+            pinged.into_iter().for_each(|pinged| self.session.set_rtt(pinged.elapsed()));
             return None;
         }
         E::PONG.exists().then(|| Work::Pong(Pong::new(data)))
@@ -348,7 +349,7 @@ mod tests {
         let limits = Limits { send_queue_bytes: 1024, ..Limits::default() };
         let set = Arc::new(OpenSet::new("/", "Taker", limits));
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
-        let session = Session::new(request, None, None, set, None);
+        let session = Session::new(request, None, None, set, None, <_>::default());
         let link = Link::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
         let mut both = (link, Dispatch::new(Taker, session), peer);
         decode(&mut both.0, &mut both.1);
