@@ -30,6 +30,23 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let name = ident.unraw().to_string();
     let options = options(endpoint);
     let configured = endpoint.configurator.as_ref().map(configured);
+    // a shared instance is reached through what each connection holds of it
+    let shared = endpoint.shared;
+    let (instance, me) = match shared {
+        None => (quote!(#ident), quote!(self)),
+        Some(place) => (quote!(__Shared), quote_spanned!(at(place)=> &*self.0)),
+    };
+    let (definition, sharing) = match shared {
+        None => (None, quote!(PerConnection(|__instance| __instance))),
+        Some(_) => (
+            Some(quote! {
+                #[doc(hidden)]
+                #[allow(missing_docs, missing_debug_implementations, unreachable_pub, unnameable_types)]
+                pub struct __Shared(#rt::Arc<#ident>);
+            }),
+            quote!(Shared(|__instance| #rt::lend(__instance, __Shared))),
+        ),
+    };
     let handlers = [
         (quote!(OPEN), quote!(__ENDPOINT_ON_OPEN)),
         (quote!(TEXT), quote!(__ENDPOINT_ON_TEXT)),
@@ -38,7 +55,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         (quote!(CLOSE), quote!(__ENDPOINT_ON_CLOSE)),
         (quote!(ERROR), quote!(__ENDPOINT_ON_ERROR)),
     ]
-    .map(|(name, hidden)| quote!(const #name: #rt::Handler = Self::#hidden;));
+    .map(|(name, hidden)| quote!(const #name: #rt::Handler = <#ident>::#hidden;));
     let methods = [Event::Open, Event::Text, Event::Binary, Event::Pong, Event::Close, Event::Error].map(|event| {
         let (method, hidden) = (format_ident!("{}", event.method()), event.hidden_method());
         let (parameter, parameters) = (event.parameter_names(), event.owned_parameters());
@@ -47,7 +64,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             fn #method<'a>(&'a mut self, __session: &'a #rt::Session, #parameters)
                 -> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a
             {
-                Self::#hidden(self, __session, #parameter)
+                <#ident>::#hidden(#me, __session, #parameter)
             }
         }
     });
@@ -57,7 +74,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         let (parameter, parameters) = (event.parameter_names(), event.borrowed_parameters());
         quote! {
             fn #method(&mut self, __session: &#rt::Session, #parameters) -> #rt::Reply {
-                Self::#hidden(self, __session, #parameter)
+                <#ident>::#hidden(#me, __session, #parameter)
             }
         }
     });
@@ -67,8 +84,10 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             // Inherent items win over these.
             use #rt::{Fallback as _, NoDefault as _};
 
+            #definition
+
             #[automatically_derived]
-            impl #rt::Endpoint for #ident {
+            impl #rt::Endpoint for #instance {
                 #(#handlers)*
                 #(#methods)*
                 #(#methods_now)*
@@ -76,6 +95,8 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
 
             #[automatically_derived]
             impl #rt::ServerEndpoint for #ident {
+                type Instance = #instance;
+                const SHARING: #rt::Sharing<Self> = #rt::Sharing::#sharing;
                 const REGISTRATION: #rt::Registration = #rt::Registration::of::<Self>(
                     ::core::concat!(::core::module_path!(), "::", #name),
                     ::core::file!(),
@@ -293,10 +314,11 @@ fn call_now(handler: &Handler) -> TokenStream {
     let name = format_ident!("{}_now", handler.event.hidden_method());
     let parameters = handler.event.borrowed_parameters();
     let (permission, body) = (permission(handler), body(handler, true));
+    let reach = reach(handler);
     let body = quote!(#permission #body);
     quote! {
         #[doc(hidden)]
-        pub fn #name(__this: &mut Self, __session: &#rt::Session, #parameters) -> #rt::Reply {
+        pub fn #name<'a>(__this: #reach, __session: &#rt::Session, #parameters) -> #rt::Reply {
             #body
         }
     }
@@ -312,7 +334,7 @@ fn call_later(handler: &Handler) -> TokenStream {
     let place = at(handler.method.span());
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
     let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
-    let permission = permission(handler);
+    let (permission, reach) = (permission(handler), reach(handler));
     let block = if is_message && handler.is_async && !handler.arguments.iter().any(borrows_from_call) {
         let (call, conversion) = (call(handler, false), conversion(handler));
         quote_spanned!(place=> #rt::Call::new(
@@ -328,7 +350,7 @@ fn call_later(handler: &Handler) -> TokenStream {
     };
     quote! {
         #[doc(hidden)]
-        pub fn #name<'a>(__this: &'a mut Self, __session: &'a #rt::Session, #parameters) -> #returned {
+        pub fn #name<'a>(__this: #reach, __session: &'a #rt::Session, #parameters) -> #returned {
             #block
         }
     }
@@ -361,7 +383,19 @@ fn body(handler: &Handler, now: bool) -> TokenStream {
 fn call(handler: &Handler, now: bool) -> TokenStream {
     let method = &handler.method;
     let arguments = handler.arguments.iter().map(|argument| value(handler.event, argument, now));
-    quote!(Self::#method(__this, #(#arguments),*))
+    let (rt, by) = (runtime(), reach_by(handler));
+    quote!(Self::#method(#rt::#by::reach(__this), #(#arguments),*))
+}
+
+/// The type of what the method's `self` is reached by.
+fn reach(handler: &Handler) -> TokenStream {
+    let (rt, by) = (runtime(), reach_by(handler));
+    // one that a shared instance cannot give is shown here
+    quote_spanned!(at(handler.receiver)=> impl #rt::#by<'a, Self> + 'a)
+}
+
+fn reach_by(handler: &Handler) -> Ident {
+    Ident::new(if handler.by_mut { "ReachMut" } else { "Reach" }, at(handler.receiver))
 }
 
 /// The function that turns what the method returns into what the connection takes.

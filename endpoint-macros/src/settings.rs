@@ -115,6 +115,20 @@ pub(crate) fn configurator(setting: &Setting) -> Result<Configurator> {
     }
 }
 
+// instance = shared
+// instance = per_connection
+/// Where it says `shared`.
+pub(crate) fn instance(setting: &Setting) -> Result<Option<Span>> {
+    const WRITE: &str =
+        "write `instance = shared`, one for all connections, or `instance = per_connection`, the default";
+    match &setting.value {
+        Value::Is(Expr::Path(path)) if path.path.is_ident("shared") => Ok(Some(path.span())),
+        Value::Is(Expr::Path(path)) if path.path.is_ident("per_connection") => Ok(None),
+        Value::Is(expression) => Err(Error::new_spanned(expression, WRITE)),
+        Value::Flag | Value::List(_) => Err(Error::new_spanned(&setting.name, WRITE)),
+    }
+}
+
 fn is_camel_case(ident: &Ident) -> bool {
     let name = ident.to_string();
     name.starts_with(char::is_uppercase) && (name.len() == 1 || name.contains(char::is_lowercase))

@@ -4,13 +4,13 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::{
-    Attribute, Data, DeriveInput, Error, Expr, ExprPath, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result,
+    Attribute, Data, DeriveInput, Error, Expr, ExprPath, FnArg, Lifetime, LitStr, Meta, Receiver, ReceiverKind, Result,
     ReturnType, Type,
 };
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
 use crate::settings::{
-    compression, configurator, is_off, no_setting_twice, roles, size, subprotocols, time, unknown_setting,
+    compression, configurator, instance, is_off, no_setting_twice, roles, size, subprotocols, time, unknown_setting,
 };
 use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
@@ -43,6 +43,8 @@ pub(crate) struct Endpoint {
     /// One of them is needed, unless there are none.
     pub(crate) roles: Vec<LitStr>,
     pub(crate) configurator: Option<Configurator>,
+    /// Where it says that all connections share one instance.
+    pub(crate) shared: Option<Span>,
     /// Expressions of the types the fields of `EndpointOptions` have, inside their outermost `Some`.
     pub(crate) options: Vec<(&'static str, TokenStream)>,
 }
@@ -54,7 +56,7 @@ pub(crate) enum Configurator {
     Value(Expr),
 }
 
-const OPTIONS: [&str; 8] = [
+const OPTIONS: [&str; 9] = [
     "subprotocols",
     "max_message_size",
     "idle_timeout",
@@ -63,6 +65,7 @@ const OPTIONS: [&str; 8] = [
     "compression",
     "configurator",
     "roles",
+    "instance",
 ];
 
 /// The endpoint without what is wrong with it, and what is wrong with it.
@@ -79,6 +82,7 @@ pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Res
         subprotocols: Vec::new(),
         roles: Vec::new(),
         configurator: None,
+        shared: None,
         options: Vec::new(),
     };
     for setting in &settings {
@@ -118,6 +122,10 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
         }
         "roles" => {
             endpoint.roles = roles(setting)?;
+            return Ok(());
+        }
+        "instance" => {
+            endpoint.shared = instance(setting)?;
             return Ok(());
         }
         "configurator" => {
@@ -162,6 +170,8 @@ pub(crate) struct Handler {
     pub(crate) output: ReturnType,
     /// Where `self` stands.
     pub(crate) receiver: Span,
+    /// Whether it is `&mut self`.
+    pub(crate) by_mut: bool,
 }
 
 /// What a parameter is given.
@@ -220,6 +230,7 @@ pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Re
         roles: said.roles,
         output: method.signature.output.clone(),
         receiver,
+        by_mut: is_by_mut(method),
     })
 }
 
@@ -280,6 +291,13 @@ fn receiver(kind: Kind, method: &Method, mistakes: &mut Mistakes) -> Span {
             method.signature.ident.span()
         }
     }
+}
+
+fn is_by_mut(method: &Method) -> bool {
+    matches!(
+        method.signature.inputs.first(),
+        Some(FnArg::Receiver(Receiver { kind: ReceiverKind::Reference(_, _, Some(_)), .. }))
+    )
 }
 
 fn error_can_be_boxed(method: &Method, mistakes: &mut Mistakes) {

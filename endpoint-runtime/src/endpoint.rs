@@ -187,6 +187,44 @@ where
     }
 }
 
+/// How a connection reaches the `&self` of a handler: by its own instance, or by one that is shared.
+pub trait Reach<'a, E>: Send + Sized {
+    /// The instance.
+    fn reach(self) -> &'a E;
+}
+
+impl<'a, E: Send> Reach<'a, E> for &'a mut E {
+    #[inline]
+    fn reach(self) -> &'a E {
+        self
+    }
+}
+
+impl<'a, E: Sync> Reach<'a, E> for &'a E {
+    #[inline]
+    fn reach(self) -> &'a E {
+        self
+    }
+}
+
+/// How a connection reaches the `&mut self` of a handler: by its own instance.
+#[diagnostic::on_unimplemented(
+    message = "a handler of `{E}` takes `&mut self`, but all connections share its one instance",
+    label = "with this, handlers take `&self`",
+    note = "write `&self`, and keep what changes behind a lock or in atomics; or leave `instance = shared` out, and each connection has an instance of its own"
+)]
+pub trait ReachMut<'a, E>: Send + Sized {
+    /// The instance.
+    fn reach(self) -> &'a mut E;
+}
+
+impl<'a, E: Send> ReachMut<'a, E> for &'a mut E {
+    #[inline]
+    fn reach(self) -> &'a mut E {
+        self
+    }
+}
+
 /// What `#[server_endpoint]` says of a type beside its handlers.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has handlers but is not an endpoint",
@@ -208,28 +246,28 @@ pub trait Fallback: Sized {
     const __ENDPOINT_ON_CLOSE: Handler = Handler::MISSING;
     const __ENDPOINT_ON_ERROR: Handler = Handler::MISSING;
 
-    fn __endpoint_on_open(_: &mut Self, _: &Session) -> std::future::Ready<Result<(), Error>> {
+    fn __endpoint_on_open<R>(_: R, _: &Session) -> std::future::Ready<Result<(), Error>> {
         std::future::ready(Ok(()))
     }
-    fn __endpoint_on_text(_: &mut Self, _: &Session, _: Text, _: bool) -> std::future::Ready<Reply> {
+    fn __endpoint_on_text<R>(_: R, _: &Session, _: Text, _: bool) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_text_now(_: &mut Self, _: &Session, _: &str, _: bool) -> Reply {
+    fn __endpoint_on_text_now<R>(_: R, _: &Session, _: &str, _: bool) -> Reply {
         Ok(None)
     }
-    fn __endpoint_on_binary(_: &mut Self, _: &Session, _: Binary, _: bool) -> std::future::Ready<Reply> {
+    fn __endpoint_on_binary<R>(_: R, _: &Session, _: Binary, _: bool) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_binary_now(_: &mut Self, _: &Session, _: &[u8], _: bool) -> Reply {
+    fn __endpoint_on_binary_now<R>(_: R, _: &Session, _: &[u8], _: bool) -> Reply {
         Ok(None)
     }
-    fn __endpoint_on_pong(_: &mut Self, _: &Session, _: Pong) -> std::future::Ready<Reply> {
+    fn __endpoint_on_pong<R>(_: R, _: &Session, _: Pong) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_close(_: &mut Self, _: &Session, _: CloseReason) -> std::future::Ready<Result<(), Error>> {
+    fn __endpoint_on_close<R>(_: R, _: &Session, _: CloseReason) -> std::future::Ready<Result<(), Error>> {
         std::future::ready(Ok(()))
     }
-    fn __endpoint_on_error(_: &mut Self, _: &Session, _: Error) -> std::future::Ready<Result<(), Error>> {
+    fn __endpoint_on_error<R>(_: R, _: &Session, _: Error) -> std::future::Ready<Result<(), Error>> {
         std::future::ready(Ok(()))
     }
 }

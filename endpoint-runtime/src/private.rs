@@ -2,18 +2,19 @@
 
 pub use std::future::Future;
 use std::marker::PhantomData;
+pub use std::sync::Arc;
 
 pub use inventory;
 
 pub use crate::close::CloseReason;
 pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
 pub use crate::config::{Compression, EndpointOptions};
-pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reply};
+pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reach, ReachMut, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::message::{Binary, Pong};
 pub use crate::path::{PathParam, PathParams, template_has};
-pub use crate::registry::{Configured, Registration, ServerEndpoint};
+pub use crate::registry::{Configured, Lender, Registration, ServerEndpoint, Sharing, lend};
 pub use crate::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::state::{State, Wanted};

@@ -40,7 +40,7 @@ pub struct Registration {
     /// A function, so that a mistake in a handler is told where it was made, and not here.
     handlers: fn() -> [Handler; 6],
     /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
-    pub(crate) prepare: Option<PrepareDefault>,
+    pub(crate) prepare: Option<fn() -> Result<Prepare, Error>>,
     /// Makes the configurator that the annotation names.
     pub(crate) configured: Option<fn() -> Configured>,
 }
@@ -48,15 +48,36 @@ pub struct Registration {
 inventory::collect!(Registration);
 
 /// An annotated endpoint type. Implemented by `#[server_endpoint]`, not by hand.
-pub trait ServerEndpoint: Endpoint + Annotated {
+pub trait ServerEndpoint: Annotated + Sized + Send + 'static {
+    /// What serves one connection: the type itself, or its part of an instance that is shared.
+    #[doc(hidden)]
+    type Instance: Endpoint;
+    /// How an instance becomes that.
+    #[doc(hidden)]
+    const SHARING: Sharing<Self>;
     /// What the registry is told.
     const REGISTRATION: Registration;
     /// `Default::default`, if the type has it.
     const CONSTRUCT: Option<fn() -> Self>;
 }
 
-/// Makes an instance by `Default`.
-pub(crate) type PrepareDefault = fn(&HandshakeRequest) -> Result<Prepared, Refusal>;
+/// How many connections an instance serves.
+#[allow(missing_debug_implementations)]
+pub enum Sharing<E: ServerEndpoint> {
+    /// One.
+    PerConnection(fn(E) -> E::Instance),
+    /// All: each is lent its part of the one.
+    Shared(fn(E) -> Lender<E::Instance>),
+}
+
+/// Gives each connection its part of an instance that all of them share.
+pub type Lender<I> = Box<dyn Fn() -> I + Send + Sync>;
+
+/// Lends `instance` as `part` of it.
+pub fn lend<E: Send + Sync + 'static, I: 'static>(instance: E, part: fn(Arc<E>) -> I) -> Lender<I> {
+    let instance = Arc::new(instance);
+    Box::new(move || part(instance.clone()))
+}
 
 /// Makes an instance as the mount says.
 pub(crate) type Prepare = Arc<dyn Fn(&HandshakeRequest) -> Result<Prepared, Refusal> + Send + Sync>;
@@ -101,7 +122,16 @@ impl Registration {
             line,
             options,
             type_id: TypeId::of::<E>,
-            handlers: || [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR],
+            handlers: || {
+                [
+                    E::Instance::OPEN,
+                    E::Instance::TEXT,
+                    E::Instance::BINARY,
+                    E::Instance::PONG,
+                    E::Instance::CLOSE,
+                    E::Instance::ERROR,
+                ]
+            },
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
             configured: None,
         }
@@ -135,10 +165,47 @@ impl Registration {
     }
 }
 
-fn prepare_default<E: ServerEndpoint>(request: &HandshakeRequest) -> Result<Prepared, Refusal> {
-    match E::CONSTRUCT {
-        Some(construct) => prepare(|| Ok(construct())),
-        None => no_constructor(request),
+/// By `Default`: an instance for each connection, or here and now the one for all.
+fn prepare_default<E: ServerEndpoint>() -> Result<Prepare, Error> {
+    let Some(construct) = E::CONSTRUCT else { return Ok(Arc::new(no_constructor)) };
+    match E::SHARING {
+        Sharing::PerConnection(_) => prepare_each(move |_| Ok(construct())),
+        Sharing::Shared(_) => prepare_shared(catch_unwind(construct).map_err(|panic| Error::panic(&*panic))?),
+    }
+}
+
+/// An instance for each connection.
+///
+/// # Errors
+/// `E` has one for all.
+pub(crate) fn prepare_each<E: ServerEndpoint>(
+    construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
+) -> Result<Prepare, Error> {
+    match E::SHARING {
+        Sharing::PerConnection(own) => Ok(Arc::new(move |request| prepare(|| construct(request).map(own)))),
+        Sharing::Shared(_) => {
+            let sentence = "its instance is shared, and a constructor makes one for each connection: mount it with \
+                            endpoint_shared";
+            Err(Error::new(Kind::Deploy, sentence))
+        }
+    }
+}
+
+/// One instance for all connections.
+///
+/// # Errors
+/// `E` has one for each.
+pub(crate) fn prepare_shared<E: ServerEndpoint>(instance: E) -> Result<Prepare, Error> {
+    match E::SHARING {
+        Sharing::Shared(lender) => {
+            let lender = lender(instance);
+            Ok(Arc::new(move |_| prepare(|| Ok(lender()))))
+        }
+        Sharing::PerConnection(_) => {
+            let sentence = "each connection has an instance of its own: mount it with endpoint_with, or annotate it \
+                            with `instance = shared`";
+            Err(Error::new(Kind::Deploy, sentence))
+        }
     }
 }
 

@@ -286,6 +286,11 @@ impl ServerBuilder {
         self.map(|container| container.endpoint_with(construct))
     }
 
+    /// See [`ContainerBuilder::endpoint_shared`].
+    pub fn endpoint_shared<E: ServerEndpoint>(self, instance: E) -> Self {
+        self.map(|container| container.endpoint_shared(instance))
+    }
+
     /// See [`ContainerBuilder::endpoint_with_configurator`].
     pub fn endpoint_with_configurator<E: ServerEndpoint>(self, configurator: impl Configurator<E>) -> Self {
         self.map(|container| container.endpoint_with_configurator::<E>(configurator))

@@ -24,7 +24,9 @@ use crate::error::{Error, Kind};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::path::{ContextPath, Template};
-use crate::registry::{Configured, Prepare, Registration, ServerEndpoint, no_constructor, prepare};
+use crate::registry::{
+    Configured, Prepare, Registration, ServerEndpoint, no_constructor, prepare_each, prepare_shared,
+};
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::{Lookup, Router, TrailingSlash};
 use crate::session::{Groups, OpenSessions, OpenSet, Session};
@@ -231,7 +233,7 @@ pub struct Shutdown {
 /// An endpoint that is to be mounted, as far as it was said how.
 struct Mounting {
     registration: &'static Registration,
-    prepare: Option<Prepare>,
+    prepare: Option<Result<Prepare, Error>>,
     configured: Option<Configured>,
 }
 
@@ -293,8 +295,15 @@ impl ContainerBuilder {
         mut self,
         construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
     ) -> Self {
-        let make: Prepare = Arc::new(move |request| prepare(|| construct(request)));
-        self.endpoints.push(Mounting { prepare: Some(make), ..(const { &E::REGISTRATION }).into() });
+        let prepare = Some(prepare_each(construct));
+        self.endpoints.push(Mounting { prepare, ..(const { &E::REGISTRATION }).into() });
+        self
+    }
+
+    /// Mounts `E`, which is annotated with `instance = shared`, with this one instance for all connections.
+    pub fn endpoint_shared<E: ServerEndpoint>(mut self, instance: E) -> Self {
+        let prepare = Some(prepare_shared(instance));
+        self.endpoints.push(Mounting { prepare, ..(const { &E::REGISTRATION }).into() });
         self
     }
 
@@ -447,9 +456,17 @@ impl ContainerBuilder {
                 continue;
             }
             let configured = configured.or_else(|| registration.configured.map(|configured| configured()));
-            let prepare = prepare.or_else(|| registration.prepare.map(|prepare| Arc::new(prepare) as Prepare));
+            let prepare = prepare.or_else(|| registration.prepare.map(|prepare| prepare()));
             // a configurator may make the instance itself
-            let prepare = prepare.or_else(|| configured.is_some().then(|| Arc::new(no_constructor) as Prepare));
+            let prepare = prepare.or_else(|| configured.is_some().then(|| Ok(Arc::new(no_constructor) as Prepare)));
+            let prepare = match prepare {
+                Some(Err(error)) => {
+                    mistakes.push(format!("{name} ({file}:{line}): {error}"));
+                    continue;
+                }
+                Some(Ok(prepare)) => Some(prepare),
+                None => None,
+            };
             match (Template::parse(path), prepare) {
                 (Ok(template), Some(prepare)) => {
                     let full = format!("{}{path}", self.context_path.trim_end_matches('/'));

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Prepare, Prepared, ServerEndpoint, prepare};
+use super::{Prepare, Prepared, ServerEndpoint, Sharing, prepare};
 use crate::configurator::{Configurator, HandshakeResponse};
 use crate::error::{Error, Kind};
 use crate::handshake::extensions::ExtensionOffer;
@@ -51,7 +51,12 @@ impl<E: ServerEndpoint, C: Configurator<E>> Hooks for Typed<E, C> {
     }
 
     fn prepare(&self, request: &HandshakeRequest) -> Result<Option<Prepared>, Refusal> {
-        self.0.endpoint(request)?.map(|endpoint| prepare(|| Ok(endpoint))).transpose()
+        match E::SHARING {
+            Sharing::PerConnection(own) => {
+                self.0.endpoint(request)?.map(|endpoint| prepare(|| Ok(own(endpoint)))).transpose()
+            }
+            Sharing::Shared(_) => Ok(None),
+        }
     }
 }
 
