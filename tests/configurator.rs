@@ -38,6 +38,9 @@ impl Told {
 /// What a test wants it to do.
 type Modify = Arc<dyn Fn(&HandshakeRequest, &mut HandshakeResponse) -> Result<(), Refusal> + Send + Sync>;
 
+/// A change of what it is told.
+type Change = fn(&mut Scripted);
+
 /// Notes each call, and does what it is told.
 struct Scripted {
     journal: Journal,
@@ -158,7 +161,7 @@ async fn each_hook_that_refuses_ends_the_handshake_there() {
     fn refusal(status: u16) -> Refusal {
         Refusal::new(StatusCode::from_u16(status).unwrap())
     }
-    let cases: [(&str, fn(&mut Scripted), u16, usize); 3] = [
+    let cases: [(&str, Change, u16, usize); 3] = [
         ("origin", |it| it.origin = |_| Err(refusal(451)), 451, 1),
         ("modify", |it| it.modify = Arc::new(|_, _| Err(refusal(402))), 402, 4),
         ("endpoint", |it| it.endpoint = || Err(refusal(423)), 423, 5),
@@ -332,7 +335,7 @@ async fn headers_of_the_handshake_itself_cannot_be_set() {
 
 #[tokio::test]
 async fn panic_in_any_hook_is_a_refusal_and_the_server_goes_on() {
-    let cases: [(&str, fn(&mut Scripted)); 5] = [
+    let cases: [(&str, Change); 5] = [
         ("origin", |it| it.origin = |_| panic!("boom")),
         ("subprotocol", |it| it.subprotocol = |_, _| panic!("boom")),
         ("extensions", |it| it.extensions = |_| panic!("boom")),

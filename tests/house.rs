@@ -11,9 +11,10 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// step may name each other. `lib`, `private`, `fuzzing` and `measuring` stand outside: they open doors, and nobody names them.
 const STAIRCASE: &[&[&str]] = &[
     &["server"],
-    &["service", "service/opening"],
+    &["service", "service/mounting", "service/opening", "service/upgrade"],
     &["router"],
     &["registry", "registry/configured"],
+    &["programmatic"],
     &["configurator"],
     &["handshake"],
     &["handshake/extensions"],
@@ -21,16 +22,17 @@ const STAIRCASE: &[&[&str]] = &[
     &["handshake/refusal"],
     &["connection"],
     // the sides of one link: impl blocks of the same type
-    &["link", "link/clock", "link/closing", "link/inbound", "link/outgoing"],
+    &["link", "link/added", "link/clock", "link/closing", "link/inbound", "link/outgoing"],
     &["dispatch"],
     &["endpoint"],
-    &["session", "session/identity", "session/rooms"],
+    &["session", "session/handlers", "session/identity", "session/rooms"],
     &["remote"],
     &["outbound"],
     &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
     &["frames"],
     &["socket"],
     &["rare"],
+    &["handlers"],
     &["json"],
     &["codec"],
     &["request"],
@@ -102,7 +104,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio_util", &["server", "service"]),
     ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry", "connection"]),
     ("tower_service", &["server", "service"]),
-    ("tracing", &["server", "service", "connection", "link/inbound", "dispatch", "session", "remote"]),
+    ("tracing", &["server", "service", "programmatic", "connection", "link/inbound", "dispatch", "session", "remote"]),
 ];
 
 /// Words that only some rooms may say.

@@ -87,7 +87,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             #definition
 
             #[automatically_derived]
-            impl #rt::Endpoint for #instance {
+            impl #rt::Contract for #instance {
                 #(#handlers)*
                 #(#methods)*
                 #(#methods_now)*

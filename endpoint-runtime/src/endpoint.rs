@@ -74,7 +74,7 @@ impl Handler {
 ///
 /// Order (Jakarta §2.1 and §5.1): `on_open` first and to its end; then messages, one at a time; `on_close` exactly
 /// once after each `on_open` that was begun, and nothing after it but `on_error` if it failed. `on_error` may come at any time between.
-pub trait Endpoint: Sized + Send + 'static {
+pub trait Contract: Sized + Send + 'static {
     /// The handler of `on_open`.
     const OPEN: Handler = Handler::MISSING;
     /// The handler of text messages.
@@ -91,7 +91,7 @@ pub trait Endpoint: Sized + Send + 'static {
     /// The connection is established.
     fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a;
 
-    /// A text message or part of one, owned. Called if [`Endpoint::TEXT`] is [`Mode::Async`].
+    /// A text message or part of one, owned. Called if [`Contract::TEXT`] is [`Mode::Async`].
     fn on_text<'a>(
         &'a mut self,
         session: &'a Session,
@@ -99,10 +99,10 @@ pub trait Endpoint: Sized + Send + 'static {
         last: bool,
     ) -> impl Future<Output = Reply> + Send + 'a;
 
-    /// A text message or part of one, borrowed. Called if [`Endpoint::TEXT`] is [`Mode::Sync`].
+    /// A text message or part of one, borrowed. Called if [`Contract::TEXT`] is [`Mode::Sync`].
     fn on_text_now(&mut self, session: &Session, text: &str, last: bool) -> Reply;
 
-    /// A binary message or part of one, owned. Called if [`Endpoint::BINARY`] is [`Mode::Async`].
+    /// A binary message or part of one, owned. Called if [`Contract::BINARY`] is [`Mode::Async`].
     fn on_binary<'a>(
         &'a mut self,
         session: &'a Session,
@@ -110,7 +110,7 @@ pub trait Endpoint: Sized + Send + 'static {
         last: bool,
     ) -> impl Future<Output = Reply> + Send + 'a;
 
-    /// A binary message or part of one, borrowed. Called if [`Endpoint::BINARY`] is [`Mode::Sync`].
+    /// A binary message or part of one, borrowed. Called if [`Contract::BINARY`] is [`Mode::Sync`].
     fn on_binary_now(&mut self, session: &Session, data: &[u8], last: bool) -> Reply;
 
     /// A pong.

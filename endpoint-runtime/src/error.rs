@@ -35,6 +35,7 @@ pub(crate) enum Kind {
     Protocol,
     Panic,
     Forbidden,
+    HandlerTaken,
     Deploy,
     Io,
     User,
@@ -117,6 +118,12 @@ impl Error {
     /// A message is for users with a role that the peer does not have (`#[on_message(roles("admin"))]`): it was dropped.
     pub fn is_forbidden(&self) -> bool {
         self.0.kind == Kind::Forbidden
+    }
+
+    /// A session has a message handler of this kind already
+    /// ([`Session::add_message_handler`](crate::Session::add_message_handler)).
+    pub fn is_handler_taken(&self) -> bool {
+        self.0.kind == Kind::HandlerTaken
     }
 
     /// The annotated endpoints cannot be deployed as they are; the text lists every mistake.

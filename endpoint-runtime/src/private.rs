@@ -9,7 +9,7 @@ pub use inventory;
 pub use crate::close::CloseReason;
 pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
 pub use crate::config::{Compression, EndpointOptions};
-pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reach, ReachMut, Reply};
+pub use crate::endpoint::{Annotated, Call, Contract, Fallback, Handler, Mode, Reach, ReachMut, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::message::{Binary, Pong};

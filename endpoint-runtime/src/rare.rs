@@ -1,4 +1,4 @@
-//! What most sessions have not: properties, a principal, rooms. One box that is made when the first of them is needed,
+//! What most sessions have not: properties, a principal, rooms, message handlers that were added. One box that is made when the first of them is needed,
 //! so that an idle session carries a pointer for all of it.
 
 use std::any::{Any, TypeId};
@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::handlers::Handlers;
 use crate::principal::Identity;
 
 /// The rare part of a session, if it has come to that.
@@ -22,12 +23,18 @@ pub(crate) struct Rare {
     /// One that the endpoint's annotation does not list.
     subprotocol: OnceLock<Box<str>>,
     rooms: Mutex<Vec<Arc<str>>>,
+    handlers: Mutex<Handlers>,
 }
 
 impl Rare {
     /// Who the peer is, as far as that was said.
     pub(crate) fn identity(&self) -> MutexGuard<'_, Option<Identity>> {
         lock(&self.identity)
+    }
+
+    /// The message handlers that were added to it.
+    pub(crate) fn handlers(&self) -> MutexGuard<'_, Handlers> {
+        lock(&self.handlers)
     }
 
     /// The rooms it has joined.

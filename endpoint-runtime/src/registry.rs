@@ -18,10 +18,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 pub use self::configured::Configured;
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
-use crate::endpoint::{Annotated, Endpoint, Handler};
+use crate::endpoint::{Annotated, Contract, Handler};
 use crate::error::{Error, Kind};
 use crate::handshake::refusal::Refusal;
 use crate::path::PathParams;
+use crate::programmatic::{Endpoint, Programmatic};
 use crate::rare::MaybeRare;
 use crate::request::HandshakeRequest;
 use crate::session::{OpenSet, Session};
@@ -48,10 +49,10 @@ pub struct Registration {
 inventory::collect!(Registration);
 
 /// An annotated endpoint type. Implemented by `#[server_endpoint]`, not by hand.
-pub trait ServerEndpoint: Annotated + Sized + Send + 'static {
+pub trait ServerEndpoint: Annotated + Sized + 'static {
     /// What serves one connection: the type itself, or its part of an instance that is shared.
     #[doc(hidden)]
-    type Instance: Endpoint;
+    type Instance: Contract;
     /// How an instance becomes that.
     #[doc(hidden)]
     const SHARING: Sharing<Self>;
@@ -143,6 +144,12 @@ impl Registration {
         self
     }
 
+    /// For which kinds of messages there is a handler: text, binary, pongs.
+    pub(crate) fn message_kinds(&self) -> [bool; 3] {
+        let [_, messages @ .., _, _] = (self.handlers)();
+        messages.map(|handler| handler.exists())
+    }
+
     /// Fails if a typed path parameter of any handler does not parse.
     pub(crate) fn check_path(&self, params: &PathParams) -> Result<(), Error> {
         self.ask(|handler| (handler.check_path)(params))
@@ -209,6 +216,11 @@ pub(crate) fn prepare_shared<E: ServerEndpoint>(instance: E) -> Result<Prepare, 
     }
 }
 
+/// An instance of an endpoint without annotations for each connection.
+pub(crate) fn prepare_programmatic<E: Endpoint>(construct: impl Fn() -> E + Send + Sync + 'static) -> Prepare {
+    Arc::new(move |_| prepare(|| Ok(Programmatic(construct()))))
+}
+
 /// Nobody says how to make an instance.
 pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> {
     let error = Error::new(Kind::Deploy, "the type has no Default, and its configurator made none");
@@ -216,7 +228,7 @@ pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> 
 }
 
 /// Makes an instance; a panic there refuses the handshake like an error.
-pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
+pub(crate) fn prepare<E: Contract>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
     Ok(Box::new(move |opening| {
@@ -225,14 +237,14 @@ pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal
 }
 
 /// The task of a connection.
-async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
+async fn serve<E: Contract>(beginning: Box<(Opening, E)>) {
     if let Some(connection) = begin(beginning).await {
         connection.live().await;
     }
 }
 
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
-async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
+async fn begin<E: Contract>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
     let (Opening { mut request, subprotocol, deflation, sessions, rare, token, .. }, endpoint) = *beginning;
     let (socket, writer) = match upgraded {

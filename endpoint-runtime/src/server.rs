@@ -27,10 +27,11 @@ use crate::configurator::Configurator;
 use crate::error::{BoxError, Error};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
+use crate::programmatic::Endpoint;
 use crate::registry::ServerEndpoint;
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::TrailingSlash;
-use crate::service::{ContainerBuilder, EndpointInfo, Routed, ServerContainer, Shutdown};
+use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Routed, ServerContainer, Shutdown};
 
 /// A [`ServerContainer`] with a listener.
 ///
@@ -284,6 +285,21 @@ impl ServerBuilder {
         construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
     ) -> Self {
         self.map(|container| container.endpoint_with(construct))
+    }
+
+    /// See [`ContainerBuilder::add_endpoint`].
+    #[track_caller]
+    pub fn add_endpoint<E: Endpoint>(
+        self,
+        path: impl Into<String>,
+        construct: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Self {
+        self.add_endpoint_config(EndpointConfig::new(path, construct))
+    }
+
+    /// See [`ContainerBuilder::add_endpoint_config`].
+    pub fn add_endpoint_config<E: Endpoint>(self, config: EndpointConfig<E>) -> Self {
+        self.map(|container| container.add_endpoint_config(config))
     }
 
     /// See [`ContainerBuilder::endpoint_shared`].

@@ -1,12 +1,15 @@
 //! The container: which endpoints are mounted where, and the door that every HTTP server calls with its requests.
 
+mod mounting;
 mod opening;
+mod upgrade;
 
-use std::any::{Any, TypeId};
+use std::any::Any;
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, RwLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,21 +19,22 @@ use http_body_util::Full;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+pub use self::mounting::EndpointConfig;
+use self::mounting::{Ground, Mounted, Mounting, Table, undeployable};
 pub use self::opening::Responding;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::{COMPRESSION_BUDGET, Compression, HANDSHAKE_TIMEOUT, Limits};
 use crate::configurator::Configurator;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
-use crate::path::{ContextPath, Template};
-use crate::registry::{
-    Configured, Prepare, Registration, ServerEndpoint, no_constructor, prepare_each, prepare_shared,
-};
+use crate::path::ContextPath;
+use crate::programmatic::Endpoint;
+use crate::registry::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};
 use crate::request::{HandshakeRequest, Transport};
-use crate::router::{Lookup, Router, TrailingSlash};
-use crate::session::{Groups, OpenSessions, OpenSet, Session};
-use crate::state::{States, Wanted};
+use crate::router::{Lookup, TrailingSlash};
+use crate::session::{OpenSessions, OpenSet, Session};
+use crate::state::States;
 use crate::wire::deflate::Budget;
 
 /// When a client that came during a shutdown may try again.
@@ -51,23 +55,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct ServerContainer(Arc<Inner>);
 
 struct Inner {
-    router: Router<Arc<Mounted>>,
+    ground: Ground,
+    table: RwLock<Arc<Table>>,
     origins: Origins,
     /// What the connections may own for compression.
     compression_budget: Arc<Budget>,
     /// How long a configurator may wait.
     handshake_timeout: Duration,
-    groups: Arc<Groups>,
     tasks: TaskTracker,
     closing: AtomicBool,
-}
-
-/// An endpoint at its path.
-struct Mounted {
-    registration: &'static Registration,
-    prepare: Prepare,
-    configured: Option<Configured>,
-    sessions: Arc<OpenSet>,
 }
 
 /// Whose a request is.
@@ -85,28 +81,30 @@ impl ServerContainer {
     }
 
     /// Every mounted endpoint: its full path, its type and where it was annotated.
-    pub fn endpoints(&self) -> impl Iterator<Item = EndpointInfo<'_>> {
-        self.0.router.routes().map(|(_, mounted)| EndpointInfo {
-            path: &mounted.sessions.path,
-            name: mounted.registration.name,
-            file: mounted.registration.file,
-            line: mounted.registration.line,
-        })
+    pub fn endpoints(&self) -> impl Iterator<Item = EndpointInfo<'static>> {
+        let table = self.0.table();
+        let info = |mounted: &Arc<Mounted>| EndpointInfo {
+            path: Cow::Owned(mounted.sessions.path.to_string()),
+            name: mounted.about.name,
+            file: mounted.about.file,
+            line: mounted.about.line,
+        };
+        table.mounted().map(info).collect::<Vec<_>>().into_iter()
     }
 
     /// The open sessions of every endpoint together.
     pub fn sessions(&self) -> OpenSessions {
-        OpenSessions::of(self.0.router.routes().map(|(_, mounted)| &*mounted.sessions))
+        OpenSessions::of(self.0.table().sets())
     }
 
     /// Who is in the room of this name ([`Session::join`]).
     pub fn room(&self, room: impl AsRef<str>) -> OpenSessions {
-        self.0.groups.rooms.of(room.as_ref())
+        self.0.ground.groups.rooms.of(room.as_ref())
     }
 
     /// The open sessions of the user with this name ([`Principal::name`](crate::Principal::name)).
     pub fn principal(&self, name: impl AsRef<str>) -> OpenSessions {
-        self.0.groups.principals.of(name.as_ref())
+        self.0.ground.groups.principals.of(name.as_ref())
     }
 
     /// Ends every session with 1001 and waits for all of them; new handshakes are refused with 503.
@@ -118,18 +116,14 @@ impl ServerContainer {
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
         self.0.closing.store(true, Ordering::SeqCst);
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
-        for (_, mounted) in self.0.router.routes() {
-            mounted.sessions.close(reason.clone().by(Initiator::Container));
-        }
+        self.0.table().sets().for_each(|sessions| sessions.close(reason.clone().by(Initiator::Container)));
         self.0.tasks.close();
         let all = self.0.tasks.len();
         if tokio::time::timeout(limit, self.0.tasks.wait()).await.is_ok() {
             return Shutdown { closed: all, cut: 0 };
         }
         let cut = self.0.tasks.len();
-        for (_, mounted) in self.0.router.routes() {
-            mounted.sessions.cut();
-        }
+        self.0.table().sets().for_each(OpenSet::cut);
         // they have nothing left to wait for; a handler that blocks its thread cannot be helped
         let _ = tokio::time::timeout(Duration::from_secs(1), self.0.tasks.wait()).await;
         Shutdown { closed: all.saturating_sub(cut), cut }
@@ -137,7 +131,8 @@ impl ServerContainer {
 
     /// Answers a request to the path of an endpoint; gives every other back.
     pub(crate) fn respond<B>(&self, request: Request<B>, transport: Transport) -> Routed<B> {
-        let (mounted, params) = match self.0.router.find(request.uri().path()) {
+        let table = self.0.table();
+        let (mounted, params) = match table.router.find(request.uri().path()) {
             Lookup::Found { value, params } => (value, params),
             Lookup::BadPath if request.headers().contains_key(header::UPGRADE) => {
                 return Routed::Ours(refuse(request.uri(), Refusal::bad_path()).into());
@@ -207,16 +202,16 @@ impl fmt::Debug for ServerContainer {
 }
 
 /// A mounted endpoint.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EndpointInfo<'a> {
     /// The path or template it is mounted at, below the context path.
-    pub path: &'a str,
+    pub path: Cow<'a, str>,
     /// The type, with its module.
     pub name: &'static str,
-    /// The source file of its annotation.
+    /// The source file of its annotation, or of its [`EndpointConfig`].
     pub file: &'static str,
-    /// The line of its annotation.
+    /// The line of it.
     pub line: u32,
 }
 
@@ -228,19 +223,6 @@ pub struct Shutdown {
     pub closed: usize,
     /// Connections that were given up at the deadline.
     pub cut: usize,
-}
-
-/// An endpoint that is to be mounted, as far as it was said how.
-struct Mounting {
-    registration: &'static Registration,
-    prepare: Option<Result<Prepare, Error>>,
-    configured: Option<Configured>,
-}
-
-impl From<&'static Registration> for Mounting {
-    fn from(registration: &'static Registration) -> Self {
-        Self { registration, prepare: None, configured: None }
-    }
 }
 
 /// Collects what a [`ServerContainer`] is to have; [`build`](ContainerBuilder::build) finds every mistake at once.
@@ -304,6 +286,22 @@ impl ContainerBuilder {
     pub fn endpoint_shared<E: ServerEndpoint>(mut self, instance: E) -> Self {
         let prepare = Some(prepare_shared(instance));
         self.endpoints.push(Mounting { prepare, ..(const { &E::REGISTRATION }).into() });
+        self
+    }
+
+    /// Mounts an endpoint without annotations at `path`, with a constructor that is called for each connection.
+    #[track_caller]
+    pub fn add_endpoint<E: Endpoint>(
+        self,
+        path: impl Into<String>,
+        construct: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Self {
+        self.add_endpoint_config(EndpointConfig::new(path, construct))
+    }
+
+    /// Mounts an endpoint without annotations, with settings of its own.
+    pub fn add_endpoint_config<E: Endpoint>(mut self, config: EndpointConfig<E>) -> Self {
+        self.endpoints.push(config.into());
         self
     }
 
@@ -435,85 +433,37 @@ impl ContainerBuilder {
             ContextPath::default()
         });
         let origins = self.origins.map_err(|error| mistakes.push(error.to_string())).ok();
-        let states = Arc::new(self.states);
-        let groups: Arc<Groups> = Arc::default();
-        let mut mountings: Vec<(TypeId, Mounting)> = Vec::new();
-        let mut routes = Vec::new();
-        for mounting in self.endpoints {
-            let id = (mounting.registration.type_id)();
-            match mountings.iter_mut().find(|(other, _)| *other == id) {
-                // what was said about one type may have been said in several places; the first counts
-                Some((_, earlier)) => {
-                    earlier.prepare = earlier.prepare.take().or(mounting.prepare);
-                    earlier.configured = earlier.configured.take().or(mounting.configured);
-                }
-                None => mountings.push((id, mounting)),
-            }
-        }
-        for (_, Mounting { registration, prepare, configured }) in mountings {
-            let Registration { path, name, file, line, .. } = *registration;
-            if !(self.only)(&EndpointInfo { path, name, file, line }) {
-                continue;
-            }
-            let configured = configured.or_else(|| registration.configured.map(|configured| configured()));
-            let prepare = prepare.or_else(|| registration.prepare.map(|prepare| prepare()));
-            // a configurator may make the instance itself
-            let prepare = prepare.or_else(|| configured.is_some().then(|| Ok(Arc::new(no_constructor) as Prepare)));
-            let prepare = match prepare {
-                Some(Err(error)) => {
-                    mistakes.push(format!("{name} ({file}:{line}): {error}"));
-                    continue;
-                }
-                Some(Ok(prepare)) => Some(prepare),
-                None => None,
-            };
-            match (Template::parse(path), prepare) {
-                (Ok(template), Some(prepare)) => {
-                    let full = format!("{}{path}", self.context_path.trim_end_matches('/'));
-                    let limits = self.limits.with(&registration.options);
-                    if let Some(mistake) = limits.compression.mistake() {
-                        mistakes.push(format!("{name} ({file}:{line}): {mistake}"));
-                    }
-                    mistakes.extend(registration.missing(&states).map(|Wanted { type_name, method, .. }| {
-                        let ty = type_name();
-                        format!("{name} ({file}:{line}): `{method}` takes State<{ty}>, provide it with .state(…)")
-                    }));
-                    let sessions = Arc::new(OpenSet::new(full, name, limits).with(states.clone(), groups.clone()));
-                    routes.push((template, Arc::new(Mounted { registration, prepare, configured, sessions })));
-                }
-                (Err(error), _) => mistakes.push(format!("{name} ({file}:{line}): {error}")),
-                (_, None) => mistakes.push(format!(
-                    "{name} ({file}:{line}) has no Default: write #[derive(Default)], or mount it with endpoint_with"
-                )),
-            }
-        }
-        let router = match Router::new(&context, self.trailing_slash, routes) {
-            Ok(router) => Some(router),
-            Err(conflicts) => {
-                mistakes.extend(conflicts.pairs().map(|[(_, a), (_, b)]| {
-                    let place = |m: &Arc<Mounted>| format!("{:?}", m.registration);
-                    format!("two endpoints have the same path, or equivalent templates: {} and {}", place(a), place(b))
-                }));
-                None
-            }
+        let ground = Ground {
+            context_path: self.context_path,
+            context,
+            trailing_slash: self.trailing_slash,
+            limits: self.limits,
+            states: Arc::new(self.states),
+            groups: Arc::default(),
         };
+        let mut mounted = Vec::new();
+        for mounting in Mounting::together(self.endpoints) {
+            if (self.only)(&mounting.info()) {
+                mounted.extend(ground.mount(mounting, &mut mistakes).map(Arc::new));
+            }
+        }
+        let router = ground.router(mounted).map_err(|conflicts| mistakes.extend(conflicts)).ok();
         let (Some(router), Some(origins), true) = (router, origins, mistakes.is_empty()) else {
-            return Err(Error::new(Kind::Deploy, format!("the endpoints cannot be deployed: {}", mistakes.join("; "))));
+            return Err(undeployable(mistakes));
         };
+        let table = Table { router: Arc::new(router), by_hand: Vec::new(), others: Vec::new() };
         let container = ServerContainer(Arc::new(Inner {
-            router,
+            ground,
+            table: RwLock::new(Arc::new(table)),
             origins,
             compression_budget: Arc::new(Budget::new(self.compression_budget)),
             handshake_timeout: self.handshake_timeout,
-            groups,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
         }));
-        for (_, mounted) in container.0.router.routes() {
+        for mounted in container.0.table().mounted() {
             mounted.sessions.belongs_to(container.weak());
-        }
-        for EndpointInfo { path, name, file, line } in container.endpoints() {
-            tracing::info!(path, endpoint = name, "mounted, annotated at {file}:{line}");
+            mounting::log(mounted);
         }
         if container.endpoints().next().is_none() {
             tracing::warn!(
@@ -526,7 +476,7 @@ impl ContainerBuilder {
 
 impl fmt::Debug for ContainerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let endpoints: Vec<_> = self.endpoints.iter().map(|mounting| mounting.registration).collect();
+        let endpoints: Vec<_> = self.endpoints.iter().map(Mounting::info).collect();
         f.debug_struct("ContainerBuilder").field("endpoints", &endpoints).finish_non_exhaustive()
     }
 }

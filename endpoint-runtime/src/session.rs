@@ -1,5 +1,6 @@
 //! What a handler holds: one conversation with one peer, and the others at the same endpoint.
 
+mod handlers;
 mod identity;
 mod rooms;
 
@@ -303,6 +304,8 @@ pub(crate) struct OpenSet {
     bounds: Arc<Bounds>,
     states: Arc<States>,
     groups: Arc<Groups>,
+    /// For which kinds of messages there is an annotated handler.
+    annotated: [bool; 3],
     /// What it is mounted in; the front door knows the type.
     container: OnceLock<Weak<dyn Any + Send + Sync>>,
     members: Mutex<Members>,
@@ -326,13 +329,19 @@ impl OpenSet {
             send_timeout: limits.send_timeout,
         };
         let (path, bounds) = (path.into(), Arc::new(bounds));
-        let (states, groups, container, members) = <_>::default();
-        Self { path, name, limits, bounds, states, groups, container, members }
+        let (states, groups, annotated, container, members) = <_>::default();
+        Self { path, name, limits, bounds, states, groups, annotated, container, members }
     }
 
     /// With what all endpoints of a container share: what the application provides, and the groups of sessions.
     pub(crate) fn with(mut self, states: Arc<States>, groups: Arc<Groups>) -> Self {
         (self.states, self.groups) = (states, groups);
+        self
+    }
+
+    /// Whose text, binary data and pongs go to annotated handlers.
+    pub(crate) fn annotated(mut self, annotated: [bool; 3]) -> Self {
+        self.annotated = annotated;
         self
     }
 

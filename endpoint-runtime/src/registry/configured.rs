@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use crate::configurator::{Configurator, HandshakeResponse};
 use crate::error::{Error, Kind};
 use crate::handshake::extensions::ExtensionOffer;
 use crate::handshake::refusal::Refusal;
+use crate::programmatic::{Endpoint, Programmatic};
 use crate::request::HandshakeRequest;
 
 /// The configurator of an endpoint. A panic in it is a refusal.
@@ -31,39 +31,51 @@ trait Hooks: Send + Sync {
 
 type Word<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 
-struct Typed<E, C>(C, PhantomData<fn() -> E>);
+struct Typed<E, C> {
+    configurator: C,
+    /// For what it makes; none if the instance is shared.
+    prepare: Option<fn(E) -> Result<Prepared, Refusal>>,
+}
 
-impl<E: ServerEndpoint, C: Configurator<E>> Hooks for Typed<E, C> {
+impl<E: 'static, C: Configurator<E>> Hooks for Typed<E, C> {
     fn check_origin(&self, request: &HandshakeRequest, policy: Result<(), Refusal>) -> Result<(), Refusal> {
-        self.0.check_origin(request, policy)
+        self.configurator.check_origin(request, policy)
     }
 
     fn select_subprotocol<'a>(&self, supported: &[&'a str], offered: &[&'a str]) -> Option<&'a str> {
-        self.0.select_subprotocol(supported, offered)
+        self.configurator.select_subprotocol(supported, offered)
     }
 
     fn negotiate_extensions<'o>(&self, offered: &'o [ExtensionOffer<'o>]) -> Vec<&'o ExtensionOffer<'o>> {
-        self.0.negotiate_extensions(offered)
+        self.configurator.negotiate_extensions(offered)
     }
 
     fn modify_handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> Word<'a> {
-        Box::pin(self.0.modify_handshake(request, response))
+        Box::pin(self.configurator.modify_handshake(request, response))
     }
 
     fn prepare(&self, request: &HandshakeRequest) -> Result<Option<Prepared>, Refusal> {
-        match E::SHARING {
-            Sharing::PerConnection(own) => {
-                self.0.endpoint(request)?.map(|endpoint| prepare(|| Ok(own(endpoint)))).transpose()
-            }
-            Sharing::Shared(_) => Ok(None),
-        }
+        let Some(prepare) = self.prepare else { return Ok(None) };
+        self.configurator.endpoint(request)?.map(prepare).transpose()
     }
 }
 
 impl Configured {
     /// `configurator` for the endpoint `E`.
     pub fn new<E: ServerEndpoint>(configurator: impl Configurator<E>) -> Self {
-        Self(Arc::new(Typed(configurator, PhantomData)))
+        let prepare: Option<fn(E) -> Result<Prepared, Refusal>> = match E::SHARING {
+            Sharing::PerConnection(_) => Some(|endpoint| match E::SHARING {
+                Sharing::PerConnection(own) => prepare(|| Ok(own(endpoint))),
+                Sharing::Shared(lender) => prepare(|| Ok(lender(endpoint)())),
+            }),
+            Sharing::Shared(_) => None,
+        };
+        Self(Arc::new(Typed { configurator, prepare }))
+    }
+
+    /// `configurator` for an endpoint without annotations.
+    pub(crate) fn programmatic<E: Endpoint>(configurator: impl Configurator<E>) -> Self {
+        Self(Arc::new(Typed { configurator, prepare: Some(|endpoint| prepare(|| Ok(Programmatic(endpoint)))) }))
     }
 
     pub(crate) fn check_origin(&self, request: &HandshakeRequest, policy: Result<(), Refusal>) -> Result<(), Refusal> {

@@ -2,7 +2,6 @@
 //!
 //! The order is Jakarta's: path, origin, subprotocol, extensions, the configurator's `modify_handshake`, the instance.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +19,8 @@ use hyper_util::server::conn::auto::upgrade as auto;
 use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{Inner, Mounted, RETRY_AFTER, refuse};
+use super::mounting::Mounted;
+use super::{Inner, RETRY_AFTER, refuse};
 use crate::configurator::HandshakeResponse;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::{self, Accepted, extensions, offered_subprotocols};
@@ -105,16 +105,16 @@ impl Inner {
         parts: &mut Parts,
         transport: Transport,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Mounted { registration, prepare, sessions, .. } = mounted;
-        let subprotocols = registration.options.subprotocols;
+        let Mounted { options, prepare, sessions, .. } = mounted;
+        let subprotocols = options.subprotocols;
         let accepted = handshake::accept(parts, &self.origins, subprotocols, &sessions.limits.compression)?;
         // taken before the question, so that a shutdown either is seen here or waits for this
         let token = self.tasks.token();
         self.takes_sessions()?;
-        registration.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
+        mounted.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
         let request = HandshakeRequest::new(parts, params, transport);
-        registration.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
-        admit(registration.options.roles, None)?;
+        mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
+        admit(options.roles, None)?;
         let prepared = prepare(&request)?;
         let (headers, rare) = (HeaderMap::new(), MaybeRare::new());
         self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
@@ -129,26 +129,26 @@ impl Inner {
         parts: &mut Parts,
         transport: Transport,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Mounted { registration, prepare, sessions, .. } = mounted;
+        let Mounted { options, prepare, sessions, .. } = mounted;
         let sound = handshake::check(parts)?;
         let policy = self.origins.check(&parts.headers, sound.host);
         let request = HandshakeRequest::new(parts, params, transport);
         configured.check_origin(&request, policy)?;
         self.takes_sessions()?;
-        registration.check_path(request.path_params()).map_err(|error| Refusal::bad_path_parameter(&error))?;
-        registration.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
+        mounted.check_path(request.path_params()).map_err(|error| Refusal::bad_path_parameter(&error))?;
+        mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
 
         let offered: Vec<&str> = offered_subprotocols(&parts.headers).collect();
-        let subprotocol = configured.select_subprotocol(registration.options.subprotocols, &offered)?;
+        let subprotocol = configured.select_subprotocol(options.subprotocols, &offered)?;
         let offers = extensions::offers(&parts.headers);
         let extension = extensions::choose(configured.negotiate_extensions(&offers)?, &sessions.limits.compression);
-        let accepted: Accepted<'static> = sound.accepted(subprotocol.map(Cow::from), extension);
+        let accepted: Accepted<'static> = sound.accepted(subprotocol, extension);
 
         let mut response = HandshakeResponse::new(accepted.subprotocol(), extension);
         let word = configured.modify_handshake(&request, &mut response);
         let in_time = tokio::time::timeout(self.handshake_timeout, word).await;
         in_time.map_err(|_| Refusal::timed_out(RETRY_AFTER))??;
-        admit(registration.options.roles, response.identity().as_ref())?;
+        admit(options.roles, response.identity().as_ref())?;
         // it may have taken its time
         let token = self.tasks.token();
         self.takes_sessions()?;
