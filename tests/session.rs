@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{ContainerBuilder, Initiator};
-use support::{BINARY, CONTINUATION, Client, Journal, PING, PONG, TEXT, TestServer, soon};
+use support::{BINARY, CONTINUATION, Client, DEADLINE, Journal, PING, PONG, TEXT, TestServer, soon};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Hands its session to the test.
@@ -171,6 +171,21 @@ async fn is_open_in_handlers_until_the_close() {
     client.expect_close(1000).await;
     probed.journal.expect("close 1000 by Application").await;
     assert!(probed.journal.next().await.contains("open false"));
+}
+
+#[tokio::test]
+async fn rtt_is_known_once_the_peer_has_answered_a_ping() {
+    let mut probed = Probed::with(|container| container.ping_interval(Some(Duration::from_millis(300)))).await;
+    let (mut client, session) = probed.open().await;
+    let ping = client.expect(PING).await;
+    assert_eq!(session.rtt(), None);
+    // a pong that answers something else says nothing
+    client.send(0x80 | PONG, "something else").await;
+    client.send(0x80 | PONG, &ping).await;
+    client.text("open?").await;
+    client.expect_text("true").await;
+    let rtt = session.rtt().unwrap();
+    assert!(Duration::ZERO < rtt && rtt < DEADLINE, "{rtt:?}");
 }
 
 // ---- what the handshake said ----

@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
 use crate::spelling::{inside_option, inside_result, inside_vec, is_str};
-use crate::validate::{Argument, Endpoint, Event, Handler, Role};
+use crate::validate::{Argument, Configurator, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
 fn runtime() -> TokenStream {
@@ -29,6 +29,24 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let annotated = annotated(&endpoint.path, item);
     let name = ident.unraw().to_string();
     let options = options(endpoint);
+    let configured = endpoint.configurator.as_ref().map(configured);
+    // a shared instance is reached through what each connection holds of it
+    let shared = endpoint.shared;
+    let (instance, me) = match shared {
+        None => (quote!(#ident), quote!(self)),
+        Some(place) => (quote!(__Shared), quote_spanned!(at(place)=> &*self.0)),
+    };
+    let (definition, sharing) = match shared {
+        None => (None, quote!(PerConnection(|__instance| __instance))),
+        Some(_) => (
+            Some(quote! {
+                #[doc(hidden)]
+                #[allow(missing_docs, missing_debug_implementations, unreachable_pub, unnameable_types)]
+                pub struct __Shared(#rt::Arc<#ident>);
+            }),
+            quote!(Shared(|__instance| #rt::lend(__instance, __Shared))),
+        ),
+    };
     let handlers = [
         (quote!(OPEN), quote!(__ENDPOINT_ON_OPEN)),
         (quote!(TEXT), quote!(__ENDPOINT_ON_TEXT)),
@@ -37,7 +55,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         (quote!(CLOSE), quote!(__ENDPOINT_ON_CLOSE)),
         (quote!(ERROR), quote!(__ENDPOINT_ON_ERROR)),
     ]
-    .map(|(name, hidden)| quote!(const #name: #rt::Handler = Self::#hidden;));
+    .map(|(name, hidden)| quote!(const #name: #rt::Handler = <#ident>::#hidden;));
     let methods = [Event::Open, Event::Text, Event::Binary, Event::Pong, Event::Close, Event::Error].map(|event| {
         let (method, hidden) = (format_ident!("{}", event.method()), event.hidden_method());
         let (parameter, parameters) = (event.parameter_names(), event.owned_parameters());
@@ -46,7 +64,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             fn #method<'a>(&'a mut self, __session: &'a #rt::Session, #parameters)
                 -> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a
             {
-                Self::#hidden(self, __session, #parameter)
+                <#ident>::#hidden(#me, __session, #parameter)
             }
         }
     });
@@ -56,7 +74,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         let (parameter, parameters) = (event.parameter_names(), event.borrowed_parameters());
         quote! {
             fn #method(&mut self, __session: &#rt::Session, #parameters) -> #rt::Reply {
-                Self::#hidden(self, __session, #parameter)
+                <#ident>::#hidden(#me, __session, #parameter)
             }
         }
     });
@@ -66,8 +84,10 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             // Inherent items win over these.
             use #rt::{Fallback as _, NoDefault as _};
 
+            #definition
+
             #[automatically_derived]
-            impl #rt::Endpoint for #ident {
+            impl #rt::Contract for #instance {
                 #(#handlers)*
                 #(#methods)*
                 #(#methods_now)*
@@ -75,12 +95,15 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
 
             #[automatically_derived]
             impl #rt::ServerEndpoint for #ident {
+                type Instance = #instance;
+                const SHARING: #rt::Sharing<Self> = #rt::Sharing::#sharing;
                 const REGISTRATION: #rt::Registration = #rt::Registration::of::<Self>(
                     ::core::concat!(::core::module_path!(), "::", #name),
                     ::core::file!(),
                     ::core::line!(),
                     #options,
-                );
+                )
+                #configured;
                 const CONSTRUCT: ::core::option::Option<fn() -> Self> = #rt::Construct::<Self>::DEFAULT;
             }
 
@@ -89,13 +112,24 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     }
 }
 
+/// `.configured_by(…)`
+fn configured(configurator: &Configurator) -> TokenStream {
+    let rt = runtime();
+    let (place, value) = match configurator {
+        Configurator::Type(ty) => (at(ty.span()), quote!(<#ty as ::core::default::Default>::default())),
+        Configurator::Value(value) => (at(value.span()), value.to_token_stream()),
+    };
+    let made = quote_spanned!(place=> #rt::Configured::new::<Self>(#value));
+    quote!(.configured_by(|| #made))
+}
+
 /// An expression of type `EndpointOptions`.
 fn options(endpoint: &Endpoint) -> TokenStream {
     let rt = runtime();
-    if endpoint.options.is_empty() && endpoint.subprotocols.is_empty() {
+    let (subprotocols, roles) = (&endpoint.subprotocols, &endpoint.roles);
+    if endpoint.options.is_empty() && subprotocols.is_empty() && roles.is_empty() {
         return quote!(#rt::EndpointOptions::DEFAULT);
     }
-    let subprotocols = &endpoint.subprotocols;
     let said = endpoint.options.iter().map(|(field, value)| {
         let field = format_ident!("{field}");
         quote!(__options.#field = ::core::option::Option::Some(#value);)
@@ -103,6 +137,7 @@ fn options(endpoint: &Endpoint) -> TokenStream {
     quote! {{
         let mut __options = #rt::EndpointOptions::DEFAULT;
         __options.subprotocols = &[#(#subprotocols),*];
+        __options.roles = &[#(#roles),*];
         #(#said)*
         __options
     }}
@@ -278,10 +313,12 @@ fn call_now(handler: &Handler) -> TokenStream {
     let rt = runtime();
     let name = format_ident!("{}_now", handler.event.hidden_method());
     let parameters = handler.event.borrowed_parameters();
-    let body = body(handler, true);
+    let (permission, body) = (permission(handler), body(handler, true));
+    let reach = reach(handler);
+    let body = quote!(#permission #body);
     quote! {
         #[doc(hidden)]
-        pub fn #name(__this: &mut Self, __session: &#rt::Session, #parameters) -> #rt::Reply {
+        pub fn #name<'a>(__this: #reach, __session: &#rt::Session, #parameters) -> #rt::Reply {
             #body
         }
     }
@@ -297,22 +334,32 @@ fn call_later(handler: &Handler) -> TokenStream {
     let place = at(handler.method.span());
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
     let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
+    let (permission, reach) = (permission(handler), reach(handler));
     let block = if is_message && handler.is_async && !handler.arguments.iter().any(borrows_from_call) {
         let (call, conversion) = (call(handler, false), conversion(handler));
         quote_spanned!(place=> #rt::Call::new(
-            move || ::core::result::Result::<_, #rt::Error>::Ok(#call),
+            move || {
+                #permission
+                ::core::result::Result::<_, #rt::Error>::Ok(#call)
+            },
             #conversion,
         ))
     } else {
         let body = body(handler, false);
-        quote_spanned!(place=> async move { #body })
+        quote_spanned!(place=> async move { #permission #body })
     };
     quote! {
         #[doc(hidden)]
-        pub fn #name<'a>(__this: &'a mut Self, __session: &'a #rt::Session, #parameters) -> #returned {
+        pub fn #name<'a>(__this: #reach, __session: &'a #rt::Session, #parameters) -> #returned {
             #block
         }
     }
+}
+
+/// Nothing, or the question whether the peer has a role that the handler is for.
+fn permission(handler: &Handler) -> Option<TokenStream> {
+    let (rt, roles) = (runtime(), &handler.roles);
+    (!roles.is_empty()).then(|| quote!(#rt::permit(__session, &[#(#roles),*])?;))
 }
 
 /// Whether what the method is given must be kept beside it while it runs.
@@ -336,7 +383,19 @@ fn body(handler: &Handler, now: bool) -> TokenStream {
 fn call(handler: &Handler, now: bool) -> TokenStream {
     let method = &handler.method;
     let arguments = handler.arguments.iter().map(|argument| value(handler.event, argument, now));
-    quote!(Self::#method(__this, #(#arguments),*))
+    let (rt, by) = (runtime(), reach_by(handler));
+    quote!(Self::#method(#rt::#by::reach(__this), #(#arguments),*))
+}
+
+/// The type of what the method's `self` is reached by.
+fn reach(handler: &Handler) -> TokenStream {
+    let (rt, by) = (runtime(), reach_by(handler));
+    // one that a shared instance cannot give is shown here
+    quote_spanned!(at(handler.receiver)=> impl #rt::#by<'a, Self> + 'a)
+}
+
+fn reach_by(handler: &Handler) -> Ident {
+    Ident::new(if handler.by_mut { "ReachMut" } else { "Reach" }, at(handler.receiver))
 }
 
 /// The function that turns what the method returns into what the connection takes.

@@ -36,7 +36,8 @@ use crate::parse::{EndpointArgs, Kind, Method};
 /// ```
 ///
 /// Each connection gets an instance of its own, made by `Default` unless the server is given another way. The type is
-/// `Send`, has no generics and no lifetimes.
+/// `Send`, has no generics and no lifetimes. With `instance = shared` there is one instance for all connections, made
+/// once when the server is built; its handlers take `&self`, and the type is `Sync`.
 ///
 /// # The path
 ///
@@ -57,6 +58,9 @@ use crate::parse::{EndpointArgs, Kind, Method};
 /// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | ping a peer that was silent this long |
 /// | `send_timeout` | `"30s"`, or an expression of type `Duration` | how long a message may wait to be written |
 /// | `compression` | `on`, `on(level = 1, threshold = 512, context_takeover = false, window_bits = 15)`, an expression of type `Compression`, or `off` | whether and how messages are compressed, if the client offers it; not without `on` |
+/// | `instance` | `shared`, or `per_connection` | whether all connections share one instance; not unless it says so |
+/// | `configurator` | a type that has `Default`, or an expression | takes part in the handshake: a `Configurator` |
+/// | `roles` | `roles("admin", "ops")` | only for principals with one of these roles: others get 403, and without a principal 401, before the handshake is accepted |
 ///
 /// Sizes are whole numbers of B, KB, KiB, MB, MiB, GB or GiB; times of ms, s, m or h. Expressions are constants.
 ///
@@ -157,6 +161,9 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 ///
 /// `max_size = "4KiB"`, or an expression of type `usize`: the most bytes of a whole message for this method, instead of
 /// the endpoint's `max_message_size`. Not for parts.
+///
+/// `roles("admin")`: only for principals with one of these roles. The message of another is dropped, which
+/// [`macro@on_error`] is told (`is_forbidden`), and the session goes on.
 ///
 /// What all handlers share is told at [`macro@server_endpoint`].
 #[proc_macro_attribute]

@@ -8,7 +8,7 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, Lit, LitStr};
 
 use crate::parse::{Setting, Value};
-use crate::validate::Mistakes;
+use crate::validate::{Configurator, Mistakes};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -77,6 +77,61 @@ pub(crate) fn subprotocols(setting: &Setting) -> Result<Vec<LitStr>> {
 /// Whether `name` is a token of RFC 7230 §3.2.6.
 fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+// roles("admin", "ops")
+pub(crate) fn roles(setting: &Setting) -> Result<Vec<LitStr>> {
+    const WRITE: &str = "write `roles(\"admin\", \"ops\")`, of which a user needs one";
+    let list = match &setting.value {
+        Value::List(list) if !list.is_empty() => list,
+        _ => return Err(Error::new_spanned(&setting.name, format!("the list of roles is missing: {WRITE}"))),
+    };
+    let mut names: Vec<LitStr> = Vec::new();
+    let mut mistakes = Mistakes::default();
+    for expression in list {
+        match string(expression) {
+            None => mistakes.at(expression, format!("a role is a string literal: {WRITE}")),
+            Some(name) if names.iter().any(|earlier| earlier.value() == name.value()) => {
+                mistakes.at(name, "this role is in the list already: remove one");
+            }
+            Some(name) => names.push(name.clone()),
+        }
+    }
+    mistakes.into_result().map(|()| names)
+}
+
+// configurator = Type
+// configurator = expression
+/// A path that is spelled as types are is one.
+pub(crate) fn configurator(setting: &Setting) -> Result<Configurator> {
+    const WRITE: &str = "write a type that has Default, as in `configurator = ChatConfigurator`, or an expression";
+    match &setting.value {
+        Value::Is(expression @ Expr::Lit(_)) => Err(Error::new_spanned(expression, WRITE)),
+        Value::Is(Expr::Path(path)) if path.path.segments.last().is_some_and(|last| is_camel_case(&last.ident)) => {
+            Ok(Configurator::Type(path.clone()))
+        }
+        Value::Is(expression) => Ok(Configurator::Value(expression.clone())),
+        Value::Flag | Value::List(_) => Err(Error::new_spanned(&setting.name, WRITE)),
+    }
+}
+
+// instance = shared
+// instance = per_connection
+/// Where it says `shared`.
+pub(crate) fn instance(setting: &Setting) -> Result<Option<Span>> {
+    const WRITE: &str =
+        "write `instance = shared`, one for all connections, or `instance = per_connection`, the default";
+    match &setting.value {
+        Value::Is(Expr::Path(path)) if path.path.is_ident("shared") => Ok(Some(path.span())),
+        Value::Is(Expr::Path(path)) if path.path.is_ident("per_connection") => Ok(None),
+        Value::Is(expression) => Err(Error::new_spanned(expression, WRITE)),
+        Value::Flag | Value::List(_) => Err(Error::new_spanned(&setting.name, WRITE)),
+    }
+}
+
+fn is_camel_case(ident: &Ident) -> bool {
+    let name = ident.to_string();
+    name.starts_with(char::is_uppercase) && (name.len() == 1 || name.contains(char::is_lowercase))
 }
 
 fn string(expression: &Expr) -> Option<&LitStr> {

@@ -3,10 +3,15 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
-use syn::{Attribute, Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result, ReturnType, Type};
+use syn::{
+    Attribute, Data, DeriveInput, Error, Expr, ExprPath, FnArg, Lifetime, LitStr, Meta, Receiver, ReceiverKind, Result,
+    ReturnType, Type,
+};
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
-use crate::settings::{compression, is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
+use crate::settings::{
+    compression, configurator, instance, is_off, no_setting_twice, roles, size, subprotocols, time, unknown_setting,
+};
 use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
 
@@ -35,13 +40,33 @@ impl Mistakes {
 pub(crate) struct Endpoint {
     pub(crate) path: LitStr,
     pub(crate) subprotocols: Vec<LitStr>,
+    /// One of them is needed, unless there are none.
+    pub(crate) roles: Vec<LitStr>,
+    pub(crate) configurator: Option<Configurator>,
+    /// Where it says that all connections share one instance.
+    pub(crate) shared: Option<Span>,
     /// Expressions of the types the fields of `EndpointOptions` have, inside their outermost `Some`.
     pub(crate) options: Vec<(&'static str, TokenStream)>,
 }
 
-const OPTIONS: [&str; 6] =
-    ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout", "compression"];
-const LATER_OPTIONS: [&str; 1] = ["configurator"];
+/// What makes the configurator.
+pub(crate) enum Configurator {
+    /// Its `Default`.
+    Type(ExprPath),
+    Value(Expr),
+}
+
+const OPTIONS: [&str; 9] = [
+    "subprotocols",
+    "max_message_size",
+    "idle_timeout",
+    "ping_interval",
+    "send_timeout",
+    "compression",
+    "configurator",
+    "roles",
+    "instance",
+];
 
 /// The endpoint without what is wrong with it, and what is wrong with it.
 pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Result<()>) {
@@ -52,7 +77,14 @@ pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Res
         mistakes.push(Error::new(template::span_within(&args.path, range), sentence));
     }
     let settings = no_setting_twice(args.settings, &mut mistakes);
-    let mut endpoint = Endpoint { path: args.path, subprotocols: Vec::new(), options: Vec::new() };
+    let mut endpoint = Endpoint {
+        path: args.path,
+        subprotocols: Vec::new(),
+        roles: Vec::new(),
+        configurator: None,
+        shared: None,
+        options: Vec::new(),
+    };
     for setting in &settings {
         if let Err(mistake) = endpoint_option(setting, &mut endpoint) {
             mistakes.push(mistake);
@@ -81,15 +113,23 @@ fn annotated_once(item: &DeriveInput, mistakes: &mut Mistakes) {
 fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
     let name = setting.name.to_string();
     let Some(option) = OPTIONS.into_iter().find(|option| *option == name) else {
-        return Err(if LATER_OPTIONS.contains(&&*name) {
-            Error::new_spanned(&setting.name, format!("`{name}` is not supported yet in this version"))
-        } else {
-            unknown_setting(setting, &OPTIONS)
-        });
+        return Err(unknown_setting(setting, &OPTIONS));
     };
     let value = match option {
         "subprotocols" => {
             endpoint.subprotocols = subprotocols(setting)?;
+            return Ok(());
+        }
+        "roles" => {
+            endpoint.roles = roles(setting)?;
+            return Ok(());
+        }
+        "instance" => {
+            endpoint.shared = instance(setting)?;
+            return Ok(());
+        }
+        "configurator" => {
+            endpoint.configurator = Some(configurator(setting)?);
             return Ok(());
         }
         "max_message_size" => size(setting)?,
@@ -125,9 +165,13 @@ pub(crate) struct Handler {
     pub(crate) arguments: Vec<Argument>,
     /// Of type `usize`.
     pub(crate) max_size: Option<TokenStream>,
+    /// The message is for principals with one of these, unless there are none.
+    pub(crate) roles: Vec<LitStr>,
     pub(crate) output: ReturnType,
     /// Where `self` stands.
     pub(crate) receiver: Span,
+    /// Whether it is `&mut self`.
+    pub(crate) by_mut: bool,
 }
 
 /// What a parameter is given.
@@ -183,8 +227,10 @@ pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Re
         method: method.signature.ident.clone(),
         arguments: taken.into_iter().map(|taken| taken.argument).collect(),
         max_size: said.max_size.map(|(_, size)| size),
+        roles: said.roles,
         output: method.signature.output.clone(),
         receiver,
+        by_mut: is_by_mut(method),
     })
 }
 
@@ -247,6 +293,13 @@ fn receiver(kind: Kind, method: &Method, mistakes: &mut Mistakes) -> Span {
     }
 }
 
+fn is_by_mut(method: &Method) -> bool {
+    matches!(
+        method.signature.inputs.first(),
+        Some(FnArg::Receiver(Receiver { kind: ReceiverKind::Reference(_, _, Some(_)), .. }))
+    )
+}
+
 fn error_can_be_boxed(method: &Method, mistakes: &mut Mistakes) {
     if let Some((place, object)) = error_box(&method.signature.output) {
         let object = quiet(object);
@@ -262,6 +315,7 @@ fn error_can_be_boxed(method: &Method, mistakes: &mut Mistakes) {
 struct Said {
     format: Option<(Ident, Event)>,
     max_size: Option<(Ident, TokenStream)>,
+    roles: Vec<LitStr>,
 }
 
 fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -> Said {
@@ -282,8 +336,15 @@ fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -
                 }
                 continue;
             }
+            "roles" => {
+                match roles(setting) {
+                    Ok(roles) => said.roles = roles,
+                    Err(mistake) => mistakes.push(mistake),
+                }
+                continue;
+            }
             _ => {
-                mistakes.push(unknown_setting(setting, &["text", "binary", "max_size"]));
+                mistakes.push(unknown_setting(setting, &["text", "binary", "max_size", "roles"]));
                 continue;
             }
         };

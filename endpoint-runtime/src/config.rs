@@ -20,6 +20,9 @@ pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client may take to send its request head: hyper's own default, a guard against Slowloris.
+pub(crate) const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a configurator may wait for others, such as a database: what browsers and proxies wait for an answer.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most messages that wait in one session's outbound queue.
@@ -148,6 +151,8 @@ impl Compression {
 pub struct EndpointOptions {
     /// The subprotocols the endpoint speaks.
     pub subprotocols: &'static [&'static str],
+    /// Only for principals with one of these roles; empty is for everybody.
+    pub roles: &'static [&'static str],
     /// The most bytes of a whole message.
     pub max_message_size: Option<usize>,
     /// Close after this long without a frame; `Some(None)` is `off`.
@@ -164,6 +169,7 @@ impl EndpointOptions {
     /// Nothing said.
     pub const DEFAULT: Self = Self {
         subprotocols: &[],
+        roles: &[],
         max_message_size: None,
         idle_timeout: None,
         ping_interval: None,

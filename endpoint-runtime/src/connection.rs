@@ -11,7 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::dispatch::{self, Dispatch};
-use crate::endpoint::{Endpoint, Reply};
+use crate::endpoint::{Contract, Reply};
 use crate::error::{Error, Kind};
 use crate::link::Link;
 use crate::message::Message;
@@ -20,7 +20,7 @@ use crate::socket::Socket;
 use crate::wire::Violation;
 
 /// A socket whose opening handshake is done, and the endpoint that is served on it.
-pub(crate) struct Connection<E: Endpoint> {
+pub(crate) struct Connection<E: Contract> {
     link: Link,
     dispatch: Dispatch<E>,
     /// So that a shutdown can reach all of it to its end.
@@ -29,7 +29,7 @@ pub(crate) struct Connection<E: Endpoint> {
     token: TaskTrackerToken,
 }
 
-impl<E: Endpoint> Connection<E> {
+impl<E: Contract> Connection<E> {
     /// In a place of its own, so that the task around it stays small. `early` are octets that came with the handshake.
     pub(crate) fn new(
         socket: Socket,
@@ -87,7 +87,7 @@ impl<E: Endpoint> Connection<E> {
 /// The close frame, `on_close`, the socket.
 async fn end<E>(connection: Box<Connection<E>>)
 where
-    E: Endpoint,
+    E: Contract,
 {
     let Connection { token: _token, place: _place, dispatch, mut link } = *connection;
     let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
@@ -140,7 +140,7 @@ fn next<'d, E>(
     dispatch: &'d mut Dispatch<E>,
 ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>>
 where
-    E: Endpoint,
+    E: Contract,
 {
     match link.end() {
         Some(end) if end.initiator() != Initiator::Peer => None,
@@ -152,7 +152,7 @@ where
 #[inline]
 fn run<'a, E, T, F>(link: &'a mut Link, mut handler: Pin<&'a mut F>) -> impl Future<Output = Result<T, Error>> + Send
 where
-    E: Endpoint,
+    E: Contract,
     F: Future<Output = Result<T, Error>> + Send,
 {
     poll_fn(move |cx| {
@@ -167,7 +167,7 @@ where
 }
 
 /// Runs `on_close`, and `on_error` if that fails.
-async fn last_word<E: Endpoint>(mut dispatch: Dispatch<E>, reason: CloseReason) {
+async fn last_word<E: Contract>(mut dispatch: Dispatch<E>, reason: CloseReason) {
     let session = dispatch.session().clone();
     let closed = {
         let mut closing = pin!(dispatch.on_close(reason));
@@ -198,7 +198,7 @@ fn settle(link: &mut Link, reply: Option<Message>) -> Result<(), Error> {
 /// `on_open`; without one it ends with 1011, or 1007 if it was the message that made no sense.
 async fn fail<E>(link: &mut Link, dispatch: &mut Dispatch<E>, error: Error, opening: bool)
 where
-    E: Endpoint,
+    E: Contract,
 {
     // it may have closed the session first
     link.collect();
@@ -206,7 +206,8 @@ where
     if error.is_closed() && link.end().is_some_and(|end| end.initiator() != Initiator::Application) {
         return;
     }
-    let fatal = opening || error.is_panic() || !E::ERROR.exists();
+    // a message that was not permitted has been dropped, and that is all
+    let fatal = opening || error.is_panic() || !E::ERROR.exists() && !error.is_forbidden();
     let code = if error.is_decode() && !opening { CloseCode::NotConsistent } else { CloseCode::UnexpectedCondition };
     let panicked = report(link, dispatch, error).await;
     if fatal || panicked {
@@ -218,7 +219,7 @@ where
 /// The peer broke the protocol: `on_error` is told, and the session ends with the code for it.
 async fn violated<E>(link: &mut Link, dispatch: &mut Dispatch<E>, violation: Box<Violation>)
 where
-    E: Endpoint,
+    E: Contract,
 {
     report(link, dispatch, (*violation).into()).await;
     link.close(violation.close_reason().by(Initiator::Container));
@@ -227,7 +228,7 @@ where
 /// Tells `on_error`, or the log. An error of `on_error` itself goes to the log and nowhere else; true if it panicked.
 async fn report<E>(link: &mut Link, dispatch: &mut Dispatch<E>, error: Error) -> bool
 where
-    E: Endpoint,
+    E: Contract,
 {
     let session = dispatch.session().clone();
     if E::ERROR.exists() {

@@ -3,33 +3,38 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::endpoint::{Endpoint, Reply};
+use crate::endpoint::{Contract, Reply};
 use crate::error::Error;
+use crate::handlers::{Answer, Entry, Payload, Pending};
 use crate::message::{Binary, Pong};
 use crate::outbound::Outbound;
 use crate::session::Session;
 use crate::text::Text;
 
 /// An endpoint instance and its session; sees to it that `on_close` runs exactly once after `on_open` was begun.
-pub(crate) struct Dispatch<E: Endpoint> {
+pub(crate) struct Dispatch<E: Contract> {
     endpoint: E,
     session: Session,
     stage: Stage,
 }
 
 /// What a connection has to do next, owned, so that a handler may suspend with it.
-#[derive(Debug)]
 pub(crate) enum Work {
     Text(Text, bool),
     Binary(Binary, bool),
     Pong(Pong),
+    /// A message for a handler that was added to the session, if it is known for which.
+    Added(Box<(Option<Arc<Entry>>, Payload, bool)>),
     /// A handler that is an ordinary function has run.
     Settled(Reply),
+    /// An added handler has begun.
+    Later(Pending),
 }
 
 impl Work {
@@ -39,7 +44,8 @@ impl Work {
             Self::Text(text, _) => text.len(),
             Self::Binary(data, _) => data.len(),
             Self::Pong(pong) => pong.data().len(),
-            Self::Settled(_) => 0,
+            Self::Added(added) => added.1.size(),
+            Self::Settled(_) | Self::Later(_) => 0,
         }
     }
 }
@@ -52,6 +58,7 @@ pin_project! {
         Binary { #[pin] handler: B },
         Pong { #[pin] handler: P },
         Settled { reply: Option<Reply> },
+        Later { handler: Pending },
     }
 }
 
@@ -69,6 +76,7 @@ where
             CallingState::Text { handler } => handler.poll(cx),
             CallingState::Binary { handler } => handler.poll(cx),
             CallingState::Pong { handler } => handler.poll(cx),
+            CallingState::Later { handler } => handler.as_mut().poll(cx),
             CallingState::Settled { reply } => reply.take().map_or(Poll::Pending, Poll::Ready),
         }
     }
@@ -81,7 +89,7 @@ enum Stage {
     Closed,
 }
 
-impl<E: Endpoint> Dispatch<E> {
+impl<E: Contract> Dispatch<E> {
     pub(crate) fn new(endpoint: E, session: Session) -> Self {
         Self { endpoint, session, stage: Stage::New }
     }
@@ -111,6 +119,18 @@ impl<E: Endpoint> Dispatch<E> {
             Work::Binary(data, last) => Calling::Binary { handler: endpoint.on_binary(session, data, last) },
             Work::Pong(pong) => Calling::Pong { handler: endpoint.on_pong(session, pong) },
             Work::Settled(reply) => Calling::Settled { reply: Some(reply) },
+            Work::Later(handler) => Calling::Later { handler },
+            // the link has found out whose it is
+            Work::Added(_) => Calling::Settled { reply: Some(Ok(None)) },
+        }
+    }
+
+    /// Calls a handler that was added to the session.
+    pub(crate) fn added(&mut self, entry: &Entry, payload: Payload, last: bool) -> Work {
+        match guarded(&self.session, || Ok(entry.call(payload, last))) {
+            Ok(Answer::Now(reply)) => Work::Settled(reply),
+            Ok(Answer::Later(pending)) => Work::Later(pending),
+            Err(panic) => Work::Settled(Err(panic)),
         }
     }
 
@@ -161,10 +181,10 @@ where
 
 /// The connection's task was dropped in the middle, as when its runtime shuts down: `on_close` still runs, to its
 /// first suspension.
-impl<E: Endpoint> Drop for Dispatch<E> {
+impl<E: Contract> Drop for Dispatch<E> {
     fn drop(&mut self) {
         self.session.outbound().end(false);
-        self.session.endpoint().hide();
+        self.session.retire();
         if self.stage != Stage::Opened {
             return;
         }

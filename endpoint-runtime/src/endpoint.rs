@@ -74,7 +74,7 @@ impl Handler {
 ///
 /// Order (Jakarta §2.1 and §5.1): `on_open` first and to its end; then messages, one at a time; `on_close` exactly
 /// once after each `on_open` that was begun, and nothing after it but `on_error` if it failed. `on_error` may come at any time between.
-pub trait Endpoint: Sized + Send + 'static {
+pub trait Contract: Sized + Send + 'static {
     /// The handler of `on_open`.
     const OPEN: Handler = Handler::MISSING;
     /// The handler of text messages.
@@ -91,7 +91,7 @@ pub trait Endpoint: Sized + Send + 'static {
     /// The connection is established.
     fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a;
 
-    /// A text message or part of one, owned. Called if [`Endpoint::TEXT`] is [`Mode::Async`].
+    /// A text message or part of one, owned. Called if [`Contract::TEXT`] is [`Mode::Async`].
     fn on_text<'a>(
         &'a mut self,
         session: &'a Session,
@@ -99,10 +99,10 @@ pub trait Endpoint: Sized + Send + 'static {
         last: bool,
     ) -> impl Future<Output = Reply> + Send + 'a;
 
-    /// A text message or part of one, borrowed. Called if [`Endpoint::TEXT`] is [`Mode::Sync`].
+    /// A text message or part of one, borrowed. Called if [`Contract::TEXT`] is [`Mode::Sync`].
     fn on_text_now(&mut self, session: &Session, text: &str, last: bool) -> Reply;
 
-    /// A binary message or part of one, owned. Called if [`Endpoint::BINARY`] is [`Mode::Async`].
+    /// A binary message or part of one, owned. Called if [`Contract::BINARY`] is [`Mode::Async`].
     fn on_binary<'a>(
         &'a mut self,
         session: &'a Session,
@@ -110,7 +110,7 @@ pub trait Endpoint: Sized + Send + 'static {
         last: bool,
     ) -> impl Future<Output = Reply> + Send + 'a;
 
-    /// A binary message or part of one, borrowed. Called if [`Endpoint::BINARY`] is [`Mode::Sync`].
+    /// A binary message or part of one, borrowed. Called if [`Contract::BINARY`] is [`Mode::Sync`].
     fn on_binary_now(&mut self, session: &Session, data: &[u8], last: bool) -> Reply;
 
     /// A pong.
@@ -187,6 +187,44 @@ where
     }
 }
 
+/// How a connection reaches the `&self` of a handler: by its own instance, or by one that is shared.
+pub trait Reach<'a, E>: Send + Sized {
+    /// The instance.
+    fn reach(self) -> &'a E;
+}
+
+impl<'a, E: Send> Reach<'a, E> for &'a mut E {
+    #[inline]
+    fn reach(self) -> &'a E {
+        self
+    }
+}
+
+impl<'a, E: Sync> Reach<'a, E> for &'a E {
+    #[inline]
+    fn reach(self) -> &'a E {
+        self
+    }
+}
+
+/// How a connection reaches the `&mut self` of a handler: by its own instance.
+#[diagnostic::on_unimplemented(
+    message = "a handler of `{E}` takes `&mut self`, but all connections share its one instance",
+    label = "with this, handlers take `&self`",
+    note = "write `&self`, and keep what changes behind a lock or in atomics; or leave `instance = shared` out, and each connection has an instance of its own"
+)]
+pub trait ReachMut<'a, E>: Send + Sized {
+    /// The instance.
+    fn reach(self) -> &'a mut E;
+}
+
+impl<'a, E: Send> ReachMut<'a, E> for &'a mut E {
+    #[inline]
+    fn reach(self) -> &'a mut E {
+        self
+    }
+}
+
 /// What `#[server_endpoint]` says of a type beside its handlers.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has handlers but is not an endpoint",
@@ -208,28 +246,28 @@ pub trait Fallback: Sized {
     const __ENDPOINT_ON_CLOSE: Handler = Handler::MISSING;
     const __ENDPOINT_ON_ERROR: Handler = Handler::MISSING;
 
-    fn __endpoint_on_open(_: &mut Self, _: &Session) -> std::future::Ready<Result<(), Error>> {
+    fn __endpoint_on_open<R>(_: R, _: &Session) -> std::future::Ready<Result<(), Error>> {
         std::future::ready(Ok(()))
     }
-    fn __endpoint_on_text(_: &mut Self, _: &Session, _: Text, _: bool) -> std::future::Ready<Reply> {
+    fn __endpoint_on_text<R>(_: R, _: &Session, _: Text, _: bool) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_text_now(_: &mut Self, _: &Session, _: &str, _: bool) -> Reply {
+    fn __endpoint_on_text_now<R>(_: R, _: &Session, _: &str, _: bool) -> Reply {
         Ok(None)
     }
-    fn __endpoint_on_binary(_: &mut Self, _: &Session, _: Binary, _: bool) -> std::future::Ready<Reply> {
+    fn __endpoint_on_binary<R>(_: R, _: &Session, _: Binary, _: bool) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_binary_now(_: &mut Self, _: &Session, _: &[u8], _: bool) -> Reply {
+    fn __endpoint_on_binary_now<R>(_: R, _: &Session, _: &[u8], _: bool) -> Reply {
         Ok(None)
     }
-    fn __endpoint_on_pong(_: &mut Self, _: &Session, _: Pong) -> std::future::Ready<Reply> {
+    fn __endpoint_on_pong<R>(_: R, _: &Session, _: Pong) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_close(_: &mut Self, _: &Session, _: CloseReason) -> std::future::Ready<Result<(), Error>> {
+    fn __endpoint_on_close<R>(_: R, _: &Session, _: CloseReason) -> std::future::Ready<Result<(), Error>> {
         std::future::ready(Ok(()))
     }
-    fn __endpoint_on_error(_: &mut Self, _: &Session, _: Error) -> std::future::Ready<Result<(), Error>> {
+    fn __endpoint_on_error<R>(_: R, _: &Session, _: Error) -> std::future::Ready<Result<(), Error>> {
         std::future::ready(Ok(()))
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Encode,
     Protocol,
     Panic,
+    Forbidden,
+    HandlerTaken,
     Deploy,
     Io,
     User,
@@ -111,6 +113,17 @@ impl Error {
     /// A handler panicked; the text carries the panic's message.
     pub fn is_panic(&self) -> bool {
         self.0.kind == Kind::Panic
+    }
+
+    /// A message is for users with a role that the peer does not have (`#[on_message(roles("admin"))]`): it was dropped.
+    pub fn is_forbidden(&self) -> bool {
+        self.0.kind == Kind::Forbidden
+    }
+
+    /// A session has a message handler of this kind already
+    /// ([`Session::add_message_handler`](crate::Session::add_message_handler)).
+    pub fn is_handler_taken(&self) -> bool {
+        self.0.kind == Kind::HandlerTaken
     }
 
     /// The annotated endpoints cannot be deployed as they are; the text lists every mistake.

@@ -2,6 +2,7 @@
 //!
 //! It exists only under `cfg(fuzzing)`, adds nothing of its own, and promises nothing to anybody else.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -229,7 +230,13 @@ pub fn accept<'s>(
     subprotocols: &[&'s str],
 ) -> Result<(Option<&'s str>, Response<()>), Refusal> {
     let accepted = handshake::accept(parts, origins, subprotocols, &Compression::ON)?;
-    Ok((accepted.subprotocol(), accepted.response()))
+    let response = accepted.response();
+    let subprotocol = match accepted.into_subprotocol() {
+        Some(Cow::Borrowed(name)) => Some(name),
+        // only a configurator chooses one that is not listed
+        Some(Cow::Owned(_)) | None => None,
+    };
+    Ok((subprotocol, response))
 }
 
 /// What a session remembers of its request.

@@ -6,6 +6,8 @@ pub(crate) mod extensions;
 pub(crate) mod origins;
 pub(crate) mod refusal;
 
+use std::borrow::Cow;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
@@ -15,14 +17,21 @@ use crate::config::Compression;
 use crate::extension::Extension;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
-use crate::request;
+use crate::request::{self, Authority};
 
 /// A handshake that may be answered with 101.
 #[derive(Debug)]
 pub(crate) struct Accepted<'s> {
     accept_key: String,
-    subprotocol: Option<&'s str>,
+    subprotocol: Option<Cow<'s, str>>,
     extension: Option<Extension>,
+}
+
+/// A sound request for a session: it has a key, and says which host it is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sound<'p> {
+    key: &'p HeaderValue,
+    pub(crate) host: Authority<'p>,
 }
 
 /// Checks the request of a client that wants to speak with an endpoint, which was found by its path before.
@@ -35,6 +44,16 @@ pub(crate) fn accept<'s>(
     subprotocols: &[&'s str],
     compression: &Compression,
 ) -> Result<Accepted<'s>, Refusal> {
+    let headers = &parts.headers;
+    let sound = check(parts)?;
+    origins.check(headers, sound.host)?;
+    let subprotocol = offered_subprotocols(headers)
+        .find_map(|offered| subprotocols.iter().copied().find(|spoken| *spoken == offered));
+    Ok(sound.accepted(subprotocol.map(Cow::Borrowed), extensions::negotiate(headers, compression)))
+}
+
+/// Checks everything that does not depend on what the server wants.
+pub(crate) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
     let headers = &parts.headers;
     if parts.method != Method::GET {
         return Err(Refusal::method_not_allowed());
@@ -54,12 +73,14 @@ pub(crate) fn accept<'s>(
     if has_body(headers) {
         return Err(Refusal::body_not_allowed());
     }
-    origins.check(headers, host)?;
+    Ok(Sound { key, host })
+}
 
-    let subprotocol = offered_subprotocols(headers)
-        .find_map(|offered| subprotocols.iter().copied().find(|spoken| *spoken == offered));
-    let extension = extensions::negotiate(headers, compression);
-    Ok(Accepted { accept_key: derive_accept_key(key.as_bytes()), subprotocol, extension })
+impl Sound<'_> {
+    /// With what was chosen for the session.
+    pub(crate) fn accepted<'s>(&self, subprotocol: Option<Cow<'s, str>>, extension: Option<Extension>) -> Accepted<'s> {
+        Accepted { accept_key: derive_accept_key(self.key.as_bytes()), subprotocol, extension }
+    }
 }
 
 /// The subprotocols that a client offers, in its order of preference (RFC 6455 §4.1).
@@ -69,7 +90,12 @@ pub(crate) fn offered_subprotocols(headers: &HeaderMap) -> impl Iterator<Item = 
 
 impl<'s> Accepted<'s> {
     /// The subprotocol to speak, if client and endpoint have one in common.
-    pub(crate) fn subprotocol(&self) -> Option<&'s str> {
+    pub(crate) fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
+    /// The same, to keep.
+    pub(crate) fn into_subprotocol(self) -> Option<Cow<'s, str>> {
         self.subprotocol
     }
 
@@ -94,7 +120,7 @@ impl<'s> Accepted<'s> {
         if let Ok(key) = HeaderValue::from_str(&self.accept_key) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
         }
-        if let Some(Ok(subprotocol)) = self.subprotocol.map(HeaderValue::from_str) {
+        if let Some(Ok(subprotocol)) = self.subprotocol().map(HeaderValue::from_str) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
         }
         let extension = self.extension.map(|extension| HeaderValue::from_str(&extension.to_string()));
@@ -352,7 +378,8 @@ mod tests {
             let parts = request(&lines);
             let all: Vec<_> = offered.iter().flat_map(|line| line.split(',')).map(str::trim).collect();
             let expected = all.iter().copied().find(|offered| spoken.contains(offered));
-            prop_assert_eq!(accept(&parts, &Origins::any(), &spoken, &Compression::OFF).unwrap().subprotocol(), expected);
+            let accepted = accept(&parts, &Origins::any(), &spoken, &Compression::OFF).unwrap();
+            prop_assert_eq!(accepted.subprotocol(), expected);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One socket: what is read, what is to be written, the limits in time. Everything here is a poll; nothing runs code
 //! of the user but through `dispatch`.
 
+mod added;
 mod clock;
 mod closing;
 mod inbound;
@@ -16,12 +17,13 @@ use bytes::Bytes;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use self::added::Added;
 use self::clock::Clock;
 use crate::buffer;
 use crate::close::CloseReason;
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits, TURN};
 use crate::dispatch::Work;
-use crate::endpoint::Endpoint;
+use crate::endpoint::Contract;
 use crate::frames::Frames;
 use crate::outbound::{Outbound, Ticket};
 use crate::session::Session;
@@ -42,6 +44,8 @@ pub(crate) struct Link {
     input: Input,
     /// How large the last message was that an asynchronous handler got, if it was not huge.
     expected: u32,
+    /// There once handlers were added to the session.
+    added: Option<Box<Added>>,
     /// There once messages came while a handler ran.
     inbox: Option<Box<Inbox>>,
     out: Frames,
@@ -161,6 +165,7 @@ impl Link {
             session,
             input,
             expected: 0,
+            added: None,
             inbox: None,
             out: Frames::default(),
             ticket: 0,
@@ -211,7 +216,7 @@ impl Link {
     }
 
     /// Writes, reads into the inbox, answers pings, watches the limits. True if the handler must be given up.
-    pub(crate) fn poll_meanwhile<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn poll_meanwhile<E: Contract>(&mut self, cx: &mut Context<'_>) -> bool {
         self.attach(cx);
         self.input.put_aside();
         loop {

@@ -2,18 +2,19 @@
 
 pub use std::future::Future;
 use std::marker::PhantomData;
+pub use std::sync::Arc;
 
 pub use inventory;
 
 pub use crate::close::CloseReason;
 pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
 pub use crate::config::{Compression, EndpointOptions};
-pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reply};
+pub use crate::endpoint::{Annotated, Call, Contract, Fallback, Handler, Mode, Reach, ReachMut, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::message::{Binary, Pong};
 pub use crate::path::{PathParam, PathParams, template_has};
-pub use crate::registry::{Registration, ServerEndpoint};
+pub use crate::registry::{Configured, Lender, Registration, ServerEndpoint, Sharing, lend};
 pub use crate::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::state::{State, Wanted};
@@ -47,4 +48,12 @@ pub fn state<T: 'static>(session: &Session) -> Result<&State<T>, Error> {
 /// Asserts at compile time that a handler's type is an annotated endpoint, and returns its path.
 pub const fn path_of<E: Annotated>() -> &'static str {
     E::PATH
+}
+
+/// Fails unless the principal of the session has one of `roles`.
+pub fn permit(session: &Session, roles: &[&str]) -> Result<(), Error> {
+    if roles.iter().any(|role| session.is_user_in_role(role)) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Forbidden, format!("the message is for the roles {roles:?}, and the peer has none of them")))
 }

@@ -1,7 +1,10 @@
 //! What is known of an endpoint before anything is served: path, type, place in the source, options, and how a
 //! connection is handed to it.
 
+mod configured;
+
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,13 +16,16 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+pub use self::configured::Configured;
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
 use crate::deadlines::{SWEEP, Sweep};
-use crate::endpoint::{Annotated, Endpoint, Handler};
+use crate::endpoint::{Annotated, Contract, Handler};
 use crate::error::{Error, Kind};
 use crate::handshake::refusal::Refusal;
 use crate::path::PathParams;
+use crate::programmatic::{Endpoint, Programmatic};
+use crate::rare::MaybeRare;
 use crate::request::HandshakeRequest;
 use crate::session::{OpenSet, Session};
 use crate::socket::{Io, Socket};
@@ -37,21 +43,47 @@ pub struct Registration {
     /// A function, so that a mistake in a handler is told where it was made, and not here.
     handlers: fn() -> [Handler; 6],
     /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
-    pub(crate) prepare: Option<PrepareDefault>,
+    pub(crate) prepare: Option<fn() -> Result<Prepare, Error>>,
+    /// Makes the configurator that the annotation names.
+    pub(crate) configured: Option<fn() -> Configured>,
 }
 
 inventory::collect!(Registration);
 
 /// An annotated endpoint type. Implemented by `#[server_endpoint]`, not by hand.
-pub trait ServerEndpoint: Endpoint + Annotated {
+pub trait ServerEndpoint: Annotated + Sized + 'static {
+    /// What serves one connection: the type itself, or its part of an instance that is shared.
+    #[doc(hidden)]
+    type Instance: Contract;
+    /// How an instance becomes that.
+    #[doc(hidden)]
+    const SHARING: Sharing<Self>;
     /// What the registry is told.
     const REGISTRATION: Registration;
     /// `Default::default`, if the type has it.
     const CONSTRUCT: Option<fn() -> Self>;
 }
 
-/// Makes an instance by `Default`.
-pub(crate) type PrepareDefault = fn(&HandshakeRequest) -> Result<Prepared, Refusal>;
+/// How many connections an instance serves.
+#[allow(missing_debug_implementations)]
+pub enum Sharing<E: ServerEndpoint> {
+    /// One.
+    PerConnection(fn(E) -> E::Instance),
+    /// All: each is lent its part of the one.
+    Shared(fn(E) -> Lender<E::Instance>),
+}
+
+/// Gives each connection its part of an instance that all of them share.
+pub type Lender<I> = Box<dyn Fn() -> I + Send + Sync>;
+
+/// Lends `instance` as `part` of it.
+pub fn lend<E: Send + Sync + 'static, I: 'static>(instance: E, part: fn(Arc<E>) -> I) -> Lender<I> {
+    let instance = Arc::new(instance);
+    Box::new(move || part(instance.clone()))
+}
+
+/// Makes an instance as the mount says.
+pub(crate) type Prepare = Arc<dyn Fn(&HandshakeRequest) -> Result<Prepared, Refusal> + Send + Sync>;
 
 /// An endpoint instance that waits for its socket. The type is erased here, once per connection; below, everything
 /// knows it.
@@ -64,9 +96,10 @@ pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>>
 pub(crate) struct Opening {
     pub(crate) upgrade: Upgrade,
     pub(crate) request: HandshakeRequest,
-    pub(crate) subprotocol: Option<&'static str>,
+    pub(crate) subprotocol: Option<Cow<'static, str>>,
     pub(crate) deflation: Option<Box<Deflation>>,
     pub(crate) sessions: Arc<OpenSet>,
+    pub(crate) rare: MaybeRare,
     /// A shutdown waits until it is gone.
     pub(crate) token: TaskTrackerToken,
 }
@@ -92,9 +125,31 @@ impl Registration {
             line,
             options,
             type_id: TypeId::of::<E>,
-            handlers: || [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR],
+            handlers: || {
+                [
+                    E::Instance::OPEN,
+                    E::Instance::TEXT,
+                    E::Instance::BINARY,
+                    E::Instance::PONG,
+                    E::Instance::CLOSE,
+                    E::Instance::ERROR,
+                ]
+            },
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
+            configured: None,
         }
+    }
+
+    /// With a configurator, which is made once for each mounted endpoint.
+    pub const fn configured_by(mut self, configured: fn() -> Configured) -> Self {
+        self.configured = Some(configured);
+        self
+    }
+
+    /// For which kinds of messages there is a handler: text, binary, pongs.
+    pub(crate) fn message_kinds(&self) -> [bool; 3] {
+        let [_, messages @ .., _, _] = (self.handlers)();
+        messages.map(|handler| handler.exists())
     }
 
     /// Fails if a typed path parameter of any handler does not parse.
@@ -119,14 +174,63 @@ impl Registration {
     }
 }
 
-fn prepare_default<E: ServerEndpoint>(_: &HandshakeRequest) -> Result<Prepared, Refusal> {
-    let construct = E::CONSTRUCT
-        .ok_or_else(|| Refusal::construction_failed(&Error::new(Kind::Deploy, "the type has no Default")))?;
-    prepare(|| Ok(construct()))
+/// By `Default`: an instance for each connection, or here and now the one for all.
+fn prepare_default<E: ServerEndpoint>() -> Result<Prepare, Error> {
+    let Some(construct) = E::CONSTRUCT else { return Ok(Arc::new(no_constructor)) };
+    match E::SHARING {
+        Sharing::PerConnection(_) => prepare_each(move |_| Ok(construct())),
+        Sharing::Shared(_) => prepare_shared(catch_unwind(construct).map_err(|panic| Error::panic(&*panic))?),
+    }
+}
+
+/// An instance for each connection.
+///
+/// # Errors
+/// `E` has one for all.
+pub(crate) fn prepare_each<E: ServerEndpoint>(
+    construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
+) -> Result<Prepare, Error> {
+    match E::SHARING {
+        Sharing::PerConnection(own) => Ok(Arc::new(move |request| prepare(|| construct(request).map(own)))),
+        Sharing::Shared(_) => {
+            let sentence = "its instance is shared, and a constructor makes one for each connection: mount it with \
+                            endpoint_shared";
+            Err(Error::new(Kind::Deploy, sentence))
+        }
+    }
+}
+
+/// One instance for all connections.
+///
+/// # Errors
+/// `E` has one for each.
+pub(crate) fn prepare_shared<E: ServerEndpoint>(instance: E) -> Result<Prepare, Error> {
+    match E::SHARING {
+        Sharing::Shared(lender) => {
+            let lender = lender(instance);
+            Ok(Arc::new(move |_| prepare(|| Ok(lender()))))
+        }
+        Sharing::PerConnection(_) => {
+            let sentence = "each connection has an instance of its own: mount it with endpoint_with, or annotate it \
+                            with `instance = shared`";
+            Err(Error::new(Kind::Deploy, sentence))
+        }
+    }
+}
+
+/// An instance of an endpoint without annotations for each connection.
+pub(crate) fn prepare_programmatic<E: Endpoint>(construct: impl Fn() -> E + Send + Sync + 'static) -> Prepare {
+    Arc::new(move |_| prepare(|| Ok(Programmatic(construct()))))
+}
+
+/// Nobody says how to make an instance.
+pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> {
+    let error = Error::new(Kind::Deploy, "the type has no Default, and its configurator made none");
+    Err(Refusal::construction_failed(&error))
 }
 
 /// Makes an instance; a panic there refuses the handshake like an error.
-pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
+pub(crate) fn prepare<E: Contract>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
     Ok(Box::new(move |opening| {
@@ -135,7 +239,7 @@ pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal
 }
 
 /// The task of a connection.
-async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
+async fn serve<E: Contract>(beginning: Box<(Opening, E)>) {
     if let Some(connection) = begin(beginning).await {
         connection.live().await;
     }
@@ -157,9 +261,9 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
 }
 
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
-async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
+async fn begin<E: Contract>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (Opening { mut request, subprotocol, deflation, sessions, token, .. }, endpoint) = *beginning;
+    let (Opening { mut request, subprotocol, deflation, sessions, rare, token, .. }, endpoint) = *beginning;
     let (socket, writer) = match upgraded {
         Upgraded::Tcp(tcp) => {
             request.learn_addresses(|| tcp.peer_addr().ok(), || tcp.local_addr().ok());
@@ -171,7 +275,7 @@ async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
     if let Some(begun) = sessions.begin_sweep() {
         tokio::spawn(sweep(sessions.clone(), begun));
     }
-    let session = Session::new(request, subprotocol, deflation, sessions, writer);
+    let session = Session::new(request, subprotocol, deflation, sessions, writer, rare);
     Some(Connection::new(socket, early, endpoint, session, token))
 }
 

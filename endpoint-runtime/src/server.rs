@@ -22,14 +22,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use crate::config::{Compression, HANDSHAKE_TIMEOUT};
+use crate::config::{Compression, REQUEST_HEAD_TIMEOUT};
+use crate::configurator::Configurator;
 use crate::error::{BoxError, Error};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
+use crate::programmatic::Endpoint;
 use crate::registry::ServerEndpoint;
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::TrailingSlash;
-use crate::service::{ContainerBuilder, EndpointInfo, Routed, ServerContainer, Shutdown};
+use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Routed, ServerContainer, Shutdown};
 
 /// A [`ServerContainer`] with a listener.
 ///
@@ -173,7 +175,10 @@ impl Http {
             let (container, fallback) = (container.clone(), fallback.clone());
             async move {
                 match (container.respond(request, transport), fallback) {
-                    (Routed::Ours(response), _) => Ok(response.map(boxed)),
+                    (Routed::Ours(responding), _) => match responding.await {
+                        Ok(response) => Ok(response.map(boxed)),
+                        Err(never) => match never {},
+                    },
                     (Routed::Theirs(request), Some(Fallback(fallback))) => fallback(request).await,
                     (Routed::Theirs(_), None) => Ok(Response::<Full<Bytes>>::from(Refusal::unknown_path()).map(boxed)),
                 }
@@ -181,7 +186,7 @@ impl Http {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HANDSHAKE_TIMEOUT)
+            .header_read_timeout(REQUEST_HEAD_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let (stop, cut) = (self.stop.clone(), self.cut.clone());
@@ -282,6 +287,31 @@ impl ServerBuilder {
         self.map(|container| container.endpoint_with(construct))
     }
 
+    /// See [`ContainerBuilder::add_endpoint`].
+    #[track_caller]
+    pub fn add_endpoint<E: Endpoint>(
+        self,
+        path: impl Into<String>,
+        construct: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Self {
+        self.add_endpoint_config(EndpointConfig::new(path, construct))
+    }
+
+    /// See [`ContainerBuilder::add_endpoint_config`].
+    pub fn add_endpoint_config<E: Endpoint>(self, config: EndpointConfig<E>) -> Self {
+        self.map(|container| container.add_endpoint_config(config))
+    }
+
+    /// See [`ContainerBuilder::endpoint_shared`].
+    pub fn endpoint_shared<E: ServerEndpoint>(self, instance: E) -> Self {
+        self.map(|container| container.endpoint_shared(instance))
+    }
+
+    /// See [`ContainerBuilder::endpoint_with_configurator`].
+    pub fn endpoint_with_configurator<E: ServerEndpoint>(self, configurator: impl Configurator<E>) -> Self {
+        self.map(|container| container.endpoint_with_configurator::<E>(configurator))
+    }
+
     /// See [`ContainerBuilder::state`].
     pub fn state<T: Send + Sync + 'static>(self, value: T) -> Self {
         self.map(|container| container.state(value))
@@ -345,6 +375,11 @@ impl ServerBuilder {
     /// See [`ContainerBuilder::close_timeout`].
     pub fn close_timeout(self, timeout: Duration) -> Self {
         self.map(|container| container.close_timeout(timeout))
+    }
+
+    /// See [`ContainerBuilder::handshake_timeout`].
+    pub fn handshake_timeout(self, timeout: Duration) -> Self {
+        self.map(|container| container.handshake_timeout(timeout))
     }
 
     /// See [`ContainerBuilder::send_queue`].

@@ -1,38 +1,41 @@
 //! The container: which endpoints are mounted where, and the door that every HTTP server calls with its requests.
 
-use std::any::TypeId;
+mod mounting;
+mod opening;
+mod upgrade;
+
+use std::any::Any;
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Ready, ready};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{Request, Response, Uri, header};
+use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade as auto;
-use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+pub use self::mounting::EndpointConfig;
+use self::mounting::{Ground, Mounted, Mounting, Table, undeployable};
+pub use self::opening::Responding;
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::config::{COMPRESSION_BUDGET, Compression, Limits};
-use crate::error::{Error, Kind};
-use crate::handshake;
+use crate::config::{COMPRESSION_BUDGET, Compression, HANDSHAKE_TIMEOUT, Limits};
+use crate::configurator::Configurator;
+use crate::error::Error;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
-use crate::path::{ContextPath, PathParams, Template};
-use crate::registry::{Opening, Prepared, Registration, ServerEndpoint, Upgraded, prepare};
+use crate::path::ContextPath;
+use crate::programmatic::Endpoint;
+use crate::registry::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};
 use crate::request::{HandshakeRequest, Transport};
-use crate::router::{Lookup, Router, TrailingSlash};
-use crate::session::{OpenSessions, OpenSet};
-use crate::state::{States, Wanted};
-use crate::wire::deflate::{Budget, Deflation};
+use crate::router::{Lookup, TrailingSlash};
+use crate::session::{OpenSessions, OpenSet, Session};
+use crate::state::States;
+use crate::wire::deflate::Budget;
 
 /// When a client that came during a shutdown may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -52,30 +55,24 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct ServerContainer(Arc<Inner>);
 
 struct Inner {
-    router: Router<Mounted>,
+    ground: Ground,
+    table: RwLock<Arc<Table>>,
     origins: Origins,
     /// What the connections may own for compression.
     compression_budget: Arc<Budget>,
+    /// How long a configurator may wait.
+    handshake_timeout: Duration,
     tasks: TaskTracker,
     closing: AtomicBool,
-}
-
-/// An endpoint at its path.
-struct Mounted {
-    registration: &'static Registration,
-    prepare: Prepare,
-    sessions: Arc<OpenSet>,
 }
 
 /// Whose a request is.
 pub(crate) enum Routed<B> {
     /// It was for an endpoint, and is answered.
-    Ours(Response<Full<Bytes>>),
+    Ours(Responding),
     /// It was not.
     Theirs(Request<B>),
 }
-
-type Prepare = Arc<dyn Fn(&HandshakeRequest) -> Result<Prepared, Refusal> + Send + Sync>;
 
 impl ServerContainer {
     /// Begins an empty container.
@@ -84,18 +81,30 @@ impl ServerContainer {
     }
 
     /// Every mounted endpoint: its full path, its type and where it was annotated.
-    pub fn endpoints(&self) -> impl Iterator<Item = EndpointInfo<'_>> {
-        self.0.router.routes().map(|(_, mounted)| EndpointInfo {
-            path: &mounted.sessions.path,
-            name: mounted.registration.name,
-            file: mounted.registration.file,
-            line: mounted.registration.line,
-        })
+    pub fn endpoints(&self) -> impl Iterator<Item = EndpointInfo<'static>> {
+        let table = self.0.table();
+        let info = |mounted: &Arc<Mounted>| EndpointInfo {
+            path: Cow::Owned(mounted.sessions.path.to_string()),
+            name: mounted.about.name,
+            file: mounted.about.file,
+            line: mounted.about.line,
+        };
+        table.mounted().map(info).collect::<Vec<_>>().into_iter()
     }
 
     /// The open sessions of every endpoint together.
     pub fn sessions(&self) -> OpenSessions {
-        OpenSessions::of(self.0.router.routes().map(|(_, mounted)| &*mounted.sessions))
+        OpenSessions::of(self.0.table().sets())
+    }
+
+    /// Who is in the room of this name ([`Session::join`]).
+    pub fn room(&self, room: impl AsRef<str>) -> OpenSessions {
+        self.0.ground.groups.rooms.of(room.as_ref())
+    }
+
+    /// The open sessions of the user with this name ([`Principal::name`](crate::Principal::name)).
+    pub fn principal(&self, name: impl AsRef<str>) -> OpenSessions {
+        self.0.ground.groups.principals.of(name.as_ref())
     }
 
     /// Ends every session with 1001 and waits for all of them; new handshakes are refused with 503.
@@ -107,18 +116,14 @@ impl ServerContainer {
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
         self.0.closing.store(true, Ordering::SeqCst);
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
-        for (_, mounted) in self.0.router.routes() {
-            mounted.sessions.close(reason.clone().by(Initiator::Container));
-        }
+        self.0.table().sets().for_each(|sessions| sessions.close(reason.clone().by(Initiator::Container)));
         self.0.tasks.close();
         let all = self.0.tasks.len();
         if tokio::time::timeout(limit, self.0.tasks.wait()).await.is_ok() {
             return Shutdown { closed: all, cut: 0 };
         }
         let cut = self.0.tasks.len();
-        for (_, mounted) in self.0.router.routes() {
-            mounted.sessions.cut();
-        }
+        self.0.table().sets().for_each(OpenSet::cut);
         // they have nothing left to wait for; a handler that blocks its thread cannot be helped
         let _ = tokio::time::timeout(Duration::from_secs(1), self.0.tasks.wait()).await;
         Shutdown { closed: all.saturating_sub(cut), cut }
@@ -126,95 +131,67 @@ impl ServerContainer {
 
     /// Answers a request to the path of an endpoint; gives every other back.
     pub(crate) fn respond<B>(&self, request: Request<B>, transport: Transport) -> Routed<B> {
-        let (mounted, params) = match self.0.router.find(request.uri().path()) {
+        let table = self.0.table();
+        let (mounted, params) = match table.router.find(request.uri().path()) {
             Lookup::Found { value, params } => (value, params),
             Lookup::BadPath if request.headers().contains_key(header::UPGRADE) => {
-                return Routed::Ours(refuse(request.uri(), Refusal::bad_path()));
+                return Routed::Ours(refuse(request.uri(), Refusal::bad_path()).into());
             }
             Lookup::BadPath | Lookup::NotFound => return Routed::Theirs(request),
         };
-        let (mut parts, _) = request.into_parts();
-        let opened = self.open(mounted, params, &mut parts, transport);
-        Routed::Ours(opened.unwrap_or_else(|refusal| refuse(&parts.uri, refusal)))
-    }
-
-    /// Takes an opening handshake, or refuses it; the connection then runs in a task of its own.
-    fn open(
-        &self,
-        mounted: &Mounted,
-        params: PathParams,
-        parts: &mut Parts,
-        transport: Transport,
-    ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Mounted { registration, prepare, sessions } = mounted;
-        let limits = &sessions.limits;
-        let subprotocols = registration.options.subprotocols;
-        let mut accepted = handshake::accept(parts, &self.0.origins, subprotocols, &limits.compression)?;
-        // taken before the question, so that a shutdown either is seen here or waits for this
-        let token = self.0.tasks.token();
-        if self.0.closing.load(Ordering::SeqCst) {
-            return Err(Refusal::shutting_down(RETRY_AFTER));
-        }
-        registration.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
-        let request = HandshakeRequest::new(parts, params, transport);
-        registration.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
-        let prepared = prepare(&request)?;
-        let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
-        let budget = &self.0.compression_budget;
-        let deflation =
-            accepted.extension().and_then(|it| Deflation::new(it, &limits.compression, budget)).map(Box::new);
-        if deflation.is_none() {
-            accepted.decline_extension();
-        }
-
-        let path = sessions.clone();
-        let upgrade = Box::pin(async move {
-            match upgrade.await {
-                Ok(upgraded) => Some(take_socket(upgraded)),
-                Err(error) => {
-                    tracing::debug!(%error, path = &*path.path, "the upgrade was not completed");
-                    None
-                }
-            }
-        });
-        let (subprotocol, sessions) = (accepted.subprotocol(), sessions.clone());
-        prepared(Opening { upgrade, request, subprotocol, deflation, sessions, token });
-        Ok(accepted.response())
+        let (parts, _) = request.into_parts();
+        Routed::Ours(self.0.answer(mounted, params, parts, transport))
     }
 }
+
+impl Session {
+    /// The container whose endpoint this session is at, the same for all of them; `None` once every clone of it is
+    /// gone, or where there is none.
+    pub fn container(&self) -> Option<ServerContainer> {
+        self.endpoint().container()?.downcast().ok().map(ServerContainer)
+    }
+}
+
+impl ServerContainer {
+    fn weak(&self) -> Weak<dyn Any + Send + Sync> {
+        let weak: Weak<Inner> = Arc::downgrade(&self.0);
+        weak
+    }
+}
+
+/// Whether it is the same container.
+impl PartialEq for ServerContainer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ServerContainer {}
 
 fn refuse(uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
-    tracing::info!(path = uri.path(), status = refusal.status().as_u16(), "handshake refused: {}", refusal.reason());
-    refusal.into()
-}
-
-/// Takes the plain TCP socket out from under hyper, if that is what it is; with the octets that came early.
-fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
-        Err(upgraded) => upgraded,
-    };
-    match auto::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
-        // it hands out the early octets by itself
-        Err(upgraded) => (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
+    let (path, status) = (uri.path(), refusal.status());
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(path, status = status.as_u16(), "handshake refused: {}", refusal.reason());
+    } else {
+        tracing::info!(path, status = status.as_u16(), "handshake refused: {}", refusal.reason());
     }
+    refusal.into()
 }
 
 impl<B> Service<Request<B>> for ServerContainer {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Responding;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(match self.respond(request, Transport::default()) {
-            Routed::Ours(response) => response,
-            Routed::Theirs(request) => refuse(request.uri(), Refusal::unknown_path()),
-        }))
+        match self.respond(request, Transport::default()) {
+            Routed::Ours(responding) => responding,
+            Routed::Theirs(request) => refuse(request.uri(), Refusal::unknown_path()).into(),
+        }
     }
 }
 
@@ -225,16 +202,16 @@ impl fmt::Debug for ServerContainer {
 }
 
 /// A mounted endpoint.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EndpointInfo<'a> {
     /// The path or template it is mounted at, below the context path.
-    pub path: &'a str,
+    pub path: Cow<'a, str>,
     /// The type, with its module.
     pub name: &'static str,
-    /// The source file of its annotation.
+    /// The source file of its annotation, or of its [`EndpointConfig`].
     pub file: &'static str,
-    /// The line of its annotation.
+    /// The line of it.
     pub line: u32,
 }
 
@@ -251,13 +228,14 @@ pub struct Shutdown {
 /// Collects what a [`ServerContainer`] is to have; [`build`](ContainerBuilder::build) finds every mistake at once.
 #[must_use]
 pub struct ContainerBuilder {
-    endpoints: Vec<(&'static Registration, Option<Prepare>)>,
+    endpoints: Vec<Mounting>,
     only: Box<dyn Fn(&EndpointInfo<'_>) -> bool>,
     context_path: String,
     trailing_slash: TrailingSlash,
     origins: Result<Origins, Error>,
     limits: Limits,
     compression_budget: usize,
+    handshake_timeout: Duration,
     states: States,
 }
 
@@ -271,6 +249,7 @@ impl Default for ContainerBuilder {
             origins: Ok(Origins::same_origin()),
             limits: Limits::default(),
             compression_budget: COMPRESSION_BUDGET,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
             states: States::default(),
         }
     }
@@ -282,13 +261,13 @@ impl ContainerBuilder {
     /// Endpoints in a crate that nothing names are not linked: write `use that_crate as _;`, or
     /// [`register`](Self::register) them. What was found is logged when the container is built.
     pub fn discover(mut self) -> Self {
-        self.endpoints.extend(inventory::iter::<Registration>().map(|registration| (registration, None)));
+        self.endpoints.extend(inventory::iter::<Registration>().map(Mounting::from));
         self
     }
 
     /// Mounts `E`. Doing so twice, or beside [`discover`](Self::discover), is harmless.
     pub fn register<E: ServerEndpoint>(mut self) -> Self {
-        self.endpoints.push((const { &E::REGISTRATION }, None));
+        self.endpoints.push((const { &E::REGISTRATION }).into());
         self
     }
 
@@ -298,8 +277,38 @@ impl ContainerBuilder {
         mut self,
         construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
     ) -> Self {
-        let make: Prepare = Arc::new(move |request| prepare(|| construct(request)));
-        self.endpoints.push((const { &E::REGISTRATION }, Some(make)));
+        let prepare = Some(prepare_each(construct));
+        self.endpoints.push(Mounting { prepare, ..(const { &E::REGISTRATION }).into() });
+        self
+    }
+
+    /// Mounts `E`, which is annotated with `instance = shared`, with this one instance for all connections.
+    pub fn endpoint_shared<E: ServerEndpoint>(mut self, instance: E) -> Self {
+        let prepare = Some(prepare_shared(instance));
+        self.endpoints.push(Mounting { prepare, ..(const { &E::REGISTRATION }).into() });
+        self
+    }
+
+    /// Mounts an endpoint without annotations at `path`, with a constructor that is called for each connection.
+    #[track_caller]
+    pub fn add_endpoint<E: Endpoint>(
+        self,
+        path: impl Into<String>,
+        construct: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Self {
+        self.add_endpoint_config(EndpointConfig::new(path, construct))
+    }
+
+    /// Mounts an endpoint without annotations, with settings of its own.
+    pub fn add_endpoint_config<E: Endpoint>(mut self, config: EndpointConfig<E>) -> Self {
+        self.endpoints.push(config.into());
+        self
+    }
+
+    /// Mounts `E` with a configurator, which goes before one that its annotation names.
+    pub fn endpoint_with_configurator<E: ServerEndpoint>(mut self, configurator: impl Configurator<E>) -> Self {
+        let configured = Some(Configured::new::<E>(configurator));
+        self.endpoints.push(Mounting { configured, ..(const { &E::REGISTRATION }).into() });
         self
     }
 
@@ -401,6 +410,14 @@ impl ContainerBuilder {
         self
     }
 
+    /// How long a configurator may take for its
+    /// [`modify_handshake`](Configurator::modify_handshake); then the handshake is refused with 503. Default: 30
+    /// seconds.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
     /// Checks everything and builds the container; logs the table of endpoints.
     ///
     /// # Errors
@@ -416,61 +433,37 @@ impl ContainerBuilder {
             ContextPath::default()
         });
         let origins = self.origins.map_err(|error| mistakes.push(error.to_string())).ok();
-        let states = Arc::new(self.states);
-        let mut seen: Vec<TypeId> = Vec::new();
-        let mut routes = Vec::new();
-        // a constructor of one's own goes before the default one, wherever it was given
-        let (own, default): (Vec<_>, Vec<_>) = self.endpoints.into_iter().partition(|(_, prepare)| prepare.is_some());
-        for (registration, prepare) in own.into_iter().chain(default) {
-            let Registration { path, name, file, line, .. } = *registration;
-            let id = (registration.type_id)();
-            if seen.contains(&id) || !(self.only)(&EndpointInfo { path, name, file, line }) {
-                continue;
-            }
-            seen.push(id);
-            let prepare = prepare.or_else(|| registration.prepare.map(|prepare| Arc::new(prepare) as Prepare));
-            match (Template::parse(path), prepare) {
-                (Ok(template), Some(prepare)) => {
-                    let full = format!("{}{path}", self.context_path.trim_end_matches('/'));
-                    let limits = self.limits.with(&registration.options);
-                    if let Some(mistake) = limits.compression.mistake() {
-                        mistakes.push(format!("{name} ({file}:{line}): {mistake}"));
-                    }
-                    mistakes.extend(registration.missing(&states).map(|Wanted { type_name, method, .. }| {
-                        let ty = type_name();
-                        format!("{name} ({file}:{line}): `{method}` takes State<{ty}>, provide it with .state(…)")
-                    }));
-                    let sessions = Arc::new(OpenSet::new(full, name, limits).with(states.clone()));
-                    routes.push((template, Mounted { registration, prepare, sessions }));
-                }
-                (Err(error), _) => mistakes.push(format!("{name} ({file}:{line}): {error}")),
-                (_, None) => mistakes.push(format!(
-                    "{name} ({file}:{line}) has no Default: write #[derive(Default)], or mount it with endpoint_with"
-                )),
+        let ground = Ground {
+            context_path: self.context_path,
+            context,
+            trailing_slash: self.trailing_slash,
+            limits: self.limits,
+            states: Arc::new(self.states),
+            groups: Arc::default(),
+        };
+        let mut mounted = Vec::new();
+        for mounting in Mounting::together(self.endpoints) {
+            if (self.only)(&mounting.info()) {
+                mounted.extend(ground.mount(mounting, &mut mistakes).map(Arc::new));
             }
         }
-        let router = match Router::new(&context, self.trailing_slash, routes) {
-            Ok(router) => Some(router),
-            Err(conflicts) => {
-                mistakes.extend(conflicts.pairs().map(|[(_, a), (_, b)]| {
-                    let place = |m: &Mounted| format!("{:?}", m.registration);
-                    format!("two endpoints have the same path, or equivalent templates: {} and {}", place(a), place(b))
-                }));
-                None
-            }
-        };
+        let router = ground.router(mounted).map_err(|conflicts| mistakes.extend(conflicts)).ok();
         let (Some(router), Some(origins), true) = (router, origins, mistakes.is_empty()) else {
-            return Err(Error::new(Kind::Deploy, format!("the endpoints cannot be deployed: {}", mistakes.join("; "))));
+            return Err(undeployable(mistakes));
         };
+        let table = Table { router: Arc::new(router), by_hand: Vec::new(), others: Vec::new() };
         let container = ServerContainer(Arc::new(Inner {
-            router,
+            ground,
+            table: RwLock::new(Arc::new(table)),
             origins,
             compression_budget: Arc::new(Budget::new(self.compression_budget)),
+            handshake_timeout: self.handshake_timeout,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
         }));
-        for EndpointInfo { path, name, file, line } in container.endpoints() {
-            tracing::info!(path, endpoint = name, "mounted, annotated at {file}:{line}");
+        for mounted in container.0.table().mounted() {
+            mounted.sessions.belongs_to(container.weak());
+            mounting::log(mounted);
         }
         if container.endpoints().next().is_none() {
             tracing::warn!(
@@ -483,7 +476,7 @@ impl ContainerBuilder {
 
 impl fmt::Debug for ContainerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let endpoints: Vec<_> = self.endpoints.iter().map(|(registration, _)| registration).collect();
+        let endpoints: Vec<_> = self.endpoints.iter().map(Mounting::info).collect();
         f.debug_struct("ContainerBuilder").field("endpoints", &endpoints).finish_non_exhaustive()
     }
 }

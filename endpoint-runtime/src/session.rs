@@ -1,20 +1,22 @@
 //! What a handler holds: one conversation with one peer, and the others at the same endpoint.
 
+mod handlers;
+mod identity;
 mod open_set;
+mod rooms;
 
-use std::any::{Any, TypeId};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::net::tcp::OwnedWriteHalf;
 
 pub(crate) use self::open_set::{OpenSet, Place};
+pub(crate) use self::rooms::Groups;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::codec::Encode;
 use crate::error::Error;
@@ -22,6 +24,7 @@ use crate::extension::Extension;
 use crate::message::{Binary, Message};
 use crate::outbound::{Moment, Outbound, Refused};
 use crate::path::PathParams;
+use crate::rare::{self, MaybeRare, Properties};
 use crate::remote::{AsyncRemote, BasicRemote, Shared};
 use crate::request::HandshakeRequest;
 use crate::state::State;
@@ -68,23 +71,32 @@ struct Inner {
     place: AtomicUsize,
     max_message_size: AtomicUsize,
     idle_timeout: AtomicU64,
-    properties: Mutex<Option<Box<TypeMap>>>,
+    rare: MaybeRare,
+    /// In microseconds; zero if it is not known.
+    rtt: AtomicU32,
 }
-
-type TypeMap = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
 
 /// An idle timeout that is off.
 const OFF: u64 = 0;
 
 impl Session {
-    /// `writer` is the writing half of a plain socket.
+    /// `writer` is the writing half of a plain socket, `rare` what the handshake has put there already.
     pub(crate) fn new(
         request: HandshakeRequest,
-        subprotocol: Option<&'static str>,
+        subprotocol: Option<Cow<'static, str>>,
         deflation: Option<Box<Deflation>>,
         endpoint: Arc<OpenSet>,
         writer: Option<OwnedWriteHalf>,
+        rare: MaybeRare,
     ) -> Self {
+        let subprotocol = match subprotocol {
+            Some(Cow::Borrowed(name)) => Some(name),
+            Some(Cow::Owned(name)) => {
+                rare::of(&rare).set_subprotocol(&name);
+                None
+            }
+            None => None,
+        };
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         Self(Arc::new(Inner {
             id: SessionId::random(),
@@ -95,7 +107,8 @@ impl Session {
             place: AtomicUsize::new(usize::MAX),
             max_message_size: AtomicUsize::new(limits.max_message_size),
             idle_timeout: AtomicU64::new(encode_timeout(limits.idle_timeout)),
-            properties: Mutex::default(),
+            rare,
+            rtt: AtomicU32::new(0),
         }))
     }
 
@@ -169,7 +182,7 @@ impl Session {
 
     /// The subprotocol both sides agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
-        self.0.subprotocol
+        self.0.subprotocol.or_else(|| self.0.rare.get()?.subprotocol())
     }
 
     /// The extensions in use, with the parameters both sides agreed on (Jakarta's `getNegotiatedExtensions`): none, or
@@ -186,7 +199,7 @@ impl Session {
 
     /// What the application attaches to this session: one value of each type.
     pub fn properties(&self) -> Properties<'_> {
-        Properties(&self.0.properties)
+        Properties::of(&self.0.rare)
     }
 
     /// The most bytes a whole message may have; a larger one ends the session with 1009. Holds from the next read on.
@@ -279,46 +292,6 @@ impl fmt::Debug for Session {
             .field("peer", &self.peer_addr())
             .field("open", &self.is_open())
             .finish()
-    }
-}
-
-/// The application's own data on a session, by type (Jakarta's user properties). Readable until the session's last
-/// clone is gone, in `on_close` too; another connection never sees it.
-#[derive(Clone, Copy)]
-pub struct Properties<'a>(&'a Mutex<Option<Box<TypeMap>>>);
-
-impl Properties<'_> {
-    /// Sets the value of type `T`; returns the one before it.
-    pub fn insert<T: Send + Sync + 'static>(self, value: T) -> Option<T> {
-        let before = self.lock().get_or_insert_default().insert(TypeId::of::<T>(), Box::new(value));
-        before.and_then(|before| before.downcast().ok()).map(|before| *before)
-    }
-
-    /// A clone of the value of type `T`.
-    pub fn get<T: Clone + Send + Sync + 'static>(self) -> Option<T> {
-        self.with(|value: &mut T| value.clone())
-    }
-
-    /// Takes the value of type `T` away.
-    pub fn remove<T: Send + Sync + 'static>(self) -> Option<T> {
-        let value = self.lock().as_mut()?.remove(&TypeId::of::<T>());
-        value.and_then(|value| value.downcast().ok()).map(|value| *value)
-    }
-
-    /// Calls `f` with the value of type `T` where it lies. A lock is held meanwhile: `f` must not use the properties
-    /// of the same session.
-    pub fn with<T: Send + Sync + 'static, R>(self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        self.lock().as_mut()?.get_mut(&TypeId::of::<T>())?.downcast_mut().map(f)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Box<TypeMap>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Properties<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Properties").field("len", &self.lock().as_ref().map_or(0, |map| map.len())).finish()
     }
 }
 

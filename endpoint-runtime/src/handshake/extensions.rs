@@ -15,17 +15,30 @@ pub(crate) fn negotiate(headers: &HeaderMap, compression: &Compression) -> Optio
     if !compression.is_on() {
         return None;
     }
-    let mut answer = None;
+    choose(&offers(headers), compression)
+}
+
+/// What a client offers, in its order.
+pub(crate) fn offers(headers: &HeaderMap) -> Vec<ExtensionOffer<'_>> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
     // the lines are one list, so all of them must be sound
-    for line in headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS) {
-        let offers = Grammar(line.as_bytes()).list()?;
-        answer = answer.or_else(|| offers.iter().find_map(|offer| accept(offer, compression)));
+    let offers: Option<Vec<_>> = lines.map(|line| Grammar(line.as_bytes()).list()).collect();
+    offers.unwrap_or_default().into_iter().flatten().collect()
+}
+
+/// The answer to the first of `offers` that can be met.
+pub(crate) fn choose<'o>(
+    offers: impl IntoIterator<Item = &'o ExtensionOffer<'o>>,
+    compression: &Compression,
+) -> Option<Extension> {
+    if !compression.is_on() {
+        return None;
     }
-    answer
+    offers.into_iter().find_map(|offer| accept(offer, compression))
 }
 
 /// The answer to one offer; `None` declines it.
-fn accept(offer: &Offer<'_>, compression: &Compression) -> Option<Extension> {
+fn accept(offer: &ExtensionOffer<'_>, compression: &Compression) -> Option<Extension> {
     if offer.name != PERMESSAGE_DEFLATE {
         return None;
     }
@@ -74,11 +87,23 @@ fn window_bits(value: &str) -> Option<u8> {
     }
 }
 
-/// An extension as a client asks for it.
-#[derive(Debug, PartialEq)]
-struct Offer<'a> {
+/// An extension as a client asks for it (RFC 6455 §9.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtensionOffer<'a> {
     name: &'a str,
     parameters: Vec<(&'a str, Option<Cow<'a, str>>)>,
+}
+
+impl ExtensionOffer<'_> {
+    /// Its name, such as `permessage-deflate`.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
+    /// Name and value of each parameter, in the order of the offer.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.parameters.iter().map(|(name, value)| (*name, value.as_deref()))
+    }
 }
 
 /// What is left of a header line.
@@ -88,7 +113,7 @@ impl<'a> Grammar<'a> {
     // extension-list = 1#extension
     // extension      = token *( ";" extension-param )
     /// The whole line; `None` if it is malformed.
-    fn list(mut self) -> Option<Vec<Offer<'a>>> {
+    fn list(mut self) -> Option<Vec<ExtensionOffer<'a>>> {
         let mut offers = Vec::new();
         loop {
             // a list may have empty elements (RFC 9110 §5.6.1.2)
@@ -96,7 +121,7 @@ impl<'a> Grammar<'a> {
             if self.0.is_empty() {
                 return Some(offers);
             }
-            let mut offer = Offer { name: self.token()?, parameters: Vec::new() };
+            let mut offer = ExtensionOffer { name: self.token()?, parameters: Vec::new() };
             while self.sign(b';') {
                 offer.parameters.push(self.parameter()?);
             }
@@ -307,8 +332,8 @@ mod tests {
     }
 
     /// Whether `answer` may be given to a client that made `offers` (RFC 7692 §7.1).
-    fn is_legal(answer: &Offer<'_>, offers: &[Offer<'_>]) -> bool {
-        let value = |offer: &Offer<'_>, name: &str| {
+    fn is_legal(answer: &ExtensionOffer<'_>, offers: &[ExtensionOffer<'_>]) -> bool {
+        let value = |offer: &ExtensionOffer<'_>, name: &str| {
             let found = offer.parameters.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| value.as_deref().map(|bits| bits.parse::<u8>().unwrap()))
         };

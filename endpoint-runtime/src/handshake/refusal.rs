@@ -151,6 +151,32 @@ impl Refusal {
         refusal
     }
 
+    /// 500: the endpoint's configurator did something that a handshake does not allow, or panicked. What `error` says is
+    /// for the log; the client is not told.
+    pub fn configurator_failed(error: &Error) -> Self {
+        let mut refusal =
+            Self::because(StatusCode::INTERNAL_SERVER_ERROR, "the handshake failed; the server's log says why");
+        refusal.0.reason = format!("the configurator failed: {error}").into();
+        refusal
+    }
+
+    /// 503: the endpoint's configurator did not come to an answer in time; the client may come back after this long.
+    pub fn timed_out(retry_after: Duration) -> Self {
+        Self::because(StatusCode::SERVICE_UNAVAILABLE, "the handshake took too long").retry_after(retry_after)
+    }
+
+    /// 401: the endpoint is for certain roles, and nobody has said who the client is. To tell it how to do so (RFC 9110
+    /// §11.6.1), refuse in [`modify_handshake`](crate::Configurator::modify_handshake) with a `WWW-Authenticate` of
+    /// yours.
+    pub fn unauthenticated() -> Self {
+        Self::because(StatusCode::UNAUTHORIZED, "this WebSocket endpoint is for authenticated users")
+    }
+
+    /// 403: the client is known and has none of the roles that the endpoint is for.
+    pub fn forbidden() -> Self {
+        Self::because(StatusCode::FORBIDDEN, "this WebSocket endpoint is for users with another role")
+    }
+
     /// 500: whatever passed the request on cannot hand the connection over: an HTTP server that was not told to serve
     /// upgrades, or a layer that dropped the request's extensions.
     pub fn not_upgradable() -> Self {
@@ -162,10 +188,13 @@ impl Refusal {
 
     /// 503: the server takes no new sessions; the client may come back after this long.
     pub fn shutting_down(retry_after: Duration) -> Self {
+        Self::because(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down").retry_after(retry_after)
+    }
+
+    fn retry_after(self, retry_after: Duration) -> Self {
         // in whole seconds, rounded up: the client must not come too early
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-        Self::because(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down")
-            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// Adds a header. One of the same name stays: repeated headers have an order.

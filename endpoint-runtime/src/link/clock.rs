@@ -11,7 +11,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Link;
-use crate::close::{CloseCode, CloseReason};
+use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::outbound::FAR;
 use crate::wire::frame::OpCode;
 
@@ -28,8 +28,8 @@ pub(super) struct Clock {
     pub(super) spoke: bool,
     pub(super) last_heard: Option<When>,
     pub(super) last_spoke: Option<When>,
-    /// The last ping that was sent unasked is not answered.
-    pub(super) awaits_pong: bool,
+    /// When a ping was sent unasked, until it is answered.
+    pub(super) pinged: Option<When>,
     pub(super) pings: u32,
     /// A handler went on for too long after the end.
     pub(super) abandon: bool,
@@ -108,17 +108,23 @@ impl Link {
                 return self.check_limits(now);
             }
         }
-        let ping = self.limits().ping_interval.filter(|_| !self.clock.awaits_pong);
+        let expires = self.session.expires_in();
+        if expires == Some(Duration::ZERO) {
+            self.close(CloseReason::truncating(CloseCode::ViolatedPolicy, "session expired").by(Initiator::Container));
+            return self.check_limits(now);
+        }
+        let ping = self.limits().ping_interval.filter(|_| self.clock.pinged.is_none());
         if let Some(interval) = ping {
             if after(heard, interval) <= now {
                 self.clock.pings = self.clock.pings.wrapping_add(1);
-                self.clock.awaits_pong = true;
+                self.clock.pinged = Some(When::of(base, now));
                 let data = self.clock.ping_data();
                 self.room().push(true, OpCode::Ping, &data);
             }
         }
         [
             waiter,
+            expires.map(|left| after(now, left)),
             blocked.map(|since| after(since, self.limits().send_timeout)),
             idle.map(|limit| after(heard.max(spoke), limit).min(after(now, limit / LOOKS))),
             self.limits().ping_interval.map(|interval| after(heard, interval).max(after(now, interval / LOOKS))),
@@ -144,7 +150,7 @@ impl When {
         Self(NonZeroU64::MIN.saturating_add(micros))
     }
 
-    fn instant(self, base: Instant) -> Instant {
+    pub(super) fn instant(self, base: Instant) -> Instant {
         base + Duration::from_micros(self.0.get() - 1)
     }
 }

@@ -21,7 +21,7 @@ impl Link {
             return;
         }
         self.outbound.refuse();
-        self.session.endpoint().hide();
+        self.session.retire();
         self.end = Some(Box::new(End { reason: local, seen: None }));
         self.clock.look = true;
         if self.outbound.has_news() {

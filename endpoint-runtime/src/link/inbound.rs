@@ -8,7 +8,8 @@ use super::{Input, Link};
 use crate::buffer;
 use crate::config::TURN_FRAME;
 use crate::dispatch::{Dispatch, Work};
-use crate::endpoint::{Endpoint, Handler, Mode, Reply};
+use crate::endpoint::{Contract, Handler, Mode, Reply};
+use crate::handlers::{MessageKind, Payload};
 use crate::message::{Binary, Pong};
 use crate::wire::Violation;
 use crate::wire::decode::OWN_FROM;
@@ -27,12 +28,16 @@ impl Link {
     ///
     /// A handler that is an ordinary function is called right here, with its message where it lies.
     #[inline]
-    pub(crate) fn work<'d, E: Endpoint>(
+    pub(crate) fn work<'d, E: Contract>(
         &mut self,
         dispatch: &'d mut Dispatch<E>,
     ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
-        if let Some(work) = self.inbox.as_mut().and_then(|inbox| inbox.pop()) {
+        while let Some(work) = self.inbox.as_mut().and_then(|inbox| inbox.pop()) {
             let work = match work {
+                work @ Work::Added(_) => match self.call_added(dispatch, work) {
+                    Some(work) => work,
+                    None => continue,
+                },
                 Work::Text(text, last) if E::TEXT.mode == Mode::Sync => Work::Settled(dispatch.text_now(&text, last)),
                 Work::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
                     Work::Settled(dispatch.binary_now(&data, last))
@@ -41,7 +46,7 @@ impl Link {
             };
             return Some(dispatch.call(work));
         }
-        let rules = rules::<E>(self.max_message_size);
+        let rules = self.rules::<E>();
         while !self.input.is_empty() && self.listens() && !self.turn_is_over() {
             let Input { buffer, start, end, lent } = &mut self.input;
             let before = *end - *start;
@@ -76,16 +81,30 @@ impl Link {
                 Some(Event::Text { text, last }) => {
                     let text = text.into_text();
                     self.expected = text.len() as u32;
+                    if E::TEXT.mode == Mode::Missing {
+                        let work = self.added_work(Payload::Text(text), last);
+                        match self.call_added(dispatch, work) {
+                            Some(work) => return Some(dispatch.call(work)),
+                            None => continue,
+                        }
+                    }
                     return Some(dispatch.call(Work::Text(text, last)));
                 }
                 Some(Event::Binary { data, last }) => {
                     let data = data.into_binary();
                     self.expected = data.len() as u32;
+                    if E::BINARY.mode == Mode::Missing {
+                        let work = self.added_work(Payload::Binary(data), last);
+                        match self.call_added(dispatch, work) {
+                            Some(work) => return Some(dispatch.call(work)),
+                            None => continue,
+                        }
+                    }
                     return Some(dispatch.call(Work::Binary(data, last)));
                 }
                 Some(Event::Ping(data)) => self.answer_ping(&data),
                 Some(Event::Pong(data)) => {
-                    if let Some(work) = self.pong::<E>(data) {
+                    if let Some(work) = self.pong::<E>(data).and_then(|work| self.call_added(dispatch, work)) {
                         return Some(dispatch.call(work));
                     }
                 }
@@ -98,8 +117,8 @@ impl Link {
     }
 
     /// Decodes what is here into the inbox, as far as it has room: a handler is running.
-    pub(super) fn gather<E: Endpoint>(&mut self) {
-        let rules = rules::<E>(self.max_message_size);
+    pub(super) fn gather<E: Contract>(&mut self) {
+        let rules = self.rules::<E>();
         while !self.input.is_empty() && self.listens() && self.inbox_has_room() && !self.turn_is_over() {
             let Input { buffer, start, end, .. } = &mut self.input;
             let (used, event) = match self.decoder.next(&rules, &mut buffer[*start..*end]) {
@@ -119,10 +138,12 @@ impl Link {
     }
 
     /// Takes an event while its turn has not come: control frames at once, messages to the inbox.
-    pub(super) fn keep<E: Endpoint>(&mut self, event: Event<'static>) {
+    pub(super) fn keep<E: Contract>(&mut self, event: Event<'static>) {
         let work = match event {
-            Event::Text { text, last } => Work::Text(text.into_text(), last),
-            Event::Binary { data, last } => Work::Binary(data.into_binary(), last),
+            Event::Text { text, last } if E::TEXT.exists() => Work::Text(text.into_text(), last),
+            Event::Text { text, last } => self.added_work(Payload::Text(text.into_text()), last),
+            Event::Binary { data, last } if E::BINARY.exists() => Work::Binary(data.into_binary(), last),
+            Event::Binary { data, last } => self.added_work(Payload::Binary(data.into_binary()), last),
             Event::Ping(data) => return self.answer_ping(&data),
             Event::Pong(data) => match self.pong::<E>(data) {
                 Some(work) => work,
@@ -158,12 +179,32 @@ impl Link {
         }
     }
 
-    pub(super) fn pong<E: Endpoint>(&mut self, data: Binary) -> Option<Work> {
-        if self.clock.awaits_pong && self.clock.ping_data()[..] == data[..] {
-            self.clock.awaits_pong = false;
+    pub(super) fn pong<E: Contract>(&mut self, data: Binary) -> Option<Work> {
+        if self.clock.pinged.is_some() && self.clock.ping_data()[..] == data[..] {
+            let pinged = self.clock.pinged.take();
+            let base = self.session.endpoint().base;
+            pinged.into_iter().for_each(|pinged| self.session.set_rtt(pinged.instant(base).elapsed()));
             return None;
         }
-        E::PONG.exists().then(|| Work::Pong(Pong::new(data)))
+        if E::PONG.exists() {
+            return Some(Work::Pong(Pong::new(data)));
+        }
+        let wanted = self.added.as_ref().is_some_and(|added| added.has(MessageKind::Pong));
+        wanted.then(|| self.added_work(Payload::Pong(Pong::new(data)), true))
+    }
+
+    /// How the messages of the connection are taken.
+    #[inline]
+    fn rules<E: Contract>(&self) -> Rules {
+        let limit = self.max_message_size;
+        let take = |handler: &Handler, kind: MessageKind| match handler {
+            Handler { mode: Mode::Missing, .. } => {
+                self.added.as_ref().map_or(Take::Discard, |added| added.take(kind, limit))
+            }
+            Handler { parts: true, .. } => Take::Parts,
+            Handler { max_size, .. } => Take::Whole { limit: max_size.unwrap_or(limit) },
+        };
+        Rules { text: take(&E::TEXT, MessageKind::Text), binary: take(&E::BINARY, MessageKind::Binary) }
     }
 
     pub(super) fn unwanted(&mut self, text: bool) {
@@ -175,7 +216,7 @@ impl Link {
     }
 
     /// Waits for something to do: octets, an outbound message, a limit. Flushes first.
-    pub(crate) fn poll_input<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_input<E: Contract>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         loop {
             self.collect();
@@ -202,7 +243,7 @@ impl Link {
     }
 
     /// Reads once: into a large message's own place, or into the thread's buffer.
-    pub(super) fn poll_read<E: Endpoint>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_read<E: Contract>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((place, room)) = self.decoder.direct(self.expected as usize) {
             // nothing is left in it, and the peer may take its time
             self.input.release();
@@ -278,17 +319,6 @@ impl Link {
     }
 }
 
-/// How the messages of an endpoint are taken.
-#[inline]
-fn rules<E: Endpoint>(max_message_size: usize) -> Rules {
-    let take = |handler: &Handler| match handler {
-        Handler { mode: Mode::Missing, .. } => Take::Discard,
-        Handler { parts: true, .. } => Take::Parts,
-        Handler { max_size, .. } => Take::Whole { limit: max_size.unwrap_or(max_message_size) },
-    };
-    Rules { text: take(&E::TEXT), binary: take(&E::BINARY) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::{poll_fn, ready};
@@ -312,7 +342,7 @@ mod tests {
     /// Takes binary messages and says nothing.
     struct Taker;
 
-    impl Endpoint for Taker {
+    impl Contract for Taker {
         const BINARY: Handler = Handler::SYNC;
 
         fn on_open(&mut self, _: &Session) -> impl Future<Output = Result<(), Error>> + Send {
@@ -348,7 +378,7 @@ mod tests {
         let limits = Limits { send_queue_bytes: 1024, ..Limits::default() };
         let set = Arc::new(OpenSet::new("/", "Taker", limits));
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
-        let session = Session::new(request, None, None, set, None);
+        let session = Session::new(request, None, None, set, None, <_>::default());
         let link = Link::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
         let mut both = (link, Dispatch::new(Taker, session), peer);
         decode(&mut both.0, &mut both.1);

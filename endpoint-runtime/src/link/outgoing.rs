@@ -45,6 +45,9 @@ impl Link {
         self.clock.spoke |= collected.control || collected.ticket != self.ticket;
         self.clock.look |= collected.look;
         self.max_message_size = self.session.max_message_size();
+        if collected.look {
+            self.look_at_handlers();
+        }
         self.ticket = collected.ticket;
         self.set_mark();
         if collected.cut {

@@ -1,12 +1,13 @@
 //! The sessions of one mounted endpoint: who is in, until its socket is done with; whom a shutdown or a deadline wakes.
 
+use std::any::Any;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::Session;
+use super::{Groups, Session};
 use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::deadlines::{Deadlines, Sweep};
@@ -23,6 +24,11 @@ pub(crate) struct OpenSet {
     pub(crate) base: Instant,
     pub(super) bounds: Arc<Bounds>,
     pub(super) states: Arc<States>,
+    pub(super) groups: Arc<Groups>,
+    /// For which kinds of messages there is an annotated handler.
+    pub(super) annotated: [bool; 3],
+    /// What it is mounted in; the front door knows the type.
+    container: OnceLock<Weak<dyn Any + Send + Sync>>,
     members: Mutex<Members>,
 }
 
@@ -49,13 +55,29 @@ impl OpenSet {
         let base = Instant::now();
         let deadlines = Deadlines::since(base);
         let members = Mutex::new(Members { list: Vec::new(), deadlines, snapshot: None, closing: None });
-        Self { path, name, limits, base, bounds, states: Arc::default(), members }
+        let (states, groups, annotated, container) = <_>::default();
+        Self { path, name, limits, base, bounds, states, groups, annotated, container, members }
     }
 
-    /// With what the application provides.
-    pub(crate) fn with(mut self, states: Arc<States>) -> Self {
-        self.states = states;
+    /// With what all endpoints of a container share: what the application provides, and the groups of sessions.
+    pub(crate) fn with(mut self, states: Arc<States>, groups: Arc<Groups>) -> Self {
+        (self.states, self.groups) = (states, groups);
         self
+    }
+
+    /// Whose text, binary data and pongs go to annotated handlers.
+    pub(crate) fn annotated(mut self, annotated: [bool; 3]) -> Self {
+        self.annotated = annotated;
+        self
+    }
+
+    /// Says what it is mounted in, once.
+    pub(crate) fn belongs_to(&self, container: Weak<dyn Any + Send + Sync>) {
+        let _ = self.container.set(container);
+    }
+
+    pub(crate) fn container(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.container.get()?.upgrade()
     }
 
     /// A session that comes after the shutdown began is told so at once.
@@ -68,6 +90,8 @@ impl OpenSet {
         if let Some(reason) = &members.closing {
             session.outbound().close(reason.clone());
         }
+        drop(members);
+        session.enter_as_principal();
     }
 
     /// It is no longer open, though its connection has not come to its end.
@@ -170,6 +194,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.outbound().detach();
+        self.0.leave_all();
         self.0.endpoint().remove(&self.0);
     }
 }

@@ -65,6 +65,11 @@ impl Assembler {
         Self { deflate: deflate.map(Box::new), ..Self::default() }
     }
 
+    /// Whether there is a data message that is not complete: true is text.
+    pub(crate) fn begun(&self) -> Option<bool> {
+        self.message.map(|message| message.text)
+    }
+
     /// As [`Decoder::next`](super::decode::Decoder::next).
     pub(crate) fn next<'i>(
         &mut self,

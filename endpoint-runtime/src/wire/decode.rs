@@ -26,6 +26,11 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
+    /// Whether a message has begun whose end has not come, and of which kind: true is text.
+    pub(crate) fn begun(&self) -> Option<bool> {
+        self.assembler.as_ref()?.begun()
+    }
+
     pub(crate) fn new(deflate: Option<Inbound>) -> Self {
         Self { assembler: deflate.map(|deflate| Box::new(Assembler::new(Some(deflate)))) }
     }

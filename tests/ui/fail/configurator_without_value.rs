@@ -1,6 +1,7 @@
 use endpoint_runtime::prelude::*;
 
-#[server_endpoint("/chat", configurator = Chat)]
+#[server_endpoint("/chat", configurator)]
+#[derive(Default)]
 struct Chat;
 
 fn main() {}

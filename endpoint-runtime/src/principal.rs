@@ -1,0 +1,90 @@
+//! Who the peer is: what the application knows of a user, and until when that holds.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Somebody who was authenticated, as Jakarta's `Principal`: a type of the application's own.
+///
+/// A [`Configurator`](crate::Configurator) names it in the handshake
+/// ([`HandshakeResponse::set_principal`](crate::HandshakeResponse::set_principal)); handlers find it with
+/// [`Session::principal`](crate::Session::principal).
+///
+/// ```
+/// use std::time::SystemTime;
+///
+/// use endpoint_runtime::Principal;
+///
+/// struct Member { login: String, is_admin: bool, token_ends: SystemTime }
+///
+/// impl Principal for Member {
+///     fn name(&self) -> &str {
+///         &self.login
+///     }
+///     fn has_role(&self, role: &str) -> bool {
+///         role == "member" || role == "admin" && self.is_admin
+///     }
+///     fn expires_at(&self) -> Option<SystemTime> {
+///         Some(self.token_ends)
+///     }
+/// }
+/// ```
+pub trait Principal: Send + Sync + 'static {
+    /// The user's name: the same for all of a user's sessions, and no other's.
+    fn name(&self) -> &str;
+
+    /// Whether the user has this role. By default nobody has any.
+    fn has_role(&self, role: &str) -> bool {
+        let _ = role;
+        false
+    }
+
+    /// When the session ends unless [`Session::reauthenticate`](crate::Session::reauthenticate) comes first: with 1008
+    /// and the phrase "session expired". `None`, the default, means never. Asked once, when the principal is set.
+    fn expires_at(&self) -> Option<SystemTime> {
+        None
+    }
+}
+
+/// A principal, as a session keeps it: once for its own type, once for what all principals have.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    own: Arc<dyn Any + Send + Sync>,
+    principal: Arc<dyn Principal>,
+    expires_at: Option<SystemTime>,
+}
+
+impl Identity {
+    pub(crate) fn new<P: Principal>(principal: P) -> Self {
+        let own = Arc::new(principal);
+        Self { expires_at: own.expires_at(), principal: own.clone(), own }
+    }
+
+    /// The principal, if it is a `P`.
+    pub(crate) fn principal<P: Principal>(&self) -> Option<Arc<P>> {
+        self.own.clone().downcast().ok()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.principal.name()
+    }
+
+    pub(crate) fn has_role(&self, role: &str) -> bool {
+        self.principal.has_role(role)
+    }
+
+    pub(crate) fn has_one_of(&self, roles: &[&str]) -> bool {
+        roles.iter().any(|role| self.has_role(role))
+    }
+
+    pub(crate) fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.name()).finish()
+    }
+}

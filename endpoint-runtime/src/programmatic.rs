@@ -1,0 +1,126 @@
+//! Endpoints without annotations: a trait, and message handlers that are added to the session.
+
+use std::future::{Future, ready};
+
+use crate::close::{CloseCode, CloseReason};
+use crate::endpoint::{Contract, Handler, Reply};
+use crate::error::Error;
+use crate::message::{Binary, Pong};
+use crate::session::Session;
+use crate::text::Text;
+
+/// An endpoint that is made by hand (Jakarta's `Endpoint`), where an annotated one would be too rigid: its path is known
+/// at run time only, or its message handlers change.
+///
+/// It is mounted with [`ContainerBuilder::add_endpoint`](crate::ContainerBuilder::add_endpoint), or while the server
+/// runs with [`ServerContainer::add_endpoint`](crate::ServerContainer::add_endpoint). Each connection has an instance of
+/// its own. Messages go to the handlers that `on_open`, or whoever holds the session, adds to it.
+///
+/// ```
+/// use endpoint_runtime::{Endpoint, Error, MessageHandler, ServerContainer, Session};
+///
+/// struct Echo;
+///
+/// impl Endpoint for Echo {
+///     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
+///         session.add_message_handler(MessageHandler::text(|line: String| line))
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// let container = ServerContainer::builder().add_endpoint("/echo", || Echo).build()?;
+/// # Ok(()) }
+/// ```
+pub trait Endpoint: Send + 'static {
+    /// The connection is established. Messages wait until it has returned.
+    ///
+    /// # Errors
+    /// The error goes to [`on_error`](Self::on_error), and the session ends with 1011.
+    fn on_open(&mut self, session: &Session) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The end, once for each `on_open` that was begun. Does nothing by default.
+    ///
+    /// # Errors
+    /// The error goes to [`on_error`](Self::on_error).
+    fn on_close(&mut self, session: &Session, reason: CloseReason) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = (session, reason);
+        ready(Ok(()))
+    }
+
+    /// Something went wrong: another method or a message handler failed or panicked, a message did not decode, the peer
+    /// broke the protocol.
+    ///
+    /// By default the error is logged, and the session ends: with 1007 if a message did not decode, else with 1011, and
+    /// after a violation of the protocol with the code for it. Where this is written by hand the session goes on, except
+    /// after a panic, a violation, or a failed `on_open`.
+    ///
+    /// # Errors
+    /// The error goes to the log.
+    fn on_error(&mut self, session: &Session, error: Error) -> impl Future<Output = Result<(), Error>> + Send {
+        unhandled(session, &error);
+        ready(Ok(()))
+    }
+}
+
+fn unhandled(session: &Session, error: &Error) {
+    let endpoint = session.endpoint().name;
+    tracing::warn!(%error, endpoint, session = %session.id(), "the endpoint has no on_error to be told");
+    let (code, phrase) = if error.is_decode() {
+        (CloseCode::NotConsistent, "the message cannot be decoded")
+    } else {
+        (CloseCode::UnexpectedCondition, "internal error")
+    };
+    // the connection knows the code for these
+    if !error.is_protocol() && !error.is_too_big() {
+        session.close_with(CloseReason::truncating(code, phrase));
+    }
+}
+
+/// Such an endpoint, as a connection calls it.
+pub(crate) struct Programmatic<E>(pub(crate) E);
+
+impl<E: Endpoint> Contract for Programmatic<E> {
+    const OPEN: Handler = Handler::ASYNC;
+    const CLOSE: Handler = Handler::ASYNC;
+    const ERROR: Handler = Handler::ASYNC;
+
+    fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a {
+        self.0.on_open(session)
+    }
+
+    fn on_text<'a>(&'a mut self, _: &'a Session, _: Text, _: bool) -> impl Future<Output = Reply> + Send + 'a {
+        ready(Ok(None))
+    }
+
+    fn on_text_now(&mut self, _: &Session, _: &str, _: bool) -> Reply {
+        Ok(None)
+    }
+
+    fn on_binary<'a>(&'a mut self, _: &'a Session, _: Binary, _: bool) -> impl Future<Output = Reply> + Send + 'a {
+        ready(Ok(None))
+    }
+
+    fn on_binary_now(&mut self, _: &Session, _: &[u8], _: bool) -> Reply {
+        Ok(None)
+    }
+
+    fn on_pong<'a>(&'a mut self, _: &'a Session, _: Pong) -> impl Future<Output = Reply> + Send + 'a {
+        ready(Ok(None))
+    }
+
+    fn on_close<'a>(
+        &'a mut self,
+        session: &'a Session,
+        reason: CloseReason,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'a {
+        self.0.on_close(session, reason)
+    }
+
+    fn on_error<'a>(
+        &'a mut self,
+        session: &'a Session,
+        error: Error,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'a {
+        self.0.on_error(session, error)
+    }
+}

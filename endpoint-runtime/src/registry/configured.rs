@@ -1,0 +1,142 @@
+//! A configurator whose types are erased: what the front door calls while it conducts a handshake.
+
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::{Prepare, Prepared, ServerEndpoint, Sharing, prepare};
+use crate::configurator::{Configurator, HandshakeResponse};
+use crate::error::{Error, Kind};
+use crate::handshake::extensions::ExtensionOffer;
+use crate::handshake::refusal::Refusal;
+use crate::programmatic::{Endpoint, Programmatic};
+use crate::request::HandshakeRequest;
+
+/// The configurator of an endpoint. A panic in it is a refusal.
+#[derive(Clone)]
+#[allow(missing_debug_implementations)]
+pub struct Configured(Arc<dyn Hooks>);
+
+/// [`Configurator`] for the door, which knows no endpoint types.
+trait Hooks: Send + Sync {
+    fn check_origin(&self, request: &HandshakeRequest, policy: Result<(), Refusal>) -> Result<(), Refusal>;
+    fn select_subprotocol<'a>(&self, supported: &[&'a str], offered: &[&'a str]) -> Option<&'a str>;
+    fn negotiate_extensions<'o>(&self, offered: &'o [ExtensionOffer<'o>]) -> Vec<&'o ExtensionOffer<'o>>;
+    fn modify_handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> Word<'a>;
+    /// `None` leaves it to `Default`, or to the constructor of the mount.
+    fn prepare(&self, request: &HandshakeRequest) -> Result<Option<Prepared>, Refusal>;
+}
+
+type Word<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
+
+struct Typed<E, C> {
+    configurator: C,
+    /// For what it makes; none if the instance is shared.
+    prepare: Option<fn(E) -> Result<Prepared, Refusal>>,
+}
+
+impl<E: 'static, C: Configurator<E>> Hooks for Typed<E, C> {
+    fn check_origin(&self, request: &HandshakeRequest, policy: Result<(), Refusal>) -> Result<(), Refusal> {
+        self.configurator.check_origin(request, policy)
+    }
+
+    fn select_subprotocol<'a>(&self, supported: &[&'a str], offered: &[&'a str]) -> Option<&'a str> {
+        self.configurator.select_subprotocol(supported, offered)
+    }
+
+    fn negotiate_extensions<'o>(&self, offered: &'o [ExtensionOffer<'o>]) -> Vec<&'o ExtensionOffer<'o>> {
+        self.configurator.negotiate_extensions(offered)
+    }
+
+    fn modify_handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> Word<'a> {
+        Box::pin(self.configurator.modify_handshake(request, response))
+    }
+
+    fn prepare(&self, request: &HandshakeRequest) -> Result<Option<Prepared>, Refusal> {
+        let Some(prepare) = self.prepare else { return Ok(None) };
+        self.configurator.endpoint(request)?.map(prepare).transpose()
+    }
+}
+
+impl Configured {
+    /// `configurator` for the endpoint `E`.
+    pub fn new<E: ServerEndpoint>(configurator: impl Configurator<E>) -> Self {
+        let prepare: Option<fn(E) -> Result<Prepared, Refusal>> = match E::SHARING {
+            Sharing::PerConnection(_) => Some(|endpoint| match E::SHARING {
+                Sharing::PerConnection(own) => prepare(|| Ok(own(endpoint))),
+                Sharing::Shared(lender) => prepare(|| Ok(lender(endpoint)())),
+            }),
+            Sharing::Shared(_) => None,
+        };
+        Self(Arc::new(Typed { configurator, prepare }))
+    }
+
+    /// `configurator` for an endpoint without annotations.
+    pub(crate) fn programmatic<E: Endpoint>(configurator: impl Configurator<E>) -> Self {
+        Self(Arc::new(Typed { configurator, prepare: Some(|endpoint| prepare(|| Ok(Programmatic(endpoint)))) }))
+    }
+
+    pub(crate) fn check_origin(&self, request: &HandshakeRequest, policy: Result<(), Refusal>) -> Result<(), Refusal> {
+        guarded(|| self.0.check_origin(request, policy))?
+    }
+
+    /// The subprotocol to speak, which the client has offered.
+    pub(crate) fn select_subprotocol(
+        &self,
+        supported: &[&'static str],
+        offered: &[&str],
+    ) -> Result<Option<Cow<'static, str>>, Refusal> {
+        let Some(chosen) = guarded(|| self.0.select_subprotocol(supported, offered))? else { return Ok(None) };
+        if !offered.contains(&chosen) {
+            let text = format!("it chose the subprotocol {chosen:?}, which the client has not offered");
+            return Err(Refusal::configurator_failed(&Error::new(Kind::User, text)));
+        }
+        let annotated = supported.iter().find(|supported| **supported == chosen);
+        Ok(Some(annotated.map_or_else(|| Cow::Owned(chosen.to_owned()), |name| Cow::Borrowed(*name))))
+    }
+
+    pub(crate) fn negotiate_extensions<'o>(
+        &self,
+        offered: &'o [ExtensionOffer<'o>],
+    ) -> Result<Vec<&'o ExtensionOffer<'o>>, Refusal> {
+        guarded(|| self.0.negotiate_extensions(offered))
+    }
+
+    /// Waits for the last word, however long it takes.
+    pub(crate) async fn modify_handshake(
+        &self,
+        request: &HandshakeRequest,
+        response: &mut HandshakeResponse,
+    ) -> Result<(), Refusal> {
+        {
+            let mut word = guarded(|| self.0.modify_handshake(request, response))?;
+            poll_fn(|cx| match guarded(|| word.as_mut().poll(cx)) {
+                Ok(polled) => polled,
+                Err(refusal) => std::task::Poll::Ready(Err(refusal)),
+            })
+            .await?;
+        }
+        match response.reserved() {
+            None => Ok(()),
+            Some(name) => {
+                let text = format!("it set the header {name:?}, which belongs to the handshake itself");
+                Err(Refusal::configurator_failed(&Error::new(Kind::User, text)))
+            }
+        }
+    }
+
+    /// Has the instance made; `default` is what is done without a configurator.
+    pub(crate) fn prepare(&self, request: &HandshakeRequest, default: &Prepare) -> Result<Prepared, Refusal> {
+        match guarded(|| self.0.prepare(request))?? {
+            Some(prepared) => Ok(prepared),
+            None => default(request),
+        }
+    }
+}
+
+/// Runs code of the application's.
+fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Refusal> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Refusal::configurator_failed(&Error::panic(&*panic)))
+}

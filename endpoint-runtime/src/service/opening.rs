@@ -1,0 +1,220 @@
+//! From a request for an endpoint to its connection: the checks, the configurator's word, the instance, the answer.
+//!
+//! The order is Jakarta's: path, origin, subprotocol, extensions, the configurator's `modify_handshake`, the instance.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use http_body_util::Full;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade as auto;
+use tokio::net::TcpStream;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::mounting::Mounted;
+use super::{Inner, RETRY_AFTER, refuse};
+use crate::configurator::HandshakeResponse;
+use crate::handshake::refusal::Refusal;
+use crate::handshake::{self, Accepted, extensions, offered_subprotocols};
+use crate::path::PathParams;
+use crate::principal::Identity;
+use crate::rare::MaybeRare;
+use crate::registry::{Configured, Opening, Prepared, Upgraded};
+use crate::request::{HandshakeRequest, Transport};
+use crate::wire::deflate::Deflation;
+
+/// Everything a session begins with, once its handshake is accepted.
+struct Beginning {
+    prepared: Prepared,
+    request: HandshakeRequest,
+    accepted: Accepted<'static>,
+    /// What the application adds to the answer.
+    headers: HeaderMap,
+    rare: MaybeRare,
+    token: TaskTrackerToken,
+}
+
+/// The answer of a container to one request.
+///
+/// It is there at once, unless the endpoint has a [`Configurator`](crate::Configurator), which may wait.
+#[derive(Debug)]
+pub struct Responding(Answer);
+
+enum Answer {
+    Ready(Option<Response<Full<Bytes>>>),
+    Waiting(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Ready(_)) { "Ready" } else { "Waiting" })
+    }
+}
+
+impl From<Response<Full<Bytes>>> for Responding {
+    fn from(response: Response<Full<Bytes>>) -> Self {
+        Self(Answer::Ready(Some(response)))
+    }
+}
+
+impl Future for Responding {
+    type Output = Result<Response<Full<Bytes>>, std::convert::Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            // none only if it is polled again after it was ready
+            Answer::Ready(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            Answer::Waiting(waiting) => waiting.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+impl Inner {
+    /// Answers the handshake of an endpoint.
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        mounted: &Arc<Mounted>,
+        params: PathParams,
+        mut parts: Parts,
+        transport: Transport,
+    ) -> Responding {
+        let Some(configured) = mounted.configured.clone() else {
+            let opened = self.open(mounted, params, &mut parts, transport);
+            return opened.unwrap_or_else(|refusal| refuse(&parts.uri, refusal)).into();
+        };
+        let (container, mounted) = (self.clone(), mounted.clone());
+        Responding(Answer::Waiting(Box::pin(async move {
+            let opened = container.open_configured(&mounted, &configured, params, &mut parts, transport).await;
+            opened.unwrap_or_else(|refusal| refuse(&parts.uri, refusal))
+        })))
+    }
+
+    /// Takes an opening handshake, or refuses it.
+    fn open(
+        &self,
+        mounted: &Mounted,
+        params: PathParams,
+        parts: &mut Parts,
+        transport: Transport,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let Mounted { options, prepare, sessions, .. } = mounted;
+        let subprotocols = options.subprotocols;
+        let accepted = handshake::accept(parts, &self.origins, subprotocols, &sessions.limits.compression)?;
+        // taken before the question, so that a shutdown either is seen here or waits for this
+        let token = self.tasks.token();
+        self.takes_sessions()?;
+        mounted.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
+        let request = HandshakeRequest::new(parts, params, transport);
+        mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
+        admit(options.roles, None)?;
+        let prepared = prepare(&request)?;
+        let (headers, rare) = (HeaderMap::new(), MaybeRare::new());
+        self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
+    }
+
+    /// The same with a configurator.
+    async fn open_configured(
+        &self,
+        mounted: &Mounted,
+        configured: &Configured,
+        params: PathParams,
+        parts: &mut Parts,
+        transport: Transport,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let Mounted { options, prepare, sessions, .. } = mounted;
+        let sound = handshake::check(parts)?;
+        let policy = self.origins.check(&parts.headers, sound.host);
+        let request = HandshakeRequest::new(parts, params, transport);
+        configured.check_origin(&request, policy)?;
+        self.takes_sessions()?;
+        mounted.check_path(request.path_params()).map_err(|error| Refusal::bad_path_parameter(&error))?;
+        mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
+
+        let offered: Vec<&str> = offered_subprotocols(&parts.headers).collect();
+        let subprotocol = configured.select_subprotocol(options.subprotocols, &offered)?;
+        let offers = extensions::offers(&parts.headers);
+        let extension = extensions::choose(configured.negotiate_extensions(&offers)?, &sessions.limits.compression);
+        let accepted: Accepted<'static> = sound.accepted(subprotocol, extension);
+
+        let mut response = HandshakeResponse::new(accepted.subprotocol(), extension);
+        let word = configured.modify_handshake(&request, &mut response);
+        let in_time = tokio::time::timeout(self.handshake_timeout, word).await;
+        in_time.map_err(|_| Refusal::timed_out(RETRY_AFTER))??;
+        admit(options.roles, response.identity().as_ref())?;
+        // it may have taken its time
+        let token = self.tasks.token();
+        self.takes_sessions()?;
+        let prepared = configured.prepare(&request, prepare)?;
+        let (headers, rare) = response.into_parts();
+        self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
+    }
+
+    fn takes_sessions(&self) -> Result<(), Refusal> {
+        if self.closing.load(Ordering::SeqCst) { Err(Refusal::shutting_down(RETRY_AFTER)) } else { Ok(()) }
+    }
+
+    /// Answers 101; the connection then runs in a task of its own.
+    fn begin(
+        &self,
+        mounted: &Mounted,
+        parts: &mut Parts,
+        beginning: Beginning,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let Beginning { prepared, request, mut accepted, headers, rare, token } = beginning;
+        let sessions = &mounted.sessions;
+        let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
+        let (limits, budget) = (&sessions.limits, &self.compression_budget);
+        let deflation =
+            accepted.extension().and_then(|it| Deflation::new(it, &limits.compression, budget)).map(Box::new);
+        if deflation.is_none() {
+            accepted.decline_extension();
+        }
+        let path = sessions.clone();
+        let upgrade = Box::pin(async move {
+            match upgrade.await {
+                Ok(upgraded) => Some(take_socket(upgraded)),
+                Err(error) => {
+                    tracing::debug!(%error, path = &*path.path, "the upgrade was not completed");
+                    None
+                }
+            }
+        });
+        let mut response = accepted.response::<Full<Bytes>>();
+        response.headers_mut().extend(headers);
+        let (subprotocol, sessions) = (accepted.into_subprotocol(), sessions.clone());
+        prepared(Opening { upgrade, request, subprotocol, deflation, sessions, rare, token });
+        Ok(response)
+    }
+}
+
+/// Whether a user, if it is known who it is, may come to an endpoint for `roles`; with none it is for everybody.
+fn admit(roles: &[&str], identity: Option<&Identity>) -> Result<(), Refusal> {
+    let Some(identity) = identity else {
+        return if roles.is_empty() { Ok(()) } else { Err(Refusal::unauthenticated()) };
+    };
+    if identity.expires_at().is_some_and(|end| end <= SystemTime::now()) {
+        return Err(Refusal::unauthenticated());
+    }
+    if roles.is_empty() || identity.has_one_of(roles) { Ok(()) } else { Err(Refusal::forbidden()) }
+}
+
+/// Takes the plain TCP socket out from under hyper, if that is what it is; with the octets that came early.
+fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    match auto::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
+        // it hands out the early octets by itself
+        Err(upgraded) => (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
+    }
+}

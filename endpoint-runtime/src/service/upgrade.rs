@@ -1,0 +1,118 @@
+//! One request that is upgraded by hand, wherever it came from.
+
+use std::any::type_name;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+
+use super::mounting::{EndpointConfig, Mounted, Mounting, Table, undeployable};
+use super::{ServerContainer, refuse};
+use crate::error::Error;
+use crate::handshake::refusal::Refusal;
+use crate::path::PathParams;
+use crate::programmatic::Endpoint;
+use crate::registry::ServerEndpoint;
+use crate::request::Transport;
+
+impl ServerContainer {
+    /// Answers one request for the annotated endpoint `E`, whatever path it came to: for routers that decide
+    /// themselves, as a handler of axum does (Jakarta's `upgradeHttpToWebSocket`). `params` take the place of the
+    /// variables of its path.
+    ///
+    /// Nothing is mounted. Where `E` is mounted, its constructor, its configurator and its open sessions are the same.
+    /// A request that is no handshake gets its refusal, as everywhere: 426, 400, 403.
+    ///
+    /// ```
+    /// # use endpoint_runtime::prelude::*;
+    /// # #[server_endpoint("/chat/{room}")] #[derive(Default)] struct Chat;
+    /// # type Answer = http::Response<http_body_util::Full<Bytes>>;
+    /// async fn chat<B>(container: &ServerContainer, request: http::Request<B>) -> Answer {
+    ///     container.upgrade::<Chat, _>(request, [("room", "lobby")]).await
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// If it is dropped there is no session.
+    pub async fn upgrade<E: ServerEndpoint, B>(
+        &self,
+        request: Request<B>,
+        params: impl IntoIterator<Item = (impl Into<Box<str>>, impl Into<Box<str>>)>,
+    ) -> Response<Full<Bytes>> {
+        let registration = const { &E::REGISTRATION };
+        let id = Some((registration.type_id)());
+        let params = params.into_iter().collect();
+        let same = |table: &Table| {
+            let unmounted = table.by_hand.iter().chain(table.mounted());
+            unmounted.into_iter().find(|mounted| mounted.type_id() == id).cloned()
+        };
+        let mounted = match same(&self.0.table()) {
+            Some(mounted) => Ok(mounted),
+            None => self.by_hand(registration.into(), same),
+        };
+        self.answer_by_hand(mounted, type_name::<E>(), request, params).await
+    }
+
+    /// The same for an endpoint without annotations. All sessions of one type and one path in `config` that were opened
+    /// in this way are the open sessions of each other.
+    pub async fn upgrade_with<E: Endpoint, B>(
+        &self,
+        request: Request<B>,
+        params: impl IntoIterator<Item = (impl Into<Box<str>>, impl Into<Box<str>>)>,
+        config: EndpointConfig<E>,
+    ) -> Response<Full<Bytes>> {
+        let params = params.into_iter().collect();
+        let mounting = Mounting::from(config);
+        let (name, path) = (mounting.about.name, mounting.about.path.clone());
+        let same =
+            |table: &Table| table.by_hand.iter().find(|it| it.about.name == name && it.about.path == path).cloned();
+        let mounted = match same(&self.0.table()) {
+            // this constructor, the same set of sessions
+            Some(mounted) => self.0.ground.again(mounting, &mounted).map(Arc::new),
+            None => self.by_hand(mounting, same),
+        };
+        self.answer_by_hand(mounted, name, request, params).await
+    }
+
+    /// Makes an endpoint ready that has no path.
+    fn by_hand(
+        &self,
+        mounting: Mounting,
+        same: impl Fn(&Table) -> Option<Arc<Mounted>>,
+    ) -> Result<Arc<Mounted>, Error> {
+        let mut mistakes = Vec::new();
+        let mounted = self.0.ground.mount(mounting, &mut mistakes).ok_or_else(|| undeployable(mistakes))?;
+        mounted.sessions.belongs_to(self.weak());
+        let mounted = Arc::new(mounted);
+        self.0.change(|table| {
+            // somebody else may have been faster
+            let first = same(table).unwrap_or_else(|| mounted.clone());
+            if Arc::ptr_eq(&first, &mounted) {
+                table.by_hand.push(first.clone());
+            }
+            Ok(first)
+        })
+    }
+
+    async fn answer_by_hand<B>(
+        &self,
+        mounted: Result<Arc<Mounted>, Error>,
+        name: &str,
+        request: Request<B>,
+        params: PathParams,
+    ) -> Response<Full<Bytes>> {
+        let (parts, _) = request.into_parts();
+        let mounted = match mounted {
+            Ok(mounted) => mounted,
+            Err(error) => {
+                tracing::error!(endpoint = name, %error, "an upgrade by hand is not possible");
+                return refuse(&parts.uri, Refusal::construction_failed(&error));
+            }
+        };
+        match self.0.answer(&mounted, params, parts, Transport::default()).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Message handlers that the application adds to a session while it runs.
+
+use super::Session;
+use crate::error::{Error, Kind};
+use crate::handlers::{Handlers, MessageHandler, MessageKind};
+use crate::rare;
+
+/// Message handlers.
+impl Session {
+    /// Adds a handler for a kind of messages that has none yet, at an endpoint with or without annotations. It is
+    /// called from the next message on that begins.
+    ///
+    /// # Errors
+    /// [`Error::is_handler_taken`] if this kind has a handler, added or annotated; that one goes on working.
+    pub fn add_message_handler(&self, handler: MessageHandler) -> Result<(), Error> {
+        let kind = handler.kind();
+        if self.is_annotated(kind) || !rare::of(&self.0.rare).handlers().add(handler) {
+            return Err(Error::new(
+                Kind::HandlerTaken,
+                format!("the session has a handler of the kind {kind:?} already"),
+            ));
+        }
+        self.0.outbound.wake();
+        Ok(())
+    }
+
+    /// Takes a handler away that was added; returns it, to be added again here or elsewhere. It still gets the rest of
+    /// a message that has begun, and finishes what it is at. An annotated handler stays.
+    pub fn remove_message_handler(&self, kind: MessageKind) -> Option<MessageHandler> {
+        let removed = self.0.rare.get()?.handlers().remove(kind);
+        self.0.outbound.wake();
+        removed
+    }
+
+    /// The kinds of messages for which there is a handler, added or annotated.
+    pub fn message_handlers(&self) -> Vec<MessageKind> {
+        let added = self.added_handlers().unwrap_or_default();
+        [MessageKind::Text, MessageKind::Binary, MessageKind::Pong]
+            .into_iter()
+            .filter(|kind| self.is_annotated(*kind) || added.of(*kind).is_some())
+            .collect()
+    }
+
+    fn is_annotated(&self, kind: MessageKind) -> bool {
+        self.0.endpoint.annotated[kind as usize]
+    }
+
+    /// Those that were added; none is the usual case.
+    pub(crate) fn added_handlers(&self) -> Option<Handlers> {
+        let handlers = self.0.rare.get()?.handlers().clone();
+        (!handlers.is_empty()).then_some(handlers)
+    }
+}

@@ -1,0 +1,77 @@
+//! Who the peer of a session is.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use super::Session;
+use crate::principal::{Identity, Principal};
+use crate::rare;
+
+impl Session {
+    /// The user on the other side (Jakarta's `getUserPrincipal`), if a
+    /// [`Configurator`](crate::Configurator) or [`reauthenticate`](Self::reauthenticate) said who it is, and it is a `P`.
+    pub fn principal<P: Principal>(&self) -> Option<Arc<P>> {
+        self.identity(Identity::principal)?
+    }
+
+    /// Whether the user on the other side has this role; `false` if nobody knows who it is.
+    pub fn is_user_in_role(&self, role: &str) -> bool {
+        self.identity(|identity| identity.has_role(role)).unwrap_or(false)
+    }
+
+    /// Says anew who the user is, as after a login or with a fresh token: `principal` takes the place of the one before
+    /// it, and so does the time when the session expires. Roles are asked of the new one from the next message on.
+    pub fn reauthenticate<P: Principal>(&self, principal: P) {
+        let identity = Identity::new(principal);
+        let before = rare::of(&self.0.rare).identity().replace(identity);
+        if let Some(before) = before {
+            self.0.endpoint.groups.principals.leave(before.name(), self);
+        }
+        self.enter_as_principal();
+        self.0.outbound.wake();
+    }
+
+    /// How long it took the peer to answer the connection's last ping; `None` before the first answer, and where
+    /// [`ping_interval`](crate::ContainerBuilder::ping_interval) is off. A ping is sent to a peer that was silent, so a
+    /// busy session keeps an old value.
+    pub fn rtt(&self) -> Option<Duration> {
+        match self.0.rtt.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(Duration::from_micros(micros.into())),
+        }
+    }
+
+    pub(crate) fn set_rtt(&self, rtt: Duration) {
+        self.0.rtt.store(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+    }
+
+    /// How long what is known of the user still holds; `None` without an end.
+    pub(crate) fn expires_in(&self) -> Option<Duration> {
+        let end = self.identity(Identity::expires_at)??;
+        // the clock on the wall may be set, so it is asked each time
+        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// Can be found by the name of its principal from now on, while it is open.
+    pub(super) fn enter_as_principal(&self) {
+        let Some(name) = self.identity(|identity| Arc::<str>::from(identity.name())) else { return };
+        self.0.endpoint.groups.principals.enter(name, self);
+        if !self.is_open() {
+            // it ended meanwhile
+            self.leave_all();
+        }
+    }
+
+    fn identity<T>(&self, ask: impl FnOnce(&Identity) -> T) -> Option<T> {
+        // a clone, since what is asked is the application's code
+        let identity = self.0.rare.get()?.identity().clone();
+        identity.as_ref().map(ask)
+    }
+
+    pub(super) fn leave_as_principal(&self) {
+        if let Some(name) = self.identity(|identity| Arc::<str>::from(identity.name())) {
+            self.0.endpoint.groups.principals.leave(&name, self);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Rooms: joined and left by name, across endpoints, and never by a session that has ended.
+
+mod support;
+
+use endpoint_runtime::prelude::*;
+use support::{Client, Journal, TestServer};
+
+/// Does to rooms what it is told.
+#[server_endpoint("/one")]
+#[derive(Default)]
+struct One {
+    journal: Option<Journal>,
+}
+
+fn rooms(command: &str, session: &Session) -> String {
+    match command.split_once(' ') {
+        Some(("join", room)) => session.join(room).to_string(),
+        Some(("leave", room)) => session.leave(room).to_string(),
+        Some(("count", room)) => session.room(room).len().to_string(),
+        Some(("say", rest)) => {
+            let (room, line) = rest.split_once(' ').unwrap();
+            format!("{:?}", session.room(room).except(session).async_remote().send_text(line).sent)
+        }
+        _ => {
+            let mut names = session.rooms();
+            names.sort();
+            names.join(" ")
+        }
+    }
+}
+
+impl One {
+    #[on_message]
+    fn command(&mut self, command: &str, session: &Session) -> String {
+        rooms(command, session)
+    }
+
+    #[on_close]
+    fn closed(&mut self, session: &Session) {
+        if let Some(journal) = &self.journal {
+            journal.note(format!("rooms {:?}, joins {}", session.rooms(), session.join("late")));
+        }
+    }
+}
+
+#[server_endpoint("/two")]
+#[derive(Default)]
+struct Two;
+
+impl Two {
+    #[on_message]
+    async fn command(&mut self, command: String, session: &Session) -> String {
+        rooms(&command, session)
+    }
+}
+
+async fn serve() -> (TestServer, Journal) {
+    let journal = Journal::default();
+    let own = journal.clone();
+    let container =
+        ServerContainer::builder().endpoint_with(move |_| Ok(One { journal: Some(own.clone()) })).register::<Two>();
+    (TestServer::with(container).await, journal)
+}
+
+async fn asked(client: &mut Client, question: &str, answer: &str) {
+    client.text(question).await;
+    client.expect_text(answer).await;
+}
+
+#[tokio::test]
+async fn rooms_are_joined_and_left_by_name() {
+    let (server, _) = serve().await;
+    let mut client = server.connect("/one").await;
+    for (command, answer) in [
+        ("count blue", "0"),
+        ("leave blue", "false"),
+        ("join blue", "true"),
+        ("join blue", "true"),
+        ("count blue", "1"),
+        ("join red", "true"),
+        ("which", "blue red"),
+        ("leave blue", "true"),
+        ("leave blue", "false"),
+        ("which", "red"),
+        ("count blue", "0"),
+        ("count red", "1"),
+    ] {
+        asked(&mut client, command, answer).await;
+    }
+}
+
+#[tokio::test]
+async fn message_to_a_room_reaches_its_members_at_every_endpoint_and_nobody_else() {
+    let (server, _) = serve().await;
+    let mut members = [server.connect("/one").await, server.connect("/one").await, server.connect("/two").await];
+    let mut stranger = server.connect("/two").await;
+    for member in &mut members {
+        asked(member, "join blue", "true").await;
+    }
+    asked(&mut stranger, "join red", "true").await;
+    asked(&mut members[0], "say blue hello", "2").await;
+    members[1].expect_text("hello").await;
+    members[2].expect_text("hello").await;
+    // one need not be in it, and the container speaks as well
+    asked(&mut stranger, "say blue anyone?", "3").await;
+    for member in &mut members {
+        member.expect_text("anyone?").await;
+    }
+    assert_eq!(server.container.room("blue").async_remote().send_text("all").sent, 3);
+    for member in &mut members {
+        member.expect_text("all").await;
+    }
+    stranger.expect_silence().await;
+    assert!(server.container.room("green").is_empty());
+}
+
+#[tokio::test]
+async fn session_that_ends_leaves_its_rooms_before_on_close_and_joins_none() {
+    for violent in [false, true] {
+        let (server, journal) = serve().await;
+        let (mut client, mut other) = (server.connect("/one").await, server.connect("/two").await);
+        asked(&mut client, "join blue", "true").await;
+        asked(&mut client, "join red", "true").await;
+        asked(&mut other, "join blue", "true").await;
+        if violent {
+            drop(client);
+        } else {
+            client.close(1000, "").await;
+        }
+        journal.expect("rooms [], joins false").await;
+        asked(&mut other, "count blue", "1").await;
+        asked(&mut other, "count red", "0").await;
+        asked(&mut other, "count late", "0").await;
+    }
+}
+
+#[tokio::test]
+async fn rooms_of_two_containers_are_different_rooms() {
+    let servers = [serve().await.0, serve().await.0];
+    for server in &servers {
+        let mut client = server.connect("/one").await;
+        asked(&mut client, "join blue", "true").await;
+        asked(&mut client, "count blue", "1").await;
+    }
+}
+
+#[tokio::test]
+async fn audience_can_be_filtered() {
+    let (server, _) = serve().await;
+    let mut clients = [server.connect("/one").await, server.connect("/one").await, server.connect("/two").await];
+    for client in &mut clients {
+        asked(client, "join blue", "true").await;
+    }
+    let at_one = |session: &&Session| session.uri().ends_with("/one");
+    let report = server.container.room("blue").filter(at_one).async_remote().send_text("one");
+    assert_eq!(report.sent, 2);
+    clients[0].expect_text("one").await;
+    clients[1].expect_text("one").await;
+    clients[2].expect_silence().await;
+    let first = server.container.sessions().iter().find(|session| session.uri().ends_with("/two")).unwrap().clone();
+    let without = server.container.sessions().except(&first).filter(|_| true);
+    assert_eq!((without.len(), without.filter(|_| false).len()), (2, 0));
+}
+
+#[tokio::test]
+async fn container_of_a_session_is_its_own() {
+    let (server, _) = serve().await;
+    let mut client = server.connect("/one").await;
+    client.expect_silence().await;
+    let session = server.container.sessions().iter().next().unwrap().clone();
+    assert_eq!(session.container().as_ref(), Some(&server.container));
+    assert_ne!(session.container().as_ref(), Some(&serve().await.0.container));
+}
