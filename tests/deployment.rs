@@ -179,7 +179,7 @@ fn annotated_endpoints_are_discovered_with_path_type_and_place() {
     let container = ServerContainer::builder().discover().only(is_good).context_path("/ws").build().unwrap();
     let mut found: Vec<_> = container
         .endpoints()
-        .map(|endpoint| (endpoint.path.to_owned(), endpoint.name, format!("{}:{}", endpoint.file, endpoint.line)))
+        .map(|endpoint| (endpoint.path.into_owned(), endpoint.name, format!("{}:{}", endpoint.file, endpoint.line)))
         .collect();
     found.sort();
     let expected = [

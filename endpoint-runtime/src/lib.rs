@@ -56,6 +56,18 @@
 //!   and `&[u8]` cost nothing. It must not block: its thread serves other connections.
 //! - A message of a kind for which there is no handler is dropped; the first of a session is logged.
 //!
+//! - With `instance = shared` there is one instance for all connections instead, and handlers take `&self`.
+//! - What few endpoints need can be written by hand: see [`Endpoint`] and [`MessageHandler`], which also adds handlers to
+//!   a session of an annotated endpoint.
+//!
+//! # Who may connect
+//!
+//! A [`Configurator`] takes part in the handshake: it decides about origin, subprotocol and extensions, and its async
+//! `modify_handshake` adds headers to the answer, puts values into the [`Properties`] of the session, names a
+//! [`Principal`], or refuses. `roles("admin")` on an endpoint answers those who have no such role with 401 or 403 before
+//! the handshake is accepted; on an `on_message` it drops their messages, and `on_error` is told
+//! ([`is_forbidden`](Error::is_forbidden)).
+//!
 //! # Sending
 //!
 //! What an [`macro@on_message`] handler returns is sent back. For everything else there is the [`Session`], a cheap
@@ -66,6 +78,9 @@
 //! | [`session.basic_remote()`](Session::basic_remote) | when the message is handed to the socket | waits, up to the send timeout |
 //! | [`session.async_remote()`](Session::async_remote) | at once; await the [`Sent`] to learn of the write | fails with [`is_queue_full`](Error::is_queue_full) |
 //! | [`session.open_sessions().async_remote()`](OpenSessions::async_remote) | at once, with a [`Report`] | leaves that peer out, and says so |
+//!
+//! A [`room`](Session::room), which sessions [`join`](Session::join) by name, and the sessions of one
+//! [`principal`](ServerContainer::principal) are spoken to like all open sessions.
 //!
 //! Each sends text, binary data, and objects: [`Json`], numbers, whatever implements [`Encode`].
 //!
@@ -95,6 +110,7 @@
 //!
 //! - with 1011 after a panic, after a failed `on_open`, and after any failed `on_message` if there is no `on_error`;
 //! - with 1007 instead if there is no `on_error` and the message did not decode;
+//! - with 1008 when what is known of its [`Principal`] expires;
 //! - with 1002, 1007 or 1009 after a violation of the protocol, text that is not UTF-8 or a message that cannot be
 //!   decompressed, a message that is too big.
 //!
@@ -144,6 +160,7 @@
 //! | [`ping_interval`](ContainerBuilder::ping_interval) | 30 seconds | taking a silent peer for a vanished one |
 //! | [`send_timeout`](ContainerBuilder::send_timeout) | 30 seconds | a peer that does not read |
 //! | [`send_queue`](ContainerBuilder::send_queue) | 65,536 messages and 16 MiB | the same, in memory |
+//! | [`handshake_timeout`](ContainerBuilder::handshake_timeout) | 30 seconds | a configurator that waits for ever |
 //! | [`close_timeout`](ContainerBuilder::close_timeout) | 5 seconds | a peer that does not answer the close frame, a handler that outlives its session |
 //! | [`compression_budget`](ContainerBuilder::compression_budget) | 256 MiB | compressors that fill the memory |
 //! | [`shutdown_timeout`](ServerBuilder::shutdown_timeout) | 10 seconds | a shutdown that does not end |
