@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use support::{Answer, BINARY, Client, soon};
+use support::{Answer, BINARY, CLOSE, Client, TEXT, soon};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -203,10 +203,88 @@ async fn bench_server_echoes_and_broadcasts() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_and_end_with_2() {
-    for name in ["ws_server", "bench_server", "axum_app"] {
+    for name in ["ws_server", "bench_server", "axum_app", "chat"] {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.starts_with(&format!("usage: {name} ")), "{said}");
     }
+}
+
+// ---- chat ----
+
+#[tokio::test]
+async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
+    for name in ["chat"] {
+        let mut example = Example::start(name, &[]);
+        let (addr, path) = example.url("page", "http").await;
+        for (path, kind, part) in [
+            (path.as_str(), "text/html; charset=utf-8", "/shared/page.js"),
+            ("/shared/page.css", "text/css; charset=utf-8", "prefers-color-scheme: dark"),
+            ("/shared/page.js", "text/javascript; charset=utf-8", "\"use strict\""),
+        ] {
+            let answer = get(addr, path).await;
+            assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{name} {path}");
+            assert!(answer.body.contains(part), "{name} {path}");
+        }
+        assert_eq!(get(addr, "/elsewhere").await.status, 404, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn programs_with_a_page_end_with_1001_to_its_connections_when_terminated() {
+    for name in ["chat"] {
+        let mut example = Example::start(name, &[]);
+        example.url("page", "http").await;
+        let (addr, path) = example.url("endpoint", "ws").await;
+        let mut client = Client::connect(addr, &path).await;
+        example.terminate();
+        // some have spoken before
+        let mut last = client.frame().await.expect("a close frame");
+        while last.opcode != CLOSE {
+            last = client.frame().await.expect("a close frame");
+        }
+        assert_eq!(last.payload[..2], 1001_u16.to_be_bytes(), "{name}");
+        client.close(1001, "").await;
+        client.expect_end().await;
+        assert!(example.ended().await.success(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn chat_tells_everybody_in_the_room_and_nobody_else() {
+    let mut example = Example::start("chat", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    assert_eq!(path, "/chat/lobby");
+    let system = |message: &str| format!(r#"{{"type":"system","message":"{message}"}}"#);
+    let mut ming = Client::connect(addr, "/chat/lobby?name=Ming").await;
+    ming.expect_text(&system("Ming 进入了聊天室（1 人在线）")).await;
+    let mut guest = Client::connect(addr, "/chat/lobby").await;
+    let mut elsewhere = Client::connect(addr, "/chat/elsewhere?name=Lei").await;
+    elsewhere.expect_text(&system("Lei 进入了聊天室（1 人在线）")).await;
+    for client in [&mut ming, &mut guest] {
+        client.expect_text(&system("一位客人 进入了聊天室（2 人在线）")).await;
+    }
+
+    // a name comes with the connection, or with a message
+    ming.text(r#"{"type":"usermsg","message":"hello"}"#).await;
+    guest.text(r#"{"message":"<b>","name":"Hong"}"#).await;
+    for client in [&mut ming, &mut guest] {
+        // two connections: either may be first
+        let said = [client.expect(TEXT).await, client.expect(TEXT).await];
+        for line in [
+            r#"{"type":"usermsg","message":"hello","name":"Ming"}"#,
+            r#"{"type":"usermsg","message":"<b>","name":"Hong"}"#,
+        ] {
+            assert!(said.iter().any(|said| said == line.as_bytes()), "{said:?}");
+        }
+    }
+
+    // what is no JSON is told to who said it alone
+    guest.text("hello").await;
+    guest.expect_text(&system("消息不是约定的 JSON")).await;
+    guest.close(1000, "").await;
+    ming.expect_text(&system("Hong 离开了聊天室（1 人在线）")).await;
+    elsewhere.expect_silence().await;
 }

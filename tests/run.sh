@@ -8,7 +8,7 @@
 # #[ignore]d because they need such a program read them too.
 #   ENDPOINT_PYTHON        a Python that can import `websockets` (tests/foreign/requirements.txt)
 #   ENDPOINT_NODE          Node.js, 18 or newer
-#   ENDPOINT_NODE_PATH     node_modules folders with `ws` and `playwright-core`, joined by ':'
+#   ENDPOINT_NODE_PATH     node_modules folders with `ws`, `playwright-core` and `jquery`, joined by ':'
 #   ENDPOINT_CHROMIUM      Chromium
 #   ENDPOINT_SCREENSHOTS   a folder for pictures of the page (default: target/screenshots)
 #   AUTOBAHN_PYTHON        the CPython that runs the Autobahn suite (default: python3)
@@ -63,6 +63,10 @@ main() {
   run 'Node client' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary --forgets
   run 'Node client, contexts kept' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$keeping" --binary --keeps
   run 'page in a browser' env NODE_PATH="$ENDPOINT_NODE_PATH" WS_SERVER="$examples/ws_server" "$ENDPOINT_NODE" tests/browser/page.js
+  local program
+  for program in chat; do
+    run "page of $program in a browser" env NODE_PATH="$ENDPOINT_NODE_PATH" EXAMPLES="$examples" "$ENDPOINT_NODE" "tests/browser/$program.js"
+  done
 }
 
 # --- steps ---
