@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use support::{Answer, BINARY, CLOSE, Client, TEXT, soon};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// An example that runs, on a port of its own.
@@ -203,7 +203,7 @@ async fn bench_server_echoes_and_broadcasts() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_and_end_with_2() {
-    for name in ["ws_server", "bench_server", "axum_app", "chat"] {
+    for name in ["ws_server", "bench_server", "axum_app", "chat", "polling_vs_push"] {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         let said = String::from_utf8(output.stderr).unwrap();
@@ -211,11 +211,11 @@ async fn wrong_arguments_are_told_and_end_with_2() {
     }
 }
 
-// ---- chat ----
+// ---- programs with a page ----
 
 #[tokio::test]
 async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
-    for name in ["chat"] {
+    for name in ["chat", "polling_vs_push"] {
         let mut example = Example::start(name, &[]);
         let (addr, path) = example.url("page", "http").await;
         for (path, kind, part) in [
@@ -233,7 +233,7 @@ async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
 
 #[tokio::test]
 async fn programs_with_a_page_end_with_1001_to_its_connections_when_terminated() {
-    for name in ["chat"] {
+    for name in ["chat", "polling_vs_push"] {
         let mut example = Example::start(name, &[]);
         example.url("page", "http").await;
         let (addr, path) = example.url("endpoint", "ws").await;
@@ -287,4 +287,68 @@ async fn chat_tells_everybody_in_the_room_and_nobody_else() {
     guest.close(1000, "").await;
     ming.expect_text(&system("Hong 离开了聊天室（1 人在线）")).await;
     elsewhere.expect_silence().await;
+}
+
+// ---- polling_vs_push ----
+
+/// Says a request and returns what was answered, until the end of the connection or `until` is in it.
+async fn exchange(addr: SocketAddr, request: &str, until: Option<&str>) -> String {
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !until.is_some_and(|until| String::from_utf8_lossy(&answer).contains(until)) {
+        if soon(stream.read_buf(&mut answer)).await.unwrap() == 0 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn polling_vs_push_counts_every_octet_of_an_answered_poll() {
+    let mut example = Example::start("polling_vs_push", &[]);
+    let (addr, _) = example.url("page", "http").await;
+    for request in [
+        format!("GET /events?after=0 HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n"),
+        format!(
+            "GET /events?after=0 HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nX-Long: {}\r\n\r\n",
+            "x".repeat(999)
+        ),
+    ] {
+        let answer = exchange(addr, &request, None).await;
+        // hyper says of its own accord that it closes; a browser keeps its connection
+        let length = request.len() + answer.len() - "connection: close\r\n".len();
+        let (_, octets) = answer.split_once("\r\noctets: ").unwrap();
+        assert_eq!(octets[..5].parse::<usize>().unwrap(), length, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn polling_vs_push_counts_every_octet_of_a_handshake() {
+    let mut example = Example::start("polling_vs_push", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13";
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n{upgrade}\r\n{key}\r\n\r\n");
+    let answer = exchange(addr, &request, Some("}")).await;
+    let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
+    let (_, said) = rest.split_once(r#"{"handshake":"#).unwrap();
+    let length = request.len() + head.len() + "\r\n\r\n".len();
+    assert_eq!(said.split_once('}').unwrap().0.parse::<usize>().unwrap(), length, "{answer}");
+}
+
+#[tokio::test]
+async fn polling_vs_push_pushes_what_polling_brings() {
+    let mut example = Example::start("polling_vs_push", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let mut client = Client::connect(addr, &path).await;
+    assert!(client.expect(TEXT).await.starts_with(br#"{"handshake":"#));
+    let pushed: Vec<String> =
+        [client.expect(TEXT).await, client.expect(TEXT).await].map(|event| String::from_utf8(event).unwrap()).to_vec();
+    assert!(pushed[0].starts_with(r#"{"number":1,"at":"#), "{pushed:?}");
+    assert_eq!(get(addr, "/events?after=0").await.body, format!("[{}]", pushed.join(",")));
+    assert_eq!(get(addr, "/events?after=1").await.body, format!("[{}]", pushed[1]));
+    assert_eq!(get(addr, "/events?after=2").await.body, "[]");
 }
