@@ -203,7 +203,7 @@ async fn bench_server_echoes_and_broadcasts() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_and_end_with_2() {
-    for name in ["ws_server", "bench_server", "axum_app", "chat", "polling_vs_push"] {
+    for name in ["ws_server", "bench_server", "axum_app", "chat", "polling_vs_push", "handshake"] {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         let said = String::from_utf8(output.stderr).unwrap();
@@ -215,7 +215,7 @@ async fn wrong_arguments_are_told_and_end_with_2() {
 
 #[tokio::test]
 async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
-    for name in ["chat", "polling_vs_push"] {
+    for name in ["chat", "polling_vs_push", "handshake"] {
         let mut example = Example::start(name, &[]);
         let (addr, path) = example.url("page", "http").await;
         for (path, kind, part) in [
@@ -233,7 +233,7 @@ async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
 
 #[tokio::test]
 async fn programs_with_a_page_end_with_1001_to_its_connections_when_terminated() {
-    for name in ["chat", "polling_vs_push"] {
+    for name in ["chat", "polling_vs_push", "handshake"] {
         let mut example = Example::start(name, &[]);
         example.url("page", "http").await;
         let (addr, path) = example.url("endpoint", "ws").await;
@@ -351,4 +351,47 @@ async fn polling_vs_push_pushes_what_polling_brings() {
     assert_eq!(get(addr, "/events?after=0").await.body, format!("[{}]", pushed.join(",")));
     assert_eq!(get(addr, "/events?after=1").await.body, format!("[{}]", pushed[1]));
     assert_eq!(get(addr, "/events?after=2").await.body, "[]");
+}
+
+// ---- handshake ----
+
+#[tokio::test]
+async fn handshake_tells_each_connection_its_own_headers() {
+    let mut example = Example::start("handshake", &[]);
+    example.url("page", "http").await;
+    let (addr, _) = example.url("endpoint", "ws").await;
+    for (path, protocols, chosen, compressed) in [
+        ("/compressed", "table.v1, table.v2", Some("table.v1"), true),
+        ("/plain", "table.v9, table.v2", Some("table.v2"), false),
+        ("/plain", "table.v9", None, false),
+    ] {
+        let (offered, own) = (format!("Sec-WebSocket-Protocol: {protocols}"), format!("X-Own: {path}"));
+        let deflate = "Sec-WebSocket-Extensions: permessage-deflate";
+        let (answer, mut client) = Client::try_connect(addr, path, &[&offered, &own, deflate]).await;
+        assert_eq!(answer.status, 101);
+        let frame = client.frame().await.unwrap();
+        // it is long enough to be compressed where that was agreed
+        let text = if frame.rsv == 0 { frame.payload } else { inflated(&frame.payload) };
+        let told: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(told["target"], path);
+        assert_eq!(told["subprotocol"].as_str(), chosen);
+        assert_eq!(told["extensions"].as_array().unwrap().is_empty(), !compressed);
+        let field = |side: &str, name: &str| {
+            let fields = told[side].as_array().unwrap();
+            fields.iter().find(|field| field[0] == name).map(|field| field[1].as_str().unwrap().to_owned())
+        };
+        assert_eq!(field("request", "x-own").as_deref(), Some(path));
+        assert_eq!(field("request", "sec-websocket-protocol").as_deref(), Some(protocols));
+        for name in ["sec-websocket-accept", "sec-websocket-protocol", "sec-websocket-extensions"] {
+            assert_eq!(field("response", name).as_deref(), answer.header(name), "{name}");
+        }
+        assert!(field("response", "sec-websocket-accept").is_some());
+    }
+}
+
+fn inflated(compressed: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(10_000);
+    let whole = [compressed, &[0, 0, 0xff, 0xff]].concat();
+    flate2::Decompress::new(false).decompress_vec(&whole, &mut text, flate2::FlushDecompress::Sync).unwrap();
+    text
 }
