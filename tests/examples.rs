@@ -203,7 +203,7 @@ async fn bench_server_echoes_and_broadcasts() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_and_end_with_2() {
-    for name in ["ws_server", "bench_server", "axum_app", "chat", "polling_vs_push", "handshake"] {
+    for name in ["ws_server", "bench_server", "axum_app", "chat", "polling_vs_push", "handshake", "broadcast"] {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         let said = String::from_utf8(output.stderr).unwrap();
@@ -215,7 +215,7 @@ async fn wrong_arguments_are_told_and_end_with_2() {
 
 #[tokio::test]
 async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
-    for name in ["chat", "polling_vs_push", "handshake"] {
+    for name in ["chat", "polling_vs_push", "handshake", "broadcast"] {
         let mut example = Example::start(name, &[]);
         let (addr, path) = example.url("page", "http").await;
         for (path, kind, part) in [
@@ -233,7 +233,7 @@ async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
 
 #[tokio::test]
 async fn programs_with_a_page_end_with_1001_to_its_connections_when_terminated() {
-    for name in ["chat", "polling_vs_push", "handshake"] {
+    for name in ["chat", "polling_vs_push", "handshake", "broadcast"] {
         let mut example = Example::start(name, &[]);
         example.url("page", "http").await;
         let (addr, path) = example.url("endpoint", "ws").await;
@@ -394,4 +394,39 @@ fn inflated(compressed: &[u8]) -> Vec<u8> {
     let whole = [compressed, &[0, 0, 0xff, 0xff]].concat();
     flate2::Decompress::new(false).decompress_vec(&whole, &mut text, flate2::FlushDecompress::Sync).unwrap();
     text
+}
+
+// ---- broadcast ----
+
+#[tokio::test]
+async fn broadcast_sends_what_was_asked_for_and_nothing_else() {
+    let mut example = Example::start("broadcast", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let (mut silent, mut one, mut both) =
+        (Client::connect(addr, &path).await, Client::connect(addr, &path).await, Client::connect(addr, &path).await);
+    one.text(r#"{"listen":["scores"]}"#).await;
+    both.text(r#"{"listen":["time","quotes"]}"#).await;
+    let mut topics = Vec::new();
+    for (client, count) in [(&mut one, 3), (&mut both, 4)] {
+        for _ in 0..count {
+            let news: serde_json::Value = serde_json::from_slice(&client.expect(TEXT).await).unwrap();
+            assert_eq!(news["listeners"], 1);
+            topics.push(news["topic"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(topics[..3], ["scores", "scores", "scores"]);
+    // it may have come in the middle of a round
+    assert!(topics[3..] == ["time", "quotes", "time", "quotes"] || topics[3..] == ["quotes", "time", "quotes", "time"]);
+    silent.expect_silence().await;
+
+    // what a page listens to is what it said last
+    both.text(r#"{"listen":[]}"#).await;
+    one.text(r#"{"listen":["time"]}"#).await;
+    loop {
+        let news: serde_json::Value = serde_json::from_slice(&one.expect(TEXT).await).unwrap();
+        if news["topic"] == "time" && news["listeners"] == 1 {
+            break;
+        }
+    }
 }

@@ -21,7 +21,7 @@ async function choose(window, subprotocols, path) {
 
 async function fieldByField() {
   const server = await Server.start("handshake");
-  const window = await Window.open(server.urls.page, { viewport: { width: 1000, height: 900 } });
+  const window = await Window.open(server.urls.page, { viewport: { width: 1000, height: 760 } });
   await window.untilState("1 OPEN");
   await window.untilShown("#response td", "本页算了，正确");
 
