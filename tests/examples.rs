@@ -63,6 +63,16 @@ impl Example {
     }
 }
 
+/// The programs whose pages are a family.
+const PAGES: &[&str] = &[
+    "chat",
+    "polling_vs_push",
+    "handshake",
+    "broadcast",
+    #[cfg(feature = "socketio")]
+    "socketio_chat",
+];
+
 async fn get(addr: SocketAddr, path: &str) -> Answer {
     let (get, host) = (format!("GET {path} HTTP/1.1"), format!("Host: {addr}"));
     Client::request(addr, &[&get, &host, "Connection: close"], b"").await.0
@@ -203,7 +213,7 @@ async fn bench_server_echoes_and_broadcasts() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_and_end_with_2() {
-    for name in ["ws_server", "bench_server", "axum_app", "chat", "polling_vs_push", "handshake", "broadcast"] {
+    for &name in ["ws_server", "bench_server", "axum_app"].iter().chain(PAGES) {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         let said = String::from_utf8(output.stderr).unwrap();
@@ -215,7 +225,7 @@ async fn wrong_arguments_are_told_and_end_with_2() {
 
 #[tokio::test]
 async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
-    for name in ["chat", "polling_vs_push", "handshake", "broadcast"] {
+    for name in PAGES {
         let mut example = Example::start(name, &[]);
         let (addr, path) = example.url("page", "http").await;
         for (path, kind, part) in [
@@ -233,7 +243,7 @@ async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
 
 #[tokio::test]
 async fn programs_with_a_page_end_with_1001_to_its_connections_when_terminated() {
-    for name in ["chat", "polling_vs_push", "handshake", "broadcast"] {
+    for name in PAGES {
         let mut example = Example::start(name, &[]);
         example.url("page", "http").await;
         let (addr, path) = example.url("endpoint", "ws").await;
@@ -429,4 +439,74 @@ async fn broadcast_sends_what_was_asked_for_and_nothing_else() {
             break;
         }
     }
+}
+
+// ---- socketio_chat ----
+
+/// Somebody of the world of Socket.IO, by hand: Engine.IO 4 over a WebSocket of its own.
+#[cfg(feature = "socketio")]
+async fn socket_io(addr: SocketAddr) -> Client {
+    let mut client = Client::connect(addr, "/socket.io/?EIO=4&transport=websocket").await;
+    hears(&mut client, r#"0{"sid":"#).await;
+    client.text("40").await;
+    hears(&mut client, r#"40{"sid":"#).await;
+    client
+}
+
+/// The next packet begins so; pings of Engine.IO are answered.
+#[cfg(feature = "socketio")]
+async fn hears(client: &mut Client, beginning: &str) {
+    loop {
+        let packet = String::from_utf8(client.expect(TEXT).await).unwrap();
+        if packet != "2" {
+            return assert!(packet.starts_with(beginning), "{packet}");
+        }
+        client.text("3").await;
+    }
+}
+
+#[cfg(feature = "socketio")]
+#[tokio::test]
+async fn socketio_chat_is_one_group_of_two_worlds() {
+    let mut example = Example::start("socketio_chat", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    assert_eq!(path, "/chat?name=WebSocket");
+
+    let mut plain = Client::connect(addr, "/chat?name=Hong").await;
+    plain.expect_text("Hong 加入了群聊").await;
+    let mut io = socket_io(addr).await;
+    io.text(r#"42["join","Ming"]"#).await;
+    hears(&mut io, r#"42["join","Ming"]"#).await;
+    plain.expect_text("Ming 加入了群聊").await;
+
+    io.text(r#"42["message","hello"]"#).await;
+    hears(&mut io, r#"42["message","Ming：hello"]"#).await;
+    plain.expect_text("Ming：hello").await;
+    plain.text("hello, too").await;
+    hears(&mut io, r#"42["message","Hong：hello, too"]"#).await;
+    plain.expect_text("Hong：hello, too").await;
+
+    let mut third = socket_io(addr).await;
+    third.text(r#"42["join","Lei"]"#).await;
+    for client in [&mut third, &mut io] {
+        hears(client, r#"42["join","Lei"]"#).await;
+    }
+    plain.expect_text("Lei 加入了群聊").await;
+
+    io.text("41").await;
+    plain.expect_text("Ming 离开了群聊").await;
+    hears(&mut third, r#"42["message","Ming 离开了群聊"]"#).await;
+    plain.close(1000, "").await;
+    hears(&mut third, r#"42["message","Hong 离开了群聊"]"#).await;
+}
+
+#[cfg(feature = "socketio")]
+#[tokio::test]
+async fn socketio_chat_refuses_who_says_no_name() {
+    let mut example = Example::start("socketio_chat", &[]);
+    example.url("page", "http").await;
+    let (addr, _) = example.url("endpoint", "ws").await;
+    let (answer, _) = Client::try_connect(addr, "/chat", &[]).await;
+    assert_eq!(answer.status, 400);
 }
