@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use support::{Answer, BINARY, Client, soon};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use support::{Answer, BINARY, CLOSE, Client, TEXT, soon};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// An example that runs, on a port of its own.
@@ -62,6 +62,16 @@ impl Example {
         soon(self.process.wait()).await.unwrap()
     }
 }
+
+/// The programs whose pages are a family.
+const PAGES: &[&str] = &[
+    "chat",
+    "polling_vs_push",
+    "handshake",
+    "broadcast",
+    #[cfg(feature = "socketio")]
+    "socketio_chat",
+];
 
 async fn get(addr: SocketAddr, path: &str) -> Answer {
     let (get, host) = (format!("GET {path} HTTP/1.1"), format!("Host: {addr}"));
@@ -203,10 +213,300 @@ async fn bench_server_echoes_and_broadcasts() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_and_end_with_2() {
-    for name in ["ws_server", "bench_server", "axum_app"] {
+    for &name in ["ws_server", "bench_server", "axum_app"].iter().chain(PAGES) {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.starts_with(&format!("usage: {name} ")), "{said}");
     }
+}
+
+// ---- programs with a page ----
+
+#[tokio::test]
+async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
+    for name in PAGES {
+        let mut example = Example::start(name, &[]);
+        let (addr, path) = example.url("page", "http").await;
+        for (path, kind, part) in [
+            (path.as_str(), "text/html; charset=utf-8", "/shared/page.js"),
+            ("/shared/page.css", "text/css; charset=utf-8", "prefers-color-scheme: dark"),
+            ("/shared/page.js", "text/javascript; charset=utf-8", "\"use strict\""),
+        ] {
+            let answer = get(addr, path).await;
+            assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{name} {path}");
+            assert!(answer.body.contains(part), "{name} {path}");
+        }
+        assert_eq!(get(addr, "/elsewhere").await.status, 404, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn programs_with_a_page_end_with_1001_to_its_connections_when_terminated() {
+    for name in PAGES {
+        let mut example = Example::start(name, &[]);
+        example.url("page", "http").await;
+        let (addr, path) = example.url("endpoint", "ws").await;
+        let mut client = Client::connect(addr, &path).await;
+        example.terminate();
+        // some have spoken before
+        let mut last = client.frame().await.expect("a close frame");
+        while last.opcode != CLOSE {
+            last = client.frame().await.expect("a close frame");
+        }
+        assert_eq!(last.payload[..2], 1001_u16.to_be_bytes(), "{name}");
+        client.close(1001, "").await;
+        client.expect_end().await;
+        assert!(example.ended().await.success(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn chat_tells_everybody_in_the_room_and_nobody_else() {
+    let mut example = Example::start("chat", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    assert_eq!(path, "/chat/lobby");
+    let system = |message: &str| format!(r#"{{"type":"system","message":"{message}"}}"#);
+    let mut ming = Client::connect(addr, "/chat/lobby?name=Ming").await;
+    ming.expect_text(&system("Ming 进入了聊天室（1 人在线）")).await;
+    let mut guest = Client::connect(addr, "/chat/lobby").await;
+    let mut elsewhere = Client::connect(addr, "/chat/elsewhere?name=Lei").await;
+    elsewhere.expect_text(&system("Lei 进入了聊天室（1 人在线）")).await;
+    for client in [&mut ming, &mut guest] {
+        client.expect_text(&system("一位客人 进入了聊天室（2 人在线）")).await;
+    }
+
+    // a name comes with the connection, or with a message
+    ming.text(r#"{"type":"usermsg","message":"hello"}"#).await;
+    guest.text(r#"{"message":"<b>","name":"Hong"}"#).await;
+    for client in [&mut ming, &mut guest] {
+        // two connections: either may be first
+        let said = [client.expect(TEXT).await, client.expect(TEXT).await];
+        for line in [
+            r#"{"type":"usermsg","message":"hello","name":"Ming"}"#,
+            r#"{"type":"usermsg","message":"<b>","name":"Hong"}"#,
+        ] {
+            assert!(said.iter().any(|said| said == line.as_bytes()), "{said:?}");
+        }
+    }
+
+    // what is no JSON is told to who said it alone
+    guest.text("hello").await;
+    guest.expect_text(&system("消息不是约定的 JSON")).await;
+    guest.close(1000, "").await;
+    ming.expect_text(&system("Hong 离开了聊天室（1 人在线）")).await;
+    elsewhere.expect_silence().await;
+}
+
+// ---- polling_vs_push ----
+
+/// Says a request and returns what was answered, until the end of the connection or `until` is in it.
+async fn exchange(addr: SocketAddr, request: &str, until: Option<&str>) -> String {
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !until.is_some_and(|until| String::from_utf8_lossy(&answer).contains(until)) {
+        if soon(stream.read_buf(&mut answer)).await.unwrap() == 0 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn polling_vs_push_counts_every_octet_of_an_answered_poll() {
+    let mut example = Example::start("polling_vs_push", &[]);
+    let (addr, _) = example.url("page", "http").await;
+    for request in [
+        format!("GET /events?after=0 HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n"),
+        format!(
+            "GET /events?after=0 HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nX-Long: {}\r\n\r\n",
+            "x".repeat(999)
+        ),
+    ] {
+        let answer = exchange(addr, &request, None).await;
+        // hyper says of its own accord that it closes; a browser keeps its connection
+        let length = request.len() + answer.len() - "connection: close\r\n".len();
+        let (_, octets) = answer.split_once("\r\noctets: ").unwrap();
+        assert_eq!(octets[..5].parse::<usize>().unwrap(), length, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn polling_vs_push_counts_every_octet_of_a_handshake() {
+    let mut example = Example::start("polling_vs_push", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13";
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n{upgrade}\r\n{key}\r\n\r\n");
+    let answer = exchange(addr, &request, Some("}")).await;
+    let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
+    let (_, said) = rest.split_once(r#"{"handshake":"#).unwrap();
+    let length = request.len() + head.len() + "\r\n\r\n".len();
+    assert_eq!(said.split_once('}').unwrap().0.parse::<usize>().unwrap(), length, "{answer}");
+}
+
+#[tokio::test]
+async fn polling_vs_push_pushes_what_polling_brings() {
+    let mut example = Example::start("polling_vs_push", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let mut client = Client::connect(addr, &path).await;
+    assert!(client.expect(TEXT).await.starts_with(br#"{"handshake":"#));
+    let pushed: Vec<String> =
+        [client.expect(TEXT).await, client.expect(TEXT).await].map(|event| String::from_utf8(event).unwrap()).to_vec();
+    assert!(pushed[0].starts_with(r#"{"number":1,"at":"#), "{pushed:?}");
+    assert_eq!(get(addr, "/events?after=0").await.body, format!("[{}]", pushed.join(",")));
+    assert_eq!(get(addr, "/events?after=1").await.body, format!("[{}]", pushed[1]));
+    assert_eq!(get(addr, "/events?after=2").await.body, "[]");
+}
+
+// ---- handshake ----
+
+#[tokio::test]
+async fn handshake_tells_each_connection_its_own_headers() {
+    let mut example = Example::start("handshake", &[]);
+    example.url("page", "http").await;
+    let (addr, _) = example.url("endpoint", "ws").await;
+    for (path, protocols, chosen, compressed) in [
+        ("/compressed", "table.v1, table.v2", Some("table.v1"), true),
+        ("/plain", "table.v9, table.v2", Some("table.v2"), false),
+        ("/plain", "table.v9", None, false),
+    ] {
+        let (offered, own) = (format!("Sec-WebSocket-Protocol: {protocols}"), format!("X-Own: {path}"));
+        let deflate = "Sec-WebSocket-Extensions: permessage-deflate";
+        let (answer, mut client) = Client::try_connect(addr, path, &[&offered, &own, deflate]).await;
+        assert_eq!(answer.status, 101);
+        let frame = client.frame().await.unwrap();
+        // it is long enough to be compressed where that was agreed
+        let text = if frame.rsv == 0 { frame.payload } else { inflated(&frame.payload) };
+        let told: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(told["target"], path);
+        assert_eq!(told["subprotocol"].as_str(), chosen);
+        assert_eq!(told["extensions"].as_array().unwrap().is_empty(), !compressed);
+        let field = |side: &str, name: &str| {
+            let fields = told[side].as_array().unwrap();
+            fields.iter().find(|field| field[0] == name).map(|field| field[1].as_str().unwrap().to_owned())
+        };
+        assert_eq!(field("request", "x-own").as_deref(), Some(path));
+        assert_eq!(field("request", "sec-websocket-protocol").as_deref(), Some(protocols));
+        for name in ["sec-websocket-accept", "sec-websocket-protocol", "sec-websocket-extensions"] {
+            assert_eq!(field("response", name).as_deref(), answer.header(name), "{name}");
+        }
+        assert!(field("response", "sec-websocket-accept").is_some());
+    }
+}
+
+fn inflated(compressed: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(10_000);
+    let whole = [compressed, &[0, 0, 0xff, 0xff]].concat();
+    flate2::Decompress::new(false).decompress_vec(&whole, &mut text, flate2::FlushDecompress::Sync).unwrap();
+    text
+}
+
+// ---- broadcast ----
+
+#[tokio::test]
+async fn broadcast_sends_what_was_asked_for_and_nothing_else() {
+    let mut example = Example::start("broadcast", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let (mut silent, mut one, mut both) =
+        (Client::connect(addr, &path).await, Client::connect(addr, &path).await, Client::connect(addr, &path).await);
+    one.text(r#"{"listen":["scores"]}"#).await;
+    both.text(r#"{"listen":["time","quotes"]}"#).await;
+    let mut topics = Vec::new();
+    for (client, count) in [(&mut one, 3), (&mut both, 4)] {
+        for _ in 0..count {
+            let news: serde_json::Value = serde_json::from_slice(&client.expect(TEXT).await).unwrap();
+            assert_eq!(news["listeners"], 1);
+            topics.push(news["topic"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(topics[..3], ["scores", "scores", "scores"]);
+    // it may have come in the middle of a round
+    assert!(topics[3..] == ["time", "quotes", "time", "quotes"] || topics[3..] == ["quotes", "time", "quotes", "time"]);
+    silent.expect_silence().await;
+
+    // what a page listens to is what it said last
+    both.text(r#"{"listen":[]}"#).await;
+    one.text(r#"{"listen":["time"]}"#).await;
+    loop {
+        let news: serde_json::Value = serde_json::from_slice(&one.expect(TEXT).await).unwrap();
+        if news["topic"] == "time" && news["listeners"] == 1 {
+            break;
+        }
+    }
+}
+
+// ---- socketio_chat ----
+
+/// Somebody of the world of Socket.IO, by hand: Engine.IO 4 over a WebSocket of its own.
+#[cfg(feature = "socketio")]
+async fn socket_io(addr: SocketAddr) -> Client {
+    let mut client = Client::connect(addr, "/socket.io/?EIO=4&transport=websocket").await;
+    hears(&mut client, r#"0{"sid":"#).await;
+    client.text("40").await;
+    hears(&mut client, r#"40{"sid":"#).await;
+    client
+}
+
+/// The next packet begins so; pings of Engine.IO are answered.
+#[cfg(feature = "socketio")]
+async fn hears(client: &mut Client, beginning: &str) {
+    loop {
+        let packet = String::from_utf8(client.expect(TEXT).await).unwrap();
+        if packet != "2" {
+            return assert!(packet.starts_with(beginning), "{packet}");
+        }
+        client.text("3").await;
+    }
+}
+
+#[cfg(feature = "socketio")]
+#[tokio::test]
+async fn socketio_chat_is_one_group_of_two_worlds() {
+    let mut example = Example::start("socketio_chat", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    assert_eq!(path, "/chat?name=WebSocket");
+
+    let mut plain = Client::connect(addr, "/chat?name=Hong").await;
+    plain.expect_text("Hong 加入了群聊").await;
+    let mut io = socket_io(addr).await;
+    io.text(r#"42["join","Ming"]"#).await;
+    hears(&mut io, r#"42["join","Ming"]"#).await;
+    plain.expect_text("Ming 加入了群聊").await;
+
+    io.text(r#"42["message","hello"]"#).await;
+    hears(&mut io, r#"42["message","Ming：hello"]"#).await;
+    plain.expect_text("Ming：hello").await;
+    plain.text("hello, too").await;
+    hears(&mut io, r#"42["message","Hong：hello, too"]"#).await;
+    plain.expect_text("Hong：hello, too").await;
+
+    let mut third = socket_io(addr).await;
+    third.text(r#"42["join","Lei"]"#).await;
+    for client in [&mut third, &mut io] {
+        hears(client, r#"42["join","Lei"]"#).await;
+    }
+    plain.expect_text("Lei 加入了群聊").await;
+
+    io.text("41").await;
+    plain.expect_text("Ming 离开了群聊").await;
+    hears(&mut third, r#"42["message","Ming 离开了群聊"]"#).await;
+    plain.close(1000, "").await;
+    hears(&mut third, r#"42["message","Hong 离开了群聊"]"#).await;
+}
+
+#[cfg(feature = "socketio")]
+#[tokio::test]
+async fn socketio_chat_refuses_who_says_no_name() {
+    let mut example = Example::start("socketio_chat", &[]);
+    example.url("page", "http").await;
+    let (addr, _) = example.url("endpoint", "ws").await;
+    let (answer, _) = Client::try_connect(addr, "/chat", &[]).await;
+    assert_eq!(answer.status, 400);
 }

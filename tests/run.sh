@@ -8,8 +8,9 @@
 # #[ignore]d because they need such a program read them too.
 #   ENDPOINT_PYTHON        a Python that can import `websockets` (tests/foreign/requirements.txt)
 #   ENDPOINT_NODE          Node.js, 18 or newer
-#   ENDPOINT_NODE_PATH     node_modules folders with `ws` and `playwright-core`, joined by ':'
+#   ENDPOINT_NODE_PATH     node_modules folders with `ws`, `playwright-core` and `jquery`, joined by ':'
 #   ENDPOINT_CHROMIUM      Chromium
+#   SOCKET_IO_LIBRARY      socket.io.min.js, the library of Socket.IO for browsers
 #   ENDPOINT_SCREENSHOTS   a folder for pictures of the page (default: target/screenshots)
 #   AUTOBAHN_PYTHON        the CPython that runs the Autobahn suite (default: python3)
 #
@@ -36,22 +37,22 @@ main() {
 
   run 'Rust toolchain' need_rust
   run 'format' cargo fmt --all --check
-  run 'lints' cargo clippy --workspace --all-targets -- -D warnings
+  run 'lints' cargo clippy --workspace --all-targets --features socketio -- -D warnings
   run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
   # nothing else here builds them
   RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
     run 'doors for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors
-  run 'tests' cargo test --workspace
-  run 'tests of the examples' cargo test --workspace --examples
+  run 'tests' cargo test --workspace --features socketio
+  run 'tests of the examples' cargo test --workspace --features socketio --examples
   if [ "${1-}" = --quick ]; then
     return
   fi
 
   run 'outside programs' need_outside_programs
   # not the ignored code blocks of the documentation, which are not meant to run
-  run 'tests with outside programs' cargo test --workspace --lib --bins --tests --examples -- --ignored
+  run 'tests with outside programs' cargo test --workspace --features socketio --lib --bins --tests --examples -- --ignored
   RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps
-  run 'release build of the examples' cargo build --release --examples
+  run 'release build of the examples' cargo build --release --features socketio --examples
   run 'tests of the Autobahn gate itself' python3 -m unittest discover --quiet --start-directory tests/autobahn
   run 'bench_server starts' start bench_server
   # of the 216 cases of compression, which take five minutes, those that differ and are quick
@@ -63,6 +64,10 @@ main() {
   run 'Node client' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary --forgets
   run 'Node client, contexts kept' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$keeping" --binary --keeps
   run 'page in a browser' env NODE_PATH="$ENDPOINT_NODE_PATH" WS_SERVER="$examples/ws_server" "$ENDPOINT_NODE" tests/browser/page.js
+  local program
+  for program in chat polling_vs_push handshake broadcast socketio_chat; do
+    run "page of $program in a browser" env NODE_PATH="$ENDPOINT_NODE_PATH" EXAMPLES="$examples" "$ENDPOINT_NODE" "tests/browser/$program.js"
+  done
 }
 
 # --- steps ---
@@ -131,7 +136,7 @@ need_outside_programs() {
   # Debian keeps ensurepip apart from its python3
   python3 -c 'import ensurepip, venv' 2> /dev/null || packages+=(python3-venv)
   [ -n "${ENDPOINT_NODE-}" ] || command -v node > /dev/null || packages+=(nodejs)
-  [ -n "${ENDPOINT_NODE_PATH-}" ] || command -v npm > /dev/null || packages+=(npm)
+  [ -n "${ENDPOINT_NODE_PATH-}" ] && [ -n "${SOCKET_IO_LIBRARY-}" ] || command -v npm > /dev/null || packages+=(npm)
   if [ -z "${ENDPOINT_CHROMIUM-}" ] && ! command -v chromium > /dev/null; then
     # a font with Chinese letters, for the pictures of the page
     packages+=(chromium fonts-wqy-microhei)
@@ -148,6 +153,10 @@ need_outside_programs() {
     cached node-foreign "$(cat tests/foreign/package-lock.json)" build_node tests/foreign
     cached node-browser "$(cat tests/browser/package-lock.json)" build_node tests/browser
     export ENDPOINT_NODE_PATH=$cache/node-foreign/node_modules:$cache/node-browser/node_modules
+  fi
+  if [ -z "${SOCKET_IO_LIBRARY-}" ]; then
+    cached node-socketio "$(cat examples/socketio_chat/package-lock.json)" build_node examples/socketio_chat
+    export SOCKET_IO_LIBRARY=$cache/node-socketio/node_modules/socket.io-client/dist/socket.io.min.js
   fi
   bash tests/autobahn/setup.sh > /dev/null
 

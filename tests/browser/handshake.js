@@ -1,0 +1,103 @@
+"use strict";
+// Drives the page of handshake: the fields it shows are those of its own connection, and change with what is chosen.
+
+const assert = require("node:assert/strict");
+const { PHONE, Server, Window, check, tell } = require("./windows.js");
+
+/** The fields of a table of the page, by their names. */
+function fields(window, id) {
+  return window.page.evaluate(id => Object.fromEntries([...document.querySelectorAll(`#${id} tbody tr`)].map(row =>
+    [row.dataset.name, row.cells[1].textContent])), id);
+}
+
+/** Chooses exactly these, and shakes hands. */
+async function choose(window, subprotocols, path) {
+  for (const box of await window.page.locator("[name=subprotocol]").all()) {
+    await box.setChecked(subprotocols.includes(await box.getAttribute("value")));
+  }
+  await window.page.check(`[value="${path}"]`);
+  await window.page.click("button");
+}
+
+async function fieldByField() {
+  const server = await Server.start("handshake");
+  const window = await Window.open(server.urls.page, { viewport: { width: 1000, height: 760 } });
+  await window.untilState("1 OPEN");
+  await window.untilShown("#response td", "本页算了，正确");
+
+  await check("the request and the answer are those of this connection", async () => {
+    const [request, response] = [await fields(window, "request"), await fields(window, "response")];
+    assert.equal(request.host, new URL(server.urls.page).host);
+    assert.equal(request.origin, new URL(server.urls.page).origin);
+    assert.equal(request["sec-websocket-key"].length, 24);
+    assert.equal(request["sec-websocket-version"], "13");
+    assert.equal(request["user-agent"], await window.page.evaluate(() => navigator.userAgent));
+    assert.equal(response.upgrade.toLowerCase(), "websocket");
+    assert.equal(response["sec-websocket-accept"].length, 28);
+  });
+
+  await check("every field is explained", async () => {
+    const unknown = await window.page.evaluate(() => [...document.querySelectorAll("tbody tr")]
+      .filter(row => row.cells[2].textContent === "与 WebSocket 无关").map(row => row.dataset.name));
+    // what a browser sends of its own is in the list; Sec-GPC and their like may come
+    assert.ok(unknown.length <= 2, unknown.join());
+  });
+
+  await check("the server's choices are what the browser says, too", async () => {
+    const response = await fields(window, "response");
+    const { protocol, extensions } = await window.page.evaluate(() => ({ protocol: socket.protocol, extensions: socket.extensions }));
+    assert.equal(response["sec-websocket-protocol"], protocol);
+    assert.equal(protocol, "table.v1");
+    assert.equal(response["sec-websocket-extensions"], extensions);
+    assert.match(extensions, /^permessage-deflate/);
+    await window.untilShown("#outcome", "说的一样");
+  });
+  await window.isFitForAll();
+  await window.picture("handshake-desktop");
+
+  await check("without compression, and with both subprotocols: the client's first is chosen", async () => {
+    const before = await window.page.textContent("#request [data-name=sec-websocket-key] td:nth-child(2)");
+    await choose(window, ["table.v1", "table.v2"], "/plain");
+    await window.untilShown("#outcome", "扩展：没有");
+    const [request, response] = [await fields(window, "request"), await fields(window, "response")];
+    assert.notEqual(request["sec-websocket-key"], before);
+    assert.equal(request["sec-websocket-protocol"], "table.v1, table.v2");
+    assert.equal(response["sec-websocket-protocol"], "table.v1");
+    assert.match(request["sec-websocket-extensions"], /^permessage-deflate/);
+    assert.equal(response["sec-websocket-extensions"], undefined);
+  });
+
+  await check("no subprotocol offered, none chosen", async () => {
+    await choose(window, [], "/compressed");
+    await window.untilShown("#outcome", "选定的子协议：没有；扩展：permessage-deflate");
+    assert.equal((await fields(window, "request"))["sec-websocket-protocol"], undefined);
+  });
+  assert.deepEqual(window.complaints, []);
+
+  await check("a subprotocol that the server does not speak: the browser refuses, and the page says why", async () => {
+    await choose(window, ["table.v9"], "/compressed");
+    await window.untilState("3 CLOSED 1006");
+    await window.untilShown("#trouble", "一个也没有选");
+  });
+
+  await check("shows the close of the server", async () => {
+    await choose(window, ["table.v2"], "/compressed");
+    await window.untilState("1 OPEN");
+    assert.equal(await server.terminate(), 0);
+    await window.untilState("3 CLOSED 1001");
+    await window.untilShown("#trouble", "代码 1001");
+  });
+  await window.close();
+}
+
+async function onAPhone() {
+  const server = await Server.start("handshake");
+  const window = await Window.open(server.urls.page, { viewport: PHONE, colorScheme: "dark" });
+  await window.untilShown("#response td", "本页算了，正确");
+  await check("on a phone: fits", () => window.isFitForAll());
+  await window.picture("handshake-phone-dark");
+  await window.close();
+  await server.terminate();
+}
+
+tell(fieldByField, onAPhone);
