@@ -188,6 +188,7 @@ mod path;
 mod registry;
 mod remote;
 mod request;
+mod role;
 mod router;
 mod server;
 mod service;

@@ -151,7 +151,7 @@ async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
         }
         Upgraded::Other(io) => (Socket::Other(io), None),
     };
-    let session = Session::new(request, subprotocol, deflation, sessions, writer);
+    let session = Session::new(request, None, subprotocol, deflation, sessions, writer);
     Some(Connection::new(socket, early, endpoint, session, token))
 }
 

@@ -29,6 +29,7 @@ use crate::handshake::refusal::Refusal;
 use crate::path::{ContextPath, PathParams, Template};
 use crate::registry::{Opening, Prepared, Registration, ServerEndpoint, Upgraded, prepare};
 use crate::request::{HandshakeRequest, Transport};
+use crate::role::Role;
 use crate::router::{Lookup, Router, TrailingSlash};
 use crate::session::{OpenSessions, OpenSet};
 use crate::state::{States, Wanted};
@@ -161,8 +162,10 @@ impl ServerContainer {
         let prepared = prepare(&request)?;
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
         let budget = &self.0.compression_budget;
-        let deflation =
-            accepted.extension().and_then(|it| Deflation::new(it, &limits.compression, budget)).map(Box::new);
+        let deflation = accepted
+            .extension()
+            .and_then(|it| Deflation::new(it, Role::Server, &limits.compression, budget))
+            .map(Box::new);
         if deflation.is_none() {
             accepted.decline_extension();
         }

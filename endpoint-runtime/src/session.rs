@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
@@ -22,6 +23,7 @@ use crate::outbound::{Bounds, Moment, Outbound, Refused};
 use crate::path::PathParams;
 use crate::remote::{AsyncRemote, BasicRemote, Shared};
 use crate::request::HandshakeRequest;
+use crate::role::Role;
 use crate::state::{State, States};
 use crate::text::Text;
 use crate::wire::deflate::Deflation;
@@ -59,6 +61,8 @@ pub struct Session(Arc<Inner>);
 struct Inner {
     id: SessionId,
     request: HandshakeRequest,
+    /// What the server answered, if we are the client.
+    response: Option<Box<http::Response<()>>>,
     subprotocol: Option<&'static str>,
     outbound: Arc<Outbound>,
     endpoint: Arc<OpenSet>,
@@ -75,20 +79,23 @@ type TypeMap = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
 const OFF: u64 = 0;
 
 impl Session {
-    /// `writer` is the writing half of a plain socket.
+    /// `response` is what the server answered, if we are the client; `writer` is the writing half of a plain socket.
     pub(crate) fn new(
         request: HandshakeRequest,
+        response: Option<Box<http::Response<()>>>,
         subprotocol: Option<&'static str>,
         deflation: Option<Box<Deflation>>,
         endpoint: Arc<OpenSet>,
         writer: Option<OwnedWriteHalf>,
     ) -> Self {
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
+        let role = if response.is_some() { Role::Client } else { Role::Server };
         Self(Arc::new(Inner {
             id: SessionId::random(),
             request,
+            response,
             subprotocol,
-            outbound: Arc::new(Outbound::new(bounds, deflation, writer)),
+            outbound: Arc::new(Outbound::new(bounds, role, deflation, writer)),
             endpoint,
             place: AtomicUsize::new(usize::MAX),
             max_message_size: AtomicUsize::new(limits.max_message_size),
@@ -138,7 +145,13 @@ impl Session {
         &self.0.request
     }
 
-    /// The headers of the opening handshake. Names are case-insensitive.
+    /// The server's answer to the opening handshake, its status 101, if we are the client (Jakarta's
+    /// `HandshakeResponse`); `None` in a server.
+    pub fn handshake_response(&self) -> Option<&http::Response<()>> {
+        self.0.response.as_deref()
+    }
+
+    /// The headers of the opening handshake's request, on either side. Names are case-insensitive.
     ///
     /// They are kept in a compact form; the map is built when it is first asked for.
     pub fn headers(&self) -> &HeaderMap {
@@ -167,7 +180,8 @@ impl Session {
 
     /// The subprotocol both sides agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
-        self.0.subprotocol
+        let answered = || self.0.response.as_ref()?.headers().get(SEC_WEBSOCKET_PROTOCOL)?.to_str().ok();
+        self.0.subprotocol.or_else(answered)
     }
 
     /// The extensions in use, with the parameters both sides agreed on (Jakarta's `getNegotiatedExtensions`): none, or
