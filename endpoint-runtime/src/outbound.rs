@@ -62,7 +62,8 @@ pub(crate) struct Collected {
 /// The queue of one session.
 pub(crate) struct Outbound {
     bounds: Arc<Bounds>,
-    role: Role,
+    /// Which side of the connection this is.
+    pub(crate) role: Role,
     /// Whether the connection should look.
     pending: AtomicBool,
     open: AtomicBool,
@@ -174,11 +175,6 @@ impl Outbound {
             state: Mutex::new(State { socket, ..State::default() }),
             deflation,
         }
-    }
-
-    /// Which side of the connection this is.
-    pub(crate) fn role(&self) -> Role {
-        self.role
     }
 
     /// What the session does about compression, if it was negotiated.
