@@ -11,10 +11,15 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// step may name each other. `lib`, `private`, `fuzzing` and `measuring` stand outside: they open doors, and nobody names them.
 const STAIRCASE: &[&[&str]] = &[
     &["server"],
+    &["client"],
+    &["client/exchange"],
+    &["client/dial"],
+    &["client/target"],
     &["service"],
     &["router"],
     &["registry"],
-    &["handshake"],
+    // the two sides of it
+    &["handshake", "handshake/offer"],
     &["handshake/extensions"],
     &["handshake/origins"],
     &["handshake/refusal"],
@@ -64,14 +69,16 @@ const CRATES: &[(&str, &[&str])] = &[
     ("bytes", &["*"]),
     ("endpoint_macros", &[]),
     ("flate2", &["wire/deflate"]),
-    ("http", &["server", "service", "handshake", "session", "request"]),
-    ("http_body_util", &["server", "service"]),
-    ("hyper", &["server", "service"]),
-    ("hyper_util", &["server", "service"]),
+    ("http", &["server", "client", "service", "handshake", "session", "request"]),
+    // what a client's server answered
+    ("http::Response", &["registry", "error"]),
+    ("http_body_util", &["server", "client", "service"]),
+    ("hyper", &["server", "client/exchange", "service"]),
+    ("hyper_util", &["server", "client", "service"]),
     ("inventory", &["service", "registry"]),
-    ("percent_encoding", &["request", "path"]),
+    ("percent_encoding", &["client/target", "request", "path"]),
     ("pin_project_lite", &["dispatch", "endpoint"]),
-    ("rand", &["frames/masking", "session"]),
+    ("rand", &["client", "frames/masking", "session"]),
     ("serde", &["json"]),
     ("serde_json", &["json"]),
     ("simdutf8", &["wire/utf8"]),
@@ -80,6 +87,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "tokio",
         &[
             "server",
+            "client",
             "service",
             "connection",
             "link",
@@ -93,14 +101,15 @@ const CRATES: &[(&str, &[&str])] = &[
     // types without a task: what a socket is, and when something is too late
     ("tokio::net::TcpStream", &["registry"]),
     ("tokio::spawn", &["registry"]),
-    ("tokio::net::tcp::OwnedWriteHalf", &["session", "outbound"]),
+    ("tokio::sync::oneshot", &["registry"]),
+    ("tokio::net::tcp::OwnedWriteHalf", &["registry", "session", "outbound"]),
     ("tokio::time::Instant", &["outbound", "outbound/waiting"]),
     ("tokio_tungstenite", &[]),
     ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
-    ("tokio_util", &["server", "service"]),
+    ("tokio_util", &["server", "client", "service"]),
     ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry", "connection"]),
     ("tower_service", &["server", "service"]),
-    ("tracing", &["server", "service", "connection", "link/inbound", "dispatch", "session", "remote"]),
+    ("tracing", &["server", "client", "service", "connection", "link/inbound", "dispatch", "session", "remote"]),
 ];
 
 /// Words that only some rooms may say.

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::{Attribute, Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result, ReturnType, Type};
 
-use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
+use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Side, Value, is_named, without_groups};
 use crate::settings::{compression, is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
 use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
@@ -31,9 +31,10 @@ impl Mistakes {
     }
 }
 
-/// What `#[server_endpoint]` says, checked.
+/// What `#[server_endpoint]` or `#[client_endpoint]` says, checked.
 pub(crate) struct Endpoint {
-    pub(crate) path: LitStr,
+    /// None of a client's.
+    pub(crate) path: Option<LitStr>,
     pub(crate) subprotocols: Vec<LitStr>,
     /// Expressions of the types the fields of `EndpointOptions` have, inside their outermost `Some`.
     pub(crate) options: Vec<(&'static str, TokenStream)>,
@@ -48,8 +49,10 @@ pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Res
     let mut mistakes = Mistakes::default();
     type_is_plain(item, &mut mistakes);
     annotated_once(item, &mut mistakes);
-    for (range, sentence) in template::mistakes(&args.path.value()) {
-        mistakes.push(Error::new(template::span_within(&args.path, range), sentence));
+    if let Some(path) = &args.path {
+        for (range, sentence) in template::mistakes(&path.value()) {
+            mistakes.push(Error::new(template::span_within(path, range), sentence));
+        }
     }
     let settings = no_setting_twice(args.settings, &mut mistakes);
     let mut endpoint = Endpoint { path: args.path, subprotocols: Vec::new(), options: Vec::new() };
@@ -73,8 +76,9 @@ fn type_is_plain(item: &DeriveInput, mistakes: &mut Mistakes) {
 }
 
 fn annotated_once(item: &DeriveInput, mistakes: &mut Mistakes) {
-    if let Some(second) = item.attrs.iter().find(|attribute| is_named(attribute, "server_endpoint")) {
-        mistakes.at(second, "a type is one endpoint: remove one `#[server_endpoint]`");
+    let second = item.attrs.iter().find_map(|attribute| Some((attribute, Side::of(attribute)?)));
+    if let Some((second, side)) = second {
+        mistakes.at(second, format!("a type is one endpoint: remove one `#[{}]`", side.name()));
     }
 }
 

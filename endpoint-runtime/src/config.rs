@@ -22,6 +22,18 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may take to send its request head: hyper's own default, a guard against Slowloris.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a client takes to connect, with name, proxy, TLS and handshake: as long as a server gives it.
+#[cfg(feature = "client")]
+pub(crate) const CONNECT_TIMEOUT: Duration = HANDSHAKE_TIMEOUT;
+
+/// The most bytes of the head of a server's answer: more than any server has, less than hurts.
+#[cfg(feature = "client")]
+pub(crate) const ANSWER_HEAD: usize = 64 << 10;
+
+/// The most bytes of the body that are kept of a server's refusal: a page that says why.
+#[cfg(feature = "client")]
+pub(crate) const ANSWER_BODY: usize = 64 << 10;
+
 /// The most messages that wait in one session's outbound queue.
 pub(crate) const SEND_QUEUE_MESSAGES: usize = 65_536;
 

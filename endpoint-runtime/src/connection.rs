@@ -44,11 +44,10 @@ impl<E: Endpoint> Connection<E> {
         Box::new(Self { link, dispatch, place, token })
     }
 
-    /// Open, then message by message until something ends it.
+    /// Once it is open: message by message until something ends it, and the end.
     ///
     /// What happens once or seldom is boxed, so that the task has room for a message handler and little else.
     pub(crate) async fn live(mut self: Box<Self>) {
-        Box::pin(self.open()).await;
         loop {
             let Some(call) = next(&mut self.link, &mut self.dispatch) else {
                 if self.link.end().is_some() {
@@ -71,8 +70,8 @@ impl<E: Endpoint> Connection<E> {
         Box::pin(end(self)).await;
     }
 
-    /// Enters the open set and runs `on_open`.
-    async fn open(&mut self) {
+    /// Enters the open set and runs `on_open`. This comes first.
+    pub(crate) async fn open(&mut self) {
         let Self { link, dispatch, place, .. } = self;
         place.take();
         let opened = run::<E, _, _>(link, pin!(dispatch.on_open())).await;

@@ -1,4 +1,4 @@
-//! WebSocket servers in Rust that read like Java's `@ServerEndpoint`.
+//! WebSocket servers, and clients, in Rust that read like Java's `@ServerEndpoint`.
 //!
 //! A type is annotated with its path, its methods with what they handle. The crate does the opening handshake, the
 //! framing, the limits and the closing handshake, on tokio.
@@ -135,6 +135,21 @@
 //!
 //! By default a page may only connect to the server it came from; see [`Origins`].
 //!
+//! # Clients
+//!
+//! A type with [`macro@client_endpoint`] connects to a server instead of being served: the handlers are the same, and a
+//! [`ClientContainer`] is what connects it.
+//!
+//! ```no_run
+//! # use endpoint_runtime::prelude::*;
+//! # #[client_endpoint] struct Bot;
+//! # async fn f() -> Result<(), Error> {
+//! let session = ClientContainer::new().connect(Bot, "ws://127.0.0.1:8080/chat/blue").await?;
+//! session.basic_remote().send_text("hello").await?;
+//! session.close();
+//! # Ok(()) }
+//! ```
+//!
 //! # Limits
 //!
 //! | Setting | Default | Protects against |
@@ -148,6 +163,7 @@
 //! | [`compression_budget`](ContainerBuilder::compression_budget) | 256 MiB | compressors that fill the memory |
 //! | [`shutdown_timeout`](ServerBuilder::shutdown_timeout) | 10 seconds | a shutdown that does not end |
 //! | [`origins`](ContainerBuilder::origins) | same origin | foreign pages that use a visitor's cookies |
+//! | [`connect_timeout`](ClientBuilder::connect_timeout) | 30 seconds | servers that do not answer a client |
 //! | (fixed) request head | 30 seconds | clients that connect to a [`Server`] and say nothing |
 //! | (fixed) read ahead of a suspended handler | 64 messages or 256 KiB | a peer that is faster than its handler |
 //!
@@ -159,7 +175,9 @@
 //!
 //! # Features
 //!
-//! `json`, on by default: [`Json`], with `serde` and `serde_json`.
+//! - `client`, on by default: [`ClientContainer`] and [`macro@client_endpoint`]. It adds the client's half of `hyper`, with
+//!   the small crates `want` and `try-lock`, and nothing else.
+//! - `json`, on by default: [`Json`], with `serde` and `serde_json`.
 //!
 //! # Cancel safety
 //!
@@ -169,6 +187,8 @@
 //! suspension.
 
 mod buffer;
+#[cfg(feature = "client")]
+mod client;
 mod close;
 mod codec;
 mod config;
@@ -211,8 +231,12 @@ pub mod fuzzing;
 pub mod measuring;
 
 pub use bytes::Bytes;
+#[cfg(feature = "client")]
+pub use endpoint_macros::client_endpoint;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
+#[cfg(feature = "client")]
+pub use crate::client::{ClientBuilder, ClientContainer, ClientRequest};
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::config::Compression;
@@ -224,6 +248,8 @@ pub use crate::handshake::refusal::Refusal;
 pub use crate::json::Json;
 pub use crate::message::{Binary, Message, Pong};
 pub use crate::path::PathParams;
+#[cfg(feature = "client")]
+pub use crate::registry::ClientEndpoint;
 pub use crate::registry::ServerEndpoint;
 pub use crate::remote::{AsyncRemote, BasicRemote, Sent, Written};
 pub use crate::request::HandshakeRequest;
@@ -242,6 +268,8 @@ pub mod prelude {
         Binary, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Pong, Refusal, Server,
         ServerContainer, Session, SessionId, State, Text, on_close, on_error, on_message, on_open, server_endpoint,
     };
+    #[cfg(feature = "client")]
+    pub use crate::{ClientContainer, client_endpoint};
 }
 
 /// The README's program compiles.

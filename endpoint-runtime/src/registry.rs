@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+#[cfg(feature = "client")]
+use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::config::EndpointOptions;
@@ -134,7 +137,8 @@ pub(crate) fn prepare<E: Endpoint>(construct: impl FnOnce() -> Result<E, Refusal
 
 /// The task of a connection.
 async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
-    if let Some(connection) = begin(beginning).await {
+    if let Some(mut connection) = begin(beginning).await {
+        Box::pin(connection.open()).await;
         connection.live().await;
     }
 }
@@ -143,16 +147,62 @@ async fn serve<E: Endpoint>(beginning: Box<(Opening, E)>) {
 async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
     let (Opening { mut request, subprotocol, deflation, sessions, token, .. }, endpoint) = *beginning;
-    let (socket, writer) = match upgraded {
+    let (socket, writer) = halves(upgraded, &mut request);
+    let session = Session::new(request, None, subprotocol, deflation, sessions, writer);
+    Some(Connection::new(socket, early, endpoint, session, token))
+}
+
+/// The socket, and the writing half of a plain one.
+fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option<OwnedWriteHalf>) {
+    match upgraded {
         Upgraded::Tcp(tcp) => {
             request.learn_addresses(|| tcp.peer_addr().ok(), || tcp.local_addr().ok());
             let (socket, writer) = Socket::tcp(tcp);
             (socket, Some(writer))
         }
         Upgraded::Other(io) => (Socket::Other(io), None),
-    };
-    let session = Session::new(request, None, subprotocol, deflation, sessions, writer);
-    Some(Connection::new(socket, early, endpoint, session, token))
+    }
+}
+
+/// An annotated client endpoint type. Implemented by `#[client_endpoint]`, not by hand.
+#[cfg(feature = "client")]
+pub trait ClientEndpoint: Endpoint + Annotated {
+    /// Its full path in the program.
+    const NAME: &'static str;
+    /// What the attribute says.
+    const OPTIONS: EndpointOptions;
+}
+
+/// A connection that we opened, and that the server has accepted.
+#[cfg(feature = "client")]
+pub(crate) struct Opened {
+    pub(crate) upgraded: Upgraded,
+    pub(crate) early: Bytes,
+    pub(crate) request: HandshakeRequest,
+    pub(crate) response: http::Response<()>,
+    pub(crate) deflation: Option<Box<Deflation>>,
+    pub(crate) sessions: Arc<OpenSet>,
+    /// A shutdown waits until it is gone.
+    pub(crate) token: TaskTrackerToken,
+}
+
+#[cfg(feature = "client")]
+impl Opened {
+    /// Serves it in a task of its own. Returns its session, and what resolves when `on_open` has returned.
+    pub(crate) fn serve<E: Endpoint>(self, endpoint: E) -> (Session, oneshot::Receiver<()>) {
+        let Self { upgraded, early, mut request, response, deflation, sessions, token } = self;
+        let (socket, writer) = halves(upgraded, &mut request);
+        let session = Session::new(request, Some(Box::new(response)), None, deflation, sessions, writer);
+        let mut connection = Connection::new(socket, early, endpoint, session.clone(), token);
+        let (opened, wait) = oneshot::channel();
+        tokio::spawn(async move {
+            Box::pin(connection.open()).await;
+            // nobody may wait any more
+            let _ = opened.send(());
+            connection.live().await;
+        });
+        (session, wait)
+    }
 }
 
 impl fmt::Debug for Registration {

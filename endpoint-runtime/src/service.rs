@@ -108,21 +108,8 @@ impl ServerContainer {
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
         self.0.closing.store(true, Ordering::SeqCst);
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
-        for (_, mounted) in self.0.router.routes() {
-            mounted.sessions.close(reason.clone().by(Initiator::Container));
-        }
-        self.0.tasks.close();
-        let all = self.0.tasks.len();
-        if tokio::time::timeout(limit, self.0.tasks.wait()).await.is_ok() {
-            return Shutdown { closed: all, cut: 0 };
-        }
-        let cut = self.0.tasks.len();
-        for (_, mounted) in self.0.router.routes() {
-            mounted.sessions.cut();
-        }
-        // they have nothing left to wait for; a handler that blocks its thread cannot be helped
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.0.tasks.wait()).await;
-        Shutdown { closed: all.saturating_sub(cut), cut }
+        let sets = || self.0.router.routes().map(|(_, mounted)| &*mounted.sessions);
+        end_all(sets, reason, &self.0.tasks, limit).await
     }
 
     /// Answers a request to the path of an endpoint; gives every other back.
@@ -191,8 +178,31 @@ fn refuse(uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
     refusal.into()
 }
 
+/// Ends all sessions of `sets` for a `reason` and waits for their `tasks`; after `limit` those that are left are given up.
+pub(crate) async fn end_all<'a, S>(
+    sets: impl Fn() -> S,
+    reason: CloseReason,
+    tasks: &TaskTracker,
+    limit: Duration,
+) -> Shutdown
+where
+    S: Iterator<Item = &'a OpenSet>,
+{
+    sets().for_each(|set| set.close(reason.clone().by(Initiator::Container)));
+    tasks.close();
+    let all = tasks.len();
+    if tokio::time::timeout(limit, tasks.wait()).await.is_ok() {
+        return Shutdown { closed: all, cut: 0 };
+    }
+    let cut = tasks.len();
+    sets().for_each(OpenSet::cut);
+    // they have nothing left to wait for; a handler that blocks its thread cannot be helped
+    let _ = tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await;
+    Shutdown { closed: all.saturating_sub(cut), cut }
+}
+
 /// Takes the plain TCP socket out from under hyper, if that is what it is; with the octets that came early.
-fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
+pub(crate) fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
         Err(upgraded) => upgraded,
