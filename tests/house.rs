@@ -16,6 +16,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["client/dial"],
     &["client/target"],
     &["service"],
+    &["tls", "tls/trust"],
     &["router"],
     &["registry"],
     // the two sides of it
@@ -46,6 +47,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["wire/frame", "wire/mask", "wire/utf8"],
     &["wire"],
     // the shared words
+    &["base64"],
     &["path"],
     &["config"],
     &["state"],
@@ -73,12 +75,13 @@ const CRATES: &[(&str, &[&str])] = &[
     // what a client's server answered
     ("http::Response", &["registry", "error"]),
     ("http_body_util", &["server", "client", "service"]),
-    ("hyper", &["server", "client/exchange", "service"]),
-    ("hyper_util", &["server", "client", "service"]),
+    ("hyper", &["server", "client/exchange", "service", "tls"]),
+    ("hyper_util", &["server", "client", "service", "tls"]),
     ("inventory", &["service", "registry"]),
     ("percent_encoding", &["client/target", "request", "path"]),
     ("pin_project_lite", &["dispatch", "endpoint"]),
     ("rand", &["client", "frames/masking", "session"]),
+    ("rcgen", &["tls"]),
     ("serde", &["json"]),
     ("serde_json", &["json"]),
     ("simdutf8", &["wire/utf8"]),
@@ -89,6 +92,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "server",
             "client",
             "service",
+            "tls",
             "connection",
             "link",
             "link/clock",
@@ -104,12 +108,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio::sync::oneshot", &["registry"]),
     ("tokio::net::tcp::OwnedWriteHalf", &["registry", "session", "outbound"]),
     ("tokio::time::Instant", &["outbound", "outbound/waiting"]),
+    ("tokio_rustls", &["tls"]),
     ("tokio_tungstenite", &[]),
     ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
     ("tokio_util", &["server", "client", "service"]),
     ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry", "connection"]),
     ("tower_service", &["server", "service"]),
     ("tracing", &["server", "client", "service", "connection", "link/inbound", "dispatch", "session", "remote"]),
+    ("webpki_roots", &["tls"]),
 ];
 
 /// Words that only some rooms may say.

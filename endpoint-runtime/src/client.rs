@@ -33,6 +33,8 @@ use crate::role::Role;
 use crate::service::{Shutdown, end_all};
 use crate::session::{OpenSessions, OpenSet, Session};
 use crate::state::States;
+#[cfg(feature = "tls")]
+use crate::tls::trust::Trust;
 use crate::wire::deflate::{Budget, Deflation};
 
 /// What connects endpoints to servers: its settings and its open sessions (Jakarta's `WebSocketContainer`).
@@ -72,6 +74,8 @@ struct Inner {
     connect_timeout: Duration,
     compression_budget: Arc<Budget>,
     states: Arc<States>,
+    #[cfg(feature = "tls")]
+    trust: Trust,
     /// The sessions of each type of endpoint that was connected. The types of a program are few.
     sets: Mutex<Vec<(TypeId, Arc<OpenSet>)>>,
     tasks: TaskTracker,
@@ -95,6 +99,8 @@ impl ClientContainer {
             connect_timeout: builder.connect_timeout,
             compression_budget: Arc::new(Budget::new(builder.compression_budget)),
             states: Arc::new(builder.states),
+            #[cfg(feature = "tls")]
+            trust: builder.trust.unwrap_or_else(Trust::public),
             sets: Mutex::default(),
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
@@ -186,11 +192,23 @@ impl ClientContainer {
         let mut asked = HandshakeRequest::new(&head, PathParams::default(), transport);
         handlers::<E>().iter().try_for_each(|handler| (handler.check_query)(&asked))?;
 
+        #[cfg(not(feature = "tls"))]
+        if target.is_secure {
+            return Err(Error::new(Kind::Tls, "wss:// needs the cargo feature `tls` of endpoint-runtime"));
+        }
         let late = |_| Error::new(Kind::Timeout, format!("no connection to {} in time", target.host));
         let stream = timeout_at(deadline, dial::dial(&target.host, target.port)).await.map_err(late)??;
         asked.learn_addresses(|| stream.peer_addr().ok(), || stream.local_addr().ok());
         let head = Request::from_parts(head, Empty::<Bytes>::new());
-        let agreed = exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?;
+        let agreed = match target.is_secure {
+            #[cfg(feature = "tls")]
+            true => {
+                let connecting = self.0.trust.connect(&target.host, stream);
+                let stream = timeout_at(deadline, connecting).await.map_err(late)??;
+                exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?
+            }
+            _ => exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?,
+        };
         let deflation = agreed.extension.map(|extension| {
             let deflation = Deflation::new(extension, Role::Client, &compression, &self.0.compression_budget);
             // it was not when compression was offered
@@ -381,6 +399,8 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     compression_budget: usize,
     states: States,
+    #[cfg(feature = "tls")]
+    trust: Option<Trust>,
 }
 
 impl Default for ClientBuilder {
@@ -390,6 +410,8 @@ impl Default for ClientBuilder {
             connect_timeout: CONNECT_TIMEOUT,
             compression_budget: COMPRESSION_BUDGET,
             states: States::default(),
+            #[cfg(feature = "tls")]
+            trust: None,
         }
     }
 }
@@ -403,6 +425,13 @@ impl ClientBuilder {
     /// How long connecting may take, until the server has answered the handshake. Default: 30 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
+        self
+    }
+
+    /// Whom to believe that it is the server of a `wss://` URI (cargo feature `tls`). Default: [`Trust::public`].
+    #[cfg(feature = "tls")]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
         self
     }
 

@@ -34,6 +34,10 @@ pub(crate) const ANSWER_HEAD: usize = 64 << 10;
 #[cfg(feature = "client")]
 pub(crate) const ANSWER_BODY: usize = 64 << 10;
 
+/// How long a client may take for the TLS handshake: a few round trips, and a guard against those who never end it.
+#[cfg(feature = "tls")]
+pub(crate) const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The most messages that wait in one session's outbound queue.
 pub(crate) const SEND_QUEUE_MESSAGES: usize = 65_536;
 

@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     Panic,
     Deploy,
     Handshake,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))]
+    Tls,
     Io,
     User,
 }
@@ -129,6 +131,11 @@ impl Error {
     /// answer was wrong. [`response`](Self::response) is the answer, if there was one.
     pub fn is_handshake(&self) -> bool {
         self.0.kind == Kind::Handshake
+    }
+
+    /// There is no TLS: a certificate or a key is not usable, or the other side is not trusted, or not understood.
+    pub fn is_tls(&self) -> bool {
+        self.0.kind == Kind::Tls
     }
 
     /// The operating system refused, as when a port is taken; the cause is in `source`.

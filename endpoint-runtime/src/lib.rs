@@ -135,6 +135,11 @@
 //!
 //! By default a page may only connect to the server it came from; see [`Origins`].
 //!
+//! # TLS
+//!
+//! With the cargo feature `tls` a [`Server`] speaks it where it is given a [`TlsConfig`], whose certificate can be
+//! replaced while it runs, and clients connect to `wss://`, trusting whom [`ClientBuilder::trust`] says.
+//!
 //! # Clients
 //!
 //! A type with [`macro@client_endpoint`] connects to a server instead of being served: the handlers are the same, and a
@@ -164,6 +169,7 @@
 //! | [`shutdown_timeout`](ServerBuilder::shutdown_timeout) | 10 seconds | a shutdown that does not end |
 //! | [`origins`](ContainerBuilder::origins) | same origin | foreign pages that use a visitor's cookies |
 //! | [`connect_timeout`](ClientBuilder::connect_timeout) | 30 seconds | servers that do not answer a client |
+//! | [`TlsConfig::handshake_timeout`] | 10 seconds | clients that begin TLS and never end it |
 //! | (fixed) request head | 30 seconds | clients that connect to a [`Server`] and say nothing |
 //! | (fixed) read ahead of a suspended handler | 64 messages or 256 KiB | a peer that is faster than its handler |
 //!
@@ -177,6 +183,8 @@
 //!
 //! - `client`, on by default: [`ClientContainer`] and [`macro@client_endpoint`]. It adds the client's half of `hyper`, with
 //!   the small crates `want` and `try-lock`, and nothing else.
+//! - `tls`: [`ServerBuilder::tls`] and `wss://` for clients, by `rustls` with `ring`.
+//! - `dev-certificate`: [`TlsConfig::self_signed`], by `rcgen`.
 //! - `json`, on by default: [`Json`], with `serde` and `serde_json`.
 //!
 //! # Cancel safety
@@ -186,6 +194,8 @@
 //! of it ([`is_timeout`](Error::is_timeout)). If the runtime itself goes down, `on_close` runs up to its first
 //! suspension.
 
+#[cfg(any(feature = "client", feature = "tls"))]
+mod base64;
 mod buffer;
 #[cfg(feature = "client")]
 mod client;
@@ -216,6 +226,8 @@ mod session;
 mod socket;
 mod state;
 mod text;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 #[doc(hidden)]
@@ -259,6 +271,10 @@ pub use crate::service::{ContainerBuilder, EndpointInfo, ServerContainer, Shutdo
 pub use crate::session::{Broadcast, OpenSessions, Properties, Report, Session, SessionId};
 pub use crate::state::State;
 pub use crate::text::Text;
+#[cfg(feature = "tls")]
+pub use crate::tls::TlsConfig;
+#[cfg(all(feature = "client", feature = "tls"))]
+pub use crate::tls::trust::Trust;
 
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
 pub mod prelude {

@@ -33,6 +33,8 @@ use crate::role::Role;
 use crate::router::{Lookup, Router, TrailingSlash};
 use crate::session::{OpenSessions, OpenSet};
 use crate::state::{States, Wanted};
+#[cfg(feature = "tls")]
+use crate::tls;
 use crate::wire::deflate::{Budget, Deflation};
 
 /// When a client that came during a shutdown may try again.
@@ -209,9 +211,19 @@ pub(crate) fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Byte
     };
     match auto::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
-        // it hands out the early octets by itself
-        Err(upgraded) => (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
+        Err(upgraded) => take_other(upgraded),
     }
+}
+
+/// Takes whatever else it is.
+fn take_other(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
+    #[cfg(feature = "tls")]
+    let upgraded = match tls::take_stream(upgraded) {
+        Ok((stream, early)) => return (Upgraded::Other(stream), early),
+        Err(upgraded) => upgraded,
+    };
+    // it hands out the early octets by itself
+    (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new())
 }
 
 impl<B> Service<Request<B>> for ServerContainer {

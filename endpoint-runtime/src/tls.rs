@@ -1,5 +1,8 @@
-//! TLS under both sides: what a server shows, whom a client trusts. By rustls, with the provider ring; nothing is
-//! installed for the whole process.
+//! TLS: what a server shows, and beside it whom a client trusts. By rustls, with the provider ring; nothing is installed
+//! for the whole process.
+
+#[cfg(feature = "client")]
+pub(crate) mod trust;
 
 use std::fmt;
 use std::io;
@@ -11,14 +14,15 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{TlsAcceptor, client, server};
 
+use crate::base64;
 use crate::config::TLS_HANDSHAKE_TIMEOUT;
 use crate::error::{BoxError, Error, Kind};
 use crate::socket::Io;
@@ -138,56 +142,6 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// Whom a [`ClientContainer`](crate::ClientContainer) believes that it is the server of a `wss://` URI (cargo feature
-/// `tls`). Default: [`Trust::public`].
-#[derive(Clone)]
-pub struct Trust(Arc<ClientConfig>);
-
-impl Trust {
-    /// The authorities that browsers trust, as Mozilla lists them; the list is compiled in.
-    pub fn public() -> Self {
-        Self::roots(RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()))
-    }
-
-    /// These certificates in PEM and no others: those of an authority of one's own, or one that has signed itself.
-    ///
-    /// # Errors
-    /// [`Error::is_tls`] if there is none in it.
-    pub fn only(certificates: impl AsRef<[u8]>) -> Result<Self, Error> {
-        let mut roots = RootCertStore::empty();
-        for certificate in chain(certificates.as_ref())? {
-            roots.add(certificate).map_err(|error| wrong("a certificate cannot be trusted", error))?;
-        }
-        Ok(Self::roots(roots))
-    }
-
-    fn roots(roots: RootCertStore) -> Self {
-        let builder = ClientConfig::builder_with_provider(provider());
-        // ring has what these versions need
-        let builder = match builder.with_safe_default_protocol_versions() {
-            Ok(builder) => builder,
-            Err(error) => unreachable!("ring without TLS 1.2 and 1.3: {error}"),
-        };
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Self(Arc::new(config))
-    }
-
-    /// The client's half of the TLS handshake: the server must be `host`, which is a name or an address.
-    pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> Result<client::TlsStream<TcpStream>, Error> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|error| wrong(&format!("{host:?} is not a name that a certificate can have"), error))?;
-        let connected = TlsConnector::from(self.0.clone()).connect(name, stream).await;
-        connected.map_err(|error| wrong(&format!("no TLS with {host}"), error))
-    }
-}
-
-impl fmt::Debug for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Trust")
-    }
-}
-
 /// Takes the TLS stream out from under hyper, if it is one of ours; with the octets that came early.
 pub(crate) fn take_stream(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Upgraded> {
     let upgraded = match upgraded.downcast::<TokioIo<server::TlsStream<TcpStream>>>() {
@@ -222,7 +176,7 @@ fn certified(certificates: &[u8], key: &[u8], provider: &CryptoProvider) -> Resu
 
 /// RFC 7468.
 fn pem(certificate: &CertificateDer<'_>) -> String {
-    let text = crate::base64::encode(certificate);
+    let text = base64::encode(certificate);
     let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
     for line in text.as_bytes().chunks(64) {
         pem.extend(line.iter().map(|digit| char::from(*digit)));

@@ -4,8 +4,8 @@ use http::Uri;
 use http::header::HeaderValue;
 use percent_encoding::percent_decode_str;
 
+use crate::base64;
 use crate::error::{Error, Kind};
-use crate::handshake::offer::base64;
 
 /// What a `ws` or `wss` URI says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(crate) fn basic(credentials: &str) -> HeaderValue {
     pair.extend(percent_decode_str(password));
     // base64 is visible ASCII
     let mut value =
-        HeaderValue::try_from(format!("Basic {}", base64(&pair))).unwrap_or(HeaderValue::from_static("Basic"));
+        HeaderValue::try_from(format!("Basic {}", base64::encode(&pair))).unwrap_or(HeaderValue::from_static("Basic"));
     value.set_sensitive(true);
     value
 }
