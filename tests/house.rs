@@ -11,9 +11,11 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// step may name each other. `lib`, `private`, `fuzzing` and `measuring` stand outside: they open doors, and nobody names them.
 const STAIRCASE: &[&[&str]] = &[
     &["server"],
-    &["client"],
-    &["client/exchange"],
+    // more of what a request can be told: an impl block of the same type
+    &["client", "client/reconnect"],
     &["client/dial"],
+    &["client/exchange"],
+    &["client/proxy"],
     &["client/target"],
     &["service"],
     &["tls", "tls/trust"],
@@ -122,7 +124,7 @@ const CRATES: &[(&str, &[&str])] = &[
 const WORDS: &[(&str, &[&str], &str)] = &[
     (
         "spawn",
-        &["server", "registry"],
+        &["server", "client/reconnect", "registry"],
         "only the front door and the place where a type is erased spawn, and what they spawn is waited for",
     ),
     ("catch_unwind", &["dispatch", "registry"], "only these two call the user's code, handlers and constructors"),

@@ -2,11 +2,12 @@
 
 mod dial;
 mod exchange;
+pub(crate) mod proxy;
+pub(crate) mod reconnect;
 mod target;
 
 use std::any::TypeId;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,9 +16,14 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::oneshot;
+#[cfg(feature = "tls")]
+use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::proxy::Proxy;
 use self::target::Target;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::{COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits};
@@ -27,7 +33,7 @@ use crate::extension::{Extension, Parameter};
 use crate::handshake::offer::{OURS, Offer, is_subprotocol};
 use crate::outbound::FAR;
 use crate::path::PathParams;
-use crate::registry::{ClientEndpoint, Opened};
+use crate::registry::{ClientEndpoint, Opened, Serving};
 use crate::request::{HandshakeRequest, Transport};
 use crate::role::Role;
 use crate::service::{Shutdown, end_all};
@@ -74,12 +80,16 @@ struct Inner {
     connect_timeout: Duration,
     compression_budget: Arc<Budget>,
     states: Arc<States>,
+    proxy: Proxy,
     #[cfg(feature = "tls")]
     trust: Trust,
     /// The sessions of each type of endpoint that was connected. The types of a program are few.
     sets: Mutex<Vec<(TypeId, Arc<OpenSet>)>>,
     tasks: TaskTracker,
-    closing: AtomicBool,
+    /// Those who connect again; they are no connections.
+    keepers: TaskTracker,
+    /// Also ends whoever connects again.
+    closing: CancellationToken,
 }
 
 impl ClientContainer {
@@ -99,11 +109,13 @@ impl ClientContainer {
             connect_timeout: builder.connect_timeout,
             compression_budget: Arc::new(Budget::new(builder.compression_budget)),
             states: Arc::new(builder.states),
+            proxy: builder.proxy.unwrap_or_else(Proxy::from_env),
             #[cfg(feature = "tls")]
             trust: builder.trust.unwrap_or_else(Trust::public),
             sets: Mutex::default(),
             tasks: TaskTracker::new(),
-            closing: AtomicBool::new(false),
+            keepers: TaskTracker::new(),
+            closing: CancellationToken::new(),
         }))
     }
 
@@ -141,7 +153,10 @@ impl ClientContainer {
     /// # Cancel safety
     /// If it is dropped the sessions still end, but nobody gives the slow ones up.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
-        self.0.closing.store(true, Ordering::SeqCst);
+        self.0.closing.cancel();
+        self.0.keepers.close();
+        // they only wait, so they end at once
+        let _ = timeout(limit, self.0.keepers.wait()).await;
         let sets = self.sets();
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the client is shutting down");
         end_all(|| sets.iter().map(|set| &**set), reason, &self.0.tasks, limit).await
@@ -174,11 +189,15 @@ impl ClientContainer {
     }
 
     /// Connects once.
-    async fn open<E: ClientEndpoint>(&self, endpoint: E, request: &ClientRequest) -> Result<Session, Error> {
+    async fn open<E: ClientEndpoint>(
+        &self,
+        endpoint: E,
+        request: &ClientRequest,
+    ) -> Result<(Session, oneshot::Receiver<CloseReason>), Error> {
         let deadline = Instant::now() + request.timeout.min(FAR);
         // taken before the question, so that a shutdown either is seen here or waits for this
         let token = self.0.tasks.token();
-        if self.0.closing.load(Ordering::SeqCst) {
+        if self.0.closing.is_cancelled() {
             return Err(Error::new(Kind::Closed, "the client is shutting down"));
         }
         let sessions = self.set_of::<E>();
@@ -196,13 +215,13 @@ impl ClientContainer {
         if target.is_secure {
             return Err(Error::new(Kind::Tls, "wss:// needs the cargo feature `tls` of endpoint-runtime"));
         }
-        let late = |_| Error::new(Kind::Timeout, format!("no connection to {} in time", target.host));
-        let stream = timeout_at(deadline, dial::dial(&target.host, target.port)).await.map_err(late)??;
+        let stream = dial::dial(&target, &self.0.proxy, deadline).await?;
         asked.learn_addresses(|| stream.peer_addr().ok(), || stream.local_addr().ok());
         let head = Request::from_parts(head, Empty::<Bytes>::new());
         let agreed = match target.is_secure {
             #[cfg(feature = "tls")]
             true => {
+                let late = |_| Error::new(Kind::Timeout, format!("no TLS with {} in time", target.host));
                 let connecting = self.0.trust.connect(&target.host, stream);
                 let stream = timeout_at(deadline, connecting).await.map_err(late)??;
                 exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?
@@ -223,13 +242,13 @@ impl ClientContainer {
             sessions,
             token,
         };
-        let (session, has_opened) = opened.serve(endpoint);
+        let Serving { session, opened, ended } = opened.serve(endpoint);
         // if nobody waits any more nobody will have the session
         let mut unowned = Unowned(Some(session.clone()));
         // it fails if the runtime goes down meanwhile
-        let _ = has_opened.await;
+        let _ = opened.await;
         unowned.0 = None;
-        Ok(session)
+        Ok((session, ended))
     }
 }
 
@@ -342,19 +361,21 @@ impl ClientRequest {
     /// Connects, and serves the session in a task of its own. Resolves when `on_open` has returned; messages wait for
     /// that. If `on_open` failed, `on_error` has been told, and the session is closed with 1011.
     ///
-    /// The addresses of the host are tried one after the other. A user and a password in the URI are sent as basic
+    /// The addresses of the host are tried one after the other. Through a [`Proxy`] the session's `peer_addr` is that of
+    /// the proxy. A user and a password in the URI are sent as basic
     /// authentication (RFC 7617), unless an `Authorization` header was given.
     ///
     /// # Errors
-    /// [`Error::is_handshake`] if what is asked for cannot be asked, if the server refuses, or if its answer is wrong;
-    /// the answer is [`Error::response`]. [`Error::is_io`] if there is no way to the server; [`Error::is_timeout`] if it
+    /// [`Error::is_handshake`] if what is asked for cannot be asked, if the server, or the proxy before it, refuses, or
+    /// if its answer is wrong; the answer is [`Error::response`]. [`Error::is_io`] if there is no way to the server; [`Error::is_timeout`] if it
     /// took too long. [`Error::is_decode`] if a `#[query_param]` of a handler is not in the URI; [`Error::is_deploy`] if
     /// a `State<T>` is missing; [`Error::is_closed`] after [`ClientContainer::shutdown`]. No handler was called then.
     ///
     /// # Cancel safety
     /// If it is dropped the connection is closed; a session that was opened already ends with 1001.
     pub async fn connect<E: ClientEndpoint>(self, endpoint: E) -> Result<Session, Error> {
-        self.container.open(endpoint, &self).await
+        let (session, _) = self.container.open(endpoint, &self).await?;
+        Ok(session)
     }
 
     fn wrong(&mut self, mistake: String) {
@@ -399,6 +420,7 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     compression_budget: usize,
     states: States,
+    proxy: Option<Proxy>,
     #[cfg(feature = "tls")]
     trust: Option<Trust>,
 }
@@ -410,6 +432,7 @@ impl Default for ClientBuilder {
             connect_timeout: CONNECT_TIMEOUT,
             compression_budget: COMPRESSION_BUDGET,
             states: States::default(),
+            proxy: None,
             #[cfg(feature = "tls")]
             trust: None,
         }
@@ -425,6 +448,12 @@ impl ClientBuilder {
     /// How long connecting may take, until the server has answered the handshake. Default: 30 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
+        self
+    }
+
+    /// Through which proxy to connect. Default: [`Proxy::from_env`], read when the container is built.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
         self
     }
 

@@ -26,6 +26,18 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 #[cfg(feature = "client")]
 pub(crate) const CONNECT_TIMEOUT: Duration = HANDSHAKE_TIMEOUT;
 
+/// The bound of the delay before the first attempt to connect again: soon, but not all at once.
+#[cfg(feature = "client")]
+pub(crate) const RECONNECT_FIRST: Duration = Duration::from_millis(500);
+
+/// The largest bound of that delay.
+#[cfg(feature = "client")]
+pub(crate) const RECONNECT_MOST: Duration = Duration::from_secs(30);
+
+/// A session that was open so long shows that the server is well, so the next attempt is a first one again.
+#[cfg(feature = "client")]
+pub(crate) const RECONNECT_STABLE: Duration = Duration::from_secs(10);
+
 /// The most bytes of the head of a server's answer: more than any server has, less than hurts.
 #[cfg(feature = "client")]
 pub(crate) const ANSWER_HEAD: usize = 64 << 10;

@@ -44,10 +44,10 @@ impl<E: Endpoint> Connection<E> {
         Box::new(Self { link, dispatch, place, token })
     }
 
-    /// Once it is open: message by message until something ends it, and the end.
+    /// Once it is open: message by message until something ends it, and the end; why it ended.
     ///
     /// What happens once or seldom is boxed, so that the task has room for a message handler and little else.
-    pub(crate) async fn live(mut self: Box<Self>) {
+    pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
             let Some(call) = next(&mut self.link, &mut self.dispatch) else {
                 if self.link.end().is_some() {
@@ -67,7 +67,7 @@ impl<E: Endpoint> Connection<E> {
                 poll_fn(|cx| self.link.poll_uncork(cx)).await;
             }
         }
-        Box::pin(end(self)).await;
+        Box::pin(end(self)).await
     }
 
     /// Enters the open set and runs `on_open`. This comes first.
@@ -84,7 +84,7 @@ impl<E: Endpoint> Connection<E> {
 }
 
 /// The close frame, `on_close`, the socket.
-async fn end<E>(connection: Box<Connection<E>>)
+async fn end<E>(connection: Box<Connection<E>>) -> CloseReason
 where
     E: Endpoint,
 {
@@ -101,6 +101,7 @@ where
     };
     session.outbound().end(flushed == Some(false));
     tracing::debug!(session = %session.id(), %reason, initiator = ?reason.initiator(), "closed");
+    let ended = reason.clone();
     let last_word = async {
         // on_close may take its time, but not longer than a shutdown waits; it is always begun
         tokio::select! {
@@ -121,6 +122,7 @@ where
         // the socket goes with the link, though on_close may go on
     };
     tokio::join!(last_word, wind_down);
+    ended
 }
 
 /// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP.

@@ -185,6 +185,11 @@ impl Error {
         None
     }
 
+    #[cfg(feature = "client")]
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
     pub(crate) fn closed() -> Self {
         Self::new(Kind::Closed, "the session is closed")
     }

@@ -155,6 +155,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`ClientRequest`] has headers, subprotocols and an origin, and with [`reconnect`](ClientRequest::reconnect) a connection
+//! that is made again when it is lost. A [`Proxy`] is found in the environment or said.
+//!
 //! # Limits
 //!
 //! | Setting | Default | Protects against |
@@ -247,6 +250,10 @@ pub use bytes::Bytes;
 pub use endpoint_macros::client_endpoint;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
+#[cfg(feature = "client")]
+pub use crate::client::proxy::Proxy;
+#[cfg(feature = "client")]
+pub use crate::client::reconnect::{Reconnect, ReconnectAttempt, Reconnecting, ReconnectingRequest};
 #[cfg(feature = "client")]
 pub use crate::client::{ClientBuilder, ClientContainer, ClientRequest};
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};

@@ -15,6 +15,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+#[cfg(feature = "client")]
+use crate::close::CloseReason;
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
 use crate::endpoint::{Annotated, Endpoint, Handler};
@@ -188,21 +190,32 @@ pub(crate) struct Opened {
 
 #[cfg(feature = "client")]
 impl Opened {
-    /// Serves it in a task of its own. Returns its session, and what resolves when `on_open` has returned.
-    pub(crate) fn serve<E: Endpoint>(self, endpoint: E) -> (Session, oneshot::Receiver<()>) {
+    /// Serves it in a task of its own.
+    pub(crate) fn serve<E: Endpoint>(self, endpoint: E) -> Serving {
         let Self { upgraded, early, mut request, response, deflation, sessions, token } = self;
         let (socket, writer) = halves(upgraded, &mut request);
         let session = Session::new(request, Some(Box::new(response)), None, deflation, sessions, writer);
         let mut connection = Connection::new(socket, early, endpoint, session.clone(), token);
-        let (opened, wait) = oneshot::channel();
+        let (opens, opened) = oneshot::channel();
+        let (ends, ended) = oneshot::channel();
         tokio::spawn(async move {
             Box::pin(connection.open()).await;
             // nobody may wait any more
-            let _ = opened.send(());
-            connection.live().await;
+            let _ = opens.send(());
+            let _ = ends.send(connection.live().await);
         });
-        (session, wait)
+        Serving { session, opened, ended }
     }
+}
+
+/// A connection of a client that is being served.
+#[cfg(feature = "client")]
+pub(crate) struct Serving {
+    pub(crate) session: Session,
+    /// Resolves when `on_open` has returned.
+    pub(crate) opened: oneshot::Receiver<()>,
+    /// Resolves when all is over, `on_close` too.
+    pub(crate) ended: oneshot::Receiver<CloseReason>,
 }
 
 impl fmt::Debug for Registration {

@@ -23,6 +23,12 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Host and port, as a proxy is told.
+    pub(crate) fn place(&self) -> String {
+        let (host, port) = (&self.host, self.port);
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         // without the query, which may carry a secret
         let fails = |why: &str| {
