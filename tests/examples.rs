@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
+use endpoint_runtime::Trust;
+use endpoint_runtime::prelude::*;
 use support::{Answer, BINARY, CLOSE, Client, TEXT, soon};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -126,6 +128,34 @@ async fn ws_server_admits_its_own_page_and_no_foreign_one() {
     assert_eq!(answer.status, 101);
     let (answer, _) = Client::try_connect(addr, &path, &["Origin: http://evil.example"]).await;
     assert_eq!(answer.status, 403);
+}
+
+#[tokio::test]
+async fn ws_server_speaks_tls_with_a_certificate_that_it_names() {
+    let mut example = Example::start("ws_server", &["--tls"]);
+    let line = example.line().await;
+    let place = line.strip_prefix("certificate: ").unwrap_or_else(|| panic!("{line:?}"));
+    let trust = Trust::only(std::fs::read(place).unwrap()).unwrap();
+    std::fs::remove_file(place).unwrap();
+    example.url("page", "https").await;
+    let (addr, path) = example.url("endpoint", "wss").await;
+    let (ear, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let container = ClientContainer::builder().trust(trust).build();
+    let session = soon(container.connect(Ear(ear), format!("wss://{addr}{path}"))).await.unwrap();
+    assert!(session.is_secure());
+    soon(session.basic_remote().send_text("hello")).await.unwrap();
+    assert_eq!(soon(heard.recv()).await.unwrap(), "hello");
+}
+
+/// Hands on what it hears.
+#[client_endpoint]
+struct Ear(tokio::sync::mpsc::UnboundedSender<String>);
+
+impl Ear {
+    #[on_message]
+    fn text(&self, text: String) {
+        let _ = self.0.send(text);
+    }
 }
 
 #[tokio::test]

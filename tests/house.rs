@@ -11,12 +11,20 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// step may name each other. `lib`, `private`, `fuzzing` and `measuring` stand outside: they open doors, and nobody names them.
 const STAIRCASE: &[&[&str]] = &[
     &["server"],
+    // more of what a request can be told: an impl block of the same type
+    &["client", "client/reconnect"],
+    &["client/dial"],
+    &["client/exchange"],
+    &["client/proxy"],
+    &["client/target"],
     &["service", "service/mounting", "service/opening", "service/upgrade"],
+    &["tls", "tls/trust"],
     &["router"],
     &["registry", "registry/configured"],
     &["programmatic"],
     &["configurator"],
-    &["handshake"],
+    // the two sides of it
+    &["handshake", "handshake/offer"],
     &["handshake/extensions"],
     &["handshake/origins"],
     &["handshake/refusal"],
@@ -30,7 +38,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["remote"],
     &["outbound"],
     &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
-    &["frames"],
+    &["frames", "frames/masking"],
     &["socket"],
     &["rare"],
     &["handlers"],
@@ -46,11 +54,13 @@ const STAIRCASE: &[&[&str]] = &[
     &["wire/frame", "wire/mask", "wire/utf8"],
     &["wire"],
     // the shared words
+    &["base64"],
     &["path"],
     &["config"],
     &["state"],
     &["principal"],
     &["extension"],
+    &["role"],
     &["buffer"],
     &["close"],
     // an error keeps the message that did not decode
@@ -69,14 +79,17 @@ const CRATES: &[(&str, &[&str])] = &[
     ("bytes", &["*"]),
     ("endpoint_macros", &[]),
     ("flate2", &["wire/deflate"]),
-    ("http", &["server", "service", "configurator", "handshake", "session", "request"]),
-    ("http_body_util", &["server", "service"]),
-    ("hyper", &["server", "service"]),
-    ("hyper_util", &["server", "service"]),
+    ("http", &["server", "client", "service", "configurator", "handshake", "session", "request"]),
+    // what a client's server answered
+    ("http::Response", &["registry", "error"]),
+    ("http_body_util", &["server", "client", "service"]),
+    ("hyper", &["server", "client/exchange", "service", "tls"]),
+    ("hyper_util", &["server", "client", "service", "tls"]),
     ("inventory", &["service", "registry"]),
-    ("percent_encoding", &["request", "path"]),
+    ("percent_encoding", &["client/target", "request", "path"]),
     ("pin_project_lite", &["dispatch", "endpoint"]),
-    ("rand", &["session"]),
+    ("rand", &["client", "frames/masking", "session"]),
+    ("rcgen", &["tls"]),
     ("serde", &["json"]),
     ("serde_json", &["json"]),
     ("simdutf8", &["wire/utf8"]),
@@ -85,7 +98,9 @@ const CRATES: &[(&str, &[&str])] = &[
         "tokio",
         &[
             "server",
+            "client",
             "service",
+            "tls",
             "connection",
             "link",
             "link/clock",
@@ -98,22 +113,28 @@ const CRATES: &[(&str, &[&str])] = &[
     // types without a task: what a socket is, and when something is too late
     ("tokio::net::TcpStream", &["registry"]),
     ("tokio::spawn", &["registry"]),
-    ("tokio::net::tcp::OwnedWriteHalf", &["session", "outbound"]),
+    ("tokio::sync::oneshot", &["registry"]),
+    ("tokio::net::tcp::OwnedWriteHalf", &["registry", "session", "outbound"]),
     ("tokio::time::Instant", &["outbound", "outbound/waiting", "session/open_set", "deadlines", "registry"]),
     ("tokio::time::timeout", &["registry"]),
+    ("tokio_rustls", &["tls"]),
     ("tokio_tungstenite", &[]),
     ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
-    ("tokio_util", &["server", "service"]),
+    ("tokio_util", &["server", "client", "service"]),
     ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry", "connection"]),
     ("tower_service", &["server", "service"]),
-    ("tracing", &["server", "service", "programmatic", "connection", "link/inbound", "dispatch", "session", "remote"]),
+    (
+        "tracing",
+        &["server", "client", "service", "programmatic", "connection", "link/inbound", "dispatch", "session", "remote"],
+    ),
+    ("webpki_roots", &["tls"]),
 ];
 
 /// Words that only some rooms may say.
 const WORDS: &[(&str, &[&str], &str)] = &[
     (
         "spawn",
-        &["server", "registry"],
+        &["server", "client/reconnect", "registry"],
         "only the front door and the place where a type is erased spawn, and what they spawn is waited for",
     ),
     (

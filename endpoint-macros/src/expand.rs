@@ -26,7 +26,7 @@ fn at(span: Span) -> Span {
 pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let rt = runtime();
     let ident = &item.ident;
-    let annotated = annotated(&endpoint.path, item);
+    let annotated = annotated(endpoint.path.as_ref(), item);
     let name = ident.unraw().to_string();
     let options = options(endpoint);
     let configured = endpoint.configurator.as_ref().map(configured);
@@ -78,21 +78,8 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             }
         }
     });
-    quote! {
-        #annotated
-        const _: () = {
-            // Inherent items win over these.
-            use #rt::{Fallback as _, NoDefault as _};
-
-            #definition
-
-            #[automatically_derived]
-            impl #rt::Contract for #instance {
-                #(#handlers)*
-                #(#methods)*
-                #(#methods_now)*
-            }
-
+    let registered = if endpoint.path.is_some() {
+        quote! {
             #[automatically_derived]
             impl #rt::ServerEndpoint for #ident {
                 type Instance = #instance;
@@ -108,6 +95,33 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             }
 
             #rt::inventory::submit! { <#ident as #rt::ServerEndpoint>::REGISTRATION }
+        }
+    } else {
+        quote! {
+            #[automatically_derived]
+            impl #rt::ClientEndpoint for #ident {
+                const NAME: &'static ::core::primitive::str =
+                    ::core::concat!(::core::module_path!(), "::", #name);
+                const OPTIONS: #rt::EndpointOptions = #options;
+            }
+        }
+    };
+    quote! {
+        #annotated
+        const _: () = {
+            // Inherent items win over these.
+            use #rt::{Fallback as _, NoDefault as _};
+
+            #definition
+
+            #[automatically_derived]
+            impl #rt::Contract for #instance {
+                #(#handlers)*
+                #(#methods)*
+                #(#methods_now)*
+            }
+
+            #registered
         };
     }
 }
@@ -145,8 +159,10 @@ fn options(endpoint: &Endpoint) -> TokenStream {
 
 /// That the type has an annotation. Said also of a type that cannot be an endpoint, so that its handlers do not
 /// complain in their turn.
-pub(crate) fn annotated(path: &LitStr, item: &DeriveInput) -> TokenStream {
+pub(crate) fn annotated(path: Option<&LitStr>, item: &DeriveInput) -> TokenStream {
     let rt = runtime();
+    // a path is never empty
+    let path = path.map_or_else(|| quote!(""), ToTokens::to_token_stream);
     let ident = &item.ident;
     let (impl_generics, ty_generics, where_clause) = item.generics.split_for_impl();
     quote! {
@@ -241,7 +257,11 @@ fn about(handler: &Handler) -> TokenStream {
     };
     let me = quote_spanned!(at(handler.receiver)=> Self);
     let in_template = handler.arguments.iter().filter_map(|argument| match &argument.role {
-        Role::PathParam(variable) if inside_option(&argument.ty).is_none() => Some(variable_exists(variable)),
+        Role::PathParam(variable) => {
+            let exists = inside_option(&argument.ty).is_none().then(|| variable_exists(variable));
+            let served = path_exists(variable);
+            Some(quote!(#served #exists))
+        }
         _ => None,
     });
     let parsed: Vec<_> = handler
@@ -296,6 +316,13 @@ fn about(handler: &Handler) -> TokenStream {
             }
         };
     }
+}
+
+/// A client has no path to take a variable from.
+fn path_exists(variable: &LitStr) -> TokenStream {
+    const SENTENCE: &str = "a client endpoint has no path parameters: take the &Session and ask for its uri(), or take \
+                            a #[query_param]";
+    quote_spanned!(at(variable.span())=> ::core::assert!(!__path.is_empty(), #SENTENCE);)
 }
 
 fn variable_exists(variable: &LitStr) -> TokenStream {

@@ -1,6 +1,7 @@
 //! The attributes of `endpoint-runtime`. Depend on that crate; it exports them, and what they generate names it.
 //!
-//! [`macro@server_endpoint`] stands above a type and says where it is served. [`macro@on_open`], [`macro@on_message`],
+//! [`macro@server_endpoint`] stands above a type and says where it is served, [`macro@client_endpoint`] above one that
+//! connects. [`macro@on_open`], [`macro@on_message`],
 //! [`macro@on_close`] and [`macro@on_error`] stand above methods in plain `impl` blocks and say when they are called.
 //! The crate must be known as `endpoint_runtime`: a dependency under another name is not supported.
 
@@ -16,7 +17,7 @@ mod spelling;
 mod template;
 mod validate;
 
-use crate::parse::{EndpointArgs, Kind, Method};
+use crate::parse::{EndpointArgs, Kind, Method, Side};
 
 /// Makes a struct or enum a WebSocket endpoint, served under a path.
 ///
@@ -100,7 +101,39 @@ use crate::parse::{EndpointArgs, Kind, Method};
 /// A `State<T>` that nobody provides is an error when the container is built, before the port is bound.
 #[proc_macro_attribute]
 pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    endpoint(args.into(), item.into()).into()
+    endpoint(Side::Server, args.into(), item.into()).into()
+}
+
+/// Makes a struct or enum the client's side of a conversation, to be connected by a `ClientContainer`.
+///
+/// ```ignore
+/// use endpoint_runtime::prelude::*;
+///
+/// #[client_endpoint(subprotocols("chat.v2"), idle_timeout = "60s")]
+/// struct Bot;
+///
+/// impl Bot {
+///     #[on_open]
+///     async fn hello(&mut self, session: &Session) -> Result<(), Error> {
+///         session.basic_remote().send_text("hello").await
+///     }
+///
+///     #[on_message]
+///     fn heard(&mut self, text: &str) {
+///         println!("{text}");
+///     }
+/// }
+///
+/// let session = ClientContainer::new().connect(Bot, "ws://example.org/chat/blue").await?;
+/// ```
+///
+/// Options and handlers are those of [`macro@server_endpoint`], with these differences: there is no path, and so there
+/// are no `#[path_param]`s; `subprotocols` are what the client offers, the one it likes best first; `compression` is
+/// what it offers; a `#[query_param]` is looked for in the URI that is connected to. The instance is made by whoever
+/// connects, so the type needs no `Default`.
+#[proc_macro_attribute]
+pub fn client_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    endpoint(Side::Client, args.into(), item.into()).into()
 }
 
 /// Calls the method when a connection is established, before any message.
@@ -204,24 +237,30 @@ pub fn on_error(args: proc_macro::TokenStream, item: proc_macro::TokenStream) ->
 }
 
 /// The item as it was, what makes it an endpoint, and what is wrong with it.
-fn endpoint(args: TokenStream, mut item: TokenStream) -> TokenStream {
+fn endpoint(side: Side, args: TokenStream, mut item: TokenStream) -> TokenStream {
     let Ok(mut input) = syn::parse2::<DeriveInput>(item.clone()) else {
         let (keyword, place) = parse::keyword(&item);
         let sentence =
-            format!("`#[server_endpoint]` belongs above the struct or enum of the endpoint, not on this `{keyword}`");
+            format!("`#[{}]` belongs above the struct or enum of the endpoint, not on this `{keyword}`", side.name());
         let error = Error::new(place, sentence).into_compile_error();
         return quote!(#item #error);
     };
-    let args = match syn::parse2::<EndpointArgs>(args) {
+    let parsed = match side {
+        Side::Server => syn::parse2::<EndpointArgs>(args),
+        Side::Client => EndpointArgs::of_client.parse2(args),
+    };
+    let args = match parsed {
         Ok(args) => args,
         Err(error) => {
-            let annotated = expand::annotated(&LitStr::new("", Span::call_site()), &input);
+            // as if the path were there
+            let path = (side == Side::Server).then(|| LitStr::new("/", Span::call_site()));
+            let annotated = expand::annotated(path.as_ref(), &input);
             let error = error.into_compile_error();
             return quote!(#item #annotated #error);
         }
     };
     let (endpoint, result) = validate::endpoint(args, &input);
-    let is_second = |attribute: &Attribute| parse::is_named(attribute, "server_endpoint");
+    let is_second = |attribute: &Attribute| Side::of(attribute).is_some();
     if input.attrs.iter().any(is_second) {
         input.attrs.retain(|attribute| !is_second(attribute));
         item = input.to_token_stream();
@@ -229,7 +268,7 @@ fn endpoint(args: TokenStream, mut item: TokenStream) -> TokenStream {
     let error = result.err().map(Error::into_compile_error);
     let is_plain = input.generics.params.is_empty() && !matches!(input.data, syn::Data::Union(_));
     let expanded =
-        if is_plain { expand::endpoint(&endpoint, &input) } else { expand::annotated(&endpoint.path, &input) };
+        if is_plain { expand::endpoint(&endpoint, &input) } else { expand::annotated(endpoint.path.as_ref(), &input) };
     quote!(#item #expanded #error)
 }
 

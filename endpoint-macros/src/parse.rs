@@ -41,12 +41,49 @@ pub(crate) fn is_named(attribute: &Attribute, name: &str) -> bool {
     attribute.path().segments.last().is_some_and(|segment| segment.ident == name)
 }
 
-/// What stands in the parentheses of `#[server_endpoint(…)]`.
+/// Which attribute of types it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Server,
+    Client,
+}
+
+impl Side {
+    /// The attribute's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server_endpoint",
+            Self::Client => "client_endpoint",
+        }
+    }
+
+    /// The attribute of types that `attribute` is, if it is one.
+    pub(crate) fn of(attribute: &Attribute) -> Option<Self> {
+        [Self::Server, Self::Client].into_iter().find(|side| is_named(attribute, side.name()))
+    }
+}
+
+/// What stands in the parentheses of `#[server_endpoint(…)]` or `#[client_endpoint(…)]`.
 pub(crate) struct EndpointArgs {
-    /// The path or template.
-    pub(crate) path: LitStr,
+    /// The path or template of a server's; a client's has none.
+    pub(crate) path: Option<LitStr>,
     /// What follows the path.
     pub(crate) settings: Vec<Setting>,
+}
+
+impl EndpointArgs {
+    // #[client_endpoint]
+    // #[client_endpoint(setting, setting, …)]
+    /// Those of a client.
+    pub(crate) fn of_client(input: ParseStream<'_>) -> Result<Self> {
+        if input.peek(LitStr) {
+            return Err(input.error(
+                "a client endpoint has no path: it is told where to connect, as in \
+                 container.connect(Bot::default(), \"ws://example.org/chat\")",
+            ));
+        }
+        Ok(Self { path: None, settings: settings(input)? })
+    }
 }
 
 // #[server_endpoint("/path")]
@@ -72,7 +109,7 @@ impl Parse for EndpointArgs {
         if !input.is_empty() {
             input.parse::<Token![,]>()?;
         }
-        Ok(Self { path, settings: settings(input)? })
+        Ok(Self { path: Some(path), settings: settings(input)? })
     }
 }
 
@@ -212,7 +249,7 @@ mod tests {
     #[test]
     fn a_path_and_settings_of_each_form() {
         let args: EndpointArgs = parse2(quote!("/a/{b}", subprotocols("x", "y"), idle_timeout = off, extra,)).unwrap();
-        assert_eq!(args.path.value(), "/a/{b}");
+        assert_eq!(args.path.unwrap().value(), "/a/{b}");
         let names: Vec<_> = args.settings.iter().map(|setting| setting.name.to_string()).collect();
         assert_eq!(names, ["subprotocols", "idle_timeout", "extra"]);
         assert!(matches!(&args.settings[0].value, Value::List(list) if list.len() == 2));

@@ -8,7 +8,7 @@ use syn::{
     ReturnType, Type,
 };
 
-use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
+use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Side, Value, is_named, without_groups};
 use crate::settings::{
     compression, configurator, instance, is_off, no_setting_twice, roles, size, subprotocols, time, unknown_setting,
 };
@@ -36,9 +36,10 @@ impl Mistakes {
     }
 }
 
-/// What `#[server_endpoint]` says, checked.
+/// What `#[server_endpoint]` or `#[client_endpoint]` says, checked.
 pub(crate) struct Endpoint {
-    pub(crate) path: LitStr,
+    /// None of a client's.
+    pub(crate) path: Option<LitStr>,
     pub(crate) subprotocols: Vec<LitStr>,
     /// One of them is needed, unless there are none.
     pub(crate) roles: Vec<LitStr>,
@@ -56,25 +57,21 @@ pub(crate) enum Configurator {
     Value(Expr),
 }
 
-const OPTIONS: [&str; 9] = [
-    "subprotocols",
-    "max_message_size",
-    "idle_timeout",
-    "ping_interval",
-    "send_timeout",
-    "compression",
-    "configurator",
-    "roles",
-    "instance",
-];
+const CLIENT_OPTIONS: [&str; 6] =
+    ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout", "compression"];
+
+/// What a server's may have beside those.
+const SERVER_OPTIONS: [&str; 3] = ["configurator", "roles", "instance"];
 
 /// The endpoint without what is wrong with it, and what is wrong with it.
 pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Result<()>) {
     let mut mistakes = Mistakes::default();
     type_is_plain(item, &mut mistakes);
     annotated_once(item, &mut mistakes);
-    for (range, sentence) in template::mistakes(&args.path.value()) {
-        mistakes.push(Error::new(template::span_within(&args.path, range), sentence));
+    if let Some(path) = &args.path {
+        for (range, sentence) in template::mistakes(&path.value()) {
+            mistakes.push(Error::new(template::span_within(path, range), sentence));
+        }
     }
     let settings = no_setting_twice(args.settings, &mut mistakes);
     let mut endpoint = Endpoint {
@@ -105,15 +102,20 @@ fn type_is_plain(item: &DeriveInput, mistakes: &mut Mistakes) {
 }
 
 fn annotated_once(item: &DeriveInput, mistakes: &mut Mistakes) {
-    if let Some(second) = item.attrs.iter().find(|attribute| is_named(attribute, "server_endpoint")) {
-        mistakes.at(second, "a type is one endpoint: remove one `#[server_endpoint]`");
+    let second = item.attrs.iter().find_map(|attribute| Some((attribute, Side::of(attribute)?)));
+    if let Some((second, side)) = second {
+        mistakes.at(second, format!("a type is one endpoint: remove one `#[{}]`", side.name()));
     }
 }
 
 fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
     let name = setting.name.to_string();
-    let Some(option) = OPTIONS.into_iter().find(|option| *option == name) else {
-        return Err(unknown_setting(setting, &OPTIONS));
+    let mut options = CLIENT_OPTIONS.to_vec();
+    if endpoint.path.is_some() {
+        options.extend(SERVER_OPTIONS);
+    }
+    let Some(option) = options.iter().copied().find(|option| *option == name) else {
+        return Err(unknown_setting(setting, &options));
     };
     let value = match option {
         "subprotocols" => {

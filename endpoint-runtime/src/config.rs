@@ -25,6 +25,34 @@ pub(crate) const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a configurator may wait for others, such as a database: what browsers and proxies wait for an answer.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a client takes to connect, with name, proxy, TLS and handshake: as long as a server gives it.
+#[cfg(feature = "client")]
+pub(crate) const CONNECT_TIMEOUT: Duration = HANDSHAKE_TIMEOUT;
+
+/// The bound of the delay before the first attempt to connect again: soon, but not all at once.
+#[cfg(feature = "client")]
+pub(crate) const RECONNECT_FIRST: Duration = Duration::from_millis(500);
+
+/// The largest bound of that delay.
+#[cfg(feature = "client")]
+pub(crate) const RECONNECT_MOST: Duration = Duration::from_secs(30);
+
+/// A session that was open so long shows that the server is well, so the next attempt is a first one again.
+#[cfg(feature = "client")]
+pub(crate) const RECONNECT_STABLE: Duration = Duration::from_secs(10);
+
+/// The most bytes of the head of a server's answer: more than any server has, less than hurts.
+#[cfg(feature = "client")]
+pub(crate) const ANSWER_HEAD: usize = 64 << 10;
+
+/// The most bytes of the body that are kept of a server's refusal: a page that says why.
+#[cfg(feature = "client")]
+pub(crate) const ANSWER_BODY: usize = 64 << 10;
+
+/// How long a client may take for the TLS handshake: a few round trips, and a guard against those who never end it.
+#[cfg(feature = "tls")]
+pub(crate) const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The most messages that wait in one session's outbound queue.
 pub(crate) const SEND_QUEUE_MESSAGES: usize = 65_536;
 

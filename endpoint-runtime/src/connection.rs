@@ -44,11 +44,10 @@ impl<E: Contract> Connection<E> {
         Box::new(Self { link, dispatch, place, token })
     }
 
-    /// Open, then message by message until something ends it.
+    /// Once it is open: message by message until something ends it, and the end; why it ended.
     ///
     /// What happens once or seldom is boxed, so that the task has room for a message handler and little else.
-    pub(crate) async fn live(mut self: Box<Self>) {
-        Box::pin(self.open()).await;
+    pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
             let Some(call) = next(&mut self.link, &mut self.dispatch) else {
                 if self.link.end().is_some() {
@@ -68,11 +67,11 @@ impl<E: Contract> Connection<E> {
                 poll_fn(|cx| self.link.poll_uncork(cx)).await;
             }
         }
-        Box::pin(end(self)).await;
+        Box::pin(end(self)).await
     }
 
-    /// Enters the open set and runs `on_open`.
-    async fn open(&mut self) {
+    /// Enters the open set and runs `on_open`. This comes first.
+    pub(crate) async fn open(&mut self) {
         let Self { link, dispatch, place, .. } = self;
         place.take();
         let opened = run::<E, _, _>(link, pin!(dispatch.on_open())).await;
@@ -85,7 +84,7 @@ impl<E: Contract> Connection<E> {
 }
 
 /// The close frame, `on_close`, the socket.
-async fn end<E>(connection: Box<Connection<E>>)
+async fn end<E>(connection: Box<Connection<E>>) -> CloseReason
 where
     E: Contract,
 {
@@ -102,6 +101,7 @@ where
     };
     session.outbound().end(flushed == Some(false));
     tracing::debug!(session = %session.id(), %reason, initiator = ?reason.initiator(), "closed");
+    let ended = reason.clone();
     let last_word = async {
         // on_close may take its time, but not longer than a shutdown waits; it is always begun
         tokio::select! {
@@ -122,6 +122,7 @@ where
         // the socket goes with the link, though on_close may go on
     };
     tokio::join!(last_word, wind_down);
+    ended
 }
 
 /// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP.

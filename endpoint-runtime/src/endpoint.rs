@@ -225,14 +225,14 @@ impl<'a, E: Send> ReachMut<'a, E> for &'a mut E {
     }
 }
 
-/// What `#[server_endpoint]` says of a type beside its handlers.
+/// What `#[server_endpoint]` or `#[client_endpoint]` says of a type beside its handlers.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has handlers but is not an endpoint",
     label = "this type is not annotated with `#[server_endpoint(\"/path\")]`",
-    note = "write `#[server_endpoint(\"/path\")]` above the definition of `{Self}`"
+    note = "write `#[server_endpoint(\"/path\")]` above the definition of `{Self}`, or `#[client_endpoint]` if it connects to a server"
 )]
 pub trait Annotated {
-    /// The path or template.
+    /// The path or template; empty of a client's endpoint, which has none.
     const PATH: &'static str;
 }
 

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
+use bytes::Bytes;
+use http::Response;
+
 use crate::message::Message;
 
 /// Any error that a handler may return: whatever converts into this becomes an [`Error`] for `#[on_error]`.
@@ -22,6 +25,8 @@ struct Inner {
     source: Option<BoxError>,
     /// What could not be decoded.
     message: Option<Message>,
+    /// What a server answered instead of opening a session.
+    response: Option<Response<Bytes>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +42,9 @@ pub(crate) enum Kind {
     Forbidden,
     HandlerTaken,
     Deploy,
+    Handshake,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))]
+    Tls,
     Io,
     User,
 }
@@ -66,11 +74,11 @@ impl Error {
     }
 
     pub(crate) fn new(kind: Kind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, text: text.into(), source: None, message: None }))
+        Self(Box::new(Inner { kind, text: text.into(), source: None, message: None, response: None }))
     }
 
     pub(crate) fn with_source(kind: Kind, text: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
-        Self(Box::new(Inner { kind, text: text.into(), source: Some(source.into()), message: None }))
+        Self(Box::new(Inner { kind, text: text.into(), source: Some(source.into()), message: None, response: None }))
     }
 
     /// The session was closed before, or while, the operation ran. Nothing more will be sent on it.
@@ -78,7 +86,8 @@ impl Error {
         self.0.kind == Kind::Closed
     }
 
-    /// A limit in time ran out: the send timeout, or that of a handler which went on after its session had ended.
+    /// A limit in time ran out: the send timeout, that of a handler which went on after its session had ended, or that
+    /// of connecting to a server.
     pub fn is_timeout(&self) -> bool {
         self.0.kind == Kind::Timeout
     }
@@ -131,6 +140,17 @@ impl Error {
         self.0.kind == Kind::Deploy
     }
 
+    /// A client's opening handshake came to no session: what was asked for is no request, the server refused it, or its
+    /// answer was wrong. [`response`](Self::response) is the answer, if there was one.
+    pub fn is_handshake(&self) -> bool {
+        self.0.kind == Kind::Handshake
+    }
+
+    /// There is no TLS: a certificate or a key is not usable, or the other side is not trusted, or not understood.
+    pub fn is_tls(&self) -> bool {
+        self.0.kind == Kind::Tls
+    }
+
     /// The operating system refused, as when a port is taken; the cause is in `source`.
     pub fn is_io(&self) -> bool {
         self.0.kind == Kind::Io
@@ -158,6 +178,14 @@ impl Error {
         }
     }
 
+    /// What a server answered to the opening handshake instead of opening a session: its status, its headers, and up to
+    /// 64 KiB of its body, as far as it came in time. `None` of every other error.
+    ///
+    /// With status 101 the server agreed, but not to what it was asked for.
+    pub fn response(&self) -> Option<&Response<Bytes>> {
+        self.0.response.as_ref()
+    }
+
     /// The application's error inside this one, if it is of type `T`.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         let mut cause = self.source();
@@ -170,8 +198,21 @@ impl Error {
         None
     }
 
+    #[cfg(feature = "client")]
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
     pub(crate) fn closed() -> Self {
         Self::new(Kind::Closed, "the session is closed")
+    }
+
+    /// A handshake that the server did not accept, or not as it must.
+    #[cfg(feature = "client")]
+    pub(crate) fn answered(text: impl Into<Cow<'static, str>>, response: Response<Bytes>) -> Self {
+        let mut error = Self::new(Kind::Handshake, text);
+        error.0.response = Some(response);
+        error
     }
 
     pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {

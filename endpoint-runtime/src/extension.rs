@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::role::Role;
+
 /// An extension that is in use on a session, as the answer to the handshake named it (RFC 6455 §9, Jakarta's
 /// `Extension`).
 ///
@@ -45,20 +47,20 @@ impl Extension {
         self.agreed().map(Parameter::spelled)
     }
 
-    /// Whether each of our messages is compressed without regard to those before it.
-    pub(crate) fn server_forgets(&self) -> bool {
-        self.agreed().any(|parameter| parameter == Parameter::ServerNoContextTakeover)
+    /// Whether the messages of a side are compressed without regard to those before them.
+    pub(crate) fn forgets(&self, role: Role) -> bool {
+        let wanted = match role {
+            Role::Server => Parameter::ServerNoContextTakeover,
+            Role::Client => Parameter::ClientNoContextTakeover,
+        };
+        self.agreed().any(|parameter| parameter == wanted)
     }
 
-    /// Whether the client's messages are.
-    pub(crate) fn client_forgets(&self) -> bool {
-        self.agreed().any(|parameter| parameter == Parameter::ClientNoContextTakeover)
-    }
-
-    /// The largest window we may compress with, as a power of two.
-    pub(crate) fn server_window_bits(&self) -> u8 {
-        let bits = self.agreed().find_map(|parameter| match parameter {
-            Parameter::ServerMaxWindowBits(bits) => Some(bits),
+    /// The largest window a side may compress with, as a power of two.
+    pub(crate) fn window_bits(&self, role: Role) -> u8 {
+        let bits = self.agreed().find_map(|parameter| match (role, parameter) {
+            (Role::Server, Parameter::ServerMaxWindowBits(bits)) => Some(bits),
+            (Role::Client, Parameter::ClientMaxWindowBits(bits)) => Some(bits),
             _ => None,
         });
         bits.unwrap_or(MAX_WINDOW_BITS)
@@ -111,7 +113,9 @@ mod tests {
         assert_eq!(size_of::<Extension>(), 8);
         let none = Extension::permessage_deflate([]);
         assert_eq!((none.to_string().as_str(), none.parameters().count()), ("permessage-deflate", 0));
-        assert_eq!((none.server_forgets(), none.client_forgets(), none.server_window_bits()), (false, false, 15));
+        for role in [Role::Server, Role::Client] {
+            assert_eq!((none.forgets(role), none.window_bits(role)), (false, 15));
+        }
         let all = Extension::permessage_deflate([
             Parameter::ClientMaxWindowBits(8),
             Parameter::ServerNoContextTakeover,
@@ -124,6 +128,7 @@ mod tests {
              client_no_context_takeover"
         );
         assert_eq!(all.parameters().next(), Some(("client_max_window_bits", Some("8"))));
-        assert_eq!((all.server_forgets(), all.client_forgets(), all.server_window_bits()), (true, true, 10));
+        assert_eq!((all.forgets(Role::Server), all.window_bits(Role::Server)), (true, 10));
+        assert_eq!((all.forgets(Role::Client), all.window_bits(Role::Client)), (true, 8));
     }
 }

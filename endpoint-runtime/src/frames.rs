@@ -1,5 +1,7 @@
 //! Encoded frames on their way to a socket: in order, small ones together, large payloads without a copy.
 
+mod masking;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
@@ -31,11 +33,15 @@ struct Large {
     /// Each with how much of `small` comes before it.
     payloads: VecDeque<(usize, Bytes)>,
     len: usize,
+    /// How many at the end are not masked, and how much of `small` is: for a client, who has this in any case.
+    bare: usize,
+    masked: usize,
 }
 
 impl Large {
     fn push(&mut self, place: usize, payload: Bytes) {
         self.len += payload.len();
+        self.bare += 1;
         self.payloads.push_back((place, payload));
     }
 }
@@ -166,6 +172,7 @@ impl Frames {
             self.small.drain(..self.start);
             if let Some(large) = &mut self.large {
                 large.payloads.iter_mut().for_each(|(place, _)| *place -= self.start);
+                large.masked = large.masked.saturating_sub(self.start);
             }
             self.start = 0;
         }
@@ -194,6 +201,9 @@ impl Frames {
         if self.start == self.small.len() && self.payloads().next().is_none() {
             self.small.clear();
             self.start = 0;
+            if let Some(large) = &mut self.large {
+                large.masked = 0;
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::extension::{Extension, Parameter};
 use crate::handshake::{self, origins::Origins, refusal::Refusal};
 use crate::path::{self, ContextPath, PathParams, RequestPath, Segment};
 use crate::request::{HandshakeRequest, Transport};
+use crate::role::Role;
 use crate::router::{self, Lookup, TrailingSlash};
 use crate::wire::deflate::{Budget, Deflation, Inbound};
 use crate::wire::event::{Chars, Event, Octets, Rules};
@@ -57,7 +58,7 @@ impl Decoder {
     /// One of a connection that negotiated compression.
     pub fn inflating(text: Take, binary: Take, forgets: bool) -> Self {
         let deflate = Some(Inbound::new(forgets));
-        Self(decode::Decoder::new(deflate), Rules { text: text.into(), binary: binary.into() })
+        Self(decode::Decoder::new(Role::Server, deflate), Rules { text: text.into(), binary: binary.into() })
     }
 
     /// As the connection calls it with what lies in its read buffer.
@@ -126,7 +127,7 @@ impl Deflater {
         let parameters = parameters.into_iter().chain([Parameter::ServerMaxWindowBits(window_bits)]);
         let compression = Compression::ON.level(level);
         let budget = Arc::new(Budget::new(usize::MAX));
-        let deflation = Deflation::new(Extension::permessage_deflate(parameters), &compression, &budget);
+        let deflation = Deflation::new(Extension::permessage_deflate(parameters), Role::Server, &compression, &budget);
         Self(deflation.expect("room in the budget"))
     }
 

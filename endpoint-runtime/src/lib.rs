@@ -1,4 +1,4 @@
-//! WebSocket servers in Rust that read like Java's `@ServerEndpoint`.
+//! WebSocket servers, and clients, in Rust that read like Java's `@ServerEndpoint`.
 //!
 //! A type is annotated with its path, its methods with what they handle. The crate does the opening handshake, the
 //! framing, the limits and the closing handshake, on tokio.
@@ -151,6 +151,29 @@
 //!
 //! By default a page may only connect to the server it came from; see [`Origins`].
 //!
+//! # TLS
+//!
+//! With the cargo feature `tls` a [`Server`] speaks it where it is given a [`TlsConfig`], whose certificate can be
+//! replaced while it runs, and clients connect to `wss://`, trusting whom [`ClientBuilder::trust`] says.
+//!
+//! # Clients
+//!
+//! A type with [`macro@client_endpoint`] connects to a server instead of being served: the handlers are the same, and a
+//! [`ClientContainer`] is what connects it.
+//!
+//! ```no_run
+//! # use endpoint_runtime::prelude::*;
+//! # #[client_endpoint] struct Bot;
+//! # async fn f() -> Result<(), Error> {
+//! let session = ClientContainer::new().connect(Bot, "ws://127.0.0.1:8080/chat/blue").await?;
+//! session.basic_remote().send_text("hello").await?;
+//! session.close();
+//! # Ok(()) }
+//! ```
+//!
+//! [`ClientRequest`] has headers, subprotocols and an origin, and with [`reconnect`](ClientRequest::reconnect) a connection
+//! that is made again when it is lost. A [`Proxy`] is found in the environment or said.
+//!
 //! # Limits
 //!
 //! | Setting | Default | Protects against |
@@ -165,6 +188,8 @@
 //! | [`compression_budget`](ContainerBuilder::compression_budget) | 256 MiB | compressors that fill the memory |
 //! | [`shutdown_timeout`](ServerBuilder::shutdown_timeout) | 10 seconds | a shutdown that does not end |
 //! | [`origins`](ContainerBuilder::origins) | same origin | foreign pages that use a visitor's cookies |
+//! | [`connect_timeout`](ClientBuilder::connect_timeout) | 30 seconds | servers that do not answer a client |
+//! | [`TlsConfig::handshake_timeout`] | 10 seconds | clients that begin TLS and never end it |
 //! | (fixed) request head | 30 seconds | clients that connect to a [`Server`] and say nothing |
 //! | (fixed) read ahead of a suspended handler | 64 messages or 256 KiB | a peer that is faster than its handler |
 //!
@@ -176,7 +201,11 @@
 //!
 //! # Features
 //!
-//! `json`, on by default: [`Json`], with `serde` and `serde_json`.
+//! - `client`, on by default: [`ClientContainer`] and [`macro@client_endpoint`]. It adds the client's half of `hyper`, with
+//!   the small crates `want` and `try-lock`, and nothing else.
+//! - `tls`: [`ServerBuilder::tls`] and `wss://` for clients, by `rustls` with `ring`.
+//! - `dev-certificate`: [`TlsConfig::self_signed`], by `rcgen`.
+//! - `json`, on by default: [`Json`], with `serde` and `serde_json`.
 //!
 //! # Cancel safety
 //!
@@ -185,7 +214,11 @@
 //! of it ([`is_timeout`](Error::is_timeout)). If the runtime itself goes down, `on_close` runs up to its first
 //! suspension.
 
+#[cfg(any(feature = "client", feature = "tls"))]
+mod base64;
 mod buffer;
+#[cfg(feature = "client")]
+mod client;
 mod close;
 mod codec;
 mod config;
@@ -211,6 +244,7 @@ mod rare;
 mod registry;
 mod remote;
 mod request;
+mod role;
 mod router;
 mod server;
 mod service;
@@ -218,6 +252,8 @@ mod session;
 mod socket;
 mod state;
 mod text;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 #[doc(hidden)]
@@ -233,8 +269,16 @@ pub mod fuzzing;
 pub mod measuring;
 
 pub use bytes::Bytes;
+#[cfg(feature = "client")]
+pub use endpoint_macros::client_endpoint;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
+#[cfg(feature = "client")]
+pub use crate::client::proxy::Proxy;
+#[cfg(feature = "client")]
+pub use crate::client::reconnect::{Reconnect, ReconnectAttempt, Reconnecting, ReconnectingRequest};
+#[cfg(feature = "client")]
+pub use crate::client::{ClientBuilder, ClientContainer, ClientRequest};
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::config::Compression;
@@ -252,6 +296,8 @@ pub use crate::path::PathParams;
 pub use crate::principal::Principal;
 pub use crate::programmatic::Endpoint;
 pub use crate::rare::Properties;
+#[cfg(feature = "client")]
+pub use crate::registry::ClientEndpoint;
 pub use crate::registry::ServerEndpoint;
 pub use crate::remote::{AsyncRemote, BasicRemote, Sent, Written};
 pub use crate::request::HandshakeRequest;
@@ -261,6 +307,10 @@ pub use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Respond
 pub use crate::session::{Broadcast, OpenSessions, Report, Session, SessionId};
 pub use crate::state::State;
 pub use crate::text::Text;
+#[cfg(feature = "tls")]
+pub use crate::tls::TlsConfig;
+#[cfg(all(feature = "client", feature = "tls"))]
+pub use crate::tls::trust::Trust;
 
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
 pub mod prelude {
@@ -270,6 +320,8 @@ pub mod prelude {
         Binary, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Pong, Refusal, Server,
         ServerContainer, Session, SessionId, State, Text, on_close, on_error, on_message, on_open, server_endpoint,
     };
+    #[cfg(feature = "client")]
+    pub use crate::{ClientContainer, client_endpoint};
 }
 
 /// The README's program compiles.

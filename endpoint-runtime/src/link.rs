@@ -26,6 +26,7 @@ use crate::dispatch::Work;
 use crate::endpoint::Contract;
 use crate::frames::Frames;
 use crate::outbound::{Outbound, Ticket};
+use crate::role::Role;
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::wire::Violation;
@@ -38,6 +39,7 @@ pub(crate) struct Link {
     session: Session,
     /// The session's, at hand.
     outbound: Arc<Outbound>,
+    role: Role,
     decoder: Decoder,
     /// The session's limit for a message, as the queue told last.
     max_message_size: usize,
@@ -161,7 +163,8 @@ impl Link {
             socket,
             max_message_size: session.max_message_size(),
             outbound: session.outbound().clone(),
-            decoder: Decoder::new(session.outbound().deflation().map(Deflation::inbound)),
+            role: session.outbound().role,
+            decoder: Decoder::new(session.outbound().role, session.outbound().deflation().map(Deflation::inbound)),
             session,
             input,
             expected: 0,

@@ -2,6 +2,7 @@
 //!
 //! It exists only under `cfg(measuring)`, adds nothing of its own, and promises nothing to anybody else.
 
+use crate::role::Role;
 use crate::wire::decode;
 use crate::wire::event::{Event, Rules, Take};
 use crate::wire::frame::{self, OpCode};
@@ -9,7 +10,7 @@ use crate::wire::{encode, mask, utf8};
 
 /// The length of the header at the front of `input`, and that of its payload.
 pub fn header(input: &[u8]) -> Option<(usize, u64)> {
-    let header = frame::parse(input, false).ok()??;
+    let header = frame::parse(input, Role::Server, false).ok()??;
     Some((header.len, header.payload))
 }
 

@@ -25,6 +25,7 @@ use self::waiting::Waiters;
 pub(crate) use self::waiting::Waiting;
 use crate::close::CloseReason;
 use crate::frames::Frames;
+use crate::role::Role;
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
@@ -61,6 +62,8 @@ pub(crate) struct Collected {
 /// The queue of one session.
 pub(crate) struct Outbound {
     bounds: Arc<Bounds>,
+    /// Which side of the connection this is.
+    pub(crate) role: Role,
     /// Whether the connection should look.
     pending: AtomicBool,
     open: AtomicBool,
@@ -157,9 +160,15 @@ thread_local! {
 
 impl Outbound {
     /// `socket` is the writing half of a plain socket; without it the connection alone writes.
-    pub(crate) fn new(bounds: Arc<Bounds>, deflation: Option<Box<Deflation>>, socket: Option<OwnedWriteHalf>) -> Self {
+    pub(crate) fn new(
+        bounds: Arc<Bounds>,
+        role: Role,
+        deflation: Option<Box<Deflation>>,
+        socket: Option<OwnedWriteHalf>,
+    ) -> Self {
         Self {
             bounds,
+            role,
             pending: AtomicBool::new(false),
             open: AtomicBool::new(true),
             busy: AtomicBool::new(false),
@@ -291,6 +300,8 @@ impl Outbound {
         }
         // a relaxed load will do: it matters to those alone who have heard of what the connection holds
         let free = !self.busy.load(Ordering::Relaxed) && !self.is_running() && state.is_empty();
+        // a client's frame has to be masked first, which its connection does
+        let free = free && self.role == Role::Server;
         if free && state.direct.replace(moment) != Some(moment) {
             let written = state.socket.as_ref().map_or(0, |socket| socket.try_write(frame).unwrap_or(0));
             if written > 0 {
@@ -601,7 +612,7 @@ mod tests {
         let (socket, writer) = listener.accept().await.unwrap().0.into_split();
         socket.as_ref().writable().await.unwrap();
         let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR };
-        (Outbound::new(Arc::new(bounds), None, Some(writer)), socket, peer)
+        (Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)), socket, peer)
     }
 
     fn frame(payload: &[u8]) -> Vec<u8> {

@@ -14,6 +14,8 @@ pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::message::{Binary, Pong};
 pub use crate::path::{PathParam, PathParams, template_has};
+#[cfg(feature = "client")]
+pub use crate::registry::ClientEndpoint;
 pub use crate::registry::{Configured, Lender, Registration, ServerEndpoint, Sharing, lend};
 pub use crate::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;

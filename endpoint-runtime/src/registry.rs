@@ -13,10 +13,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+#[cfg(feature = "client")]
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::configured::Configured;
+#[cfg(feature = "client")]
+use crate::close::CloseReason;
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
 use crate::deadlines::{SWEEP, Sweep};
@@ -240,7 +245,8 @@ pub(crate) fn prepare<E: Contract>(construct: impl FnOnce() -> Result<E, Refusal
 
 /// The task of a connection.
 async fn serve<E: Contract>(beginning: Box<(Opening, E)>) {
-    if let Some(connection) = begin(beginning).await {
+    if let Some(mut connection) = begin(beginning).await {
+        Box::pin(connection.open()).await;
         connection.live().await;
     }
 }
@@ -264,19 +270,83 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
 async fn begin<E: Contract>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
     let (Opening { mut request, subprotocol, deflation, sessions, rare, token, .. }, endpoint) = *beginning;
-    let (socket, writer) = match upgraded {
+    let (socket, writer) = halves(upgraded, &mut request);
+    see_to_deadlines(&sessions);
+    let session = Session::new(request, None, subprotocol, deflation, sessions, writer, rare);
+    Some(Connection::new(socket, early, endpoint, session, token))
+}
+
+/// Makes sure that somebody does.
+fn see_to_deadlines(sessions: &Arc<OpenSet>) {
+    if let Some(begun) = sessions.begin_sweep() {
+        tokio::spawn(sweep(sessions.clone(), begun));
+    }
+}
+
+/// The socket, and the writing half of a plain one.
+fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option<OwnedWriteHalf>) {
+    match upgraded {
         Upgraded::Tcp(tcp) => {
             request.learn_addresses(|| tcp.peer_addr().ok(), || tcp.local_addr().ok());
             let (socket, writer) = Socket::tcp(tcp);
             (socket, Some(writer))
         }
         Upgraded::Other(io) => (Socket::Other(io), None),
-    };
-    if let Some(begun) = sessions.begin_sweep() {
-        tokio::spawn(sweep(sessions.clone(), begun));
     }
-    let session = Session::new(request, subprotocol, deflation, sessions, writer, rare);
-    Some(Connection::new(socket, early, endpoint, session, token))
+}
+
+/// An annotated client endpoint type. Implemented by `#[client_endpoint]`, not by hand.
+#[cfg(feature = "client")]
+pub trait ClientEndpoint: Contract + Annotated {
+    /// Its full path in the program.
+    const NAME: &'static str;
+    /// What the attribute says.
+    const OPTIONS: EndpointOptions;
+}
+
+/// A connection that we opened, and that the server has accepted.
+#[cfg(feature = "client")]
+pub(crate) struct Opened {
+    pub(crate) upgraded: Upgraded,
+    pub(crate) early: Bytes,
+    pub(crate) request: HandshakeRequest,
+    pub(crate) response: http::Response<()>,
+    pub(crate) deflation: Option<Box<Deflation>>,
+    pub(crate) sessions: Arc<OpenSet>,
+    /// A shutdown waits until it is gone.
+    pub(crate) token: TaskTrackerToken,
+}
+
+#[cfg(feature = "client")]
+impl Opened {
+    /// Serves it in a task of its own.
+    pub(crate) fn serve<E: Contract>(self, endpoint: E) -> Serving {
+        let Self { upgraded, early, mut request, response, deflation, sessions, token } = self;
+        let (socket, writer) = halves(upgraded, &mut request);
+        see_to_deadlines(&sessions);
+        let session =
+            Session::new(request, Some(Box::new(response)), None, deflation, sessions, writer, <_>::default());
+        let mut connection = Connection::new(socket, early, endpoint, session.clone(), token);
+        let (opens, opened) = oneshot::channel();
+        let (ends, ended) = oneshot::channel();
+        tokio::spawn(async move {
+            Box::pin(connection.open()).await;
+            // nobody may wait any more
+            let _ = opens.send(());
+            let _ = ends.send(connection.live().await);
+        });
+        Serving { session, opened, ended }
+    }
+}
+
+/// A connection of a client that is being served.
+#[cfg(feature = "client")]
+pub(crate) struct Serving {
+    pub(crate) session: Session,
+    /// Resolves when `on_open` has returned.
+    pub(crate) opened: oneshot::Receiver<()>,
+    /// Resolves when all is over, `on_close` too.
+    pub(crate) ended: oneshot::Receiver<CloseReason>,
 }
 
 impl fmt::Debug for Registration {

@@ -13,6 +13,7 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,6 +33,8 @@ use crate::registry::ServerEndpoint;
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::TrailingSlash;
 use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Routed, ServerContainer, Shutdown};
+#[cfg(feature = "tls")]
+use crate::tls::TlsConfig;
 
 /// A [`ServerContainer`] with a listener.
 ///
@@ -47,6 +50,8 @@ pub struct Server {
     listener: TcpListener,
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
 }
 
 type ResponseBody = UnsyncBoxBody<Bytes, Error>;
@@ -104,10 +109,12 @@ impl Server {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
-        let Self { container, listener, fallback, shutdown_timeout } = self;
+        let Self { container, listener, fallback, shutdown_timeout, .. } = self;
         let http = Http {
             container: container.clone(),
             fallback,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
@@ -144,6 +151,8 @@ impl Server {
 struct Http {
     container: ServerContainer,
     fallback: Option<Fallback>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
     tasks: TaskTracker,
     /// Finish what was begun.
     stop: CancellationToken,
@@ -168,9 +177,51 @@ impl Http {
         if let Err(error) = stream.set_nodelay(true) {
             return tracing::debug!(%error, %peer, "the connection was gone before it was served");
         }
-        let (container, fallback) = (self.container.clone(), self.fallback.clone());
-        let transport =
-            Transport { peer_addr: Some(peer), local_addr: stream.local_addr().ok(), ..Transport::default() };
+        let local_addr = stream.local_addr().ok();
+        let transport = move |is_secure| Transport { peer_addr: Some(peer), local_addr, is_secure };
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.clone() {
+            let connection = self.connection(transport(true));
+            self.tasks.spawn(async move {
+                // in the connection's own task: whoever is slow here delays nobody
+                let accepted = tokio::select! {
+                    accepted = tls.accept(stream) => accepted,
+                    () = connection.stop.cancelled() => return,
+                };
+                match accepted {
+                    Ok(stream) => connection.serve(TokioIo::new(stream)).await,
+                    Err(error) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+                }
+            });
+            return;
+        }
+        self.tasks.spawn(self.connection(transport(false)).serve(TokioIo::new(stream)));
+    }
+
+    fn connection(&self, transport: Transport) -> HttpConnection {
+        HttpConnection {
+            container: self.container.clone(),
+            fallback: self.fallback.clone(),
+            transport,
+            stop: self.stop.clone(),
+            cut: self.cut.clone(),
+        }
+    }
+}
+
+/// One HTTP connection of a server.
+struct HttpConnection {
+    container: ServerContainer,
+    fallback: Option<Fallback>,
+    transport: Transport,
+    stop: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl HttpConnection {
+    /// Serves it until it ends or is upgraded.
+    async fn serve(self, io: impl Read + Write + Unpin + Send + 'static) {
+        let Self { container, fallback, transport, stop, cut } = self;
         let service = service_fn(move |request| {
             let (container, fallback) = (container.clone(), fallback.clone());
             async move {
@@ -187,25 +238,22 @@ impl Http {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(REQUEST_HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(io, service)
             .with_upgrades();
-        let (stop, cut) = (self.stop.clone(), self.cut.clone());
-        self.tasks.spawn(async move {
-            let mut connection = pin!(connection);
-            let served = tokio::select! {
-                served = connection.as_mut() => served,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        served = connection => served,
-                        () = cut.cancelled() => return,
-                    }
+        let mut connection = pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    served = connection => served,
+                    () = cut.cancelled() => return,
                 }
-            };
-            if let Err(error) = served {
-                tracing::debug!(%error, %peer, "an HTTP connection failed");
             }
-        });
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, peer = ?transport.peer_addr, "an HTTP connection failed");
+        }
     }
 }
 
@@ -220,11 +268,19 @@ pub struct ServerBuilder {
     container: ContainerBuilder,
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
 }
 
 impl ServerBuilder {
     fn new(container: ContainerBuilder) -> Self {
-        Self { container, fallback: None, shutdown_timeout: Duration::from_secs(10) }
+        Self {
+            container,
+            fallback: None,
+            shutdown_timeout: Duration::from_secs(10),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 
     /// Serves every request that is for no endpoint: pages, an API, an `axum::Router`. Without one they get 404.
@@ -249,6 +305,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Speaks TLS, and nothing else: endpoints are at `wss://`, pages at `https://` (cargo feature `tls`). Keep a clone
+    /// of `config` to [`reload`](TlsConfig::reload) its certificate.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: TlsConfig) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
     /// How long a shutdown may take before it cuts what is left. Default: 10 seconds.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
         self.shutdown_timeout = limit;
@@ -262,8 +326,14 @@ impl ServerBuilder {
     pub async fn bind(self, addr: impl ToSocketAddrs) -> Result<Server, Error> {
         let container = self.container.build()?;
         let listener = TcpListener::bind(addr).await?;
-        let Self { fallback, shutdown_timeout, .. } = self;
-        Ok(Server { container, listener, fallback, shutdown_timeout })
+        Ok(Server {
+            container,
+            listener,
+            fallback: self.fallback,
+            shutdown_timeout: self.shutdown_timeout,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
+        })
     }
 }
 

@@ -22,6 +22,8 @@ use tower_service::Service;
 pub use self::mounting::EndpointConfig;
 use self::mounting::{Ground, Mounted, Mounting, Table, undeployable};
 pub use self::opening::Responding;
+#[cfg(feature = "client")]
+pub(crate) use self::opening::take_socket;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::{COMPRESSION_BUDGET, Compression, HANDSHAKE_TIMEOUT, Limits};
 use crate::configurator::Configurator;
@@ -116,17 +118,8 @@ impl ServerContainer {
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
         self.0.closing.store(true, Ordering::SeqCst);
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
-        self.0.table().sets().for_each(|sessions| sessions.close(reason.clone().by(Initiator::Container)));
-        self.0.tasks.close();
-        let all = self.0.tasks.len();
-        if tokio::time::timeout(limit, self.0.tasks.wait()).await.is_ok() {
-            return Shutdown { closed: all, cut: 0 };
-        }
-        let cut = self.0.tasks.len();
-        self.0.table().sets().for_each(OpenSet::cut);
-        // they have nothing left to wait for; a handler that blocks its thread cannot be helped
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.0.tasks.wait()).await;
-        Shutdown { closed: all.saturating_sub(cut), cut }
+        let table = self.0.table();
+        end_all(|| table.sets(), reason, &self.0.tasks, limit).await
     }
 
     /// Answers a request to the path of an endpoint; gives every other back.
@@ -176,6 +169,29 @@ fn refuse(uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
         tracing::info!(path, status = status.as_u16(), "handshake refused: {}", refusal.reason());
     }
     refusal.into()
+}
+
+/// Ends all sessions of `sets` for a `reason` and waits for their `tasks`; after `limit` those that are left are given up.
+pub(crate) async fn end_all<'a, S>(
+    sets: impl Fn() -> S,
+    reason: CloseReason,
+    tasks: &TaskTracker,
+    limit: Duration,
+) -> Shutdown
+where
+    S: Iterator<Item = &'a OpenSet>,
+{
+    sets().for_each(|set| set.close(reason.clone().by(Initiator::Container)));
+    tasks.close();
+    let all = tasks.len();
+    if tokio::time::timeout(limit, tasks.wait()).await.is_ok() {
+        return Shutdown { closed: all, cut: 0 };
+    }
+    let cut = tasks.len();
+    sets().for_each(OpenSet::cut);
+    // they have nothing left to wait for; a handler that blocks its thread cannot be helped
+    let _ = tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await;
+    Shutdown { closed: all.saturating_sub(cut), cut }
 }
 
 impl<B> Service<Request<B>> for ServerContainer {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio::net::tcp::OwnedWriteHalf;
 
 pub(crate) use self::open_set::{OpenSet, Place};
@@ -27,6 +28,7 @@ use crate::path::PathParams;
 use crate::rare::{self, MaybeRare, Properties};
 use crate::remote::{AsyncRemote, BasicRemote, Shared};
 use crate::request::HandshakeRequest;
+use crate::role::Role;
 use crate::state::State;
 use crate::text::Text;
 use crate::wire::deflate::Deflation;
@@ -64,6 +66,8 @@ pub struct Session(Arc<Inner>);
 struct Inner {
     id: SessionId,
     request: HandshakeRequest,
+    /// What the server answered, if we are the client.
+    response: Option<Box<http::Response<()>>>,
     subprotocol: Option<&'static str>,
     outbound: Arc<Outbound>,
     endpoint: Arc<OpenSet>,
@@ -80,9 +84,11 @@ struct Inner {
 const OFF: u64 = 0;
 
 impl Session {
-    /// `writer` is the writing half of a plain socket, `rare` what the handshake has put there already.
+    /// `response` is what the server answered, if we are the client; `writer` is the writing half of a plain socket,
+    /// `rare` what the handshake has put there already.
     pub(crate) fn new(
         request: HandshakeRequest,
+        response: Option<Box<http::Response<()>>>,
         subprotocol: Option<Cow<'static, str>>,
         deflation: Option<Box<Deflation>>,
         endpoint: Arc<OpenSet>,
@@ -98,11 +104,13 @@ impl Session {
             None => None,
         };
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
+        let role = if response.is_some() { Role::Client } else { Role::Server };
         Self(Arc::new(Inner {
             id: SessionId::random(),
             request,
+            response,
             subprotocol,
-            outbound: Arc::new(Outbound::new(bounds, deflation, writer)),
+            outbound: Arc::new(Outbound::new(bounds, role, deflation, writer)),
             endpoint,
             place: AtomicUsize::new(usize::MAX),
             max_message_size: AtomicUsize::new(limits.max_message_size),
@@ -153,7 +161,13 @@ impl Session {
         &self.0.request
     }
 
-    /// The headers of the opening handshake. Names are case-insensitive.
+    /// The server's answer to the opening handshake, its status 101, if we are the client (Jakarta's
+    /// `HandshakeResponse`); `None` in a server.
+    pub fn handshake_response(&self) -> Option<&http::Response<()>> {
+        self.0.response.as_deref()
+    }
+
+    /// The headers of the opening handshake's request, on either side. Names are case-insensitive.
     ///
     /// They are kept in a compact form; the map is built when it is first asked for.
     pub fn headers(&self) -> &HeaderMap {
@@ -182,7 +196,8 @@ impl Session {
 
     /// The subprotocol both sides agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
-        self.0.subprotocol.or_else(|| self.0.rare.get()?.subprotocol())
+        let answered = || self.0.response.as_ref()?.headers().get(SEC_WEBSOCKET_PROTOCOL)?.to_str().ok();
+        self.0.subprotocol.or_else(|| self.0.rare.get()?.subprotocol()).or_else(answered)
     }
 
     /// The extensions in use, with the parameters both sides agreed on (Jakarta's `getNegotiatedExtensions`): none, or

@@ -1,9 +1,11 @@
 //! The `WSServer` of a Java tutorial, line by line, with the page that talks to it.
 //!
-//! `cargo run --release --example ws_server` and open the printed address in a browser.
+//! `cargo run --release --example ws_server` and open the printed address in a browser. With `--tls` it makes itself a
+//! certificate and says where it lies: a browser warns of it, as nobody else vouches for it.
 
 use std::convert::Infallible;
 
+use endpoint_runtime::TlsConfig;
 use endpoint_runtime::prelude::*;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -80,31 +82,35 @@ async fn asked_to_stop() {
 }
 
 fn usage() -> ! {
-    eprintln!("usage: ws_server [--addr HOST:PORT] [--allow-any-origin]");
+    eprintln!("usage: ws_server [--addr HOST:PORT] [--allow-any-origin] [--tls]");
     std::process::exit(2)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let (mut addr, mut origins) = ("127.0.0.1:8080".to_owned(), Origins::same_origin());
+    let (mut addr, mut origins, mut secure) = ("127.0.0.1:8080".to_owned(), Origins::same_origin(), false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--addr" => addr = arguments.next().unwrap_or_else(|| usage()),
             "--allow-any-origin" => origins = Origins::any(),
+            "--tls" => secure = true,
             _ => usage(),
         }
     }
-    let server = Server::builder()
-        .context_path("/websocket")
-        .origins(origins)
-        .fallback(tower::service_fn(page))
-        .bind(&addr)
-        .await?;
-    let addr = server.local_addr()?;
-    println!("page: http://{addr}/");
-    println!("endpoint: ws://{addr}/websocket/ws");
+    let mut server = Server::builder().context_path("/websocket").origins(origins).fallback(tower::service_fn(page));
+    if secure {
+        let tls = TlsConfig::self_signed(["localhost", "127.0.0.1", "::1"])?;
+        let place = std::env::temp_dir().join(format!("ws_server-{}.pem", std::process::id()));
+        std::fs::write(&place, tls.certificate_pem())?;
+        println!("certificate: {}", place.display());
+        server = server.tls(tls);
+    }
+    let server = server.bind(&addr).await?;
+    let (addr, s) = (server.local_addr()?, if secure { "s" } else { "" });
+    println!("page: http{s}://{addr}/");
+    println!("endpoint: ws{s}://{addr}/websocket/ws");
     server.run_until(asked_to_stop()).await?;
     Ok(())
 }

@@ -3,6 +3,8 @@
 //! Every wait is for an event and has a deadline; what came instead is printed.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod raw_server;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;

@@ -87,7 +87,72 @@ fn window_bits(value: &str) -> Option<u8> {
     }
 }
 
-/// An extension as a client asks for it (RFC 6455 §9.1).
+/// What a client offers (RFC 7692 §7.1); `None` if it wants no compression.
+#[cfg(feature = "client")]
+pub(crate) fn offer(compression: &Compression) -> Option<String> {
+    if !compression.is_on() {
+        return None;
+    }
+    let mut offer = PERMESSAGE_DEFLATE.to_owned();
+    if !compression.takes_over() {
+        offer += "; server_no_context_takeover; client_no_context_takeover";
+    }
+    match compression.max_window_bits() {
+        // without a number it says that the server may name one
+        MAX_WINDOW_BITS => offer += "; client_max_window_bits",
+        bits => offer += &format!("; server_max_window_bits={bits}; client_max_window_bits={bits}"),
+    }
+    Some(offer)
+}
+
+/// What a server answered to that offer: an extension, or none. Fails, as the connection then must, if it is not what
+/// was offered (RFC 6455 §4.1, RFC 7692 §7.1).
+#[cfg(feature = "client")]
+pub(crate) fn agree(headers: &HeaderMap, compression: &Compression) -> Result<Option<Extension>, &'static str> {
+    const MALFORMED: &str = "the server's extensions are malformed";
+    const NOT_OFFERED: &str = "the server chose an extension that was not offered";
+    const NOT_AS_OFFERED: &str = "the server chose permessage-deflate otherwise than it was offered";
+    let mut agreed = None;
+    for line in headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS) {
+        for answer in Grammar(line.as_bytes()).list().ok_or(MALFORMED)? {
+            if answer.name != PERMESSAGE_DEFLATE || !compression.is_on() || agreed.is_some() {
+                return Err(NOT_OFFERED);
+            }
+            agreed = Some(answered(&answer, compression).ok_or(NOT_AS_OFFERED)?);
+        }
+    }
+    Ok(agreed)
+}
+
+/// The extension that an answer agrees to.
+#[cfg(feature = "client")]
+fn answered(answer: &ExtensionOffer<'_>, compression: &Compression) -> Option<Extension> {
+    let window = compression.max_window_bits();
+    let mut agreed: Vec<Parameter> = Vec::new();
+    for (place, (name, value)) in answer.parameters.iter().enumerate() {
+        if answer.parameters[..place].iter().any(|(earlier, _)| earlier == name) {
+            return None;
+        }
+        agreed.push(match (*name, value.as_deref()) {
+            ("server_no_context_takeover", None) => Parameter::ServerNoContextTakeover,
+            ("client_no_context_takeover", None) => Parameter::ClientNoContextTakeover,
+            ("server_max_window_bits", Some(bits)) => {
+                Parameter::ServerMaxWindowBits(window_bits(bits).filter(|bits| *bits <= window)?)
+            }
+            ("client_max_window_bits", Some(bits)) => {
+                Parameter::ClientMaxWindowBits(window_bits(bits).filter(|bits| *bits <= window)?)
+            }
+            _ => return None,
+        });
+    }
+    let has_window = agreed.iter().any(|parameter| matches!(parameter, Parameter::ServerMaxWindowBits(_)));
+    // what was asked of the server must be in its answer
+    let keeps_to = (compression.takes_over() || agreed.contains(&Parameter::ServerNoContextTakeover))
+        && (window == MAX_WINDOW_BITS || has_window);
+    keeps_to.then(|| Extension::permessage_deflate(agreed))
+}
+
+/// An extension as a client asks for it, or a server answers (RFC 6455 §9.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtensionOffer<'a> {
     name: &'a str,
@@ -191,7 +256,7 @@ impl<'a> Grammar<'a> {
 }
 
 /// Whether a token may contain it (RFC 9110 §5.6.2).
-fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
@@ -328,6 +393,57 @@ mod tests {
         ] {
             assert_answer(&[line], KEEPING, None);
             assert_answer(&["permessage-deflate", line], KEEPING, None);
+        }
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn an_offer_is_answered_by_what_was_offered_or_not_at_all() {
+        let none = HeaderMap::new();
+        assert_eq!(agree(&none, &KEEPING), Ok(None));
+        assert_eq!(offer(&Compression::OFF), None);
+        let narrow = KEEPING.window_bits(10);
+        for (compression, answer, agreed) in [
+            (KEEPING, "permessage-deflate", true),
+            (KEEPING, "permessage-deflate; client_no_context_takeover; server_no_context_takeover", true),
+            (KEEPING, "permessage-deflate; client_max_window_bits=8; server_max_window_bits=8", true),
+            (KEEPING, "permessage-deflate; client_max_window_bits", false),
+            (KEEPING, "permessage-deflate; server_max_window_bits=16", false),
+            (KEEPING, "permessage-deflate; server_max_window_bits=9; server_max_window_bits=9", false),
+            (KEEPING, "permessage-deflate; mystery", false),
+            (KEEPING, "permessage-deflate, permessage-deflate", false),
+            (KEEPING, "permessage-deflate; server_no_context_takeover=1", false),
+            (KEEPING, "x-webkit-deflate-frame", false),
+            (KEEPING, "permessage-deflate;", false),
+            (Compression::ON, "permessage-deflate", false),
+            (Compression::ON, "permessage-deflate; server_no_context_takeover", true),
+            (Compression::OFF, "permessage-deflate", false),
+            (narrow, "permessage-deflate", false),
+            (narrow, "permessage-deflate; server_max_window_bits=10", true),
+            (narrow, "permessage-deflate; server_max_window_bits=11", false),
+            (narrow, "permessage-deflate; server_max_window_bits=9; client_max_window_bits=11", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(answer).unwrap());
+            let came = agree(&headers, &compression);
+            assert_eq!(came.is_ok(), agreed, "{answer} under {compression:?}: {came:?}");
+            if let Ok(extension) = came {
+                assert_eq!(extension.unwrap().to_string(), answer);
+            }
+        }
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn what_our_client_offers_our_server_meets_and_the_client_takes() {
+        for ours in [Compression::ON, KEEPING, KEEPING.window_bits(9), Compression::ON.window_bits(12)] {
+            for theirs in [Compression::ON, KEEPING, KEEPING.window_bits(9), Compression::ON.window_bits(12)] {
+                let offered = offer(&ours).unwrap();
+                let answered = answer(&[offered.as_bytes()], &theirs).expect("an answer");
+                let mut headers = HeaderMap::new();
+                headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_str(&answered).unwrap());
+                assert!(matches!(agree(&headers, &ours), Ok(Some(_))), "{offered}: {answered}");
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use crate::buffer;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::TURN_FRAME;
 use crate::frames::Frames;
+use crate::role::Role;
 use crate::socket::Socket;
 use crate::wire::encode;
 use crate::wire::event::{Event, Rules, Take};
@@ -110,7 +111,9 @@ impl Link {
     /// Says that nothing more will be written, then reads until the peer has nothing more to say, so that the kernel
     /// does not take the close frame back with a reset.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.shut {
+        // both close frames have passed: the server closes TCP first, a client waits for that (RFC 6455 §7.1.1)
+        let waits = self.role == Role::Client && self.close_received;
+        if !self.shut && !waits {
             match &mut self.socket {
                 // both close frames have passed, so it is closed as a whole
                 Socket::Tcp(_) if self.close_received => {}
@@ -131,7 +134,7 @@ impl Link {
                 Poll::Ready(0) => return Poll::Ready(()),
                 Poll::Ready(_) => self.input.release(),
                 // both close frames have passed: there is nothing to wait for
-                Poll::Pending if self.close_received => return Poll::Ready(()),
+                Poll::Pending if self.close_received && !waits => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -378,7 +378,7 @@ mod tests {
         let limits = Limits { send_queue_bytes: 1024, ..Limits::default() };
         let set = Arc::new(OpenSet::new("/", "Taker", limits));
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
-        let session = Session::new(request, None, None, set, None, <_>::default());
+        let session = Session::new(request, None, None, None, set, None, <_>::default());
         let link = Link::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
         let mut both = (link, Dispatch::new(Taker, session), peer);
         decode(&mut both.0, &mut both.1);

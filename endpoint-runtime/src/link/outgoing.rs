@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::frames::Frames;
 use crate::message::{Binary, Message};
 use crate::outbound::{Outgoing, SHARE_FROM};
+use crate::role::Role;
 use crate::socket::{Io, Socket};
 use crate::wire::frame::OpCode;
 
@@ -49,6 +50,9 @@ impl Link {
             self.look_at_handlers();
         }
         self.ticket = collected.ticket;
+        if self.role == Role::Client {
+            self.out.mask();
+        }
         self.set_mark();
         if collected.cut {
             self.lost("the container gave the connection up");
@@ -135,6 +139,9 @@ impl Link {
     #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.out.is_empty() || self.unflushed {
+            if self.role == Role::Client {
+                self.out.mask();
+            }
             match self.poll_write(cx) {
                 Poll::Pending => return self.is_blocked(),
                 Poll::Ready(Ok(())) => {}

@@ -29,6 +29,9 @@ use crate::principal::Identity;
 use crate::rare::MaybeRare;
 use crate::registry::{Configured, Opening, Prepared, Upgraded};
 use crate::request::{HandshakeRequest, Transport};
+use crate::role::Role;
+#[cfg(feature = "tls")]
+use crate::tls;
 use crate::wire::deflate::Deflation;
 
 /// Everything a session begins with, once its handshake is accepted.
@@ -172,8 +175,10 @@ impl Inner {
         let sessions = &mounted.sessions;
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
         let (limits, budget) = (&sessions.limits, &self.compression_budget);
-        let deflation =
-            accepted.extension().and_then(|it| Deflation::new(it, &limits.compression, budget)).map(Box::new);
+        let deflation = accepted
+            .extension()
+            .and_then(|it| Deflation::new(it, Role::Server, &limits.compression, budget))
+            .map(Box::new);
         if deflation.is_none() {
             accepted.decline_extension();
         }
@@ -207,14 +212,24 @@ fn admit(roles: &[&str], identity: Option<&Identity>) -> Result<(), Refusal> {
 }
 
 /// Takes the plain TCP socket out from under hyper, if that is what it is; with the octets that came early.
-fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
+pub(crate) fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
         Err(upgraded) => upgraded,
     };
     match auto::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
-        // it hands out the early octets by itself
-        Err(upgraded) => (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new()),
+        Err(upgraded) => take_other(upgraded),
     }
+}
+
+/// Takes whatever else it is.
+fn take_other(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
+    #[cfg(feature = "tls")]
+    let upgraded = match tls::take_stream(upgraded) {
+        Ok((stream, early)) => return (Upgraded::Other(stream), early),
+        Err(upgraded) => upgraded,
+    };
+    // it hands out the early octets by itself
+    (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new())
 }

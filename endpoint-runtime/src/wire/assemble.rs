@@ -9,6 +9,7 @@ use super::frame::{self, Header, MAX_HEADER, OpCode};
 use super::{Violation, mask, utf8};
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::message::Binary;
+use crate::role::Role;
 use crate::text::Text;
 
 /// From this many missing octets on, reading past the receive buffer pays.
@@ -42,6 +43,8 @@ pub(crate) struct Assembler {
     control: Vec<u8>,
     /// There if compression was negotiated.
     deflate: Option<Box<Inbound>>,
+    /// Which side we are.
+    role: Role,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +64,14 @@ struct Assembly {
 }
 
 impl Assembler {
-    pub(crate) fn new(deflate: Option<Inbound>) -> Self {
-        Self { deflate: deflate.map(Box::new), ..Self::default() }
+    pub(crate) fn new(role: Role, deflate: Option<Inbound>) -> Self {
+        Self { role, deflate: deflate.map(Box::new), ..Self::default() }
+    }
+
+    /// Whether the peer's frames are masked.
+    #[inline]
+    pub(crate) fn takes_masked(&self) -> bool {
+        self.role == Role::Server
     }
 
     /// Whether there is a data message that is not complete: true is text.
@@ -85,7 +94,7 @@ impl Assembler {
                 let here = header.payload <= input.len() as u64 && !header.deflated;
                 if here && (header.opcode.is_control() || (header.fin && header.opcode != OpCode::Continuation)) {
                     let (payload, rest) = input.split_at_mut(header.payload as usize);
-                    mask::apply(payload, header.mask, 0);
+                    unmask(payload, header.mask, 0);
                     let event = match header.opcode {
                         OpCode::Text => {
                             let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
@@ -157,7 +166,7 @@ impl Assembler {
     pub(crate) fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
         let Some(frame) = &mut self.frame else { return Ok(None) };
         let start = self.buffer.len() - count;
-        mask::apply(&mut self.buffer[start..], frame.mask, 0);
+        unmask(&mut self.buffer[start..], frame.mask, 0);
         frame.mask.rotate_left(count % 4);
         frame.remaining -= count as u64;
         self.assembled()
@@ -184,13 +193,13 @@ impl Assembler {
     fn header<'i>(&mut self, input: &'i mut [u8]) -> Result<Option<(Header, &'i mut [u8])>, Violation> {
         let kept = usize::from(self.head_len);
         if kept == 0 {
-            if let Some(header) = frame::parse(input, self.deflate.is_some())? {
+            if let Some(header) = frame::parse(input, self.role, self.deflate.is_some())? {
                 return Ok(Some((header, &mut input[header.len..])));
             }
         }
         let taken = input.len().min(MAX_HEADER - kept);
         self.head[kept..kept + taken].copy_from_slice(&input[..taken]);
-        if let Some(header) = frame::parse(&self.head[..kept + taken], self.deflate.is_some())? {
+        if let Some(header) = frame::parse(&self.head[..kept + taken], self.role, self.deflate.is_some())? {
             self.head_len = 0;
             return Ok(Some((header, &mut input[header.len - kept..])));
         }
@@ -227,7 +236,7 @@ impl Assembler {
     /// A piece of the current frame's payload, still masked.
     fn payload<'i>(&mut self, piece: &'i mut [u8]) -> Result<Option<Event<'i>>, Violation> {
         let Some(frame) = &mut self.frame else { return Ok(None) };
-        mask::apply(piece, frame.mask, 0);
+        unmask(piece, frame.mask, 0);
         frame.mask.rotate_left(piece.len() % 4);
         frame.remaining -= piece.len() as u64;
         let (opcode, complete) = (frame.opcode, frame.remaining == 0);
@@ -282,7 +291,7 @@ impl Assembler {
         let (Some(frame), Some(message), Some(deflate)) = (&mut self.frame, self.message, &mut self.deflate) else {
             return Ok((piece.len(), None));
         };
-        mask::apply(piece, frame.mask, 0);
+        unmask(piece, frame.mask, 0);
         let mut used = 0;
         match message.take {
             _ if piece.is_empty() => {}
@@ -311,7 +320,7 @@ impl Assembler {
                 }
             },
         }
-        mask::apply(&mut piece[used..], frame.mask, used);
+        unmask(&mut piece[used..], frame.mask, used);
         frame.mask.rotate_left(used % 4);
         frame.remaining -= used as u64;
         let complete = frame.remaining == 0;
@@ -395,6 +404,14 @@ impl Assembler {
             return Err(Violation::NotUtf8);
         }
         Ok(Some(Event::Text { text: Chars::Owned(Text::from_validated(Binary::from(data))), last: true }))
+    }
+}
+
+/// As [`mask::apply`], but passes by what is not masked.
+#[inline]
+fn unmask(data: &mut [u8], key: [u8; 4], offset: usize) {
+    if key != [0; 4] {
+        mask::apply(data, key, offset);
     }
 }
 

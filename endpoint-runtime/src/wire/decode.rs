@@ -12,6 +12,7 @@ use super::deflate::Inbound;
 use super::event::{Chars, Event, Octets, Rules, Take};
 use super::{Violation, mask, utf8};
 use crate::message::Binary;
+use crate::role::Role;
 use crate::text::Text;
 
 /// From this size on a message takes over the buffer it was read into, if that is its own.
@@ -20,8 +21,8 @@ pub(crate) const OWN_FROM: usize = 8 << 10;
 /// Takes messages off a stream of octets.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// There once something did not lie whole in the input, or if compression was negotiated: most connections live
-    /// without.
+    /// There once something did not lie whole in the input, or if compression was negotiated: most connections of a
+    /// server live without. Those of a client have it, because it knows the role.
     assembler: Option<Box<Assembler>>,
 }
 
@@ -31,8 +32,10 @@ impl Decoder {
         self.assembler.as_ref()?.begun()
     }
 
-    pub(crate) fn new(deflate: Option<Inbound>) -> Self {
-        Self { assembler: deflate.map(|deflate| Box::new(Assembler::new(Some(deflate)))) }
+    /// `role` is ours.
+    pub(crate) fn new(role: Role, deflate: Option<Inbound>) -> Self {
+        let is_plain = role == Role::Server && deflate.is_none();
+        Self { assembler: (!is_plain).then(|| Box::new(Assembler::new(role, deflate))) }
     }
 
     /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all, or
@@ -44,7 +47,7 @@ impl Decoder {
         input: &'i mut [u8],
     ) -> Result<(usize, Option<Event<'i>>), Violation> {
         // the common case first: a message in one frame, whole, between two others
-        if self.is_idle() {
+        if self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle() && assembler.takes_masked()) {
             if let Some((place, key)) = whole_frame(rules, input) {
                 let (text, used) = (input[0] == TEXT, place.end);
                 let payload = &mut input[place];
@@ -115,7 +118,7 @@ impl Decoder {
     }
 
     /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
-    #[inline]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn is_idle(&self) -> bool {
         self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle())
     }
@@ -298,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn a_client_takes_the_same_without_a_mask_and_refuses_one() {
+        let plain = |first: u8, payload: &[u8]| [&[first, payload.len() as u8][..], payload].concat();
+        let input = [plain(0x01, b"a"), plain(0x89, b"ping"), plain(0x80, b"b"), plain(0x82, &[7; 100])].concat();
+        let expected = [Said::Ping(b"ping".to_vec()), Said::Text("ab".into(), true), Said::Binary(vec![7; 100], true)];
+        for size in 1..=input.len() {
+            let decoder = Decoder::new(Role::Client, None);
+            assert_eq!(decode_by(decoder, &WHOLE, &input, &[size], false), expected, "{size} at a time");
+        }
+        let masked = decode_by(Decoder::new(Role::Client, None), &WHOLE, &client(0x81, b"a"), &[usize::MAX], false);
+        assert_eq!(masked, [Said::Wrong(1002)]);
+    }
+
+    #[test]
     fn control_frames_pass_between_fragments() {
         let input = [
             client(0x01, "a言".as_bytes()),
@@ -386,8 +402,9 @@ mod tests {
     const AGAIN: [u8; 5] = [0xf2, 0x00, 0x11, 0x00, 0x00];
 
     fn readings_deflated(rules: &Rules, input: &[u8], forgets: bool) -> Vec<Said> {
-        let decode =
-            |sizes: &[usize], direct| decode_by(Decoder::new(Some(Inbound::new(forgets))), rules, input, sizes, direct);
+        let decode = |sizes: &[usize], direct| {
+            decode_by(Decoder::new(Role::Server, Some(Inbound::new(forgets))), rules, input, sizes, direct)
+        };
         let whole = decode(&[usize::MAX], false);
         assert_eq!(decode(&[1], true), whole, "octet by octet");
         for cut in 1..input.len() {
@@ -431,7 +448,7 @@ mod tests {
     /// The parts of each message joined, across control frames as well.
     fn readings_parts(input: &[u8], forgets: bool) -> Vec<Said> {
         let decode = |sizes: &[usize]| {
-            let said = decode_by(Decoder::new(Some(Inbound::new(forgets))), &PARTS, input, sizes, true);
+            let said = decode_by(Decoder::new(Role::Server, Some(Inbound::new(forgets))), &PARTS, input, sizes, true);
             let (mut joined, mut begun): (Vec<Said>, Vec<Said>) = (Vec::new(), Vec::new());
             for said in said {
                 match said {
@@ -499,14 +516,14 @@ mod tests {
                 if rules.text == Take::Discard && forgets {
                     continue;
                 }
-                let mut decoder = Decoder::new(Some(Inbound::new(forgets)));
+                let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(forgets)));
                 let mut begun = client(0x41, &[&bad[..], &[0; 50]].concat());
                 let (seen, _) = begun.split_at_mut(14);
                 assert_eq!(decoder.next(&rules, seen).unwrap_err(), Violation::NotUtf8);
                 // and one that is cut off by the end
                 let cut = client(0xc1, &[0x00, 0x02, 0x00, 0xfd, 0xff, b'a', 0xe8, 0x00]);
                 for size in 1..=cut.len() {
-                    let decoder = Decoder::new(Some(Inbound::new(forgets)));
+                    let decoder = Decoder::new(Role::Server, Some(Inbound::new(forgets)));
                     let said = decode_by(decoder, &rules, &cut, &[size], true);
                     assert_eq!(said.last(), Some(&Said::Wrong(1007)));
                 }
@@ -536,12 +553,12 @@ mod tests {
     fn what_comes_to_nothing_keeps_no_room() {
         let nothing = client(0x41, &[&[0x00, 0x00, 0x00, 0xff, 0xff].repeat(200)[..], &[0x00]].concat());
         for (rules, forgets) in [(PARTS, true), (PARTS, false), (NONE, true), (NONE, false)] {
-            let mut decoder = Decoder::new(Some(Inbound::new(forgets)));
+            let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(forgets)));
             assert_eq!(decoder.next(&rules, &mut nothing.clone()), Ok((nothing.len(), None)));
             assert_eq!(decoder.kept(), (0, 0, 0));
         }
         // nor behind the end, if it was waited for
-        let mut decoder = Decoder::new(Some(Inbound::new(true)));
+        let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(true)));
         let mut octets = nothing;
         octets[0] |= 0x80;
         let (begun, rest) = octets.split_at_mut(500);
@@ -559,7 +576,7 @@ mod tests {
         stream.compress_vec(&zeros, &mut bomb, flate2::FlushCompress::Sync).unwrap();
         bomb.truncate(bomb.len() - 4);
         for size in [1, 7, usize::MAX] {
-            let mut decoder = Decoder::new(Some(Inbound::new(true)));
+            let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(true)));
             let (mut total, mut parts, mut ends) = (0, 0, 0);
             for piece in client(0xc2, &bomb).chunks_mut(size.min(1 << 20)) {
                 let mut piece = piece;
@@ -586,7 +603,7 @@ mod tests {
         let mut bomb = Vec::with_capacity(1 << 16);
         stream.compress_vec(&vec![0; 16 << 20], &mut bomb, flate2::FlushCompress::Sync).unwrap();
         bomb.truncate(bomb.len() - 4);
-        let mut decoder = Decoder::new(Some(Inbound::new(false)));
+        let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(false)));
         let mut octets = client(0xc2, &bomb);
         let (mut start, mut total) = (0, 0);
         loop {

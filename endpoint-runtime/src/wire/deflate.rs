@@ -16,12 +16,16 @@ use super::frame::OpCode;
 use super::{Violation, encode};
 use crate::config::Compression;
 use crate::extension::{Extension, MAX_WINDOW_BITS};
+use crate::role::Role;
 
 /// What a [`Deflater`] takes with the full window, as measured: a little more than 380 KB at any level.
 const DEFLATER_BYTES: usize = 384 << 10;
 
 /// What an [`Inflater`] takes.
 const INFLATER_BYTES: usize = 48 << 10;
+
+/// The smallest window that can be compressed with.
+const MIN_WINDOW_BITS: u8 = 9;
 
 /// The end of a flush, which is not sent (RFC 7692 §7.2.1): an empty stored block without its header.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
@@ -254,8 +258,9 @@ impl Deflater {
 /// What a session does about compression: the agreement, and the sending side.
 pub(crate) struct Deflation {
     extension: Extension,
+    role: Role,
     level: u32,
-    /// The window that our messages keep to: ours, or the client's if that is smaller.
+    /// The window that our messages keep to: ours, or the peer's if that is smaller.
     window_bits: u8,
     threshold: usize,
     budget: Arc<Budget>,
@@ -271,13 +276,20 @@ struct Own {
 
 impl Deflation {
     /// `None` if the budget has no room for what such a session may own.
-    pub(crate) fn new(extension: Extension, compression: &Compression, budget: &Arc<Budget>) -> Option<Self> {
-        let deflater = if extension.server_forgets() { 0 } else { DEFLATER_BYTES };
-        let inflater = if extension.client_forgets() { 0 } else { INFLATER_BYTES };
+    pub(crate) fn new(
+        extension: Extension,
+        role: Role,
+        compression: &Compression,
+        budget: &Arc<Budget>,
+    ) -> Option<Self> {
+        let deflater = if extension.forgets(role) { 0 } else { DEFLATER_BYTES };
+        let inflater = if extension.forgets(role.other()) { 0 } else { INFLATER_BYTES };
         let own = Own { deflater: None, _reservation: Some(budget.reserve(deflater + inflater)?) };
         let (level, threshold) = compression.effort();
-        let window_bits = extension.server_window_bits().min(compression.max_window_bits());
-        Some(Self { extension, level, window_bits, threshold, budget: budget.clone(), own: Mutex::new(own) })
+        let window_bits = extension.window_bits(role).min(compression.max_window_bits());
+        // the smallest window, which a server may ask a client for, is none that a compressor has: nothing is compressed
+        let threshold = if window_bits < MIN_WINDOW_BITS { usize::MAX } else { threshold };
+        Some(Self { extension, role, level, window_bits, threshold, budget: budget.clone(), own: Mutex::new(own) })
     }
 
     pub(crate) fn extension(&self) -> &Extension {
@@ -287,7 +299,7 @@ impl Deflation {
     /// The receiving side, which is to be made once.
     pub(crate) fn inbound(&self) -> Inbound {
         let budget = self.budget.clone();
-        Inbound { forgets: self.extension.client_forgets(), inflater: None, budget, waiting: None, made: 0 }
+        Inbound { forgets: self.extension.forgets(self.role.other()), inflater: None, budget, waiting: None, made: 0 }
     }
 
     /// Whether a message of so many octets is worth it.
@@ -300,7 +312,7 @@ impl Deflation {
     /// for every session with the same [`kind`](Self::kind).
     #[inline]
     pub(crate) fn forgets(&self) -> bool {
-        self.extension.server_forgets()
+        self.extension.forgets(self.role)
     }
 
     /// Sessions of one kind that forget compress to the same octets.
@@ -525,7 +537,7 @@ mod tests {
             let compression = Compression::ON.context_takeover(keep);
             let forgets = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
             let extension = Extension::permessage_deflate(forgets.into_iter().filter(|_| !keep));
-            Deflation::new(extension, &compression, &budget)
+            Deflation::new(extension, Role::Server, &compression, &budget)
         };
         let (first, forgetting) = (open(false).unwrap(), open(false).unwrap());
         let mut inbound = forgetting.inbound();
@@ -548,7 +560,7 @@ mod tests {
         let budget = Arc::new(Budget::new(1));
         let forgets =
             Extension::permessage_deflate([Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover]);
-        let deflation = Deflation::new(forgets, &Compression::ON, &budget).unwrap();
+        let deflation = Deflation::new(forgets, Role::Server, &Compression::ON, &budget).unwrap();
         let mut out = Vec::new();
         let mut state = 1u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {

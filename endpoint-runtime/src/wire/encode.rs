@@ -1,6 +1,7 @@
-//! Frames to bytes (RFC 6455 §5.2), unmasked, as a server must send them (§5.1).
+//! Frames to bytes (RFC 6455 §5.2), unmasked, as a server must send them (§5.1). A client masks them afterwards.
 
 use super::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
+use super::mask;
 use crate::close::{CloseCode, CloseReason};
 use crate::message::INLINE;
 
@@ -65,6 +66,37 @@ pub(crate) fn close(out: &mut Vec<u8>, reason: &CloseReason) {
     out.extend_from_slice(phrase);
 }
 
+/// How long the header of an unmasked frame of ours is, and its payload.
+pub(crate) fn lengths(frame: &[u8]) -> (usize, usize) {
+    match *frame {
+        [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
+        [_, 127, p, q, r, s, t, u, v, w, ..] => {
+            let long = u64::from_be_bytes([p, q, r, s, t, u, v, w]);
+            // it was a usize before it was written
+            (10, usize::try_from(long).unwrap_or(usize::MAX))
+        }
+        [_, short, ..] => (2, usize::from(short)),
+        _ => (frame.len(), 0),
+    }
+}
+
+/// Appends `header`, which is that of an unmasked frame, as that of one that is masked with `key` (RFC 6455 §5.3).
+pub(crate) fn masked_header(out: &mut Vec<u8>, header: &[u8], key: [u8; 4]) {
+    let first = out.len();
+    out.extend_from_slice(header);
+    if let Some(second) = out.get_mut(first + 1) {
+        *second |= 0x80;
+    }
+    out.extend_from_slice(&key);
+}
+
+/// Appends `payload` masked with `key`.
+pub(crate) fn masked(out: &mut Vec<u8>, payload: &[u8], key: [u8; 4]) {
+    let first = out.len();
+    out.extend_from_slice(payload);
+    mask::apply(&mut out[first..], key, 0);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +124,24 @@ mod tests {
             small(&mut out, OpCode::Binary, &place, len);
             frame(&mut expected, true, OpCode::Binary, &place[..len]);
             assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn a_masked_frame_is_read_as_what_it_was() {
+        for len in [0, 1, 125, 126, 65_535, 65_536] {
+            let (payload, key) = (vec![7; len], [1, 2, 3, 4]);
+            let mut plain = Vec::new();
+            frame(&mut plain, false, OpCode::Text, &payload);
+            let (header, length) = lengths(&plain);
+            assert_eq!((header + length, length), (plain.len(), len));
+            let mut out = Vec::new();
+            masked_header(&mut out, &plain[..header], key);
+            masked(&mut out, &plain[header..], key);
+            let read = super::super::frame::parse(&out, crate::role::Role::Server, false).unwrap().unwrap();
+            assert_eq!((read.fin, read.opcode, read.mask, read.payload), (false, OpCode::Text, key, len as u64));
+            mask::apply(&mut out[read.len..], key, 0);
+            assert!(out[read.len..] == payload);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A frame's header (RFC 6455 §5.2): read, and refused where a single frame can be wrong by itself.
 
 use super::Violation;
+use crate::role::Role;
 
 /// The longest header: two octets, eight of length, four of mask.
 pub(crate) const MAX_HEADER: usize = 14;
@@ -36,19 +37,20 @@ pub(crate) struct Header {
     /// The message that it begins is compressed.
     pub(crate) deflated: bool,
     pub(crate) opcode: OpCode,
+    /// All zero, which changes nothing, if the payload is not masked.
     pub(crate) mask: [u8; 4],
     pub(crate) payload: u64,
     /// The header's own octets.
     pub(crate) len: usize,
 }
 
-/// Reads the header at the front of `input`; `None` if it is not complete yet. `deflate` says that permessage-deflate was
-/// negotiated.
+/// Reads the header at the front of `input`; `None` if it is not complete yet. `role` is ours; `deflate` says that
+/// permessage-deflate was negotiated.
 ///
-/// Refuses what it can as soon as it can: reserved bits and opcodes, a missing mask (§5.1: a server must), control
-/// frames that are fragmented or too long, lengths that are not in their shortest form (§5.2).
+/// Refuses what it can as soon as it can: reserved bits and opcodes, a client's frame without a mask and a server's with
+/// one (§5.1), control frames that are fragmented or too long, lengths that are not in their shortest form (§5.2).
 #[inline]
-pub(crate) fn parse(input: &[u8], deflate: bool) -> Result<Option<Header>, Violation> {
+pub(crate) fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, Violation> {
     let [first, second, rest @ ..] = input else {
         return match input {
             [first] => check_first(*first, deflate).map(|_| None),
@@ -57,8 +59,10 @@ pub(crate) fn parse(input: &[u8], deflate: bool) -> Result<Option<Header>, Viola
     };
     let opcode = check_first(*first, deflate)?;
     let (fin, deflated) = (first & 0x80 != 0, first & RSV1 != 0);
-    if second & 0x80 == 0 {
-        return Err(Violation::Protocol("a client's frame must be masked"));
+    match role {
+        Role::Server if second & 0x80 == 0 => return Err(Violation::Protocol("a client's frame must be masked")),
+        Role::Client if second & 0x80 != 0 => return Err(Violation::Protocol("a server's frame must not be masked")),
+        Role::Server | Role::Client => {}
     }
     let short = second & 0x7f;
     if opcode.is_control() {
@@ -69,15 +73,14 @@ pub(crate) fn parse(input: &[u8], deflate: bool) -> Result<Option<Header>, Viola
             return Err(Violation::Protocol("a control frame must not carry more than 125 bytes"));
         }
     }
-    let (payload, mask, len) = match (short, rest) {
-        (..126, &[a, b, c, d, ..]) => (u64::from(short), [a, b, c, d], 6),
+    let (payload, rest, len) = match (short, rest) {
+        (..126, rest) => (u64::from(short), rest, 2),
         (126, &[x, y, ref rest @ ..]) => {
             let payload = u64::from(u16::from_be_bytes([x, y]));
             if payload < 126 {
                 return Err(Violation::Protocol("a length must be in its shortest form"));
             }
-            let &[a, b, c, d, ..] = rest else { return Ok(None) };
-            (payload, [a, b, c, d], 8)
+            (payload, rest, 4)
         }
         (127, &[p, q, r, s, t, u, v, w, ref rest @ ..]) => {
             let payload = u64::from_be_bytes([p, q, r, s, t, u, v, w]);
@@ -87,10 +90,14 @@ pub(crate) fn parse(input: &[u8], deflate: bool) -> Result<Option<Header>, Viola
             if payload <= u64::from(u16::MAX) {
                 return Err(Violation::Protocol("a length must be in its shortest form"));
             }
-            let &[a, b, c, d, ..] = rest else { return Ok(None) };
-            (payload, [a, b, c, d], MAX_HEADER)
+            (payload, rest, 10)
         }
         _ => return Ok(None),
+    };
+    let (mask, len) = match (role, rest) {
+        (Role::Server, &[a, b, c, d, ..]) => ([a, b, c, d], len + 4),
+        (Role::Server, _) => return Ok(None),
+        (Role::Client, _) => ([0; 4], len),
     };
     Ok(Some(Header { fin, deflated, opcode, mask, payload, len }))
 }
@@ -120,15 +127,30 @@ mod tests {
 
     #[test]
     fn the_three_forms_of_length_are_read() {
-        let header = parse(&[0x81, 0x85, 1, 2, 3, 4], false).unwrap().unwrap();
+        let header = parse(&[0x81, 0x85, 1, 2, 3, 4], Role::Server, false).unwrap().unwrap();
         assert_eq!(
             header,
             Header { fin: true, deflated: false, opcode: OpCode::Text, mask: [1, 2, 3, 4], payload: 5, len: 6 }
         );
-        let header = parse(&[0x02, 0xfe, 1, 0, 1, 2, 3, 4], false).unwrap().unwrap();
+        let header = parse(&[0x02, 0xfe, 1, 0, 1, 2, 3, 4], Role::Server, false).unwrap().unwrap();
         assert_eq!((header.fin, header.payload, header.len), (false, 256, 8));
-        let header = parse(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4], false).unwrap().unwrap();
+        let header = parse(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4], Role::Server, false).unwrap().unwrap();
         assert_eq!((header.payload, header.len), (65536, 14));
+    }
+
+    #[test]
+    fn a_client_reads_the_same_forms_without_a_mask() {
+        for (bytes, payload, len) in
+            [(&[0x81, 5][..], 5, 2), (&[0x82, 126, 1, 0], 256, 4), (&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0], 65536, 10)]
+        {
+            let header = parse(bytes, Role::Client, false).unwrap().unwrap();
+            assert_eq!((header.mask, header.payload, header.len), ([0; 4], payload, len));
+            for end in 0..bytes.len() {
+                assert_eq!(parse(&bytes[..end], Role::Client, false), Ok(None));
+            }
+        }
+        let masked = parse(&[0x81, 0x85], Role::Client, false);
+        assert_eq!(masked, Err(Violation::Protocol("a server's frame must not be masked")));
     }
 
     #[test]
@@ -139,7 +161,7 @@ mod tests {
             &[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4],
         ] {
             for end in 0..whole.len() {
-                assert_eq!(parse(&whole[..end], false), Ok(None));
+                assert_eq!(parse(&whole[..end], Role::Server, false), Ok(None));
             }
         }
     }
@@ -160,7 +182,9 @@ mod tests {
             (&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 255, 255], "shortest"),
             (&[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], "highest bit"),
         ] {
-            let Err(Violation::Protocol(text)) = parse(bytes, false) else { panic!("{bytes:?} was accepted") };
+            let Err(Violation::Protocol(text)) = parse(bytes, Role::Server, false) else {
+                panic!("{bytes:?} was accepted")
+            };
             assert!(text.contains(about), "{bytes:?}: {text}");
         }
     }

@@ -1,0 +1,534 @@
+//! The front door on the other side: a container whose endpoints connect to servers.
+
+mod dial;
+mod exchange;
+pub(crate) mod proxy;
+pub(crate) mod reconnect;
+mod target;
+
+use std::any::TypeId;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request};
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
+#[cfg(feature = "tls")]
+use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::proxy::Proxy;
+use self::target::Target;
+use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::config::{COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits};
+use crate::endpoint::{Contract, Handler};
+use crate::error::{Error, Kind};
+use crate::extension::{Extension, Parameter};
+use crate::handshake::offer::{OURS, Offer, is_subprotocol};
+use crate::outbound::FAR;
+use crate::path::PathParams;
+use crate::registry::{ClientEndpoint, Opened, Serving};
+use crate::request::{HandshakeRequest, Transport};
+use crate::role::Role;
+use crate::service::{Shutdown, end_all};
+use crate::session::{Groups, OpenSessions, OpenSet, Session};
+use crate::state::States;
+#[cfg(feature = "tls")]
+use crate::tls::trust::Trust;
+use crate::wire::deflate::{Budget, Deflation};
+
+/// What connects endpoints to servers: its settings and its open sessions (Jakarta's `WebSocketContainer`).
+///
+/// A clone is the same container.
+///
+/// ```no_run
+/// use endpoint_runtime::prelude::*;
+///
+/// #[client_endpoint]
+/// struct Bot;
+///
+/// impl Bot {
+///     #[on_message]
+///     fn heard(&mut self, text: &str) {
+///         println!("{text}");
+///     }
+/// }
+///
+/// # async fn f() -> Result<(), Error> {
+/// let session = ClientContainer::new().connect(Bot, "ws://127.0.0.1:8080/chat/blue").await?;
+/// session.basic_remote().send_text("hello").await?;
+/// session.close();
+/// # Ok(()) }
+/// ```
+///
+/// A session lives in a task of its own and ends when it is closed from either side. Dropping the [`Session`], or the
+/// container, does not close it.
+///
+/// Redirects are not followed: an answer with 301 or 307 is an error like every other refusal, and its `Location` is in
+/// [`Error::response`].
+#[derive(Clone)]
+pub struct ClientContainer(Arc<Inner>);
+
+struct Inner {
+    limits: Limits,
+    connect_timeout: Duration,
+    compression_budget: Arc<Budget>,
+    states: Arc<States>,
+    groups: Arc<Groups>,
+    proxy: Proxy,
+    #[cfg(feature = "tls")]
+    trust: Trust,
+    /// The sessions of each type of endpoint that was connected. The types of a program are few.
+    sets: Mutex<Vec<(TypeId, Arc<OpenSet>)>>,
+    tasks: TaskTracker,
+    /// Those who connect again; they are no connections.
+    keepers: TaskTracker,
+    /// Also ends whoever connects again.
+    closing: CancellationToken,
+}
+
+impl ClientContainer {
+    /// One with the default settings.
+    pub fn new() -> Self {
+        Self::with(ClientBuilder::default())
+    }
+
+    /// Begins one with other settings.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    fn with(builder: ClientBuilder) -> Self {
+        Self(Arc::new(Inner {
+            limits: builder.limits,
+            connect_timeout: builder.connect_timeout,
+            compression_budget: Arc::new(Budget::new(builder.compression_budget)),
+            states: Arc::new(builder.states),
+            groups: Arc::default(),
+            proxy: builder.proxy.unwrap_or_else(Proxy::from_env),
+            #[cfg(feature = "tls")]
+            trust: builder.trust.unwrap_or_else(Trust::public),
+            sets: Mutex::default(),
+            tasks: TaskTracker::new(),
+            keepers: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        }))
+    }
+
+    /// Connects `endpoint` to the server at `uri`, such as `ws://example.org/chat?name=x`, without further settings. See
+    /// [`ClientRequest::connect`].
+    ///
+    /// # Errors
+    /// As [`ClientRequest::connect`].
+    pub async fn connect<E: ClientEndpoint>(&self, endpoint: E, uri: impl Into<String>) -> Result<Session, Error> {
+        self.request(uri).connect(endpoint).await
+    }
+
+    /// Begins a connection with settings of its own: headers, subprotocols, an origin.
+    pub fn request(&self, uri: impl Into<String>) -> ClientRequest {
+        ClientRequest {
+            container: self.clone(),
+            uri: uri.into(),
+            headers: HeaderMap::new(),
+            subprotocols: Vec::new(),
+            timeout: self.0.connect_timeout,
+            mistake: None,
+        }
+    }
+
+    /// The open sessions of every endpoint together.
+    pub fn sessions(&self) -> OpenSessions {
+        OpenSessions::of(self.sets().iter().map(|set| &**set))
+    }
+
+    /// Ends every session with 1001 and waits for all of them; connecting fails from now on
+    /// ([`Error::is_closed`]).
+    ///
+    /// What is queued is sent first, and every `on_close` runs. After `limit` the remaining connections are given up.
+    ///
+    /// # Cancel safety
+    /// If it is dropped the sessions still end, but nobody gives the slow ones up.
+    pub async fn shutdown(&self, limit: Duration) -> Shutdown {
+        self.0.closing.cancel();
+        self.0.keepers.close();
+        // they only wait, so they end at once
+        let _ = timeout(limit, self.0.keepers.wait()).await;
+        let sets = self.sets();
+        let reason = CloseReason::truncating(CloseCode::GoingAway, "the client is shutting down");
+        end_all(|| sets.iter().map(|set| &**set), reason, &self.0.tasks, limit).await
+    }
+
+    fn sets(&self) -> Vec<Arc<OpenSet>> {
+        let sets = self.0.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.iter().map(|(_, set)| set.clone()).collect()
+    }
+
+    /// The set of an endpoint's sessions, made for the first of them.
+    fn set_of<E: ClientEndpoint>(&self) -> Arc<OpenSet> {
+        let mut sets = self.0.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, set)) = sets.iter().find(|(id, _)| *id == TypeId::of::<E>()) {
+            return set.clone();
+        }
+        let limits = self.0.limits.with(&E::OPTIONS);
+        let set = OpenSet::new("", E::NAME, limits).with(self.0.states.clone(), self.0.groups.clone());
+        let [_, messages @ .., _, _] = handlers::<E>();
+        let set = Arc::new(set.annotated(messages.map(|handler| handler.exists())));
+        sets.push((TypeId::of::<E>(), set.clone()));
+        set
+    }
+
+    /// What may be offered: nothing if the budget has no room for what it may come to.
+    fn affordable(&self, compression: &Compression) -> Compression {
+        let forgets = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
+        let most = forgets.into_iter().filter(|_| !compression.takes_over());
+        let most = Extension::permessage_deflate(most);
+        let fits = Deflation::new(most, Role::Client, compression, &self.0.compression_budget).is_some();
+        if fits { *compression } else { Compression::OFF }
+    }
+
+    /// Connects once.
+    async fn open<E: ClientEndpoint>(
+        &self,
+        endpoint: E,
+        request: &ClientRequest,
+    ) -> Result<(Session, oneshot::Receiver<CloseReason>), Error> {
+        let deadline = Instant::now() + request.timeout.min(FAR);
+        // taken before the question, so that a shutdown either is seen here or waits for this
+        let token = self.0.tasks.token();
+        if self.0.closing.is_cancelled() {
+            return Err(Error::new(Kind::Closed, "the client is shutting down"));
+        }
+        let sessions = self.set_of::<E>();
+        can_be_served::<E>(&sessions.limits, &self.0.states)?;
+        let target = Target::parse(&request.uri)?;
+        let subprotocols = request.offered(&E::OPTIONS);
+        let compression = self.affordable(&sessions.limits.compression);
+        let offer = Offer::new(rand::random(), subprotocols, compression);
+        let head = request.head(&target, &offer)?;
+        let transport = Transport { is_secure: target.is_secure, ..Transport::default() };
+        let mut asked = HandshakeRequest::new(&head, PathParams::default(), transport);
+        handlers::<E>().iter().try_for_each(|handler| (handler.check_query)(&asked))?;
+
+        #[cfg(not(feature = "tls"))]
+        if target.is_secure {
+            return Err(Error::new(Kind::Tls, "wss:// needs the cargo feature `tls` of endpoint-runtime"));
+        }
+        let stream = dial::dial(&target, &self.0.proxy, deadline).await?;
+        asked.learn_addresses(|| stream.peer_addr().ok(), || stream.local_addr().ok());
+        let head = Request::from_parts(head, Empty::<Bytes>::new());
+        let agreed = match target.is_secure {
+            #[cfg(feature = "tls")]
+            true => {
+                let late = |_| Error::new(Kind::Timeout, format!("no TLS with {} in time", target.host));
+                let connecting = self.0.trust.connect(&target.host, stream);
+                let stream = timeout_at(deadline, connecting).await.map_err(late)??;
+                exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?
+            }
+            _ => exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?,
+        };
+        let deflation = agreed.extension.map(|extension| {
+            let deflation = Deflation::new(extension, Role::Client, &compression, &self.0.compression_budget);
+            // it was not when compression was offered
+            deflation.map(Box::new).ok_or_else(|| Error::new(Kind::Handshake, "the compression budget is used up"))
+        });
+        let opened = Opened {
+            upgraded: agreed.upgraded,
+            early: agreed.early,
+            request: asked,
+            response: agreed.response,
+            deflation: deflation.transpose()?,
+            sessions,
+            token,
+        };
+        let Serving { session, opened, ended } = opened.serve(endpoint);
+        // if nobody waits any more nobody will have the session
+        let mut unowned = Unowned(Some(session.clone()));
+        // it fails if the runtime goes down meanwhile
+        let _ = opened.await;
+        unowned.0 = None;
+        Ok((session, ended))
+    }
+}
+
+/// A session that nobody has got yet.
+struct Unowned(Option<Session>);
+
+impl Drop for Unowned {
+    fn drop(&mut self) {
+        if let Some(session) = &self.0 {
+            let reason = CloseReason::truncating(CloseCode::GoingAway, "the client gave it up");
+            session.outbound().close(reason.by(Initiator::Application));
+        }
+    }
+}
+
+fn handlers<E: Contract>() -> [Handler; 6] {
+    [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR]
+}
+
+/// Whether the settings make sense, and what the handlers ask for is there.
+fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States) -> Result<(), Error> {
+    let mut mistakes: Vec<String> = limits.compression.mistake().into_iter().collect();
+    for wanted in handlers::<E>().iter().flat_map(|handler| handler.states).filter(|wanted| !states.have(wanted)) {
+        let (method, ty) = (wanted.method, (wanted.type_name)());
+        mistakes.push(format!("`{method}` takes State<{ty}>, provide it with .state(…)"));
+    }
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Deploy, format!("{} cannot be connected: {}", E::NAME, mistakes.join("; "))))
+}
+
+impl Default for ClientContainer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for ClientContainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientContainer").field("sessions", &self.sessions().len()).finish_non_exhaustive()
+    }
+}
+
+/// A connection that is asked for: where to, and what the opening request says beside what it must (Jakarta's
+/// `ClientEndpointConfig` with its `beforeRequest`).
+#[derive(Debug)]
+#[must_use]
+pub struct ClientRequest {
+    container: ClientContainer,
+    uri: String,
+    headers: HeaderMap,
+    subprotocols: Vec<String>,
+    timeout: Duration,
+    /// The first thing that was said wrong.
+    mistake: Option<String>,
+}
+
+impl ClientRequest {
+    /// Adds a header to the request, such as `Authorization` or `Cookie`. Those that the handshake itself needs cannot
+    /// be set; `Host` may be.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        match (name.try_into(), value.try_into()) {
+            (Ok(name), Ok(_)) if OURS.contains(&name) => {
+                self.wrong(format!("the header {name} is the handshake's own"))
+            }
+            (Ok(name), Ok(value)) => {
+                self.headers.append(name, value);
+            }
+            // without the value, which may be a secret
+            (Ok(name), Err(_)) => self.wrong(format!("the value of the header {name} has an illegal character")),
+            (Err(_), _) => self.wrong("the name of a header has an illegal character".to_owned()),
+        }
+        self
+    }
+
+    /// Offers a subprotocol; call it again for further ones, the one that is liked best first. Those of the endpoint's
+    /// attribute are not offered then.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        if !is_subprotocol(&name) {
+            self.wrong(format!("{name:?} is not the name of a subprotocol"));
+        } else if !self.subprotocols.contains(&name) {
+            self.subprotocols.push(name);
+        }
+        self
+    }
+
+    /// Says where the request comes from, as browsers do: `https://example.org`. Default: nothing is said.
+    pub fn origin<V: TryInto<HeaderValue>>(mut self, origin: V) -> Self {
+        match origin.try_into() {
+            Ok(origin) => {
+                self.headers.insert(header::ORIGIN, origin);
+            }
+            Err(_) => self.wrong("the origin has an illegal character".to_owned()),
+        }
+        self
+    }
+
+    /// How long connecting may take, until the server has answered the handshake. Default: that of the container.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// Connects, and serves the session in a task of its own. Resolves when `on_open` has returned; messages wait for
+    /// that. If `on_open` failed, `on_error` has been told, and the session is closed with 1011.
+    ///
+    /// The addresses of the host are tried one after the other. Through a [`Proxy`] the session's `peer_addr` is that of
+    /// the proxy. A user and a password in the URI are sent as basic
+    /// authentication (RFC 7617), unless an `Authorization` header was given.
+    ///
+    /// # Errors
+    /// [`Error::is_handshake`] if what is asked for cannot be asked, if the server, or the proxy before it, refuses, or
+    /// if its answer is wrong; the answer is [`Error::response`]. [`Error::is_io`] if there is no way to the server; [`Error::is_timeout`] if it
+    /// took too long. [`Error::is_decode`] if a `#[query_param]` of a handler is not in the URI; [`Error::is_deploy`] if
+    /// a `State<T>` is missing; [`Error::is_closed`] after [`ClientContainer::shutdown`]. No handler was called then.
+    ///
+    /// # Cancel safety
+    /// If it is dropped the connection is closed; a session that was opened already ends with 1001.
+    pub async fn connect<E: ClientEndpoint>(self, endpoint: E) -> Result<Session, Error> {
+        let (session, _) = self.container.open(endpoint, &self).await?;
+        Ok(session)
+    }
+
+    fn wrong(&mut self, mistake: String) {
+        self.mistake.get_or_insert(mistake);
+    }
+
+    /// What is offered: what was said here, else what the endpoint says.
+    fn offered(&self, options: &EndpointOptions) -> Vec<String> {
+        if self.subprotocols.is_empty() {
+            return options.subprotocols.iter().map(|&name| name.to_owned()).collect();
+        }
+        self.subprotocols.clone()
+    }
+
+    /// The head of the request.
+    fn head(&self, target: &Target, offer: &Offer) -> Result<http::request::Parts, Error> {
+        if let Some(mistake) = &self.mistake {
+            return Err(Error::new(Kind::Handshake, format!("the request cannot be made: {mistake}")));
+        }
+        let (mut head, ()) = Request::new(()).into_parts();
+        (head.method, head.uri) = (Method::GET, target.resource.clone());
+        head.headers.insert(header::HOST, target.authority.clone());
+        offer.write(&mut head.headers);
+        if let Some(authorization) = &target.authorization {
+            head.headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        for name in self.headers.keys() {
+            head.headers.remove(name);
+            for value in self.headers.get_all(name) {
+                head.headers.append(name, value.clone());
+            }
+        }
+        Ok(head)
+    }
+}
+
+/// Collects the settings of a [`ClientContainer`]. Those that an endpoint's attribute says go before them.
+#[derive(Debug)]
+#[must_use]
+pub struct ClientBuilder {
+    limits: Limits,
+    connect_timeout: Duration,
+    compression_budget: usize,
+    states: States,
+    proxy: Option<Proxy>,
+    #[cfg(feature = "tls")]
+    trust: Option<Trust>,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            connect_timeout: CONNECT_TIMEOUT,
+            compression_budget: COMPRESSION_BUDGET,
+            states: States::default(),
+            proxy: None,
+            #[cfg(feature = "tls")]
+            trust: None,
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// The container.
+    pub fn build(self) -> ClientContainer {
+        ClientContainer::with(self)
+    }
+
+    /// How long connecting may take, until the server has answered the handshake. Default: 30 seconds.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// Through which proxy to connect. Default: [`Proxy::from_env`], read when the container is built.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
+    /// Whom to believe that it is the server of a `wss://` URI (cargo feature `tls`). Default: [`Trust::public`].
+    #[cfg(feature = "tls")]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
+        self
+    }
+
+    /// Provides a value for handlers that take a [`State<T>`](crate::State). One value of each type: a later one takes
+    /// the place of an earlier.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// The most bytes of a whole message. Default: 1 MiB.
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.limits.max_message_size = bytes;
+        self
+    }
+
+    /// Ends a session after this long of silence, as [`Session::set_idle_timeout`] has it; `None` never. Default: one
+    /// minute.
+    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.limits.idle_timeout = timeout;
+        self
+    }
+
+    /// Pings a server that was silent this long; `None` never. Default: 30 seconds.
+    pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
+        self.limits.ping_interval = interval;
+        self
+    }
+
+    /// How long a message may wait to be sent, and how long a server may read nothing at all before its session ends.
+    /// Default: 30 seconds.
+    pub fn send_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.send_timeout = timeout;
+        self
+    }
+
+    /// How long the closing handshake may take, how long the server may then take to close the connection, and how long
+    /// a handler may go on after its session has ended. Default: 5 seconds.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.close_timeout = timeout;
+        self
+    }
+
+    /// How many messages, and bytes, may wait in one session's outbound queue. Default: 65,536 and 16 MiB.
+    pub fn send_queue(mut self, messages: usize, bytes: usize) -> Self {
+        (self.limits.send_queue_messages, self.limits.send_queue_bytes) = (messages, bytes);
+        self
+    }
+
+    /// Whether compression is offered, and how messages are compressed (permessage-deflate, RFC 7692). Default:
+    /// [`Compression::OFF`].
+    ///
+    /// Without context takeover, and with a window below 15 bits, the server is asked to keep to that as well; one that
+    /// does not is not spoken to.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.limits.compression = compression;
+        self
+    }
+
+    /// How many bytes all sessions together may own for compression; see
+    /// [`ContainerBuilder::compression_budget`](crate::ContainerBuilder::compression_budget). Beyond it compression is
+    /// not offered. Default: 256 MiB.
+    pub fn compression_budget(mut self, bytes: usize) -> Self {
+        self.compression_budget = bytes;
+        self
+    }
+}

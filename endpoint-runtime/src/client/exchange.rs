@@ -1,0 +1,153 @@
+//! The opening handshake on a socket that is there: the request goes out, the answer is judged, the socket comes back.
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::uri::Parts;
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::rt::{Read, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::proxy::Hop;
+use super::target::Target;
+
+use crate::config::{ANSWER_BODY, ANSWER_HEAD};
+use crate::error::{Error, Kind};
+use crate::extension::Extension;
+use crate::handshake::offer::Offer;
+use crate::registry::Upgraded;
+use crate::service::take_socket;
+
+/// What a server agreed to.
+pub(crate) struct Agreed {
+    pub(crate) upgraded: Upgraded,
+    /// Frames that came along with the answer.
+    pub(crate) early: Bytes,
+    pub(crate) response: Response<()>,
+    pub(crate) extension: Option<Extension>,
+}
+
+/// Sends the request, whose `offer` it carries, and waits for the answer. If it is none that opens a session the socket
+/// is closed, and the error has the answer.
+///
+/// Dropped, it closes the socket.
+pub(crate) async fn exchange<T>(
+    io: T,
+    request: Request<Empty<Bytes>>,
+    offer: &Offer,
+    deadline: Instant,
+) -> Result<Agreed, Error>
+where
+    T: Read + Write + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        http1::Builder::new().max_header_size(ANSWER_HEAD).handshake(io).await.map_err(failed)?;
+    let answer = async {
+        let late = |_| Error::new(Kind::Timeout, "the server did not answer the handshake in time");
+        let response = timeout_at(deadline, sender.send_request(request)).await.map_err(late)?.map_err(failed)?;
+        let extension = match offer.check(response.version(), response.status(), response.headers()) {
+            Ok(extension) => extension,
+            Err(mistake) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err(Error::answered(mistake, plain(&response).map(|()| Bytes::new())));
+            }
+            Err(_) => return Err(refused(response, "the server", deadline).await),
+        };
+        let kept = plain(&response);
+        let (upgraded, early) = take_socket(hyper::upgrade::on(response).await.map_err(failed)?);
+        Ok(Agreed { upgraded, early, response: kept, extension })
+    };
+    drive(connection, answer).await
+}
+
+/// Asks a proxy for a tunnel to the server (RFC 9110 §9.3.6).
+pub(crate) async fn tunnel(
+    stream: TcpStream,
+    target: &Target,
+    hop: &Hop,
+    deadline: Instant,
+) -> Result<TcpStream, Error> {
+    let no_tunnel = |why: String| Error::new(Kind::Handshake, format!("the proxy made no tunnel: {why}"));
+    let authority = target.place().parse().map_err(|error: http::uri::InvalidUri| no_tunnel(error.to_string()))?;
+    let mut uri = Parts::default();
+    uri.authority = Some(authority);
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.method_mut() = Method::CONNECT;
+    *request.uri_mut() = Uri::from_parts(uri).map_err(|error| no_tunnel(error.to_string()))?;
+    let host = HeaderValue::try_from(target.place()).map_err(|error| no_tunnel(error.to_string()))?;
+    request.headers_mut().insert(header::HOST, host);
+    if let Some(authorization) = &hop.authorization {
+        request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
+    }
+    let (mut sender, connection) =
+        http1::Builder::new().max_header_size(ANSWER_HEAD).handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let answer = async {
+        let late = |_| Error::new(Kind::Timeout, "the proxy did not make a tunnel in time");
+        let response = timeout_at(deadline, sender.send_request(request)).await.map_err(late)?;
+        let response = response.map_err(|error| no_tunnel(error.to_string()))?;
+        if !response.status().is_success() {
+            return Err(refused(response, "the proxy", deadline).await);
+        }
+        match take_socket(hyper::upgrade::on(response).await.map_err(|error| no_tunnel(error.to_string()))?) {
+            (Upgraded::Tcp(stream), early) if early.is_empty() => Ok(stream),
+            // a server of HTTP or TLS waits for its client to speak
+            _ => Err(no_tunnel("it said more than that".to_owned())),
+        }
+    };
+    drive(connection, answer).await
+}
+
+/// Runs `answer` while its HTTP connection runs beside it.
+async fn drive<T, R>(connection: http1::Connection<T, Empty<Bytes>>, answer: impl Future<Output = R>) -> R
+where
+    T: Read + Write + Unpin + Send + 'static,
+{
+    // it ends when the socket is handed over, or in a failure that whoever waits for the answer hears of as well
+    let connection = async {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "an HTTP connection failed");
+        }
+        pending::<Infallible>().await
+    };
+    tokio::select! {
+        biased;
+        answered = answer => answered,
+        never = connection => match never {},
+    }
+}
+
+fn failed(error: hyper::Error) -> Error {
+    Error::with_source(Kind::Handshake, format!("the server did not answer the handshake: {error}"), error)
+}
+
+/// The answer of somebody that does not want, with what it has to say, up to a limit and the deadline.
+async fn refused(response: Response<Incoming>, who: &str, deadline: Instant) -> Error {
+    let answer = plain(&response);
+    let mut body = response.into_body();
+    let mut said = Vec::new();
+    while said.len() < ANSWER_BODY {
+        match timeout_at(deadline, body.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                let data = frame.into_data().unwrap_or_default();
+                said.extend_from_slice(&data[..data.len().min(ANSWER_BODY - said.len())]);
+            }
+            Ok(Some(Err(_)) | None) | Err(_) => break,
+        }
+    }
+    let text = format!("{who} refused the handshake: {}", answer.status());
+    Error::answered(text, answer.map(|()| said.into()))
+}
+
+/// Status and headers alone: hyper keeps the socket among what else is in an answer.
+fn plain<B>(response: &Response<B>) -> Response<()> {
+    let mut plain = Response::new(());
+    (*plain.status_mut(), *plain.version_mut()) = (response.status(), response.version());
+    plain.headers_mut().clone_from(response.headers());
+    plain
+}

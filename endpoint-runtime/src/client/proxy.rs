@@ -1,0 +1,265 @@
+//! Which proxy stands before a server: by what was said, or by the environment. Pure.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::header::HeaderValue;
+
+use super::target::{Target, basic};
+use crate::error::{Error, Kind};
+use crate::request::Authority;
+
+/// Through which proxy a [`ClientContainer`](crate::ClientContainer) connects. Default: [`Proxy::from_env`].
+///
+/// The proxy is asked for a tunnel to the server (`CONNECT`, RFC 9110 §9.3.6), for `ws://` as for `wss://`; it resolves the
+/// server's name, and with `wss://` it sees no more than that. It is an HTTP proxy, reached without TLS:
+/// `http://proxy.example.org:3128`, or `http://user:password@…` for basic authentication.
+#[derive(Clone)]
+pub struct Proxy(Rules);
+
+#[derive(Clone)]
+enum Rules {
+    Direct,
+    All(Way),
+    Environment { plain: Option<Way>, secure: Option<Way>, except: Vec<Except> },
+}
+
+/// A proxy's URL, or what is wrong with it: then nothing is connected past it.
+type Way = Result<Hop, String>;
+
+/// Where a proxy is.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+impl Proxy {
+    /// None: every server is connected to directly.
+    pub fn none() -> Self {
+        Self(Rules::Direct)
+    }
+
+    /// This one for every server.
+    ///
+    /// # Errors
+    /// [`Error::is_handshake`] if it is not the URL of an HTTP proxy.
+    pub fn all(url: impl AsRef<str>) -> Result<Self, Error> {
+        let hop = Hop::parse(url.as_ref()).map_err(|mistake| Error::new(Kind::Handshake, mistake))?;
+        Ok(Self(Rules::All(Ok(hop))))
+    }
+
+    /// What the environment says when this is called: `HTTPS_PROXY` for `wss://`, `HTTP_PROXY` for `ws://`, `ALL_PROXY` for
+    /// both where that is not there; each may be in lower case, which goes before.
+    ///
+    /// `NO_PROXY` lists the exceptions, with commas between: `example.org` and everything below it, an address, a range as
+    /// `10.0.0.0/8`, each with a port or without, and `*` for all. This machine, `localhost` and the loopback addresses, is
+    /// always connected to directly. Where `REQUEST_METHOD` is set, as for a CGI program, `HTTP_PROXY` in capitals is not
+    /// looked at, because there a client can set it. A value that is not the URL of an HTTP proxy is an error when it would
+    /// be used.
+    pub fn from_env() -> Self {
+        Self::from_vars(|name| std::env::var(name).ok())
+    }
+
+    /// As [`from_env`](Self::from_env), from variables of your own.
+    pub fn from_vars(read: impl Fn(&str) -> Option<String>) -> Self {
+        let said = |name: &str| read(name).filter(|value| !value.trim().is_empty());
+        let either = |name: &str| said(&name.to_ascii_lowercase()).or_else(|| said(name));
+        let is_cgi = read("REQUEST_METHOD").is_some();
+        let plain = if is_cgi { said("http_proxy") } else { either("HTTP_PROXY") };
+        let all = either("ALL_PROXY");
+        let way = |url: Option<String>| url.or_else(|| all.clone()).map(|url| Hop::parse(url.trim()));
+        let except = either("NO_PROXY").unwrap_or_default();
+        Self(Rules::Environment {
+            plain: way(plain),
+            secure: way(either("HTTPS_PROXY")),
+            except: except.split([',', ' ']).filter_map(|entry| Except::parse(entry.trim())).collect(),
+        })
+    }
+
+    /// The proxy before `target`, if there is one.
+    pub(crate) fn before(&self, target: &Target) -> Result<Option<&Hop>, Error> {
+        let way = match &self.0 {
+            Rules::Direct => None,
+            Rules::All(way) => Some(way),
+            Rules::Environment { plain, secure, except } => {
+                let way = if target.is_secure { secure } else { plain };
+                let is_excepted = is_here(&target.host) || except.iter().any(|except| except.has(target));
+                way.as_ref().filter(|_| !is_excepted)
+            }
+        };
+        way.map(|way| way.as_ref().map_err(|mistake| Error::new(Kind::Handshake, mistake.clone()))).transpose()
+    }
+}
+
+/// Without password.
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |way: &Way| match way {
+            Ok(hop) => format!("{}:{}", hop.host, hop.port),
+            Err(mistake) => mistake.clone(),
+        };
+        match &self.0 {
+            Rules::Direct => f.write_str("Proxy(none)"),
+            Rules::All(way) => write!(f, "Proxy({})", shown(way)),
+            Rules::Environment { plain, secure, .. } => f
+                .debug_struct("Proxy")
+                .field("ws", &plain.as_ref().map(shown))
+                .field("wss", &secure.as_ref().map(shown))
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+impl Hop {
+    fn parse(url: &str) -> Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        // the last one: a password may have it, though it should not
+        let (credentials, place) = match rest.rsplit_once('@') {
+            Some((credentials, place)) => (Some(credentials), place),
+            None => (None, rest),
+        };
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(format!("the proxy {scheme}://{place} is not supported: only http:// is"));
+        }
+        let authority = Authority::parse(place).ok_or_else(|| format!("{place:?} is not the address of a proxy"))?;
+        Ok(Self {
+            host: authority.host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: authority.port.unwrap_or(80),
+            authorization: credentials.map(basic),
+        })
+    }
+}
+
+/// An entry of `NO_PROXY`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Except {
+    All,
+    Range(IpAddr, u8),
+    /// In lower case, with the port if one was said.
+    Name(String, Option<u16>),
+}
+
+impl Except {
+    fn parse(entry: &str) -> Option<Self> {
+        if entry == "*" {
+            return Some(Self::All);
+        }
+        if let Some((address, bits)) = entry.split_once('/') {
+            return Some(Self::Range(address.parse().ok()?, bits.parse().ok()?));
+        }
+        if let Ok(address) = entry.parse::<IpAddr>() {
+            return Some(Self::Range(address, if address.is_ipv4() { 32 } else { 128 }));
+        }
+        let Authority { host, port } = Authority::parse(entry.trim_start_matches('.'))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        Some(Self::Name(host, port))
+    }
+
+    fn has(&self, target: &Target) -> bool {
+        match self {
+            Self::All => true,
+            Self::Range(network, bits) => {
+                target.host.parse().is_ok_and(|address: IpAddr| is_within(address, *network, *bits))
+            }
+            Self::Name(name, port) => {
+                let host = target.host.trim_end_matches('.').to_ascii_lowercase();
+                let below = host.strip_suffix(name.as_str());
+                port.is_none_or(|port| port == target.port)
+                    && below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
+            }
+        }
+    }
+}
+
+fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    // the first bits of both, as a number of 128
+    let wide = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+        IpAddr::V6(address) => u128::from(address),
+    };
+    let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
+    address.is_ipv4() == network.is_ipv4() && wide(address) & mask == wide(network) & mask
+}
+
+fn is_here(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(vars: &[(&str, &str)], uri: &str) -> Result<Option<String>, String> {
+        let read = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let proxy = Proxy::from_vars(read);
+        let hop = proxy.before(&Target::parse(uri).unwrap()).map_err(|error| error.to_string())?;
+        Ok(hop.map(|hop| format!("{}:{}", hop.host, hop.port)))
+    }
+
+    #[test]
+    fn the_environment_says_which_proxy() {
+        const WS: &str = "ws://example.org/";
+        const WSS: &str = "wss://example.org/";
+        for (vars, uri, expected) in [
+            (&[][..], WS, None),
+            (&[("HTTP_PROXY", "http://p:1")], WS, Some("p:1")),
+            (&[("HTTP_PROXY", "http://p:1")], WSS, None),
+            (&[("HTTPS_PROXY", "http://p:1")], WS, None),
+            (&[("HTTPS_PROXY", "http://p:1/")], WSS, Some("p:1")),
+            (&[("ALL_PROXY", "p:1")], WS, Some("p:1")),
+            (&[("ALL_PROXY", "p:1"), ("https_proxy", "q")], WSS, Some("q:80")),
+            (&[("HTTP_PROXY", "http://P:1"), ("http_proxy", "http://[::1]:2")], WS, Some("::1:2")),
+            (&[("HTTP_PROXY", " ")], WS, None),
+            (&[("HTTP_PROXY", "http://p:1"), ("REQUEST_METHOD", "GET")], WS, None),
+            (&[("http_proxy", "http://p:1"), ("REQUEST_METHOD", "GET")], WS, Some("p:1")),
+            (&[("HTTP_PROXY", "p:1")], "ws://localhost/", None),
+            (&[("HTTP_PROXY", "p:1")], "ws://127.3.4.5/", None),
+            (&[("HTTP_PROXY", "p:1")], "ws://[::1]:8080/", None),
+        ] {
+            assert_eq!(proxy(vars, uri), Ok(expected.map(str::to_owned)), "{vars:?} {uri}");
+        }
+    }
+
+    #[test]
+    fn exceptions_are_names_addresses_ranges_and_ports() {
+        for (except, host, direct) in [
+            ("*", "example.org", true),
+            ("example.org", "example.org", true),
+            ("Example.ORG", "EXAMPLE.org", true),
+            ("example.org", "a.b.example.org", true),
+            (".example.org", "a.example.org", true),
+            ("example.org", "badexample.org", false),
+            ("example.org:80", "example.org", true),
+            ("example.org:81", "example.org", false),
+            ("other.org, example.org", "example.org", true),
+            ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.1.2.30", false),
+            ("10.0.0.0/8", "10.200.1.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("0.0.0.0/0", "11.0.0.1", true),
+            ("fd00::/8", "[fd12::1]", true),
+            ("fd00::/8", "10.0.0.1", false),
+            ("10.0.0.0/99", "10.0.0.0", true),
+            (",, /, a b/", "example.org", false),
+        ] {
+            let vars = [("ALL_PROXY", "p:1"), ("NO_PROXY", except)];
+            let expected = (!direct).then(|| "p:1".to_owned());
+            assert_eq!(proxy(&vars, &format!("ws://{host}/")), Ok(expected), "{except} {host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_http_proxy_is_an_error_and_not_passed_by() {
+        for url in ["socks5://p:1", "https://p:1", "http://", "http://p:99999", "http://user:secret@p q:1"] {
+            let error = proxy(&[("ALL_PROXY", url)], "ws://example.org/").unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+            assert!(Proxy::all(url).unwrap_err().is_handshake());
+        }
+        let hop = Hop::parse("http://user:p%40ss@p:1").unwrap();
+        assert_eq!(hop.authorization.unwrap(), "Basic dXNlcjpwQHNz");
+        assert!(!format!("{:?}", Proxy::all("http://user:secret@p:1").unwrap()).contains("secret"));
+    }
+}

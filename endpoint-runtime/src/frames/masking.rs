@@ -1,0 +1,160 @@
+//! What a client does to its frames before they are written (RFC 6455 §5.3): each gets a mask of its own.
+//!
+//! Frames are queued without one, so nothing that queues them has to know on which side it is.
+
+use bytes::Bytes;
+
+use super::{Frames, Large};
+use crate::buffer;
+use crate::wire::{encode, mask};
+
+impl Frames {
+    /// Masks the frames that were appended since it was called last, each with a fresh key that cannot be foreseen
+    /// (RFC 6455 §10.3). For a client, before anything of them is written.
+    pub(crate) fn mask(&mut self) {
+        let Self { small, large, .. } = self;
+        let Large { payloads, len, bare, masked } = &mut **large.get_or_insert_default();
+        if *masked == small.len() && *bare == 0 {
+            return;
+        }
+        let begin = *masked;
+        let mut plain = buffer::lend_for_writing();
+        plain.extend_from_slice(&small[begin..]);
+        small.truncate(begin);
+        let mut shared = payloads.len() - *bare;
+        let mut at = 0;
+        loop {
+            let place = payloads.get(shared).map(|(place, _)| *place - begin);
+            if place == Some(at) {
+                // a whole frame that is not copied
+                let (place, frame) = &mut payloads[shared];
+                (*place, *frame) = (small.len(), whole(frame));
+                *len += KEY;
+                shared += 1;
+                continue;
+            }
+            let Some(frame) = plain.get(at..).filter(|rest| !rest.is_empty()) else { break };
+            let (header, payload) = encode::lengths(frame);
+            let (header, rest) = frame.split_at(header.min(frame.len()));
+            // the thread's generator is a cryptographic one, seeded by the operating system
+            let key: [u8; KEY] = rand::random();
+            encode::masked_header(small, header, key);
+            at += header.len();
+            if payload > 0 && place == Some(at) {
+                let (place, payload) = &mut payloads[shared];
+                (*place, *payload) = (small.len(), alone(std::mem::take(payload), key));
+                shared += 1;
+            } else {
+                let payload = &rest[..payload.min(rest.len())];
+                encode::masked(small, payload, key);
+                at += payload.len();
+            }
+        }
+        (*masked, *bare) = (small.len(), 0);
+        buffer::return_from_writing(plain);
+    }
+}
+
+/// How long a key is.
+const KEY: usize = 4;
+
+/// A whole frame with a mask. It may be shared with others, so it is copied.
+fn whole(frame: &[u8]) -> Bytes {
+    let (header, _) = encode::lengths(frame);
+    let (header, payload) = frame.split_at(header.min(frame.len()));
+    let key: [u8; KEY] = rand::random();
+    let mut out = Vec::with_capacity(frame.len() + KEY);
+    encode::masked_header(&mut out, header, key);
+    encode::masked(&mut out, payload, key);
+    out.into()
+}
+
+/// A payload with a mask: where it lies if nobody else has it.
+fn alone(payload: Bytes, key: [u8; KEY]) -> Bytes {
+    match payload.try_into_mut() {
+        Ok(mut payload) => {
+            mask::apply(&mut payload, key, 0);
+            payload.freeze()
+        }
+        Err(payload) => {
+            let mut out = Vec::with_capacity(payload.len());
+            encode::masked(&mut out, &payload, key);
+            out.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::role::Role;
+    use crate::wire::frame::{self, OpCode};
+
+    /// What the next write would take.
+    fn next(frames: &Frames) -> Vec<u8> {
+        if let Some(octets) = frames.single() {
+            return octets.to_vec();
+        }
+        let mut slices = Frames::slices();
+        let count = frames.segments(&mut slices);
+        slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_is_masked_once_whatever_was_written_before(
+            appended in proptest::collection::vec((0u8..3, 0usize..300), 0..80),
+            every in 1usize..6,
+            writes in proptest::collection::vec(1usize..500, 1..6),
+        ) {
+            let (mut frames, mut expected, mut written) = (Frames::default(), Vec::new(), Vec::new());
+            let mut writes = writes.into_iter().cycle();
+            for (index, (kind, size)) in appended.iter().enumerate() {
+                // what is shared is never empty
+                let payload = vec![index as u8; if *kind == 0 { *size } else { *size + 1 }];
+                match kind {
+                    0 => frames.push(true, OpCode::Text, &payload),
+                    1 => frames.push_shared(true, OpCode::Text, payload.clone().into()),
+                    _ => {
+                        let mut frame = Vec::new();
+                        encode::frame(&mut frame, true, OpCode::Text, &payload);
+                        frames.push_encoded(frame.into());
+                    }
+                }
+                expected.push(payload);
+                if index % every == 0 {
+                    frames.mask();
+                    frames.mask();
+                    let mut octets = next(&frames);
+                    octets.truncate(writes.next().unwrap_or(1));
+                    frames.advance(octets.len());
+                    written.extend(octets);
+                }
+            }
+            frames.mask();
+            while !frames.is_empty() {
+                let octets = next(&frames);
+                prop_assert!(!octets.is_empty() && octets.len() <= frames.len());
+                frames.advance(octets.len());
+                written.extend(octets);
+            }
+            let (mut rest, mut read, mut keys) = (&mut written[..], Vec::new(), Vec::new());
+            while !rest.is_empty() {
+                let header = frame::parse(rest, Role::Server, false).unwrap().unwrap();
+                let (payload, after) = rest[header.len..].split_at_mut(header.payload as usize);
+                mask::apply(payload, header.mask, 0);
+                read.push(payload.to_vec());
+                keys.push(header.mask);
+                rest = after;
+            }
+            prop_assert_eq!(read, expected);
+            let count = keys.len();
+            keys.sort_unstable();
+            keys.dedup();
+            // two of 80 keys are the same once in a million times
+            prop_assert!(keys.len() + 1 >= count, "a key was used again");
+        }
+    }
+}

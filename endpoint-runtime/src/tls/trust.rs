@@ -1,0 +1,63 @@
+//! Whom a client trusts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::{TlsConnector, client};
+
+use super::{ALPN, chain, provider, wrong};
+use crate::error::{Error, Kind};
+
+/// Whom a [`ClientContainer`](crate::ClientContainer) believes that it is the server of a `wss://` URI (cargo feature
+/// `tls`). Default: [`Trust::public`].
+#[derive(Clone)]
+pub struct Trust(
+    /// There, because ring has what the default versions need.
+    Option<Arc<ClientConfig>>,
+);
+
+impl Trust {
+    /// The authorities that browsers trust, as Mozilla lists them; the list is compiled in.
+    pub fn public() -> Self {
+        Self::roots(RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()))
+    }
+
+    /// These certificates in PEM and no others: those of an authority of one's own, or one that has signed itself.
+    ///
+    /// # Errors
+    /// [`Error::is_tls`] if there is none in it.
+    pub fn only(certificates: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let mut roots = RootCertStore::empty();
+        for certificate in chain(certificates.as_ref())? {
+            roots.add(certificate).map_err(|error| wrong("a certificate cannot be trusted", error))?;
+        }
+        Ok(Self::roots(roots))
+    }
+
+    fn roots(roots: RootCertStore) -> Self {
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        Self(builder.ok().map(|builder| {
+            let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+            config.alpn_protocols = vec![ALPN.to_vec()];
+            Arc::new(config)
+        }))
+    }
+
+    /// The client's half of the TLS handshake: the server must be `host`, which is a name or an address.
+    pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> Result<client::TlsStream<TcpStream>, Error> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|error| wrong(&format!("{host:?} is not a name that a certificate can have"), error))?;
+        let config = self.0.clone().ok_or_else(|| Error::new(Kind::Tls, "TLS is not available"))?;
+        let connected = TlsConnector::from(config).connect(name, stream).await;
+        connected.map_err(|error| wrong(&format!("no TLS with {host}"), error))
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Trust")
+    }
+}

@@ -1,0 +1,242 @@
+//! Connections that are made again: after what, how often, and what ends it.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use endpoint_runtime::prelude::*;
+use endpoint_runtime::{Reconnect, Reconnecting};
+use support::raw_server::{Peer, RawServer};
+use support::{Journal, soon};
+
+/// Knows which of the instances it is.
+#[client_endpoint]
+struct Bot {
+    number: usize,
+    journal: Journal,
+}
+
+impl Bot {
+    #[on_open]
+    fn open(&self) {
+        self.journal.note(format!("open {}", self.number));
+    }
+
+    #[on_message]
+    fn text(&self, text: &str) {
+        self.journal.note(format!("text {} {text}", self.number));
+    }
+
+    #[on_close]
+    fn close(&self, reason: CloseReason) {
+        self.journal.note(format!("close {} {}", self.number, reason.code().as_u16()));
+    }
+}
+
+/// Makes bots, and notes each attempt.
+fn at_once(journal: &Journal) -> Reconnect {
+    let journal = journal.clone();
+    Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(5)).on_reconnect(
+        move |next| {
+            assert!(next.delay() <= Duration::from_millis(5));
+            assert_ne!(next.last_error().is_some(), next.close_reason().is_some());
+            let why = match (next.last_error(), next.close_reason()) {
+                (Some(error), _) => error.response().map_or("no answer".into(), |answer| answer.status().to_string()),
+                (_, Some(reason)) => reason.code().as_u16().to_string(),
+                _ => String::new(),
+            };
+            journal.note(format!("attempt {} after {why}", next.attempt()));
+            true
+        },
+    )
+}
+
+async fn connect(container: &ClientContainer, policy: Reconnect, journal: &Journal) -> (Reconnecting, Peer, RawServer) {
+    let server = RawServer::bind().await;
+    let (count, own) = (Arc::new(AtomicUsize::new(0)), journal.clone());
+    let make = move || Bot { number: count.fetch_add(1, Ordering::Relaxed), journal: own.clone() };
+    let connecting = container.request(server.uri("/")).header("X-Token", "mine").reconnect(policy).connect(make);
+    let (kept, peer) = soon(async { tokio::join!(connecting, server.open()) }).await;
+    journal.expect("open 0").await;
+    (kept.unwrap(), peer, server)
+}
+
+async fn open() -> (Reconnecting, Peer, RawServer, Journal, ClientContainer) {
+    let (journal, container) = (Journal::default(), ClientContainer::new());
+    let (kept, peer, server) = connect(&container, at_once(&journal), &journal).await;
+    (kept, peer, server, journal, container)
+}
+
+#[tokio::test]
+async fn lost_connection_is_made_again_with_a_new_session_and_a_new_instance() {
+    let (mut kept, mut peer, server, journal, container) = open().await;
+    for number in 1..4 {
+        let before = kept.session();
+        drop(peer);
+        journal.expect(&format!("close {} 1006", number - 1)).await;
+        journal.expect(&format!("attempt {number} after 1006")).await;
+        let (asked, mut next) = server.asked().await;
+        assert_eq!(asked.header("x-token"), Some("mine"));
+        next.send_raw(asked.accepted(&[]).as_bytes()).await;
+        journal.expect(&format!("open {number}")).await;
+        let session = soon(kept.next_session()).await.unwrap();
+        assert_eq!((kept.session(), before.is_open()), (session.clone(), false));
+        assert_ne!(session.id(), before.id());
+        next.text("here").await;
+        journal.expect(&format!("text {number} here")).await;
+        session.async_remote().send_text("there");
+        next.expect_text("there").await;
+        assert_eq!(container.sessions().len(), 1);
+        peer = next;
+    }
+}
+
+#[tokio::test]
+async fn closes_that_say_so_are_followed_by_another_attempt() {
+    for code in [1001, 1011, 1012, 1013, 4000] {
+        let (_kept, mut peer, server, journal, _container) = open().await;
+        peer.close(code, "").await;
+        peer.expect_close(code).await;
+        drop(peer);
+        journal.expect(&format!("close 0 {code}")).await;
+        journal.expect(&format!("attempt 1 after {code}")).await;
+        let _peer = server.open().await;
+        journal.expect("open 1").await;
+    }
+}
+
+#[tokio::test]
+async fn closes_that_are_final_are_not() {
+    for code in [1000, 1002, 1003, 1007, 1008, 1009] {
+        let (kept, mut peer, _server, journal, _container) = open().await;
+        peer.close(code, "").await;
+        peer.expect_close(code).await;
+        drop(peer);
+        journal.expect(&format!("close 0 {code}")).await;
+        soon(kept.ended()).await;
+        assert!(journal.rest().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn session_that_the_application_closes_is_not_replaced() {
+    for by_handle in [false, true] {
+        let (mut kept, mut peer, _server, journal, _container) = open().await;
+        if by_handle {
+            kept.close();
+        } else {
+            kept.session().close();
+        }
+        peer.expect_close(1000).await;
+        peer.close(1000, "").await;
+        drop(peer);
+        journal.expect("close 0 1000").await;
+        soon(kept.ended()).await;
+        assert!(soon(kept.next_session()).await.is_none());
+        assert!(journal.rest().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn attempts_have_an_end() {
+    let (journal, container) = (Journal::default(), ClientContainer::new());
+    let (kept, peer, server) = connect(&container, at_once(&journal).max_attempts(3), &journal).await;
+    // nobody listens any more
+    drop(server);
+    drop(peer);
+    journal.expect("close 0 1006").await;
+    journal.expect("attempt 1 after 1006").await;
+    journal.expect("attempt 2 after no answer").await;
+    journal.expect("attempt 3 after no answer").await;
+    soon(kept.ended()).await;
+    assert!(journal.rest().is_empty());
+}
+
+#[tokio::test]
+async fn answers_say_whether_another_attempt_helps() {
+    let (kept, peer, server, journal, _container) = open().await;
+    drop(peer);
+    journal.expect("close 0 1006").await;
+    journal.expect("attempt 1 after 1006").await;
+    for (attempt, status) in
+        [(2, "503 Service Unavailable"), (3, "429 Too Many Requests"), (4, "500 Internal Server Error")]
+    {
+        // the time that is asked for is bounded as well
+        let answer = format!("HTTP/1.1 {status}\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n");
+        server.answer(answer.as_bytes()).await;
+        journal.expect(&format!("attempt {attempt} after {status}")).await;
+    }
+    server.answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
+    soon(kept.ended()).await;
+    assert!(journal.rest().is_empty());
+}
+
+#[tokio::test]
+async fn application_may_give_up() {
+    let (journal, container) = (Journal::default(), ClientContainer::new());
+    let policy = Reconnect::default().first_delay(Duration::ZERO).on_reconnect(|next| next.attempt() < 2);
+    let (kept, peer, server) = connect(&container, policy, &journal).await;
+    drop(peer);
+    let peer = server.open().await;
+    journal.expect("close 0 1006").await;
+    journal.expect("open 1").await;
+    drop(peer);
+    journal.expect("close 1 1006").await;
+    soon(kept.ended()).await;
+}
+
+/// So long that nobody waits for it in a test.
+const NEVER: Duration = Duration::from_secs(86_400 * 365);
+
+#[tokio::test]
+async fn who_waits_for_another_attempt_is_ended_by_closing_and_by_a_shutdown() {
+    for shutdown in [false, true] {
+        let (journal, container) = (Journal::default(), ClientContainer::new());
+        let (waits, own) = (Journal::default(), journal.clone());
+        let told = waits.clone();
+        let policy = Reconnect::default().first_delay(NEVER).max_delay(NEVER).on_reconnect(move |_| {
+            told.note("waits");
+            true
+        });
+        let (kept, peer, _server) = connect(&container, policy, &own).await;
+        drop(peer);
+        waits.expect("waits").await;
+        if shutdown {
+            let shutdown = soon(container.shutdown(NEVER)).await;
+            assert_eq!((shutdown.closed, shutdown.cut), (0, 0));
+        } else {
+            kept.close();
+        }
+        soon(kept.ended()).await;
+    }
+}
+
+#[tokio::test]
+async fn shutdown_ends_the_open_session_and_what_would_follow_it() {
+    let (kept, mut peer, _server, journal, container) = open().await;
+    let serving = async {
+        peer.expect_close(1001).await;
+        peer.close(1001, "").await;
+        drop(peer);
+    };
+    let (shutdown, ()) = soon(async { tokio::join!(container.shutdown(NEVER), serving) }).await;
+    assert_eq!((shutdown.closed, shutdown.cut), (1, 0));
+    soon(kept.ended()).await;
+    journal.expect("close 0 1006").await;
+    assert!(journal.rest().is_empty());
+}
+
+#[tokio::test]
+async fn first_attempt_is_not_repeated() {
+    let server = RawServer::bind().await;
+    let (journal, container) = (Journal::default(), ClientContainer::new());
+    let own = journal.clone();
+    let make = move || Bot { number: 0, journal: own.clone() };
+    let connecting = container.request(server.uri("/")).reconnect(at_once(&journal)).connect(make);
+    let answering = server.answer(b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n");
+    let (connected, _peer) = soon(async { tokio::join!(connecting, answering) }).await;
+    assert_eq!(connected.unwrap_err().response().unwrap().status(), 503);
+    assert!(journal.rest().is_empty());
+}

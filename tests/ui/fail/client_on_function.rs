@@ -1,0 +1,6 @@
+use endpoint_runtime::client_endpoint;
+
+#[client_endpoint]
+fn bot() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use endpoint_runtime::client_endpoint;
+
+#[client_endpoint(subprotocol("chat.v2"), origin = "https://example.org")]
+struct Bot;
+
+fn main() {}
