@@ -38,6 +38,7 @@ impl Principal for User {
         &self.name
     }
     fn has_role(&self, role: &str) -> bool {
+        assert_ne!(self.name, "boom", "boom");
         self.roles.iter().any(|own| own == role)
     }
     fn expires_at(&self) -> Option<SystemTime> {
@@ -183,6 +184,8 @@ async fn endpoint_for_roles_answers_before_anything_is_made() {
         (Some("ann admin"), 101),
         (Some("ann ops"), 101),
         (Some("ann user ops admin"), 101),
+        // asking it panics
+        (Some("boom admin"), 500),
         // it has run out already
         (Some("ann admin 0ms"), 401),
     ] {

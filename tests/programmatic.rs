@@ -268,6 +268,32 @@ async fn message_that_has_begun_stays_with_its_handler() {
 }
 
 #[tokio::test]
+async fn message_that_began_without_a_handler_is_dropped_and_the_next_goes_to_the_newest() {
+    let (server, _) = scripted(|_| Ok(())).await;
+    let mut client = server.connect("/x").await;
+    client.send(TEXT, "a").await;
+    client.expect_silence().await;
+    let session = server.container.sessions().iter().next().unwrap().clone();
+    for name in ["one", "two", "three"] {
+        session.remove_message_handler(MessageKind::Text);
+        session.add_message_handler(MessageHandler::text(move |line: String| format!("{name} {line}"))).unwrap();
+        // the change is known to the connection
+        client.expect_silence().await;
+    }
+    client.send(0x80 | CONTINUATION, "b").await;
+    client.expect_silence().await;
+    asked(&mut client, "c", "three c").await;
+    // the same in the middle of the next
+    client.send(TEXT, "d").await;
+    client.expect_silence().await;
+    session.remove_message_handler(MessageKind::Text).unwrap();
+    client.send(0x80 | CONTINUATION, "e").await;
+    client.expect_text("three de").await;
+    client.text("f").await;
+    client.expect_silence().await;
+}
+
+#[tokio::test]
 async fn parts_read_ahead_stay_with_their_handler_and_whole_messages_go_to_the_new_one() {
     let gate = Arc::new(Notify::new());
     let (own, journal) = (gate.clone(), Journal::default());

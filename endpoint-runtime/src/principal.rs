@@ -31,7 +31,7 @@ use std::time::SystemTime;
 /// }
 /// ```
 pub trait Principal: Send + Sync + 'static {
-    /// The user's name: the same for all of a user's sessions, and no other's.
+    /// The user's name: the same for all of a user's sessions, and no other's. Asked once, when the principal is set.
     fn name(&self) -> &str;
 
     /// Whether the user has this role. By default nobody has any.
@@ -47,18 +47,20 @@ pub trait Principal: Send + Sync + 'static {
     }
 }
 
-/// A principal, as a session keeps it: once for its own type, once for what all principals have.
+/// A principal, as a session keeps it: once for its own type, once for what all principals have. What does not change is
+/// asked once, where the application's code may panic.
 #[derive(Clone)]
 pub(crate) struct Identity {
     own: Arc<dyn Any + Send + Sync>,
     principal: Arc<dyn Principal>,
+    name: Arc<str>,
     expires_at: Option<SystemTime>,
 }
 
 impl Identity {
     pub(crate) fn new<P: Principal>(principal: P) -> Self {
         let own = Arc::new(principal);
-        Self { expires_at: own.expires_at(), principal: own.clone(), own }
+        Self { name: own.name().into(), expires_at: own.expires_at(), principal: own.clone(), own }
     }
 
     /// The principal, if it is a `P`.
@@ -66,8 +68,8 @@ impl Identity {
         self.own.clone().downcast().ok()
     }
 
-    pub(crate) fn name(&self) -> &str {
-        self.principal.name()
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     pub(crate) fn has_role(&self, role: &str) -> bool {

@@ -11,8 +11,8 @@ use crate::wire::event::Take;
 /// The handlers that were added, as they were when the connection looked last.
 pub(super) struct Added {
     handlers: Handlers,
-    /// The one that was there when the message began which the decoder is at, if that has changed since.
-    held: Option<Arc<Entry>>,
+    /// The message that the decoder is at, if there was a change since it began: its kind, and its handler if it has one.
+    held: Option<(MessageKind, Option<Arc<Entry>>)>,
 }
 
 impl Added {
@@ -41,9 +41,10 @@ impl Link {
             Some(added) => (added.handlers, added.held),
             None => <_>::default(),
         };
-        // the message that has begun stays with the handler it began with
-        if let (None, Some(kind)) = (&held, self.decoder.begun().map(kind)) {
-            held = before.of(kind).cloned();
+        // a message that has begun stays with the handler it began with
+        match self.decoder.begun().map(kind) {
+            Some(kind) => held = held.or_else(|| Some((kind, before.of(kind).cloned()))),
+            None => held = None,
         }
         if held.is_some() || !handlers.is_empty() {
             self.added = Some(Box::new(Added { handlers, held }));
@@ -53,14 +54,23 @@ impl Link {
     /// Makes work of a message that just came out of the decoder, for the inbox. The handler of a part is that of its
     /// message; who gets a whole one is decided when its turn comes.
     pub(super) fn added_work(&mut self, payload: Payload, last: bool) -> Work {
-        let is_of_kind = |entry: &Arc<Entry>| entry.kind() == payload.kind();
         let Some(added) = &mut self.added else { return Work::Added(Box::new((None, payload, last))) };
-        let held = added.held.clone().filter(is_of_kind);
+        let held = added.held.clone().filter(|(kind, _)| *kind == payload.kind());
         if held.is_some() && last {
             added.held = None;
         }
-        let entry = held.or_else(|| added.handlers.of(payload.kind()).filter(|entry| entry.parts()).cloned());
+        let entry = held
+            .and_then(|(_, entry)| entry)
+            .or_else(|| added.handlers.of(payload.kind()).filter(|entry| entry.parts()).cloned());
         Work::Added(Box::new((entry, payload, last)))
+    }
+
+    /// A message that nobody wants came to its end.
+    pub(super) fn discarded(&mut self, text: bool) {
+        if let Some(added) = &mut self.added {
+            added.held = None;
+        }
+        self.unwanted(text);
     }
 
     /// Calls the handler for such work; `None` if there is none any more.

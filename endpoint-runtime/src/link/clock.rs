@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
+use std::sync::OnceLock;
 use std::task::Context;
 use std::time::Duration;
 
@@ -28,11 +29,28 @@ pub(super) struct Clock {
     pub(super) spoke: bool,
     pub(super) last_heard: Option<When>,
     pub(super) last_spoke: Option<When>,
-    /// When a ping was sent unasked, until it is answered.
-    pub(super) pinged: Option<When>,
+    /// The last ping that was sent unasked is not answered.
+    pub(super) awaits_pong: bool,
+    /// When it was sent.
+    pub(super) pinged: Micros,
     pub(super) pings: u32,
     /// A handler went on for too long after the end.
     pub(super) abandon: bool,
+}
+
+/// A moment in four octets, since every connection has one: microseconds, which begin anew after 71 minutes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Micros(u32);
+
+impl Micros {
+    fn now() -> Self {
+        static BEGINNING: OnceLock<std::time::Instant> = OnceLock::new();
+        Self(BEGINNING.get_or_init(std::time::Instant::now).elapsed().as_micros() as u32)
+    }
+
+    pub(super) fn elapsed(self) -> Duration {
+        Duration::from_micros(Self::now().0.wrapping_sub(self.0).into())
+    }
 }
 
 impl Clock {
@@ -113,11 +131,11 @@ impl Link {
             self.close(CloseReason::truncating(CloseCode::ViolatedPolicy, "session expired").by(Initiator::Container));
             return self.check_limits(now);
         }
-        let ping = self.limits().ping_interval.filter(|_| self.clock.pinged.is_none());
+        let ping = self.limits().ping_interval.filter(|_| !self.clock.awaits_pong);
         if let Some(interval) = ping {
             if after(heard, interval) <= now {
                 self.clock.pings = self.clock.pings.wrapping_add(1);
-                self.clock.pinged = Some(When::of(base, now));
+                (self.clock.awaits_pong, self.clock.pinged) = (true, Micros::now());
                 let data = self.clock.ping_data();
                 self.room().push(true, OpCode::Ping, &data);
             }

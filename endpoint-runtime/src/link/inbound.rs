@@ -109,7 +109,7 @@ impl Link {
                     }
                 }
                 Some(Event::Close(reason)) => self.peer_closes(reason),
-                Some(Event::Unwanted { text }) => self.unwanted(text),
+                Some(Event::Unwanted { text }) => self.discarded(text),
                 None => {}
             }
         }
@@ -150,7 +150,7 @@ impl Link {
                 None => return,
             },
             Event::Close(reason) => return self.peer_closes(reason),
-            Event::Unwanted { text } => return self.unwanted(text),
+            Event::Unwanted { text } => return self.discarded(text),
         };
         self.expected = work.size() as u32;
         self.inbox.get_or_insert_default().push(work);
@@ -180,10 +180,9 @@ impl Link {
     }
 
     pub(super) fn pong<E: Contract>(&mut self, data: Binary) -> Option<Work> {
-        if self.clock.pinged.is_some() && self.clock.ping_data()[..] == data[..] {
-            let pinged = self.clock.pinged.take();
-            let base = self.session.endpoint().base;
-            pinged.into_iter().for_each(|pinged| self.session.set_rtt(pinged.instant(base).elapsed()));
+        if self.clock.awaits_pong && self.clock.ping_data()[..] == data[..] {
+            self.clock.awaits_pong = false;
+            self.session.set_rtt(self.clock.pinged.elapsed());
             return None;
         }
         if E::PONG.exists() {

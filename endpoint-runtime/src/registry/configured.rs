@@ -5,12 +5,14 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{Prepare, Prepared, ServerEndpoint, Sharing, prepare};
 use crate::configurator::{Configurator, HandshakeResponse};
 use crate::error::{Error, Kind};
 use crate::handshake::extensions::ExtensionOffer;
 use crate::handshake::refusal::Refusal;
+use crate::principal::Identity;
 use crate::programmatic::{Endpoint, Programmatic};
 use crate::request::HandshakeRequest;
 
@@ -125,6 +127,18 @@ impl Configured {
                 Err(Refusal::configurator_failed(&Error::new(Kind::User, text)))
             }
         }
+    }
+
+    /// Whether a user, if it is known who it is, may come to an endpoint for `roles`; with none it is for everybody.
+    pub(crate) fn admit(roles: &[&str], identity: Option<&Identity>) -> Result<(), Refusal> {
+        let Some(identity) = identity else {
+            return if roles.is_empty() { Ok(()) } else { Err(Refusal::unauthenticated()) };
+        };
+        if identity.expires_at().is_some_and(|end| end <= SystemTime::now()) {
+            return Err(Refusal::unauthenticated());
+        }
+        let has_one = roles.is_empty() || guarded(|| identity.has_one_of(roles))?;
+        if has_one { Ok(()) } else { Err(Refusal::forbidden()) }
     }
 
     /// Has the instance made; `default` is what is done without a configurator.

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -25,7 +24,6 @@ use crate::configurator::HandshakeResponse;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::{self, Accepted, extensions, offered_subprotocols};
 use crate::path::PathParams;
-use crate::principal::Identity;
 use crate::rare::MaybeRare;
 use crate::registry::{Configured, Opening, Prepared, Upgraded};
 use crate::request::{HandshakeRequest, Transport};
@@ -117,7 +115,7 @@ impl Inner {
         mounted.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
         let request = HandshakeRequest::new(parts, params, transport);
         mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
-        admit(options.roles, None)?;
+        Configured::admit(options.roles, None)?;
         let prepared = prepare(&request)?;
         let (headers, rare) = (HeaderMap::new(), MaybeRare::new());
         self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
@@ -151,7 +149,7 @@ impl Inner {
         let word = configured.modify_handshake(&request, &mut response);
         let in_time = tokio::time::timeout(self.handshake_timeout, word).await;
         in_time.map_err(|_| Refusal::timed_out(RETRY_AFTER))??;
-        admit(options.roles, response.identity().as_ref())?;
+        Configured::admit(options.roles, response.identity().as_ref())?;
         // it may have taken its time
         let token = self.tasks.token();
         self.takes_sessions()?;
@@ -198,17 +196,6 @@ impl Inner {
         prepared(Opening { upgrade, request, subprotocol, deflation, sessions, rare, token });
         Ok(response)
     }
-}
-
-/// Whether a user, if it is known who it is, may come to an endpoint for `roles`; with none it is for everybody.
-fn admit(roles: &[&str], identity: Option<&Identity>) -> Result<(), Refusal> {
-    let Some(identity) = identity else {
-        return if roles.is_empty() { Ok(()) } else { Err(Refusal::unauthenticated()) };
-    };
-    if identity.expires_at().is_some_and(|end| end <= SystemTime::now()) {
-        return Err(Refusal::unauthenticated());
-    }
-    if roles.is_empty() || identity.has_one_of(roles) { Ok(()) } else { Err(Refusal::forbidden()) }
 }
 
 /// Takes the plain TCP socket out from under hyper, if that is what it is; with the octets that came early.

@@ -55,7 +55,7 @@ impl Session {
 
     /// Can be found by the name of its principal from now on, while it is open.
     pub(super) fn enter_as_principal(&self) {
-        let Some(name) = self.identity(|identity| Arc::<str>::from(identity.name())) else { return };
+        let Some(name) = self.identity(|identity| identity.name().clone()) else { return };
         self.0.endpoint.groups.principals.enter(name, self);
         if !self.is_open() {
             // it ended meanwhile
@@ -70,7 +70,7 @@ impl Session {
     }
 
     pub(super) fn leave_as_principal(&self) {
-        if let Some(name) = self.identity(|identity| Arc::<str>::from(identity.name())) {
+        if let Some(name) = self.identity(|identity| identity.name().clone()) {
             self.0.endpoint.groups.principals.leave(&name, self);
         }
     }

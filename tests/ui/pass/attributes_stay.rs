@@ -35,9 +35,9 @@ impl Chosen {
 }
 
 const _: () = {
-    use endpoint_runtime::__private::Endpoint;
-    assert!(<Chosen as Endpoint>::TEXT.exists());
-    assert!(<Chosen as Endpoint>::CLOSE.exists());
+    use endpoint_runtime::__private::Contract;
+    assert!(<Chosen as Contract>::TEXT.exists());
+    assert!(<Chosen as Contract>::CLOSE.exists());
 };
 
 fn main() {}

@@ -13,8 +13,8 @@ macro_rules! parts {
                 parts!(@ $asyncness $type);
             }
 
-            use endpoint_runtime::__private::Endpoint;
-            assert!(<$name as Endpoint>::TEXT.parts || <$name as Endpoint>::BINARY.parts);
+            use endpoint_runtime::__private::Contract;
+            assert!(<$name as Contract>::TEXT.parts || <$name as Contract>::BINARY.parts);
         };
     )*};
     (@ now $type:ty) => {
