@@ -104,7 +104,8 @@ async fn answers_that_do_not_fit_the_request_are_refused() {
         }
     };
     let added = |line: &'static str| replaced("Upgrade: websocket\r\n", line);
-    let cases: Vec<(Box<dyn Fn(String) -> String>, &str)> = vec![
+    type Answer = Box<dyn Fn(String) -> String>;
+    let cases: Vec<(Answer, &str)> = vec![
         (Box::new(replaced("Accept: ", "Accept: A")), "Accept"),
         (Box::new(replaced("Sec-WebSocket-Accept", "X-Accept")), "Accept"),
         (Box::new(replaced("Upgrade: websocket", "Upgrade: h2c")), "WebSocket"),

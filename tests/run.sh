@@ -58,6 +58,9 @@ main() {
   # of the 216 cases of compression, which take five minutes, those that differ and are quick
   run 'Autobahn' python3 tests/autobahn/run.py "$endpoint" --strict --need-deflate --need-close-code \
     --cases '1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*,12.1.1,12.1.2,12.1.3,12.1.4,12.2.1,12.3.1,12.4.1,12.5.1,13.*.1'
+  run 'Autobahn, our client' python3 tests/autobahn/run_client.py "$examples/autobahn_client" \
+    --strict --need-deflate --need-close-code \
+    --cases '1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*,12.1.1,12.1.2,12.1.3,12.1.4,12.2.1,12.3.1,12.4.1,12.5.1,13.*.1'
   local keeping=${endpoint%/ws}/keeping
   run 'Python client' "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$endpoint" --binary --compression forgets
   run 'Python client, contexts kept' "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$keeping" --binary --compression keeps

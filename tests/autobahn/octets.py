@@ -1,6 +1,6 @@
 """Stands between the two meanings of a string; goes into the rewritten suite as `_octets.py`.
 
-    VENV/bin/python -m autobahntestsuite._octets -m fuzzingclient -s SPEC.json
+    VENV/bin/python -m autobahntestsuite._octets -m fuzzingclient -s SPEC.json     (or fuzzingserver)
 
 Inside the suite an octet string stays a `str` with one character per octet (latin-1), as its cases spell them. The
 protocol engine below wants `bytes`. So the calls that cross from one to the other are wrapped here. The cases on
@@ -43,9 +43,8 @@ class Validator:
         return self._engine.validate(to_bytes(data))
 
 
-def bridge_protocol(fuzzing):
-    """Wraps what the fuzzing client sends to the engine and what it hears from it."""
-    client, engine, hears = fuzzing.FuzzingClientProtocol, fuzzing.WebSocketClientProtocol, fuzzing.FuzzingProtocol
+def bridge_protocol(fuzzer, engine, hears):
+    """Wraps what a fuzzer sends to the engine and what it hears from it."""
 
     def send_frame(self, opcode, payload=b"", *rest, **named):
         return engine.sendFrame(self, opcode, to_bytes(payload), *rest, **named)
@@ -66,12 +65,12 @@ def bridge_protocol(fuzzing):
     def on_pong(self, payload):
         hears.onPong(self, to_str(payload))
 
-    client.sendFrame = send_frame
-    client.sendMessage = send_message
-    client.sendMessageFrameData = send_frame_data
-    client.sendCloseFrame = send_close_frame
-    client.onMessage = on_message
-    client.onPong = on_pong
+    fuzzer.sendFrame = send_frame
+    fuzzer.sendMessage = send_message
+    fuzzer.sendMessageFrameData = send_frame_data
+    fuzzer.sendCloseFrame = send_close_frame
+    fuzzer.onMessage = on_message
+    fuzzer.onPong = on_pong
 
 
 def bridge_report(fuzzing):
@@ -105,7 +104,8 @@ def main():
     from autobahntestsuite import fuzzing, wstest
     from autobahntestsuite.case import case
 
-    bridge_protocol(fuzzing)
+    bridge_protocol(fuzzing.FuzzingClientProtocol, fuzzing.WebSocketClientProtocol, fuzzing.FuzzingProtocol)
+    bridge_protocol(fuzzing.FuzzingServerProtocol, fuzzing.WebSocketServerProtocol, fuzzing.FuzzingProtocol)
     bridge_report(fuzzing)
     bridge_comparison(case)
     wstest.run()

@@ -33,6 +33,10 @@ class CannotRun(Exception):
 
 def main():
     options = parse_options()
+    return exit_status(run, options)
+
+
+def exit_status(run, options):
     try:
         judgement = run(options)
     except CannotRun as trouble:
@@ -44,13 +48,17 @@ def main():
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    patterns = {"type": lambda text: [p.strip() for p in text.split(",") if p.strip()], "metavar": "PATTERNS"}
     parser.add_argument("url", help="ws:// address of an echo endpoint on loopback")
+    parser.add_argument("-a", "--agent", default="server", metavar="NAME", help="the server's name in the reports")
+    return parse_common(parser)
+
+
+def parse_common(parser):
+    patterns = {"type": lambda text: [p.strip() for p in text.split(",") if p.strip()], "metavar": "PATTERNS"}
     parser.add_argument("-c", "--cases", default=["*"], help="case numbers or patterns: '1.*,6.4.*,9.1.6' (all)", **patterns)
     parser.add_argument("-x", "--exclude", default=[], help="the same, of cases to leave out", **patterns)
     parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="clients side by side (1)")
     parser.add_argument("-t", "--timeout", type=float, default=3600, metavar="SECONDS", help="for the whole run (3600)")
-    parser.add_argument("-a", "--agent", default="server", metavar="NAME", help="the server's name in the reports")
     parser.add_argument("-o", "--reports", type=Path, metavar="FOLDER",
                         help="for the suite's HTML and JSON, replaced (default: temporary, kept only if the gate is missed)")
     parser.add_argument("--slowest", type=int, default=0, metavar="N", help="name the N slowest cases")
@@ -66,17 +74,26 @@ def parse_options():
 def run(options):
     host, port, target = loopback(options.url)
     suite = Suite.installed()
+    cases = chosen(suite, options)
+    shake_hands(options.url, host, port, target)
+    return judge(suite.run, cases, options)
+
+
+def chosen(suite, options):
     try:
         cases = choose(suite.cases(), options.cases, options.exclude)
     except ValueError as mistake:
         raise CannotRun(mistake) from None
     if not cases:
         raise CannotRun("no case is left to run")
-    shake_hands(options.url, host, port, target)
+    return cases
 
+
+def judge(play, cases, options):
+    """Has the cases played, and says what came of them."""
     folder = fresh_folder(options.reports)
     started = time.monotonic()
-    results, troubles = suite.run(cases, options, folder)
+    results, troubles = play(cases, options, folder)
     judgement = Judgement(cases, results, Gate(options.strict, options.need_deflate, options.need_close_code))
 
     for remark in judgement.remarks():
@@ -137,19 +154,23 @@ class Suite:
         return results, troubles
 
     def start(self, cases, options, folder):
+        process = self.fuzz("fuzzingclient", cases, folder, servers=[{"agent": options.agent, "url": options.url}])
+        return Client(process, folder)
+
+    def fuzz(self, mode, cases, folder, **rest):
+        """Starts the suite in one of its modes, with a folder of its own."""
         folder.mkdir()
         spec = {
             "outdir": str(folder / "report"),
-            "servers": [{"agent": options.agent, "url": options.url}],
             "cases": cases,
             "exclude-cases": [],
             "exclude-agent-cases": {},
+            **rest,
         }
         (folder / "spec.json").write_text(json.dumps(spec))
-        command = [*self.command, "-m", "autobahntestsuite._octets", "-m", "fuzzingclient", "-s", "spec.json"]
+        command = [*self.command, "-m", "autobahntestsuite._octets", "-m", mode, "-s", "spec.json", "-u", "0"]
         with open(folder / "log", "w") as log:
-            process = subprocess.Popen(command, cwd=folder, env=self.env, stdout=log, stderr=subprocess.STDOUT)
-        return Client(process, folder)
+            return subprocess.Popen(command, cwd=folder, env=self.env, stdout=log, stderr=subprocess.STDOUT)
 
 
 class Client:

@@ -41,7 +41,7 @@ class Judgement:
         if self.missing:
             yield f"left no result, so FAILED: {' '.join(self.missing)}"
         if self.codeless:
-            yield f"{len(self.codeless)} ended without a close code from the server: {' '.join(self.codeless)}"
+            yield f"{len(self.codeless)} ended without a close code from the other side: {' '.join(self.codeless)}"
         if self.count[UNIMPLEMENTED]:
             declined = [case for case, said in self.verdicts.items() if said == UNIMPLEMENTED]
             yield f"{len(declined)} UNIMPLEMENTED, no offer of permessage-deflate was taken up: {groups(declined)}"

@@ -168,7 +168,7 @@ impl When {
         Self(NonZeroU64::MIN.saturating_add(micros))
     }
 
-    pub(super) fn instant(self, base: Instant) -> Instant {
+    fn instant(self, base: Instant) -> Instant {
         base + Duration::from_micros(self.0.get() - 1)
     }
 }
