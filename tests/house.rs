@@ -11,6 +11,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// step may name each other. `lib`, `private`, `fuzzing` and `measuring` stand outside: they open doors, and nobody names them.
 const STAIRCASE: &[&[&str]] = &[
     &["server"],
+    &["layer"],
     &["service"],
     &["router"],
     &["registry"],
@@ -63,13 +64,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("bytes", &["*"]),
     ("endpoint_macros", &[]),
     ("flate2", &["wire/deflate"]),
-    ("http", &["server", "service", "handshake", "session", "request"]),
-    ("http_body_util", &["server", "service"]),
-    ("hyper", &["server", "service"]),
+    ("http", &["server", "layer", "service", "handshake", "session", "request"]),
+    ("http_body_util", &["server", "layer", "service"]),
+    ("hyper", &["server", "layer", "service"]),
     ("hyper_util", &["server", "service"]),
     ("inventory", &["service", "registry"]),
     ("percent_encoding", &["request", "path"]),
-    ("pin_project_lite", &["dispatch", "endpoint"]),
+    ("pin_project_lite", &["layer", "dispatch", "endpoint"]),
     ("rand", &["session"]),
     ("serde", &["json"]),
     ("serde_json", &["json"]),
@@ -98,7 +99,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
     ("tokio_util", &["server", "service"]),
     ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry", "connection"]),
-    ("tower_service", &["server", "service"]),
+    ("tower_layer", &["layer"]),
+    ("tower_service", &["server", "layer", "service"]),
     ("tracing", &["server", "service", "connection", "link/inbound", "dispatch", "session", "remote"]),
 ];
 
