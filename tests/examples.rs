@@ -65,12 +65,29 @@ impl Example {
     }
 }
 
+/// Posts JSON to a program.
+async fn post(addr: SocketAddr, path: &str, header: &str, body: &str) -> Answer {
+    let (post, host) = (format!("POST {path} HTTP/1.1"), format!("Host: {addr}"));
+    let length = format!("Content-Length: {}", body.len());
+    let lines = [&post, &host, "Connection: close", "Content-Type: application/json", &length, header];
+    Client::request(addr, &lines, body.as_bytes()).await.0
+}
+
+/// Logs in at axum_app; the header of who has.
+async fn login(addr: SocketAddr, name: &str) -> String {
+    let answer = post(addr, "/api/login", "X-None: ", &format!(r#"{{"name":"{name}"}}"#)).await;
+    let cookie = answer.header("set-cookie").expect("a cookie");
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"), "{cookie}");
+    format!("Cookie: other=1; {}", cookie.split_once(';').unwrap().0)
+}
+
 /// The programs whose pages are a family.
 const PAGES: &[&str] = &[
     "chat",
     "polling_vs_push",
     "handshake",
     "broadcast",
+    "axum_app",
     #[cfg(feature = "socketio")]
     "socketio_chat",
 ];
@@ -184,34 +201,6 @@ async fn ws_server_ends_with_1001_to_its_clients_when_terminated() {
 }
 
 #[tokio::test]
-async fn axum_app_answers_its_route_and_echoes() {
-    let mut example = Example::start("axum_app", &[]);
-    let (addr, path) = example.url("api", "http").await;
-    let answer = get(addr, &path).await;
-    assert_eq!(answer.status, 200);
-    let seconds = answer.body.strip_prefix(r#"{"seconds":"#).and_then(|rest| rest.strip_suffix('}'));
-    assert!(seconds.unwrap().parse::<u64>().unwrap() > 1_700_000_000, "{answer:?}");
-    let (addr, path) = example.url("endpoint", "ws").await;
-    let mut client = echoes(addr, &path).await;
-    client.binary(&[1, 2, 3]).await;
-    assert_eq!(client.expect(BINARY).await, [1, 2, 3]);
-    assert_eq!(get(addr, "/elsewhere").await.status, 404);
-}
-
-#[tokio::test]
-async fn axum_app_ends_with_1001_to_its_clients_when_terminated() {
-    let mut example = Example::start("axum_app", &[]);
-    example.url("api", "http").await;
-    let (addr, path) = example.url("endpoint", "ws").await;
-    let mut client = echoes(addr, &path).await;
-    example.terminate();
-    client.expect_close(1001).await;
-    client.close(1001, "").await;
-    client.expect_end().await;
-    assert!(example.ended().await.success());
-}
-
-#[tokio::test]
 async fn bench_server_echoes_and_broadcasts() {
     for threads in [&["--threads", "1"][..], &["--threads", "2"], &[]] {
         let mut example = Example::start("bench_server", threads);
@@ -243,7 +232,7 @@ async fn bench_server_echoes_and_broadcasts() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_and_end_with_2() {
-    for &name in ["ws_server", "bench_server", "axum_app"].iter().chain(PAGES) {
+    for &name in ["ws_server", "bench_server"].iter().chain(PAGES) {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         let said = String::from_utf8(output.stderr).unwrap();
@@ -277,7 +266,8 @@ async fn programs_with_a_page_end_with_1001_to_its_connections_when_terminated()
         let mut example = Example::start(name, &[]);
         example.url("page", "http").await;
         let (addr, path) = example.url("endpoint", "ws").await;
-        let mut client = Client::connect(addr, &path).await;
+        let cookie = if name == &"axum_app" { login(addr, "Ming").await } else { "Cookie: none=".to_owned() };
+        let mut client = Client::connect_with(addr, &path, &[&cookie]).await;
         example.terminate();
         // some have spoken before
         let mut last = client.frame().await.expect("a close frame");
@@ -539,4 +529,60 @@ async fn socketio_chat_refuses_who_says_no_name() {
     let (addr, _) = example.url("endpoint", "ws").await;
     let (answer, _) = Client::try_connect(addr, "/chat", &[]).await;
     assert_eq!(answer.status, 400);
+}
+
+// ---- axum_app ----
+
+#[tokio::test]
+async fn axum_app_refuses_who_is_not_logged_in() {
+    let mut example = Example::start("axum_app", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    for header in ["X-None: ", "Cookie: login=", "Cookie: login=0123456789abcdef0123456789abcdef"] {
+        let (answer, _) = Client::try_connect(addr, &path, &[header]).await;
+        assert_eq!(answer.status, 401, "{header}");
+        assert_eq!(post(addr, "/api/items", header, r#"{"what":"tea"}"#).await.status, 401, "{header}");
+    }
+    assert_eq!(get(addr, "/api/items").await.body, "[]");
+    assert_eq!(post(addr, "/api/login", "X-None: ", r#"{"name":" "}"#).await.status, 400);
+}
+
+#[tokio::test]
+async fn axum_app_tells_every_window_what_is_added_and_ticked() {
+    let mut example = Example::start("axum_app", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    assert_eq!(path, "/api/live");
+    let (ming, hong) = (login(addr, "Ming").await, login(addr, "Hong").await);
+    let mut first = Client::connect_with(addr, &path, &[&ming]).await;
+    first.expect_text(r#"{"items":[],"windows":1}"#).await;
+    let mut second = Client::connect_with(addr, &path, &[&hong]).await;
+    for client in [&mut first, &mut second] {
+        client.expect_text(r#"{"items":[],"windows":2}"#).await;
+    }
+
+    assert_eq!(post(addr, "/api/items", &hong, r#"{"what":"tea"}"#).await.status, 201);
+    for client in [&mut first, &mut second] {
+        client.expect_text(r#"{"items":[{"what":"tea","by":"Hong","done":false}],"windows":2}"#).await;
+    }
+    first.text("0").await;
+    // there is none
+    first.text("7").await;
+    for client in [&mut first, &mut second] {
+        for _ in 0..2 {
+            client.expect_text(r#"{"items":[{"what":"tea","by":"Hong","done":true}],"windows":2}"#).await;
+        }
+    }
+    assert_eq!(get(addr, "/api/items").await.body, r#"[{"what":"tea","by":"Hong","done":true}]"#);
+
+    second.close(1000, "").await;
+    first.expect_text(r#"{"items":[{"what":"tea","by":"Hong","done":true}],"windows":1}"#).await;
+    second.expect_close(1000).await;
+    second.expect_end().await;
+    example.terminate();
+    first.expect_close(1001).await;
+    first.close(1001, "").await;
+    first.expect_end().await;
+    assert_eq!(example.line().await, "1 connections closed, 0 cut");
+    assert!(example.ended().await.success());
 }

@@ -17,6 +17,7 @@ use support::{Answer, Client, PING, PONG, TestServer, soon};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite;
 use tower::ServiceBuilder;
+use tower_http::compression::CompressionLayer;
 use tower_http::cors::CorsLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
@@ -149,12 +150,14 @@ async fn container_behind_the_layers_of_tower_http() {
         ServiceBuilder::new()
             .layer(TraceLayer::new_for_http())
             .layer(CorsLayer::permissive())
+            .layer(CompressionLayer::new())
             .layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, Duration::from_millis(200))),
     );
     let addr = axum(app).await;
-    let (answer, mut client) = Client::try_connect(addr, "/ws", &[]).await;
+    let (answer, mut client) = Client::try_connect(addr, "/ws", &["Accept-Encoding: gzip"]).await;
     assert_eq!(answer.status, 101);
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(answer.header("content-encoding"), None);
     // the time limit is for the handshake, and no longer counts
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     for _ in 0..5 {
@@ -165,6 +168,109 @@ async fn container_behind_the_layers_of_tower_http() {
     echoes(&mut client).await;
     assert_eq!(ask(addr, "/api/time").await.status, 200);
 }
+
+#[tokio::test]
+async fn compression_of_http_is_for_answers_and_not_for_sessions() {
+    let app = router()
+        .route("/long", get(|| async { "long ".repeat(1000) }))
+        .fallback_service(container())
+        .layer(CompressionLayer::new());
+    let addr = axum(app).await;
+    let host = format!("Host: {addr}");
+    let (answer, _) = Client::request(addr, &["GET /long HTTP/1.1", &host, "Accept-Encoding: gzip"], b"").await;
+    assert_eq!((answer.status, answer.header("content-encoding")), (200, Some("gzip")));
+    let (answer, mut client) = Client::try_connect(addr, "/ws", &["Accept-Encoding: gzip"]).await;
+    assert_eq!((answer.status, answer.header("content-encoding")), (101, None));
+    echoes(&mut client).await;
+}
+
+// ---- as a layer ----
+
+#[tokio::test]
+async fn layer_takes_endpoints_and_passes_the_rest_through() {
+    let app = router().fallback(|| async { "ours" }).layer(container().layer());
+    let addr = axum(app).await;
+    assert_eq!(ask(addr, "/api/time").await.body, r#"[["seconds",1]]"#);
+    for path in ["/", "/ws/", "/ws/more", "/elsewhere"] {
+        let answer = ask(addr, path).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "ours"), "{path}");
+        // a handshake for nobody is no affair of the layer either
+        assert_eq!(Client::try_connect(addr, path, &[]).await.0.status, 200, "{path}");
+    }
+    // what is for an endpoint and is no handshake is told so, as by the container itself
+    assert_eq!(ask(addr, "/ws").await.status, 426);
+    let mut client = Client::connect(addr, "/ws").await;
+    client.text("peer?").await;
+    client.expect_text(&format!("Some({})", client.stream.local_addr().unwrap())).await;
+    echoes(&mut client).await;
+}
+
+#[tokio::test]
+async fn layers_of_two_containers_pass_through_each_other() {
+    let below = |context| ServerContainer::builder().context_path(context);
+    let (first, second) =
+        (below("/a").register::<Echo>().build().unwrap(), below("/b").register::<Upper>().build().unwrap());
+    let addr = axum(router().layer(first.layer()).layer(second.layer())).await;
+    let (mut echo, mut shout) = (Client::connect(addr, "/a/ws").await, Client::connect(addr, "/b/ws").await);
+    echo.text("hello").await;
+    echo.expect_text("hello").await;
+    shout.text("hello").await;
+    shout.expect_text("HELLO of 1").await;
+    assert_eq!(ask(addr, "/ws").await.status, 404);
+    assert_eq!(ask(addr, "/api/time").await.status, 200);
+}
+
+#[tokio::test]
+async fn layer_passes_the_body_of_a_request() {
+    let shout = axum::routing::post(|body: String| async move { body.to_uppercase() });
+    let addr = axum(Router::new().route("/shout", shout).layer(container().layer())).await;
+    let host = format!("Host: {addr}");
+    let (answer, _) = Client::request(addr, &["POST /shout HTTP/1.1", &host, "Content-Length: 5"], b"hello").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "HELLO"));
+}
+
+#[tokio::test]
+async fn layer_in_a_stack_of_tower_behind_hyper() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let inner = tower::service_fn(|_: http::Request<hyper::body::Incoming>| async {
+        tokio::task::yield_now().await;
+        Ok::<_, std::convert::Infallible>(http::Response::new("inner".to_owned()))
+    });
+    let timeout = TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, Duration::from_secs(5));
+    let stack = ServiceBuilder::new().layer(CorsLayer::permissive()).layer(container().layer()).layer(timeout);
+    let service = TowerToHyperService::new(stack.service(inner));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone());
+            tokio::spawn(connection.with_upgrades());
+        }
+    });
+    let answer = ask(addr, "/elsewhere").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "inner"));
+    let (answer, mut client) = Client::try_connect(addr, "/ws", &[]).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (101, Some("*")));
+    echoes(&mut client).await;
+}
+
+#[tokio::test]
+async fn shutdown_of_a_layer_refuses_handshakes_and_passes_the_rest() {
+    let container = container();
+    let addr = axum(router().layer(container.layer())).await;
+    let mut client = Client::connect(addr, "/ws").await;
+    client.text("served").await;
+    client.expect_text("served").await;
+    let shutdown = tokio::spawn(async move { container.shutdown(Duration::from_secs(5)).await });
+    client.expect_close(1001).await;
+    client.close(1001, "").await;
+    client.expect_end().await;
+    assert_eq!(soon(shutdown).await.unwrap().closed, 1);
+    assert_eq!(Client::try_connect(addr, "/ws", &[]).await.0.status, 503);
+    assert_eq!(ask(addr, "/api/time").await.status, 200);
+}
+
+// ---- behind axum, at the end ----
 
 #[tokio::test]
 async fn shutdown_of_the_container_ends_sessions_that_axum_does_not_know() {
@@ -268,6 +374,28 @@ async fn two_containers_in_one_process_know_nothing_of_each_other() {
     upper.shutdown(Duration::ZERO).await;
     let (answer, _client) = Client::try_connect(second, "/ws", &[]).await;
     assert_eq!(answer.status, 503);
+    echo.text("still here").await;
+    echo.expect_text("still here").await;
+}
+
+#[tokio::test]
+async fn servers_of_one_process_share_what_is_discovered_out_by_filters() {
+    // both are found, and have the same path
+    assert!(ServerContainer::builder().discover().build().is_err());
+    let only = |name: &'static str| {
+        Server::with(ServerContainer::builder().discover().only(move |endpoint| endpoint.name.ends_with(name)))
+    };
+    let (first, second) = (TestServer::serving(only("Echo")).await, TestServer::serving(only("Upper")).await);
+    let (mut echo, mut shout) = (first.connect("/ws").await, second.connect("/ws").await);
+    for (client, heard) in [(&mut echo, "hello"), (&mut shout, "HELLO of 1")] {
+        client.text("hello").await;
+        client.expect_text(heard).await;
+    }
+    let ended = tokio::spawn(second.shutdown());
+    shout.expect_close(1001).await;
+    shout.close(1001, "").await;
+    shout.expect_end().await;
+    assert_eq!(soon(ended).await.unwrap().closed, 1);
     echo.text("still here").await;
     echo.expect_text("still here").await;
 }

@@ -149,6 +149,9 @@
 //! container.shutdown(Duration::from_secs(10)).await;
 //! ```
 //!
+//! [`ServerContainer::layer`] is the same as a `tower` layer: requests for no endpoint pass through to what is inside, so
+//! it goes around services that have a fallback of their own.
+//!
 //! By default a page may only connect to the server it came from; see [`Origins`].
 //!
 //! # TLS
@@ -234,6 +237,7 @@ mod handlers;
 mod handshake;
 #[cfg(feature = "json")]
 mod json;
+mod layer;
 mod link;
 mod message;
 mod outbound;
@@ -291,6 +295,7 @@ pub use crate::handshake::origins::Origins;
 pub use crate::handshake::refusal::Refusal;
 #[cfg(feature = "json")]
 pub use crate::json::Json;
+pub use crate::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
 pub use crate::message::{Binary, Message, Pong};
 pub use crate::path::PathParams;
 pub use crate::principal::Principal;

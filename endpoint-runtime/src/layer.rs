@@ -1,0 +1,159 @@
+//! The container as a layer around another service: it takes what is for an endpoint, and passes the rest through.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::request::Transport;
+use crate::service::{Responding, Routed, ServerContainer};
+
+impl ServerContainer {
+    /// A `tower` layer: requests to the path of an endpoint are taken or refused as by the container itself, every
+    /// other request goes to the service inside, untouched.
+    ///
+    /// ```ignore
+    /// let container = ServerContainer::builder().discover().build()?;
+    /// let app = axum::Router::new().fallback(|| async { "for no endpoint" }).layer(container.layer());
+    /// ```
+    ///
+    /// Layers outside of it see its answers; an upgraded connection is no longer theirs.
+    pub fn layer(&self) -> ContainerLayer {
+        ContainerLayer(self.clone())
+    }
+}
+
+/// Puts a container around services; see [`ServerContainer::layer`].
+#[derive(Clone, Debug)]
+pub struct ContainerLayer(ServerContainer);
+
+impl<S> Layer<S> for ContainerLayer {
+    type Service = ContainerService<S>;
+
+    fn layer(&self, inner: S) -> ContainerService<S> {
+        ContainerService { container: self.0.clone(), inner }
+    }
+}
+
+/// A container around the service `S`; see [`ServerContainer::layer`].
+#[derive(Clone, Debug)]
+pub struct ContainerService<S> {
+    container: ServerContainer,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for ContainerService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<ContainerBody<R>>;
+    type Error = S::Error;
+    type Future = Passing<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Passing<S::Future> {
+        match self.container.respond(request, Transport::default()) {
+            Routed::Ours(answer) => Passing { answer: Some(answer), passed: None },
+            Routed::Theirs(request) => Passing { answer: None, passed: Some(self.inner.call(request)) },
+        }
+    }
+}
+
+pin_project! {
+    /// The answer of a [`ContainerService`]: the container's, or that of the service inside.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Passing<F> {
+        answer: Option<Responding>,
+        #[pin]
+        passed: Option<F>,
+    }
+}
+
+impl<F, R, E> Future for Passing<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<ContainerBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Some(answer) = this.answer {
+            let Ok(answer) = ready!(Pin::new(answer).poll(cx));
+            return Poll::Ready(Ok(answer.map(|body| ContainerBody { own: Some(body), passed: None })));
+        }
+        match this.passed.as_pin_mut() {
+            Some(passed) => Poll::Ready(Ok(ready!(passed.poll(cx))?.map(ContainerBody::passed))),
+            // polled again after it was ready
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F> fmt::Debug for Passing<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passing").field("ours", &self.answer.is_some()).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The body of an answer of a [`ContainerService`]: the container's, or that of the service inside.
+    #[derive(Debug)]
+    pub struct ContainerBody<R> {
+        own: Option<Full<Bytes>>,
+        #[pin]
+        passed: Option<R>,
+    }
+}
+
+impl<R> ContainerBody<R> {
+    fn passed(body: R) -> Self {
+        Self { own: None, passed: Some(body) }
+    }
+}
+
+/// Other layers answer with an empty body of the service's kind.
+impl<R: Default> Default for ContainerBody<R> {
+    fn default() -> Self {
+        Self::passed(R::default())
+    }
+}
+
+impl<R: Body<Data = Bytes>> Body for ContainerBody<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        let this = self.project();
+        match (this.own, this.passed.as_pin_mut()) {
+            (Some(own), _) => Pin::new(own).poll_frame(cx).map_err(|never| match never {}),
+            (None, Some(passed)) => passed.poll_frame(cx),
+            (None, None) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match (&self.own, &self.passed) {
+            (Some(own), _) => own.is_end_stream(),
+            (None, passed) => passed.as_ref().is_none_or(Body::is_end_stream),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.own, &self.passed) {
+            (Some(own), _) => own.size_hint(),
+            (None, Some(passed)) => passed.size_hint(),
+            (None, None) => SizeHint::with_exact(0),
+        }
+    }
+}

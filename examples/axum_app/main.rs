@@ -1,0 +1,169 @@
+//! A small application of axum: a page, a JSON API, a login by cookie, and an endpoint that only who is logged in may
+//! open. A list of things to do is the same in every window at any time.
+//!
+//! `cargo run --release --example axum_app` and open the printed address in two windows.
+
+#[path = "../shared/mod.rs"]
+mod shared;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State as Shared;
+use axum::response::AppendHeaders;
+use axum::routing::{get, post};
+use endpoint_runtime::OpenSessions;
+use endpoint_runtime::prelude::*;
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde::{Deserialize, Serialize};
+
+/// What pages and endpoints share.
+#[derive(Default)]
+struct App {
+    /// Names by the value of the cookie.
+    logins: Mutex<HashMap<String, String>>,
+    items: Mutex<Vec<Item>>,
+}
+
+#[derive(Clone, Serialize)]
+struct Item {
+    what: String,
+    by: String,
+    done: bool,
+}
+
+/// What every window shows.
+#[derive(Serialize)]
+struct List {
+    items: Vec<Item>,
+    windows: usize,
+}
+
+const MOST_LOGINS: usize = 10_000;
+const MOST_ITEMS: usize = 100;
+
+impl App {
+    /// Whose request it is. The place of a principal: once a session knows one, this is where it comes from.
+    fn who(&self, headers: &HeaderMap) -> Option<String> {
+        let cookies = headers.get(COOKIE)?.to_str().ok()?;
+        let value = cookies.split("; ").find_map(|cookie| cookie.strip_prefix("login="))?;
+        lock(&self.logins).get(value).cloned()
+    }
+
+    fn tell(&self, sessions: &OpenSessions) -> Result<(), Error> {
+        let list = List { items: lock(&self.items).clone(), windows: sessions.len() };
+        sessions.async_remote().send_object(&Json(list)).map(drop)
+    }
+}
+
+/// Tells its window of every change; hears which item was ticked.
+#[server_endpoint("/live", max_message_size = "1KiB")]
+struct Live {
+    name: String,
+}
+
+impl Live {
+    #[on_open]
+    fn open(&self, session: &Session, app: State<Arc<App>>) -> Result<(), Error> {
+        tracing::info!(self.name, "has opened a window");
+        app.tell(&session.open_sessions())
+    }
+
+    #[on_message]
+    fn tick(&self, index: usize, session: &Session, app: State<Arc<App>>) -> Result<(), Error> {
+        if let Some(item) = lock(&app.items).get_mut(index) {
+            item.done = !item.done;
+        }
+        app.tell(&session.open_sessions())
+    }
+
+    #[on_close]
+    fn close(&self, session: &Session, app: State<Arc<App>>) -> Result<(), Error> {
+        app.tell(&session.open_sessions())
+    }
+}
+
+#[derive(Deserialize)]
+struct Login {
+    name: String,
+}
+
+type Cookie = AppendHeaders<[(HeaderName, String); 1]>;
+
+/// `POST /api/login`: whoever says a name is believed.
+async fn login(Shared((app, _)): Shared<Context>, login: axum::Json<Login>) -> Result<Cookie, StatusCode> {
+    let mut logins = lock(&app.logins);
+    if login.name.trim().is_empty() || login.name.len() > 100 || logins.len() >= MOST_LOGINS {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let value = format!("{:032x}", rand::random::<u128>());
+    logins.insert(value.clone(), login.0.name);
+    Ok(AppendHeaders([(SET_COOKIE, format!("login={value}; Path=/; HttpOnly; SameSite=Strict"))]))
+}
+
+/// `GET /api/items`
+async fn items(Shared((app, _)): Shared<Context>) -> axum::Json<Vec<Item>> {
+    axum::Json(lock(&app.items).clone())
+}
+
+#[derive(Deserialize)]
+struct Add {
+    what: String,
+}
+
+/// `POST /api/items`: every window is told.
+async fn add(
+    Shared((app, container)): Shared<Context>,
+    headers: HeaderMap,
+    add: axum::Json<Add>,
+) -> Result<StatusCode, StatusCode> {
+    let by = app.who(&headers).ok_or(StatusCode::UNAUTHORIZED)?;
+    if add.what.trim().is_empty() || add.what.len() > 1000 || lock(&app.items).len() >= MOST_ITEMS {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    lock(&app.items).push(Item { what: add.0.what, by, done: false });
+    app.tell(&container.sessions()).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(StatusCode::CREATED)
+}
+
+type Context = (Arc<App>, ServerContainer);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let addr = shared::addr("axum_app", "127.0.0.1:8080");
+    let app = Arc::new(App::default());
+    let visitors = app.clone();
+    let container = ServerContainer::builder()
+        .endpoint_with(move |request| match visitors.who(request.headers()) {
+            Some(name) => Ok(Live { name }),
+            None => Err(Refusal::new(StatusCode::UNAUTHORIZED).with_body("nobody is logged in\n")),
+        })
+        .state(app.clone())
+        .build()?;
+    // the container stands in a nested router, which takes /api away from the paths
+    let api = Router::new()
+        .route("/login", post(login))
+        .route("/items", get(items).post(add))
+        .with_state((app, container.clone()))
+        .fallback_service(container.clone());
+    let app = shared::pages(include_str!("page.html")).nest("/api", api);
+
+    let listener = tokio::net::TcpListener::bind(addr).await?;
+    let addr = listener.local_addr()?;
+    println!("page: http://{addr}/");
+    println!("endpoint: ws://{addr}/api/live");
+    let shutdown = async move {
+        shared::asked_to_stop().await;
+        // axum does not know of connections that were upgraded: the container ends them
+        let shutdown = container.shutdown(Duration::from_secs(10)).await;
+        println!("{} connections closed, {} cut", shutdown.closed, shutdown.cut);
+    };
+    Ok(axum::serve(listener, app).with_graceful_shutdown(shutdown).await?)
+}
