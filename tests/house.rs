@@ -25,7 +25,9 @@ const STAIRCASE: &[&[&str]] = &[
     &["endpoint"],
     &["session"],
     &["remote"],
-    &["outbound"],
+    &["writer"],
+    // the sides of one queue: impl blocks of the same type
+    &["outbound", "outbound/emptying", "outbound/line", "outbound/parts"],
     &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
     &["frames"],
     &["socket"],
@@ -94,12 +96,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio::spawn", &["registry"]),
     ("tokio::net::tcp::OwnedWriteHalf", &["session", "outbound"]),
     ("tokio::time::Instant", &["outbound", "outbound/waiting"]),
+    ("tokio::io::AsyncWrite", &["writer"]),
     ("tokio_tungstenite", &[]),
     ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
     ("tokio_util", &["server", "service"]),
     ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry", "connection"]),
     ("tower_service", &["server", "service"]),
-    ("tracing", &["server", "service", "connection", "link/inbound", "dispatch", "session", "remote"]),
+    ("tracing", &["server", "service", "connection", "link/inbound", "dispatch", "session", "remote", "writer"]),
 ];
 
 /// Words that only some rooms may say.

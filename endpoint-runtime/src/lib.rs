@@ -73,6 +73,9 @@
 //! sends on its own session joins the batch of messages that is being handled: the send resolves at once, and is
 //! written when the batch is done or the handler waits for something else.
 //!
+//! A large message may be sent in parts, as it comes about: with a [`TextWriter`] or [`BinaryWriter`], or by
+//! [`send_text_part`](BasicRemote::send_text_part). Other messages wait behind the whole of it, pings and pongs pass.
+//!
 //! # Compression
 //!
 //! permessage-deflate (RFC 7692) is negotiated where an endpoint, or the container, says so; the default is
@@ -196,6 +199,7 @@ mod socket;
 mod state;
 mod text;
 mod wire;
+mod writer;
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -232,6 +236,7 @@ pub use crate::service::{ContainerBuilder, EndpointInfo, ServerContainer, Shutdo
 pub use crate::session::{Broadcast, OpenSessions, Properties, Report, Session, SessionId};
 pub use crate::state::State;
 pub use crate::text::Text;
+pub use crate::writer::{BinaryWriter, TextWriter};
 
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
 pub mod prelude {

@@ -62,6 +62,8 @@ pub(crate) struct Link {
     taken: usize,
     clock: Clock,
     waker: Option<Waker>,
+    /// Messages wait in the queue's line, and replies go behind them.
+    lined: bool,
     close_sent: bool,
     close_received: bool,
     end: Option<Box<End>>,
@@ -101,7 +103,8 @@ impl Inbox {
     }
 }
 
-/// A write that waits for the peer to read.
+/// A write that waits for the peer to read, or whose end is to be reported in any case.
+#[derive(Default)]
 struct Stall {
     /// Since when it takes nothing at all.
     since: Option<Instant>,
@@ -173,6 +176,7 @@ impl Link {
             taken: 0,
             clock: Clock { look: true, ..Clock::default() },
             waker: None,
+            lined: false,
             close_sent: false,
             close_received: false,
             end: None,
@@ -223,7 +227,7 @@ impl Link {
                     && self.inbox_has_room()
                     && !self.turn_is_over()
                     // a peer that pings and never reads would have us hoard its pongs
-                    && self.out.len() < self.limits().send_queue_bytes
+                    && !self.is_behind()
                 {
                     if self.poll_read::<E>(cx).is_pending() {
                         break;

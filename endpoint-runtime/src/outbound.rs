@@ -3,26 +3,30 @@
 //! Frames keep the order in which they were accepted; control frames have a lane of their own and pass. A lock guards
 //! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
 
+mod emptying;
+mod line;
 mod outgoing;
+mod parts;
 mod refused;
 mod waiting;
 
 use std::cell::Cell;
 use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::time::Instant;
 
+pub(crate) use self::emptying::Collected;
+use self::line::Line;
 use self::outgoing::deflate;
 pub(crate) use self::outgoing::{Moment, Outgoing, SHARE_FROM};
+pub(crate) use self::parts::Turn;
 pub(crate) use self::refused::Refused;
 use self::waiting::Waiters;
-pub(crate) use self::waiting::Waiting;
+pub(crate) use self::waiting::{FAR, Waiting};
 use crate::close::CloseReason;
 use crate::frames::Frames;
 use crate::wire::deflate::Deflation;
@@ -42,21 +46,6 @@ pub(crate) struct Bounds {
 
 /// A place in the order of accepted messages.
 pub(crate) type Ticket = u64;
-
-/// What the connection collected.
-#[derive(Debug, Default)]
-pub(crate) struct Collected {
-    /// The close the application asked for, once.
-    pub(crate) close: Option<CloseReason>,
-    /// Give up at once.
-    pub(crate) cut: bool,
-    /// Pings or pongs of the application were among it.
-    pub(crate) control: bool,
-    /// Somebody waits, or a limit was changed: the clock is to be looked at.
-    pub(crate) look: bool,
-    /// Everything up to this ticket is now with the connection.
-    pub(crate) ticket: Ticket,
-}
 
 /// The queue of one session.
 pub(crate) struct Outbound {
@@ -78,9 +67,11 @@ struct State {
     frames: Frames,
     /// Octets of messages that were accepted and are not written.
     bytes: usize,
-    /// The last message accepted, and the last one written.
+    /// The last message that was accepted and is not in the line, and the last one written.
     accepted: Ticket,
     written: Ticket,
+    /// How many tickets between the two belong to nothing that will be written.
+    skipped: u64,
     connection: Option<Waker>,
     /// When a broadcast was last written at once.
     direct: Option<Moment>,
@@ -97,6 +88,12 @@ struct State {
     cut: bool,
     /// A limit was changed.
     look: bool,
+    /// There is a line: what is accepted goes to its end.
+    lined: bool,
+    /// Parts were queued of which no ticket tells.
+    parts: bool,
+    /// How many messages were dropped.
+    dropped: u32,
     rare: Option<Box<Rare>>,
 }
 
@@ -110,6 +107,7 @@ struct Rare {
     /// Tasks that go on after the session's end, until it is cut.
     closing: Option<Waker>,
     waiters: Waiters,
+    line: Option<Box<Line>>,
 }
 
 impl State {
@@ -121,7 +119,8 @@ impl State {
 
     /// How many messages were accepted and are not written.
     fn outstanding(&self) -> u64 {
-        self.accepted - self.written
+        let passed = self.accepted - self.written - self.skipped;
+        if self.lined { passed + self.line_len() } else { passed }
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -224,8 +223,6 @@ impl Outbound {
         self.notify(state);
     }
 
-    // ---- for senders ----
-
     /// Compresses a message, if that is agreed and worth it and may be done before its turn. True if it is to be
     /// compressed at its turn instead, by [`offer_in_order`](Self::offer_in_order).
     #[inline]
@@ -247,8 +244,44 @@ impl Outbound {
         if self.is_full(&state, size) {
             return Err(Refused::Full);
         }
+        if state.lined {
+            return Ok(self.line_up(state, message, false, false));
+        }
         message.push_to(&mut state.frames);
         Ok(self.accepted(state, size))
+    }
+
+    /// Accepts a message that must wait its turn.
+    #[cold]
+    fn line_up(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        message: Outgoing<'_>,
+        in_order: bool,
+        droppable: bool,
+    ) -> Ticket {
+        let ticket = state.line_up(message, in_order, droppable);
+        self.notify(state);
+        ticket
+    }
+
+    /// Accepts what a handler returned, though the queue is full: it is not read on then.
+    pub(crate) fn offer_reply(&self, message: Outgoing<'_>) -> Result<Ticket, Refused> {
+        let mut state = self.lock();
+        if !self.is_open() {
+            return Err(Refused::Closed);
+        }
+        if state.lined {
+            return Ok(self.line_up(state, message, false, false));
+        }
+        let size = message.len();
+        message.push_to(&mut state.frames);
+        Ok(self.accepted(state, size))
+    }
+
+    /// Whether more is queued than may be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().bytes > self.bounds.bytes
     }
 
     /// As [`offer`](Self::offer), for a message that refers to those before it: it is compressed under the lock and once
@@ -264,6 +297,9 @@ impl Outbound {
         // its size on the wire is not known yet, but hardly larger
         if bounded && self.is_full(&state, payload.len()) {
             return Err(Refused::Full);
+        }
+        if state.lined {
+            return Ok(self.line_up(state, message, true, false));
         }
         let before = state.frames.len();
         deflation.frame_in_order(opcode, payload, state.frames.small());
@@ -290,7 +326,7 @@ impl Outbound {
             return Err(Refused::Closed);
         }
         // a relaxed load will do: it matters to those alone who have heard of what the connection holds
-        let free = !self.busy.load(Ordering::Relaxed) && !self.is_running() && state.is_empty();
+        let free = !self.busy.load(Ordering::Relaxed) && !self.is_running() && !state.lined && state.is_empty();
         if free && state.direct.replace(moment) != Some(moment) {
             let written = state.socket.as_ref().map_or(0, |socket| socket.try_write(frame).unwrap_or(0));
             if written > 0 {
@@ -375,7 +411,9 @@ impl Outbound {
             return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
         }
         // a handler's own message leaves with its batch, at the latest when the handler waits for something else
-        if self.is_running() && !state.blocked && state.bytes < CORK {
+        // and one that waits behind a message in parts might wait for the handler itself
+        let behind = || ticket > state.accepted && state.is_open_in_parts();
+        if self.is_running() && (!state.blocked && state.bytes < CORK || behind()) {
             state.end(waiting);
             return Poll::Ready(Ok(()));
         }
@@ -390,13 +428,23 @@ impl Outbound {
         size: usize,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
+        self.poll_until(cx, waiting, |outbound, state| !outbound.is_full(state, size))
+    }
+
+    /// Waits until something is so, or the session ends.
+    fn poll_until(
+        &self,
+        cx: &mut Context<'_>,
+        waiting: &mut Waiting,
+        mut is_so: impl FnMut(&Self, &mut State) -> bool,
+    ) -> Poll<Result<(), Refused>> {
         let mut state = self.lock();
         if !self.is_open() {
             let timed_out = waiting.has_begun() && state.timed_out;
             state.end(waiting);
             return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
         }
-        if !self.is_full(&state, size) {
+        if is_so(self, &mut state) {
             return Poll::Ready(Ok(()));
         }
         self.poll_waiting(state, cx, waiting)
@@ -415,8 +463,7 @@ impl Outbound {
             state.end(waiting);
             return Poll::Ready(Err(Refused::TimedOut));
         }
-        let deadline = Instant::now() + self.bounds.send_timeout.min(FAR);
-        state.rare().waiters.begin(waiting, deadline, cx);
+        state.rare().waiters.begin(waiting, self.bounds.send_timeout, cx);
         // the connection owns the clock
         self.notify(state);
         Poll::Pending
@@ -428,157 +475,7 @@ impl Outbound {
             self.lock().end(waiting);
         }
     }
-
-    // ---- for the connection ----
-
-    /// Resolves if the connection is given up; for what goes on after its end.
-    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if state.cut {
-            return Poll::Ready(());
-        }
-        state.rare().closing = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Registers the task that empties the queue.
-    pub(crate) fn attach(&self, waker: &Waker) {
-        self.lock().connection = Some(waker.clone());
-    }
-
-    /// Forgets it: its memory must not live as long as the last clone of the session.
-    pub(crate) fn detach(&self) {
-        let mut state = self.lock();
-        (state.connection, state.rare) = (None, None);
-    }
-
-    /// Says whether the connection has octets that are not with the socket.
-    #[inline]
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
-    }
-
-    /// Writes to a plain socket once: how much it took, zero if it takes nothing now. There must be something to write.
-    pub(crate) fn write(&self, out: &mut Frames) -> io::Result<usize> {
-        let mut state = self.lock();
-        state.mend(out);
-        let Some(socket) = &state.socket else { return Err(io::ErrorKind::NotConnected.into()) };
-        let written = match out.single() {
-            Some(octets) => socket.try_write(octets),
-            None => {
-                let mut slices = Frames::slices();
-                let count = out.segments(&mut slices);
-                socket.try_write_vectored(&slices[..count])
-            }
-        };
-        match written {
-            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                out.advance(count);
-                if out.is_empty() {
-                    self.set_busy(false);
-                }
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Ends our half of a plain connection.
-    pub(crate) fn shut(&self) {
-        // dropping it says so to the peer
-        self.lock().socket = None;
-    }
-
-    /// Lets go of a plain socket, which is closed when the connection does, too.
-    pub(crate) fn release_socket(&self) {
-        self.lock().socket.take().into_iter().for_each(OwnedWriteHalf::forget);
-    }
-
-    #[inline]
-    pub(crate) fn has_news(&self) -> bool {
-        self.pending.load(Ordering::Acquire)
-    }
-
-    /// Moves what has gathered to the end of `out`, control frames first.
-    pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
-        self.pending.store(false, Ordering::Release);
-        let mut state = self.lock();
-        state.mend(out);
-        let mut collected = Collected {
-            cut: state.cut,
-            look: std::mem::take(&mut state.look),
-            ticket: state.accepted,
-            ..<_>::default()
-        };
-        if let Some(rare) = &mut state.rare {
-            collected.control = !rare.control.is_empty();
-            collected.look |= !rare.waiters.is_empty();
-            collected.close = rare.close.take();
-            out.small().extend_from_slice(&std::mem::take(&mut rare.control));
-        }
-        out.append(&mut state.frames);
-        // an idle session keeps a little room at most
-        state.frames.shrink(512);
-        collected
-    }
-
-    /// Says that everything up to `ticket` is written, and `left` octets behind it are not.
-    pub(crate) fn written(&self, ticket: Ticket, left: usize) {
-        let mut state = self.lock();
-        state.blocked = false;
-        state.bytes = state.rare.as_ref().map_or(0, |rare| rare.torn.len()) + state.frames.len() + left;
-        // a broadcast may have been written at once since, and its ticket is later
-        state.written = state.written.max(ticket);
-        state.warned = false;
-        if state.rare.as_ref().is_some_and(|rare| !rare.waiters.is_empty()) {
-            wake_waiters(state);
-        }
-    }
-
-    /// Says that the peer takes nothing at the moment.
-    pub(crate) fn blocked(&self) {
-        self.lock().blocked = true;
-    }
-
-    /// Wakes whoever has waited too long; returns the next deadline, and whether a broadcast was written meanwhile.
-    pub(crate) fn expire(&self, now: Instant) -> (Option<Instant>, bool) {
-        let mut state = self.lock();
-        let spoke = std::mem::take(&mut state.spoke);
-        let Some(rare) = &mut state.rare else { return (None, spoke) };
-        let (missed, next) = rare.waiters.expire(now);
-        drop(state);
-        missed.into_iter().for_each(Waker::wake);
-        (next, spoke)
-    }
-
-    /// Ends it: nothing is accepted, nothing more will be written, whoever waits is told.
-    pub(crate) fn end(&self, timed_out: bool) {
-        let mut state = self.lock();
-        self.open.store(false, Ordering::Release);
-        state.timed_out |= timed_out;
-        state.ended = true;
-        (state.frames, state.bytes) = (Frames::default(), 0);
-        if let Some(rare) = &mut state.rare {
-            (rare.control, rare.torn) = (Vec::new(), Vec::new());
-        }
-        if let Some(deflation) = &self.deflation {
-            deflation.end();
-        }
-        wake_waiters(state);
-    }
-
-    /// Refuses further messages, as after a close frame was received; whoever waits for room is told.
-    pub(crate) fn refuse(&self) {
-        let state = self.lock();
-        self.open.store(false, Ordering::Release);
-        wake_waiters(state);
-    }
 }
-
-/// For a wait without an end that fits the clock: thirty years, as tokio has it.
-pub(crate) const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

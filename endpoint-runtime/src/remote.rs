@@ -4,7 +4,7 @@
 //! messages never mix, and each task's own keep their order.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +19,7 @@ use crate::text::Text;
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::{MAX_CONTROL, OpCode};
+use crate::writer::{BinaryWriter, TextWriter};
 
 /// Sends and waits (Jakarta's `RemoteEndpoint.Basic`).
 ///
@@ -92,6 +93,52 @@ impl<'a> BasicRemote<'a> {
         }
     }
 
+    /// Sends a part of a text message, and with `last` ends the message (Jakarta's `sendText(part, isLast)`).
+    ///
+    /// A session has one message that is sent so. The first part begins it, and takes its place among those that are
+    /// sent: whole messages that are sent meanwhile wait behind all of it, in order and within the bounds of the queue;
+    /// only control frames pass. Whoever sends the next part of the same kind goes on with it, so parts are for one task
+    /// at a time: where several tasks send large messages, let each have a [writer](Self::text_writer). While another
+    /// message in parts is open, of a writer or of the other kind, this waits until that is complete.
+    ///
+    /// The last part resolves when the message is handed to the socket, the others when they are queued. Each part that
+    /// is not empty, or is the last, is one frame. The message is compressed if its first part reaches the threshold.
+    /// A message without its last part holds up all others until the session ends.
+    ///
+    /// # Errors
+    /// As [`send_text`](Self::send_text).
+    pub async fn send_text_part(self, part: impl Into<Text> + AsRef<str>, last: bool) -> Result<(), Error> {
+        if part.as_ref().len() < SHARE_FROM {
+            self.part(Outgoing::Small(OpCode::Text, part.as_ref().as_bytes()), last).await
+        } else {
+            self.part(Outgoing::Large(OpCode::Text, part.into().into()), last).await
+        }
+    }
+
+    /// Sends a part of a binary message; see [`send_text_part`](Self::send_text_part).
+    ///
+    /// # Errors
+    /// As [`send_text`](Self::send_text).
+    pub async fn send_binary_part(self, part: impl Into<Binary> + AsRef<[u8]>, last: bool) -> Result<(), Error> {
+        if part.as_ref().len() < SHARE_FROM {
+            self.part(Outgoing::Small(OpCode::Binary, part.as_ref()), last).await
+        } else {
+            self.part(Outgoing::Large(OpCode::Binary, Bytes::from(part.into())), last).await
+        }
+    }
+
+    /// Begins a text message that is written piece by piece (Jakarta's `getSendWriter`). The writer borrows nothing: it
+    /// may go to another task.
+    pub fn text_writer(self) -> TextWriter {
+        TextWriter::new(self.outbound.clone(), self.compressed, Waiting::default())
+    }
+
+    /// Begins a binary message that is written piece by piece (Jakarta's `getSendStream`). The writer borrows nothing:
+    /// it may go to another task.
+    pub fn binary_writer(self) -> BinaryWriter {
+        BinaryWriter::new(self.outbound.clone(), self.compressed, Waiting::default())
+    }
+
     /// Sends a ping with up to 125 bytes of application data; its pong reaches the pong handler. Resolves when it is
     /// queued, in the lane of the control frames, which passes the messages.
     ///
@@ -115,6 +162,37 @@ impl<'a> BasicRemote<'a> {
     {
         let (message, in_order) = if self.compressed { self.outbound.deflate(message) } else { (message, false) };
         Sending { outbound: self.outbound, message, in_order, ticket: None, waiting: Waiting::default() }
+    }
+
+    /// Queues a part when its turn has come, and waits for the socket if it is the last.
+    async fn part(self, part: Outgoing<'_>, last: bool) -> Result<(), Error> {
+        let (outbound, compressed) = (&**self.outbound, self.compressed);
+        let mut wait = Wait { outbound, waiting: Waiting::default() };
+        let ticket = loop {
+            match outbound.offer_part(part.clone(), last, compressed) {
+                Ok(ticket) => break ticket,
+                Err(Refused::Full | Refused::Behind) => {
+                    poll_fn(|cx| outbound.poll_shared_turn(cx, &part, &mut wait.waiting)).await?;
+                }
+                Err(refused) => return Err(refused.into()),
+            }
+        };
+        match ticket {
+            Some(ticket) => Ok(poll_fn(|cx| outbound.poll_written(cx, ticket, &mut wait.waiting)).await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A place among those who wait, given back when it is dropped.
+struct Wait<'a> {
+    outbound: &'a Outbound,
+    waiting: Waiting,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.outbound.abandon(&mut self.waiting);
     }
 }
 
@@ -169,6 +247,26 @@ impl<'a> AsyncRemote<'a> {
         })
     }
 
+    /// Queues a part of a text message, and with `last` ends the message; see [`BasicRemote::send_text_part`]. What is
+    /// said there of waiting does not hold: while another message in parts is open the part is not queued, as if the
+    /// queue were full. The [`Sent`] of a part that is not the last resolves when it is queued.
+    pub fn send_text_part(self, part: impl Into<Text> + AsRef<str>, last: bool) -> Sent {
+        if part.as_ref().len() < SHARE_FROM {
+            self.part(Outgoing::Small(OpCode::Text, part.as_ref().as_bytes()), last)
+        } else {
+            self.part(Outgoing::Large(OpCode::Text, part.into().into()), last)
+        }
+    }
+
+    /// Queues a part of a binary message; see [`send_text_part`](Self::send_text_part).
+    pub fn send_binary_part(self, part: impl Into<Binary> + AsRef<[u8]>, last: bool) -> Sent {
+        if part.as_ref().len() < SHARE_FROM {
+            self.part(Outgoing::Small(OpCode::Binary, part.as_ref()), last)
+        } else {
+            self.part(Outgoing::Large(OpCode::Binary, Bytes::from(part.into())), last)
+        }
+    }
+
     /// Queues a ping with up to 125 bytes of application data.
     ///
     /// # Errors
@@ -193,7 +291,15 @@ impl<'a> AsyncRemote<'a> {
         }
         Sent { outbound: self.outbound.clone(), ticket }
     }
+
+    fn part(self, part: Outgoing<'_>, last: bool) -> Sent {
+        let ticket = self.outbound.offer_part(part, last, self.compressed);
+        Sent { outbound: self.outbound.clone(), ticket: ticket.map(|ticket| ticket.unwrap_or(AT_ONCE)) }
+    }
 }
+
+/// The ticket of what is queued as soon as it is accepted.
+const AT_ONCE: Ticket = 0;
 
 fn offer(outbound: &Outbound, message: Outgoing<'_>, in_order: bool) -> Result<Ticket, Refused> {
     if in_order { outbound.offer_in_order(message, true) } else { outbound.offer(message) }

@@ -24,9 +24,10 @@ impl Link {
         self.session.endpoint().hide();
         self.end = Some(Box::new(End { reason: local, seen: None }));
         self.clock.look = true;
-        if self.outbound.has_news() {
+        if self.outbound.has_news() || self.lined {
             // what was queued before goes before
             self.collect_news();
+            self.outbound.seal();
         }
         if let Some(wire) = wire {
             if !self.close_sent && !self.broken {

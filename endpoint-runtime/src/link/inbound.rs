@@ -183,7 +183,7 @@ impl Link {
             if self.end.is_some() {
                 return Poll::Ready(());
             }
-            if !self.turn_is_over() && (!blocked || self.out.len() < self.limits().send_queue_bytes) {
+            if !self.turn_is_over() && (!(blocked || self.lined) || !self.is_behind()) {
                 if !self.input.is_empty() {
                     // the turn before ended in the middle of a batch
                     return Poll::Ready(());
