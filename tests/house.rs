@@ -23,11 +23,12 @@ const STAIRCASE: &[&[&str]] = &[
     &["link", "link/clock", "link/closing", "link/inbound", "link/outgoing"],
     &["dispatch"],
     &["endpoint"],
-    &["session"],
+    &["session", "broadcast"],
     &["remote"],
+    &["sent"],
     &["writer"],
     // the sides of one queue: impl blocks of the same type
-    &["outbound", "outbound/emptying", "outbound/line", "outbound/parts"],
+    &["outbound", "outbound/batch", "outbound/emptying", "outbound/line", "outbound/overflow", "outbound/parts"],
     &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
     &["frames"],
     &["socket"],
@@ -102,7 +103,21 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio_util", &["server", "service"]),
     ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry", "connection"]),
     ("tower_service", &["server", "service"]),
-    ("tracing", &["server", "service", "connection", "link/inbound", "dispatch", "session", "remote", "writer"]),
+    (
+        "tracing",
+        &[
+            "server",
+            "service",
+            "connection",
+            "link/inbound",
+            "dispatch",
+            "session",
+            "broadcast",
+            "remote",
+            "sent",
+            "writer",
+        ],
+    ),
 ];
 
 /// Words that only some rooms may say.
@@ -112,7 +127,11 @@ const WORDS: &[(&str, &[&str], &str)] = &[
         &["server", "registry"],
         "only the front door and the place where a type is erased spawn, and what they spawn is waited for",
     ),
-    ("catch_unwind", &["dispatch", "registry"], "only these two call the user's code, handlers and constructors"),
+    (
+        "catch_unwind",
+        &["dispatch", "registry", "sent"],
+        "only these call the user's code: handlers, constructors, and callbacks of what was sent",
+    ),
     ("unsafe", &["text"], "the one audited file with `unsafe` code is text.rs"),
     ("from_validated", &["text", "wire/decode", "wire/assemble"], "only the decoder knows that octets were validated"),
 ];

@@ -57,6 +57,7 @@ use crate::parse::{EndpointArgs, Kind, Method};
 /// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | ping a peer that was silent this long |
 /// | `send_timeout` | `"30s"`, or an expression of type `Duration` | how long a message may wait to be written |
 /// | `compression` | `on`, `on(level = 1, threshold = 512, context_takeover = false, window_bits = 15)`, an expression of type `Compression`, or `off` | whether and how messages are compressed, if the client offers it; not without `on` |
+/// | `overflow` | `wait`, `error`, `drop_oldest`, `drop_newest`, `close`, or an expression of type `Overflow` | what is done with a message for which the outbound queue has no room |
 ///
 /// Sizes are whole numbers of B, KB, KiB, MB, MiB, GB or GiB; times of ms, s, m or h. Expressions are constants.
 ///

@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::{Attribute, Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result, ReturnType, Type};
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
-use crate::settings::{compression, is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
+use crate::settings::{compression, is_off, no_setting_twice, overflow, size, subprotocols, time, unknown_setting};
 use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
 
@@ -39,8 +39,8 @@ pub(crate) struct Endpoint {
     pub(crate) options: Vec<(&'static str, TokenStream)>,
 }
 
-const OPTIONS: [&str; 6] =
-    ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout", "compression"];
+const OPTIONS: [&str; 7] =
+    ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout", "compression", "overflow"];
 const LATER_OPTIONS: [&str; 1] = ["configurator"];
 
 /// The endpoint without what is wrong with it, and what is wrong with it.
@@ -95,6 +95,7 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
         "max_message_size" => size(setting)?,
         "send_timeout" => time(setting)?,
         "compression" => compression(setting)?,
+        "overflow" => overflow(setting)?,
         _ if is_off(setting) => quote!(::core::option::Option::None),
         _ => {
             let time = time(setting)?;

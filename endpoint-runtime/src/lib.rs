@@ -69,6 +69,9 @@
 //!
 //! Each sends text, binary data, and objects: [`Json`], numbers, whatever implements [`Encode`].
 //!
+//! What is done when the queue is full may be said otherwise, for a message, an endpoint or all: see [`Overflow`]. A
+//! message has its own limit in time by `timeout`, and [`Session::writable`] waits for room alone.
+//!
 //! Any number of tasks may send at a time; messages never mix, and those of one task keep their order. What a handler
 //! sends on its own session joins the batch of messages that is being handled: the send resolves at once, and is
 //! written when the batch is done or the handler waits for something else.
@@ -171,6 +174,7 @@
 //! of it ([`is_timeout`](Error::is_timeout)). If the runtime itself goes down, `on_close` runs up to its first
 //! suspension.
 
+mod broadcast;
 mod buffer;
 mod close;
 mod codec;
@@ -192,6 +196,7 @@ mod registry;
 mod remote;
 mod request;
 mod router;
+mod sent;
 mod server;
 mod service;
 mod session;
@@ -216,9 +221,10 @@ pub mod measuring;
 pub use bytes::Bytes;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
+pub use crate::broadcast::{Broadcast, Report};
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
-pub use crate::config::Compression;
+pub use crate::config::{Compression, Overflow};
 pub use crate::error::{BoxError, Error};
 pub use crate::extension::Extension;
 pub use crate::handshake::origins::Origins;
@@ -228,12 +234,13 @@ pub use crate::json::Json;
 pub use crate::message::{Binary, Message, Pong};
 pub use crate::path::PathParams;
 pub use crate::registry::ServerEndpoint;
-pub use crate::remote::{AsyncRemote, BasicRemote, Sent, Written};
+pub use crate::remote::{AsyncRemote, BasicRemote};
 pub use crate::request::HandshakeRequest;
 pub use crate::router::TrailingSlash;
+pub use crate::sent::{Sent, Written};
 pub use crate::server::{Server, ServerBuilder};
 pub use crate::service::{ContainerBuilder, EndpointInfo, ServerContainer, Shutdown};
-pub use crate::session::{Broadcast, OpenSessions, Properties, Report, Session, SessionId};
+pub use crate::session::{OpenSessions, Properties, Session, SessionId};
 pub use crate::state::State;
 pub use crate::text::Text;
 pub use crate::writer::{BinaryWriter, TextWriter};
@@ -243,8 +250,9 @@ pub mod prelude {
     #[cfg(feature = "json")]
     pub use crate::Json;
     pub use crate::{
-        Binary, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Pong, Refusal, Server,
-        ServerContainer, Session, SessionId, State, Text, on_close, on_error, on_message, on_open, server_endpoint,
+        Binary, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Overflow, Pong, Refusal,
+        Server, ServerContainer, Session, SessionId, State, Text, on_close, on_error, on_message, on_open,
+        server_endpoint,
     };
 }
 

@@ -3,9 +3,11 @@
 //! Frames keep the order in which they were accepted; control frames have a lane of their own and pass. A lock guards
 //! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
 
+mod batch;
 mod emptying;
 mod line;
 mod outgoing;
+mod overflow;
 mod parts;
 mod refused;
 mod waiting;
@@ -19,7 +21,6 @@ use std::time::Duration;
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-pub(crate) use self::emptying::Collected;
 use self::line::Line;
 use self::outgoing::deflate;
 pub(crate) use self::outgoing::{Moment, Outgoing, SHARE_FROM};
@@ -28,6 +29,7 @@ pub(crate) use self::refused::Refused;
 use self::waiting::Waiters;
 pub(crate) use self::waiting::{FAR, Waiting};
 use crate::close::CloseReason;
+use crate::config::Overflow;
 use crate::frames::Frames;
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
@@ -42,6 +44,7 @@ pub(crate) struct Bounds {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
     pub(crate) send_timeout: Duration,
+    pub(crate) overflow: Option<Overflow>,
 }
 
 /// A place in the order of accepted messages.
@@ -92,6 +95,9 @@ struct State {
     lined: bool,
     /// Parts were queued of which no ticket tells.
     parts: bool,
+    /// Messages may gather, and the connection was not told of the last ones.
+    batching: bool,
+    batched: bool,
     /// How many messages were dropped.
     dropped: u32,
     rare: Option<Box<Rare>>,
@@ -108,6 +114,8 @@ struct Rare {
     closing: Option<Waker>,
     waiters: Waiters,
     line: Option<Box<Line>>,
+    /// The session's own send timeout.
+    send_timeout: Option<Option<Duration>>,
 }
 
 impl State {
@@ -186,6 +194,14 @@ impl Outbound {
         poll()
     }
 
+    /// The opposite: what is done meanwhile is as if no handler ran.
+    pub(crate) fn aside<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let before = RUNNING.replace(std::ptr::null());
+        let result = poll();
+        RUNNING.set(before);
+        result
+    }
+
     fn is_running(&self) -> bool {
         std::ptr::eq(RUNNING.get(), self)
     }
@@ -199,14 +215,33 @@ impl Outbound {
         self.lock().bytes
     }
 
+    /// How many messages wait to be written.
+    pub(crate) fn queued_messages(&self) -> usize {
+        usize::try_from(self.lock().outstanding()).unwrap_or(usize::MAX)
+    }
+
+    /// How long a message may wait.
+    pub(crate) fn send_timeout(&self) -> Option<Duration> {
+        let own = self.lock().rare.as_ref().and_then(|rare| rare.send_timeout);
+        own.unwrap_or(Some(self.bounds.send_timeout))
+    }
+
+    pub(crate) fn set_send_timeout(&self, timeout: Option<Duration>) {
+        let mut state = self.lock();
+        state.rare().send_timeout = Some(timeout);
+        state.look = true;
+        self.notify(state);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // a panic while the lock is held can only come from an allocation that failed; the state is whole
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that there is something to look at; wakes the connection unless it is the one that runs.
-    fn notify(&self, state: MutexGuard<'_, State>) {
-        if self.pending.swap(true, Ordering::AcqRel) || self.is_running() {
+    fn notify(&self, mut state: MutexGuard<'_, State>) {
+        let told = self.pending.swap(true, Ordering::AcqRel) && !std::mem::take(&mut state.batched);
+        if told || self.is_running() {
             return;
         }
         let waker = state.connection.clone();
@@ -231,6 +266,19 @@ impl Outbound {
             Some(deflation) if deflation.is_for(message.len()) && self.is_open() => deflate(deflation, message),
             _ => (message, false),
         }
+    }
+
+    /// As [`deflate`](Self::deflate), unless there is no room for the message, which then would be work for nothing.
+    #[inline]
+    pub(crate) fn deflate_if_room<'a>(&self, message: Outgoing<'a>) -> (Outgoing<'a>, bool) {
+        match &self.deflation {
+            Some(deflation) if deflation.forgets() && !self.has_room(message.len()) => (message, false),
+            _ => self.deflate(message),
+        }
+    }
+
+    fn has_room(&self, size: usize) -> bool {
+        !self.is_full(&self.lock(), size)
     }
 
     /// Accepts a message, or says that it is closed or full.
@@ -312,7 +360,11 @@ impl Outbound {
         state.bytes += size;
         state.accepted += 1;
         let ticket = state.accepted;
-        self.notify(state);
+        if state.batching {
+            self.gather(state);
+        } else {
+            self.notify(state);
+        }
         ticket
     }
 
@@ -320,13 +372,17 @@ impl Outbound {
     /// saves waking the connection; else queues it.
     ///
     /// Only once in a `moment`: what follows at once is gathered, so that a burst does not cost a system call each.
-    pub(crate) fn offer_at_once(&self, frame: &[u8], moment: Moment) -> Result<(), Refused> {
+    pub(crate) fn offer_at_once(&self, frame: &[u8], moment: Moment, droppable: bool) -> Result<u32, Refused> {
         let mut state = self.lock();
         if !self.is_open() {
             return Err(Refused::Closed);
         }
         // a relaxed load will do: it matters to those alone who have heard of what the connection holds
-        let free = !self.busy.load(Ordering::Relaxed) && !self.is_running() && !state.lined && state.is_empty();
+        let free = !self.busy.load(Ordering::Relaxed)
+            && !self.is_running()
+            && !state.lined
+            && !state.batching
+            && state.is_empty();
         if free && state.direct.replace(moment) != Some(moment) {
             let written = state.socket.as_ref().map_or(0, |socket| socket.try_write(frame).unwrap_or(0));
             if written > 0 {
@@ -339,11 +395,14 @@ impl Outbound {
                     state.rare().torn = frame[written..].to_vec();
                     self.notify(state);
                 }
-                return Ok(());
+                return Ok(0);
             }
         }
         drop(state);
-        self.offer(Outgoing::Encoded(frame)).map(drop)
+        if droppable {
+            return self.offer_droppable(Outgoing::Encoded(frame), false).map(|(_, displaced)| displaced);
+        }
+        self.offer(Outgoing::Encoded(frame)).map(|_| 0)
     }
 
     /// A message that is alone may exceed the bound, so that it can be sent at all.
@@ -400,8 +459,31 @@ impl Outbound {
         ticket: Ticket,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
+        // copied to the batch it is as good as sent
+        let batched = |state: &State| state.batching && state.bytes < CORK && !state.ended;
+        self.poll_passed(cx, ticket, waiting, batched)
+    }
+
+    /// As [`poll_written`](Self::poll_written), though messages may gather.
+    pub(crate) fn poll_flushed(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+        waiting: &mut Waiting,
+    ) -> Poll<Result<(), Refused>> {
+        self.poll_passed(cx, ticket, waiting, |_| false)
+    }
+
+    #[inline]
+    fn poll_passed(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+        waiting: &mut Waiting,
+        will_do: impl FnOnce(&State) -> bool,
+    ) -> Poll<Result<(), Refused>> {
         let mut state = self.lock();
-        if state.written >= ticket {
+        if state.written >= ticket || will_do(&state) {
             state.end(waiting);
             return Poll::Ready(Ok(()));
         }
@@ -463,7 +545,11 @@ impl Outbound {
             state.end(waiting);
             return Poll::Ready(Err(Refused::TimedOut));
         }
-        state.rare().waiters.begin(waiting, self.bounds.send_timeout, cx);
+        let limit = match state.rare().send_timeout {
+            Some(own) => own.unwrap_or(FAR),
+            None => self.bounds.send_timeout,
+        };
+        state.rare().waiters.begin(waiting, limit, cx);
         // the connection owns the clock
         self.notify(state);
         Poll::Pending
@@ -474,6 +560,18 @@ impl Outbound {
         if waiting.has_begun() {
             self.lock().end(waiting);
         }
+    }
+}
+
+/// A place among those who wait, given back when it is dropped.
+pub(crate) struct Wait<'a> {
+    pub(crate) outbound: &'a Outbound,
+    pub(crate) waiting: Waiting,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.outbound.abandon(&mut self.waiting);
     }
 }
 
@@ -497,7 +595,7 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, writer) = listener.accept().await.unwrap().0.into_split();
         socket.as_ref().writable().await.unwrap();
-        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR };
+        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None };
         (Outbound::new(Arc::new(bounds), None, Some(writer)), socket, peer)
     }
 
@@ -511,14 +609,14 @@ mod tests {
     async fn broadcast_that_is_written_before_an_older_ticket_is_reported_counts() {
         let (outbound, _socket, mut peer) = outbound().await;
         let mut out = Frames::default();
-        outbound.offer_at_once(&frame(b"first"), Moment(1)).unwrap();
+        outbound.offer_at_once(&frame(b"first"), Moment(1), false).unwrap();
         outbound.control(OpCode::Ping, b"").unwrap();
         let collected = outbound.collect(&mut out);
         while !out.is_empty() {
             outbound.write(&mut out).unwrap();
         }
         // between the connection's write and its report
-        outbound.offer_at_once(&frame(b"second"), Moment(2)).unwrap();
+        outbound.offer_at_once(&frame(b"second"), Moment(2), false).unwrap();
         outbound.written(collected.ticket, 0);
         assert!(outbound.lock().is_empty());
         let mut came = [0; 17];

@@ -7,7 +7,7 @@ pub use inventory;
 
 pub use crate::close::CloseReason;
 pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
-pub use crate::config::{Compression, EndpointOptions};
+pub use crate::config::{Compression, EndpointOptions, Overflow};
 pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use crate::config::{Compression, HANDSHAKE_TIMEOUT};
+use crate::config::{Compression, HANDSHAKE_TIMEOUT, Overflow};
 use crate::error::{BoxError, Error};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
@@ -345,6 +345,11 @@ impl ServerBuilder {
     /// See [`ContainerBuilder::close_timeout`].
     pub fn close_timeout(self, timeout: Duration) -> Self {
         self.map(|container| container.close_timeout(timeout))
+    }
+
+    /// See [`ContainerBuilder::overflow`].
+    pub fn overflow(self, overflow: Overflow) -> Self {
+        self.map(|container| container.overflow(overflow))
     }
 
     /// See [`ContainerBuilder::send_queue`].

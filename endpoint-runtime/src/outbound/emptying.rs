@@ -110,6 +110,7 @@ impl Outbound {
     pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
         self.pending.store(false, Ordering::Release);
         let mut state = self.lock();
+        state.batched = false;
         state.mend(out);
         let mut collected = Collected {
             cut: state.cut,

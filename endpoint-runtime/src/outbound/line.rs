@@ -86,6 +86,12 @@ impl State {
         line.map_or(0, |line| line.waiting.len() as u64 + u64::from(line.open.is_some()))
     }
 
+    /// The ticket of the last message that was accepted.
+    pub(super) fn last_ticket(&self) -> Ticket {
+        let line = self.rare.as_ref().and_then(|rare| rare.line.as_ref()).filter(|_| self.lined);
+        line.map_or(self.accepted, |line| line.last)
+    }
+
     /// Puts a message at the end of the line.
     pub(super) fn line_up(&mut self, message: Outgoing<'_>, in_order: bool, droppable: bool) -> Ticket {
         let (size, line) = (message.len(), self.line());
@@ -144,7 +150,7 @@ impl State {
             line.bytes -= message.len();
             self.bytes = self.bytes.saturating_sub(message.len());
         }
-        self.dropped = self.dropped.saturating_add(1);
+        self.count_dropped();
         true
     }
 

@@ -20,6 +20,11 @@ impl Waiting {
         Self { place: None, deadline: limit.map(later) }
     }
 
+    /// Without a limit: for what the session's end will end.
+    pub(crate) fn without_limit() -> Self {
+        Self::within(Some(FAR))
+    }
+
     pub(crate) fn has_begun(&self) -> bool {
         self.place.is_some()
     }
