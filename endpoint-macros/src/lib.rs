@@ -124,6 +124,9 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// #[on_message]
 /// fn picture(&mut self, part: &[u8], last: bool) { /* … */ }
 ///
+/// #[on_message(max_total = "1GiB")]
+/// async fn upload(&mut self, mut body: BinaryStream) -> Result<(), Error> { /* … */ }
+///
 /// #[on_message]
 /// fn alive(&self, pong: Pong) { /* … */ }
 /// ```
@@ -155,6 +158,10 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// converts into `Box<dyn Error + Send + Sync>`.
 ///
 /// # Options
+///
+/// `max_total = "1GiB"`, or an expression of type `u64`: the most bytes of all parts of a message together, for a method
+/// that takes parts or a stream; more closes with 1009. Without it there is no limit but that of the memory for what
+/// the handler has not taken, which is small: 256 KiB.
 ///
 /// `max_size = "4KiB"`, or an expression of type `usize`: the most bytes of a whole message for this method, instead of
 /// the endpoint's `max_message_size`. Not for parts.

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::message::{Binary, Pong};
 use crate::outbound::Outbound;
 use crate::session::Session;
+use crate::stream::{BinaryStream, TextStream};
 use crate::text::Text;
 
 /// An endpoint instance and its session; sees to it that `on_close` runs exactly once after `on_open` was begun.
@@ -28,6 +29,8 @@ pub(crate) enum Work {
     Text(Text, bool),
     Binary(Binary, bool),
     Pong(Pong),
+    TextStream(TextStream),
+    BinaryStream(BinaryStream),
     /// A handler that is an ordinary function has run.
     Settled(Reply),
 }
@@ -39,7 +42,7 @@ impl Work {
             Self::Text(text, _) => text.len(),
             Self::Binary(data, _) => data.len(),
             Self::Pong(pong) => pong.data().len(),
-            Self::Settled(_) => 0,
+            Self::TextStream(_) | Self::BinaryStream(_) | Self::Settled(_) => 0,
         }
     }
 }
@@ -47,19 +50,23 @@ impl Work {
 pin_project! {
     /// A call of a message handler.
     #[project = CallingState]
-    pub(crate) enum Calling<T, B, P> {
+    pub(crate) enum Calling<T, B, P, X, Y> {
         Text { #[pin] handler: T },
         Binary { #[pin] handler: B },
         Pong { #[pin] handler: P },
+        TextStream { #[pin] handler: X },
+        BinaryStream { #[pin] handler: Y },
         Settled { reply: Option<Reply> },
     }
 }
 
-impl<T, B, P> Future for Calling<T, B, P>
+impl<T, B, P, X, Y> Future for Calling<T, B, P, X, Y>
 where
     T: Future<Output = Reply>,
     B: Future<Output = Reply>,
     P: Future<Output = Reply>,
+    X: Future<Output = Reply>,
+    Y: Future<Output = Reply>,
 {
     type Output = Reply;
 
@@ -69,6 +76,8 @@ where
             CallingState::Text { handler } => handler.poll(cx),
             CallingState::Binary { handler } => handler.poll(cx),
             CallingState::Pong { handler } => handler.poll(cx),
+            CallingState::TextStream { handler } => handler.poll(cx),
+            CallingState::BinaryStream { handler } => handler.poll(cx),
             CallingState::Settled { reply } => reply.take().map_or(Poll::Pending, Poll::Ready),
         }
     }
@@ -104,12 +113,16 @@ impl<E: Endpoint> Dispatch<E> {
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
+        impl Future<Output = Reply> + Send,
+        impl Future<Output = Reply> + Send,
     > {
         let Self { endpoint, session, .. } = self;
         match work {
             Work::Text(text, last) => Calling::Text { handler: endpoint.on_text(session, text, last) },
             Work::Binary(data, last) => Calling::Binary { handler: endpoint.on_binary(session, data, last) },
             Work::Pong(pong) => Calling::Pong { handler: endpoint.on_pong(session, pong) },
+            Work::TextStream(text) => Calling::TextStream { handler: endpoint.on_text_stream(session, text) },
+            Work::BinaryStream(data) => Calling::BinaryStream { handler: endpoint.on_binary_stream(session, data) },
             Work::Settled(reply) => Calling::Settled { reply: Some(reply) },
         }
     }

@@ -52,6 +52,8 @@
 //!   `on_close` itself failed.
 //! - An `async fn` may suspend. Meanwhile the connection goes on: it writes, answers pings, and reads up to 64 messages
 //!   or 256 KiB ahead; then TCP slows the peer down.
+//! - A large message may be taken while it arrives: its parts with `last: bool`, or all of it as a [`TextStream`] or
+//!   [`BinaryStream`]. Its size is limited by `max_total`, if the handler says so.
 //! - A `fn` that takes text or binary may be called with the message where it lies in the receive buffer, so `&str`
 //!   and `&[u8]` cost nothing. It must not block: its thread serves other connections.
 //! - A message of a kind for which there is no handler is dropped; the first of a session is logged.
@@ -202,6 +204,7 @@ mod service;
 mod session;
 mod socket;
 mod state;
+mod stream;
 mod text;
 mod wire;
 mod writer;
@@ -242,6 +245,7 @@ pub use crate::server::{Server, ServerBuilder};
 pub use crate::service::{ContainerBuilder, EndpointInfo, ServerContainer, Shutdown};
 pub use crate::session::{OpenSessions, Properties, Session, SessionId};
 pub use crate::state::State;
+pub use crate::stream::{BinaryStream, TextStream};
 pub use crate::text::Text;
 pub use crate::writer::{BinaryWriter, TextWriter};
 
@@ -250,9 +254,9 @@ pub mod prelude {
     #[cfg(feature = "json")]
     pub use crate::Json;
     pub use crate::{
-        Binary, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Overflow, Pong, Refusal,
-        Server, ServerContainer, Session, SessionId, State, Text, on_close, on_error, on_message, on_open,
-        server_endpoint,
+        Binary, BinaryStream, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Overflow,
+        Pong, Refusal, Server, ServerContainer, Session, SessionId, State, Text, TextStream, on_close, on_error,
+        on_message, on_open, server_endpoint,
     };
 }
 

@@ -5,6 +5,7 @@ mod clock;
 mod closing;
 mod inbound;
 mod outgoing;
+mod streaming;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -17,11 +18,13 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use self::clock::Clock;
+use self::streaming::Feed;
 use crate::buffer;
 use crate::close::CloseReason;
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits, TURN};
 use crate::dispatch::Work;
 use crate::endpoint::Endpoint;
+use crate::error::Error;
 use crate::frames::Frames;
 use crate::outbound::{Outbound, Ticket};
 use crate::session::Session;
@@ -84,6 +87,10 @@ struct End {
 struct Inbox {
     messages: VecDeque<Work>,
     bytes: usize,
+    /// The message that a handler reads while it arrives.
+    feed: Option<Feed>,
+    /// The octets so far of a message in parts that has a limit for all of them.
+    total: u64,
 }
 
 impl Inbox {
@@ -99,7 +106,8 @@ impl Inbox {
     }
 
     fn has_room(&self) -> bool {
-        self.messages.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES
+        let pipe = self.feed.as_ref().and_then(|feed| feed.pipe.as_ref());
+        self.messages.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES && pipe.is_none_or(|pipe| pipe.has_room())
     }
 }
 
@@ -149,6 +157,7 @@ impl Input {
 impl Drop for Link {
     fn drop(&mut self) {
         self.outbound.release_socket();
+        self.break_stream(Error::closed);
     }
 }
 

@@ -17,6 +17,7 @@ pub use crate::registry::{Registration, ServerEndpoint};
 pub use crate::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::state::{State, Wanted};
+pub use crate::stream::{BinaryStream, TextStream};
 pub use crate::text::Text;
 
 /// Finds out whether a type has `Default`: `Construct::<T>::DEFAULT` is the inherent constant if it has, and that of

@@ -147,41 +147,30 @@ impl BinaryWriter {
 
 impl AsyncWrite for TextWriter {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, data).map_err(into_io)
+        self.0.poll_write(cx, data).map_err(Error::into_io)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flush(cx).map_err(into_io)
+        self.0.poll_flush(cx).map_err(Error::into_io)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_finish(cx).map_err(into_io)
+        self.0.poll_finish(cx).map_err(Error::into_io)
     }
 }
 
 impl AsyncWrite for BinaryWriter {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, data).map_err(into_io)
+        self.0.poll_write(cx, data).map_err(Error::into_io)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flush(cx).map_err(into_io)
+        self.0.poll_flush(cx).map_err(Error::into_io)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_finish(cx).map_err(into_io)
+        self.0.poll_finish(cx).map_err(Error::into_io)
     }
-}
-
-/// The error for those who know only that of `std`; ours is in it.
-fn into_io(error: Error) -> io::Error {
-    let kind = match &error {
-        error if error.is_closed() => io::ErrorKind::BrokenPipe,
-        error if error.is_timeout() => io::ErrorKind::TimedOut,
-        error if error.is_encode() => io::ErrorKind::InvalidData,
-        _ => io::ErrorKind::Other,
-    };
-    io::Error::new(kind, error)
 }
 
 /// How far a message has come.

@@ -9,6 +9,7 @@ use super::{End, Input, Link};
 use crate::buffer;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::TURN_FRAME;
+use crate::error::Error;
 use crate::frames::Frames;
 use crate::socket::Socket;
 use crate::wire::encode;
@@ -21,6 +22,7 @@ impl Link {
             return;
         }
         self.outbound.refuse();
+        self.break_stream(Error::closed);
         self.session.endpoint().hide();
         self.end = Some(Box::new(End { reason: local, seen: None }));
         self.clock.look = true;
