@@ -173,7 +173,8 @@ async fn message_is_read_to_its_end_however_it_is_cut() {
         reader.read_exact(&mut came).await
     };
     let (written, read) = soon(async { tokio::join!(writing, reading) }).await;
-    (written.unwrap(), read.unwrap());
+    written.unwrap();
+    read.unwrap();
     assert!(came == text.as_bytes());
 }
 

@@ -92,6 +92,11 @@
 //! threads and are lent for one message, so an idle session owns none. With context takeover each session owns its own,
 //! from its first message on, within the [`compression_budget`](ContainerBuilder::compression_budget).
 //!
+//! The order of compressing with context takeover is that of the wire, so it is done under the lock of the session's
+//! queue: a message of a megabyte holds up the other senders of that session for some milliseconds. A message in parts is
+//! compressed part by part, if its first part reaches the threshold. A compressed message of a kind for which there is no
+//! handler is dropped without a look, unless later ones may refer to it.
+//!
 //! Limits are on what a message is, not on its compressed form; one that grows beyond its limit is stopped while it
 //! grows.
 //!

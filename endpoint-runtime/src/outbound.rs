@@ -390,6 +390,7 @@ impl Outbound {
                 state.accepted += 1;
                 if written == frame.len() {
                     state.written = state.accepted;
+                    state.count_gaps();
                 } else {
                     state.bytes += frame.len();
                     state.rare().torn = frame[written..].to_vec();
@@ -622,5 +623,17 @@ mod tests {
         let mut came = [0; 17];
         peer.read_exact(&mut came).await.unwrap();
         assert_eq!(came[..], *b"\x82\x05first\x89\x00\x82\x06second");
+    }
+
+    #[tokio::test]
+    async fn turn_that_was_given_back_counts_for_nothing() {
+        let (outbound, _socket, _peer) = outbound().await;
+        let (mut turn, cx) = (Turn::default(), &mut Context::from_waker(Waker::noop()));
+        assert!(outbound.poll_turn(cx, OpCode::Text, &mut turn, &mut Waiting::default()).is_ready());
+        assert_eq!(outbound.queued_messages(), 1);
+        outbound.give_up_turn(&mut turn, false);
+        assert_eq!(outbound.queued_messages(), 0);
+        outbound.offer_at_once(&frame(b"at once"), Moment(1), false).unwrap();
+        assert_eq!(outbound.queued_messages(), 0);
     }
 }
