@@ -9,7 +9,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
-use crate::spelling::{inside_option, inside_result, inside_vec, is_str};
+use crate::spelling::{Known, inside_option, inside_result, inside_vec, is_str, known};
 use crate::validate::{Argument, Configurator, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
@@ -68,6 +68,17 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             }
         }
     });
+    let methods_of_streams = [Event::Text, Event::Binary].map(|event| {
+        let (method, hidden) = (format_ident!("{}_stream", event.method()), event.hidden_stream());
+        let stream = event.stream();
+        quote! {
+            fn #method<'a>(&'a mut self, __session: &'a #rt::Session, __payload: #rt::#stream)
+                -> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a
+            {
+                <#ident>::#hidden(#me, __session, __payload)
+            }
+        }
+    });
     let methods_now = [Event::Text, Event::Binary].map(|event| {
         let (method, hidden) =
             (format_ident!("{}_now", event.method()), format_ident!("{}_now", event.hidden_method()));
@@ -119,6 +130,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
                 #(#handlers)*
                 #(#methods)*
                 #(#methods_now)*
+                #(#methods_of_streams)*
             }
 
             #registered
@@ -194,6 +206,16 @@ impl Event {
         format_ident!("__endpoint_on_{}", self.word())
     }
 
+    /// The hidden method for a message that is read while it arrives.
+    fn hidden_stream(self) -> Ident {
+        format_ident!("{}_stream", self.hidden_method())
+    }
+
+    /// What such a message is.
+    fn stream(self) -> Ident {
+        format_ident!("{}", if self == Self::Text { "TextStream" } else { "BinaryStream" })
+    }
+
     fn hidden_const(self) -> Ident {
         format_ident!("__ENDPOINT_ON_{}", self.word().to_uppercase())
     }
@@ -250,11 +272,13 @@ fn about(handler: &Handler) -> TokenStream {
     let rt = runtime();
     let name = handler.event.hidden_const();
     let mode = if handler.is_async { quote!(Async) } else { quote!(Sync) };
-    let parts = handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last));
-    let max_size = match &handler.max_size {
+    let streams = handler.streams;
+    let parts = streams || handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last));
+    let limit = |limit: &Option<TokenStream>| match limit {
         Some(size) => quote!(::core::option::Option::Some(#size)),
         None => quote!(::core::option::Option::None),
     };
+    let (max_size, max_total) = (limit(&handler.max_size), limit(&handler.max_total));
     let me = quote_spanned!(at(handler.receiver)=> Self);
     let in_template = handler.arguments.iter().filter_map(|argument| match &argument.role {
         Role::PathParam(variable) => {
@@ -303,6 +327,8 @@ fn about(handler: &Handler) -> TokenStream {
             #rt::Handler {
                 mode: #rt::Mode::#mode,
                 parts: #parts,
+                streams: #streams,
+                max_total: #max_total,
                 max_size: #max_size,
                 check_path: |#params| {
                     #(#parsed)*
@@ -354,8 +380,12 @@ fn call_now(handler: &Handler) -> TokenStream {
 /// Everything else.
 fn call_later(handler: &Handler) -> TokenStream {
     let rt = runtime();
-    let name = handler.event.hidden_method();
-    let parameters = handler.event.owned_parameters();
+    let (name, parameters) = if handler.streams {
+        let stream = handler.event.stream();
+        (handler.event.hidden_stream(), quote!(__payload: #rt::#stream))
+    } else {
+        (handler.event.hidden_method(), handler.event.owned_parameters())
+    };
     let output = handler.event.output();
     // A future that is not `Send` is shown at the method's name.
     let place = at(handler.method.span());
@@ -499,6 +529,7 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
         }
         Role::Request => quote_spanned!(place=> #rt::Session::handshake_request(__session)),
         Role::CloseReason | Role::Error => quote_spanned!(place=> #borrow __payload),
+        Role::Payload if is_stream(ty) => quote_spanned!(place=> __payload),
         Role::Payload => match event {
             Event::Pong => quote_spanned!(place=> #borrow __payload),
             Event::Binary if is_slice(argument) && now => quote_spanned!(place=> __payload),
@@ -517,6 +548,10 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
             _ => quote!(#borrow <#ty as #rt::DecodeText>::decode_text(__payload)?),
         },
     }
+}
+
+fn is_stream(ty: &Type) -> bool {
+    matches!(known(ty), Known::TextStream | Known::BinaryStream)
 }
 
 fn is_slice(argument: &Argument) -> bool {

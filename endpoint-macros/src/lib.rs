@@ -62,6 +62,7 @@ use crate::parse::{EndpointArgs, Kind, Method, Side};
 /// | `instance` | `shared`, or `per_connection` | whether all connections share one instance; not unless it says so |
 /// | `configurator` | a type that has `Default`, or an expression | takes part in the handshake: a `Configurator` |
 /// | `roles` | `roles("admin", "ops")` | only for principals with one of these roles: others get 403, and without a principal 401, before the handshake is accepted |
+/// | `overflow` | `wait`, `error`, `drop_oldest`, `drop_newest`, `close`, or an expression of type `Overflow` | what is done with a message for which the outbound queue has no room |
 ///
 /// Sizes are whole numbers of B, KB, KiB, MB, MiB, GB or GiB; times of ms, s, m or h. Expressions are constants.
 ///
@@ -160,6 +161,9 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// #[on_message]
 /// fn picture(&mut self, part: &[u8], last: bool) { /* … */ }
 ///
+/// #[on_message(max_total = "1GiB")]
+/// async fn upload(&mut self, mut body: BinaryStream) -> Result<(), Error> { /* … */ }
+///
 /// #[on_message]
 /// fn alive(&self, pong: Pong) { /* … */ }
 /// ```
@@ -191,6 +195,10 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// converts into `Box<dyn Error + Send + Sync>`.
 ///
 /// # Options
+///
+/// `max_total = "1GiB"`, or an expression of type `u64`: the most bytes of all parts of a message together, for a method
+/// that takes parts or a stream; more closes with 1009. Without it there is no limit but that of the memory for what
+/// the handler has not taken, which is small: 256 KiB.
 ///
 /// `max_size = "4KiB"`, or an expression of type `usize`: the most bytes of a whole message for this method, instead of
 /// the endpoint's `max_message_size`. Not for parts.

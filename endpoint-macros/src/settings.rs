@@ -235,6 +235,43 @@ pub(crate) fn compression(setting: &Setting) -> Result<TokenStream> {
     mistakes.into_result().map(|()| quote!(#ty::ON #said))
 }
 
+// overflow = wait
+// overflow = error
+// overflow = drop_oldest
+// overflow = drop_newest
+// overflow = close
+// overflow = expression
+/// An expression of type `Overflow`.
+pub(crate) fn overflow(setting: &Setting) -> Result<TokenStream> {
+    const WRITE: &str =
+        "write `wait`, `error`, `drop_oldest`, `drop_newest` or `close`, as in `overflow = drop_oldest`";
+    const KNOWN: [(&str, &str); 5] = [
+        ("wait", "Wait"),
+        ("error", "Error"),
+        ("drop_oldest", "DropOldest"),
+        ("drop_newest", "DropNewest"),
+        ("close", "Close"),
+    ];
+    let expression = match &setting.value {
+        Value::Is(expression @ Expr::Lit(_)) => return Err(Error::new_spanned(expression, WRITE)),
+        Value::Is(expression) => expression,
+        Value::Flag | Value::List(_) => return Err(Error::new_spanned(&setting.name, WRITE)),
+    };
+    let word = match expression {
+        Expr::Path(path) => path.path.get_ident().map(Ident::to_string),
+        _ => None,
+    };
+    // a constant is in capitals
+    let Some(word) = word.filter(|word| !word.contains(|c: char| c.is_uppercase())) else {
+        return Ok(expression.to_token_stream());
+    };
+    let Some((_, variant)) = KNOWN.into_iter().find(|(known, _)| *known == word) else {
+        return Err(Error::new_spanned(expression, WRITE));
+    };
+    let variant = Ident::new(variant, expression.span());
+    Ok(quote!(::endpoint_runtime::__private::Overflow::#variant))
+}
+
 /// One setting of `on(…)`: its name and its value.
 fn compression_setting(argument: &Expr) -> Result<(&'static str, TokenStream)> {
     const WRITE: &str = "write a name and a value, as in `on(level = 6)`";

@@ -18,6 +18,10 @@ pub(crate) enum Known {
     Scalar,
     /// Binary, whole or in parts.
     Binary,
+    /// Text that is read while it arrives.
+    TextStream,
+    /// Binary data that is read while it arrives.
+    BinaryStream,
     Request,
     /// `State<T>`
     State,
@@ -40,6 +44,8 @@ pub(crate) fn known(ty: &Type) -> Known {
                 "Vec" if only_argument(&last.arguments).is_some_and(is_u8) => Known::Binary,
                 "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128" | "usize"
                 | "f32" | "f64" | "bool" | "char" | "Json" => Known::Scalar,
+                "TextStream" => Known::TextStream,
+                "BinaryStream" => Known::BinaryStream,
                 "HandshakeRequest" => Known::Request,
                 "State" if only_argument(&last.arguments).is_some() => Known::State,
                 _ => Known::Unknown,
@@ -149,6 +155,8 @@ mod tests {
             ("endpoint_runtime::CloseReason", Known::CloseReason),
             ("Error", Known::Error),
             ("Pong", Known::Pong),
+            ("endpoint_runtime::BinaryStream", Known::BinaryStream),
+            ("TextStream", Known::TextStream),
             ("std::string::String", Known::Text),
             ("u128", Known::Scalar),
             ("endpoint_runtime::Json<Vec<u8>>", Known::Scalar),

@@ -10,7 +10,8 @@ use syn::{
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Side, Value, is_named, without_groups};
 use crate::settings::{
-    compression, configurator, instance, is_off, no_setting_twice, roles, size, subprotocols, time, unknown_setting,
+    compression, configurator, instance, is_off, no_setting_twice, overflow, roles, size, subprotocols, time,
+    unknown_setting,
 };
 use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
@@ -57,8 +58,8 @@ pub(crate) enum Configurator {
     Value(Expr),
 }
 
-const CLIENT_OPTIONS: [&str; 6] =
-    ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout", "compression"];
+const CLIENT_OPTIONS: [&str; 7] =
+    ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout", "compression", "overflow"];
 
 /// What a server's may have beside those.
 const SERVER_OPTIONS: [&str; 3] = ["configurator", "roles", "instance"];
@@ -137,6 +138,7 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
         "max_message_size" => size(setting)?,
         "send_timeout" => time(setting)?,
         "compression" => compression(setting)?,
+        "overflow" => overflow(setting)?,
         _ if is_off(setting) => quote!(::core::option::Option::None),
         _ => {
             let time = time(setting)?;
@@ -169,6 +171,10 @@ pub(crate) struct Handler {
     pub(crate) max_size: Option<TokenStream>,
     /// The message is for principals with one of these, unless there are none.
     pub(crate) roles: Vec<LitStr>,
+    /// Of type `u64`.
+    pub(crate) max_total: Option<TokenStream>,
+    /// It reads its message while that arrives.
+    pub(crate) streams: bool,
     pub(crate) output: ReturnType,
     /// Where `self` stands.
     pub(crate) receiver: Span,
@@ -221,7 +227,12 @@ pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Re
         Kind::Error => Event::Error,
         Kind::Message => message_event(&said, &taken, m),
     };
-    parts_have_no_size_limit(&said, &taken, m);
+    limits_fit(&said, &taken, m);
+    let streams = taken.iter().find(|this| this.is_stream());
+    if let (Some(stream), None) = (streams, method.signature.asyncness) {
+        m.at(&stream.parameter.ty, "a stream is read while its message arrives: write `async fn`");
+    }
+    let streams = streams.is_some();
     mistakes.into_result()?;
     Ok(Handler {
         event,
@@ -230,6 +241,8 @@ pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Re
         arguments: taken.into_iter().map(|taken| taken.argument).collect(),
         max_size: said.max_size.map(|(_, size)| size),
         roles: said.roles,
+        max_total: said.max_total.map(|(_, size)| size),
+        streams,
         output: method.signature.output.clone(),
         receiver,
         by_mut: is_by_mut(method),
@@ -318,6 +331,7 @@ struct Said {
     format: Option<(Ident, Event)>,
     max_size: Option<(Ident, TokenStream)>,
     roles: Vec<LitStr>,
+    max_total: Option<(Ident, TokenStream)>,
 }
 
 fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -> Said {
@@ -345,8 +359,15 @@ fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -
                 }
                 continue;
             }
+            "max_total" => {
+                match size(setting) {
+                    Ok(size) => said.max_total = Some((name.clone(), size)),
+                    Err(mistake) => mistakes.push(mistake),
+                }
+                continue;
+            }
             _ => {
-                mistakes.push(unknown_setting(setting, &["text", "binary", "max_size", "roles"]));
+                mistakes.push(unknown_setting(setting, &["text", "binary", "max_size", "max_total", "roles"]));
                 continue;
             }
         };
@@ -368,6 +389,12 @@ struct Taken<'a> {
     argument: Argument,
     known: Known,
     parameter: &'a Parameter,
+}
+
+impl Taken<'_> {
+    fn is_stream(&self) -> bool {
+        matches!(self.known, Known::TextStream | Known::BinaryStream)
+    }
 }
 
 /// What `parameter` is given; `None` if that cannot be said, and then it is a mistake.
@@ -418,6 +445,9 @@ fn taken<'a>(kind: Kind, parameter: &'a Parameter, mistakes: &mut Mistakes) -> O
     if !allowed {
         mistakes.at(&parameter.ty, not_here(kind, &role, ty, known));
         return None;
+    }
+    if by_ref && matches!(known, Known::TextStream | Known::BinaryStream) {
+        mistakes.at(&parameter.ty, format!("a stream is the handler's own: write `{}`", ty.to_token_stream()));
     }
     if matches!(role, Role::Payload) && !by_ref && (is_str(ty) || matches!(ty, Type::Slice(_))) {
         mistakes.at(ty, format!("write `&{}`", ty.to_token_stream()));
@@ -631,8 +661,8 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
     let ty = &payload.parameter.ty;
     let told = said.format.as_ref().map(|(_, event)| *event);
     let from_type = match payload.known {
-        Known::Text | Known::Scalar => Some(Event::Text),
-        Known::Binary => Some(Event::Binary),
+        Known::Text | Known::Scalar | Known::TextStream => Some(Event::Text),
+        Known::Binary | Known::BinaryStream => Some(Event::Binary),
         Known::Pong => Some(Event::Pong),
         _ => None,
     };
@@ -661,6 +691,7 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
     if let Some(last) = last.filter(|_| !matches!(payload.known, Known::Text | Known::Binary)) {
         let sentence = match event {
             Event::Pong => "a pong has no parts: remove `last`".into(),
+            _ if payload.is_stream() => "a stream ends by itself where its message does: remove `last`".into(),
             Event::Binary => format!("`{}` is decoded from a whole message: remove `last`, or take `&[u8]`", quiet(ty)),
             _ => format!("`{}` is decoded from a whole message: remove `last`, or take `&str`", quiet(ty)),
         };
@@ -672,12 +703,22 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
     event
 }
 
-fn parts_have_no_size_limit(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) {
+fn limits_fit(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) {
+    let parts = taken.iter().any(|this| matches!(this.argument.role, Role::Last));
+    let stream = taken.iter().any(Taken::is_stream);
     if let Some((word, _)) = &said.max_size {
-        if taken.iter().any(|this| matches!(this.argument.role, Role::Last)) {
-            mistakes
-                .at(word, "a message in parts is never put together, so it has no size: remove `max_size`, or `last`");
+        if stream {
+            mistakes.at(word, "a stream is never put together, so it has no size: write `max_total` for all of it");
+        } else if parts {
+            mistakes.at(
+                word,
+                "a message in parts is never put together, so it has no size: remove `last`, or write `max_total` for \
+                 all of it",
+            );
         }
+    }
+    if let Some((word, _)) = said.max_total.as_ref().filter(|_| !stream && !parts) {
+        mistakes.at(word, "`max_total` is for all parts of a message, and this is a whole one: write `max_size`");
     }
 }
 

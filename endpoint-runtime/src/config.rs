@@ -172,6 +172,33 @@ impl Compression {
     }
 }
 
+/// What is done with a message for which the outbound queue has no room, because the peer reads too slowly.
+///
+/// Said for one message by `on_overflow`, for an endpoint by `overflow = …`, for all by
+/// [`ContainerBuilder::overflow`](crate::ContainerBuilder::overflow). Control frames, parts of messages and what a
+/// handler returns are never dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The sender waits for room, up to the send timeout: the default of the [`BasicRemote`](crate::BasicRemote). What
+    /// never waits, the [`AsyncRemote`](crate::AsyncRemote) and broadcasts, takes it for [`Error`](Self::Error).
+    Wait,
+    /// The send fails with [`is_queue_full`](crate::Error::is_queue_full): the default of the
+    /// [`AsyncRemote`](crate::AsyncRemote). A broadcast leaves the peer out, and counts it as dropped.
+    Error,
+    /// The oldest message that was sent in this way and waits in the queue is dropped for the new one, as often as it
+    /// takes. What the connection has taken over already, about 64 KiB, is not dropped any more; if nothing else is
+    /// left, the new message is dropped itself. Dropping is no error, and is counted
+    /// ([`Session::dropped_messages`](crate::Session::dropped_messages)). With context takeover such messages are
+    /// compressed when they leave the queue, so that none refers to one that was dropped.
+    DropOldest,
+    /// The message is dropped; that is no error, and is counted.
+    DropNewest,
+    /// The session ends: the peer is told 1013, what is queued is still sent, and the send fails with
+    /// [`is_closed`](crate::Error::is_closed).
+    Close,
+}
+
 /// The options of one endpoint: what `#[server_endpoint("/path", …)]` says, laid over what the container says.
 ///
 /// `None` means not said: the container's setting holds.
@@ -191,6 +218,8 @@ pub struct EndpointOptions {
     pub send_timeout: Option<Duration>,
     /// Whether and how messages are compressed.
     pub compression: Option<Compression>,
+    /// What is done when the outbound queue is full.
+    pub overflow: Option<Overflow>,
 }
 
 impl EndpointOptions {
@@ -203,6 +232,7 @@ impl EndpointOptions {
         ping_interval: None,
         send_timeout: None,
         compression: None,
+        overflow: None,
     };
 }
 
@@ -217,6 +247,8 @@ pub(crate) struct Limits {
     pub(crate) send_queue_messages: usize,
     pub(crate) send_queue_bytes: usize,
     pub(crate) compression: Compression,
+    /// None: as each remote has it.
+    pub(crate) overflow: Option<Overflow>,
 }
 
 impl Default for Limits {
@@ -230,6 +262,7 @@ impl Default for Limits {
             send_queue_messages: SEND_QUEUE_MESSAGES,
             send_queue_bytes: SEND_QUEUE_BYTES,
             compression: Compression::OFF,
+            overflow: None,
         }
     }
 }
@@ -242,6 +275,7 @@ impl Limits {
         self.ping_interval = options.ping_interval.unwrap_or(self.ping_interval);
         self.send_timeout = options.send_timeout.unwrap_or(self.send_timeout);
         self.compression = options.compression.unwrap_or(self.compression);
+        self.overflow = options.overflow.or(self.overflow);
         self
     }
 }

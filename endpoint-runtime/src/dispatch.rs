@@ -15,6 +15,7 @@ use crate::handlers::{Answer, Entry, Payload, Pending};
 use crate::message::{Binary, Pong};
 use crate::outbound::Outbound;
 use crate::session::Session;
+use crate::stream::{BinaryStream, TextStream};
 use crate::text::Text;
 
 /// An endpoint instance and its session; sees to it that `on_close` runs exactly once after `on_open` was begun.
@@ -31,6 +32,8 @@ pub(crate) enum Work {
     Pong(Pong),
     /// A message for a handler that was added to the session, if it is known for which.
     Added(Box<(Option<Arc<Entry>>, Payload, bool)>),
+    TextStream(TextStream),
+    BinaryStream(BinaryStream),
     /// A handler that is an ordinary function has run.
     Settled(Reply),
     /// An added handler has begun.
@@ -45,7 +48,7 @@ impl Work {
             Self::Binary(data, _) => data.len(),
             Self::Pong(pong) => pong.data().len(),
             Self::Added(added) => added.1.size(),
-            Self::Settled(_) | Self::Later(_) => 0,
+            Self::TextStream(_) | Self::BinaryStream(_) | Self::Settled(_) | Self::Later(_) => 0,
         }
     }
 }
@@ -53,20 +56,24 @@ impl Work {
 pin_project! {
     /// A call of a message handler.
     #[project = CallingState]
-    pub(crate) enum Calling<T, B, P> {
+    pub(crate) enum Calling<T, B, P, X, Y> {
         Text { #[pin] handler: T },
         Binary { #[pin] handler: B },
         Pong { #[pin] handler: P },
+        TextStream { #[pin] handler: X },
+        BinaryStream { #[pin] handler: Y },
         Settled { reply: Option<Reply> },
         Later { handler: Pending },
     }
 }
 
-impl<T, B, P> Future for Calling<T, B, P>
+impl<T, B, P, X, Y> Future for Calling<T, B, P, X, Y>
 where
     T: Future<Output = Reply>,
     B: Future<Output = Reply>,
     P: Future<Output = Reply>,
+    X: Future<Output = Reply>,
+    Y: Future<Output = Reply>,
 {
     type Output = Reply;
 
@@ -77,6 +84,8 @@ where
             CallingState::Binary { handler } => handler.poll(cx),
             CallingState::Pong { handler } => handler.poll(cx),
             CallingState::Later { handler } => handler.as_mut().poll(cx),
+            CallingState::TextStream { handler } => handler.poll(cx),
+            CallingState::BinaryStream { handler } => handler.poll(cx),
             CallingState::Settled { reply } => reply.take().map_or(Poll::Pending, Poll::Ready),
         }
     }
@@ -112,12 +121,16 @@ impl<E: Contract> Dispatch<E> {
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
+        impl Future<Output = Reply> + Send,
+        impl Future<Output = Reply> + Send,
     > {
         let Self { endpoint, session, .. } = self;
         match work {
             Work::Text(text, last) => Calling::Text { handler: endpoint.on_text(session, text, last) },
             Work::Binary(data, last) => Calling::Binary { handler: endpoint.on_binary(session, data, last) },
             Work::Pong(pong) => Calling::Pong { handler: endpoint.on_pong(session, pong) },
+            Work::TextStream(text) => Calling::TextStream { handler: endpoint.on_text_stream(session, text) },
+            Work::BinaryStream(data) => Calling::BinaryStream { handler: endpoint.on_binary_stream(session, data) },
             Work::Settled(reply) => Calling::Settled { reply: Some(reply) },
             Work::Later(handler) => Calling::Later { handler },
             // the link has found out whose it is

@@ -16,6 +16,7 @@ use crate::path::PathParams;
 use crate::request::HandshakeRequest;
 use crate::session::Session;
 use crate::state::Wanted;
+use crate::stream::{BinaryStream, TextStream};
 use crate::text::Text;
 
 /// What a message handler came to: a reply to send or none, or the error for `on_error`.
@@ -28,6 +29,10 @@ pub struct Handler {
     pub mode: Mode,
     /// The handler takes the parts of a message as they arrive (`last: bool`), so nothing is reassembled for it.
     pub parts: bool,
+    /// The handler reads a message while it arrives; then `parts` is true as well, and the mode is [`Mode::Async`].
+    pub streams: bool,
+    /// The handler's limit for all parts of a message together, in bytes (`#[on_message(max_total = …)]`).
+    pub max_total: Option<u64>,
     /// The handler's own limit for a whole message, in bytes (`#[on_message(max_size = …)]`).
     pub max_size: Option<usize>,
     /// Fails if the handler's typed path parameters do not parse; asked before the handshake is accepted.
@@ -54,6 +59,8 @@ impl Handler {
     pub const MISSING: Self = Self {
         mode: Mode::Missing,
         parts: false,
+        streams: false,
+        max_total: None,
         max_size: None,
         check_path: |_| Ok(()),
         check_query: |_| Ok(()),
@@ -112,6 +119,24 @@ pub trait Contract: Sized + Send + 'static {
 
     /// A binary message or part of one, borrowed. Called if [`Contract::BINARY`] is [`Mode::Sync`].
     fn on_binary_now(&mut self, session: &Session, data: &[u8], last: bool) -> Reply;
+
+    /// A text message that is read while it arrives. Called if [`Contract::TEXT`] streams.
+    fn on_text_stream<'a>(
+        &'a mut self,
+        _session: &'a Session,
+        _text: TextStream,
+    ) -> impl Future<Output = Reply> + Send + 'a {
+        std::future::ready(Ok(None))
+    }
+
+    /// A binary message that is read while it arrives. Called if [`Contract::BINARY`] streams.
+    fn on_binary_stream<'a>(
+        &'a mut self,
+        _session: &'a Session,
+        _data: BinaryStream,
+    ) -> impl Future<Output = Reply> + Send + 'a {
+        std::future::ready(Ok(None))
+    }
 
     /// A pong.
     fn on_pong<'a>(&'a mut self, session: &'a Session, pong: Pong) -> impl Future<Output = Reply> + Send + 'a;
@@ -260,6 +285,12 @@ pub trait Fallback: Sized {
     }
     fn __endpoint_on_binary_now<R>(_: R, _: &Session, _: &[u8], _: bool) -> Reply {
         Ok(None)
+    }
+    fn __endpoint_on_text_stream<R>(_: R, _: &Session, _: TextStream) -> std::future::Ready<Reply> {
+        std::future::ready(Ok(None))
+    }
+    fn __endpoint_on_binary_stream<R>(_: R, _: &Session, _: BinaryStream) -> std::future::Ready<Reply> {
+        std::future::ready(Ok(None))
     }
     fn __endpoint_on_pong<R>(_: R, _: &Session, _: Pong) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))

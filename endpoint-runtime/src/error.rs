@@ -215,6 +215,21 @@ impl Error {
         error
     }
 
+    pub(crate) fn unread() -> Self {
+        Self::new(Kind::Closed, "the handler returned before it had read the whole message")
+    }
+
+    /// The error for those who know only that of `std`; ours is in it.
+    pub(crate) fn into_io(self) -> std::io::Error {
+        let kind = match self.0.kind {
+            Kind::Closed => std::io::ErrorKind::BrokenPipe,
+            Kind::Timeout => std::io::ErrorKind::TimedOut,
+            Kind::Encode | Kind::Protocol => std::io::ErrorKind::InvalidData,
+            _ => std::io::ErrorKind::Other,
+        };
+        std::io::Error::new(kind, self)
+    }
+
     pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
         let message = payload
             .downcast_ref::<&'static str>()
@@ -265,8 +280,13 @@ impl StdError for Error {
     }
 }
 
+/// One of ours that travelled through `std`, as from a writer, stays what it was.
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(ours) => return ours,
+            Err(error) => error,
+        };
         Self::with_source(Kind::Io, error.to_string(), error)
     }
 }

@@ -52,6 +52,8 @@
 //!   `on_close` itself failed.
 //! - An `async fn` may suspend. Meanwhile the connection goes on: it writes, answers pings, and reads up to 64 messages
 //!   or 256 KiB ahead; then TCP slows the peer down.
+//! - A large message may be taken while it arrives: its parts with `last: bool`, or all of it as a [`TextStream`] or
+//!   [`BinaryStream`]. Its size is limited by `max_total`, if the handler says so.
 //! - A `fn` that takes text or binary may be called with the message where it lies in the receive buffer, so `&str`
 //!   and `&[u8]` cost nothing. It must not block: its thread serves other connections.
 //! - A message of a kind for which there is no handler is dropped; the first of a session is logged.
@@ -84,9 +86,15 @@
 //!
 //! Each sends text, binary data, and objects: [`Json`], numbers, whatever implements [`Encode`].
 //!
+//! What is done when the queue is full may be said otherwise, for a message, an endpoint or all: see [`Overflow`]. A
+//! message has its own limit in time by `timeout`, and [`Session::writable`] waits for room alone.
+//!
 //! Any number of tasks may send at a time; messages never mix, and those of one task keep their order. What a handler
 //! sends on its own session joins the batch of messages that is being handled: the send resolves at once, and is
 //! written when the batch is done or the handler waits for something else.
+//!
+//! A large message may be sent in parts, as it comes about: with a [`TextWriter`] or [`BinaryWriter`], or by
+//! [`send_text_part`](BasicRemote::send_text_part). Other messages wait behind the whole of it, pings and pongs pass.
 //!
 //! # Compression
 //!
@@ -98,6 +106,11 @@
 //! the thread of whoever sends it, and a broadcast once for all sessions that compress alike. Compressors belong to the
 //! threads and are lent for one message, so an idle session owns none. With context takeover each session owns its own,
 //! from its first message on, within the [`compression_budget`](ContainerBuilder::compression_budget).
+//!
+//! The order of compressing with context takeover is that of the wire, so it is done under the lock of the session's
+//! queue: a message of a megabyte holds up the other senders of that session for some milliseconds. A message in parts is
+//! compressed part by part, if its first part reaches the threshold. A compressed message of a kind for which there is no
+//! handler is dropped without a look, unless later ones may refer to it.
 //!
 //! Limits are on what a message is, not on its compressed form; one that grows beyond its limit is stopped while it
 //! grows.
@@ -219,6 +232,7 @@
 
 #[cfg(any(feature = "client", feature = "tls"))]
 mod base64;
+mod broadcast;
 mod buffer;
 #[cfg(feature = "client")]
 mod client;
@@ -250,15 +264,18 @@ mod remote;
 mod request;
 mod role;
 mod router;
+mod sent;
 mod server;
 mod service;
 mod session;
 mod socket;
 mod state;
+mod stream;
 mod text;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;
+mod writer;
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -277,6 +294,7 @@ pub use bytes::Bytes;
 pub use endpoint_macros::client_endpoint;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
+pub use crate::broadcast::{Broadcast, Report};
 #[cfg(feature = "client")]
 pub use crate::client::proxy::Proxy;
 #[cfg(feature = "client")]
@@ -285,7 +303,7 @@ pub use crate::client::reconnect::{Reconnect, ReconnectAttempt, Reconnecting, Re
 pub use crate::client::{ClientBuilder, ClientContainer, ClientRequest};
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
-pub use crate::config::Compression;
+pub use crate::config::{Compression, Overflow};
 pub use crate::configurator::{Configurator, HandshakeResponse};
 pub use crate::error::{BoxError, Error};
 pub use crate::extension::Extension;
@@ -304,26 +322,30 @@ pub use crate::rare::Properties;
 #[cfg(feature = "client")]
 pub use crate::registry::ClientEndpoint;
 pub use crate::registry::ServerEndpoint;
-pub use crate::remote::{AsyncRemote, BasicRemote, Sent, Written};
+pub use crate::remote::{AsyncRemote, BasicRemote};
 pub use crate::request::HandshakeRequest;
 pub use crate::router::TrailingSlash;
+pub use crate::sent::{Sent, Written};
 pub use crate::server::{Server, ServerBuilder};
 pub use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Responding, ServerContainer, Shutdown};
-pub use crate::session::{Broadcast, OpenSessions, Report, Session, SessionId};
+pub use crate::session::{OpenSessions, Session, SessionId};
 pub use crate::state::State;
+pub use crate::stream::{BinaryStream, TextStream};
 pub use crate::text::Text;
 #[cfg(feature = "tls")]
 pub use crate::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use crate::tls::trust::Trust;
+pub use crate::writer::{BinaryWriter, TextWriter};
 
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
 pub mod prelude {
     #[cfg(feature = "json")]
     pub use crate::Json;
     pub use crate::{
-        Binary, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Pong, Refusal, Server,
-        ServerContainer, Session, SessionId, State, Text, on_close, on_error, on_message, on_open, server_endpoint,
+        Binary, BinaryStream, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Overflow,
+        Pong, Refusal, Server, ServerContainer, Session, SessionId, State, Text, TextStream, on_close, on_error,
+        on_message, on_open, server_endpoint,
     };
     #[cfg(feature = "client")]
     pub use crate::{ClientContainer, client_endpoint};

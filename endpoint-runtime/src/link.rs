@@ -6,6 +6,7 @@ mod clock;
 mod closing;
 mod inbound;
 mod outgoing;
+mod streaming;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,11 +20,13 @@ use tokio::time::Instant;
 
 use self::added::Added;
 use self::clock::Clock;
+use self::streaming::Feed;
 use crate::buffer;
 use crate::close::CloseReason;
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits, TURN};
 use crate::dispatch::Work;
 use crate::endpoint::Contract;
+use crate::error::Error;
 use crate::frames::Frames;
 use crate::outbound::{Outbound, Ticket};
 use crate::role::Role;
@@ -69,6 +72,8 @@ pub(crate) struct Link {
     clock: Clock,
     /// The queue wakes this task.
     attached: bool,
+    /// Messages wait in the queue's line, and replies go behind them.
+    lined: bool,
     close_sent: bool,
     close_received: bool,
     end: Option<Box<End>>,
@@ -89,6 +94,10 @@ struct End {
 struct Inbox {
     messages: VecDeque<Work>,
     bytes: usize,
+    /// The message that a handler reads while it arrives.
+    feed: Option<Feed>,
+    /// The octets so far of a message in parts that has a limit for all of them.
+    total: u64,
 }
 
 impl Inbox {
@@ -104,11 +113,13 @@ impl Inbox {
     }
 
     fn has_room(&self) -> bool {
-        self.messages.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES
+        let pipe = self.feed.as_ref().and_then(|feed| feed.pipe.as_ref());
+        self.messages.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES && pipe.is_none_or(|pipe| pipe.has_room())
     }
 }
 
-/// A write that waits for the peer to read.
+/// A write that waits for the peer to read, or whose end is to be reported in any case.
+#[derive(Default)]
 struct Stall {
     /// Since when it takes nothing at all.
     since: Option<Instant>,
@@ -153,6 +164,7 @@ impl Input {
 impl Drop for Link {
     fn drop(&mut self) {
         self.outbound.release_socket();
+        self.break_stream(Error::closed);
     }
 }
 
@@ -182,6 +194,7 @@ impl Link {
             taken: 0,
             clock: Clock { look: true, ..Clock::default() },
             attached: false,
+            lined: false,
             close_sent: false,
             close_received: false,
             end: None,
@@ -232,7 +245,7 @@ impl Link {
                     && self.inbox_has_room()
                     && !self.turn_is_over()
                     // a peer that pings and never reads would have us hoard its pongs
-                    && self.out.len() < self.limits().send_queue_bytes
+                    && !self.is_behind()
                 {
                     if self.poll_read::<E>(cx).is_pending() {
                         break;

@@ -3,27 +3,33 @@
 //! Frames keep the order in which they were accepted; control frames have a lane of their own and pass. A lock guards
 //! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
 
+mod batch;
+mod emptying;
+mod line;
 mod outgoing;
+mod overflow;
+mod parts;
 mod refused;
 mod waiting;
 
 use std::cell::Cell;
 use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::time::Instant;
 
+use self::line::Line;
 use self::outgoing::deflate;
 pub(crate) use self::outgoing::{Moment, Outgoing, SHARE_FROM};
+pub(crate) use self::parts::Turn;
 pub(crate) use self::refused::Refused;
 use self::waiting::Waiters;
-pub(crate) use self::waiting::Waiting;
+pub(crate) use self::waiting::{FAR, Waiting};
 use crate::close::CloseReason;
+use crate::config::Overflow;
 use crate::frames::Frames;
 use crate::role::Role;
 use crate::wire::deflate::Deflation;
@@ -39,25 +45,11 @@ pub(crate) struct Bounds {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
     pub(crate) send_timeout: Duration,
+    pub(crate) overflow: Option<Overflow>,
 }
 
 /// A place in the order of accepted messages.
 pub(crate) type Ticket = u64;
-
-/// What the connection collected.
-#[derive(Debug, Default)]
-pub(crate) struct Collected {
-    /// The close the application asked for, once.
-    pub(crate) close: Option<CloseReason>,
-    /// Give up at once.
-    pub(crate) cut: bool,
-    /// Pings or pongs of the application were among it.
-    pub(crate) control: bool,
-    /// Somebody waits, or a limit was changed: the clock is to be looked at.
-    pub(crate) look: bool,
-    /// Everything up to this ticket is now with the connection.
-    pub(crate) ticket: Ticket,
-}
 
 /// The queue of one session.
 pub(crate) struct Outbound {
@@ -81,9 +73,11 @@ struct State {
     frames: Frames,
     /// Octets of messages that were accepted and are not written.
     bytes: usize,
-    /// The last message accepted, and the last one written.
+    /// The last message that was accepted and is not in the line, and the last one written.
     accepted: Ticket,
     written: Ticket,
+    /// How many tickets between the two belong to nothing that will be written.
+    skipped: u64,
     connection: Option<Waker>,
     /// When a broadcast was last written at once.
     direct: Option<Moment>,
@@ -100,6 +94,15 @@ struct State {
     cut: bool,
     /// A limit was changed.
     look: bool,
+    /// There is a line: what is accepted goes to its end.
+    lined: bool,
+    /// Parts were queued of which no ticket tells.
+    parts: bool,
+    /// Messages may gather, and the connection was not told of the last ones.
+    batching: bool,
+    batched: bool,
+    /// How many messages were dropped.
+    dropped: u32,
     rare: Option<Box<Rare>>,
 }
 
@@ -113,6 +116,9 @@ struct Rare {
     /// Tasks that go on after the session's end, until it is cut.
     closing: Option<Waker>,
     waiters: Waiters,
+    line: Option<Box<Line>>,
+    /// The session's own send timeout.
+    send_timeout: Option<Option<Duration>>,
 }
 
 impl State {
@@ -124,7 +130,8 @@ impl State {
 
     /// How many messages were accepted and are not written.
     fn outstanding(&self) -> u64 {
-        self.accepted - self.written
+        let passed = self.accepted - self.written - self.skipped;
+        if self.lined { passed + self.line_len() } else { passed }
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -196,6 +203,14 @@ impl Outbound {
         poll()
     }
 
+    /// The opposite: what is done meanwhile is as if no handler ran.
+    pub(crate) fn aside<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let before = RUNNING.replace(std::ptr::null());
+        let result = poll();
+        RUNNING.set(before);
+        result
+    }
+
     fn is_running(&self) -> bool {
         std::ptr::eq(RUNNING.get(), self)
     }
@@ -209,14 +224,33 @@ impl Outbound {
         self.lock().bytes
     }
 
+    /// How many messages wait to be written.
+    pub(crate) fn queued_messages(&self) -> usize {
+        usize::try_from(self.lock().outstanding()).unwrap_or(usize::MAX)
+    }
+
+    /// How long a message may wait.
+    pub(crate) fn send_timeout(&self) -> Option<Duration> {
+        let own = self.lock().rare.as_ref().and_then(|rare| rare.send_timeout);
+        own.unwrap_or(Some(self.bounds.send_timeout))
+    }
+
+    pub(crate) fn set_send_timeout(&self, timeout: Option<Duration>) {
+        let mut state = self.lock();
+        state.rare().send_timeout = Some(timeout);
+        state.look = true;
+        self.notify(state);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // a panic while the lock is held can only come from an allocation that failed; the state is whole
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that there is something to look at; wakes the connection unless it is the one that runs.
-    fn notify(&self, state: MutexGuard<'_, State>) {
-        if self.pending.swap(true, Ordering::AcqRel) || self.is_running() {
+    fn notify(&self, mut state: MutexGuard<'_, State>) {
+        let told = self.pending.swap(true, Ordering::AcqRel) && !std::mem::take(&mut state.batched);
+        if told || self.is_running() {
             return;
         }
         let waker = state.connection.clone();
@@ -233,8 +267,6 @@ impl Outbound {
         self.notify(state);
     }
 
-    // ---- for senders ----
-
     /// Compresses a message, if that is agreed and worth it and may be done before its turn. True if it is to be
     /// compressed at its turn instead, by [`offer_in_order`](Self::offer_in_order).
     #[inline]
@@ -243,6 +275,19 @@ impl Outbound {
             Some(deflation) if deflation.is_for(message.len()) && self.is_open() => deflate(deflation, message),
             _ => (message, false),
         }
+    }
+
+    /// As [`deflate`](Self::deflate), unless there is no room for the message, which then would be work for nothing.
+    #[inline]
+    pub(crate) fn deflate_if_room<'a>(&self, message: Outgoing<'a>) -> (Outgoing<'a>, bool) {
+        match &self.deflation {
+            Some(deflation) if deflation.forgets() && !self.has_room(message.len()) => (message, false),
+            _ => self.deflate(message),
+        }
+    }
+
+    fn has_room(&self, size: usize) -> bool {
+        !self.is_full(&self.lock(), size)
     }
 
     /// Accepts a message, or says that it is closed or full.
@@ -256,8 +301,44 @@ impl Outbound {
         if self.is_full(&state, size) {
             return Err(Refused::Full);
         }
+        if state.lined {
+            return Ok(self.line_up(state, message, false, false));
+        }
         message.push_to(&mut state.frames);
         Ok(self.accepted(state, size))
+    }
+
+    /// Accepts a message that must wait its turn.
+    #[cold]
+    fn line_up(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        message: Outgoing<'_>,
+        in_order: bool,
+        droppable: bool,
+    ) -> Ticket {
+        let ticket = state.line_up(message, in_order, droppable);
+        self.notify(state);
+        ticket
+    }
+
+    /// Accepts what a handler returned, though the queue is full: it is not read on then.
+    pub(crate) fn offer_reply(&self, message: Outgoing<'_>) -> Result<Ticket, Refused> {
+        let mut state = self.lock();
+        if !self.is_open() {
+            return Err(Refused::Closed);
+        }
+        if state.lined {
+            return Ok(self.line_up(state, message, false, false));
+        }
+        let size = message.len();
+        message.push_to(&mut state.frames);
+        Ok(self.accepted(state, size))
+    }
+
+    /// Whether more is queued than may be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().bytes > self.bounds.bytes
     }
 
     /// As [`offer`](Self::offer), for a message that refers to those before it: it is compressed under the lock and once
@@ -274,6 +355,9 @@ impl Outbound {
         if bounded && self.is_full(&state, payload.len()) {
             return Err(Refused::Full);
         }
+        if state.lined {
+            return Ok(self.line_up(state, message, true, false));
+        }
         let before = state.frames.len();
         deflation.frame_in_order(opcode, payload, state.frames.small());
         let size = state.frames.len() - before;
@@ -285,7 +369,11 @@ impl Outbound {
         state.bytes += size;
         state.accepted += 1;
         let ticket = state.accepted;
-        self.notify(state);
+        if state.batching {
+            self.gather(state);
+        } else {
+            self.notify(state);
+        }
         ticket
     }
 
@@ -293,15 +381,19 @@ impl Outbound {
     /// saves waking the connection; else queues it.
     ///
     /// Only once in a `moment`: what follows at once is gathered, so that a burst does not cost a system call each.
-    pub(crate) fn offer_at_once(&self, frame: &[u8], moment: Moment) -> Result<(), Refused> {
+    pub(crate) fn offer_at_once(&self, frame: &[u8], moment: Moment, droppable: bool) -> Result<u32, Refused> {
         let mut state = self.lock();
         if !self.is_open() {
             return Err(Refused::Closed);
         }
         // a relaxed load will do: it matters to those alone who have heard of what the connection holds
-        let free = !self.busy.load(Ordering::Relaxed) && !self.is_running() && state.is_empty();
-        // a client's frame has to be masked first, which its connection does
-        let free = free && self.role == Role::Server;
+        let free = !self.busy.load(Ordering::Relaxed)
+            && !self.is_running()
+            && !state.lined
+            && !state.batching
+            && state.is_empty()
+            // a client's frame has to be masked first, which its connection does
+            && self.role == Role::Server;
         if free && state.direct.replace(moment) != Some(moment) {
             let written = state.socket.as_ref().map_or(0, |socket| socket.try_write(frame).unwrap_or(0));
             if written > 0 {
@@ -309,16 +401,20 @@ impl Outbound {
                 state.accepted += 1;
                 if written == frame.len() {
                     state.written = state.accepted;
+                    state.count_gaps();
                 } else {
                     state.bytes += frame.len();
                     state.rare().torn = frame[written..].to_vec();
                     self.notify(state);
                 }
-                return Ok(());
+                return Ok(0);
             }
         }
         drop(state);
-        self.offer(Outgoing::Encoded(frame)).map(drop)
+        if droppable {
+            return self.offer_droppable(Outgoing::Encoded(frame), false).map(|(_, displaced)| displaced);
+        }
+        self.offer(Outgoing::Encoded(frame)).map(|_| 0)
     }
 
     /// A message that is alone may exceed the bound, so that it can be sent at all.
@@ -375,8 +471,31 @@ impl Outbound {
         ticket: Ticket,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
+        // copied to the batch it is as good as sent
+        let batched = |state: &State| state.batching && state.bytes < CORK && !state.ended;
+        self.poll_passed(cx, ticket, waiting, batched)
+    }
+
+    /// As [`poll_written`](Self::poll_written), though messages may gather.
+    pub(crate) fn poll_flushed(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+        waiting: &mut Waiting,
+    ) -> Poll<Result<(), Refused>> {
+        self.poll_passed(cx, ticket, waiting, |_| false)
+    }
+
+    #[inline]
+    fn poll_passed(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+        waiting: &mut Waiting,
+        will_do: impl FnOnce(&State) -> bool,
+    ) -> Poll<Result<(), Refused>> {
         let mut state = self.lock();
-        if state.written >= ticket {
+        if state.written >= ticket || will_do(&state) {
             state.end(waiting);
             return Poll::Ready(Ok(()));
         }
@@ -386,7 +505,9 @@ impl Outbound {
             return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
         }
         // a handler's own message leaves with its batch, at the latest when the handler waits for something else
-        if self.is_running() && !state.blocked && state.bytes < CORK {
+        // and one that waits behind a message in parts might wait for the handler itself
+        let behind = || ticket > state.accepted && state.is_open_in_parts();
+        if self.is_running() && (!state.blocked && state.bytes < CORK || behind()) {
             state.end(waiting);
             return Poll::Ready(Ok(()));
         }
@@ -401,13 +522,23 @@ impl Outbound {
         size: usize,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
+        self.poll_until(cx, waiting, |outbound, state| !outbound.is_full(state, size))
+    }
+
+    /// Waits until something is so, or the session ends.
+    fn poll_until(
+        &self,
+        cx: &mut Context<'_>,
+        waiting: &mut Waiting,
+        mut is_so: impl FnMut(&Self, &mut State) -> bool,
+    ) -> Poll<Result<(), Refused>> {
         let mut state = self.lock();
         if !self.is_open() {
             let timed_out = waiting.has_begun() && state.timed_out;
             state.end(waiting);
             return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
         }
-        if !self.is_full(&state, size) {
+        if is_so(self, &mut state) {
             return Poll::Ready(Ok(()));
         }
         self.poll_waiting(state, cx, waiting)
@@ -426,8 +557,11 @@ impl Outbound {
             state.end(waiting);
             return Poll::Ready(Err(Refused::TimedOut));
         }
-        let deadline = Instant::now() + self.bounds.send_timeout.min(FAR);
-        state.rare().waiters.begin(waiting, deadline, cx);
+        let limit = match state.rare().send_timeout {
+            Some(own) => own.unwrap_or(FAR),
+            None => self.bounds.send_timeout,
+        };
+        state.rare().waiters.begin(waiting, limit, cx);
         // the connection owns the clock
         self.notify(state);
         Poll::Pending
@@ -439,157 +573,19 @@ impl Outbound {
             self.lock().end(waiting);
         }
     }
-
-    // ---- for the connection ----
-
-    /// Resolves if the connection is given up; for what goes on after its end.
-    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if state.cut {
-            return Poll::Ready(());
-        }
-        state.rare().closing = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Registers the task that empties the queue.
-    pub(crate) fn attach(&self, waker: &Waker) {
-        self.lock().connection = Some(waker.clone());
-    }
-
-    /// Forgets it: its memory must not live as long as the last clone of the session.
-    pub(crate) fn detach(&self) {
-        let mut state = self.lock();
-        (state.connection, state.rare) = (None, None);
-    }
-
-    /// Says whether the connection has octets that are not with the socket.
-    #[inline]
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
-    }
-
-    /// Writes to a plain socket once: how much it took, zero if it takes nothing now. There must be something to write.
-    pub(crate) fn write(&self, out: &mut Frames) -> io::Result<usize> {
-        let mut state = self.lock();
-        state.mend(out);
-        let Some(socket) = &state.socket else { return Err(io::ErrorKind::NotConnected.into()) };
-        let written = match out.single() {
-            Some(octets) => socket.try_write(octets),
-            None => {
-                let mut slices = Frames::slices();
-                let count = out.segments(&mut slices);
-                socket.try_write_vectored(&slices[..count])
-            }
-        };
-        match written {
-            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                out.advance(count);
-                if out.is_empty() {
-                    self.set_busy(false);
-                }
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Ends our half of a plain connection.
-    pub(crate) fn shut(&self) {
-        // dropping it says so to the peer
-        self.lock().socket = None;
-    }
-
-    /// Lets go of a plain socket, which is closed when the connection does, too.
-    pub(crate) fn release_socket(&self) {
-        self.lock().socket.take().into_iter().for_each(OwnedWriteHalf::forget);
-    }
-
-    #[inline]
-    pub(crate) fn has_news(&self) -> bool {
-        self.pending.load(Ordering::Acquire)
-    }
-
-    /// Moves what has gathered to the end of `out`, control frames first.
-    pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
-        self.pending.store(false, Ordering::Release);
-        let mut state = self.lock();
-        state.mend(out);
-        let mut collected = Collected {
-            cut: state.cut,
-            look: std::mem::take(&mut state.look),
-            ticket: state.accepted,
-            ..<_>::default()
-        };
-        if let Some(rare) = &mut state.rare {
-            collected.control = !rare.control.is_empty();
-            collected.look |= !rare.waiters.is_empty();
-            collected.close = rare.close.take();
-            out.small().extend_from_slice(&std::mem::take(&mut rare.control));
-        }
-        out.append(&mut state.frames);
-        // an idle session keeps a little room at most
-        state.frames.shrink(512);
-        collected
-    }
-
-    /// Says that everything up to `ticket` is written, and `left` octets behind it are not.
-    pub(crate) fn written(&self, ticket: Ticket, left: usize) {
-        let mut state = self.lock();
-        state.blocked = false;
-        state.bytes = state.rare.as_ref().map_or(0, |rare| rare.torn.len()) + state.frames.len() + left;
-        // a broadcast may have been written at once since, and its ticket is later
-        state.written = state.written.max(ticket);
-        state.warned = false;
-        if state.rare.as_ref().is_some_and(|rare| !rare.waiters.is_empty()) {
-            wake_waiters(state);
-        }
-    }
-
-    /// Says that the peer takes nothing at the moment.
-    pub(crate) fn blocked(&self) {
-        self.lock().blocked = true;
-    }
-
-    /// Wakes whoever has waited too long; returns the next deadline, and whether a broadcast was written meanwhile.
-    pub(crate) fn expire(&self, now: Instant) -> (Option<Instant>, bool) {
-        let mut state = self.lock();
-        let spoke = std::mem::take(&mut state.spoke);
-        let Some(rare) = &mut state.rare else { return (None, spoke) };
-        let (missed, next) = rare.waiters.expire(now);
-        drop(state);
-        missed.into_iter().for_each(Waker::wake);
-        (next, spoke)
-    }
-
-    /// Ends it: nothing is accepted, nothing more will be written, whoever waits is told.
-    pub(crate) fn end(&self, timed_out: bool) {
-        let mut state = self.lock();
-        self.open.store(false, Ordering::Release);
-        state.timed_out |= timed_out;
-        state.ended = true;
-        (state.frames, state.bytes) = (Frames::default(), 0);
-        if let Some(rare) = &mut state.rare {
-            (rare.control, rare.torn) = (Vec::new(), Vec::new());
-        }
-        if let Some(deflation) = &self.deflation {
-            deflation.end();
-        }
-        wake_waiters(state);
-    }
-
-    /// Refuses further messages, as after a close frame was received; whoever waits for room is told.
-    pub(crate) fn refuse(&self) {
-        let state = self.lock();
-        self.open.store(false, Ordering::Release);
-        wake_waiters(state);
-    }
 }
 
-/// For a wait without an end that fits the clock: thirty years, as tokio has it.
-pub(crate) const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+/// A place among those who wait, given back when it is dropped.
+pub(crate) struct Wait<'a> {
+    pub(crate) outbound: &'a Outbound,
+    pub(crate) waiting: Waiting,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.outbound.abandon(&mut self.waiting);
+    }
+}
 
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -611,7 +607,7 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, writer) = listener.accept().await.unwrap().0.into_split();
         socket.as_ref().writable().await.unwrap();
-        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR };
+        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None };
         (Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)), socket, peer)
     }
 
@@ -625,18 +621,30 @@ mod tests {
     async fn broadcast_that_is_written_before_an_older_ticket_is_reported_counts() {
         let (outbound, _socket, mut peer) = outbound().await;
         let mut out = Frames::default();
-        outbound.offer_at_once(&frame(b"first"), Moment(1)).unwrap();
+        outbound.offer_at_once(&frame(b"first"), Moment(1), false).unwrap();
         outbound.control(OpCode::Ping, b"").unwrap();
         let collected = outbound.collect(&mut out);
         while !out.is_empty() {
             outbound.write(&mut out).unwrap();
         }
         // between the connection's write and its report
-        outbound.offer_at_once(&frame(b"second"), Moment(2)).unwrap();
+        outbound.offer_at_once(&frame(b"second"), Moment(2), false).unwrap();
         outbound.written(collected.ticket, 0);
         assert!(outbound.lock().is_empty());
         let mut came = [0; 17];
         peer.read_exact(&mut came).await.unwrap();
         assert_eq!(came[..], *b"\x82\x05first\x89\x00\x82\x06second");
+    }
+
+    #[tokio::test]
+    async fn turn_that_was_given_back_counts_for_nothing() {
+        let (outbound, _socket, _peer) = outbound().await;
+        let (mut turn, cx) = (Turn::default(), &mut Context::from_waker(Waker::noop()));
+        assert!(outbound.poll_turn(cx, OpCode::Text, &mut turn, &mut Waiting::default()).is_ready());
+        assert_eq!(outbound.queued_messages(), 1);
+        outbound.give_up_turn(&mut turn, false);
+        assert_eq!(outbound.queued_messages(), 0);
+        outbound.offer_at_once(&frame(b"at once"), Moment(1), false).unwrap();
+        assert_eq!(outbound.queued_messages(), 0);
     }
 }

@@ -8,7 +8,7 @@ pub use inventory;
 
 pub use crate::close::CloseReason;
 pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
-pub use crate::config::{Compression, EndpointOptions};
+pub use crate::config::{Compression, EndpointOptions, Overflow};
 pub use crate::endpoint::{Annotated, Call, Contract, Fallback, Handler, Mode, Reach, ReachMut, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
@@ -20,6 +20,7 @@ pub use crate::registry::{Configured, Lender, Registration, ServerEndpoint, Shar
 pub use crate::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::state::{State, Wanted};
+pub use crate::stream::{BinaryStream, TextStream};
 pub use crate::text::Text;
 
 /// Finds out whether a type has `Default`: `Construct::<T>::DEFAULT` is the inherent constant if it has, and that of

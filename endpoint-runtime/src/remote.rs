@@ -4,21 +4,25 @@
 //! messages never mix, and each task's own keep their order.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::codec::Encode;
+use crate::config::Overflow;
 use crate::error::{Error, Kind};
 use crate::message::{Binary, Message};
-use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Waiting};
+use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Wait, Waiting};
+use crate::sent::Sent;
 use crate::text::Text;
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::{MAX_CONTROL, OpCode};
+use crate::writer::{BinaryWriter, TextWriter};
 
 /// Sends and waits (Jakarta's `RemoteEndpoint.Basic`).
 ///
@@ -34,19 +38,59 @@ use crate::wire::frame::{MAX_CONTROL, OpCode};
 #[derive(Clone, Copy, Debug)]
 pub struct BasicRemote<'a> {
     outbound: &'a Arc<Outbound>,
-    compressed: bool,
+    how: How,
 }
 
 impl<'a> BasicRemote<'a> {
     pub(crate) fn new(outbound: &'a Arc<Outbound>) -> Self {
-        Self { outbound, compressed: true }
+        Self { outbound, how: How::DEFAULT }
     }
 
     /// Sends what follows as it is, though the session has compression: for messages that hold a secret beside text
     /// that others choose, and for those that are compressed already.
     #[must_use]
     pub fn uncompressed(self) -> Self {
-        Self { compressed: false, ..self }
+        Self { how: How { compressed: false, ..self.how }, ..self }
+    }
+
+    /// Limits how long what follows may take until it is written, instead of the send timeout. Counted from the send,
+    /// or for a writer from here. What is too late fails with [`Error::is_timeout`]; once queued, it may still be
+    /// delivered.
+    #[must_use]
+    pub fn timeout(self, limit: Duration) -> Self {
+        Self { how: How { timeout: Some(limit), ..self.how }, ..self }
+    }
+
+    /// Says what is done with what follows if the queue has no room for it. It does not concern messages in parts.
+    #[must_use]
+    pub fn on_overflow(self, overflow: Overflow) -> Self {
+        Self { how: How { overflow: Some(overflow), ..self.how }, ..self }
+    }
+
+    /// Whether messages may gather before they are written (Jakarta's `setBatchingAllowed`); off by default. It holds
+    /// for all that is sent on the session. Then a send resolves once its message is in the batch, which is written when
+    /// 64 KiB have gathered, by [`flush_batch`](Self::flush_batch), or when the connection has anything else to do.
+    /// Switching it off writes the batch at once, and so does closing the session, before the close frame.
+    pub fn set_batching_allowed(self, allowed: bool) {
+        self.outbound.set_batching(allowed);
+    }
+
+    /// Whether messages may gather.
+    pub fn batching_allowed(self) -> bool {
+        self.outbound.batches()
+    }
+
+    /// Has what was sent so far written, and waits until it is.
+    ///
+    /// # Errors
+    /// [`Error::is_closed`] or [`Error::is_timeout`].
+    ///
+    /// # Cancel safety
+    /// It is written in any case.
+    pub async fn flush_batch(self) -> Result<(), Error> {
+        let ticket = self.outbound.flush_batch();
+        let mut wait = Wait { outbound: self.outbound, waiting: Waiting::within(self.how.timeout) };
+        Ok(poll_fn(|cx| wait.outbound.poll_flushed(cx, ticket, &mut wait.waiting)).await?)
     }
 
     /// Sends a text message. A `String` or [`Text`] of more than a few KiB is not copied.
@@ -92,6 +136,52 @@ impl<'a> BasicRemote<'a> {
         }
     }
 
+    /// Sends a part of a text message, and with `last` ends the message (Jakarta's `sendText(part, isLast)`).
+    ///
+    /// A session has one message that is sent so. The first part begins it, and takes its place among those that are
+    /// sent: whole messages that are sent meanwhile wait behind all of it, in order and within the bounds of the queue;
+    /// only control frames pass. Whoever sends the next part of the same kind goes on with it, so parts are for one task
+    /// at a time: where several tasks send large messages, let each have a [writer](Self::text_writer). While another
+    /// message in parts is open, of a writer or of the other kind, this waits until that is complete.
+    ///
+    /// The last part resolves when the message is handed to the socket, the others when they are queued. Each part that
+    /// is not empty, or is the last, is one frame. The message is compressed if its first part reaches the threshold.
+    /// A message without its last part holds up all others until the session ends.
+    ///
+    /// # Errors
+    /// As [`send_text`](Self::send_text).
+    pub async fn send_text_part(self, part: impl Into<Text> + AsRef<str>, last: bool) -> Result<(), Error> {
+        if part.as_ref().len() < SHARE_FROM {
+            self.part(Outgoing::Small(OpCode::Text, part.as_ref().as_bytes()), last).await
+        } else {
+            self.part(Outgoing::Large(OpCode::Text, part.into().into()), last).await
+        }
+    }
+
+    /// Sends a part of a binary message; see [`send_text_part`](Self::send_text_part).
+    ///
+    /// # Errors
+    /// As [`send_text`](Self::send_text).
+    pub async fn send_binary_part(self, part: impl Into<Binary> + AsRef<[u8]>, last: bool) -> Result<(), Error> {
+        if part.as_ref().len() < SHARE_FROM {
+            self.part(Outgoing::Small(OpCode::Binary, part.as_ref()), last).await
+        } else {
+            self.part(Outgoing::Large(OpCode::Binary, Bytes::from(part.into())), last).await
+        }
+    }
+
+    /// Begins a text message that is written piece by piece (Jakarta's `getSendWriter`). The writer borrows nothing: it
+    /// may go to another task.
+    pub fn text_writer(self) -> TextWriter {
+        TextWriter::new(self.outbound.clone(), self.how.compressed, Waiting::within(self.how.timeout))
+    }
+
+    /// Begins a binary message that is written piece by piece (Jakarta's `getSendStream`). The writer borrows nothing:
+    /// it may go to another task.
+    pub fn binary_writer(self) -> BinaryWriter {
+        BinaryWriter::new(self.outbound.clone(), self.how.compressed, Waiting::within(self.how.timeout))
+    }
+
     /// Sends a ping with up to 125 bytes of application data; its pong reaches the pong handler. Resolves when it is
     /// queued, in the lane of the control frames, which passes the messages.
     ///
@@ -113,8 +203,29 @@ impl<'a> BasicRemote<'a> {
     where
         'a: 'm,
     {
-        let (message, in_order) = if self.compressed { self.outbound.deflate(message) } else { (message, false) };
-        Sending { outbound: self.outbound, message, in_order, ticket: None, waiting: Waiting::default() }
+        let Self { outbound, how } = self;
+        let (message, in_order) = if how.compressed { outbound.deflate(message) } else { (message, false) };
+        let overflow = how.overflow.or(outbound.overflow()).unwrap_or(Overflow::Wait);
+        Sending { outbound, message, in_order, overflow, ticket: None, waiting: Waiting::within(how.timeout) }
+    }
+
+    /// Queues a part when its turn has come, and waits for the socket if it is the last.
+    async fn part(self, part: Outgoing<'_>, last: bool) -> Result<(), Error> {
+        let (outbound, compressed) = (&**self.outbound, self.how.compressed);
+        let mut wait = Wait { outbound, waiting: Waiting::within(self.how.timeout) };
+        let ticket = loop {
+            match outbound.offer_part(part.clone(), last, compressed) {
+                Ok(ticket) => break ticket,
+                Err(Refused::Full | Refused::Behind) => {
+                    poll_fn(|cx| outbound.poll_shared_turn(cx, &part, &mut wait.waiting)).await?;
+                }
+                Err(refused) => return Err(refused.into()),
+            }
+        };
+        match ticket {
+            Some(ticket) => Ok(poll_fn(|cx| outbound.poll_written(cx, ticket, &mut wait.waiting)).await?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -126,18 +237,58 @@ impl<'a> BasicRemote<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct AsyncRemote<'a> {
     outbound: &'a Arc<Outbound>,
-    compressed: bool,
+    how: How,
 }
 
 impl<'a> AsyncRemote<'a> {
     pub(crate) fn new(outbound: &'a Arc<Outbound>) -> Self {
-        Self { outbound, compressed: true }
+        Self { outbound, how: How::DEFAULT }
     }
 
     /// Sends what follows as it is; see [`BasicRemote::uncompressed`].
     #[must_use]
     pub fn uncompressed(self) -> Self {
-        Self { compressed: false, ..self }
+        Self { how: How { compressed: false, ..self.how }, ..self }
+    }
+
+    /// Limits how long what follows may take until it is written, instead of the send timeout. Counted from the send,
+    /// or for a writer from here. What is too late fails with [`Error::is_timeout`]; once queued, it may still be
+    /// delivered.
+    #[must_use]
+    pub fn timeout(self, limit: Duration) -> Self {
+        Self { how: How { timeout: Some(limit), ..self.how }, ..self }
+    }
+
+    /// Says what is done with what follows if the queue has no room for it. It does not concern messages in parts.
+    #[must_use]
+    pub fn on_overflow(self, overflow: Overflow) -> Self {
+        Self { how: How { overflow: Some(overflow), ..self.how }, ..self }
+    }
+
+    /// Whether messages may gather before they are written (Jakarta's `setBatchingAllowed`); off by default. It holds
+    /// for all that is sent on the session. Then a send resolves once its message is in the batch, which is written when
+    /// 64 KiB have gathered, by [`flush_batch`](Self::flush_batch), or when the connection has anything else to do.
+    /// Switching it off writes the batch at once, and so does closing the session, before the close frame.
+    pub fn set_batching_allowed(self, allowed: bool) {
+        self.outbound.set_batching(allowed);
+    }
+
+    /// Whether messages may gather.
+    pub fn batching_allowed(self) -> bool {
+        self.outbound.batches()
+    }
+
+    /// Has what was sent so far written, and waits until it is.
+    ///
+    /// # Errors
+    /// [`Error::is_closed`] or [`Error::is_timeout`].
+    ///
+    /// # Cancel safety
+    /// It is written in any case.
+    pub async fn flush_batch(self) -> Result<(), Error> {
+        let ticket = self.outbound.flush_batch();
+        let mut wait = Wait { outbound: self.outbound, waiting: Waiting::within(self.how.timeout) };
+        Ok(poll_fn(|cx| wait.outbound.poll_flushed(cx, ticket, &mut wait.waiting)).await?)
     }
 
     /// Queues a text message. A `String` or [`Text`] of more than a few KiB is not copied.
@@ -169,6 +320,26 @@ impl<'a> AsyncRemote<'a> {
         })
     }
 
+    /// Queues a part of a text message, and with `last` ends the message; see [`BasicRemote::send_text_part`]. What is
+    /// said there of waiting does not hold: while another message in parts is open the part is not queued, as if the
+    /// queue were full. The [`Sent`] of a part that is not the last resolves when it is queued.
+    pub fn send_text_part(self, part: impl Into<Text> + AsRef<str>, last: bool) -> Sent {
+        if part.as_ref().len() < SHARE_FROM {
+            self.part(Outgoing::Small(OpCode::Text, part.as_ref().as_bytes()), last)
+        } else {
+            self.part(Outgoing::Large(OpCode::Text, part.into().into()), last)
+        }
+    }
+
+    /// Queues a part of a binary message; see [`send_text_part`](Self::send_text_part).
+    pub fn send_binary_part(self, part: impl Into<Binary> + AsRef<[u8]>, last: bool) -> Sent {
+        if part.as_ref().len() < SHARE_FROM {
+            self.part(Outgoing::Small(OpCode::Binary, part.as_ref()), last)
+        } else {
+            self.part(Outgoing::Large(OpCode::Binary, Bytes::from(part.into())), last)
+        }
+    }
+
     /// Queues a ping with up to 125 bytes of application data.
     ///
     /// # Errors
@@ -186,17 +357,41 @@ impl<'a> AsyncRemote<'a> {
     }
 
     fn offer(self, message: Outgoing<'_>) -> Sent {
-        let (message, in_order) = if self.compressed { self.outbound.deflate(message) } else { (message, false) };
-        let ticket = offer(self.outbound, message, in_order);
-        if ticket == Err(Refused::Full) && self.outbound.first_overflow() {
+        let Self { outbound, how } = self;
+        let overflow = how.overflow.or(outbound.overflow()).unwrap_or(Overflow::Error);
+        let (message, in_order) = match how.compressed {
+            // then there will be room
+            true if overflow == Overflow::DropOldest => outbound.deflate(message),
+            true => outbound.deflate_if_room(message),
+            false => (message, false),
+        };
+        let ticket = outbound.offer_or(message, in_order, overflow);
+        if ticket == Err(Refused::Full) && outbound.first_overflow() {
             tracing::warn!("a message was not sent: the outbound queue is full, the peer reads too slowly");
         }
-        Sent { outbound: self.outbound.clone(), ticket }
+        Sent::new(outbound.clone(), ticket, Waiting::within(how.timeout))
+    }
+
+    fn part(self, part: Outgoing<'_>, last: bool) -> Sent {
+        let ticket = self.outbound.offer_part(part, last, self.how.compressed);
+        let ticket = ticket.map(|ticket| ticket.unwrap_or(AT_ONCE));
+        Sent::new(self.outbound.clone(), ticket, Waiting::within(self.how.timeout))
     }
 }
 
-fn offer(outbound: &Outbound, message: Outgoing<'_>, in_order: bool) -> Result<Ticket, Refused> {
-    if in_order { outbound.offer_in_order(message, true) } else { outbound.offer(message) }
+/// The ticket of what is queued as soon as it is accepted.
+const AT_ONCE: Ticket = 0;
+
+/// How a message is sent, where it is not as always.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    pub(crate) compressed: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) overflow: Option<Overflow>,
+}
+
+impl How {
+    pub(crate) const DEFAULT: Self = Self { compressed: true, timeout: None, overflow: None };
 }
 
 fn control(outbound: &Outbound, opcode: OpCode, data: &[u8]) -> Result<(), Error> {
@@ -209,64 +404,13 @@ fn control(outbound: &Outbound, opcode: OpCode, data: &[u8]) -> Result<(), Error
     Ok(outbound.control(opcode, data)?)
 }
 
-/// A message that was handed over. Await it to learn that it was written; dropping it changes nothing.
-///
-/// It is not a future but becomes one, so that ignoring it is no warning.
-#[derive(Debug)]
-pub struct Sent {
-    outbound: Arc<Outbound>,
-    ticket: Result<Ticket, Refused>,
-}
-
-impl Sent {
-    /// Whether the message was queued; an error says at once why it was not.
-    ///
-    /// # Errors
-    /// [`Error::is_closed`] or [`Error::is_queue_full`].
-    pub fn queued(&self) -> Result<(), Error> {
-        self.ticket.map(drop).map_err(Error::from)
-    }
-}
-
-impl IntoFuture for Sent {
-    type Output = Result<(), Error>;
-    type IntoFuture = Written;
-
-    fn into_future(self) -> Written {
-        Written { outbound: self.outbound, ticket: self.ticket, waiting: Waiting::default() }
-    }
-}
-
-/// Resolves when a message that was handed over is written, or says why it will not be.
-#[derive(Debug)]
-pub struct Written {
-    outbound: Arc<Outbound>,
-    ticket: Result<Ticket, Refused>,
-    waiting: Waiting,
-}
-
-impl Future for Written {
-    type Output = Result<(), Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let written = ready!(this.outbound.poll_written(cx, this.ticket?, &mut this.waiting));
-        Poll::Ready(written.map_err(Error::from))
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        self.outbound.abandon(&mut self.waiting);
-    }
-}
-
 /// A message that waits for room, then for the socket.
 struct Sending<'a> {
     outbound: &'a Outbound,
     message: Outgoing<'a>,
     /// It is to be compressed at its turn.
     in_order: bool,
+    overflow: Overflow,
     ticket: Option<Ticket>,
     waiting: Waiting,
 }
@@ -281,8 +425,12 @@ impl Future for Sending<'_> {
                 let written = ready!(this.outbound.poll_written(cx, ticket, &mut this.waiting));
                 return Poll::Ready(written.map_err(Error::from));
             }
-            match offer(this.outbound, this.message.clone(), this.in_order) {
+            match this.outbound.offer_or(this.message.clone(), this.in_order, this.overflow) {
                 Ok(ticket) => this.ticket = Some(ticket),
+                Err(Refused::Dropped) => return Poll::Ready(Ok(())),
+                Err(Refused::Full) if this.overflow == Overflow::Error => {
+                    return Poll::Ready(Err(Refused::Full.into()));
+                }
                 Err(_) => ready!(this.outbound.poll_room(cx, this.message.len(), &mut this.waiting))?,
             }
         }
@@ -307,13 +455,13 @@ pub(crate) struct Shared {
     payload: Binary,
     /// The frame, if it is small.
     frame: Vec<u8>,
-    compressed: bool,
+    how: How,
     /// By the kind of session; nothing if it did not become smaller.
     deflated: Vec<((u32, u8), Option<Bytes>)>,
 }
 
 impl Shared {
-    pub(crate) fn new(message: Message, compressed: bool) -> Self {
+    pub(crate) fn new(message: Message, how: How) -> Self {
         let (opcode, payload) = match message {
             Message::Text(text) => (OpCode::Text, Binary::from(text)),
             Message::Binary(data) => (OpCode::Binary, data),
@@ -322,32 +470,46 @@ impl Shared {
         if payload.len() < SHARE_FROM {
             encode::frame(&mut frame, true, opcode, &payload);
         }
-        Self { opcode, payload, frame, compressed, deflated: Vec::new() }
+        Self { opcode, payload, frame, how, deflated: Vec::new() }
     }
 
-    /// Gives it to one of them; `at_once` if it may be written from here.
-    pub(crate) fn offer(&mut self, outbound: &Outbound, at_once: Option<Moment>) -> Result<(), Refused> {
+    /// Gives it to one of them; `at_once` if it may be written from here. How many older messages were dropped for it.
+    pub(crate) fn offer(&mut self, outbound: &Outbound, at_once: Option<Moment>) -> Result<u32, Refused> {
+        let overflow = self.how.overflow.or(outbound.overflow()).unwrap_or(Overflow::DropNewest);
+        match self.offer_as(outbound, at_once, overflow == Overflow::DropOldest) {
+            // who is left out by a broadcast is not told, so it is counted in any case
+            Err(Refused::Full) if overflow != Overflow::Close => Err(outbound.overflows(Overflow::DropNewest)),
+            Err(Refused::Full) => Err(outbound.overflows(overflow)),
+            offered => offered,
+        }
+    }
+
+    fn offer_as(&mut self, outbound: &Outbound, at_once: Option<Moment>, droppable: bool) -> Result<u32, Refused> {
         let (opcode, size) = (self.opcode, self.payload.len());
-        let deflation = outbound.deflation().filter(|deflation| self.compressed && deflation.is_for(size));
-        match deflation {
-            Some(deflation) if !deflation.forgets() => {
-                let message = Outgoing::Small(opcode, &self.payload);
-                return outbound.offer_in_order(message, true).map(drop);
+        let put = |message: Outgoing<'_>, in_order: bool| {
+            if droppable {
+                return outbound.offer_droppable(message, in_order).map(|(_, displaced)| displaced);
             }
+            let offered = if in_order { outbound.offer_in_order(message, true) } else { outbound.offer(message) };
+            offered.map(|_| 0)
+        };
+        let deflation = outbound.deflation().filter(|deflation| self.how.compressed && deflation.is_for(size));
+        match deflation {
+            Some(deflation) if !deflation.forgets() => return put(Outgoing::Small(opcode, &self.payload), true),
             Some(deflation) => {
                 if let Some(frame) = self.deflated(deflation) {
                     return match at_once {
-                        Some(moment) if frame.len() < SHARE_FROM => outbound.offer_at_once(&frame, moment),
-                        _ => outbound.offer(Outgoing::Frame(frame)).map(drop),
+                        Some(moment) if frame.len() < SHARE_FROM => outbound.offer_at_once(&frame, moment, droppable),
+                        _ => put(Outgoing::Frame(frame), false),
                     };
                 }
             }
             None => {}
         }
         match at_once {
-            _ if size >= SHARE_FROM => outbound.offer(Outgoing::Large(opcode, self.payload.clone().into())).map(drop),
-            Some(moment) => outbound.offer_at_once(&self.frame, moment),
-            None => outbound.offer(Outgoing::Encoded(&self.frame)).map(drop),
+            _ if size >= SHARE_FROM => put(Outgoing::Large(opcode, self.payload.clone().into()), false),
+            Some(moment) => outbound.offer_at_once(&self.frame, moment, droppable),
+            None => put(Outgoing::Encoded(&self.frame), false),
         }
     }
 

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use crate::config::{Compression, REQUEST_HEAD_TIMEOUT};
+use crate::config::{Compression, Overflow, REQUEST_HEAD_TIMEOUT};
 use crate::configurator::Configurator;
 use crate::error::{BoxError, Error};
 use crate::handshake::origins::Origins;
@@ -450,6 +450,11 @@ impl ServerBuilder {
     /// See [`ContainerBuilder::handshake_timeout`].
     pub fn handshake_timeout(self, timeout: Duration) -> Self {
         self.map(|container| container.handshake_timeout(timeout))
+    }
+
+    /// See [`ContainerBuilder::overflow`].
+    pub fn overflow(self, overflow: Overflow) -> Self {
+        self.map(|container| container.overflow(overflow))
     }
 
     /// See [`ContainerBuilder::send_queue`].

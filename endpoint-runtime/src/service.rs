@@ -25,7 +25,7 @@ pub use self::opening::Responding;
 #[cfg(feature = "client")]
 pub(crate) use self::opening::take_socket;
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::config::{COMPRESSION_BUDGET, Compression, HANDSHAKE_TIMEOUT, Limits};
+use crate::config::{COMPRESSION_BUDGET, Compression, HANDSHAKE_TIMEOUT, Limits, Overflow};
 use crate::configurator::Configurator;
 use crate::error::Error;
 use crate::handshake::origins::Origins;
@@ -404,6 +404,13 @@ impl ContainerBuilder {
     /// How many messages, and bytes, may wait in one session's outbound queue. Default: 65,536 and 16 MiB.
     pub fn send_queue(mut self, messages: usize, bytes: usize) -> Self {
         (self.limits.send_queue_messages, self.limits.send_queue_bytes) = (messages, bytes);
+        self
+    }
+
+    /// What is done with a message for which that queue has no room. Default: [`Overflow::Wait`] by the basic remote,
+    /// [`Overflow::Error`] by the async one and broadcasts.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.limits.overflow = Some(overflow);
         self
     }
 

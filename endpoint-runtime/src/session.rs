@@ -7,6 +7,7 @@ mod rooms;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -18,19 +19,17 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 pub(crate) use self::open_set::{OpenSet, Place};
 pub(crate) use self::rooms::Groups;
+use crate::broadcast::Broadcast;
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::codec::Encode;
 use crate::error::Error;
 use crate::extension::Extension;
-use crate::message::{Binary, Message};
-use crate::outbound::{Moment, Outbound, Refused};
+use crate::outbound::{Outbound, Wait, Waiting};
 use crate::path::PathParams;
 use crate::rare::{self, MaybeRare, Properties};
-use crate::remote::{AsyncRemote, BasicRemote, Shared};
+use crate::remote::{AsyncRemote, BasicRemote};
 use crate::request::HandshakeRequest;
 use crate::role::Role;
 use crate::state::State;
-use crate::text::Text;
 use crate::wire::deflate::Deflation;
 
 /// The identity of a session: 128 random bits, unique and unguessable, printed as 32 hexadecimal digits.
@@ -250,6 +249,40 @@ impl Session {
         self.0.outbound.queued_bytes()
     }
 
+    /// Messages that were accepted for sending and are not written yet.
+    pub fn queued_messages(&self) -> usize {
+        self.0.outbound.queued_messages()
+    }
+
+    /// Messages that were dropped because the queue was full, since the session was opened: by a broadcast, or by an
+    /// [`Overflow`](crate::Overflow) that says so.
+    pub fn dropped_messages(&self) -> u32 {
+        self.0.outbound.dropped()
+    }
+
+    /// Waits until the queue has room for a message, which somebody else may take; without a limit of its own.
+    ///
+    /// # Errors
+    /// [`Error::is_closed`].
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn writable(&self) -> Result<(), Error> {
+        let mut wait = Wait { outbound: &self.0.outbound, waiting: Waiting::without_limit() };
+        Ok(poll_fn(|cx| wait.outbound.poll_room(cx, 1, &mut wait.waiting)).await?)
+    }
+
+    /// How long a message may wait to be written, and how long the peer may read nothing at all before the session ends,
+    /// for sends that begin from now on; `None` is for ever. A send's own `timeout` goes before it.
+    pub fn set_send_timeout(&self, timeout: Option<Duration>) {
+        self.0.outbound.set_send_timeout(timeout);
+    }
+
+    /// How long a message may wait to be written (30 seconds unless configured).
+    pub fn send_timeout(&self) -> Option<Duration> {
+        self.0.outbound.send_timeout()
+    }
+
     /// Sends and waits until it is written.
     pub fn basic_remote(&self) -> BasicRemote<'_> {
         BasicRemote::new(&self.0.outbound)
@@ -350,82 +383,6 @@ impl OpenSessions {
 
     /// Speaks to all of them; never waits for a peer.
     pub fn async_remote(&self) -> Broadcast<'_> {
-        Broadcast { sessions: self, compressed: true }
-    }
-}
-
-/// A broadcast writes to so many sockets itself; the rest wake their connections. Each write costs a few microseconds,
-/// in which the thread does nothing else.
-const AT_ONCE: usize = 2048;
-
-/// Speaks to many: a message is encoded once, compressed once where it is, and nobody waits for anybody.
-#[derive(Clone, Copy, Debug)]
-pub struct Broadcast<'a> {
-    sessions: &'a OpenSessions,
-    compressed: bool,
-}
-
-impl Broadcast<'_> {
-    /// Sends what follows as it is; see [`BasicRemote::uncompressed`].
-    #[must_use]
-    pub fn uncompressed(self) -> Self {
-        Self { compressed: false, ..self }
-    }
-
-    /// Queues a text message for each session.
-    pub fn send_text(self, text: impl Into<Text>) -> Report {
-        self.send(Message::Text(text.into()))
-    }
-
-    /// Queues a binary message for each session.
-    pub fn send_binary(self, data: impl Into<Binary>) -> Report {
-        self.send(Message::Binary(data.into()))
-    }
-
-    /// Queues the message that `object` becomes, such as [`Json`](crate::Json), for each session. It is encoded once.
-    ///
-    /// # Errors
-    /// [`Error::is_encode`] if it cannot be encoded; then nobody is sent anything.
-    pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Report, Error> {
-        Ok(self.send(object.encode()?))
-    }
-
-    fn send(self, message: Message) -> Report {
-        let (mut shared, mut report) = (Shared::new(message, self.compressed), Report::default());
-        let moment = Moment::now();
-        for (index, session) in self.sessions.iter().enumerate() {
-            let at_once = (index < AT_ONCE).then_some(moment);
-            match shared.offer(session.outbound(), at_once) {
-                Ok(()) => report.sent += 1,
-                Err(Refused::Closed) => report.closed += 1,
-                Err(_) => report.dropped += 1,
-            }
-        }
-        if report.dropped > 0 {
-            tracing::warn!(report.dropped, "a broadcast left out peers whose outbound queue is full");
-        }
-        report
-    }
-}
-
-/// What became of a broadcast.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Report {
-    /// Queued for so many sessions.
-    pub sent: usize,
-    /// Left out because their queue was full.
-    pub dropped: usize,
-    /// Left out because they had closed.
-    pub closed: usize,
-}
-
-impl Report {
-    /// Whether every open session was reached.
-    ///
-    /// # Errors
-    /// [`Error::is_queue_full`] if one was left out.
-    pub fn complete(&self) -> Result<(), Error> {
-        if self.dropped == 0 { Ok(()) } else { Err(Refused::Full.into()) }
+        Broadcast::to(self)
     }
 }

@@ -105,10 +105,9 @@ impl Link {
         let (waiter, spoke) = self.outbound.expire(now);
         self.clock.spoke |= spoke;
         let blocked = self.stall.as_ref().and_then(|stall| stall.since);
-        if let Some(since) = blocked {
-            if after(since, self.limits().send_timeout) <= now {
-                self.unsent();
-            }
+        let blocked = blocked.and_then(|since| Some(after(since, self.outbound.send_timeout()?)));
+        if blocked.is_some_and(|limit| limit <= now) {
+            self.unsent();
         }
         let close_timeout = self.limits().close_timeout;
         if let Some(end) = &mut self.end {
@@ -143,7 +142,7 @@ impl Link {
         [
             waiter,
             expires.map(|left| after(now, left)),
-            blocked.map(|since| after(since, self.limits().send_timeout)),
+            blocked,
             idle.map(|limit| after(heard.max(spoke), limit).min(after(now, limit / LOOKS))),
             self.limits().ping_interval.map(|interval| after(heard, interval).max(after(now, interval / LOOKS))),
         ]

@@ -9,6 +9,7 @@ use super::{End, Input, Link};
 use crate::buffer;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::TURN_FRAME;
+use crate::error::Error;
 use crate::frames::Frames;
 use crate::role::Role;
 use crate::socket::Socket;
@@ -22,12 +23,14 @@ impl Link {
             return;
         }
         self.outbound.refuse();
+        self.break_stream(Error::closed);
         self.session.retire();
         self.end = Some(Box::new(End { reason: local, seen: None }));
         self.clock.look = true;
-        if self.outbound.has_news() {
+        if self.outbound.has_news() || self.lined {
             // what was queued before goes before
             self.collect_news();
+            self.outbound.seal();
         }
         if let Some(wire) = wire {
             if !self.close_sent && !self.broken {

@@ -4,13 +4,14 @@ use std::future::Future;
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::streaming::{exceeds, streams};
 use super::{Input, Link};
 use crate::buffer;
 use crate::config::TURN_FRAME;
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::handlers::{MessageKind, Payload};
-use crate::message::{Binary, Pong};
+use crate::message::{Binary, Message, Pong};
 use crate::wire::Violation;
 use crate::wire::decode::OWN_FROM;
 use crate::wire::event::{Event, Rules, Take};
@@ -32,12 +33,17 @@ impl Link {
         &mut self,
         dispatch: &'d mut Dispatch<E>,
     ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
+        if streams::<E>() {
+            self.sever();
+        }
         while let Some(work) = self.inbox.as_mut().and_then(|inbox| inbox.pop()) {
             let work = match work {
                 work @ Work::Added(_) => match self.call_added(dispatch, work) {
                     Some(work) => work,
                     None => continue,
                 },
+                Work::Text(text, last) if E::TEXT.streams => self.begin_stream(Message::Text(text), last),
+                Work::Binary(data, last) if E::BINARY.streams => self.begin_stream(Message::Binary(data), last),
                 Work::Text(text, last) if E::TEXT.mode == Mode::Sync => Work::Settled(dispatch.text_now(&text, last)),
                 Work::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
                     Work::Settled(dispatch.binary_now(&data, last))
@@ -69,7 +75,24 @@ impl Link {
                     return None;
                 }
             };
+            if let Some(violation) = exceeds::<E>(&mut self.inbox, event.as_ref()) {
+                drop(event);
+                self.fails(violation);
+                return None;
+            }
             match event {
+                Some(Event::Text { text, last }) if E::TEXT.streams => {
+                    let part = Message::Text(text.into_text());
+                    if let Some(first) = self.feed(part, last) {
+                        return Some(dispatch.call(self.begin_stream(first, last)));
+                    }
+                }
+                Some(Event::Binary { data, last }) if E::BINARY.streams => {
+                    let part = Message::Binary(data.into_binary());
+                    if let Some(first) = self.feed(part, last) {
+                        return Some(dispatch.call(self.begin_stream(first, last)));
+                    }
+                }
                 Some(Event::Text { text, last }) if E::TEXT.mode == Mode::Sync => {
                     let reply = dispatch.text_now(text.as_str(), last);
                     return Some(dispatch.call(Work::Settled(reply)));
@@ -129,6 +152,9 @@ impl Link {
             self.input.start += used;
             self.taken += TURN_FRAME + used + self.decoder.take_made();
             if let Some(event) = event {
+                if let Some(violation) = exceeds::<E>(&mut self.inbox, Some(&event)) {
+                    return self.fails(violation);
+                }
                 self.keep::<E>(event);
             }
         }
@@ -140,10 +166,16 @@ impl Link {
     /// Takes an event while its turn has not come: control frames at once, messages to the inbox.
     pub(super) fn keep<E: Contract>(&mut self, event: Event<'static>) {
         let work = match event {
-            Event::Text { text, last } if E::TEXT.exists() => Work::Text(text.into_text(), last),
-            Event::Text { text, last } => self.added_work(Payload::Text(text.into_text()), last),
-            Event::Binary { data, last } if E::BINARY.exists() => Work::Binary(data.into_binary(), last),
-            Event::Binary { data, last } => self.added_work(Payload::Binary(data.into_binary()), last),
+            Event::Text { text, last } => match self.feed(Message::Text(text.into_text()), last) {
+                Some(Message::Text(text)) if E::TEXT.exists() => Work::Text(text, last),
+                Some(Message::Text(text)) => self.added_work(Payload::Text(text), last),
+                _ => return,
+            },
+            Event::Binary { data, last } => match self.feed(Message::Binary(data.into_binary()), last) {
+                Some(Message::Binary(data)) if E::BINARY.exists() => Work::Binary(data, last),
+                Some(Message::Binary(data)) => self.added_work(Payload::Binary(data), last),
+                _ => return,
+            },
             Event::Ping(data) => return self.answer_ping(&data),
             Event::Pong(data) => match self.pong::<E>(data) {
                 Some(work) => work,
@@ -160,6 +192,7 @@ impl Link {
     #[cold]
     fn fails(&mut self, violation: Violation) {
         self.reading = false;
+        self.break_stream(|| violation.into());
         self.violation = Some(Box::new(violation));
     }
 
@@ -223,7 +256,7 @@ impl Link {
             if self.end.is_some() {
                 return Poll::Ready(());
             }
-            if !self.turn_is_over() && (!blocked || self.out.len() < self.limits().send_queue_bytes) {
+            if !self.turn_is_over() && (!(blocked || self.lined) || !self.is_behind()) {
                 if !self.input.is_empty() {
                     // the turn before ended in the middle of a batch
                     return Poll::Ready(());

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::{Link, Stall};
+use super::Link;
 use crate::buffer;
 use crate::close::Initiator;
 use crate::error::Error;
@@ -43,13 +43,17 @@ impl Link {
     pub(super) fn collect_news(&mut self) {
         self.room();
         let collected = self.outbound.collect(&mut self.out);
-        self.clock.spoke |= collected.control || collected.ticket != self.ticket;
+        self.clock.spoke |= collected.control || collected.report || collected.ticket != self.ticket;
         self.clock.look |= collected.look;
         self.max_message_size = self.session.max_message_size();
         if collected.look {
             self.look_at_handlers();
         }
         self.ticket = collected.ticket;
+        self.lined = collected.lined;
+        if collected.report && self.stall.is_none() {
+            self.stall = Some(Box::default());
+        }
         if self.role == Role::Client {
             self.out.mask();
         }
@@ -77,8 +81,8 @@ impl Link {
             Message::Text(text) => (OpCode::Text, Binary::from(text)),
             Message::Binary(data) => (OpCode::Binary, data),
         };
-        if self.outbound.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
-            return self.reply_deflated(opcode, data);
+        if self.lined || self.outbound.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
+            return self.reply_behind(opcode, data);
         }
         let out = self.room();
         if let Some((place, len)) = data.inline() {
@@ -91,18 +95,27 @@ impl Link {
         Ok(())
     }
 
-    /// As [`reply`](Self::reply), for a message that is worth compressing.
-    fn reply_deflated(&mut self, opcode: OpCode, data: Binary) -> Result<(), Error> {
+    /// As [`reply`](Self::reply), for a message that is worth compressing, or whose turn has not come.
+    fn reply_behind(&mut self, opcode: OpCode, data: Binary) -> Result<(), Error> {
         let (outbound, message) = (&self.outbound, Outgoing::Large(opcode, data.into()));
         let (message, in_order) = outbound.deflate(message);
         if in_order {
             // through the queue, so that nobody's message is compressed between this one and those before it
             outbound.running(|| outbound.offer_in_order(message, false))?;
-            self.collect();
+        } else if self.lined {
+            outbound.running(|| outbound.offer_reply(message))?;
+        } else {
+            message.push_to(self.room());
             return Ok(());
         }
-        message.push_to(self.room());
+        self.collect();
         Ok(())
+    }
+
+    /// Whether the peer has left so much unread, or a message in parts holds so much up, that it is not read from.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        self.out.len() >= self.limits().send_queue_bytes || self.lined && self.outbound.is_over()
     }
 
     /// Whether enough is gathered for a write.
@@ -138,6 +151,18 @@ impl Link {
     /// Writes what it can. Ready when nothing is left, or nothing can be written any more.
     #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.poll_flush_once(cx));
+            if !self.report() {
+                return Poll::Ready(());
+            }
+            // what waited in the line
+            self.collect_news();
+        }
+    }
+
+    #[inline]
+    fn poll_flush_once(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.out.is_empty() || self.unflushed {
             if self.role == Role::Client {
                 self.out.mask();
@@ -152,11 +177,17 @@ impl Link {
             buffer::return_from_writing(self.out.give_back());
             self.outbound.set_busy(false);
         }
-        if (self.ticket != self.reported || self.stall.is_some()) && !self.broken {
-            (self.reported, self.stall) = (self.ticket, None);
-            self.outbound.written(self.ticket, 0);
-        }
         Poll::Ready(())
+    }
+
+    /// Tells the queue that all is written; whether there is more to write then.
+    #[inline]
+    fn report(&mut self) -> bool {
+        let news = (self.ticket != self.reported || self.stall.is_some()) && !self.broken;
+        if news {
+            (self.reported, self.stall) = (self.ticket, None);
+        }
+        news && self.outbound.written(self.ticket, 0)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -216,7 +247,7 @@ impl Link {
 
     #[cold]
     pub(super) fn is_blocked(&mut self) -> Poll<()> {
-        let stall = self.stall.get_or_insert_with(|| Box::new(Stall { since: None, mark: None }));
+        let stall = self.stall.get_or_insert_default();
         if stall.since.is_none() {
             stall.since = Some(Instant::now());
             self.clock.look = true;

@@ -45,6 +45,16 @@ impl Outgoing<'_> {
         }
     }
 
+    /// The same, to be kept.
+    pub(super) fn into_owned(self) -> Outgoing<'static> {
+        match self {
+            Self::Small(opcode, payload) => Outgoing::Large(opcode, Bytes::copy_from_slice(payload)),
+            Self::Large(opcode, payload) => Outgoing::Large(opcode, payload),
+            Self::Encoded(frame) => Outgoing::Frame(Bytes::copy_from_slice(frame)),
+            Self::Frame(frame) => Outgoing::Frame(frame),
+        }
+    }
+
     /// The message, if it is not encoded yet.
     pub(super) fn payload(&self) -> Option<(OpCode, &[u8])> {
         match self {

@@ -7,6 +7,10 @@ use crate::error::{Error, Kind};
 pub(crate) enum Refused {
     Closed,
     Full,
+    /// Another message is being sent in parts.
+    Behind,
+    /// The queue was full, and what to do then is to drop the message.
+    Dropped,
     TimedOut,
 }
 
@@ -15,6 +19,10 @@ impl From<Refused> for Error {
         match refused {
             Refused::Closed => Error::closed(),
             Refused::Full => Error::new(Kind::QueueFull, "the outbound queue is full: the peer reads too slowly"),
+            Refused::Behind => {
+                Error::new(Kind::QueueFull, "the part was not queued: another message is being sent in parts")
+            }
+            Refused::Dropped => Error::new(Kind::QueueFull, "the message was dropped: the outbound queue is full"),
             Refused::TimedOut => Error::new(Kind::Timeout, "the message was not sent within the send timeout"),
         }
     }

@@ -2,18 +2,41 @@
 
 use std::collections::BTreeMap;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// A sender's place among those who wait.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(Option<u64>);
+pub(crate) struct Waiting {
+    place: Option<u64>,
+    /// A limit of its own, instead of the session's.
+    deadline: Option<Instant>,
+}
 
 impl Waiting {
+    /// With a limit of its own, if there is one.
+    pub(crate) fn within(limit: Option<Duration>) -> Self {
+        Self { place: None, deadline: limit.map(later) }
+    }
+
+    /// Without a limit: for what the session's end will end.
+    pub(crate) fn without_limit() -> Self {
+        Self::within(Some(FAR))
+    }
+
     pub(crate) fn has_begun(&self) -> bool {
-        self.0.is_some()
+        self.place.is_some()
     }
 }
+
+/// So much later than now.
+fn later(limit: Duration) -> Instant {
+    Instant::now() + limit.min(FAR)
+}
+
+/// For a wait without an end that fits the clock: thirty years, as tokio has it.
+pub(crate) const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// Everybody who waits, in the order in which they began.
 #[derive(Default)]
@@ -34,16 +57,17 @@ impl Waiters {
     }
 
     /// Begins to wait.
-    pub(super) fn begin(&mut self, waiting: &mut Waiting, deadline: Instant, cx: &Context<'_>) {
+    pub(super) fn begin(&mut self, waiting: &mut Waiting, limit: Duration, cx: &Context<'_>) {
+        let deadline = waiting.deadline.unwrap_or_else(|| later(limit));
         let waiter = Waiter { deadline, expired: false, waker: cx.waker().clone() };
         self.waiters.insert(self.next, waiter);
-        waiting.0 = Some(self.next);
+        waiting.place = Some(self.next);
         self.next += 1;
     }
 
     /// Waits on, in this task. False if the time is up.
     pub(super) fn goes_on(&mut self, waiting: &Waiting, cx: &Context<'_>) -> bool {
-        match waiting.0.and_then(|id| self.waiters.get_mut(&id)) {
+        match waiting.place.and_then(|id| self.waiters.get_mut(&id)) {
             Some(waiter) if !waiter.expired => {
                 waiter.waker.clone_from(cx.waker());
                 true
@@ -54,7 +78,7 @@ impl Waiters {
 
     /// Waits no more.
     pub(super) fn end(&mut self, waiting: &mut Waiting) {
-        if let Some(id) = waiting.0.take() {
+        if let Some(id) = waiting.place.take() {
             self.waiters.remove(&id);
         }
     }

@@ -50,6 +50,7 @@ impl OpenSet {
             messages: limits.send_queue_messages,
             bytes: limits.send_queue_bytes,
             send_timeout: limits.send_timeout,
+            overflow: limits.overflow,
         };
         let (path, bounds) = (path.into(), Arc::new(bounds));
         let base = Instant::now();

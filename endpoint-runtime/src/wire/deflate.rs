@@ -253,6 +253,33 @@ impl Deflater {
         out.truncate(out.len() - TAIL.len());
         true
     }
+
+    /// Compresses a part of a message to the end of `out`: all of it can be read when it is there.
+    fn part(&mut self, payload: &[u8], last: bool, out: &mut Vec<u8>) -> bool {
+        let done = self.message(payload, out);
+        if !last {
+            out.extend_from_slice(&TAIL);
+        }
+        done
+    }
+}
+
+/// Returns a deflater to the thread, for other messages.
+fn give_back(mut deflater: Deflater) {
+    deflater.stream.reset();
+    with_thread(&DEFLATERS, |kept| {
+        // the one that was used last stays longest
+        if kept.len() == KEEP {
+            kept.remove(0);
+        }
+        kept.push(deflater);
+    });
+}
+
+/// What compresses a message in parts, lent until its last.
+pub(crate) struct PartDeflater {
+    deflater: Deflater,
+    _counted: Reservation,
 }
 
 /// What a session does about compression: the agreement, and the sending side.
@@ -320,24 +347,55 @@ impl Deflation {
         (self.level, self.window_bits)
     }
 
-    /// Appends a message by itself, as a frame, unless it would not become smaller.
-    pub(crate) fn frame_afresh(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> bool {
+    /// One of the thread's.
+    fn lend(&self) -> Deflater {
         let (level, window_bits) = self.kind();
         let is_alike = |deflater: &Deflater| (deflater.level, deflater.window_bits) == (level, window_bits);
         let lent = with_thread(&DEFLATERS, |kept| kept.iter().position(is_alike).map(|at| kept.remove(at)));
-        let mut deflater = lent.flatten().unwrap_or_else(|| Deflater::new(level, window_bits));
+        lent.flatten().unwrap_or_else(|| Deflater::new(level, window_bits))
+    }
+
+    /// Hands on what a part of a message becomes. The parts of a message come one after another and no other message
+    /// between them; its deflater is kept in `own` until the last, unless it is the session's. False if that failed, and
+    /// the message cannot go on.
+    pub(crate) fn part(
+        &self,
+        own: &mut Option<PartDeflater>,
+        payload: &[u8],
+        last: bool,
+        hand_on: impl FnOnce(&[u8]),
+    ) -> bool {
+        with_scratch(|scratch| {
+            let done = if self.forgets() {
+                let lent = own.get_or_insert_with(|| PartDeflater {
+                    deflater: self.lend(),
+                    _counted: self.budget.count(DEFLATER_BYTES),
+                });
+                let done = lent.deflater.part(payload, last, scratch);
+                if last {
+                    own.take().filter(|_| done).into_iter().for_each(|lent| give_back(lent.deflater));
+                }
+                done
+            } else {
+                let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+                let (level, window_bits) = self.kind();
+                own.deflater.get_or_insert_with(|| Deflater::new(level, window_bits)).part(payload, last, scratch)
+            };
+            if done {
+                hand_on(scratch);
+            }
+            done
+        })
+    }
+
+    /// Appends a message by itself, as a frame, unless it would not become smaller.
+    pub(crate) fn frame_afresh(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        let mut deflater = self.lend();
         with_scratch(|scratch| {
             if !deflater.message(payload, scratch) {
                 return false;
             }
-            deflater.stream.reset();
-            with_thread(&DEFLATERS, |kept| {
-                // the one that was used last stays longest
-                if kept.len() == KEEP {
-                    kept.remove(0);
-                }
-                kept.push(deflater);
-            });
+            give_back(deflater);
             let smaller = scratch.len() < payload.len();
             if smaller {
                 encode::deflated(out, opcode, scratch);

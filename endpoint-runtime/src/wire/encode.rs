@@ -39,6 +39,15 @@ pub(crate) fn deflated(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out[first] |= RSV1;
 }
 
+/// Appends a frame with a part of a message that is compressed: the first of them says so (RFC 7692 §6.1).
+pub(crate) fn part(out: &mut Vec<u8>, fin: bool, opcode: OpCode, first: bool, payload: &[u8]) {
+    let start = out.len();
+    frame(out, fin, opcode, payload);
+    if first {
+        out[start] |= RSV1;
+    }
+}
+
 /// Appends a whole frame whose payload is the first `len` octets of `place`.
 ///
 /// The rest of the place is written along and taken back, because a copy of fixed length takes no call.

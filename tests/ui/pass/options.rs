@@ -15,11 +15,12 @@ const TIME: Duration = Duration::from_secs(5);
     idle_timeout = "60s",
     ping_interval = "500ms",
     send_timeout = "5m",
+    overflow = drop_oldest,
     compression = on(level = 6, threshold = "1KiB", context_takeover = true, window_bits = 12)
 )]
 struct Words;
 
-#[server_endpoint("/expressions", max_message_size = LIMIT * 2, idle_timeout = TIME, ping_interval = Duration::from_millis(20), send_timeout = TIME)]
+#[server_endpoint("/expressions", overflow = Overflow::Close, max_message_size = LIMIT * 2, idle_timeout = TIME, ping_interval = Duration::from_millis(20), send_timeout = TIME)]
 struct Expressions;
 
 #[server_endpoint("/numbers", max_message_size = 65_536)]

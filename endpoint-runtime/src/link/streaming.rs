@@ -1,0 +1,107 @@
+//! Messages that a handler reads while they arrive, and the limit of those that come in parts.
+
+use std::sync::Arc;
+
+use super::{Inbox, Link};
+use crate::dispatch::Work;
+use crate::endpoint::{Contract, Handler};
+use crate::error::Error;
+use crate::message::Message;
+use crate::stream::{BinaryStream, Pipe, TextStream};
+use crate::wire::Violation;
+use crate::wire::event::Event;
+
+/// A message whose handler has been called with its first part.
+pub(super) struct Feed {
+    /// None if the rest is thrown away.
+    pub(super) pipe: Option<Arc<Pipe>>,
+}
+
+/// Whether an endpoint reads messages while they arrive; decided when it is compiled.
+#[inline]
+pub(super) const fn streams<E: Contract>() -> bool {
+    E::TEXT.streams || E::BINARY.streams
+}
+
+/// Counts a part against its handler's limit for all parts of a message together.
+#[inline]
+pub(super) fn exceeds<E: Contract>(inbox: &mut Option<Box<Inbox>>, event: Option<&Event<'_>>) -> Option<Violation> {
+    if E::TEXT.max_total.is_none() && E::BINARY.max_total.is_none() {
+        return None;
+    }
+    let (handler, size, last): (&Handler, _, _) = match event? {
+        Event::Text { text, last } => (&E::TEXT, text.as_str().len(), *last),
+        Event::Binary { data, last } => (&E::BINARY, data.as_slice().len(), *last),
+        _ => return None,
+    };
+    let limit = handler.max_total?;
+    let total = &mut inbox.get_or_insert_default().total;
+    *total = total.saturating_add(size as u64);
+    let size = *total;
+    if last {
+        *total = 0;
+    }
+    (size > limit).then_some(Violation::TooBig { limit: usize::try_from(limit).unwrap_or(usize::MAX), size })
+}
+
+impl Link {
+    /// The call for a message of which the first part is here.
+    pub(super) fn begin_stream(&mut self, first: Message, last: bool) -> Work {
+        let (pipe, inbox) = (Pipe::new(self.outbound.clone()), self.inbox.get_or_insert_default());
+        let text = matches!(first, Message::Text(_));
+        pipe.push(first, last);
+        let mut complete = last;
+        // parts that came while another handler ran; what is between them is a pong
+        let waiting = std::mem::take(&mut inbox.messages);
+        for work in waiting {
+            match work {
+                Work::Text(part, last) if !complete => {
+                    inbox.bytes -= part.len();
+                    pipe.push(Message::Text(part), last);
+                    complete = last;
+                }
+                Work::Binary(part, last) if !complete => {
+                    inbox.bytes -= part.len();
+                    pipe.push(Message::Binary(part), last);
+                    complete = last;
+                }
+                work => inbox.messages.push_back(work),
+            }
+        }
+        if !complete {
+            inbox.feed = Some(Feed { pipe: Some(pipe.clone()) });
+        }
+        if !complete && !self.listens() {
+            self.break_stream(Error::closed);
+        }
+        if text { Work::TextStream(TextStream::new(pipe)) } else { Work::BinaryStream(BinaryStream::new(pipe)) }
+    }
+
+    /// Gives a part to the handler that reads its message; gives it back if there is none.
+    pub(super) fn feed(&mut self, part: Message, last: bool) -> Option<Message> {
+        let Some(inbox) = &mut self.inbox else { return Some(part) };
+        let Some(feed) = &inbox.feed else { return Some(part) };
+        if let Some(pipe) = &feed.pipe {
+            pipe.push(part, last);
+        }
+        if last {
+            inbox.feed = None;
+        }
+        None
+    }
+
+    /// The handler has returned: the rest of its message is thrown away.
+    pub(super) fn sever(&mut self) {
+        if self.inbox.as_ref().is_some_and(|inbox| inbox.feed.is_some()) {
+            self.break_stream(Error::unread);
+        }
+    }
+
+    /// The message that a handler reads will not be whole.
+    pub(super) fn break_stream(&mut self, error: impl FnOnce() -> Error) {
+        let feed = self.inbox.as_mut().and_then(|inbox| inbox.feed.as_mut());
+        if let Some(pipe) = feed.and_then(|feed| feed.pipe.take()) {
+            pipe.fail(error());
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The connection's side of a queue: it takes over, writes, and says how far it has come.
+
+use std::io;
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::Instant;
+
+use super::{Outbound, State, Ticket, wake_waiters};
+use crate::close::CloseReason;
+use crate::frames::Frames;
+
+/// What the connection collected.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// The close the application asked for, once.
+    pub(crate) close: Option<CloseReason>,
+    /// Give up at once.
+    pub(crate) cut: bool,
+    /// Pings or pongs of the application were among it.
+    pub(crate) control: bool,
+    /// Somebody waits, or a limit was changed: the clock is to be looked at.
+    pub(crate) look: bool,
+    /// Everything up to this ticket is now with the connection.
+    pub(crate) ticket: Ticket,
+    /// Messages wait in the line: everything else goes behind them.
+    pub(crate) lined: bool,
+    /// What is written is to be reported, though the ticket may be an old one.
+    pub(crate) report: bool,
+}
+
+impl Outbound {
+    /// Resolves if the connection is given up; for what goes on after its end.
+    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.cut {
+            return Poll::Ready(());
+        }
+        state.rare().closing = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Registers the task that empties the queue.
+    pub(crate) fn attach(&self, waker: &Waker) {
+        self.lock().connection = Some(waker.clone());
+    }
+
+    /// Forgets it: its memory must not live as long as the last clone of the session.
+    pub(crate) fn detach(&self) {
+        let mut state = self.lock();
+        state.clear_line();
+        let gone = (state.connection.take(), state.rare.take());
+        // what is dropped with a waker may look here
+        drop(state);
+        drop(gone);
+    }
+
+    /// Says whether the connection has octets that are not with the socket.
+    #[inline]
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Writes to a plain socket once: how much it took, zero if it takes nothing now. There must be something to write.
+    pub(crate) fn write(&self, out: &mut Frames) -> io::Result<usize> {
+        let mut state = self.lock();
+        state.mend(out);
+        let Some(socket) = &state.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        let written = match out.single() {
+            Some(octets) => socket.try_write(octets),
+            None => {
+                let mut slices = Frames::slices();
+                let count = out.segments(&mut slices);
+                socket.try_write_vectored(&slices[..count])
+            }
+        };
+        match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                out.advance(count);
+                if out.is_empty() {
+                    self.set_busy(false);
+                }
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends our half of a plain connection.
+    pub(crate) fn shut(&self) {
+        // dropping it says so to the peer
+        self.lock().socket = None;
+    }
+
+    /// Lets go of a plain socket, which is closed when the connection does, too.
+    pub(crate) fn release_socket(&self) {
+        self.lock().socket.take().into_iter().for_each(OwnedWriteHalf::forget);
+    }
+
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Moves what has gathered to the end of `out`, control frames first.
+    pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
+        self.pending.store(false, Ordering::Release);
+        let mut state = self.lock();
+        state.batched = false;
+        state.mend(out);
+        let mut collected = Collected {
+            cut: state.cut,
+            look: std::mem::take(&mut state.look),
+            ticket: state.accepted,
+            ..<_>::default()
+        };
+        if let Some(rare) = &mut state.rare {
+            collected.control = !rare.control.is_empty();
+            collected.look |= !rare.waiters.is_empty();
+            collected.close = rare.close.take();
+            out.small().extend_from_slice(&std::mem::take(&mut rare.control));
+        }
+        out.append(&mut state.frames);
+        // an idle session keeps a little room at most
+        state.frames.shrink(512);
+        if state.lined || state.parts {
+            self.collect_line(state, out, &mut collected);
+        }
+        collected
+    }
+
+    /// As [`collect`](Self::collect), for what waits its turn.
+    #[cold]
+    fn collect_line(&self, mut state: MutexGuard<'_, State>, out: &mut Frames, collected: &mut Collected) {
+        let granted = state.lined && self.advance_line(&mut state, out);
+        state.parts = false;
+        (collected.ticket, collected.lined, collected.report) = (state.accepted, state.lined, true);
+        if granted {
+            wake_waiters(state);
+        }
+    }
+
+    /// Forgets what has not had its turn: the session ends.
+    pub(crate) fn seal(&self) {
+        self.lock().clear_line();
+    }
+
+    /// Says that everything up to `ticket` is written, and `left` octets behind it are not. True if there is more whose
+    /// turn has come.
+    pub(crate) fn written(&self, ticket: Ticket, left: usize) -> bool {
+        let mut state = self.lock();
+        state.blocked = false;
+        state.bytes = state.rare.as_ref().map_or(0, |rare| rare.torn.len()) + state.frames.len() + left;
+        // a broadcast may have been written at once since, and its ticket is later
+        state.written = state.written.max(ticket);
+        state.warned = false;
+        state.count_gaps();
+        let more = state.lined && self.count_line(&mut state);
+        if state.rare.as_ref().is_some_and(|rare| !rare.waiters.is_empty()) {
+            wake_waiters(state);
+        }
+        more
+    }
+
+    /// Counts what waits its turn. True if that has come for some of it.
+    #[cold]
+    fn count_line(&self, state: &mut State) -> bool {
+        state.bytes += state.line_bytes();
+        !state.is_open_in_parts()
+    }
+
+    /// Says that the peer takes nothing at the moment.
+    pub(crate) fn blocked(&self) {
+        self.lock().blocked = true;
+    }
+
+    /// Wakes whoever has waited too long; returns the next deadline, and whether a broadcast was written meanwhile.
+    pub(crate) fn expire(&self, now: Instant) -> (Option<Instant>, bool) {
+        let mut state = self.lock();
+        let spoke = std::mem::take(&mut state.spoke);
+        let Some(rare) = &mut state.rare else { return (None, spoke) };
+        let (missed, next) = rare.waiters.expire(now);
+        drop(state);
+        missed.into_iter().for_each(Waker::wake);
+        (next, spoke)
+    }
+
+    /// Ends it: nothing is accepted, nothing more will be written, whoever waits is told.
+    pub(crate) fn end(&self, timed_out: bool) {
+        let mut state = self.lock();
+        self.open.store(false, Ordering::Release);
+        state.timed_out |= timed_out;
+        state.ended = true;
+        (state.frames, state.bytes) = (Frames::default(), 0);
+        state.clear_line();
+        if let Some(rare) = &mut state.rare {
+            (rare.control, rare.torn) = (Vec::new(), Vec::new());
+        }
+        if let Some(deflation) = &self.deflation {
+            deflation.end();
+        }
+        wake_waiters(state);
+    }
+
+    /// Refuses further messages, as after a close frame was received; whoever waits for room is told.
+    pub(crate) fn refuse(&self) {
+        let state = self.lock();
+        self.open.store(false, Ordering::Release);
+        wake_waiters(state);
+    }
+}

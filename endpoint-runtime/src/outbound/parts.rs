@@ -1,0 +1,185 @@
+//! Messages in parts: whose turn it is, and their frames.
+
+use std::sync::MutexGuard;
+use std::task::{Context, Poll, Waker};
+
+use super::{Outbound, Outgoing, Refused, SHARE_FROM, State, Ticket, Waiting};
+use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::wire::encode;
+use crate::wire::frame::OpCode;
+
+/// How far a writer may be ahead of the socket.
+const AHEAD: usize = 256 << 10;
+
+/// The turn of the message that is sent by `send_text_part` and `send_binary_part`, of which a session has one.
+const SHARED: u64 = 0;
+
+/// A writer's turn to send its message.
+#[derive(Debug, Default)]
+pub(crate) struct Turn(Option<u64>);
+
+impl Outbound {
+    /// Waits until it is the turn of a message in parts, behind all that was accepted before it was asked for.
+    pub(crate) fn poll_turn(
+        &self,
+        cx: &mut Context<'_>,
+        opcode: OpCode,
+        turn: &mut Turn,
+        waiting: &mut Waiting,
+    ) -> Poll<Result<(), Refused>> {
+        self.poll_until(cx, waiting, |outbound, state| {
+            let id = match turn.0 {
+                Some(id) => id,
+                None if outbound.is_full(state, 1) => return false,
+                None => {
+                    let id = state.ask_for_turn(opcode);
+                    turn.0 = Some(id);
+                    id
+                }
+            };
+            state.open().is_some_and(|open| open.turn == id)
+        })
+    }
+
+    /// Waits until a writer may hand over a part.
+    pub(crate) fn poll_part_room(&self, cx: &mut Context<'_>, waiting: &mut Waiting) -> Poll<Result<(), Refused>> {
+        let most = AHEAD.min(self.bounds.bytes).max(1);
+        self.poll_until(cx, waiting, |_, state| state.bytes.saturating_sub(state.line_bytes()) < most)
+    }
+
+    /// Queues a part of a writer's message, whose turn it is. The ticket is that of the whole message.
+    pub(crate) fn offer_part_of(
+        &self,
+        turn: &Turn,
+        part: Outgoing<'_>,
+        last: bool,
+        compressed: bool,
+    ) -> Result<Option<Ticket>, Refused> {
+        let mut state = self.lock();
+        if !self.is_open() || state.open().map(|open| open.turn) != turn.0 {
+            return Err(Refused::Closed);
+        }
+        self.push_part(state, part, last, compressed)
+    }
+
+    /// Queues a part of the session's own message in parts, which it begins if there is none.
+    pub(crate) fn offer_part(
+        &self,
+        part: Outgoing<'_>,
+        last: bool,
+        compressed: bool,
+    ) -> Result<Option<Ticket>, Refused> {
+        let mut state = self.lock();
+        if !self.is_open() {
+            return Err(Refused::Closed);
+        }
+        if !self.may_offer_part(&mut state, &part) {
+            return Err(if state.lined { Refused::Behind } else { Refused::Full });
+        }
+        if !state.lined {
+            let Some((opcode, _)) = part.payload() else { return Err(Refused::Closed) };
+            state.ask_for_turn(opcode);
+            if let Some(open) = state.open() {
+                open.turn = SHARED;
+            }
+        }
+        self.push_part(state, part, last, compressed)
+    }
+
+    /// Waits until [`offer_part`](Self::offer_part) may be tried again.
+    pub(crate) fn poll_shared_turn(
+        &self,
+        cx: &mut Context<'_>,
+        part: &Outgoing<'_>,
+        waiting: &mut Waiting,
+    ) -> Poll<Result<(), Refused>> {
+        self.poll_until(cx, waiting, |outbound, state| outbound.may_offer_part(state, part))
+    }
+
+    fn may_offer_part(&self, state: &mut State, part: &Outgoing<'_>) -> bool {
+        let own = state.bytes.saturating_sub(state.line_bytes());
+        let opcode = part.payload().map(|(opcode, _)| opcode);
+        if !state.lined {
+            return !self.is_full(state, part.len());
+        }
+        let is_ours = state.open().is_some_and(|open| open.turn == SHARED && Some(open.opcode) == opcode);
+        is_ours && (own == 0 || own.saturating_add(part.len()) <= self.bounds.bytes)
+    }
+
+    /// Queues the frame of a part. One that is empty is left out, unless it is the last.
+    fn push_part(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        part: Outgoing<'_>,
+        last: bool,
+        compressed: bool,
+    ) -> Result<Option<Ticket>, Refused> {
+        let (size, deflation) = (part.len(), self.deflation.as_deref());
+        let mut frames = std::mem::take(&mut state.frames);
+        let before = frames.len();
+        let mut done = true;
+        if let Some(open) = state.open().filter(|_| last || size > 0) {
+            if !open.begun {
+                open.deflates = compressed && deflation.is_some_and(|deflation| deflation.is_for(size));
+            }
+            let first = !std::mem::replace(&mut open.begun, true);
+            let opcode = if first { open.opcode } else { OpCode::Continuation };
+            match (deflation.filter(|_| open.deflates), part) {
+                (None, Outgoing::Large(_, payload)) if size >= SHARE_FROM => {
+                    frames.push_shared(last, opcode, payload);
+                }
+                (deflation, part) => {
+                    let payload = part.payload().map_or(&[][..], |(_, payload)| payload);
+                    match deflation {
+                        Some(deflation) => {
+                            done = deflation.part(&mut open.deflater, payload, last, |octets| {
+                                encode::part(frames.small(), last, opcode, first, octets);
+                            });
+                        }
+                        None => frames.push(last, opcode, payload),
+                    }
+                }
+            }
+        }
+        state.bytes += frames.len() - before;
+        state.frames = frames;
+        if !done {
+            drop(state);
+            self.close_unfinished();
+            return Err(Refused::Closed);
+        }
+        let ticket = if last { state.end_turn() } else { None };
+        self.settle_part(state, last);
+        Ok(ticket)
+    }
+
+    /// The connection is to look; and so is whoever waits, if the message is complete.
+    fn settle_part(&self, mut state: MutexGuard<'_, State>, ended: bool) {
+        state.parts = true;
+        let wakers = state.rare.as_ref().filter(|_| ended).map(|rare| rare.waiters.wakers());
+        self.notify(state);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// The writer is gone. Of a message that was begun nobody can make a whole one: the session ends with 1011, so that
+    /// the peer does not wait for the rest.
+    pub(crate) fn give_up_turn(&self, turn: &mut Turn, written: bool) {
+        let Some(turn) = turn.0.take() else { return };
+        let mut state = self.lock();
+        let is_ours = state.open().is_some_and(|open| open.turn == turn);
+        if !written || !is_ours {
+            if state.lined {
+                state.leave(turn);
+                self.settle_part(state, true);
+            }
+            return;
+        }
+        drop(state);
+        self.close_unfinished();
+    }
+
+    fn close_unfinished(&self) {
+        let reason = CloseReason::truncating(CloseCode::UnexpectedCondition, "a message was not finished");
+        self.close(reason.by(Initiator::Application));
+    }
+}

@@ -1,0 +1,122 @@
+//! What becomes of a message that was handed over: to be awaited, or to be told.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+use crate::error::Error;
+use crate::outbound::{Outbound, Refused, Ticket, Waiting};
+
+/// A message that was handed over. Await it to learn that it was written; dropping it changes nothing.
+///
+/// It is not a future but becomes one, so that ignoring it is no warning.
+#[derive(Debug)]
+pub struct Sent {
+    outbound: Arc<Outbound>,
+    ticket: Result<Ticket, Refused>,
+    waiting: Waiting,
+}
+
+impl Sent {
+    pub(crate) fn new(outbound: Arc<Outbound>, ticket: Result<Ticket, Refused>, waiting: Waiting) -> Self {
+        Self { outbound, ticket, waiting }
+    }
+
+    /// Whether the message was queued; an error says at once why it was not. It is silent about a message that is
+    /// dropped later ([`Overflow::DropOldest`](crate::Overflow::DropOldest)).
+    ///
+    /// # Errors
+    /// [`Error::is_closed`] or [`Error::is_queue_full`].
+    pub fn queued(&self) -> Result<(), Error> {
+        self.ticket.map(drop).map_err(Error::from)
+    }
+
+    /// Calls `callback` once it is known what became of the message (Jakarta's `SendHandler`), with what awaiting it
+    /// comes to.
+    ///
+    /// It runs where that becomes known: here, if it is known already, else on the session's own task or on that of
+    /// another sender, never under a lock. So it must not block, and it may send. A panic in it is caught and logged.
+    pub fn on_complete(self, callback: impl FnOnce(Result<(), Error>) + Send + 'static) {
+        let completion = Completion(Mutex::new(Some((self.into_future(), Box::new(callback)))));
+        Arc::new(completion).look();
+    }
+}
+
+impl IntoFuture for Sent {
+    type Output = Result<(), Error>;
+    type IntoFuture = Written;
+
+    fn into_future(self) -> Written {
+        Written { outbound: self.outbound, ticket: self.ticket, waiting: self.waiting }
+    }
+}
+
+/// Resolves when a message that was handed over is written, or says why it will not be.
+///
+/// A message that was dropped because of an [`Overflow`](crate::Overflow) that says so is no error.
+#[derive(Debug)]
+pub struct Written {
+    outbound: Arc<Outbound>,
+    ticket: Result<Ticket, Refused>,
+    waiting: Waiting,
+}
+
+impl Future for Written {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let ticket = match this.ticket {
+            Err(Refused::Dropped) => return Poll::Ready(Ok(())),
+            ticket => ticket?,
+        };
+        let written = ready!(this.outbound.poll_written(cx, ticket, &mut this.waiting));
+        Poll::Ready(written.map_err(Error::from))
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.outbound.abandon(&mut self.waiting);
+    }
+}
+
+type Callback = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// A future that is polled by its own waker: it needs no task.
+struct Completion(Mutex<Option<(Written, Callback)>>);
+
+impl Completion {
+    fn look(self: Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        let (done, result) = {
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some((written, _)) = &mut *state else { return };
+            let outbound = written.outbound.clone();
+            // to a handler its own messages are written before they are; this tells of the socket
+            match outbound.aside(|| Pin::new(written).poll(&mut Context::from_waker(&waker))) {
+                Poll::Pending => return,
+                Poll::Ready(result) => (state.take(), result),
+            }
+        };
+        let Some((_, callback)) = done else { return };
+        if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
+            tracing::error!("the callback of a message that was sent has panicked");
+        }
+    }
+}
+
+impl Wake for Completion {
+    fn wake(self: Arc<Self>) {
+        self.look();
+    }
+}
+
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Completion")
+    }
+}

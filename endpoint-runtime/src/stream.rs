@@ -1,0 +1,294 @@
+//! A message that is read while it arrives: [`TextStream`] and [`BinaryStream`].
+//!
+//! The connection fills a pipe as far as its inbox has room, and reads no more from the peer until the handler has
+//! taken something out.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes};
+use futures_core::Stream;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::config::INBOX_BYTES;
+use crate::error::Error;
+use crate::message::Message;
+use crate::outbound::Outbound;
+use crate::text::Text;
+
+/// A text message as it arrives (Jakarta's `Reader`): the payload of an `async fn` with `#[on_message]`.
+///
+/// A [`Stream`] of pieces that end with whole characters; its end is the end of the message. The handler is called with
+/// the first piece, and the connection goes on meanwhile: it answers pings, and reads as far ahead as for any suspended
+/// handler. If the handler takes nothing, the peer is slowed down.
+///
+/// If the message cannot go on, because the session ends or the peer breaks the protocol, the last item is an error.
+/// What a handler has not read when it returns is read and thrown away before the next message; a stream that is kept
+/// longer ends with an error then.
+///
+/// ```
+/// # use endpoint_runtime::prelude::*;
+/// #[server_endpoint("/words")]
+/// #[derive(Default)]
+/// struct Words;
+///
+/// impl Words {
+///     #[on_message]
+///     async fn count(&self, mut text: TextStream) -> Result<usize, Error> {
+///         let mut lines = 0;
+///         while let Some(piece) = text.next().await {
+///             lines += piece?.matches('\n').count();
+///         }
+///         Ok(lines)
+///     }
+/// }
+/// ```
+pub struct TextStream(Reading);
+
+/// A binary message as it arrives (Jakarta's `InputStream`): the payload of an `async fn` with `#[on_message]`.
+///
+/// A [`Stream`] of pieces, and an [`AsyncRead`]; else as the [`TextStream`].
+///
+/// ```
+/// # use endpoint_runtime::prelude::*;
+/// #[server_endpoint("/files")]
+/// #[derive(Default)]
+/// struct Files;
+///
+/// impl Files {
+///     #[on_message(max_total = "1GiB")]
+///     async fn upload(&self, mut body: BinaryStream) -> Result<u64, Error> {
+///         let mut file = tokio::io::sink();
+///         Ok(tokio::io::copy(&mut body, &mut file).await?)
+///     }
+/// }
+/// ```
+pub struct BinaryStream(Reading);
+
+/// The handler's side.
+struct Reading {
+    pipe: Arc<Pipe>,
+    /// What `AsyncRead` has not given out of a piece.
+    rest: Bytes,
+}
+
+/// What is between the connection and a handler that reads a message.
+pub(crate) struct Pipe {
+    outbound: Arc<Outbound>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    parts: VecDeque<Message>,
+    bytes: usize,
+    end: Option<End>,
+    reader: Option<Waker>,
+    /// The handler reads no more.
+    abandoned: bool,
+}
+
+enum End {
+    Whole,
+    Failed(Error),
+    /// The error was given out.
+    Over,
+}
+
+impl Pipe {
+    /// `outbound` is that of the session, by which the connection is woken.
+    pub(crate) fn new(outbound: Arc<Outbound>) -> Arc<Self> {
+        Arc::new(Self { outbound, state: Mutex::default() })
+    }
+
+    /// Adds a part, which may be empty.
+    pub(crate) fn push(&self, part: Message, last: bool) {
+        let mut state = self.lock();
+        let size = size(&part);
+        if size > 0 && !state.abandoned {
+            state.bytes += size;
+            state.parts.push_back(part);
+        }
+        if last {
+            state.end.get_or_insert(End::Whole);
+        }
+        wake(state);
+    }
+
+    /// The message will not be whole.
+    pub(crate) fn fail(&self, error: Error) {
+        let mut state = self.lock();
+        state.end.get_or_insert(End::Failed(error));
+        wake(state);
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.lock().bytes < INBOX_BYTES
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        let mut state = self.lock();
+        if let Some(part) = state.parts.pop_front() {
+            let was_full = state.bytes >= INBOX_BYTES;
+            state.bytes -= size(&part);
+            let has_room = state.bytes < INBOX_BYTES;
+            drop(state);
+            if was_full && has_room {
+                self.outbound.wake();
+            }
+            return Poll::Ready(Some(Ok(part)));
+        }
+        match state.end.take() {
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Some(End::Failed(error)) => {
+                state.end = Some(End::Over);
+                Poll::Ready(Some(Err(error)))
+            }
+            Some(end) => {
+                state.end = Some(end);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn abandon(&self) {
+        let mut state = self.lock();
+        state.abandoned = true;
+        let was_full = state.bytes >= INBOX_BYTES;
+        let gone = (std::mem::take(&mut state.parts), state.reader.take());
+        state.bytes = 0;
+        drop(state);
+        drop(gone);
+        if was_full {
+            self.outbound.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn size(part: &Message) -> usize {
+    match part {
+        Message::Text(text) => text.len(),
+        Message::Binary(data) => data.len(),
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, State>) {
+    let reader = state.reader.take();
+    drop(state);
+    reader.into_iter().for_each(Waker::wake);
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.pipe.abandon();
+    }
+}
+
+impl TextStream {
+    pub(crate) fn new(pipe: Arc<Pipe>) -> Self {
+        Self(Reading { pipe, rest: Bytes::new() })
+    }
+
+    /// The next piece of the message, or `None` at its end.
+    ///
+    /// # Errors
+    /// [`Error::is_closed`] if the session has ended; [`Error::is_protocol`], [`Error::is_too_big`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<Text, Error>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl BinaryStream {
+    pub(crate) fn new(pipe: Arc<Pipe>) -> Self {
+        Self(Reading { pipe, rest: Bytes::new() })
+    }
+
+    /// The next piece of the message, or `None` at its end.
+    ///
+    /// # Errors
+    /// As [`TextStream::next`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for TextStream {
+    type Item = Result<Text, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match ready!(self.0.pipe.poll_next(cx)) {
+                Some(Ok(Message::Text(text))) => return Poll::Ready(Some(Ok(text))),
+                // a message is of one kind
+                Some(Ok(Message::Binary(_))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Stream for BinaryStream {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !self.0.rest.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.0.rest))));
+        }
+        loop {
+            match ready!(self.0.pipe.poll_next(cx)) {
+                Some(Ok(Message::Binary(data))) => return Poll::Ready(Some(Ok(data.into()))),
+                // a message is of one kind
+                Some(Ok(Message::Text(_))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl AsyncRead for BinaryStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.0.rest.is_empty() {
+            match ready!(self.as_mut().poll_next(cx)) {
+                Some(Ok(piece)) => self.0.rest = piece,
+                Some(Err(error)) => return Poll::Ready(Err(error.into_io())),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let count = self.0.rest.len().min(buf.remaining());
+        buf.put_slice(&self.0.rest[..count]);
+        self.0.rest.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for TextStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextStream").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BinaryStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BinaryStream").finish_non_exhaustive()
+    }
+}

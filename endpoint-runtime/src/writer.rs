@@ -1,0 +1,347 @@
+//! A message that is written piece by piece: [`TextWriter`] and [`BinaryWriter`].
+//!
+//! What is written gathers and leaves as the parts of one message. A writer never waits for another message that was
+//! begun after its own, and never ends one that is not complete.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+
+use crate::error::{Error, Kind};
+use crate::message::Binary;
+use crate::outbound::{Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Turn, Waiting};
+use crate::text::Text;
+use crate::wire::frame::OpCode;
+use crate::wire::utf8;
+
+/// So much is gathered for one part.
+const PART: usize = 16 << 10;
+
+/// Writes one text message piece by piece (Jakarta's `getSendWriter`); made by
+/// [`BasicRemote::text_writer`](crate::BasicRemote::text_writer).
+///
+/// The message begins with the first write, even of nothing, and takes its place among those that are sent: what was
+/// sent before goes before, and what is sent later waits behind the whole of it, in order and within the bounds of the
+/// queue. Only pings, pongs and a close frame pass. The message ends with [`finish`](Self::finish), or with
+/// [`shutdown`](tokio::io::AsyncWriteExt::shutdown), which is the same. A writer that was never written to sends
+/// nothing.
+///
+/// Pieces gather until there are 16 KiB, or until [`flush`](tokio::io::AsyncWriteExt::flush), and leave as parts of
+/// the message that end with a whole character. A writer is at most 256 KiB ahead of the socket; then it waits, at most
+/// for the send timeout at a time.
+///
+/// As [`AsyncWrite`] it takes octets, which must be UTF-8 as a whole: a character may be cut between two writes. A
+/// wrong octet is an error, and the message cannot be finished any more.
+///
+/// **A message that was begun must be finished.** If the writer is dropped before that, or [aborted](Self::abort), the
+/// session ends with 1011: the peer never takes what it has of the message for the whole.
+///
+/// A handler may send on its own session while its writer is open. Such a message is queued behind the writer's, and
+/// awaiting it resolves at once; if the queue is full it fails with [`Error::is_timeout`] after the send timeout.
+///
+/// ```no_run
+/// # use endpoint_runtime::{Error, Session};
+/// # async fn f(session: &Session, rows: Vec<String>) -> Result<(), Error> {
+/// let mut writer = session.basic_remote().text_writer();
+/// for row in &rows {
+///     writer.write_text(row.as_str()).await?;
+/// }
+/// writer.finish().await
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TextWriter(Writer);
+
+impl TextWriter {
+    pub(crate) fn new(outbound: Arc<Outbound>, compressed: bool, waiting: Waiting) -> Self {
+        Self(Writer::new(outbound, OpCode::Text, compressed, waiting))
+    }
+
+    /// Adds text to the message. A `String` or [`Text`] of more than a few KiB is not copied.
+    ///
+    /// # Errors
+    /// [`Error::is_closed`]; [`Error::is_timeout`] if it could not go on within the send timeout; [`Error::is_encode`]
+    /// in the middle of a character.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, any part of the text may have been added.
+    pub async fn write_text(&mut self, text: impl Into<Text> + AsRef<str>) -> Result<(), Error> {
+        if self.0.shares(text.as_ref().len()) {
+            self.0.write_shared(Binary::from(text.into()).into()).await
+        } else {
+            self.0.write_all(text.as_ref().as_bytes()).await
+        }
+    }
+
+    /// Ends the message, and resolves when it is handed to the socket. Sends nothing if nothing was written.
+    ///
+    /// # Errors
+    /// As [`write_text`](Self::write_text). After a timeout at the end the message may still be delivered.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped the message ends, or the session does as if the writer had been dropped.
+    pub async fn finish(mut self) -> Result<(), Error> {
+        poll_fn(|cx| self.0.poll_finish(cx)).await
+    }
+
+    /// Gives the message up: if anything was written the session ends with 1011.
+    pub fn abort(self) {}
+}
+
+/// Writes one binary message piece by piece (Jakarta's `getSendStream`); made by
+/// [`BasicRemote::binary_writer`](crate::BasicRemote::binary_writer).
+///
+/// All that is said of the [`TextWriter`] holds, but for the characters.
+///
+/// ```no_run
+/// # use endpoint_runtime::{Error, Session};
+/// # async fn f(session: &Session, mut file: tokio::fs::File) -> Result<(), Error> {
+/// let mut writer = session.basic_remote().binary_writer();
+/// tokio::io::copy(&mut file, &mut writer).await?;
+/// writer.finish().await
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct BinaryWriter(Writer);
+
+impl BinaryWriter {
+    pub(crate) fn new(outbound: Arc<Outbound>, compressed: bool, waiting: Waiting) -> Self {
+        Self(Writer::new(outbound, OpCode::Binary, compressed, waiting))
+    }
+
+    /// Adds data to the message. A `Vec<u8>`, [`Bytes`] or [`Binary`] of more than a few KiB is not copied.
+    ///
+    /// # Errors
+    /// [`Error::is_closed`]; [`Error::is_timeout`] if it could not go on within the send timeout.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, any part of the data may have been added.
+    pub async fn write_binary(&mut self, data: impl Into<Binary> + AsRef<[u8]>) -> Result<(), Error> {
+        if self.0.shares(data.as_ref().len()) {
+            self.0.write_shared(data.into().into()).await
+        } else {
+            self.0.write_all(data.as_ref()).await
+        }
+    }
+
+    /// Ends the message; see [`TextWriter::finish`].
+    ///
+    /// # Errors
+    /// As [`write_binary`](Self::write_binary).
+    ///
+    /// # Cancel safety
+    /// As [`TextWriter::finish`].
+    pub async fn finish(mut self) -> Result<(), Error> {
+        poll_fn(|cx| self.0.poll_finish(cx)).await
+    }
+
+    /// Gives the message up: if anything was written the session ends with 1011.
+    pub fn abort(self) {}
+}
+
+impl AsyncWrite for TextWriter {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, data).map_err(Error::into_io)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_flush(cx).map_err(Error::into_io)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_finish(cx).map_err(Error::into_io)
+    }
+}
+
+impl AsyncWrite for BinaryWriter {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, data).map_err(Error::into_io)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_flush(cx).map_err(Error::into_io)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_finish(cx).map_err(Error::into_io)
+    }
+}
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing was written.
+    New,
+    Begun,
+    /// It can never be whole.
+    Failed,
+    /// All of it is queued.
+    Ended(Ticket),
+}
+
+struct Writer {
+    outbound: Arc<Outbound>,
+    opcode: OpCode,
+    compressed: bool,
+    turn: Turn,
+    waiting: Waiting,
+    /// The next part.
+    buffer: Vec<u8>,
+    /// How much of it may leave: all but the beginning of a character.
+    whole: usize,
+    stage: Stage,
+}
+
+impl Writer {
+    fn new(outbound: Arc<Outbound>, opcode: OpCode, compressed: bool, waiting: Waiting) -> Self {
+        let compressed = compressed && outbound.deflation().is_some();
+        let (turn, buffer) = (Turn::default(), Vec::new());
+        Self { outbound, opcode, compressed, turn, waiting, buffer, whole: 0, stage: Stage::New }
+    }
+
+    /// Whether so much is handed over as it is, instead of being copied.
+    fn shares(&self, size: usize) -> bool {
+        size >= SHARE_FROM && !self.compressed
+    }
+
+    async fn write_all(&mut self, mut data: &[u8]) -> Result<(), Error> {
+        loop {
+            let count = poll_fn(|cx| self.poll_write(cx, data)).await?;
+            data = &data[count..];
+            if data.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn write_shared(&mut self, data: Bytes) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_begin(cx)).await?;
+        poll_fn(|cx| self.poll_flush(cx)).await?;
+        if !self.buffer.is_empty() {
+            return Err(self.not_utf8());
+        }
+        poll_fn(|cx| self.poll_room(cx)).await?;
+        self.offer(Outgoing::Large(self.opcode, data), false).map(drop)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Error>> {
+        ready!(self.poll_begin(cx))?;
+        if self.buffer.len() >= PART {
+            ready!(self.poll_flush(cx))?;
+        }
+        let count = data.len().min(PART - self.buffer.len());
+        self.buffer.extend_from_slice(&data[..count]);
+        if self.opcode == OpCode::Text {
+            match utf8::valid_prefix(&self.buffer[self.whole..]) {
+                Some(more) => self.whole += more,
+                None => return Poll::Ready(Err(self.not_utf8())),
+            }
+        } else {
+            self.whole = self.buffer.len();
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Waits for the message's turn, once.
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.stage == Stage::New {
+            let Self { outbound, opcode, turn, waiting, .. } = self;
+            ready!(outbound.poll_turn(cx, *opcode, turn, waiting))?;
+            outbound.abandon(waiting);
+            self.stage = Stage::Begun;
+        }
+        Poll::Ready(match self.stage {
+            Stage::Begun if !self.outbound.is_open() => Err(Error::closed()),
+            Stage::Failed => Err(Error::new(Kind::Encode, "the message has failed and cannot be written to any more")),
+            Stage::Ended(_) => Err(Error::new(Kind::Encode, "the message is finished")),
+            Stage::New | Stage::Begun => Ok(()),
+        })
+    }
+
+    /// Queues what has gathered.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.whole > 0 && self.stage == Stage::Begun {
+            ready!(self.poll_room(cx))?;
+            self.part(false)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let room = ready!(self.outbound.poll_part_room(cx, &mut self.waiting));
+        self.outbound.abandon(&mut self.waiting);
+        Poll::Ready(room.map_err(|refused| self.fails(refused)))
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            match self.stage {
+                Stage::New => return Poll::Ready(Ok(())),
+                Stage::Begun if self.buffer.len() > self.whole => return Poll::Ready(Err(self.not_utf8())),
+                Stage::Begun => {
+                    if let Some(ticket) = self.part(true)? {
+                        self.stage = Stage::Ended(ticket);
+                    }
+                }
+                Stage::Failed => return self.poll_begin(cx),
+                Stage::Ended(ticket) => {
+                    let written = ready!(self.outbound.poll_written(cx, ticket, &mut self.waiting));
+                    return Poll::Ready(written.map_err(Error::from));
+                }
+            }
+        }
+    }
+
+    /// Queues the characters that are complete.
+    fn part(&mut self, last: bool) -> Result<Option<Ticket>, Error> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let ticket = self.offer(Outgoing::Small(self.opcode, &buffer[..self.whole]), last)?;
+        self.buffer = buffer;
+        self.buffer.drain(..self.whole);
+        self.whole = 0;
+        Ok(ticket)
+    }
+
+    fn offer(&mut self, part: Outgoing<'_>, last: bool) -> Result<Option<Ticket>, Error> {
+        let offered = self.outbound.offer_part_of(&self.turn, part, last, self.compressed);
+        offered.map_err(|refused| self.fails(refused))
+    }
+
+    fn fails(&mut self, refused: Refused) -> Error {
+        self.stage = Stage::Failed;
+        refused.into()
+    }
+
+    fn not_utf8(&mut self) -> Error {
+        self.stage = Stage::Failed;
+        Error::new(Kind::Encode, "what was written to a text message is not UTF-8")
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.outbound.abandon(&mut self.waiting);
+        match self.stage {
+            Stage::Ended(_) => {}
+            Stage::New => self.outbound.give_up_turn(&mut self.turn, false),
+            Stage::Begun | Stage::Failed => {
+                if self.outbound.is_open() {
+                    tracing::warn!("a message was begun and not finished: its session ends with 1011");
+                }
+                self.outbound.give_up_turn(&mut self.turn, true);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("opcode", &self.opcode).field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
