@@ -169,8 +169,8 @@
 //!
 //! # TLS
 //!
-//! With the cargo feature `tls` a [`Server`] speaks it where it is given a [`TlsConfig`], whose certificate can be
-//! replaced while it runs, and clients connect to `wss://`, trusting whom [`ClientBuilder::trust`] says.
+//! With the cargo feature `tls` a [`Server`] speaks it where it is given a `TlsConfig`, whose certificate can be
+//! replaced while it runs, and clients connect to `wss://`, trusting whom `ClientBuilder::trust` says.
 //!
 //! # Clients
 //!
@@ -205,7 +205,7 @@
 //! | [`shutdown_timeout`](ServerBuilder::shutdown_timeout) | 10 seconds | a shutdown that does not end |
 //! | [`origins`](ContainerBuilder::origins) | same origin | foreign pages that use a visitor's cookies |
 //! | [`connect_timeout`](ClientBuilder::connect_timeout) | 30 seconds | servers that do not answer a client |
-//! | [`TlsConfig::handshake_timeout`] | 10 seconds | clients that begin TLS and never end it |
+//! | `TlsConfig::handshake_timeout` | 10 seconds | clients that begin TLS and never end it |
 //! | (fixed) request head | 30 seconds | clients that connect to a [`Server`] and say nothing |
 //! | (fixed) read ahead of a suspended handler | 64 messages or 256 KiB | a peer that is faster than its handler |
 //!
@@ -219,8 +219,8 @@
 //!
 //! - `client`, on by default: [`ClientContainer`] and [`macro@client_endpoint`]. It adds the client's half of `hyper`, with
 //!   the small crates `want` and `try-lock`, and nothing else.
-//! - `tls`: [`ServerBuilder::tls`] and `wss://` for clients, by `rustls` with `ring`.
-//! - `dev-certificate`: [`TlsConfig::self_signed`], by `rcgen`.
+//! - `tls`: `ServerBuilder::tls` and `wss://` for clients, by `rustls` with `ring`.
+//! - `dev-certificate`: `TlsConfig::self_signed`, by `rcgen`.
 //! - `json`, on by default: [`Json`], with `serde` and `serde_json`.
 //!
 //! # Cancel safety

@@ -40,9 +40,10 @@ impl Target {
             return Err(fails("a WebSocket URI has no fragment"));
         }
         let uri: Uri = text.parse().map_err(|error| fails(&format!("{error}")))?;
+        let is = |scheme: &str| uri.scheme_str().is_some_and(|written| written.eq_ignore_ascii_case(scheme));
         let (is_secure, default_port) = match uri.scheme_str() {
-            Some("ws") => (false, 80),
-            Some("wss") => (true, 443),
+            _ if is("ws") => (false, 80),
+            _ if is("wss") => (true, 443),
             Some(_) => return Err(fails("the scheme is neither ws nor wss")),
             None => return Err(fails("write the whole URI, as in ws://example.org/chat")),
         };
@@ -113,8 +114,8 @@ mod tests {
             let target = Target::parse(text).unwrap();
             assert_eq!((target.is_secure, target.host.as_str(), target.port), (is_secure, host, port), "{text}");
             assert_eq!(
-                (&*target.resource.to_string(), target.authority.as_bytes()),
-                (resource, authority.as_bytes()),
+                (target.resource.to_string(), target.authority.to_str().unwrap()),
+                (resource.to_owned(), authority),
                 "{text}"
             );
             assert_eq!(target.authorization, None);
