@@ -77,7 +77,7 @@ fn broadcast<T: Serialize>(container: &ServerContainer, topic: Topic, news: &T) 
 async fn world(container: ServerContainer) -> Infallible {
     let quote = |name, price| Quote { name, price, change: 0 };
     let mut quotes =
-        [quote("长江电缆", 1_230), quote("黄山茶业", 4_805), quote("泰山重工", 766), quote("西湖软件", 10_390)];
+        [quote("长江电缆", 1230), quote("黄山茶业", 4805), quote("泰山重工", 766), quote("西湖软件", 10390)];
     let game = |home, guests| Game { home, guests, minute: 0, score: [0, 0] };
     let mut games = [game("红队", "蓝队"), game("东城", "西城")];
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
@@ -88,7 +88,7 @@ async fn world(container: ServerContainer) -> Infallible {
 
         for quote in &mut quotes {
             let step = rand::random_range(-9..=9) * quote.price / 1000;
-            (quote.price, quote.change) = ((quote.price + step).max(1_00), step);
+            (quote.price, quote.change) = ((quote.price + step).max(100), step);
         }
         broadcast(&container, Topic::Quotes, &quotes);
 
