@@ -23,6 +23,8 @@ const STAIRCASE: &[&[&str]] = &[
     &["link", "link/clock", "link/closing", "link/inbound", "link/outgoing"],
     &["dispatch"],
     &["endpoint"],
+    &["coders/choice"],
+    &["coders"],
     &["session"],
     &["remote"],
     &["outbound"],
@@ -31,6 +33,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["socket"],
     &["json"],
     &["codec"],
+    &["listed"],
     &["request"],
     // wire is pure: below it are the words, and nothing else
     &["wire/decode"],

@@ -27,6 +27,8 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let rt = runtime();
     let ident = &item.ident;
     let annotated = annotated(&endpoint.path, item);
+    let lists = lists(endpoint, ident);
+    let coders = coders(endpoint);
     let name = ident.unraw().to_string();
     let options = options(endpoint);
     let handlers = [
@@ -62,6 +64,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     });
     quote! {
         #annotated
+        #lists
         const _: () = {
             // Inherent items win over these.
             use #rt::{Fallback as _, NoDefault as _};
@@ -69,6 +72,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             #[automatically_derived]
             impl #rt::Endpoint for #ident {
                 #(#handlers)*
+                #coders
                 #(#methods)*
                 #(#methods_now)*
             }
@@ -118,6 +122,41 @@ pub(crate) fn annotated(path: &LitStr, item: &DeriveInput) -> TokenStream {
         #[automatically_derived]
         impl #impl_generics #rt::Annotated for #ident #ty_generics #where_clause {
             const PATH: &'static ::core::primitive::str = #path;
+        }
+    }
+}
+
+/// The lists of coders where the handlers find them: as types, `(A, (B, ()))`.
+fn lists(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+    let rt = runtime();
+    let lists = [(quote!(__ENDPOINT_DECODERS), &endpoint.decoders), (quote!(__ENDPOINT_ENCODERS), &endpoint.encoders)];
+    let lists = lists.into_iter().filter(|(_, types)| !types.is_empty()).map(|(name, types)| {
+        let list = types.iter().rev().fold(quote!(()), |rest, ty| quote!((#ty, #rest)));
+        quote! {
+            #[automatically_derived]
+            #[allow(private_interfaces)]
+            impl #ident {
+                #[doc(hidden)]
+                pub const #name: #rt::List<#list> = #rt::List::NEW;
+            }
+        }
+    });
+    quote!(#(#lists)*)
+}
+
+/// How the endpoint's coders are made for a session; nothing if it lists none.
+fn coders(endpoint: &Endpoint) -> TokenStream {
+    let rt = runtime();
+    if endpoint.decoders.is_empty() && endpoint.encoders.is_empty() {
+        return TokenStream::new();
+    }
+    let decoders = endpoint.decoders.iter().map(|ty| quote_spanned!(at(ty.span())=> #rt::list_decoder::<#ty, _>));
+    let encoders = endpoint.encoders.iter().map(|ty| quote_spanned!(at(ty.span())=> #rt::list_encoder::<#ty, _>));
+    quote! {
+        const LISTS_CODERS: ::core::primitive::bool = true;
+        fn list_coders(__session: &#rt::Session) {
+            #(#decoders(__session);)*
+            #(#encoders(__session);)*
         }
     }
 }
@@ -356,18 +395,30 @@ fn conversion(handler: &Handler) -> TokenStream {
 fn reply(ty: &Type) -> TokenStream {
     if let Some(inside) = inside_option(ty) {
         let inside = reply(inside);
-        quote!((|__option| match __option {
+        quote!((move |__option| match __option {
             ::core::option::Option::Some(__some) => #inside(__some),
             ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
         }))
     } else if let Some((inside, error)) = inside_result(ty) {
         let (inside, error) = (reply(inside), through(error, "IntoError", "into_error"));
-        quote!((|__result| match __result {
+        quote!((move |__result| match __result {
             ::core::result::Result::Ok(__ok) => #inside(__ok),
             ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error(__error)),
         }))
-    } else {
+    } else if has_impl(ty.to_token_stream()) {
         through(ty, "IntoReply", "into_reply")
+    } else {
+        let rt = runtime();
+        let (list, session) = (quote!(Self::__ENDPOINT_ENCODERS), quote!(__session));
+        // all at the type, so that what nobody encodes is shown there, and told once
+        let conversion = quote_spanned!(ty.span()=> {
+            let encoder = ::endpoint_runtime::__private::EncoderOfReply::<_, #ty>::among(#list).encoder();
+            ::endpoint_runtime::__private::EncodesReply::<#ty>::conversion(encoder, #session)
+        });
+        quote!(({
+            use #rt::Fallback as _;
+            #conversion
+        }))
     }
 }
 
@@ -423,14 +474,31 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
                 } else {
                     quote!(__payload)
                 };
-                quote!(#borrow <#ty as #rt::DecodeBinary>::decode_binary(#data)?)
+                let decoded = decoded(ty, "DecoderOfBinary", "binary", "BINARY", data);
+                quote!(#borrow #decoded)
             }
             _ if is_str(ty) && now => quote_spanned!(place=> __payload),
             _ if is_str(ty) => quote_spanned!(place=> #rt::Text::as_str(&__payload)),
-            _ if now => quote!(#borrow <#ty as #rt::DecodeText>::decode_str(__payload)?),
-            _ => quote!(#borrow <#ty as #rt::DecodeText>::decode_text(__payload)?),
+            _ => {
+                let how = if now { "str" } else { "text" };
+                let decoded = decoded(ty, "DecoderOfText", how, "TEXT", quote!(__payload));
+                quote!(#borrow #decoded)
+            }
         },
     }
+}
+
+/// The payload of type `ty`, made of a `message` by whoever is chosen for it.
+fn decoded(ty: &Type, choice: &str, how: &str, by_itself: &str, message: TokenStream) -> TokenStream {
+    let rt = runtime();
+    let (choice, by_itself) = (format_ident!("{choice}"), format_ident!("{by_itself}"));
+    // what nobody decodes is shown here
+    let how = Ident::new(how, ty.span());
+    quote!({
+        use #rt::{Fallback as _, NotByItself as _};
+        #rt::#choice::<_, #ty>::among(Self::__ENDPOINT_DECODERS)
+            .#how(__session, #message, #rt::ByItself::<#ty>::#by_itself)?
+    })
 }
 
 fn is_slice(argument: &Argument) -> bool {

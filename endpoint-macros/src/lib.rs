@@ -52,6 +52,8 @@ use crate::parse::{EndpointArgs, Kind, Method};
 /// | Option | Values | Meaning |
 /// |---|---|---|
 /// | `subprotocols` | `subprotocols("chat.v2", "chat.v1")` | the subprotocols the endpoint speaks |
+/// | `decoders` | `decoders(PointDecoder, PictureDecoder)` | coders of yours that make payloads, asked in this order |
+/// | `encoders` | `encoders(PointEncoder)` | coders of yours that make messages of what is returned or sent |
 /// | `max_message_size` | `"64KiB"`, or an expression of type `usize` | the most bytes of a whole message; more closes with 1009 |
 /// | `idle_timeout` | `"60s"`, an expression of type `Duration`, or `off` | close after this long without a frame |
 /// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | ping a peer that was silent this long |
@@ -137,8 +139,9 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// | binary | `Vec<u8>`, `&[u8]`, `Bytes`, `Binary` |
 /// | pong | `Pong` |
 ///
-/// Any other type that decodes (`DecodeText`, `DecodeBinary`) needs the kind in the attribute: `#[on_message(text)]` or
-/// `#[on_message(binary)]`. A message that does not decode goes to [`macro@on_error`], and the method is not called.
+/// Any other type that decodes (`DecodeText`, `DecodeBinary`), or for which the endpoint lists a decoder, needs the kind
+/// in the attribute: `#[on_message(text)]` or `#[on_message(binary)]`. A listed decoder goes before what the type says
+/// of itself. A message that does not decode goes to [`macro@on_error`], and the method is not called.
 ///
 /// # In parts
 ///
@@ -149,8 +152,8 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// # The reply
 ///
 /// What the method returns is sent back: text (`String`, `&str`, `Text`), bytes (`Vec<u8>`, `Bytes`, `Binary`), the text
-/// form of numbers, `bool` and `char`, `Json<T>`, and every other type that implements `Encode`. `()` and `None` send
-/// nothing. What does not encode, and the `Err` of a `Result`, goes to [`macro@on_error`]; `Err` has any error that
+/// form of numbers, `bool` and `char`, `Json<T>`, and every other type that implements `Encode` or for which the endpoint
+/// lists an encoder, which goes before the type's own form. `()` and `None` send nothing. What does not encode, and the `Err` of a `Result`, goes to [`macro@on_error`]; `Err` has any error that
 /// converts into `Box<dyn Error + Send + Sync>`.
 ///
 /// # Options

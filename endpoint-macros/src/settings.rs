@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, Lit, LitStr};
+use syn::{Error, Expr, ExprLit, Lit, LitStr, Type};
 
 use crate::parse::{Setting, Value};
 use crate::validate::Mistakes;
@@ -72,6 +72,21 @@ pub(crate) fn subprotocols(setting: &Setting) -> Result<Vec<LitStr>> {
         }
     }
     mistakes.into_result().map(|()| names)
+}
+
+// decoders(Type, …)
+// encoders(Type, …)
+/// The types of a list of coders.
+pub(crate) fn coders(setting: &Setting) -> Result<Vec<Type>> {
+    let name = &setting.name;
+    match &setting.value {
+        Value::Types(types) if !types.is_empty() => Ok(types.clone()),
+        _ => {
+            let example = if name == "decoders" { "PointDecoder" } else { "PointEncoder" };
+            let sentence = format!("the list of {name} is missing: write `{name}({example})`, with types of yours");
+            Err(Error::new_spanned(name, sentence))
+        }
+    }
 }
 
 /// Whether `name` is a token of RFC 7230 §3.2.6.
@@ -160,7 +175,7 @@ pub(crate) fn compression(setting: &Setting) -> Result<TokenStream> {
         Value::Is(Expr::Call(call)) if matches!(&*call.func, Expr::Path(path) if path.path.is_ident("on")) => call,
         Value::Is(expression @ Expr::Lit(_)) => return Err(Error::new_spanned(expression, WRITE)),
         Value::Is(expression) => return Ok(expression.to_token_stream()),
-        Value::Flag | Value::List(_) => return Err(Error::new_spanned(&setting.name, WRITE)),
+        Value::Flag | Value::List(_) | Value::Types(_) => return Err(Error::new_spanned(&setting.name, WRITE)),
     };
     let mut mistakes = Mistakes::default();
     let (mut seen, mut said) = (Vec::new(), TokenStream::new());

@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::{Attribute, Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result, ReturnType, Type};
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
-use crate::settings::{compression, is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
+use crate::settings::{coders, compression, is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
 use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
 
@@ -37,10 +37,20 @@ pub(crate) struct Endpoint {
     pub(crate) subprotocols: Vec<LitStr>,
     /// Expressions of the types the fields of `EndpointOptions` have, inside their outermost `Some`.
     pub(crate) options: Vec<(&'static str, TokenStream)>,
+    pub(crate) decoders: Vec<Type>,
+    pub(crate) encoders: Vec<Type>,
 }
 
-const OPTIONS: [&str; 6] =
-    ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout", "compression"];
+const OPTIONS: [&str; 8] = [
+    "subprotocols",
+    "decoders",
+    "encoders",
+    "max_message_size",
+    "idle_timeout",
+    "ping_interval",
+    "send_timeout",
+    "compression",
+];
 const LATER_OPTIONS: [&str; 1] = ["configurator"];
 
 /// The endpoint without what is wrong with it, and what is wrong with it.
@@ -52,7 +62,13 @@ pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Res
         mistakes.push(Error::new(template::span_within(&args.path, range), sentence));
     }
     let settings = no_setting_twice(args.settings, &mut mistakes);
-    let mut endpoint = Endpoint { path: args.path, subprotocols: Vec::new(), options: Vec::new() };
+    let mut endpoint = Endpoint {
+        path: args.path,
+        subprotocols: Vec::new(),
+        options: Vec::new(),
+        decoders: Vec::new(),
+        encoders: Vec::new(),
+    };
     for setting in &settings {
         if let Err(mistake) = endpoint_option(setting, &mut endpoint) {
             mistakes.push(mistake);
@@ -90,6 +106,14 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
     let value = match option {
         "subprotocols" => {
             endpoint.subprotocols = subprotocols(setting)?;
+            return Ok(());
+        }
+        "decoders" => {
+            endpoint.decoders = coders(setting)?;
+            return Ok(());
+        }
+        "encoders" => {
+            endpoint.encoders = coders(setting)?;
             return Ok(());
         }
         "max_message_size" => size(setting)?,

@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::endpoint::{Endpoint, Reply};
 use crate::error::Error;
+use crate::listed::Coders;
 use crate::message::{Binary, Pong};
 use crate::outbound::Outbound;
 use crate::session::Session;
@@ -92,6 +93,7 @@ impl<E: Endpoint> Dispatch<E> {
 
     pub(crate) async fn on_open(&mut self) -> Result<(), Error> {
         self.stage = Stage::Opened;
+        E::list_coders(&self.session);
         self.endpoint.on_open(&self.session).await
     }
 
@@ -165,9 +167,17 @@ impl<E: Endpoint> Drop for Dispatch<E> {
     fn drop(&mut self) {
         self.session.outbound().end(false);
         self.session.endpoint().hide();
-        if self.stage != Stage::Opened {
-            return;
+        if self.stage == Stage::Opened {
+            self.close_at_once();
         }
+        if E::LISTS_CODERS {
+            destroy_coders(&self.session);
+        }
+    }
+}
+
+impl<E: Endpoint> Dispatch<E> {
+    fn close_at_once(&mut self) {
         let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task was dropped");
         let session = self.session.clone();
         let mut handler = pin!(self.on_close(reason.by(Initiator::Container)));
@@ -175,6 +185,16 @@ impl<E: Endpoint> Drop for Dispatch<E> {
             poll(session.outbound(), handler.as_mut(), &mut Context::from_waker(Waker::noop()))
         {
             tracing::error!(%error, session = %session.id(), "on_close failed after the connection's task was dropped");
+        }
+    }
+}
+
+/// The end of the coders that the endpoint lists.
+fn destroy_coders(session: &Session) {
+    for coder in session.coders().into_iter().flat_map(Coders::end) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy())) {
+            let error = Error::panic(&*panic);
+            tracing::error!(%error, session = %session.id(), "a coder failed while it was destroyed");
         }
     }
 }

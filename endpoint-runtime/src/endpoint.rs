@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::close::CloseReason;
+use crate::coders::choice::List;
 use crate::error::Error;
 use crate::message::{Binary, Message, Pong};
 use crate::path::PathParams;
@@ -87,6 +88,14 @@ pub trait Endpoint: Sized + Send + 'static {
     const CLOSE: Handler = Handler::MISSING;
     /// The handler of `on_error`.
     const ERROR: Handler = Handler::MISSING;
+
+    /// Whether it lists coders.
+    const LISTS_CODERS: bool = false;
+
+    /// Makes its coders for a session, before `on_open`.
+    fn list_coders(session: &Session) {
+        let _ = session;
+    }
 
     /// The connection is established.
     fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a;
@@ -201,6 +210,9 @@ pub trait Annotated {
 /// Stands in for every handler the user did not write. `#[on_…]` emits inherent items under the same names; those win.
 #[allow(missing_docs)]
 pub trait Fallback: Sized {
+    const __ENDPOINT_DECODERS: List<()> = List::NEW;
+    const __ENDPOINT_ENCODERS: List<()> = List::NEW;
+
     const __ENDPOINT_ON_OPEN: Handler = Handler::MISSING;
     const __ENDPOINT_ON_TEXT: Handler = Handler::MISSING;
     const __ENDPOINT_ON_BINARY: Handler = Handler::MISSING;

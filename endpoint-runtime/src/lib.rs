@@ -171,6 +171,7 @@
 mod buffer;
 mod close;
 mod codec;
+mod coders;
 mod config;
 mod connection;
 mod dispatch;
@@ -182,6 +183,7 @@ mod handshake;
 #[cfg(feature = "json")]
 mod json;
 mod link;
+mod listed;
 mod message;
 mod outbound;
 mod path;
@@ -214,6 +216,7 @@ pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoi
 
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
+pub use crate::coders::{BinaryDecoder, BinaryEncoder, TextDecoder, TextEncoder};
 pub use crate::config::Compression;
 pub use crate::error::{BoxError, Error};
 pub use crate::extension::Extension;
@@ -221,6 +224,7 @@ pub use crate::handshake::origins::Origins;
 pub use crate::handshake::refusal::Refusal;
 #[cfg(feature = "json")]
 pub use crate::json::Json;
+pub use crate::listed::Dialect;
 pub use crate::message::{Binary, Message, Pong};
 pub use crate::path::PathParams;
 pub use crate::registry::ServerEndpoint;

@@ -7,6 +7,10 @@ pub use inventory;
 
 pub use crate::close::CloseReason;
 pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
+pub use crate::coders::choice::{
+    ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself,
+};
+pub use crate::coders::{list_decoder, list_encoder};
 pub use crate::config::{Compression, EndpointOptions};
 pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reply};
 pub use crate::error::Error;

@@ -151,7 +151,10 @@ async fn begin<E: Endpoint>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
         }
         Upgraded::Other(io) => (Socket::Other(io), None),
     };
-    let session = Session::new(request, subprotocol, deflation, sessions, writer);
+    let mut session = Session::new(request, subprotocol, deflation, sessions, writer);
+    if E::LISTS_CODERS {
+        session = session.with_coders();
+    }
     Some(Connection::new(socket, early, endpoint, session, token))
 }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::codec::Encode;
 use crate::error::{Error, Kind};
+use crate::listed::Dialect;
 use crate::message::{Binary, Message};
 use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Waiting};
 use crate::text::Text;
@@ -34,12 +35,13 @@ use crate::wire::frame::{MAX_CONTROL, OpCode};
 #[derive(Clone, Copy, Debug)]
 pub struct BasicRemote<'a> {
     outbound: &'a Arc<Outbound>,
+    dialect: Dialect<'a>,
     compressed: bool,
 }
 
 impl<'a> BasicRemote<'a> {
-    pub(crate) fn new(outbound: &'a Arc<Outbound>) -> Self {
-        Self { outbound, compressed: true }
+    pub(crate) fn new(outbound: &'a Arc<Outbound>, dialect: Dialect<'a>) -> Self {
+        Self { outbound, dialect, compressed: true }
     }
 
     /// Sends what follows as it is, though the session has compression: for messages that hold a secret beside text
@@ -83,7 +85,7 @@ impl<'a> BasicRemote<'a> {
     where
         T: Encode + ?Sized,
     {
-        let message = object.encode();
+        let message = object.encode_for(&self.dialect);
         async move {
             match message? {
                 Message::Text(text) => self.send_text(text).await,
@@ -126,12 +128,13 @@ impl<'a> BasicRemote<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct AsyncRemote<'a> {
     outbound: &'a Arc<Outbound>,
+    dialect: Dialect<'a>,
     compressed: bool,
 }
 
 impl<'a> AsyncRemote<'a> {
-    pub(crate) fn new(outbound: &'a Arc<Outbound>) -> Self {
-        Self { outbound, compressed: true }
+    pub(crate) fn new(outbound: &'a Arc<Outbound>, dialect: Dialect<'a>) -> Self {
+        Self { outbound, dialect, compressed: true }
     }
 
     /// Sends what follows as it is; see [`BasicRemote::uncompressed`].
@@ -163,7 +166,7 @@ impl<'a> AsyncRemote<'a> {
     /// # Errors
     /// [`Error::is_encode`] if it cannot be encoded. Whether it was queued is said by the [`Sent`].
     pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Sent, Error> {
-        Ok(match object.encode()? {
+        Ok(match object.encode_for(&self.dialect)? {
             Message::Text(text) => self.send_text(text),
             Message::Binary(data) => self.send_binary(data),
         })

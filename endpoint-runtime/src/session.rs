@@ -17,6 +17,7 @@ use crate::codec::Encode;
 use crate::config::Limits;
 use crate::error::Error;
 use crate::extension::Extension;
+use crate::listed::{Agreed, Coders, Dialect};
 use crate::message::{Binary, Message};
 use crate::outbound::{Bounds, Moment, Outbound, Refused};
 use crate::path::PathParams;
@@ -59,7 +60,7 @@ pub struct Session(Arc<Inner>);
 struct Inner {
     id: SessionId,
     request: HandshakeRequest,
-    subprotocol: Option<&'static str>,
+    agreed: Agreed,
     outbound: Arc<Outbound>,
     endpoint: Arc<OpenSet>,
     /// The place in the open set, kept by it.
@@ -87,7 +88,7 @@ impl Session {
         Self(Arc::new(Inner {
             id: SessionId::random(),
             request,
-            subprotocol,
+            agreed: Agreed { subprotocol, coders: None },
             outbound: Arc::new(Outbound::new(bounds, deflation, writer)),
             endpoint,
             place: AtomicUsize::new(usize::MAX),
@@ -95,6 +96,14 @@ impl Session {
             idle_timeout: AtomicU64::new(encode_timeout(limits.idle_timeout)),
             properties: Mutex::default(),
         }))
+    }
+
+    /// The same with room for the coders that its endpoint lists. For a session that nobody else has yet.
+    pub(crate) fn with_coders(mut self) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.agreed.coders = Some(Box::default());
+        }
+        self
     }
 
     /// The same from `on_open` to the end, and no other session's.
@@ -167,7 +176,7 @@ impl Session {
 
     /// The subprotocol both sides agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
-        self.0.subprotocol
+        self.0.agreed.subprotocol
     }
 
     /// The extensions in use, with the parameters both sides agreed on (Jakarta's `getNegotiatedExtensions`): none, or
@@ -222,12 +231,12 @@ impl Session {
 
     /// Sends and waits until it is written.
     pub fn basic_remote(&self) -> BasicRemote<'_> {
-        BasicRemote::new(&self.0.outbound)
+        BasicRemote::new(&self.0.outbound, self.dialect())
     }
 
     /// Hands over and returns at once.
     pub fn async_remote(&self) -> AsyncRemote<'_> {
-        AsyncRemote::new(&self.0.outbound)
+        AsyncRemote::new(&self.0.outbound, self.dialect())
     }
 
     /// Ends the session with 1000. See [`close_with`](Self::close_with).
@@ -246,6 +255,16 @@ impl Session {
     /// All sessions that are open at the same endpoint now, this one among them if it is open itself.
     pub fn open_sessions(&self) -> OpenSessions {
         OpenSessions { sessions: self.0.endpoint.snapshot(), except: None }
+    }
+
+    /// What objects are encoded for. What is to be sent to several sessions, or sent later, is encoded with it by
+    /// [`Encode::encode_for`].
+    pub fn dialect(&self) -> Dialect<'_> {
+        Dialect(&self.0.agreed)
+    }
+
+    pub(crate) fn coders(&self) -> Option<&Coders> {
+        self.0.agreed.coders.as_deref()
     }
 
     pub(crate) fn outbound(&self) -> &Arc<Outbound> {
@@ -508,12 +527,17 @@ impl Broadcast<'_> {
         self.send(Message::Binary(data.into()))
     }
 
-    /// Queues the message that `object` becomes, such as [`Json`](crate::Json), for each session. It is encoded once.
+    /// Queues the message that `object` becomes, such as [`Json`](crate::Json), for each session. It is encoded once,
+    /// for the first of them: by its subprotocol, and by its encoders if their endpoint lists any.
     ///
     /// # Errors
     /// [`Error::is_encode`] if it cannot be encoded; then nobody is sent anything.
     pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Report, Error> {
-        Ok(self.send(object.encode()?))
+        let message = match self.sessions.iter().next() {
+            Some(first) => object.encode_for(&first.dialect())?,
+            None => object.encode()?,
+        };
+        Ok(self.send(message))
     }
 
     fn send(self, message: Message) -> Report {
