@@ -239,6 +239,12 @@ fn about(handler: &Handler) -> TokenStream {
     let name = handler.event.hidden_const();
     let mode = if handler.is_async { quote!(Async) } else { quote!(Sync) };
     let parts = handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last));
+    let feed = feed(handler);
+    let parts = match &feed {
+        Some(_) => quote!(::core::option::Option::is_some(&__feed)),
+        None => quote!(#parts),
+    };
+    let feed = feed.unwrap_or_else(|| quote!(::core::option::Option::None));
     let max_size = match &handler.max_size {
         Some(size) => quote!(::core::option::Option::Some(#size)),
         None => quote!(::core::option::Option::None),
@@ -284,9 +290,11 @@ fn about(handler: &Handler) -> TokenStream {
         pub const #name: #rt::Handler = {
             let __path = #rt::path_of::<#me>();
             #(#in_template)*
+            let __feed = #feed;
             #rt::Handler {
                 mode: #rt::Mode::#mode,
                 parts: #parts,
+                feed: __feed,
                 max_size: #max_size,
                 check_path: |#params| {
                     #(#parsed)*
@@ -300,6 +308,29 @@ fn about(handler: &Handler) -> TokenStream {
             }
         };
     }
+}
+
+/// What is given the parts of messages if a decoder of the endpoint's list wants them as they come; `None` where no such
+/// decoder can be.
+fn feed(handler: &Handler) -> Option<TokenStream> {
+    let rt = runtime();
+    let choice = match handler.event {
+        Event::Text => quote!(DecoderOfText),
+        Event::Binary => quote!(DecoderOfBinary),
+        _ => return None,
+    };
+    if handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last)) {
+        return None;
+    }
+    let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload))?;
+    if is_str(&payload.ty) || is_slice(payload) {
+        return None;
+    }
+    let ty = &payload.ty;
+    Some(quote!({
+        use #rt::Fallback as _;
+        #rt::taking(&|| #rt::#choice::<_, #ty>::among(Self::__ENDPOINT_DECODERS).taking())
+    }))
 }
 
 fn variable_exists(variable: &LitStr) -> TokenStream {

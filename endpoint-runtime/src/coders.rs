@@ -10,7 +10,7 @@ use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 
 use crate::error::Error;
-use crate::listed::{ListedDecoder, ListedEncoder};
+use crate::listed::{ListedDecoder, ListedEncoder, Part};
 use crate::message::{Binary, Message};
 use crate::session::Session;
 use crate::text::Text;
@@ -176,11 +176,169 @@ pub trait BinaryEncoder: Default + Send + 'static {
     fn destroy(&mut self) {}
 }
 
+/// Makes objects of text messages while they come (Jakarta's `Decoder.TextStream`): nothing is put together for it, so a
+/// message may be larger than what one would keep in memory.
+///
+/// It is taken in parts if it is the first decoder for its type in the list; parts need not be the frames that were
+/// sent. The limit for the whole message is the handler's `max_size` or the endpoint's `max_message_size`, as for every
+/// message; a larger one ends the session with 1009. Behind another decoder for the same type, which has to see all of a
+/// message to say whether it is willing, it gets the whole message as one part.
+///
+/// ```
+/// use endpoint_runtime::prelude::*;
+/// use endpoint_runtime::TextStreamDecoder;
+///
+/// /// How many lines a message has.
+/// struct Lines(usize);
+///
+/// #[derive(Default)]
+/// struct LineCounter(usize);
+///
+/// impl TextStreamDecoder for LineCounter {
+///     type Object = Lines;
+///
+///     fn begin(&mut self) {
+///         self.0 = 0;
+///     }
+///
+///     fn push(&mut self, part: &str) -> Result<(), Error> {
+///         self.0 += part.matches('\n').count();
+///         Ok(())
+///     }
+///
+///     fn finish(&mut self) -> Result<Lines, Error> {
+///         Ok(Lines(self.0))
+///     }
+/// }
+///
+/// #[server_endpoint("/count", decoders(LineCounter), max_message_size = "1GiB")]
+/// #[derive(Default)]
+/// struct Count;
+///
+/// impl Count {
+///     #[on_message(text)]
+///     fn count(&mut self, Lines(count): Lines) -> usize {
+///         count
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(message = "`{Self}` is no decoder of text streams", label = "does not decode text")]
+pub trait TextStreamDecoder: Default + Send + 'static {
+    /// What it makes.
+    type Object: Send + 'static;
+
+    /// The connection has opened; `on_open` has not been called yet.
+    fn init(&mut self, session: &Session) {
+        let _ = session;
+    }
+
+    /// A message begins. What is left of one before, which may have failed, is to be forgotten.
+    fn begin(&mut self);
+
+    /// Takes a part, which may be empty.
+    ///
+    /// # Errors
+    /// Any error reaches `on_error` as it is, at once; the rest of the message is dropped.
+    fn push(&mut self, part: &str) -> Result<(), Error>;
+
+    /// The message has ended: makes the object.
+    ///
+    /// # Errors
+    /// Any error reaches `on_error` as it is.
+    fn finish(&mut self) -> Result<Self::Object, Error>;
+
+    /// The connection has ended, and `on_close` has returned.
+    fn destroy(&mut self) {}
+}
+
+/// Makes objects of binary messages while they come (Jakarta's `Decoder.BinaryStream`). As a [`TextStreamDecoder`], for
+/// `#[on_message(binary)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no decoder of binary streams",
+    label = "does not decode binary data"
+)]
+pub trait BinaryStreamDecoder: Default + Send + 'static {
+    /// What it makes.
+    type Object: Send + 'static;
+
+    /// The connection has opened; `on_open` has not been called yet.
+    fn init(&mut self, session: &Session) {
+        let _ = session;
+    }
+
+    /// A message begins. What is left of one before, which may have failed, is to be forgotten.
+    fn begin(&mut self);
+
+    /// Takes a part, which may be empty.
+    ///
+    /// # Errors
+    /// Any error reaches `on_error` as it is, at once; the rest of the message is dropped.
+    fn push(&mut self, part: &[u8]) -> Result<(), Error>;
+
+    /// The message has ended: makes the object.
+    ///
+    /// # Errors
+    /// Any error reaches `on_error` as it is.
+    fn finish(&mut self) -> Result<Self::Object, Error>;
+
+    /// The connection has ended, and `on_close` has returned.
+    fn destroy(&mut self) {}
+}
+
+/// Writes an object into a text message piece by piece (Jakarta's `Encoder.TextStream`). As a [`TextEncoder`], with the
+/// buffer of the message in place of a returned one.
+///
+/// The pieces are put together before anything is sent: a message is one entry of the outbound queue, where messages of
+/// other tasks may not come between its parts, and an encoder that fails half-way has sent nothing.
+#[diagnostic::on_unimplemented(message = "`{Self}` is no encoder to text streams", label = "does not encode to text")]
+pub trait TextStreamEncoder: Default + Send + 'static {
+    /// Of what it makes messages.
+    type Object: 'static;
+
+    /// The connection has opened; `on_open` has not been called yet.
+    fn init(&mut self, session: &Session) {
+        let _ = session;
+    }
+
+    /// Writes the message; `text` is empty before.
+    ///
+    /// # Errors
+    /// [`Error::encode`], with the reason; then nothing is sent.
+    fn encode(&mut self, object: &Self::Object, text: &mut String) -> Result<(), Error>;
+
+    /// The connection has ended, and `on_close` has returned.
+    fn destroy(&mut self) {}
+}
+
+/// Writes an object into a binary message piece by piece (Jakarta's `Encoder.BinaryStream`). As a [`TextStreamEncoder`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no encoder to binary streams",
+    label = "does not encode to binary data"
+)]
+pub trait BinaryStreamEncoder: Default + Send + 'static {
+    /// Of what it makes messages.
+    type Object: 'static;
+
+    /// The connection has opened; `on_open` has not been called yet.
+    fn init(&mut self, session: &Session) {
+        let _ = session;
+    }
+
+    /// Writes the message; `data` is empty before.
+    ///
+    /// # Errors
+    /// [`Error::encode`], with the reason; then nothing is sent.
+    fn encode(&mut self, object: &Self::Object, data: &mut Vec<u8>) -> Result<(), Error>;
+
+    /// The connection has ended, and `on_close` has returned.
+    fn destroy(&mut self) {}
+}
+
 /// A coder is of one kind, which is found out from the trait it implements: `K` is inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be listed in `decoders(…)`",
     label = "is no decoder",
-    note = "implement TextDecoder or BinaryDecoder for it; both want Default"
+    note = "implement TextDecoder, BinaryDecoder, TextStreamDecoder or BinaryStreamDecoder for it; they want Default"
 )]
 pub trait Decoder<K>: Send + 'static {
     /// Makes one and adds it to the list of the session.
@@ -191,7 +349,7 @@ pub trait Decoder<K>: Send + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be listed in `encoders(…)`",
     label = "is no encoder",
-    note = "implement TextEncoder or BinaryEncoder for it; both want Default"
+    note = "implement TextEncoder, BinaryEncoder, TextStreamEncoder or BinaryStreamEncoder for it; they want Default"
 )]
 pub trait Encoder<K>: Send + 'static {
     /// Makes one and adds it to the list of the session.
@@ -214,21 +372,33 @@ pub struct OfText;
 /// See [`OfText`].
 #[derive(Debug)]
 pub struct OfBinary;
+/// See [`OfText`].
+#[derive(Debug)]
+pub struct OfTextStream;
+/// See [`OfText`].
+#[derive(Debug)]
+pub struct OfBinaryStream;
 
 /// A coder with its kind.
 struct Listed<C, K>(C, PhantomData<fn() -> K>);
 
-macro_rules! decoder_of_whole_messages {
-    ($kind:ident, $trait:ident, $form:ident, $is_text:literal) => {
-        impl<D: $trait> Decoder<$kind> for D {
+macro_rules! listable {
+    ($coder:ident, $list:ident, $kind:ident, $trait:ident) => {
+        impl<C: $trait> $coder<$kind> for C {
             fn list(session: &Session) {
-                let mut decoder = D::default();
-                decoder.init(session);
+                let mut coder = C::default();
+                coder.init(session);
                 if let Some(coders) = session.coders() {
-                    coders.list_decoder(Box::new(Listed(decoder, PhantomData::<fn() -> $kind>)));
+                    coders.$list(Box::new(Listed(coder, PhantomData::<fn() -> $kind>)));
                 }
             }
         }
+    };
+}
+
+macro_rules! decoder_of_whole_messages {
+    ($kind:ident, $trait:ident, $form:ident, $is_text:literal) => {
+        listable!(Decoder, list_decoder, $kind, $trait);
 
         impl<D: $trait> ListedDecoder for Listed<D, $kind> {
             fn makes(&self, object: TypeId, text: bool) -> bool {
@@ -257,15 +427,7 @@ decoder_of_whole_messages!(OfBinary, BinaryDecoder, Binary, false);
 
 macro_rules! encoder_to_whole_messages {
     ($kind:ident, $trait:ident, $form:ident) => {
-        impl<E: $trait> Encoder<$kind> for E {
-            fn list(session: &Session) {
-                let mut encoder = E::default();
-                encoder.init(session);
-                if let Some(coders) = session.coders() {
-                    coders.list_encoder(Box::new(Listed(encoder, PhantomData::<fn() -> $kind>)));
-                }
-            }
-        }
+        listable!(Encoder, list_encoder, $kind, $trait);
 
         impl<E: $trait> ListedEncoder for Listed<E, $kind> {
             fn encode(&mut self, object: &dyn Any) -> Option<Result<Message, Error>> {
@@ -281,3 +443,66 @@ macro_rules! encoder_to_whole_messages {
 }
 encoder_to_whole_messages!(OfText, TextEncoder, Text);
 encoder_to_whole_messages!(OfBinary, BinaryEncoder, Binary);
+
+macro_rules! decoder_of_streams {
+    ($kind:ident, $trait:ident, $form:ident, $is_text:literal) => {
+        listable!(Decoder, list_decoder, $kind, $trait);
+
+        impl<D: $trait> ListedDecoder for Listed<D, $kind> {
+            fn makes(&self, object: TypeId, text: bool) -> bool {
+                text == $is_text && object == TypeId::of::<D::Object>()
+            }
+
+            fn decode(&mut self, message: &Message, object: &mut dyn Any) -> Option<Result<(), Error>> {
+                let Message::$form(message) = message else { return None };
+                self.0.begin();
+                Some(self.0.push(message).and_then(|()| self.finish(object)))
+            }
+
+            fn begin(&mut self) {
+                self.0.begin();
+            }
+
+            fn push(&mut self, part: Part<'_>) -> Result<(), Error> {
+                match part {
+                    Part::$form(part) => self.0.push(part),
+                    _ => Ok(()),
+                }
+            }
+
+            fn finish(&mut self, object: &mut dyn Any) -> Result<(), Error> {
+                let made = self.0.finish()?;
+                if let Some(object) = object.downcast_mut::<Option<D::Object>>() {
+                    *object = Some(made);
+                }
+                Ok(())
+            }
+
+            fn destroy(&mut self) {
+                self.0.destroy();
+            }
+        }
+    };
+}
+decoder_of_streams!(OfTextStream, TextStreamDecoder, Text, true);
+decoder_of_streams!(OfBinaryStream, BinaryStreamDecoder, Binary, false);
+
+macro_rules! encoder_to_streams {
+    ($kind:ident, $trait:ident, $form:ident, $buffer:ty) => {
+        listable!(Encoder, list_encoder, $kind, $trait);
+
+        impl<E: $trait> ListedEncoder for Listed<E, $kind> {
+            fn encode(&mut self, object: &dyn Any) -> Option<Result<Message, Error>> {
+                let object = object.downcast_ref::<E::Object>()?;
+                let mut buffer = <$buffer>::new();
+                Some(self.0.encode(object, &mut buffer).map(|()| Message::$form(buffer.into())))
+            }
+
+            fn destroy(&mut self) {
+                self.0.destroy();
+            }
+        }
+    };
+}
+encoder_to_streams!(OfTextStream, TextStreamEncoder, Text, String);
+encoder_to_streams!(OfBinaryStream, BinaryStreamEncoder, Binary, Vec<u8>);

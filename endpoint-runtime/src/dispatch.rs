@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::endpoint::{Endpoint, Reply};
+use crate::endpoint::{Endpoint, Handler, Mode, Reply};
 use crate::error::Error;
-use crate::listed::Coders;
+use crate::listed::{Coders, Fed, Part};
 use crate::message::{Binary, Pong};
 use crate::outbound::Outbound;
 use crate::session::Session;
@@ -123,6 +123,23 @@ impl<E: Endpoint> Dispatch<E> {
 
     pub(crate) async fn on_error(&mut self, error: Error) -> Result<(), Error> {
         self.endpoint.on_error(&self.session, error).await
+    }
+
+    /// Gives a part of a message to the decoder that takes it as it comes, up to the handler's limit or this.
+    pub(crate) fn feed(&mut self, handler: &Handler, part: Part<'_>, last: bool, limit: usize) -> Fed {
+        let (session, limit) = (&self.session, handler.max_size.unwrap_or(limit));
+        let (Some(feed), Some(coders)) = (handler.feed, session.coders()) else { return Fed::More };
+        guarded(session, || Ok(feed(coders, part, last, limit))).unwrap_or_else(Fed::Failed)
+    }
+
+    /// The call for a message that was fed, and is ready.
+    pub(crate) fn fed(&mut self, text: bool) -> Work {
+        match text {
+            true if E::TEXT.mode == Mode::Sync => Work::Settled(self.text_now("", true)),
+            true => Work::Text(Text::new(), true),
+            false if E::BINARY.mode == Mode::Sync => Work::Settled(self.binary_now(&[], true)),
+            false => Work::Binary(Binary::new(), true),
+        }
     }
 
     /// Calls a handler that is an ordinary function.

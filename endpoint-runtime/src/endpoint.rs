@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use crate::close::CloseReason;
 use crate::coders::choice::List;
 use crate::error::Error;
+use crate::listed::Feed;
 use crate::message::{Binary, Message, Pong};
 use crate::path::PathParams;
 use crate::request::HandshakeRequest;
@@ -29,6 +30,8 @@ pub struct Handler {
     pub mode: Mode,
     /// The handler takes the parts of a message as they arrive (`last: bool`), so nothing is reassembled for it.
     pub parts: bool,
+    /// Its payload is made by a decoder of the endpoint that takes the parts as they arrive; then `parts` is said, too.
+    pub feed: Option<Feed>,
     /// The handler's own limit for a whole message, in bytes (`#[on_message(max_size = …)]`).
     pub max_size: Option<usize>,
     /// Fails if the handler's typed path parameters do not parse; asked before the handshake is accepted.
@@ -55,6 +58,7 @@ impl Handler {
     pub const MISSING: Self = Self {
         mode: Mode::Missing,
         parts: false,
+        feed: None,
         max_size: None,
         check_path: |_| Ok(()),
         check_query: |_| Ok(()),

@@ -216,7 +216,10 @@ pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoi
 
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
-pub use crate::coders::{BinaryDecoder, BinaryEncoder, TextDecoder, TextEncoder};
+pub use crate::coders::{
+    BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
+    TextStreamDecoder, TextStreamEncoder,
+};
 pub use crate::config::Compression;
 pub use crate::error::{BoxError, Error};
 pub use crate::extension::Extension;

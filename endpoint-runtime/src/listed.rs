@@ -17,9 +17,64 @@ pub(crate) trait ListedDecoder: Send {
     /// `None` if it will not decode the message.
     fn decode(&mut self, message: &Message, object: &mut dyn Any) -> Option<Result<(), Error>>;
 
+    /// A message begins that is handed on as it comes. Asked only of decoders of streams, as the next two.
+    fn begin(&mut self) {}
+
+    /// A part of it.
+    fn push(&mut self, part: Part<'_>) -> Result<(), Error> {
+        let _ = part;
+        Ok(())
+    }
+
+    /// The end of it.
+    fn finish(&mut self, object: &mut dyn Any) -> Result<(), Error> {
+        let _ = object;
+        Ok(())
+    }
+
     /// The last call.
     fn destroy(&mut self);
 }
+
+/// A part of a message.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// Of a text message.
+    Text(&'a str),
+    /// Of a binary message.
+    Binary(&'a [u8]),
+}
+
+impl Part<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(data) => data.len(),
+        }
+    }
+}
+
+/// What came of a part.
+#[derive(Debug)]
+pub enum Fed {
+    /// The message goes on, or its rest is dropped.
+    More,
+    /// The message has ended; its object is there for the handler.
+    Ready,
+    /// The decoder failed.
+    Failed(Error),
+    /// The message is beyond its limit.
+    TooBig {
+        /// It.
+        limit: usize,
+        /// What is known of the message.
+        size: u64,
+    },
+}
+
+/// Gives a part to the decoder of streams that comes first for a type: session, part, whether it is the last, and the
+/// limit of the whole message. A function of this kind knows the type.
+pub(crate) type Feed = fn(&Coders, Part<'_>, bool, usize) -> Fed;
 
 /// An encoder of a list.
 pub(crate) trait ListedEncoder: Send {
@@ -32,9 +87,18 @@ pub(crate) trait ListedEncoder: Send {
 
 /// The coders of one connection.
 #[derive(Default)]
-pub(crate) struct Coders {
-    decoders: Mutex<Vec<Box<dyn ListedDecoder>>>,
+pub struct Coders {
+    decoders: Mutex<Decoders>,
     encoders: Mutex<Encoders>,
+}
+
+#[derive(Default)]
+struct Decoders {
+    list: Vec<Box<dyn ListedDecoder>>,
+    /// How a message stands that is decoded as it comes: its octets so far, and whether its decoder has failed.
+    feeding: Option<(u64, bool)>,
+    /// What the last such message came to, until its handler takes it.
+    ready: Option<Box<dyn Any + Send>>,
 }
 
 #[derive(Default)]
@@ -47,7 +111,7 @@ struct Encoders {
 impl Coders {
     /// Puts a decoder behind the others.
     pub(crate) fn list_decoder(&self, decoder: Box<dyn ListedDecoder>) {
-        lock(&self.decoders).push(decoder);
+        lock(&self.decoders).list.push(decoder);
     }
 
     /// Puts an encoder behind the others.
@@ -60,9 +124,47 @@ impl Coders {
         let text = matches!(message, Message::Text(_));
         let mut object: Option<T> = None;
         let mut decoders = lock(&self.decoders);
-        let able = decoders.iter_mut().filter(|decoder| decoder.makes(TypeId::of::<T>(), text));
+        let able = decoders.list.iter_mut().filter(|decoder| decoder.makes(TypeId::of::<T>(), text));
         let decoded = able.into_iter().find_map(|decoder| decoder.decode(message, &mut object))?;
         decoded.map(|()| object).transpose()
+    }
+
+    /// Gives a part of a message to the first decoder for a `T`.
+    pub(crate) fn feed<T: Send + 'static>(&self, part: Part<'_>, last: bool, limit: usize) -> Fed {
+        let text = matches!(part, Part::Text(_));
+        let decoders = &mut *lock(&self.decoders);
+        let first = decoders.list.iter_mut().find(|decoder| decoder.makes(TypeId::of::<T>(), text));
+        let Some(decoder) = first else { return Fed::More };
+        let (before, failed) = decoders.feeding.take().unwrap_or_else(|| {
+            decoder.begin();
+            (0, false)
+        });
+        let size = before + part.len() as u64;
+        if size > limit as u64 {
+            return Fed::TooBig { limit, size };
+        }
+        let pushed = if failed { Ok(()) } else { decoder.push(part) };
+        if !last {
+            decoders.feeding = Some((size, failed || pushed.is_err()));
+        }
+        let mut object: Option<T> = None;
+        match pushed {
+            Err(error) => return Fed::Failed(error),
+            Ok(()) if failed || !last => return Fed::More,
+            Ok(()) => {}
+        }
+        match decoder.finish(&mut object) {
+            Ok(()) => {
+                decoders.ready = object.map(|object| Box::new(object) as Box<dyn Any + Send>);
+                Fed::Ready
+            }
+            Err(error) => Fed::Failed(error),
+        }
+    }
+
+    /// What the message that was fed came to.
+    pub(crate) fn take<T: 'static>(&self) -> Option<T> {
+        lock(&self.decoders).ready.take()?.downcast().ok().map(|object| *object)
     }
 
     /// The message that the first encoder for its type makes of the object; `None` if there is no such encoder.
@@ -76,7 +178,7 @@ impl Coders {
 
     /// Takes all of them away, for their end. After that nothing is encoded any more.
     pub(crate) fn end(&self) -> impl Iterator<Item = Ending> + use<> {
-        let decoders = std::mem::take(&mut *lock(&self.decoders));
+        let decoders = std::mem::take(&mut lock(&self.decoders).list);
         let encoders = {
             let mut encoders = lock(&self.encoders);
             encoders.ended = true;

@@ -8,7 +8,7 @@ pub use inventory;
 pub use crate::close::CloseReason;
 pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
 pub use crate::coders::choice::{
-    ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself,
+    ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
 };
 pub use crate::coders::{list_decoder, list_encoder};
 pub use crate::config::{Compression, EndpointOptions};

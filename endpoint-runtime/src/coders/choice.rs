@@ -11,9 +11,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use super::{BinaryDecoder, BinaryEncoder, TextDecoder, TextEncoder};
+use super::{
+    BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
+    TextStreamDecoder, TextStreamEncoder,
+};
 use crate::codec::{DecodeBinary, DecodeText, IntoReply};
 use crate::error::Error;
+use crate::listed::Feed;
 use crate::message::{Binary, Message};
 use crate::session::Session;
 use crate::text::Text;
@@ -110,7 +114,29 @@ choice!(
     /// Who makes a `T` of text.
     DecoderOfText
 );
-otherwise!(DecoderOfText => DecoderOfText, among the rest);
+choice!(
+    /// As [`DecoderOfText`].
+    DecoderOfTextStream
+);
+otherwise!(DecoderOfText => DecoderOfTextStream, among the same);
+otherwise!(DecoderOfTextStream => DecoderOfText, among the rest);
+
+impl<D: TextStreamDecoder<Object = T>, L, T: 'static> DecoderOfTextStream<(D, L), T> {
+    /// What the message came to, which was decoded while it came.
+    pub fn text(self, session: &Session, text: Text, _: Option<fn(Text) -> Result<T, Error>>) -> Result<T, Error> {
+        session.coders().and_then(|coders| coders.take()).ok_or_else(|| nobody(text.into()))
+    }
+
+    /// As [`text`](Self::text).
+    pub fn str(self, session: &Session, text: &str, _: Option<fn(Text) -> Result<T, Error>>) -> Result<T, Error> {
+        self.text(session, text.into(), None)
+    }
+
+    /// It wants messages as they come.
+    pub fn taking(self) -> AsItComes<T> {
+        AsItComes(PhantomData)
+    }
+}
 
 impl<D: TextDecoder<Object = T>, L, T: 'static> DecoderOfText<(D, L), T> {
     /// Decodes an owned message.
@@ -137,6 +163,11 @@ impl<D: TextDecoder<Object = T>, L, T: 'static> DecoderOfText<(D, L), T> {
     ) -> Result<T, Error> {
         self.text(session, text.into(), by_itself)
     }
+
+    /// It wants whole messages.
+    pub fn taking(self) -> Whole {
+        Whole
+    }
 }
 
 impl<T> DecoderOfText<(), T> {
@@ -157,13 +188,40 @@ impl<T> DecoderOfText<(), T> {
     {
         T::decode_str(text)
     }
+
+    /// It wants whole messages.
+    pub fn taking(self) -> Whole {
+        Whole
+    }
 }
 
 choice!(
     /// Who makes a `T` of binary data.
     DecoderOfBinary
 );
-otherwise!(DecoderOfBinary => DecoderOfBinary, among the rest);
+choice!(
+    /// As [`DecoderOfBinary`].
+    DecoderOfBinaryStream
+);
+otherwise!(DecoderOfBinary => DecoderOfBinaryStream, among the same);
+otherwise!(DecoderOfBinaryStream => DecoderOfBinary, among the rest);
+
+impl<D: BinaryStreamDecoder<Object = T>, L, T: 'static> DecoderOfBinaryStream<(D, L), T> {
+    /// What the message came to, which was decoded while it came.
+    pub fn binary(
+        self,
+        session: &Session,
+        data: Binary,
+        _: Option<fn(Binary) -> Result<T, Error>>,
+    ) -> Result<T, Error> {
+        session.coders().and_then(|coders| coders.take()).ok_or_else(|| nobody(data.into()))
+    }
+
+    /// It wants messages as they come.
+    pub fn taking(self) -> AsItComes<T> {
+        AsItComes(PhantomData)
+    }
+}
 
 impl<D: BinaryDecoder<Object = T>, L, T: 'static> DecoderOfBinary<(D, L), T> {
     /// Decodes a message.
@@ -180,6 +238,11 @@ impl<D: BinaryDecoder<Object = T>, L, T: 'static> DecoderOfBinary<(D, L), T> {
             (None, _, message) => Err(nobody(message)),
         }
     }
+
+    /// It wants whole messages.
+    pub fn taking(self) -> Whole {
+        Whole
+    }
 }
 
 impl<T> DecoderOfBinary<(), T> {
@@ -191,6 +254,39 @@ impl<T> DecoderOfBinary<(), T> {
     {
         T::decode_binary(data)
     }
+
+    /// It wants whole messages.
+    pub fn taking(self) -> Whole {
+        Whole
+    }
+}
+
+/// How a decoder takes messages; known by the type of the choice alone.
+pub trait Taking {
+    /// What is given the parts, if it takes them as they come.
+    const FEED: Option<Feed>;
+}
+
+/// Put together.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole;
+
+impl Taking for Whole {
+    const FEED: Option<Feed> = None;
+}
+
+/// In parts.
+#[derive(Clone, Copy, Debug)]
+pub struct AsItComes<T>(PhantomData<fn() -> T>);
+
+impl<T: Send + 'static> Taking for AsItComes<T> {
+    const FEED: Option<Feed> = Some(|coders, part, last, limit| coders.feed::<T>(part, last, limit));
+}
+
+/// How the decoder that `choose` would choose takes messages. It is not called: its type says so.
+pub const fn taking<T: Taking, C: Fn() -> T>(choose: &C) -> Option<Feed> {
+    let _ = choose;
+    T::FEED
 }
 
 fn nobody(message: Message) -> Error {
@@ -205,8 +301,18 @@ choice!(
     /// As [`EncoderOfReply`].
     BinaryEncoderOfReply
 );
+choice!(
+    /// As [`EncoderOfReply`].
+    TextStreamEncoderOfReply
+);
+choice!(
+    /// As [`EncoderOfReply`].
+    BinaryStreamEncoderOfReply
+);
 otherwise!(EncoderOfReply => BinaryEncoderOfReply, among the same);
-otherwise!(BinaryEncoderOfReply => EncoderOfReply, among the rest);
+otherwise!(BinaryEncoderOfReply => TextStreamEncoderOfReply, among the same);
+otherwise!(TextStreamEncoderOfReply => BinaryStreamEncoderOfReply, among the same);
+otherwise!(BinaryStreamEncoderOfReply => EncoderOfReply, among the rest);
 
 macro_rules! listed_conversion {
     ($choice:ident, $trait:ident) => {
@@ -221,6 +327,8 @@ macro_rules! listed_conversion {
 }
 listed_conversion!(EncoderOfReply, TextEncoder);
 listed_conversion!(BinaryEncoderOfReply, BinaryEncoder);
+listed_conversion!(TextStreamEncoderOfReply, TextStreamEncoder);
+listed_conversion!(BinaryStreamEncoderOfReply, BinaryStreamEncoder);
 
 impl<T> EncoderOfReply<(), T> {
     /// Nobody is listed: the type makes the message itself.
