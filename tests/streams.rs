@@ -270,7 +270,8 @@ async fn a_failure_is_told_at_once_and_the_rest_of_the_message_is_dropped() {
         client.expect_text("on_error: the text message \"\" cannot be decoded: there was nothing").await;
         client.text("f").await;
         assert_eq!(answer(&mut client).await, "1 from f to f");
-        let notes = ["begin", "push a", "push fails", "begin", "push fails", "begin", "finish", "begin", "push f", "finish"];
+        let notes =
+            ["begin", "push a", "push fails", "begin", "push fails", "begin", "finish", "begin", "push f", "finish"];
         assert_eq!(journal.rest(), notes);
     }
 }
