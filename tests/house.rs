@@ -31,8 +31,10 @@ const STAIRCASE: &[&[&str]] = &[
     &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
     &["frames"],
     &["socket"],
-    &["json"],
+    &["negotiated"],
+    &["json", "msgpack", "cbor", "protobuf"],
     &["codec"],
+    &["codec/wrapper"],
     &["listed"],
     &["request"],
     // wire is pure: below it are the words, and nothing else
@@ -64,6 +66,7 @@ const STAGES: &[&[&str]] =
 /// Which rooms may name an outside crate, or the one item of it that stands here. A room's own folder goes with it.
 const CRATES: &[(&str, &[&str])] = &[
     ("bytes", &["*"]),
+    ("ciborium", &["cbor"]),
     ("endpoint_macros", &[]),
     ("flate2", &["wire/deflate"]),
     ("http", &["server", "service", "handshake", "session", "request"]),
@@ -73,8 +76,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("inventory", &["service", "registry"]),
     ("percent_encoding", &["request", "path"]),
     ("pin_project_lite", &["dispatch", "endpoint"]),
+    ("prost", &["protobuf"]),
     ("rand", &["session"]),
-    ("serde", &["json"]),
+    ("rmp_serde", &["msgpack"]),
+    ("serde", &["json", "msgpack", "cbor", "negotiated"]),
     ("serde_json", &["json"]),
     ("simdutf8", &["wire/utf8"]),
     // sockets and timers are awaited in these

@@ -9,7 +9,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
-use crate::spelling::{inside_option, inside_result, inside_vec, is_str};
+use crate::spelling::{Known, inside_option, inside_result, inside_vec, is_str, known};
 use crate::validate::{Argument, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
@@ -226,6 +226,21 @@ impl Event {
 
 /// The hidden items beside the method.
 pub(crate) fn handler(handler: &Handler) -> TokenStream {
+    if !is_negotiated(handler) {
+        return handler_of_one_kind(handler);
+    }
+    // it comes as either, and the rest of the handler does not see which
+    let kinds = [Event::Text, Event::Binary].map(|event| handler_of_one_kind(&Handler { event, ..handler.clone() }));
+    quote!(#(#kinds)*)
+}
+
+/// Whether the payload comes in the form that the subprotocol names.
+fn is_negotiated(handler: &Handler) -> bool {
+    let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload));
+    payload.is_some_and(|payload| known(&payload.ty) == Known::Negotiated)
+}
+
+fn handler_of_one_kind(handler: &Handler) -> TokenStream {
     let about = about(handler);
     // An ordinary `fn` for messages looks straight into the receive buffer; all others are called as a future.
     let now = !handler.is_async && matches!(handler.event, Event::Text | Event::Binary);
@@ -323,7 +338,7 @@ fn feed(handler: &Handler) -> Option<TokenStream> {
         return None;
     }
     let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload))?;
-    if is_str(&payload.ty) || is_slice(payload) {
+    if is_str(&payload.ty) || is_slice(payload) || known(&payload.ty) == Known::Negotiated {
         return None;
     }
     let ty = &payload.ty;
@@ -436,6 +451,9 @@ fn reply(ty: &Type) -> TokenStream {
             ::core::result::Result::Ok(__ok) => #inside(__ok),
             ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error(__error)),
         }))
+    } else if known(ty) == Known::Negotiated {
+        let rt = runtime();
+        quote!((move |__reply: #ty| #rt::reply_for(__session, &__reply)))
     } else if has_impl(ty.to_token_stream()) {
         through(ty, "IntoReply", "into_reply")
     } else {
@@ -497,6 +515,10 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
         Role::CloseReason | Role::Error => quote_spanned!(place=> #borrow __payload),
         Role::Payload => match event {
             Event::Pong => quote_spanned!(place=> #borrow __payload),
+            _ if known(ty) == Known::Negotiated => {
+                let message = quote!(<#rt::Message as ::core::convert::From<_>>::from(__payload));
+                quote!(#borrow <#ty>::decode(#message, &#rt::Session::dialect(__session))?)
+            }
             Event::Binary if is_slice(argument) && now => quote_spanned!(place=> __payload),
             Event::Binary if is_slice(argument) => quote_spanned!(place=> #rt::Binary::as_slice(&__payload)),
             Event::Binary => {

@@ -136,7 +136,8 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// | Kind | Types |
 /// |---|---|
 /// | text | `String`, `&str`, `Text`; numbers, `bool` and `char`, parsed from the text; `Json<T>` |
-/// | binary | `Vec<u8>`, `&[u8]`, `Bytes`, `Binary` |
+/// | binary | `Vec<u8>`, `&[u8]`, `Bytes`, `Binary`; `MessagePack<T>`, `Cbor<T>`, `Protobuf<T>` |
+/// | either | `Negotiated<T>`, in the form that the subprotocol names |
 /// | pong | `Pong` |
 ///
 /// Any other type that decodes (`DecodeText`, `DecodeBinary`), or for which the endpoint lists a decoder, needs the kind

@@ -14,8 +14,14 @@ pub(crate) enum Known {
     Pong,
     /// Text, whole or in parts.
     Text,
-    /// Text, only whole: numbers, `bool`, `char`, `Json`.
+    /// Text, only whole: numbers, `bool`, `char`.
     Scalar,
+    /// `Json<T>`: text, or binary data if that is said; only whole.
+    Json,
+    /// Binary, only whole: `MessagePack<T>`, `Cbor<T>`, `Protobuf<T>`.
+    Packed,
+    /// `Negotiated<T>`: text and binary, only whole.
+    Negotiated,
     /// Binary, whole or in parts.
     Binary,
     Request,
@@ -39,7 +45,10 @@ pub(crate) fn known(ty: &Type) -> Known {
                 "Bytes" | "Binary" => Known::Binary,
                 "Vec" if only_argument(&last.arguments).is_some_and(is_u8) => Known::Binary,
                 "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128" | "usize"
-                | "f32" | "f64" | "bool" | "char" | "Json" => Known::Scalar,
+                | "f32" | "f64" | "bool" | "char" => Known::Scalar,
+                "Json" => Known::Json,
+                "MessagePack" | "Cbor" | "Protobuf" => Known::Packed,
+                "Negotiated" => Known::Negotiated,
                 "HandshakeRequest" => Known::Request,
                 "State" if only_argument(&last.arguments).is_some() => Known::State,
                 _ => Known::Unknown,
@@ -151,7 +160,9 @@ mod tests {
             ("Pong", Known::Pong),
             ("std::string::String", Known::Text),
             ("u128", Known::Scalar),
-            ("endpoint_runtime::Json<Vec<u8>>", Known::Scalar),
+            ("endpoint_runtime::Json<Vec<u8>>", Known::Json),
+            ("Cbor<u8>", Known::Packed),
+            ("Negotiated<u8>", Known::Negotiated),
             ("Vec<u8>", Known::Binary),
             ("[u8]", Known::Binary),
             ("Vec<u16>", Known::Unknown),

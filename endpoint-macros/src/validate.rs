@@ -141,6 +141,7 @@ pub(crate) enum Event {
 }
 
 /// A handler that can be expanded.
+#[derive(Clone)]
 pub(crate) struct Handler {
     pub(crate) event: Event,
     pub(crate) is_async: bool,
@@ -155,6 +156,7 @@ pub(crate) struct Handler {
 }
 
 /// What a parameter is given.
+#[derive(Clone)]
 pub(crate) struct Argument {
     pub(crate) role: Role,
     /// The parameter's type, without the `&` if there is one.
@@ -163,6 +165,7 @@ pub(crate) struct Argument {
     pub(crate) by_ref: bool,
 }
 
+#[derive(Clone)]
 pub(crate) enum Role {
     Session,
     CloseReason,
@@ -593,10 +596,15 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
     let told = said.format.as_ref().map(|(_, event)| *event);
     let from_type = match payload.known {
         Known::Text | Known::Scalar => Some(Event::Text),
-        Known::Binary => Some(Event::Binary),
+        Known::Json => Some(told.filter(|event| *event == Event::Binary).unwrap_or(Event::Text)),
+        Known::Binary | Known::Packed => Some(Event::Binary),
+        Known::Negotiated => told.or(Some(Event::Text)),
         Known::Pong => Some(Event::Pong),
         _ => None,
     };
+    if let (Some((word, _)), Known::Negotiated) = (&said.format, payload.known) {
+        mistakes.at(word, format!("`{}` is text or binary as the subprotocol says: remove `{word}`", quiet(ty)));
+    }
     if let (Some((word, told)), Some(from_type)) = (&said.format, from_type) {
         if *told != from_type {
             let is = match from_type {
@@ -612,7 +620,8 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
             ty,
             format!(
                 "how does `{}` arrive? write `#[on_message(text)]` or `#[on_message(binary)]`; known by themselves are \
-                 String, &str, Text, numbers, bool, char, Json<T> (text), Vec<u8>, &[u8], Bytes, Binary (binary) and Pong",
+                 String, &str, Text, numbers, bool, char, Json<T> (text), Vec<u8>, &[u8], Bytes, Binary, MessagePack<T>, Cbor<T>, \
+                 Protobuf<T> (binary), Negotiated<T> (either) and Pong",
                 quiet(ty)
             ),
         );

@@ -1,5 +1,8 @@
 //! Between messages and the handler's types: what a parameter is decoded from, what a returned value is encoded to.
 
+#[cfg(any(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf"))]
+pub(crate) mod wrapper;
+
 use bytes::Bytes;
 
 use crate::error::{BoxError, Error};

@@ -159,7 +159,12 @@
 //!
 //! # Features
 //!
-//! `json`, on by default: [`Json`], with `serde` and `serde_json`.
+//! | Feature | Brings | With |
+//! |---|---|---|
+//! | `json`, on by default | [`Json`], [`Negotiated`] | `serde`, `serde_json` |
+//! | `msgpack` | `MessagePack` | `serde`, `rmp-serde` |
+//! | `cbor` | `Cbor` | `serde`, `ciborium` |
+//! | `protobuf` | `Protobuf` | `prost` |
 //!
 //! # Cancel safety
 //!
@@ -169,6 +174,8 @@
 //! suspension.
 
 mod buffer;
+#[cfg(feature = "cbor")]
+mod cbor;
 mod close;
 mod codec;
 mod coders;
@@ -185,8 +192,14 @@ mod json;
 mod link;
 mod listed;
 mod message;
+#[cfg(feature = "msgpack")]
+mod msgpack;
+#[cfg(feature = "json")]
+mod negotiated;
 mod outbound;
 mod path;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 mod registry;
 mod remote;
 mod request;
@@ -214,6 +227,8 @@ pub mod measuring;
 pub use bytes::Bytes;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
+#[cfg(feature = "cbor")]
+pub use crate::cbor::Cbor;
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::coders::{
@@ -229,7 +244,13 @@ pub use crate::handshake::refusal::Refusal;
 pub use crate::json::Json;
 pub use crate::listed::Dialect;
 pub use crate::message::{Binary, Message, Pong};
+#[cfg(feature = "msgpack")]
+pub use crate::msgpack::MessagePack;
+#[cfg(feature = "json")]
+pub use crate::negotiated::Negotiated;
 pub use crate::path::PathParams;
+#[cfg(feature = "protobuf")]
+pub use crate::protobuf::Protobuf;
 pub use crate::registry::ServerEndpoint;
 pub use crate::remote::{AsyncRemote, BasicRemote, Sent, Written};
 pub use crate::request::HandshakeRequest;

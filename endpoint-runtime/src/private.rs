@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 pub use inventory;
 
 pub use crate::close::CloseReason;
-pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
+pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply};
 pub use crate::coders::choice::{
     ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
 };
@@ -15,7 +15,9 @@ pub use crate::config::{Compression, EndpointOptions};
 pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
-pub use crate::message::{Binary, Pong};
+pub use crate::message::{Binary, Message, Pong};
+#[cfg(feature = "json")]
+pub use crate::negotiated::Negotiated;
 pub use crate::path::{PathParam, PathParams, template_has};
 pub use crate::registry::{Registration, ServerEndpoint};
 pub use crate::request::{HandshakeRequest, QueryParam};
@@ -46,6 +48,11 @@ pub fn state<T: 'static>(session: &Session) -> Result<&State<T>, Error> {
     session
         .state()
         .ok_or_else(|| Error::new(Kind::Deploy, format!("nobody provided a State<{}>", std::any::type_name::<T>())))
+}
+
+/// Makes a reply of what is encoded for one session.
+pub fn reply_for<T: Encode>(session: &Session, object: &T) -> Reply {
+    object.encode_for(&session.dialect()).map(Some)
 }
 
 /// Asserts at compile time that a handler's type is an annotated endpoint, and returns its path.
