@@ -31,7 +31,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
     &["frames"],
     &["socket"],
-    &["negotiated"],
+    &["negotiated", "event"],
     &["json", "msgpack", "cbor", "protobuf"],
     &["codec"],
     &["codec/wrapper"],
@@ -61,7 +61,7 @@ const OUTSIDE: &[&str] = &["lib", "private", "fuzzing", "measuring"];
 
 /// The stages of `endpoint-macros/src`, in the same way. `settings` is a part of `validate` in a file of its own.
 const STAGES: &[&[&str]] =
-    &[&["lib"], &["expand"], &["validate", "settings"], &["spelling"], &["template"], &["parse"]];
+    &[&["lib"], &["expand", "events"], &["validate", "settings"], &["spelling"], &["template"], &["parse"]];
 
 /// Which rooms may name an outside crate, or the one item of it that stands here. A room's own folder goes with it.
 const CRATES: &[(&str, &[&str])] = &[
@@ -79,8 +79,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("prost", &["protobuf"]),
     ("rand", &["session"]),
     ("rmp_serde", &["msgpack"]),
-    ("serde", &["json", "msgpack", "cbor", "negotiated"]),
-    ("serde_json", &["json"]),
+    ("serde", &["json", "msgpack", "cbor", "negotiated", "event"]),
+    ("serde_json", &["json", "event"]),
     ("simdutf8", &["wire/utf8"]),
     // sockets and timers are awaited in these
     (

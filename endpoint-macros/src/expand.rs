@@ -9,16 +9,17 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
+use crate::events;
 use crate::spelling::{Known, inside_option, inside_result, inside_vec, is_str, known};
 use crate::validate::{Argument, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
-fn runtime() -> TokenStream {
+pub(crate) fn runtime() -> TokenStream {
     quote!(::endpoint_runtime::__private)
 }
 
 /// The place of `span` with the names of the attribute.
-fn at(span: Span) -> Span {
+pub(crate) fn at(span: Span) -> Span {
     span.resolved_at(Span::call_site())
 }
 
@@ -39,11 +40,18 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         (quote!(CLOSE), quote!(__ENDPOINT_ON_CLOSE)),
         (quote!(ERROR), quote!(__ENDPOINT_ON_ERROR)),
     ]
-    .map(|(name, hidden)| quote!(const #name: #rt::Handler = Self::#hidden;));
+    .map(|(name, hidden)| match name.to_string().as_str() {
+        "TEXT" if !endpoint.events.is_empty() => events::text(endpoint),
+        _ => quote!(const #name: #rt::Handler = Self::#hidden;),
+    });
+    let events = events::endpoint(endpoint, ident);
     let methods = [Event::Open, Event::Text, Event::Binary, Event::Pong, Event::Close, Event::Error].map(|event| {
         let (method, hidden) = (format_ident!("{}", event.method()), event.hidden_method());
         let (parameter, parameters) = (event.parameter_names(), event.owned_parameters());
         let output = event.output();
+        if event == Event::Text && !endpoint.events.is_empty() {
+            return events::on_text(endpoint);
+        }
         quote! {
             fn #method<'a>(&'a mut self, __session: &'a #rt::Session, #parameters)
                 -> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a
@@ -56,6 +64,9 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         let (method, hidden) =
             (format_ident!("{}_now", event.method()), format_ident!("{}_now", event.hidden_method()));
         let (parameter, parameters) = (event.parameter_names(), event.borrowed_parameters());
+        if event == Event::Text && !endpoint.events.is_empty() {
+            return events::on_text_now(endpoint);
+        }
         quote! {
             fn #method(&mut self, __session: &#rt::Session, #parameters) -> #rt::Reply {
                 Self::#hidden(self, __session, #parameter)
@@ -68,6 +79,8 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         const _: () = {
             // Inherent items win over these.
             use #rt::{Fallback as _, NoDefault as _};
+
+            #events
 
             #[automatically_derived]
             impl #rt::Endpoint for #ident {
@@ -141,7 +154,17 @@ fn lists(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
             }
         }
     });
-    quote!(#(#lists)*)
+    let events = &endpoint.events;
+    let events = (!events.is_empty()).then(|| {
+        quote! {
+            #[automatically_derived]
+            impl #ident {
+                #[doc(hidden)]
+                pub const __ENDPOINT_EVENTS: &'static [&'static ::core::primitive::str] = &[#(#events),*];
+            }
+        }
+    });
+    quote!(#(#lists)* #events)
 }
 
 /// How the endpoint's coders are made for a session; nothing if it lists none.
@@ -242,6 +265,10 @@ fn is_negotiated(handler: &Handler) -> bool {
 
 fn handler_of_one_kind(handler: &Handler) -> TokenStream {
     let about = about(handler);
+    if let Some(event) = &handler.of_event {
+        let call = event_call(handler, event);
+        return quote!(#about #call);
+    }
     // An ordinary `fn` for messages looks straight into the receive buffer; all others are called as a future.
     let now = !handler.is_async && matches!(handler.event, Event::Text | Event::Binary);
     let call = if now { call_now(handler) } else { call_later(handler) };
@@ -251,7 +278,7 @@ fn handler_of_one_kind(handler: &Handler) -> TokenStream {
 /// `const __ENDPOINT_ON_X: Handler`, with the checks of compile time.
 fn about(handler: &Handler) -> TokenStream {
     let rt = runtime();
-    let name = handler.event.hidden_const();
+    let name = handler.of_event.as_ref().map_or_else(|| handler.event.hidden_const(), events::hidden_const);
     let mode = if handler.is_async { quote!(Async) } else { quote!(Sync) };
     let parts = handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last));
     let feed = feed(handler);
@@ -330,7 +357,7 @@ fn about(handler: &Handler) -> TokenStream {
 fn feed(handler: &Handler) -> Option<TokenStream> {
     let rt = runtime();
     let choice = match handler.event {
-        Event::Text => quote!(DecoderOfText),
+        Event::Text if handler.of_event.is_none() => quote!(DecoderOfText),
         Event::Binary => quote!(DecoderOfBinary),
         _ => return None,
     };
@@ -356,6 +383,47 @@ fn variable_exists(variable: &LitStr) -> TokenStream {
         variable.value().replace('{', "{{").replace('}', "}}")
     );
     quote_spanned!(at(variable.span())=> ::core::assert!(#rt::template_has(__path, #variable), #message);)
+}
+
+/// The handler of one event: takes what came, with its data still as text.
+fn event_call(handler: &Handler, event: &LitStr) -> TokenStream {
+    let rt = runtime();
+    let (hidden, listed) = (events::hidden_method(event), events::is_listed(event));
+    let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload)).map(|payload| {
+        let ty = &payload.ty;
+        quote!(let __payload = <#ty as #rt::FromEvent>::from_event(__occurrence);)
+    });
+    let body = body(handler, !handler.is_async);
+    if handler.is_async {
+        let place = at(handler.method.span());
+        let returned = quote_spanned!(place=> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a);
+        let block = quote_spanned!(place=> async move { #body });
+        return quote! {
+            #[doc(hidden)]
+            pub fn #hidden<'a>(
+                __this: &'a mut Self,
+                __session: &'a #rt::Session,
+                __occurrence: &#rt::Occurrence<'_>,
+            ) -> #returned {
+                #listed
+                #payload
+                #block
+            }
+        };
+    }
+    let hidden = format_ident!("{hidden}_now");
+    quote! {
+        #[doc(hidden)]
+        pub fn #hidden(
+            __this: &mut Self,
+            __session: &#rt::Session,
+            __occurrence: &#rt::Occurrence<'_>,
+        ) -> #rt::Reply {
+            #listed
+            #payload
+            #body
+        }
+    }
 }
 
 /// An ordinary `fn` that takes text or binary.
@@ -420,7 +488,11 @@ fn body(handler: &Handler, now: bool) -> TokenStream {
 /// The call alone.
 fn call(handler: &Handler, now: bool) -> TokenStream {
     let method = &handler.method;
-    let arguments = handler.arguments.iter().map(|argument| value(handler.event, argument, now));
+    let arguments = handler.arguments.iter().map(|argument| match (&handler.of_event, &argument.role) {
+        (Some(_), Role::Payload) if argument.by_ref => quote_spanned!(at(argument.ty.span())=> &__payload?),
+        (Some(_), Role::Payload) => quote_spanned!(at(argument.ty.span())=> __payload?),
+        _ => value(handler.event, argument, now),
+    });
     quote!(Self::#method(__this, #(#arguments),*))
 }
 
@@ -431,26 +503,29 @@ fn conversion(handler: &Handler) -> TokenStream {
     match &handler.output {
         ReturnType::Default if is_message => quote!(<() as #rt::IntoReply>::into_reply),
         ReturnType::Default => quote!(<() as #rt::IntoOutcome>::into_outcome),
-        ReturnType::Type(_, ty) if is_message => reply(ty),
+        ReturnType::Type(_, ty) if is_message => reply(ty, handler.of_event.as_ref()),
         ReturnType::Type(_, ty) => through(ty, "IntoOutcome", "into_outcome"),
     }
 }
 
 /// The function that makes a reply of a `ty`. An `Option` and a `Result` that are spelled as such are taken apart here,
 /// so that what cannot be sent is shown inside them.
-fn reply(ty: &Type) -> TokenStream {
+fn reply(ty: &Type, of_event: Option<&LitStr>) -> TokenStream {
     if let Some(inside) = inside_option(ty) {
-        let inside = reply(inside);
+        let inside = reply(inside, of_event);
         quote!((move |__option| match __option {
             ::core::option::Option::Some(__some) => #inside(__some),
             ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
         }))
     } else if let Some((inside, error)) = inside_result(ty) {
-        let (inside, error) = (reply(inside), through(error, "IntoError", "into_error"));
+        let (inside, error) = (reply(inside, of_event), through(error, "IntoError", "into_error"));
         quote!((move |__result| match __result {
             ::core::result::Result::Ok(__ok) => #inside(__ok),
             ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error(__error)),
         }))
+    } else if let Some(event) = of_event {
+        let into = through(ty, "IntoEventReply", "into_event_reply");
+        quote!((move |__reply| #into(__reply, #event)))
     } else if known(ty) == Known::Negotiated {
         let rt = runtime();
         quote!((move |__reply: #ty| #rt::reply_for(__session, &__reply)))

@@ -9,6 +9,7 @@ use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::{Attribute, DeriveInput, Error, LitStr};
 
+mod events;
 mod expand;
 mod parse;
 mod settings;
@@ -54,6 +55,7 @@ use crate::parse::{EndpointArgs, Kind, Method};
 /// | `subprotocols` | `subprotocols("chat.v2", "chat.v1")` | the subprotocols the endpoint speaks |
 /// | `decoders` | `decoders(PointDecoder, PictureDecoder)` | coders of yours that make payloads, asked in this order |
 /// | `encoders` | `encoders(PointEncoder)` | coders of yours that make messages of what is returned or sent |
+/// | `events` | `events("chat.say", "chat.leave")` | the events that have handlers of their own, `#[on_message(event = "chat.say")]` |
 /// | `max_message_size` | `"64KiB"`, or an expression of type `usize` | the most bytes of a whole message; more closes with 1009 |
 /// | `idle_timeout` | `"60s"`, an expression of type `Duration`, or `off` | close after this long without a frame |
 /// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | ping a peer that was silent this long |
@@ -156,6 +158,14 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// form of numbers, `bool` and `char`, `Json<T>`, and every other type that implements `Encode` or for which the endpoint
 /// lists an encoder, which goes before the type's own form. `()` and `None` send nothing. What does not encode, and the `Err` of a `Result`, goes to [`macro@on_error`]; `Err` has any error that
 /// converts into `Box<dyn Error + Send + Sync>`.
+///
+/// # Events
+///
+/// `#[on_message(event = "chat.say")]` is for one of the `events(…)` that the endpoint lists: a text message of the form
+/// `{"event": "chat.say", "data": …}`. The method takes the data as `Json<T>`, or name and data as `Event<T>`, or neither.
+/// It returns `Json<T>`, which is sent back as the data of an event of the same name; or an `Event<T>`, which has its own
+/// name; `()`, and `Option` and `Result` of these. A text message that is none of the listed events goes to the ordinary
+/// handler of text, or if there is none to [`macro@on_error`].
 ///
 /// # Options
 ///

@@ -74,6 +74,42 @@ pub(crate) fn subprotocols(setting: &Setting) -> Result<Vec<LitStr>> {
     mistakes.into_result().map(|()| names)
 }
 
+// events("chat.say", "chat.leave")
+/// The names of events.
+pub(crate) fn events(setting: &Setting) -> Result<Vec<LitStr>> {
+    const WRITE: &str = "write `events(\"chat.say\", \"chat.leave\")`";
+    let list = match &setting.value {
+        Value::List(list) if !list.is_empty() => list,
+        _ => return Err(Error::new_spanned(&setting.name, format!("the list of events is missing: {WRITE}"))),
+    };
+    let mut names: Vec<LitStr> = Vec::new();
+    let mut mistakes = Mistakes::default();
+    for expression in list {
+        match string(expression) {
+            None => mistakes.at(expression, format!("the name of an event is a string literal: {WRITE}")),
+            Some(name) if names.iter().any(|earlier| earlier.value() == name.value()) => {
+                mistakes.at(name, "this event is in the list already: remove one");
+            }
+            Some(name) => names.push(name.clone()),
+        }
+    }
+    mistakes.into_result().map(|()| names)
+}
+
+// event = "chat.say"
+/// The name of one event.
+pub(crate) fn event_name(setting: &Setting) -> Result<LitStr> {
+    match &setting.value {
+        Value::Is(expression) if string(expression).is_some() => Ok(string(expression).cloned()),
+        _ => Ok(None),
+    }
+    .and_then(|name| {
+        name.ok_or_else(|| {
+            Error::new_spanned(&setting.name, "write the name of one event, as in `event = \"chat.say\"`")
+        })
+    })
+}
+
 // decoders(Type, …)
 // encoders(Type, …)
 /// The types of a list of coders.

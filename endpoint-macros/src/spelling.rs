@@ -20,6 +20,8 @@ pub(crate) enum Known {
     Json,
     /// Binary, only whole: `MessagePack<T>`, `Cbor<T>`, `Protobuf<T>`.
     Packed,
+    /// `Event<T>`: text, only whole.
+    Event,
     /// `Negotiated<T>`: text and binary, only whole.
     Negotiated,
     /// Binary, whole or in parts.
@@ -48,6 +50,7 @@ pub(crate) fn known(ty: &Type) -> Known {
                 | "f32" | "f64" | "bool" | "char" => Known::Scalar,
                 "Json" => Known::Json,
                 "MessagePack" | "Cbor" | "Protobuf" => Known::Packed,
+                "Event" => Known::Event,
                 "Negotiated" => Known::Negotiated,
                 "HandshakeRequest" => Known::Request,
                 "State" if only_argument(&last.arguments).is_some() => Known::State,

@@ -6,7 +6,9 @@ use syn::ext::IdentExt;
 use syn::{Attribute, Data, DeriveInput, Error, FnArg, Lifetime, LitStr, Meta, ReceiverKind, Result, ReturnType, Type};
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Value, is_named, without_groups};
-use crate::settings::{coders, compression, is_off, no_setting_twice, size, subprotocols, time, unknown_setting};
+use crate::settings::{
+    coders, compression, event_name, events, is_off, no_setting_twice, size, subprotocols, time, unknown_setting,
+};
 use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
 
@@ -39,12 +41,14 @@ pub(crate) struct Endpoint {
     pub(crate) options: Vec<(&'static str, TokenStream)>,
     pub(crate) decoders: Vec<Type>,
     pub(crate) encoders: Vec<Type>,
+    pub(crate) events: Vec<LitStr>,
 }
 
-const OPTIONS: [&str; 8] = [
+const OPTIONS: [&str; 9] = [
     "subprotocols",
     "decoders",
     "encoders",
+    "events",
     "max_message_size",
     "idle_timeout",
     "ping_interval",
@@ -68,6 +72,7 @@ pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Res
         options: Vec::new(),
         decoders: Vec::new(),
         encoders: Vec::new(),
+        events: Vec::new(),
     };
     for setting in &settings {
         if let Err(mistake) = endpoint_option(setting, &mut endpoint) {
@@ -106,6 +111,10 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
     let value = match option {
         "subprotocols" => {
             endpoint.subprotocols = subprotocols(setting)?;
+            return Ok(());
+        }
+        "events" => {
+            endpoint.events = events(setting)?;
             return Ok(());
         }
         "decoders" => {
@@ -150,6 +159,8 @@ pub(crate) struct Handler {
     pub(crate) arguments: Vec<Argument>,
     /// Of type `usize`.
     pub(crate) max_size: Option<TokenStream>,
+    /// The one event whose data it takes.
+    pub(crate) of_event: Option<LitStr>,
     pub(crate) output: ReturnType,
     /// Where `self` stands.
     pub(crate) receiver: Span,
@@ -195,8 +206,12 @@ pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Re
     let said = message_settings(kind, &settings, m);
     let taken: Vec<Taken<'_>> = method.parameters.iter().filter_map(|p| taken(kind, p, m)).collect();
     no_second(&taken, m);
-    nothing_missing(kind, method, &taken, m);
+    match &said.of_event {
+        Some((word, _)) => event_takes_data(word, &said, &taken, m),
+        None => nothing_missing(kind, method, &taken, m),
+    }
     let event = match kind {
+        Kind::Message if said.of_event.is_some() => Event::Text,
         Kind::Open => Event::Open,
         Kind::Close => Event::Close,
         Kind::Error => Event::Error,
@@ -210,6 +225,7 @@ pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Re
         method: method.signature.ident.clone(),
         arguments: taken.into_iter().map(|taken| taken.argument).collect(),
         max_size: said.max_size.map(|(_, size)| size),
+        of_event: said.of_event.map(|(_, name)| name),
         output: method.signature.output.clone(),
         receiver,
     })
@@ -289,6 +305,28 @@ fn error_can_be_boxed(method: &Method, mistakes: &mut Mistakes) {
 struct Said {
     format: Option<(Ident, Event)>,
     max_size: Option<(Ident, TokenStream)>,
+    of_event: Option<(Ident, LitStr)>,
+}
+
+/// The handler of an event takes its data as JSON, or nothing of it.
+fn event_takes_data(word: &Ident, said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) {
+    if let Some((word, _)) = &said.format {
+        mistakes.at(word, format!("an event is a text message: remove `{word}`"));
+    }
+    if let Some((max_size, _)) = &said.max_size {
+        let sentence = "events share the limit of text messages: write `max_message_size` in `#[server_endpoint]`";
+        mistakes.at(max_size, sentence);
+    }
+    for this in taken {
+        match this.argument.role {
+            Role::Last => mistakes.at(&this.parameter.name, "the data of an event is whole: remove `last`"),
+            Role::Payload if !matches!(this.known, Known::Json | Known::Event) => mistakes.at(
+                &this.parameter.ty,
+                format!("`{word}` has data in JSON: write `Json<T>`, or `Event<T>` for the event's name as well"),
+            ),
+            _ => {}
+        }
+    }
 }
 
 fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -> Said {
@@ -302,6 +340,15 @@ fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -
         let event = match &*name.to_string() {
             "text" => Event::Text,
             "binary" => Event::Binary,
+            "event" => {
+                // one that could not be told is an event all the same
+                let event = event_name(setting).unwrap_or_else(|mistake| {
+                    mistakes.push(mistake);
+                    LitStr::new("", name.span())
+                });
+                said.of_event = Some((name.clone(), event));
+                continue;
+            }
             "max_size" => {
                 match size(setting) {
                     Ok(size) => said.max_size = Some((name.clone(), size)),
@@ -310,7 +357,7 @@ fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -
                 continue;
             }
             _ => {
-                mistakes.push(unknown_setting(setting, &["text", "binary", "max_size"]));
+                mistakes.push(unknown_setting(setting, &["text", "binary", "event", "max_size"]));
                 continue;
             }
         };
@@ -595,7 +642,7 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
     let ty = &payload.parameter.ty;
     let told = said.format.as_ref().map(|(_, event)| *event);
     let from_type = match payload.known {
-        Known::Text | Known::Scalar => Some(Event::Text),
+        Known::Text | Known::Scalar | Known::Event => Some(Event::Text),
         Known::Json => Some(told.filter(|event| *event == Event::Binary).unwrap_or(Event::Text)),
         Known::Binary | Known::Packed => Some(Event::Binary),
         Known::Negotiated => told.or(Some(Event::Text)),

@@ -69,6 +69,26 @@ impl Handler {
     /// An `async fn` for whole messages.
     pub const ASYNC: Self = Self { mode: Mode::Async, ..Self::MISSING };
 
+    /// The handler of text of an endpoint that lists events: those have handlers of their own, and this one takes the rest.
+    pub const fn with_events(self, events: &[Self]) -> Self {
+        assert!(
+            !self.parts,
+            "beside events a text handler takes whole messages: remove `last`, or the decoder of a stream"
+        );
+        let mut mode = match self.mode {
+            Mode::Missing => Mode::Sync,
+            mode => mode,
+        };
+        let mut index = 0;
+        while index < events.len() {
+            if matches!(events[index].mode, Mode::Async) {
+                mode = Mode::Async;
+            }
+            index += 1;
+        }
+        Self { mode, ..self }
+    }
+
     /// Whether there is one.
     pub const fn exists(&self) -> bool {
         !matches!(self.mode, Mode::Missing)
@@ -92,6 +112,9 @@ pub trait Endpoint: Sized + Send + 'static {
     const CLOSE: Handler = Handler::MISSING;
     /// The handler of `on_error`.
     const ERROR: Handler = Handler::MISSING;
+
+    /// The handlers of events it lists; then [`Endpoint::TEXT`] calls them.
+    const EVENTS: &'static [Handler] = &[];
 
     /// Whether it lists coders.
     const LISTS_CODERS: bool = false;
@@ -216,6 +239,7 @@ pub trait Annotated {
 pub trait Fallback: Sized {
     const __ENDPOINT_DECODERS: List<()> = List::NEW;
     const __ENDPOINT_ENCODERS: List<()> = List::NEW;
+    const __ENDPOINT_EVENTS: &'static [&'static str] = &[];
 
     const __ENDPOINT_ON_OPEN: Handler = Handler::MISSING;
     const __ENDPOINT_ON_TEXT: Handler = Handler::MISSING;

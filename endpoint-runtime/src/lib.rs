@@ -161,7 +161,7 @@
 //!
 //! | Feature | Brings | With |
 //! |---|---|---|
-//! | `json`, on by default | [`Json`], [`Negotiated`] | `serde`, `serde_json` |
+//! | `json`, on by default | [`Json`], [`Event`], [`Negotiated`] | `serde`, `serde_json` |
 //! | `msgpack` | `MessagePack` | `serde`, `rmp-serde` |
 //! | `cbor` | `Cbor` | `serde`, `ciborium` |
 //! | `protobuf` | `Protobuf` | `prost` |
@@ -184,6 +184,8 @@ mod connection;
 mod dispatch;
 mod endpoint;
 mod error;
+#[cfg(feature = "json")]
+mod event;
 mod extension;
 mod frames;
 mod handshake;
@@ -237,6 +239,8 @@ pub use crate::coders::{
 };
 pub use crate::config::Compression;
 pub use crate::error::{BoxError, Error};
+#[cfg(feature = "json")]
+pub use crate::event::Event;
 pub use crate::extension::Extension;
 pub use crate::handshake::origins::Origins;
 pub use crate::handshake::refusal::Refusal;

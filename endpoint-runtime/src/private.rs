@@ -15,6 +15,8 @@ pub use crate::config::{Compression, EndpointOptions};
 pub use crate::endpoint::{Annotated, Call, Endpoint, Fallback, Handler, Mode, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
+#[cfg(feature = "json")]
+pub use crate::event::{FromEvent, IntoEventReply, Occurrence, no_event};
 pub use crate::message::{Binary, Message, Pong};
 #[cfg(feature = "json")]
 pub use crate::negotiated::Negotiated;
@@ -53,6 +55,23 @@ pub fn state<T: 'static>(session: &Session) -> Result<&State<T>, Error> {
 /// Makes a reply of what is encoded for one session.
 pub fn reply_for<T: Encode>(session: &Session, object: &T) -> Reply {
     object.encode_for(&session.dialect()).map(Some)
+}
+
+/// Whether `events` has `name`.
+pub const fn lists_event(events: &[&str], name: &str) -> bool {
+    let mut index = 0;
+    while index < events.len() {
+        let (event, name) = (events[index].as_bytes(), name.as_bytes());
+        let mut same = 0;
+        while same < event.len() && same < name.len() && event[same] == name[same] {
+            same += 1;
+        }
+        if same == event.len() && same == name.len() {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 /// Asserts at compile time that a handler's type is an annotated endpoint, and returns its path.

@@ -33,7 +33,7 @@ pub struct Registration {
     pub(crate) options: EndpointOptions,
     pub(crate) type_id: fn() -> TypeId,
     /// A function, so that a mistake in a handler is told where it was made, and not here.
-    handlers: fn() -> [Handler; 6],
+    handlers: fn() -> Vec<Handler>,
     /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
     pub(crate) prepare: Option<PrepareDefault>,
 }
@@ -90,7 +90,7 @@ impl Registration {
             line,
             options,
             type_id: TypeId::of::<E>,
-            handlers: || [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR],
+            handlers: || [&[E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR], E::EVENTS].concat(),
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
         }
     }
