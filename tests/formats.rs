@@ -129,7 +129,8 @@ async fn agreeing(server: &TestServer, path: &str, subprotocol: &str) -> Client 
 #[tokio::test]
 async fn the_subprotocol_names_the_form() {
     let server = serve().await;
-    let rows: [(&str, u8, &[u8], u8, &[u8], &[u8]); 4] = [
+    type Row = (&'static str, u8, &'static [u8], u8, &'static [u8], &'static [u8]);
+    let rows: [Row; 4] = [
         ("json", TEXT, br#"{"x":1,"y":-1}"#, TEXT, br#"{"x":1,"y":-1}"#, br#"{"x":-1,"y":1}"#),
         ("json", BINARY, br#"{"x":1,"y":-1}"#, TEXT, br#"{"x":1,"y":-1}"#, br#"{"x":-1,"y":1}"#),
         ("plane.msgpack", BINARY, b"\x92\x01\xff", BINARY, b"\x82\xa1x\x01\xa1y\xff", b"\x82\xa1x\xff\xa1y\x01"),
