@@ -184,7 +184,7 @@ async fn last_word<E: Contract>(mut dispatch: Dispatch<E>, reason: CloseReason) 
 }
 
 /// Sends a handler's reply.
-#[inline]
+#[inline(always)]
 fn settle(link: &mut Link, reply: Option<Message>) -> Result<(), Error> {
     match reply {
         Some(message) => link.reply(message),

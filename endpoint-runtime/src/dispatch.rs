@@ -115,7 +115,7 @@ impl<E: Contract> Dispatch<E> {
     }
 
     /// Calls the handler of a message.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call(
         &mut self,
         work: Work,
