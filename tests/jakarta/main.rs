@@ -3,12 +3,15 @@
 //!
 //! Areas: A `messages`, B `returns`, D `failing_coders`, E and F `remotes`, G `sessions`, H `handlers`, I `path_params`,
 //! J `configuration`, K `requests`, L `matching`, M `life_cycle`, N and O `deployment`, P `words`.
+//! What the kit does not ask is in `checklist`.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod checklist;
 mod configuration;
 mod deployment;
+mod docs;
 mod failing_coders;
 mod handlers;
 mod life_cycle;
