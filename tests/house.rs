@@ -34,6 +34,8 @@ const STAIRCASE: &[&[&str]] = &[
     &["link", "link/added", "link/clock", "link/closing", "link/inbound", "link/outgoing", "link/streaming"],
     &["dispatch"],
     &["endpoint"],
+    &["coders/choice"],
+    &["coders"],
     &["session", "session/handlers", "session/identity", "session/open_set", "session/rooms", "broadcast"],
     &["deadlines"],
     &["remote"],
@@ -46,8 +48,11 @@ const STAIRCASE: &[&[&str]] = &[
     &["socket"],
     &["rare"],
     &["handlers"],
-    &["json"],
+    &["negotiated", "event"],
+    &["json", "msgpack", "cbor", "protobuf"],
     &["codec"],
+    &["codec/wrapper"],
+    &["listed"],
     &["request"],
     // wire is pure: below it are the words, and nothing else
     &["wire/decode"],
@@ -76,11 +81,12 @@ const OUTSIDE: &[&str] = &["lib", "private", "fuzzing", "measuring"];
 
 /// The stages of `endpoint-macros/src`, in the same way. `settings` is a part of `validate` in a file of its own.
 const STAGES: &[&[&str]] =
-    &[&["lib"], &["expand"], &["validate", "settings"], &["spelling"], &["template"], &["parse"]];
+    &[&["lib"], &["expand", "events"], &["validate", "settings"], &["spelling"], &["template"], &["parse"]];
 
 /// Which rooms may name an outside crate, or the one item of it that stands here. A room's own folder goes with it.
 const CRATES: &[(&str, &[&str])] = &[
     ("bytes", &["*"]),
+    ("ciborium", &["cbor"]),
     ("endpoint_macros", &[]),
     ("flate2", &["wire/deflate"]),
     ("futures_core", &["stream"]),
@@ -93,10 +99,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("inventory", &["service", "registry"]),
     ("percent_encoding", &["client/target", "request", "path"]),
     ("pin_project_lite", &["layer", "dispatch", "endpoint"]),
+    ("prost", &["protobuf"]),
     ("rand", &["client", "frames/masking", "session"]),
     ("rcgen", &["tls"]),
-    ("serde", &["json"]),
-    ("serde_json", &["json"]),
+    ("rmp_serde", &["msgpack"]),
+    ("serde", &["json", "msgpack", "cbor", "negotiated", "event"]),
+    ("serde_json", &["json", "event"]),
     ("simdutf8", &["wire/utf8"]),
     // sockets and timers are awaited in these
     (

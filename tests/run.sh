@@ -39,11 +39,16 @@ main() {
   run 'format' cargo fmt --all --check
   run 'lints' cargo clippy --workspace --all-targets --features socketio -- -D warnings
   run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
+  run 'lints with all features' cargo clippy --package endpoint-runtime --all-features --all-targets -- -D warnings
+  local feature
+  for feature in json msgpack cbor protobuf; do
+    run "lints with $feature alone" cargo clippy --package endpoint-runtime --no-default-features --features "$feature" -- -D warnings
+  done
   # nothing else here builds them
   RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
     run 'doors for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors
-  run 'tests' cargo test --workspace --features socketio
-  run 'tests of the examples' cargo test --workspace --features socketio --examples
+  run 'tests' cargo test --workspace --all-features
+  run 'tests of the examples' cargo test --workspace --all-features --examples
   if [ "${1-}" = --quick ]; then
     return
   fi

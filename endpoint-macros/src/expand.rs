@@ -9,16 +9,17 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
+use crate::events;
 use crate::spelling::{Known, inside_option, inside_result, inside_vec, is_str, known};
 use crate::validate::{Argument, Configurator, Endpoint, Event, Handler, Role};
 
 /// The only way from generated code into the runtime.
-fn runtime() -> TokenStream {
+pub(crate) fn runtime() -> TokenStream {
     quote!(::endpoint_runtime::__private)
 }
 
 /// The place of `span` with the names of the attribute.
-fn at(span: Span) -> Span {
+pub(crate) fn at(span: Span) -> Span {
     span.resolved_at(Span::call_site())
 }
 
@@ -27,6 +28,8 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let rt = runtime();
     let ident = &item.ident;
     let annotated = annotated(endpoint.path.as_ref(), item);
+    let lists = lists(endpoint, ident);
+    let coders = coders(endpoint);
     let name = ident.unraw().to_string();
     let options = options(endpoint);
     let configured = endpoint.configurator.as_ref().map(configured);
@@ -55,11 +58,18 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         (quote!(CLOSE), quote!(__ENDPOINT_ON_CLOSE)),
         (quote!(ERROR), quote!(__ENDPOINT_ON_ERROR)),
     ]
-    .map(|(name, hidden)| quote!(const #name: #rt::Handler = <#ident>::#hidden;));
+    .map(|(name, hidden)| match name.to_string().as_str() {
+        "TEXT" if !endpoint.events.is_empty() => events::text(endpoint, ident),
+        _ => quote!(const #name: #rt::Handler = <#ident>::#hidden;),
+    });
+    let events = events::endpoint(endpoint, ident);
     let methods = [Event::Open, Event::Text, Event::Binary, Event::Pong, Event::Close, Event::Error].map(|event| {
         let (method, hidden) = (format_ident!("{}", event.method()), event.hidden_method());
         let (parameter, parameters) = (event.parameter_names(), event.owned_parameters());
         let output = event.output();
+        if event == Event::Text && !endpoint.events.is_empty() {
+            return events::on_text(endpoint, ident, &me);
+        }
         quote! {
             fn #method<'a>(&'a mut self, __session: &'a #rt::Session, #parameters)
                 -> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a
@@ -83,6 +93,9 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         let (method, hidden) =
             (format_ident!("{}_now", event.method()), format_ident!("{}_now", event.hidden_method()));
         let (parameter, parameters) = (event.parameter_names(), event.borrowed_parameters());
+        if event == Event::Text && !endpoint.events.is_empty() {
+            return events::on_text_now(endpoint, ident, &me);
+        }
         quote! {
             fn #method(&mut self, __session: &#rt::Session, #parameters) -> #rt::Reply {
                 <#ident>::#hidden(#me, __session, #parameter)
@@ -119,15 +132,18 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     };
     quote! {
         #annotated
+        #lists
         const _: () = {
             // Inherent items win over these.
             use #rt::{Fallback as _, NoDefault as _};
 
             #definition
+            #events
 
             #[automatically_derived]
             impl #rt::Contract for #instance {
                 #(#handlers)*
+                #coders
                 #(#methods)*
                 #(#methods_now)*
                 #(#methods_of_streams)*
@@ -181,6 +197,51 @@ pub(crate) fn annotated(path: Option<&LitStr>, item: &DeriveInput) -> TokenStrea
         #[automatically_derived]
         impl #impl_generics #rt::Annotated for #ident #ty_generics #where_clause {
             const PATH: &'static ::core::primitive::str = #path;
+        }
+    }
+}
+
+/// The lists of coders where the handlers find them: as types, `(A, (B, ()))`.
+fn lists(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+    let rt = runtime();
+    let lists = [(quote!(__ENDPOINT_DECODERS), &endpoint.decoders), (quote!(__ENDPOINT_ENCODERS), &endpoint.encoders)];
+    let lists = lists.into_iter().filter(|(_, types)| !types.is_empty()).map(|(name, types)| {
+        let list = types.iter().rev().fold(quote!(()), |rest, ty| quote!((#ty, #rest)));
+        quote! {
+            #[automatically_derived]
+            #[allow(private_interfaces)]
+            impl #ident {
+                #[doc(hidden)]
+                pub const #name: #rt::List<#list> = #rt::List::NEW;
+            }
+        }
+    });
+    let events = &endpoint.events;
+    let events = (!events.is_empty()).then(|| {
+        quote! {
+            #[automatically_derived]
+            impl #ident {
+                #[doc(hidden)]
+                pub const __ENDPOINT_EVENTS: &'static [&'static ::core::primitive::str] = &[#(#events),*];
+            }
+        }
+    });
+    quote!(#(#lists)* #events)
+}
+
+/// How the endpoint's coders are made for a session; nothing if it lists none.
+fn coders(endpoint: &Endpoint) -> TokenStream {
+    let rt = runtime();
+    if endpoint.decoders.is_empty() && endpoint.encoders.is_empty() {
+        return TokenStream::new();
+    }
+    let decoders = endpoint.decoders.iter().map(|ty| quote_spanned!(at(ty.span())=> #rt::list_decoder::<#ty, _>));
+    let encoders = endpoint.encoders.iter().map(|ty| quote_spanned!(at(ty.span())=> #rt::list_encoder::<#ty, _>));
+    quote! {
+        const LISTS_CODERS: ::core::primitive::bool = true;
+        fn list_coders(__session: &#rt::Session) {
+            #(#decoders(__session);)*
+            #(#encoders(__session);)*
         }
     }
 }
@@ -260,7 +321,26 @@ impl Event {
 
 /// The hidden items beside the method.
 pub(crate) fn handler(handler: &Handler) -> TokenStream {
+    if !is_negotiated(handler) {
+        return handler_of_one_kind(handler);
+    }
+    // it comes as either, and the rest of the handler does not see which
+    let kinds = [Event::Text, Event::Binary].map(|event| handler_of_one_kind(&Handler { event, ..handler.clone() }));
+    quote!(#(#kinds)*)
+}
+
+/// Whether the payload comes in the form that the subprotocol names.
+fn is_negotiated(handler: &Handler) -> bool {
+    let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload));
+    payload.is_some_and(|payload| known(&payload.ty) == Known::Negotiated)
+}
+
+fn handler_of_one_kind(handler: &Handler) -> TokenStream {
     let about = about(handler);
+    if let Some(event) = &handler.of_event {
+        let call = event_call(handler, event);
+        return quote!(#about #call);
+    }
     // An ordinary `fn` for messages looks straight into the receive buffer; all others are called as a future.
     let now = !handler.is_async && matches!(handler.event, Event::Text | Event::Binary);
     let call = if now { call_now(handler) } else { call_later(handler) };
@@ -270,10 +350,16 @@ pub(crate) fn handler(handler: &Handler) -> TokenStream {
 /// `const __ENDPOINT_ON_X: Handler`, with the checks of compile time.
 fn about(handler: &Handler) -> TokenStream {
     let rt = runtime();
-    let name = handler.event.hidden_const();
+    let name = handler.of_event.as_ref().map_or_else(|| handler.event.hidden_const(), events::hidden_const);
     let mode = if handler.is_async { quote!(Async) } else { quote!(Sync) };
     let streams = handler.streams;
     let parts = streams || handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last));
+    let feed = feed(handler);
+    let parts = match &feed {
+        Some(_) => quote!(::core::option::Option::is_some(&__feed)),
+        None => quote!(#parts),
+    };
+    let feed = feed.unwrap_or_else(|| quote!(::core::option::Option::None));
     let limit = |limit: &Option<TokenStream>| match limit {
         Some(size) => quote!(::core::option::Option::Some(#size)),
         None => quote!(::core::option::Option::None),
@@ -324,11 +410,13 @@ fn about(handler: &Handler) -> TokenStream {
         pub const #name: #rt::Handler = {
             let __path = #rt::path_of::<#me>();
             #(#in_template)*
+            let __feed = #feed;
             #rt::Handler {
                 mode: #rt::Mode::#mode,
                 parts: #parts,
                 streams: #streams,
                 max_total: #max_total,
+                feed: __feed,
                 max_size: #max_size,
                 check_path: |#params| {
                     #(#parsed)*
@@ -351,6 +439,29 @@ fn path_exists(variable: &LitStr) -> TokenStream {
     quote_spanned!(at(variable.span())=> ::core::assert!(!__path.is_empty(), #SENTENCE);)
 }
 
+/// What is given the parts of messages if a decoder of the endpoint's list wants them as they come; `None` where no such
+/// decoder can be.
+fn feed(handler: &Handler) -> Option<TokenStream> {
+    let rt = runtime();
+    let choice = match handler.event {
+        Event::Text if handler.of_event.is_none() => quote!(DecoderOfText),
+        Event::Binary => quote!(DecoderOfBinary),
+        _ => return None,
+    };
+    if handler.streams || handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last)) {
+        return None;
+    }
+    let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload))?;
+    if is_str(&payload.ty) || is_slice(payload) || known(&payload.ty) == Known::Negotiated {
+        return None;
+    }
+    let ty = &payload.ty;
+    Some(quote!({
+        use #rt::Fallback as _;
+        #rt::taking(&|| #rt::#choice::<_, #ty>::among(Self::__ENDPOINT_DECODERS).taking())
+    }))
+}
+
 fn variable_exists(variable: &LitStr) -> TokenStream {
     let rt = runtime();
     // The message of `assert!` is a format string, hence two braces for one.
@@ -359,6 +470,49 @@ fn variable_exists(variable: &LitStr) -> TokenStream {
         variable.value().replace('{', "{{").replace('}', "}}")
     );
     quote_spanned!(at(variable.span())=> ::core::assert!(#rt::template_has(__path, #variable), #message);)
+}
+
+/// The handler of one event: takes what came, with its data still as text.
+fn event_call(handler: &Handler, event: &LitStr) -> TokenStream {
+    let rt = runtime();
+    let (hidden, listed) = (events::hidden_method(event), events::is_listed(event));
+    let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload)).map(|payload| {
+        let ty = &payload.ty;
+        quote!(let __payload = <#ty as #rt::FromEvent>::from_event(__occurrence);)
+    });
+    let (permission, reach) = (permission(handler), reach(handler));
+    let body = body(handler, !handler.is_async);
+    let body = quote!(#permission #body);
+    if handler.is_async {
+        let place = at(handler.method.span());
+        let returned = quote_spanned!(place=> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a);
+        let block = quote_spanned!(place=> async move { #body });
+        return quote! {
+            #[doc(hidden)]
+            pub fn #hidden<'a>(
+                __this: #reach,
+                __session: &'a #rt::Session,
+                __occurrence: &#rt::Occurrence<'_>,
+            ) -> #returned {
+                #listed
+                #payload
+                #block
+            }
+        };
+    }
+    let hidden = format_ident!("{hidden}_now");
+    quote! {
+        #[doc(hidden)]
+        pub fn #hidden<'a>(
+            __this: #reach,
+            __session: &#rt::Session,
+            __occurrence: &#rt::Occurrence<'_>,
+        ) -> #rt::Reply {
+            #listed
+            #payload
+            #body
+        }
+    }
 }
 
 /// An ordinary `fn` that takes text or binary.
@@ -439,7 +593,11 @@ fn body(handler: &Handler, now: bool) -> TokenStream {
 /// The call alone.
 fn call(handler: &Handler, now: bool) -> TokenStream {
     let method = &handler.method;
-    let arguments = handler.arguments.iter().map(|argument| value(handler.event, argument, now));
+    let arguments = handler.arguments.iter().map(|argument| match (&handler.of_event, &argument.role) {
+        (Some(_), Role::Payload) if argument.by_ref => quote_spanned!(at(argument.ty.span())=> &__payload?),
+        (Some(_), Role::Payload) => quote_spanned!(at(argument.ty.span())=> __payload?),
+        _ => value(handler.event, argument, now),
+    });
     let (rt, by) = (runtime(), reach_by(handler));
     quote!(Self::#method(#rt::#by::reach(__this), #(#arguments),*))
 }
@@ -462,28 +620,46 @@ fn conversion(handler: &Handler) -> TokenStream {
     match &handler.output {
         ReturnType::Default if is_message => quote!(<() as #rt::IntoReply>::into_reply),
         ReturnType::Default => quote!(<() as #rt::IntoOutcome>::into_outcome),
-        ReturnType::Type(_, ty) if is_message => reply(ty),
+        ReturnType::Type(_, ty) if is_message => reply(ty, handler.of_event.as_ref()),
         ReturnType::Type(_, ty) => through(ty, "IntoOutcome", "into_outcome"),
     }
 }
 
 /// The function that makes a reply of a `ty`. An `Option` and a `Result` that are spelled as such are taken apart here,
 /// so that what cannot be sent is shown inside them.
-fn reply(ty: &Type) -> TokenStream {
+fn reply(ty: &Type, of_event: Option<&LitStr>) -> TokenStream {
     if let Some(inside) = inside_option(ty) {
-        let inside = reply(inside);
-        quote!((|__option| match __option {
+        let inside = reply(inside, of_event);
+        quote!((move |__option| match __option {
             ::core::option::Option::Some(__some) => #inside(__some),
             ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
         }))
     } else if let Some((inside, error)) = inside_result(ty) {
-        let (inside, error) = (reply(inside), through(error, "IntoError", "into_error"));
-        quote!((|__result| match __result {
+        let (inside, error) = (reply(inside, of_event), through(error, "IntoError", "into_error"));
+        quote!((move |__result| match __result {
             ::core::result::Result::Ok(__ok) => #inside(__ok),
             ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error(__error)),
         }))
-    } else {
+    } else if let Some(event) = of_event {
+        let into = through(ty, "IntoEventReply", "into_event_reply");
+        quote!((move |__reply| #into(__reply, #event)))
+    } else if known(ty) == Known::Negotiated {
+        let rt = runtime();
+        quote!((move |__reply: #ty| #rt::reply_for(__session, &__reply)))
+    } else if has_impl(ty.to_token_stream()) {
         through(ty, "IntoReply", "into_reply")
+    } else {
+        let rt = runtime();
+        let (list, session) = (quote!(Self::__ENDPOINT_ENCODERS), quote!(__session));
+        // all at the type, so that what nobody encodes is shown there, and told once
+        let conversion = quote_spanned!(ty.span()=> {
+            let encoder = ::endpoint_runtime::__private::EncoderOfReply::<_, #ty>::among(#list).encoder();
+            ::endpoint_runtime::__private::EncodesReply::<#ty>::conversion(encoder, #session)
+        });
+        quote!(({
+            use #rt::Fallback as _;
+            #conversion
+        }))
     }
 }
 
@@ -532,6 +708,10 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
         Role::Payload if is_stream(ty) => quote_spanned!(place=> __payload),
         Role::Payload => match event {
             Event::Pong => quote_spanned!(place=> #borrow __payload),
+            _ if known(ty) == Known::Negotiated => {
+                let message = quote!(<#rt::Message as ::core::convert::From<_>>::from(__payload));
+                quote!(#borrow <#ty>::decode(#message, &#rt::Session::dialect(__session))?)
+            }
             Event::Binary if is_slice(argument) && now => quote_spanned!(place=> __payload),
             Event::Binary if is_slice(argument) => quote_spanned!(place=> #rt::Binary::as_slice(&__payload)),
             Event::Binary => {
@@ -540,18 +720,35 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
                 } else {
                     quote!(__payload)
                 };
-                quote!(#borrow <#ty as #rt::DecodeBinary>::decode_binary(#data)?)
+                let decoded = decoded(ty, "DecoderOfBinary", "binary", "BINARY", data);
+                quote!(#borrow #decoded)
             }
             _ if is_str(ty) && now => quote_spanned!(place=> __payload),
             _ if is_str(ty) => quote_spanned!(place=> #rt::Text::as_str(&__payload)),
-            _ if now => quote!(#borrow <#ty as #rt::DecodeText>::decode_str(__payload)?),
-            _ => quote!(#borrow <#ty as #rt::DecodeText>::decode_text(__payload)?),
+            _ => {
+                let how = if now { "str" } else { "text" };
+                let decoded = decoded(ty, "DecoderOfText", how, "TEXT", quote!(__payload));
+                quote!(#borrow #decoded)
+            }
         },
     }
 }
 
 fn is_stream(ty: &Type) -> bool {
     matches!(known(ty), Known::TextStream | Known::BinaryStream)
+}
+
+/// The payload of type `ty`, made of a `message` by whoever is chosen for it.
+fn decoded(ty: &Type, choice: &str, how: &str, by_itself: &str, message: TokenStream) -> TokenStream {
+    let rt = runtime();
+    let (choice, by_itself) = (format_ident!("{choice}"), format_ident!("{by_itself}"));
+    // what nobody decodes is shown here
+    let how = Ident::new(how, ty.span());
+    quote!({
+        use #rt::{Fallback as _, NotByItself as _};
+        #rt::#choice::<_, #ty>::among(Self::__ENDPOINT_DECODERS)
+            .#how(__session, #message, #rt::ByItself::<#ty>::#by_itself)?
+    })
 }
 
 fn is_slice(argument: &Argument) -> bool {

@@ -10,6 +10,7 @@ use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::{Attribute, DeriveInput, Error, LitStr};
 
+mod events;
 mod expand;
 mod parse;
 mod settings;
@@ -54,6 +55,9 @@ use crate::parse::{EndpointArgs, Kind, Method, Side};
 /// | Option | Values | Meaning |
 /// |---|---|---|
 /// | `subprotocols` | `subprotocols("chat.v2", "chat.v1")` | the subprotocols the endpoint speaks |
+/// | `decoders` | `decoders(PointDecoder, PictureDecoder)` | coders of yours that make payloads, asked in this order |
+/// | `encoders` | `encoders(PointEncoder)` | coders of yours that make messages of what is returned or sent |
+/// | `events` | `events("chat.say", "chat.leave")` | the events that have handlers of their own, `#[on_message(event = "chat.say")]` |
 /// | `max_message_size` | `"64KiB"`, or an expression of type `usize` | the most bytes of a whole message; more closes with 1009 |
 /// | `idle_timeout` | `"60s"`, an expression of type `Duration`, or `off` | close after this long without a frame |
 /// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | ping a peer that was silent this long |
@@ -175,11 +179,13 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// | Kind | Types |
 /// |---|---|
 /// | text | `String`, `&str`, `Text`; numbers, `bool` and `char`, parsed from the text; `Json<T>` |
-/// | binary | `Vec<u8>`, `&[u8]`, `Bytes`, `Binary` |
+/// | binary | `Vec<u8>`, `&[u8]`, `Bytes`, `Binary`; `MessagePack<T>`, `Cbor<T>`, `Protobuf<T>` |
+/// | either | `Negotiated<T>`, in the form that the subprotocol names |
 /// | pong | `Pong` |
 ///
-/// Any other type that decodes (`DecodeText`, `DecodeBinary`) needs the kind in the attribute: `#[on_message(text)]` or
-/// `#[on_message(binary)]`. A message that does not decode goes to [`macro@on_error`], and the method is not called.
+/// Any other type that decodes (`DecodeText`, `DecodeBinary`), or for which the endpoint lists a decoder, needs the kind
+/// in the attribute: `#[on_message(text)]` or `#[on_message(binary)]`. A listed decoder goes before what the type says
+/// of itself. A message that does not decode goes to [`macro@on_error`], and the method is not called.
 ///
 /// # In parts
 ///
@@ -190,9 +196,17 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// # The reply
 ///
 /// What the method returns is sent back: text (`String`, `&str`, `Text`), bytes (`Vec<u8>`, `Bytes`, `Binary`), the text
-/// form of numbers, `bool` and `char`, `Json<T>`, and every other type that implements `Encode`. `()` and `None` send
-/// nothing. What does not encode, and the `Err` of a `Result`, goes to [`macro@on_error`]; `Err` has any error that
+/// form of numbers, `bool` and `char`, `Json<T>`, and every other type that implements `Encode` or for which the endpoint
+/// lists an encoder, which goes before the type's own form. `()` and `None` send nothing. What does not encode, and the `Err` of a `Result`, goes to [`macro@on_error`]; `Err` has any error that
 /// converts into `Box<dyn Error + Send + Sync>`.
+///
+/// # Events
+///
+/// `#[on_message(event = "chat.say")]` is for one of the `events(…)` that the endpoint lists: a text message of the form
+/// `{"event": "chat.say", "data": …}`. The method takes the data as `Json<T>`, or name and data as `Event<T>`, or neither.
+/// It returns `Json<T>`, which is sent back as the data of an event of the same name; or an `Event<T>`, which has its own
+/// name; `()`, and `Option` and `Result` of these. A text message that is none of the listed events goes to the ordinary
+/// handler of text, or if there is none to [`macro@on_error`].
 ///
 /// # Options
 ///

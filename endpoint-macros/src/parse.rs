@@ -127,6 +127,8 @@ pub(crate) enum Value {
     Is(Expr),
     /// `name(expression, …)`
     List(Vec<Expr>),
+    /// `decoders(Type, …)`, `encoders(Type, …)`
+    Types(Vec<Type>),
 }
 
 // setting, setting, …
@@ -137,6 +139,8 @@ pub(crate) fn settings(input: ParseStream<'_>) -> Result<Vec<Setting>> {
 // name
 // name = expression
 // name(expression, …)
+// decoders(Type, …)
+// encoders(Type, …)
 impl Parse for Setting {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         if !input.peek(Ident::peek_any) {
@@ -149,6 +153,10 @@ impl Parse for Setting {
         } else if input.peek(syn::token::Paren) {
             let list;
             parenthesized!(list in input);
+            if name == "decoders" || name == "encoders" {
+                let types = Punctuated::<Type, Token![,]>::parse_terminated(&list)?.into_iter().collect();
+                return Ok(Self { name, value: Value::Types(types) });
+            }
             Value::List(Punctuated::<Expr, Token![,]>::parse_terminated(&list)?.into_iter().collect())
         } else {
             Value::Flag

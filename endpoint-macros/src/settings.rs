@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, Lit, LitStr};
+use syn::{Error, Expr, ExprLit, Lit, LitStr, Type};
 
 use crate::parse::{Setting, Value};
 use crate::validate::{Configurator, Mistakes};
@@ -74,6 +74,57 @@ pub(crate) fn subprotocols(setting: &Setting) -> Result<Vec<LitStr>> {
     mistakes.into_result().map(|()| names)
 }
 
+// events("chat.say", "chat.leave")
+/// The names of events.
+pub(crate) fn events(setting: &Setting) -> Result<Vec<LitStr>> {
+    const WRITE: &str = "write `events(\"chat.say\", \"chat.leave\")`";
+    let list = match &setting.value {
+        Value::List(list) if !list.is_empty() => list,
+        _ => return Err(Error::new_spanned(&setting.name, format!("the list of events is missing: {WRITE}"))),
+    };
+    let mut names: Vec<LitStr> = Vec::new();
+    let mut mistakes = Mistakes::default();
+    for expression in list {
+        match string(expression) {
+            None => mistakes.at(expression, format!("the name of an event is a string literal: {WRITE}")),
+            Some(name) if names.iter().any(|earlier| earlier.value() == name.value()) => {
+                mistakes.at(name, "this event is in the list already: remove one");
+            }
+            Some(name) => names.push(name.clone()),
+        }
+    }
+    mistakes.into_result().map(|()| names)
+}
+
+// event = "chat.say"
+/// The name of one event.
+pub(crate) fn event_name(setting: &Setting) -> Result<LitStr> {
+    match &setting.value {
+        Value::Is(expression) if string(expression).is_some() => Ok(string(expression).cloned()),
+        _ => Ok(None),
+    }
+    .and_then(|name| {
+        name.ok_or_else(|| {
+            Error::new_spanned(&setting.name, "write the name of one event, as in `event = \"chat.say\"`")
+        })
+    })
+}
+
+// decoders(Type, …)
+// encoders(Type, …)
+/// The types of a list of coders.
+pub(crate) fn coders(setting: &Setting) -> Result<Vec<Type>> {
+    let name = &setting.name;
+    match &setting.value {
+        Value::Types(types) if !types.is_empty() => Ok(types.clone()),
+        _ => {
+            let example = if name == "decoders" { "PointDecoder" } else { "PointEncoder" };
+            let sentence = format!("the list of {name} is missing: write `{name}({example})`, with types of yours");
+            Err(Error::new_spanned(name, sentence))
+        }
+    }
+}
+
 /// Whether `name` is a token of RFC 7230 §3.2.6.
 fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
@@ -111,7 +162,7 @@ pub(crate) fn configurator(setting: &Setting) -> Result<Configurator> {
             Ok(Configurator::Type(path.clone()))
         }
         Value::Is(expression) => Ok(Configurator::Value(expression.clone())),
-        Value::Flag | Value::List(_) => Err(Error::new_spanned(&setting.name, WRITE)),
+        Value::Flag | Value::List(_) | Value::Types(_) => Err(Error::new_spanned(&setting.name, WRITE)),
     }
 }
 
@@ -125,7 +176,7 @@ pub(crate) fn instance(setting: &Setting) -> Result<Option<Span>> {
         Value::Is(Expr::Path(path)) if path.path.is_ident("shared") => Ok(Some(path.span())),
         Value::Is(Expr::Path(path)) if path.path.is_ident("per_connection") => Ok(None),
         Value::Is(expression) => Err(Error::new_spanned(expression, WRITE)),
-        Value::Flag | Value::List(_) => Err(Error::new_spanned(&setting.name, WRITE)),
+        Value::Flag | Value::List(_) | Value::Types(_) => Err(Error::new_spanned(&setting.name, WRITE)),
     }
 }
 
@@ -215,7 +266,7 @@ pub(crate) fn compression(setting: &Setting) -> Result<TokenStream> {
         Value::Is(Expr::Call(call)) if matches!(&*call.func, Expr::Path(path) if path.path.is_ident("on")) => call,
         Value::Is(expression @ Expr::Lit(_)) => return Err(Error::new_spanned(expression, WRITE)),
         Value::Is(expression) => return Ok(expression.to_token_stream()),
-        Value::Flag | Value::List(_) => return Err(Error::new_spanned(&setting.name, WRITE)),
+        Value::Flag | Value::List(_) | Value::Types(_) => return Err(Error::new_spanned(&setting.name, WRITE)),
     };
     let mut mistakes = Mistakes::default();
     let (mut seen, mut said) = (Vec::new(), TokenStream::new());
@@ -255,7 +306,7 @@ pub(crate) fn overflow(setting: &Setting) -> Result<TokenStream> {
     let expression = match &setting.value {
         Value::Is(expression @ Expr::Lit(_)) => return Err(Error::new_spanned(expression, WRITE)),
         Value::Is(expression) => expression,
-        Value::Flag | Value::List(_) => return Err(Error::new_spanned(&setting.name, WRITE)),
+        Value::Flag | Value::List(_) | Value::Types(_) => return Err(Error::new_spanned(&setting.name, WRITE)),
     };
     let word = match expression {
         Expr::Path(path) => path.path.get_ident().map(Ident::to_string),

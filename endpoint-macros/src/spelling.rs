@@ -14,8 +14,16 @@ pub(crate) enum Known {
     Pong,
     /// Text, whole or in parts.
     Text,
-    /// Text, only whole: numbers, `bool`, `char`, `Json`.
+    /// Text, only whole: numbers, `bool`, `char`.
     Scalar,
+    /// `Json<T>`: text, or binary data if that is said; only whole.
+    Json,
+    /// Binary, only whole: `MessagePack<T>`, `Cbor<T>`, `Protobuf<T>`.
+    Packed,
+    /// `Event<T>`: text, only whole.
+    Event,
+    /// `Negotiated<T>`: text and binary, only whole.
+    Negotiated,
     /// Binary, whole or in parts.
     Binary,
     /// Text that is read while it arrives.
@@ -43,7 +51,11 @@ pub(crate) fn known(ty: &Type) -> Known {
                 "Bytes" | "Binary" => Known::Binary,
                 "Vec" if only_argument(&last.arguments).is_some_and(is_u8) => Known::Binary,
                 "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128" | "usize"
-                | "f32" | "f64" | "bool" | "char" | "Json" => Known::Scalar,
+                | "f32" | "f64" | "bool" | "char" => Known::Scalar,
+                "Json" => Known::Json,
+                "MessagePack" | "Cbor" | "Protobuf" => Known::Packed,
+                "Event" => Known::Event,
+                "Negotiated" => Known::Negotiated,
                 "TextStream" => Known::TextStream,
                 "BinaryStream" => Known::BinaryStream,
                 "HandshakeRequest" => Known::Request,
@@ -159,7 +171,9 @@ mod tests {
             ("TextStream", Known::TextStream),
             ("std::string::String", Known::Text),
             ("u128", Known::Scalar),
-            ("endpoint_runtime::Json<Vec<u8>>", Known::Scalar),
+            ("endpoint_runtime::Json<Vec<u8>>", Known::Json),
+            ("Cbor<u8>", Known::Packed),
+            ("Negotiated<u8>", Known::Negotiated),
             ("Vec<u8>", Known::Binary),
             ("[u8]", Known::Binary),
             ("Vec<u16>", Known::Unknown),

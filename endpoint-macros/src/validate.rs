@@ -10,8 +10,8 @@ use syn::{
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Side, Value, is_named, without_groups};
 use crate::settings::{
-    compression, configurator, instance, is_off, no_setting_twice, overflow, roles, size, subprotocols, time,
-    unknown_setting,
+    coders, compression, configurator, event_name, events, instance, is_off, no_setting_twice, overflow, roles, size,
+    subprotocols, time, unknown_setting,
 };
 use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
@@ -49,6 +49,9 @@ pub(crate) struct Endpoint {
     pub(crate) shared: Option<Span>,
     /// Expressions of the types the fields of `EndpointOptions` have, inside their outermost `Some`.
     pub(crate) options: Vec<(&'static str, TokenStream)>,
+    pub(crate) decoders: Vec<Type>,
+    pub(crate) encoders: Vec<Type>,
+    pub(crate) events: Vec<LitStr>,
 }
 
 /// What makes the configurator.
@@ -58,8 +61,18 @@ pub(crate) enum Configurator {
     Value(Expr),
 }
 
-const CLIENT_OPTIONS: [&str; 7] =
-    ["subprotocols", "max_message_size", "idle_timeout", "ping_interval", "send_timeout", "compression", "overflow"];
+const CLIENT_OPTIONS: [&str; 10] = [
+    "subprotocols",
+    "decoders",
+    "encoders",
+    "events",
+    "max_message_size",
+    "idle_timeout",
+    "ping_interval",
+    "send_timeout",
+    "compression",
+    "overflow",
+];
 
 /// What a server's may have beside those.
 const SERVER_OPTIONS: [&str; 3] = ["configurator", "roles", "instance"];
@@ -82,6 +95,9 @@ pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Res
         configurator: None,
         shared: None,
         options: Vec::new(),
+        decoders: Vec::new(),
+        encoders: Vec::new(),
+        events: Vec::new(),
     };
     for setting in &settings {
         if let Err(mistake) = endpoint_option(setting, &mut endpoint) {
@@ -135,6 +151,18 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
             endpoint.configurator = Some(configurator(setting)?);
             return Ok(());
         }
+        "events" => {
+            endpoint.events = events(setting)?;
+            return Ok(());
+        }
+        "decoders" => {
+            endpoint.decoders = coders(setting)?;
+            return Ok(());
+        }
+        "encoders" => {
+            endpoint.encoders = coders(setting)?;
+            return Ok(());
+        }
         "max_message_size" => size(setting)?,
         "send_timeout" => time(setting)?,
         "compression" => compression(setting)?,
@@ -161,6 +189,7 @@ pub(crate) enum Event {
 }
 
 /// A handler that can be expanded.
+#[derive(Clone)]
 pub(crate) struct Handler {
     pub(crate) event: Event,
     pub(crate) is_async: bool,
@@ -175,6 +204,8 @@ pub(crate) struct Handler {
     pub(crate) max_total: Option<TokenStream>,
     /// It reads its message while that arrives.
     pub(crate) streams: bool,
+    /// The one event whose data it takes.
+    pub(crate) of_event: Option<LitStr>,
     pub(crate) output: ReturnType,
     /// Where `self` stands.
     pub(crate) receiver: Span,
@@ -183,6 +214,7 @@ pub(crate) struct Handler {
 }
 
 /// What a parameter is given.
+#[derive(Clone)]
 pub(crate) struct Argument {
     pub(crate) role: Role,
     /// The parameter's type, without the `&` if there is one.
@@ -191,6 +223,7 @@ pub(crate) struct Argument {
     pub(crate) by_ref: bool,
 }
 
+#[derive(Clone)]
 pub(crate) enum Role {
     Session,
     CloseReason,
@@ -220,8 +253,12 @@ pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Re
     let said = message_settings(kind, &settings, m);
     let taken: Vec<Taken<'_>> = method.parameters.iter().filter_map(|p| taken(kind, p, m)).collect();
     no_second(&taken, m);
-    nothing_missing(kind, method, &taken, m);
+    match &said.of_event {
+        Some((word, _)) => event_takes_data(word, &said, &taken, m),
+        None => nothing_missing(kind, method, &taken, m),
+    }
     let event = match kind {
+        Kind::Message if said.of_event.is_some() => Event::Text,
         Kind::Open => Event::Open,
         Kind::Close => Event::Close,
         Kind::Error => Event::Error,
@@ -243,6 +280,7 @@ pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Re
         roles: said.roles,
         max_total: said.max_total.map(|(_, size)| size),
         streams,
+        of_event: said.of_event.map(|(_, name)| name),
         output: method.signature.output.clone(),
         receiver,
         by_mut: is_by_mut(method),
@@ -332,6 +370,28 @@ struct Said {
     max_size: Option<(Ident, TokenStream)>,
     roles: Vec<LitStr>,
     max_total: Option<(Ident, TokenStream)>,
+    of_event: Option<(Ident, LitStr)>,
+}
+
+/// The handler of an event takes its data as JSON, or nothing of it.
+fn event_takes_data(word: &Ident, said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) {
+    if let Some((word, _)) = &said.format {
+        mistakes.at(word, format!("an event is a text message: remove `{word}`"));
+    }
+    if let Some((max_size, _)) = &said.max_size {
+        let sentence = "events share the limit of text messages: write `max_message_size` in `#[server_endpoint]`";
+        mistakes.at(max_size, sentence);
+    }
+    for this in taken {
+        match this.argument.role {
+            Role::Last => mistakes.at(&this.parameter.name, "the data of an event is whole: remove `last`"),
+            Role::Payload if !matches!(this.known, Known::Json | Known::Event) => mistakes.at(
+                &this.parameter.ty,
+                format!("`{word}` has data in JSON: write `Json<T>`, or `Event<T>` for the event's name as well"),
+            ),
+            _ => {}
+        }
+    }
 }
 
 fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -> Said {
@@ -345,6 +405,15 @@ fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -
         let event = match &*name.to_string() {
             "text" => Event::Text,
             "binary" => Event::Binary,
+            "event" => {
+                // one that could not be told is an event all the same
+                let event = event_name(setting).unwrap_or_else(|mistake| {
+                    mistakes.push(mistake);
+                    LitStr::new("", name.span())
+                });
+                said.of_event = Some((name.clone(), event));
+                continue;
+            }
             "max_size" => {
                 match size(setting) {
                     Ok(size) => said.max_size = Some((name.clone(), size)),
@@ -367,7 +436,8 @@ fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -
                 continue;
             }
             _ => {
-                mistakes.push(unknown_setting(setting, &["text", "binary", "max_size", "max_total", "roles"]));
+                let known = ["text", "binary", "event", "max_size", "max_total", "roles"];
+                mistakes.push(unknown_setting(setting, &known));
                 continue;
             }
         };
@@ -661,11 +731,16 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
     let ty = &payload.parameter.ty;
     let told = said.format.as_ref().map(|(_, event)| *event);
     let from_type = match payload.known {
-        Known::Text | Known::Scalar | Known::TextStream => Some(Event::Text),
-        Known::Binary | Known::BinaryStream => Some(Event::Binary),
+        Known::Text | Known::Scalar | Known::Event | Known::TextStream => Some(Event::Text),
+        Known::Json => Some(told.filter(|event| *event == Event::Binary).unwrap_or(Event::Text)),
+        Known::Binary | Known::Packed | Known::BinaryStream => Some(Event::Binary),
+        Known::Negotiated => told.or(Some(Event::Text)),
         Known::Pong => Some(Event::Pong),
         _ => None,
     };
+    if let (Some((word, _)), Known::Negotiated) = (&said.format, payload.known) {
+        mistakes.at(word, format!("`{}` is text or binary as the subprotocol says: remove `{word}`", quiet(ty)));
+    }
     if let (Some((word, told)), Some(from_type)) = (&said.format, from_type) {
         if *told != from_type {
             let is = match from_type {
@@ -681,7 +756,8 @@ fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> E
             ty,
             format!(
                 "how does `{}` arrive? write `#[on_message(text)]` or `#[on_message(binary)]`; known by themselves are \
-                 String, &str, Text, numbers, bool, char, Json<T> (text), Vec<u8>, &[u8], Bytes, Binary (binary) and Pong",
+                 String, &str, Text, numbers, bool, char, Json<T> (text), Vec<u8>, &[u8], Bytes, Binary, MessagePack<T>, Cbor<T>, \
+                 Protobuf<T> (binary), Negotiated<T> (either) and Pong",
                 quiet(ty)
             ),
         );

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::message::{Binary, Message};
 use crate::outbound::{Moment, Refused};
 use crate::remote::{How, Shared};
-use crate::session::OpenSessions;
+use crate::session::{OpenSessions, Session};
 use crate::text::Text;
 
 /// A broadcast writes to so many sockets itself; the rest wake their connections. Each write costs a few microseconds,
@@ -47,20 +47,41 @@ impl<'a> Broadcast<'a> {
         self.send(Message::Binary(data.into()))
     }
 
-    /// Queues the message that `object` becomes, such as [`Json`](crate::Json), for each session. It is encoded once.
+    /// Queues the message that `object` becomes, such as [`Json`](crate::Json), for each session. It is encoded once for
+    /// all that speak alike: that have the same subprotocol and, where an endpoint lists encoders, the same endpoint.
     ///
     /// # Errors
     /// [`Error::is_encode`] if it cannot be encoded; then nobody is sent anything.
     pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Report, Error> {
-        Ok(self.send(object.encode()?))
+        let mut dialects: Vec<(Speech<'a>, Shared)> = Vec::new();
+        for session in self.sessions.iter() {
+            let speech = Speech::of(session);
+            if dialects.iter().all(|(other, _)| *other != speech) {
+                let message = object.encode_for(&session.dialect())?;
+                dialects.push((speech, Shared::new(message, self.how)));
+            }
+        }
+        Ok(self.offer(|session, at_once| {
+            let speech = Speech::of(session);
+            match dialects.iter_mut().find(|(other, _)| *other == speech) {
+                Some((_, shared)) => shared.offer(session.outbound(), at_once),
+                // what a session speaks never changes
+                None => Err(Refused::Closed),
+            }
+        }))
     }
 
     fn send(self, message: Message) -> Report {
-        let (mut shared, mut report) = (Shared::new(message, self.how), Report::default());
-        let moment = Moment::now();
+        let mut shared = Shared::new(message, self.how);
+        self.offer(|session, at_once| shared.offer(session.outbound(), at_once))
+    }
+
+    /// Offers each session its message.
+    fn offer(self, mut message: impl FnMut(&'a Session, Option<Moment>) -> Result<u32, Refused>) -> Report {
+        let (mut report, moment) = (Report::default(), Moment::now());
         for (index, session) in self.sessions.iter().enumerate() {
             let at_once = (index < AT_ONCE).then_some(moment);
-            match shared.offer(session.outbound(), at_once) {
+            match message(session, at_once) {
                 Ok(displaced) => {
                     report.sent += 1;
                     report.displaced += displaced as usize;
@@ -73,6 +94,21 @@ impl<'a> Broadcast<'a> {
             tracing::warn!(report.dropped, "a broadcast left out peers whose outbound queue is full");
         }
         report
+    }
+}
+
+/// What the form of an object depends on.
+#[derive(Clone, Copy, PartialEq)]
+struct Speech<'a> {
+    subprotocol: Option<&'a str>,
+    /// Where it lists encoders.
+    endpoint: Option<&'a str>,
+}
+
+impl<'a> Speech<'a> {
+    fn of(session: &'a Session) -> Self {
+        let endpoint = session.coders().map(|_| &*session.endpoint().path);
+        Self { subprotocol: session.subprotocol(), endpoint }
     }
 }
 

@@ -27,13 +27,12 @@ use self::proxy::Proxy;
 use self::target::Target;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::{COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits};
-use crate::endpoint::{Contract, Handler};
 use crate::error::{Error, Kind};
 use crate::extension::{Extension, Parameter};
 use crate::handshake::offer::{OURS, Offer, is_subprotocol};
 use crate::outbound::FAR;
 use crate::path::PathParams;
-use crate::registry::{ClientEndpoint, Opened, Serving};
+use crate::registry::{ClientEndpoint, Opened, Serving, handlers, message_kinds};
 use crate::request::{HandshakeRequest, Transport};
 use crate::role::Role;
 use crate::service::{Shutdown, end_all};
@@ -177,8 +176,7 @@ impl ClientContainer {
         }
         let limits = self.0.limits.with(&E::OPTIONS);
         let set = OpenSet::new("", E::NAME, limits).with(self.0.states.clone(), self.0.groups.clone());
-        let [_, messages @ .., _, _] = handlers::<E>();
-        let set = Arc::new(set.annotated(messages.map(|handler| handler.exists())));
+        let set = Arc::new(set.annotated(message_kinds(&handlers::<E>())));
         sets.push((TypeId::of::<E>(), set.clone()));
         set
     }
@@ -266,10 +264,6 @@ impl Drop for Unowned {
             session.outbound().close(reason.by(Initiator::Application));
         }
     }
-}
-
-fn handlers<E: Contract>() -> [Handler; 6] {
-    [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR]
 }
 
 /// Whether the settings make sense, and what the handlers ask for is there.

@@ -1,8 +1,12 @@
 //! Between messages and the handler's types: what a parameter is decoded from, what a returned value is encoded to.
 
+#[cfg(any(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf"))]
+pub(crate) mod wrapper;
+
 use bytes::Bytes;
 
 use crate::error::{BoxError, Error};
+use crate::listed::Dialect;
 use crate::message::{Binary, Message};
 use crate::text::Text;
 
@@ -28,7 +32,7 @@ use crate::text::Text;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the payload of a text `#[on_message]` handler",
     label = "not decodable from text",
-    note = "text payloads are String, &str, Text, numbers, bool, char, Json<T> where T: serde::de::DeserializeOwned, and what implements DecodeText"
+    note = "text payloads are String, &str, Text, numbers, bool, char, Json<T> where T: serde::de::DeserializeOwned, what implements DecodeText, and what the endpoint lists a decoder for"
 )]
 pub trait DecodeText: Sized {
     /// Decodes an owned message; takes the buffer over where it can.
@@ -50,7 +54,7 @@ pub trait DecodeText: Sized {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the payload of a binary `#[on_message]` handler",
     label = "not decodable from binary data",
-    note = "binary payloads are Vec<u8>, &[u8], Bytes, Binary, and what implements DecodeBinary"
+    note = "binary payloads are Vec<u8>, &[u8], Bytes, Binary, what implements DecodeBinary, and what the endpoint lists a decoder for"
 )]
 pub trait DecodeBinary: Sized {
     /// Decodes an owned message; takes the buffer over where it can.
@@ -169,6 +173,33 @@ pub trait Encode {
     /// [`Error::encode`], with the reason.
     fn encode(&self) -> Result<Message, Error>;
 
+    /// The message that it becomes for one session: what `send_object` sends. A type for which an endpoint may list an
+    /// encoder says so here; numbers, `bool`, `char`, text and bytes do.
+    ///
+    /// ```
+    /// use endpoint_runtime::{Dialect, Encode, Error, Message};
+    ///
+    /// struct Point(i32, i32);
+    ///
+    /// impl Encode for Point {
+    ///     fn encode(&self) -> Result<Message, Error> {
+    ///         Ok(format!("{},{}", self.0, self.1).into())
+    ///     }
+    ///
+    ///     fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+    ///         dialect.encode(self)
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    #[inline]
+    fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+        let _ = dialect;
+        self.encode()
+    }
+
     /// The same of an object that is given away, such as a reply: takes its buffer over where it can.
     ///
     /// # Errors
@@ -182,10 +213,25 @@ pub trait Encode {
     }
 }
 
+impl Dialect<'_> {
+    /// The message that the first encoder listed for a `T` makes of `object`; if there is none, the object itself.
+    ///
+    /// # Errors
+    /// What the encoder says; [`Error::is_closed`] if the session has come to its end and its encoders with it.
+    #[inline]
+    pub fn encode<T: Encode + 'static>(&self, object: &T) -> Result<Message, Error> {
+        self.listed(object).unwrap_or_else(|| object.encode())
+    }
+}
+
 impl<T: Encode + ?Sized> Encode for &T {
     #[inline]
     fn encode(&self) -> Result<Message, Error> {
         (**self).encode()
+    }
+    #[inline]
+    fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+        (**self).encode_for(dialect)
     }
 }
 
@@ -195,6 +241,10 @@ macro_rules! encode_owned {
             #[inline]
             fn encode(&self) -> Result<Message, Error> {
                 Ok(self.clone().into())
+            }
+            #[inline]
+            fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+                dialect.encode(self)
             }
             #[inline]
             fn into_message(self) -> Result<Message, Error> {
@@ -211,6 +261,10 @@ macro_rules! encode_copied {
             #[inline]
             fn encode(&self) -> Result<Message, Error> {
                 Ok(self[..].into())
+            }
+            #[inline]
+            fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+                dialect.encode(self)
             }
             #[inline]
             fn into_message(self) -> Result<Message, Error> {
@@ -248,6 +302,10 @@ macro_rules! encode_as_text_form {
             fn encode(&self) -> Result<Message, Error> {
                 Ok(self.to_string().into())
             }
+            #[inline]
+            fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+                dialect.encode(self)
+            }
         }
     )*};
 }
@@ -259,7 +317,7 @@ encode_as_text_form!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from an `#[on_message]` handler",
     label = "not sendable as a reply",
-    note = "return (), what can be sent (text, bytes, a number, bool, char, Json<T>, what implements Encode), an Option of these, or a Result whose error converts into a boxed error"
+    note = "return (), what can be sent (text, bytes, a number, bool, char, Json<T>, what implements Encode, what the endpoint lists an encoder for), an Option of these, or a Result whose error converts into a boxed error"
 )]
 pub trait IntoReply {
     /// The message to send back, or none.

@@ -9,9 +9,10 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::endpoint::{Contract, Reply};
+use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::error::Error;
 use crate::handlers::{Answer, Entry, Payload, Pending};
+use crate::listed::{Coders, Fed, Part};
 use crate::message::{Binary, Pong};
 use crate::outbound::Outbound;
 use crate::session::Session;
@@ -109,6 +110,7 @@ impl<E: Contract> Dispatch<E> {
 
     pub(crate) async fn on_open(&mut self) -> Result<(), Error> {
         self.stage = Stage::Opened;
+        E::list_coders(&self.session);
         self.endpoint.on_open(&self.session).await
     }
 
@@ -156,6 +158,23 @@ impl<E: Contract> Dispatch<E> {
         self.endpoint.on_error(&self.session, error).await
     }
 
+    /// Gives a part of a message to the decoder that takes it as it comes, up to the handler's limit or this.
+    pub(crate) fn feed(&mut self, handler: &Handler, part: Part<'_>, last: bool, limit: usize) -> Fed {
+        let (session, limit) = (&self.session, handler.max_size.unwrap_or(limit));
+        let (Some(feed), Some(coders)) = (handler.feed, session.coders()) else { return Fed::More };
+        guarded(session, || Ok(feed(coders, part, last, limit))).unwrap_or_else(Fed::Failed)
+    }
+
+    /// The call for a message that was fed, and is ready.
+    pub(crate) fn fed(&mut self, text: bool) -> Work {
+        match text {
+            true if E::TEXT.mode == Mode::Sync => Work::Settled(self.text_now("", true)),
+            true => Work::Text(Text::new(), true),
+            false if E::BINARY.mode == Mode::Sync => Work::Settled(self.binary_now(&[], true)),
+            false => Work::Binary(Binary::new(), true),
+        }
+    }
+
     /// Calls a handler that is an ordinary function.
     #[inline]
     pub(crate) fn text_now(&mut self, text: &str, last: bool) -> Reply {
@@ -198,9 +217,17 @@ impl<E: Contract> Drop for Dispatch<E> {
     fn drop(&mut self) {
         self.session.outbound().end(false);
         self.session.retire();
-        if self.stage != Stage::Opened {
-            return;
+        if self.stage == Stage::Opened {
+            self.close_at_once();
         }
+        if E::LISTS_CODERS {
+            destroy_coders(&self.session);
+        }
+    }
+}
+
+impl<E: Contract> Dispatch<E> {
+    fn close_at_once(&mut self) {
         let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task was dropped");
         let session = self.session.clone();
         let mut handler = pin!(self.on_close(reason.by(Initiator::Container)));
@@ -208,6 +235,16 @@ impl<E: Contract> Drop for Dispatch<E> {
             poll(session.outbound(), handler.as_mut(), &mut Context::from_waker(Waker::noop()))
         {
             tracing::error!(%error, session = %session.id(), "on_close failed after the connection's task was dropped");
+        }
+    }
+}
+
+/// The end of the coders that the endpoint lists.
+fn destroy_coders(session: &Session) {
+    for coder in session.coders().into_iter().flat_map(Coders::end) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy())) {
+            let error = Error::panic(&*panic);
+            tracing::error!(%error, session = %session.id(), "a coder failed while it was destroyed");
         }
     }
 }

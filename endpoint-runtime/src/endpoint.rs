@@ -10,7 +10,9 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::close::CloseReason;
+use crate::coders::choice::List;
 use crate::error::Error;
+use crate::listed::Feed;
 use crate::message::{Binary, Message, Pong};
 use crate::path::PathParams;
 use crate::request::HandshakeRequest;
@@ -33,6 +35,8 @@ pub struct Handler {
     pub streams: bool,
     /// The handler's limit for all parts of a message together, in bytes (`#[on_message(max_total = …)]`).
     pub max_total: Option<u64>,
+    /// Its payload is made by a decoder of the endpoint that takes the parts as they arrive; then `parts` is said, too.
+    pub feed: Option<Feed>,
     /// The handler's own limit for a whole message, in bytes (`#[on_message(max_size = …)]`).
     pub max_size: Option<usize>,
     /// Fails if the handler's typed path parameters do not parse; asked before the handshake is accepted.
@@ -61,6 +65,7 @@ impl Handler {
         parts: false,
         streams: false,
         max_total: None,
+        feed: None,
         max_size: None,
         check_path: |_| Ok(()),
         check_query: |_| Ok(()),
@@ -70,6 +75,26 @@ impl Handler {
     pub const SYNC: Self = Self { mode: Mode::Sync, ..Self::MISSING };
     /// An `async fn` for whole messages.
     pub const ASYNC: Self = Self { mode: Mode::Async, ..Self::MISSING };
+
+    /// The handler of text of an endpoint that lists events: those have handlers of their own, and this one takes the rest.
+    pub const fn with_events(self, events: &[Self]) -> Self {
+        assert!(
+            !self.parts,
+            "beside events a text handler takes whole messages: remove `last`, or the decoder of a stream"
+        );
+        let mut mode = match self.mode {
+            Mode::Missing => Mode::Sync,
+            mode => mode,
+        };
+        let mut index = 0;
+        while index < events.len() {
+            if matches!(events[index].mode, Mode::Async) {
+                mode = Mode::Async;
+            }
+            index += 1;
+        }
+        Self { mode, ..self }
+    }
 
     /// Whether there is one.
     pub const fn exists(&self) -> bool {
@@ -94,6 +119,17 @@ pub trait Contract: Sized + Send + 'static {
     const CLOSE: Handler = Handler::MISSING;
     /// The handler of `on_error`.
     const ERROR: Handler = Handler::MISSING;
+
+    /// The handlers of events it lists; then [`Endpoint::TEXT`] calls them.
+    const EVENTS: &'static [Handler] = &[];
+
+    /// Whether it lists coders.
+    const LISTS_CODERS: bool = false;
+
+    /// Makes its coders for a session, before `on_open`.
+    fn list_coders(session: &Session) {
+        let _ = session;
+    }
 
     /// The connection is established.
     fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a;
@@ -264,6 +300,10 @@ pub trait Annotated {
 /// Stands in for every handler the user did not write. `#[on_…]` emits inherent items under the same names; those win.
 #[allow(missing_docs)]
 pub trait Fallback: Sized {
+    const __ENDPOINT_DECODERS: List<()> = List::NEW;
+    const __ENDPOINT_ENCODERS: List<()> = List::NEW;
+    const __ENDPOINT_EVENTS: &'static [&'static str] = &[];
+
     const __ENDPOINT_ON_OPEN: Handler = Handler::MISSING;
     const __ENDPOINT_ON_TEXT: Handler = Handler::MISSING;
     const __ENDPOINT_ON_BINARY: Handler = Handler::MISSING;

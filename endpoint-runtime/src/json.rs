@@ -1,13 +1,12 @@
 //! JSON as text messages, by serde. Only with the cargo feature `json`, which is on by default.
 
-use std::ops::{Deref, DerefMut};
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{DecodeText, Encode};
+use crate::codec::wrapper::wrapper;
+use crate::codec::{DecodeBinary, DecodeText, Encode};
 use crate::error::{Error, Kind};
-use crate::message::Message;
+use crate::message::{Binary, Message};
 use crate::text::Text;
 
 /// A value that travels as JSON in a text message: the payload of a handler, a reply, an object to send.
@@ -44,34 +43,12 @@ use crate::text::Text;
 /// Text that is no JSON of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
 /// [`Error::text`] is what came; a value that serde cannot make JSON of, with [`is_encode`](Error::is_encode). Serde's
 /// own error, with line and column, is found by [`Error::downcast_ref`].
+///
+/// It is text, in and out. With `#[on_message(binary)]` a handler takes it from binary frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Json<T>(pub T);
 
-impl<T> Json<T> {
-    /// The value.
-    pub fn into_inner(self) -> T {
-        self.0
-    }
-}
-
-impl<T> Deref for Json<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Json<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
-    }
-}
-
-impl<T> From<T> for Json<T> {
-    fn from(value: T) -> Self {
-        Self(value)
-    }
-}
+wrapper!(Json);
 
 impl<T: DeserializeOwned> DecodeText for Json<T> {
     fn decode_text(text: Text) -> Result<Self, Error> {
@@ -82,6 +59,16 @@ impl<T: DeserializeOwned> DecodeText for Json<T> {
         serde_json::from_str(text).map(Self).map_err(|error| {
             let failure = format!("is no JSON of type {}", std::any::type_name::<T>());
             Error::undecodable(text.into(), &failure, error)
+        })
+    }
+}
+
+/// For `#[on_message(binary)]`: JSON from clients that send it in binary frames.
+impl<T: DeserializeOwned> DecodeBinary for Json<T> {
+    fn decode_binary(data: Binary) -> Result<Self, Error> {
+        serde_json::from_slice(&data).map(Self).map_err(|error| {
+            let failure = format!("is no JSON of type {}", std::any::type_name::<T>());
+            Error::undecodable(data.into(), &failure, error)
         })
     }
 }

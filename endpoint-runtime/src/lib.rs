@@ -217,11 +217,15 @@
 //!
 //! # Features
 //!
-//! - `client`, on by default: [`ClientContainer`] and [`macro@client_endpoint`]. It adds the client's half of `hyper`, with
-//!   the small crates `want` and `try-lock`, and nothing else.
-//! - `tls`: `ServerBuilder::tls` and `wss://` for clients, by `rustls` with `ring`.
-//! - `dev-certificate`: `TlsConfig::self_signed`, by `rcgen`.
-//! - `json`, on by default: [`Json`], with `serde` and `serde_json`.
+//! | Feature | Brings | With |
+//! |---|---|---|
+//! | `client`, on by default | [`ClientContainer`] and [`macro@client_endpoint`] | the client's half of `hyper`, with the small crates `want` and `try-lock` |
+//! | `json`, on by default | [`Json`], [`Event`], [`Negotiated`] | `serde`, `serde_json` |
+//! | `msgpack` | `MessagePack` | `serde`, `rmp-serde` |
+//! | `cbor` | `Cbor` | `serde`, `ciborium` |
+//! | `protobuf` | `Protobuf` | `prost` |
+//! | `tls` | `ServerBuilder::tls`, and `wss://` for clients | `rustls` with `ring`, `webpki-roots` |
+//! | `dev-certificate` | `TlsConfig::self_signed` | `rcgen` |
 //!
 //! # Cancel safety
 //!
@@ -234,10 +238,13 @@
 mod base64;
 mod broadcast;
 mod buffer;
+#[cfg(feature = "cbor")]
+mod cbor;
 #[cfg(feature = "client")]
 mod client;
 mod close;
 mod codec;
+mod coders;
 mod config;
 mod configurator;
 mod connection;
@@ -245,6 +252,8 @@ mod deadlines;
 mod dispatch;
 mod endpoint;
 mod error;
+#[cfg(feature = "json")]
+mod event;
 mod extension;
 mod frames;
 mod handlers;
@@ -253,11 +262,18 @@ mod handshake;
 mod json;
 mod layer;
 mod link;
+mod listed;
 mod message;
+#[cfg(feature = "msgpack")]
+mod msgpack;
+#[cfg(feature = "json")]
+mod negotiated;
 mod outbound;
 mod path;
 mod principal;
 mod programmatic;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 mod rare;
 mod registry;
 mod remote;
@@ -295,6 +311,8 @@ pub use endpoint_macros::client_endpoint;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
 pub use crate::broadcast::{Broadcast, Report};
+#[cfg(feature = "cbor")]
+pub use crate::cbor::Cbor;
 #[cfg(feature = "client")]
 pub use crate::client::proxy::Proxy;
 #[cfg(feature = "client")]
@@ -303,9 +321,15 @@ pub use crate::client::reconnect::{Reconnect, ReconnectAttempt, Reconnecting, Re
 pub use crate::client::{ClientBuilder, ClientContainer, ClientRequest};
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
+pub use crate::coders::{
+    BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
+    TextStreamDecoder, TextStreamEncoder,
+};
 pub use crate::config::{Compression, Overflow};
 pub use crate::configurator::{Configurator, HandshakeResponse};
 pub use crate::error::{BoxError, Error};
+#[cfg(feature = "json")]
+pub use crate::event::Event;
 pub use crate::extension::Extension;
 pub use crate::handlers::{MessageHandler, MessageKind};
 pub use crate::handshake::extensions::ExtensionOffer;
@@ -314,10 +338,17 @@ pub use crate::handshake::refusal::Refusal;
 #[cfg(feature = "json")]
 pub use crate::json::Json;
 pub use crate::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
+pub use crate::listed::Dialect;
 pub use crate::message::{Binary, Message, Pong};
+#[cfg(feature = "msgpack")]
+pub use crate::msgpack::MessagePack;
+#[cfg(feature = "json")]
+pub use crate::negotiated::Negotiated;
 pub use crate::path::PathParams;
 pub use crate::principal::Principal;
 pub use crate::programmatic::Endpoint;
+#[cfg(feature = "protobuf")]
+pub use crate::protobuf::Protobuf;
 pub use crate::rare::Properties;
 #[cfg(feature = "client")]
 pub use crate::registry::ClientEndpoint;

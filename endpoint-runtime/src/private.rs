@@ -7,12 +7,20 @@ pub use std::sync::Arc;
 pub use inventory;
 
 pub use crate::close::CloseReason;
-pub use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoOutcome, IntoReply};
+pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply};
+pub use crate::coders::choice::{
+    ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
+};
+pub use crate::coders::{list_decoder, list_encoder};
 pub use crate::config::{Compression, EndpointOptions, Overflow};
 pub use crate::endpoint::{Annotated, Call, Contract, Fallback, Handler, Mode, Reach, ReachMut, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
-pub use crate::message::{Binary, Pong};
+#[cfg(feature = "json")]
+pub use crate::event::{FromEvent, IntoEventReply, Occurrence, no_event};
+pub use crate::message::{Binary, Message, Pong};
+#[cfg(feature = "json")]
+pub use crate::negotiated::Negotiated;
 pub use crate::path::{PathParam, PathParams, template_has};
 #[cfg(feature = "client")]
 pub use crate::registry::ClientEndpoint;
@@ -46,6 +54,28 @@ pub fn state<T: 'static>(session: &Session) -> Result<&State<T>, Error> {
     session
         .state()
         .ok_or_else(|| Error::new(Kind::Deploy, format!("nobody provided a State<{}>", std::any::type_name::<T>())))
+}
+
+/// Makes a reply of what is encoded for one session.
+pub fn reply_for<T: Encode>(session: &Session, object: &T) -> Reply {
+    object.encode_for(&session.dialect()).map(Some)
+}
+
+/// Whether `events` has `name`.
+pub const fn lists_event(events: &[&str], name: &str) -> bool {
+    let mut index = 0;
+    while index < events.len() {
+        let (event, name) = (events[index].as_bytes(), name.as_bytes());
+        let mut same = 0;
+        while same < event.len() && same < name.len() && event[same] == name[same] {
+            same += 1;
+        }
+        if same == event.len() && same == name.len() {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 /// Asserts at compile time that a handler's type is an annotated endpoint, and returns its path.

@@ -20,8 +20,6 @@ type TypeMap = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
 pub(crate) struct Rare {
     properties: Mutex<TypeMap>,
     identity: Mutex<Option<Identity>>,
-    /// One that the endpoint's annotation does not list.
-    subprotocol: OnceLock<Box<str>>,
     rooms: Mutex<Vec<Arc<str>>>,
     handlers: Mutex<Handlers>,
 }
@@ -40,15 +38,6 @@ impl Rare {
     /// The rooms it has joined.
     pub(crate) fn rooms(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
         lock(&self.rooms)
-    }
-
-    pub(crate) fn subprotocol(&self) -> Option<&str> {
-        self.subprotocol.get().map(|name| &**name)
-    }
-
-    pub(crate) fn set_subprotocol(&self, name: &str) {
-        // it is said once, before there is a session
-        let _ = self.subprotocol.set(name.into());
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Registration {
     pub(crate) options: EndpointOptions,
     pub(crate) type_id: fn() -> TypeId,
     /// A function, so that a mistake in a handler is told where it was made, and not here.
-    handlers: fn() -> [Handler; 6],
+    handlers: fn() -> Vec<Handler>,
     /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
     pub(crate) prepare: Option<fn() -> Result<Prepare, Error>>,
     /// Makes the configurator that the annotation names.
@@ -130,16 +130,7 @@ impl Registration {
             line,
             options,
             type_id: TypeId::of::<E>,
-            handlers: || {
-                [
-                    E::Instance::OPEN,
-                    E::Instance::TEXT,
-                    E::Instance::BINARY,
-                    E::Instance::PONG,
-                    E::Instance::CLOSE,
-                    E::Instance::ERROR,
-                ]
-            },
+            handlers: handlers::<E::Instance>,
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
             configured: None,
         }
@@ -153,8 +144,7 @@ impl Registration {
 
     /// For which kinds of messages there is a handler: text, binary, pongs.
     pub(crate) fn message_kinds(&self) -> [bool; 3] {
-        let [_, messages @ .., _, _] = (self.handlers)();
-        messages.map(|handler| handler.exists())
+        message_kinds(&(self.handlers)())
     }
 
     /// Fails if a typed path parameter of any handler does not parse.
@@ -273,6 +263,7 @@ async fn begin<E: Contract>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
     let (socket, writer) = halves(upgraded, &mut request);
     see_to_deadlines(&sessions);
     let session = Session::new(request, None, subprotocol, deflation, sessions, writer, rare);
+    let session = if E::LISTS_CODERS { session.with_coders() } else { session };
     Some(Connection::new(socket, early, endpoint, session, token))
 }
 
@@ -293,6 +284,16 @@ fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option
         }
         Upgraded::Other(io) => (Socket::Other(io), None),
     }
+}
+
+/// Which of text, binary data and pongs there is a handler for.
+pub(crate) fn message_kinds(handlers: &[Handler]) -> [bool; 3] {
+    [1, 2, 3].map(|kind| handlers.get(kind).is_some_and(Handler::exists))
+}
+
+/// The handlers of an endpoint: of what opens, text, binary data, pongs, what closes, errors; then those of its events.
+pub(crate) fn handlers<E: Contract>() -> Vec<Handler> {
+    [&[E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR], E::EVENTS].concat()
 }
 
 /// An annotated client endpoint type. Implemented by `#[client_endpoint]`, not by hand.
@@ -323,9 +324,13 @@ impl Opened {
     pub(crate) fn serve<E: Contract>(self, endpoint: E) -> Serving {
         let Self { upgraded, early, mut request, response, deflation, sessions, token } = self;
         let (socket, writer) = halves(upgraded, &mut request);
+        let subprotocol =
+            response.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL).and_then(|name| name.to_str().ok());
+        let subprotocol = subprotocol.map(|name| Cow::Owned(name.to_owned()));
         see_to_deadlines(&sessions);
         let session =
-            Session::new(request, Some(Box::new(response)), None, deflation, sessions, writer, <_>::default());
+            Session::new(request, Some(Box::new(response)), subprotocol, deflation, sessions, writer, <_>::default());
+        let session = if E::LISTS_CODERS { session.with_coders() } else { session };
         let mut connection = Connection::new(socket, early, endpoint, session.clone(), token);
         let (opens, opened) = oneshot::channel();
         let (ends, ended) = oneshot::channel();

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use crate::codec::Encode;
 use crate::config::Overflow;
 use crate::error::{Error, Kind};
+use crate::listed::Dialect;
 use crate::message::{Binary, Message};
 use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Wait, Waiting};
 use crate::sent::Sent;
@@ -38,12 +39,13 @@ use crate::writer::{BinaryWriter, TextWriter};
 #[derive(Clone, Copy, Debug)]
 pub struct BasicRemote<'a> {
     outbound: &'a Arc<Outbound>,
+    dialect: Dialect<'a>,
     how: How,
 }
 
 impl<'a> BasicRemote<'a> {
-    pub(crate) fn new(outbound: &'a Arc<Outbound>) -> Self {
-        Self { outbound, how: How::DEFAULT }
+    pub(crate) fn new(outbound: &'a Arc<Outbound>, dialect: Dialect<'a>) -> Self {
+        Self { outbound, dialect, how: How::DEFAULT }
     }
 
     /// Sends what follows as it is, though the session has compression: for messages that hold a secret beside text
@@ -127,7 +129,7 @@ impl<'a> BasicRemote<'a> {
     where
         T: Encode + ?Sized,
     {
-        let message = object.encode();
+        let message = object.encode_for(&self.dialect);
         async move {
             match message? {
                 Message::Text(text) => self.send_text(text).await,
@@ -203,7 +205,7 @@ impl<'a> BasicRemote<'a> {
     where
         'a: 'm,
     {
-        let Self { outbound, how } = self;
+        let Self { outbound, how, .. } = self;
         let (message, in_order) = if how.compressed { outbound.deflate(message) } else { (message, false) };
         let overflow = how.overflow.or(outbound.overflow()).unwrap_or(Overflow::Wait);
         Sending { outbound, message, in_order, overflow, ticket: None, waiting: Waiting::within(how.timeout) }
@@ -237,12 +239,13 @@ impl<'a> BasicRemote<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct AsyncRemote<'a> {
     outbound: &'a Arc<Outbound>,
+    dialect: Dialect<'a>,
     how: How,
 }
 
 impl<'a> AsyncRemote<'a> {
-    pub(crate) fn new(outbound: &'a Arc<Outbound>) -> Self {
-        Self { outbound, how: How::DEFAULT }
+    pub(crate) fn new(outbound: &'a Arc<Outbound>, dialect: Dialect<'a>) -> Self {
+        Self { outbound, dialect, how: How::DEFAULT }
     }
 
     /// Sends what follows as it is; see [`BasicRemote::uncompressed`].
@@ -314,7 +317,7 @@ impl<'a> AsyncRemote<'a> {
     /// # Errors
     /// [`Error::is_encode`] if it cannot be encoded. Whether it was queued is said by the [`Sent`].
     pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Sent, Error> {
-        Ok(match object.encode()? {
+        Ok(match object.encode_for(&self.dialect)? {
             Message::Text(text) => self.send_text(text),
             Message::Binary(data) => self.send_binary(data),
         })
@@ -357,7 +360,7 @@ impl<'a> AsyncRemote<'a> {
     }
 
     fn offer(self, message: Outgoing<'_>) -> Sent {
-        let Self { outbound, how } = self;
+        let Self { outbound, how, .. } = self;
         let overflow = how.overflow.or(outbound.overflow()).unwrap_or(Overflow::Error);
         let (message, in_order) = match how.compressed {
             // then there will be room

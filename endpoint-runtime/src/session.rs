@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio::net::tcp::OwnedWriteHalf;
 
 pub(crate) use self::open_set::{OpenSet, Place};
@@ -23,9 +22,10 @@ use crate::broadcast::Broadcast;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::error::Error;
 use crate::extension::Extension;
+use crate::listed::{Agreed, Coders, Dialect};
 use crate::outbound::{Outbound, Wait, Waiting};
 use crate::path::PathParams;
-use crate::rare::{self, MaybeRare, Properties};
+use crate::rare::{MaybeRare, Properties};
 use crate::remote::{AsyncRemote, BasicRemote};
 use crate::request::HandshakeRequest;
 use crate::role::Role;
@@ -67,7 +67,7 @@ struct Inner {
     request: HandshakeRequest,
     /// What the server answered, if we are the client.
     response: Option<Box<http::Response<()>>>,
-    subprotocol: Option<&'static str>,
+    agreed: Agreed,
     outbound: Arc<Outbound>,
     endpoint: Arc<OpenSet>,
     /// The place in the open set, kept by it.
@@ -94,21 +94,13 @@ impl Session {
         writer: Option<OwnedWriteHalf>,
         rare: MaybeRare,
     ) -> Self {
-        let subprotocol = match subprotocol {
-            Some(Cow::Borrowed(name)) => Some(name),
-            Some(Cow::Owned(name)) => {
-                rare::of(&rare).set_subprotocol(&name);
-                None
-            }
-            None => None,
-        };
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         let role = if response.is_some() { Role::Client } else { Role::Server };
         Self(Arc::new(Inner {
             id: SessionId::random(),
             request,
             response,
-            subprotocol,
+            agreed: Agreed { subprotocol: subprotocol.map(Into::into), coders: None },
             outbound: Arc::new(Outbound::new(bounds, role, deflation, writer)),
             endpoint,
             place: AtomicUsize::new(usize::MAX),
@@ -117,6 +109,14 @@ impl Session {
             rare,
             rtt: AtomicU32::new(0),
         }))
+    }
+
+    /// The same with room for the coders that its endpoint lists. For a session that nobody else has yet.
+    pub(crate) fn with_coders(mut self) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.agreed.coders = Some(Box::default());
+        }
+        self
     }
 
     /// The same from `on_open` to the end, and no other session's.
@@ -195,8 +195,7 @@ impl Session {
 
     /// The subprotocol both sides agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
-        let answered = || self.0.response.as_ref()?.headers().get(SEC_WEBSOCKET_PROTOCOL)?.to_str().ok();
-        self.0.subprotocol.or_else(|| self.0.rare.get()?.subprotocol()).or_else(answered)
+        self.0.agreed.subprotocol.as_deref()
     }
 
     /// The extensions in use, with the parameters both sides agreed on (Jakarta's `getNegotiatedExtensions`): none, or
@@ -285,12 +284,12 @@ impl Session {
 
     /// Sends and waits until it is written.
     pub fn basic_remote(&self) -> BasicRemote<'_> {
-        BasicRemote::new(&self.0.outbound)
+        BasicRemote::new(&self.0.outbound, self.dialect())
     }
 
     /// Hands over and returns at once.
     pub fn async_remote(&self) -> AsyncRemote<'_> {
-        AsyncRemote::new(&self.0.outbound)
+        AsyncRemote::new(&self.0.outbound, self.dialect())
     }
 
     /// Ends the session with 1000. See [`close_with`](Self::close_with).
@@ -309,6 +308,16 @@ impl Session {
     /// All sessions that are open at the same endpoint now, this one among them if it is open itself.
     pub fn open_sessions(&self) -> OpenSessions {
         OpenSessions { sessions: self.0.endpoint.snapshot(), except: None }
+    }
+
+    /// What objects are encoded for. What is to be sent to several sessions, or sent later, is encoded with it by
+    /// [`Encode::encode_for`].
+    pub fn dialect(&self) -> Dialect<'_> {
+        Dialect(&self.0.agreed)
+    }
+
+    pub(crate) fn coders(&self) -> Option<&Coders> {
+        self.0.agreed.coders.as_deref()
     }
 
     pub(crate) fn outbound(&self) -> &Arc<Outbound> {

@@ -11,6 +11,7 @@ use crate::config::TURN_FRAME;
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::handlers::{MessageKind, Payload};
+use crate::listed::{Fed, Part};
 use crate::message::{Binary, Message, Pong};
 use crate::wire::Violation;
 use crate::wire::decode::OWN_FROM;
@@ -44,6 +45,22 @@ impl Link {
                 },
                 Work::Text(text, last) if E::TEXT.streams => self.begin_stream(Message::Text(text), last),
                 Work::Binary(data, last) if E::BINARY.streams => self.begin_stream(Message::Binary(data), last),
+                Work::Text(text, last) if E::TEXT.feed.is_some() => {
+                    let fed = dispatch.feed(&E::TEXT, Part::Text(&text), last, self.max_message_size);
+                    match self.fed(dispatch, fed, true) {
+                        Some(work) => work,
+                        None if self.violation.is_some() => return None,
+                        None => continue,
+                    }
+                }
+                Work::Binary(data, last) if E::BINARY.feed.is_some() => {
+                    let fed = dispatch.feed(&E::BINARY, Part::Binary(&data), last, self.max_message_size);
+                    match self.fed(dispatch, fed, false) {
+                        Some(work) => work,
+                        None if self.violation.is_some() => return None,
+                        None => continue,
+                    }
+                }
                 Work::Text(text, last) if E::TEXT.mode == Mode::Sync => Work::Settled(dispatch.text_now(&text, last)),
                 Work::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
                     Work::Settled(dispatch.binary_now(&data, last))
@@ -93,6 +110,18 @@ impl Link {
                         return Some(dispatch.call(self.begin_stream(first, last)));
                     }
                 }
+                Some(Event::Text { text, last }) if E::TEXT.feed.is_some() => {
+                    let fed = dispatch.feed(&E::TEXT, Part::Text(text.as_str()), last, self.max_message_size);
+                    if let Some(work) = self.fed(dispatch, fed, true) {
+                        return Some(dispatch.call(work));
+                    }
+                }
+                Some(Event::Binary { data, last }) if E::BINARY.feed.is_some() => {
+                    let fed = dispatch.feed(&E::BINARY, Part::Binary(data.as_slice()), last, self.max_message_size);
+                    if let Some(work) = self.fed(dispatch, fed, false) {
+                        return Some(dispatch.call(work));
+                    }
+                }
                 Some(Event::Text { text, last }) if E::TEXT.mode == Mode::Sync => {
                     let reply = dispatch.text_now(text.as_str(), last);
                     return Some(dispatch.call(Work::Settled(reply)));
@@ -137,6 +166,19 @@ impl Link {
             }
         }
         None
+    }
+
+    /// The call that follows when a part was given to the decoder that takes messages as they come, if one does.
+    fn fed<E: Contract>(&mut self, dispatch: &mut Dispatch<E>, fed: Fed, text: bool) -> Option<Work> {
+        match fed {
+            Fed::More => None,
+            Fed::Ready => Some(dispatch.fed(text)),
+            Fed::Failed(error) => Some(Work::Settled(Err(error))),
+            Fed::TooBig { limit, size } => {
+                self.fails(Violation::TooBig { limit, size });
+                None
+            }
+        }
     }
 
     /// Decodes what is here into the inbox, as far as it has room: a handler is running.

@@ -1,6 +1,6 @@
 use endpoint_runtime::prelude::*;
 
-#[server_endpoint("/chat", decoders(Json))]
+#[server_endpoint("/chat", decoders(), encoders)]
 struct Chat;
 
 fn main() {}

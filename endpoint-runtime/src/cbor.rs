@@ -1,0 +1,85 @@
+//! CBOR (RFC 8949) as binary messages, by serde. Only with the cargo feature `cbor`.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::wrapper::wrapper;
+use crate::codec::{DecodeBinary, Encode};
+use crate::error::{Error, Kind};
+use crate::message::{Binary, Message};
+
+/// A value that travels as CBOR (RFC 8949) in a binary message: the payload of a handler, a reply, an object to send.
+///
+/// ```
+/// use endpoint_runtime::prelude::*;
+/// use endpoint_runtime::Cbor;
+///
+/// #[server_endpoint("/sum")]
+/// #[derive(Default)]
+/// struct Sum;
+///
+/// impl Sum {
+///     #[on_message]
+///     fn sum(&mut self, numbers: Cbor<Vec<f64>>) -> Cbor<f64> {
+///         Cbor(numbers.iter().sum())
+///     }
+/// }
+/// ```
+///
+/// A struct is a map with the names of its fields. A message is one value and nothing behind it.
+///
+/// Data that is no CBOR of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
+/// [`Error::bytes`] is what came; a value that serde cannot write, with [`is_encode`](Error::is_encode).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cbor<T>(pub T);
+
+wrapper!(Cbor);
+
+impl<T: DeserializeOwned> DecodeBinary for Cbor<T> {
+    fn decode_binary(data: Binary) -> Result<Self, Error> {
+        let mut rest = data.as_slice();
+        let failure = match ciborium::from_reader(&mut rest) {
+            Ok(value) if rest.is_empty() => return Ok(Self(value)),
+            Ok(_) => format!("{} bytes follow the value", rest.len()),
+            Err(error) => error.to_string(),
+        };
+        let type_name = std::any::type_name::<T>();
+        Err(Error::undecodable(data.into(), &format!("is no CBOR of type {type_name}"), failure))
+    }
+}
+
+impl<T: Serialize> Encode for Cbor<T> {
+    fn encode(&self) -> Result<Message, Error> {
+        let mut data = Vec::new();
+        match ciborium::into_writer(&self.0, &mut data) {
+            Ok(()) => Ok(data.into()),
+            Err(error) => {
+                let type_name = std::any::type_name::<T>();
+                let text = format!("a value of type {type_name} cannot be encoded as CBOR: {error}");
+                Err(Error::with_source(Kind::Encode, text, error.to_string()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_comes_back_as_it_went() {
+        let value = Cbor(vec![(1u8, "a".to_owned())]);
+        assert_eq!(value.encode().unwrap(), Message::from(b"\x81\x82\x01\x61a".to_vec()));
+        assert_eq!(Cbor::decode_binary(b"\x81\x82\x01\x61a".into()).unwrap(), value);
+    }
+
+    #[test]
+    fn what_is_no_value_of_the_type_or_more_than_one_is_refused_with_its_bytes() {
+        let deep = [0x81; 10_000];
+        for data in [&b""[..], b"\x81", b"\x61a", b"\x81\x01\x00", b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff", &deep] {
+            let error = Cbor::<Vec<u8>>::decode_binary(data.into()).unwrap_err();
+            assert!(error.is_decode());
+            assert_eq!(error.bytes(), Some(data));
+        }
+    }
+}

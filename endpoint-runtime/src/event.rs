@@ -1,0 +1,344 @@
+//! Messages by event: JSON text of the form `{"event": "chat.say", "data": …}`. Only with the cargo feature `json`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::codec::{DecodeText, Encode, IntoError};
+use crate::error::{Error, Kind};
+use crate::json::Json;
+use crate::message::Message;
+use crate::text::Text;
+
+/// An event with its data: `{"event": "chat.say", "data": …}` as JSON in a text message.
+///
+/// An endpoint that lists events has a handler for each, with data of its own type:
+///
+/// ```
+/// use endpoint_runtime::Event;
+/// use endpoint_runtime::prelude::*;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Deserialize)]
+/// struct Say {
+///     line: String,
+/// }
+///
+/// #[derive(Serialize)]
+/// struct Said {
+///     line: String,
+/// }
+///
+/// #[server_endpoint("/chat", events("chat.say", "chat.leave"))]
+/// #[derive(Default)]
+/// struct Chat;
+///
+/// impl Chat {
+///     #[on_message(event = "chat.say")]
+///     async fn say(&mut self, say: Json<Say>, session: &Session) -> Result<(), Error> {
+///         let said = Event::new("chat.said", Said { line: say.into_inner().line });
+///         session.open_sessions().async_remote().send_object(&said)?;
+///         Ok(())
+///     }
+///
+///     #[on_message(event = "chat.leave")]
+///     fn leave(&mut self, session: &Session) {
+///         session.close();
+///     }
+/// }
+/// ```
+///
+/// - The handler of an event takes its data as [`Json`], or the event as an `Event<T>`, or neither. Data that was left out
+///   is `null`. It returns `Json<T>`, which is sent back under the event's own name; or an `Event<T>`, which has a name
+///   of its own; `()`, `Option` and `Result` as every handler.
+/// - A text message that is none of the listed events goes to the endpoint's ordinary text handler, if it has one, which
+///   gets the whole message; `Event<serde_json::Value>` takes every event. Without such a handler `on_error` is told
+///   ([`is_decode`](Error::is_decode)), and the session goes on.
+/// - An event that is listed and has no handler does not compile, nor does one that has two, or is not listed.
+///
+/// Where all that comes is known together, an enum does the same with one handler and a `match`:
+///
+/// ```
+/// use endpoint_runtime::prelude::*;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// #[serde(tag = "event", content = "data")]
+/// enum Wish {
+///     #[serde(rename = "chat.say")]
+///     Say { line: String },
+///     #[serde(rename = "chat.leave")]
+///     Leave,
+/// }
+///
+/// #[server_endpoint("/chat")]
+/// #[derive(Default)]
+/// struct Chat;
+///
+/// impl Chat {
+///     #[on_message]
+///     async fn wish(&mut self, Json(wish): Json<Wish>, session: &Session) -> Option<String> {
+///         match wish {
+///             Wish::Say { line } => Some(line),
+///             Wish::Leave => {
+///                 session.close();
+///                 None
+///             }
+///         }
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event<T> {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// What is said with it.
+    pub data: T,
+}
+
+impl<T> Event<T> {
+    /// An event to send.
+    pub fn new(name: impl Into<Cow<'static, str>>, data: T) -> Self {
+        Self { name: name.into(), data }
+    }
+}
+
+impl<T: Serialize> Encode for Event<T> {
+    fn encode(&self) -> Result<Message, Error> {
+        envelope(&self.name, &self.data)
+    }
+}
+
+impl<T: DeserializeOwned> DecodeText for Event<T> {
+    fn decode_text(text: Text) -> Result<Self, Error> {
+        Self::decode_str(&text)
+    }
+
+    fn decode_str(text: &str) -> Result<Self, Error> {
+        match Occurrence::of(text) {
+            Ok(occurrence) => Self::from_event(&occurrence),
+            Err(error) => Err(Error::undecodable(text.into(), "is no event", error)),
+        }
+    }
+}
+
+/// The message of an event.
+fn envelope<T: Serialize>(name: &str, data: &T) -> Result<Message, Error> {
+    let written = serde_json::to_string(name).and_then(|name| Ok((name, serde_json::to_string(data)?)));
+    match written {
+        Ok((name, data)) => Ok(format!("{{\"event\":{name},\"data\":{data}}}").into()),
+        Err(error) => {
+            let type_name = std::any::type_name::<T>();
+            let text = format!("the event {name:?} with data of type {type_name} cannot be encoded: {error}");
+            Err(Error::with_source(Kind::Encode, text, error))
+        }
+    }
+}
+
+/// An event that came, with its data still as text.
+#[derive(Debug)]
+pub struct Occurrence<'a> {
+    message: &'a str,
+    name: Cow<'a, str>,
+    data: &'a str,
+}
+
+impl<'a> Occurrence<'a> {
+    /// What a message says.
+    pub fn of(message: &'a str) -> Result<Self, serde_json::Error> {
+        let Envelope { name, data } = serde_json::from_str(message)?;
+        Ok(Self { message, name, data: data.map_or("null", RawValue::get) })
+    }
+
+    /// The event's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_str(self.data).map_err(|error| {
+            let type_name = std::any::type_name::<T>();
+            let failure = format!("is an event {:?} whose data is no JSON of type {type_name}", self.name);
+            Error::undecodable(self.message.into(), &failure, error)
+        })
+    }
+}
+
+/// The error for a message that is none of the listed events, where nothing else takes text.
+pub fn no_event(message: &str, listed: &[&str]) -> Error {
+    let reason = match Occurrence::of(message) {
+        Ok(occurrence) => format!("{:?} is none of {}", occurrence.name, listed.join(", ")),
+        Err(error) => error.to_string(),
+    };
+    Error::undecodable(message.into(), "is no event that the endpoint lists", reason)
+}
+
+/// `{"event": …, "data": …}`; anything beside the two is ignored.
+struct Envelope<'a> {
+    name: Cow<'a, str>,
+    data: Option<&'a RawValue>,
+}
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Envelope<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with \"event\" and \"data\"")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut name, mut data) = (None, None);
+                while let Some(Word(key)) = map.next_key()? {
+                    match &*key {
+                        "event" if name.is_some() => return Err(A::Error::duplicate_field("event")),
+                        "data" if data.is_some() => return Err(A::Error::duplicate_field("data")),
+                        "event" => name = Some(map.next_value::<Word<'de>>()?.0),
+                        "data" => data = Some(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                let name = name.ok_or_else(|| A::Error::missing_field("event"))?;
+                Ok(Envelope { name, data })
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// A string, from the message itself if it has no escapes.
+struct Word<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Word<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Letters;
+        impl<'de> Visitor<'de> for Letters {
+            type Value = Word<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Word(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Word(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Letters)
+    }
+}
+
+/// What the handler of an event can take of it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the data of an event",
+    label = "not made of an event",
+    note = "write Json<T> for the data, or Event<T> for name and data, where T: serde::de::DeserializeOwned"
+)]
+pub trait FromEvent: Sized {
+    /// Makes it.
+    fn from_event(occurrence: &Occurrence<'_>) -> Result<Self, Error>;
+}
+
+impl<T: DeserializeOwned> FromEvent for Json<T> {
+    fn from_event(occurrence: &Occurrence<'_>) -> Result<Self, Error> {
+        occurrence.data().map(Self)
+    }
+}
+
+impl<T: DeserializeOwned> FromEvent for Event<T> {
+    fn from_event(occurrence: &Occurrence<'_>) -> Result<Self, Error> {
+        Ok(Self::new(occurrence.name().to_owned(), occurrence.data()?))
+    }
+}
+
+/// What the handler of an event can return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned from the handler of an event",
+    label = "not sendable as an event",
+    note = "return (), Json<T> for an answer under the event's own name, Event<T> for one under another, an Option of these, or a Result whose error converts into a boxed error"
+)]
+pub trait IntoEventReply {
+    /// The message to send back, or none.
+    fn into_event_reply(self, name: &str) -> Result<Option<Message>, Error>;
+}
+
+impl IntoEventReply for () {
+    fn into_event_reply(self, _: &str) -> Result<Option<Message>, Error> {
+        Ok(None)
+    }
+}
+
+impl<T: Serialize> IntoEventReply for Json<T> {
+    fn into_event_reply(self, name: &str) -> Result<Option<Message>, Error> {
+        envelope(name, &self.0).map(Some)
+    }
+}
+
+impl<T: Serialize> IntoEventReply for Event<T> {
+    fn into_event_reply(self, _: &str) -> Result<Option<Message>, Error> {
+        self.encode().map(Some)
+    }
+}
+
+impl<T: IntoEventReply> IntoEventReply for Option<T> {
+    fn into_event_reply(self, name: &str) -> Result<Option<Message>, Error> {
+        self.map_or(Ok(None), |reply| reply.into_event_reply(name))
+    }
+}
+
+impl<T: IntoEventReply, E: IntoError> IntoEventReply for Result<T, E> {
+    fn into_event_reply(self, name: &str) -> Result<Option<Message>, Error> {
+        self.map_err(IntoError::into_error)?.into_event_reply(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_and_data_in_any_order_and_nothing_else_that_matters() {
+        for text in [
+            r#"{"event":"a.b","data":[1,2]}"#,
+            r#" {"id": {"event": 7}, "data": [1, 2], "event": "a.b"} "#,
+            r#"{"\u0065vent":"a\u002eb","data":[1,2]}"#,
+        ] {
+            assert_eq!(Event::decode_str(text).unwrap(), Event::new("a.b", vec![1, 2]), "{text}");
+        }
+        assert_eq!(Event::decode_str(r#"{"event":""}"#).unwrap(), Event::new("", ()));
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused_with_its_text() {
+        for text in [
+            "",
+            "[]",
+            r#"{"data":1}"#,
+            r#"{"event":1}"#,
+            r#"{"event":"a","event":"b"}"#,
+            r#"{"event":"a","data":1,"data":1}"#,
+            r#"{"event":"a"} {}"#,
+            r#"{"event":"a","data":"x"}"#,
+        ] {
+            let error = Event::<u8>::decode_str(text).unwrap_err();
+            assert!(error.is_decode());
+            assert_eq!(error.text(), Some(text));
+        }
+    }
+
+    #[test]
+    fn an_event_is_written_as_it_is_read() {
+        let event = Event::new("a\"b", "\u{1f600}".to_owned());
+        let Message::Text(text) = event.encode().unwrap() else { panic!("an event is text") };
+        assert_eq!(&*text, "{\"event\":\"a\\\"b\",\"data\":\"\u{1f600}\"}");
+        assert_eq!(Event::decode_text(text).unwrap(), event);
+    }
+}

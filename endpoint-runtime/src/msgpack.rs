@@ -1,0 +1,98 @@
+//! MessagePack as binary messages, by serde. Only with the cargo feature `msgpack`.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::wrapper::wrapper;
+use crate::codec::{DecodeBinary, Encode};
+use crate::error::{BoxError, Error, Kind};
+use crate::message::{Binary, Message};
+
+/// A value that travels as MessagePack in a binary message: the payload of a handler, a reply, an object to send.
+///
+/// ```
+/// use endpoint_runtime::prelude::*;
+/// use endpoint_runtime::MessagePack;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Deserialize, Serialize)]
+/// struct Point {
+///     x: i32,
+///     y: i32,
+/// }
+///
+/// #[server_endpoint("/plane")]
+/// #[derive(Default)]
+/// struct Plane;
+///
+/// impl Plane {
+///     #[on_message]
+///     fn mirror(&mut self, MessagePack(Point { x, y }): MessagePack<Point>) -> MessagePack<Point> {
+///         MessagePack(Point { x: y, y: x })
+///     }
+/// }
+/// ```
+///
+/// A struct is written as a map with the names of its fields, as programs in other languages expect; it is read from
+/// such a map or from an array in the order of its fields. A message is one value and nothing behind it.
+///
+/// Data that is no MessagePack of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
+/// [`Error::bytes`] is what came; a value that serde cannot write, with [`is_encode`](Error::is_encode).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessagePack<T>(pub T);
+
+wrapper!(MessagePack);
+
+impl<T: DeserializeOwned> DecodeBinary for MessagePack<T> {
+    fn decode_binary(data: Binary) -> Result<Self, Error> {
+        let mut rest = data.as_slice();
+        let failure: BoxError = match rmp_serde::from_read(&mut rest) {
+            Ok(value) if rest.is_empty() => return Ok(Self(value)),
+            Ok(_) => format!("{} bytes follow the value", rest.len()).into(),
+            Err(error) => error.into(),
+        };
+        let type_name = std::any::type_name::<T>();
+        Err(Error::undecodable(data.into(), &format!("is no MessagePack of type {type_name}"), failure))
+    }
+}
+
+impl<T: Serialize> Encode for MessagePack<T> {
+    fn encode(&self) -> Result<Message, Error> {
+        rmp_serde::to_vec_named(&self.0).map(Message::from).map_err(|error| {
+            let type_name = std::any::type_name::<T>();
+            let text = format!("a value of type {type_name} cannot be encoded as MessagePack: {error}");
+            Error::with_source(Kind::Encode, text, error)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Point {
+        x: i32,
+        y: i32,
+    }
+
+    #[test]
+    fn a_struct_is_a_map_and_may_come_as_an_array() {
+        let point = MessagePack(Point { x: 1, y: -1 });
+        let map = b"\x82\xa1x\x01\xa1y\xff";
+        assert_eq!(point.encode().unwrap(), Message::from(map.to_vec()));
+        assert_eq!(MessagePack::decode_binary(map.into()).unwrap(), point);
+        assert_eq!(MessagePack::decode_binary(b"\x92\x01\xff".into()).unwrap(), point);
+    }
+
+    #[test]
+    fn what_is_no_value_of_the_type_or_more_than_one_is_refused_with_its_bytes() {
+        for data in [&b""[..], b"\x82\xa1x\x01", b"\xa1x", b"\x92\x01\xff\x00", b"\xdd\xff\xff\xff\xff"] {
+            let error = MessagePack::<Point>::decode_binary(data.into()).unwrap_err();
+            assert!(error.is_decode());
+            assert_eq!(error.bytes(), Some(data));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Messages in the form that was agreed on as the subprotocol. Only with the cargo feature `json`.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+#[cfg(feature = "cbor")]
+use crate::cbor::Cbor;
+use crate::codec::wrapper::wrapper;
+use crate::codec::{DecodeBinary, DecodeText, Encode};
+use crate::error::Error;
+use crate::json::Json;
+use crate::listed::Dialect;
+use crate::message::Message;
+#[cfg(feature = "msgpack")]
+use crate::msgpack::MessagePack;
+
+/// A value that travels in the form that the session's subprotocol names: the payload of a handler, a reply, an object
+/// to send. One handler for clients of every form.
+///
+/// ```
+/// use endpoint_runtime::prelude::*;
+/// use endpoint_runtime::Negotiated;
+///
+/// #[server_endpoint("/sum", subprotocols("sum.json", "sum.msgpack", "sum.cbor"))]
+/// #[derive(Default)]
+/// struct Sum;
+///
+/// impl Sum {
+///     #[on_message]
+///     fn sum(&mut self, numbers: Negotiated<Vec<f64>>) -> Negotiated<f64> {
+///         Negotiated(numbers.iter().sum())
+///     }
+/// }
+/// ```
+///
+/// What counts is the subprotocol's last word, behind the last dot or all of it:
+///
+/// | Subprotocol | Form | Messages |
+/// |---|---|---|
+/// | `json` | [`Json`] | text; read from binary data as well |
+/// | `msgpack` | `MessagePack`, with the cargo feature `msgpack` | binary |
+/// | `cbor` | `Cbor`, with the cargo feature `cbor` | binary |
+///
+/// A message in another form than was agreed on is an error with [`is_decode`](Error::is_decode). Where the subprotocol
+/// names no form, or none was agreed on, nothing can be read, and nothing sent: the errors, with `is_decode` and
+/// [`is_encode`](Error::is_encode), say so. A client that does not ask for a subprotocol gets none, so an endpoint for
+/// such clients takes [`Json`].
+///
+/// A handler of it takes text and binary data: an endpoint has no other for either. It must be spelled in the handler's
+/// signature, since attributes see words; so must a reply, inside of `Option` and `Result` if need be. A broadcast is
+/// encoded for the first of its sessions: send to those of one subprotocol at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Negotiated<T>(pub T);
+
+wrapper!(Negotiated);
+
+/// The form that a subprotocol names.
+enum Form {
+    Json,
+    #[cfg(feature = "msgpack")]
+    MessagePack,
+    #[cfg(feature = "cbor")]
+    Cbor,
+}
+
+impl Form {
+    fn of(subprotocol: Option<&str>) -> Result<Self, String> {
+        let Some(subprotocol) = subprotocol else {
+            return Err("no subprotocol was agreed on, which would name the form of messages".into());
+        };
+        match subprotocol.rsplit('.').next().unwrap_or_default() {
+            "json" => Ok(Self::Json),
+            #[cfg(feature = "msgpack")]
+            "msgpack" => Ok(Self::MessagePack),
+            #[cfg(feature = "cbor")]
+            "cbor" => Ok(Self::Cbor),
+            _ => Err(format!("the subprotocol {subprotocol:?} names no form of messages that is known")),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Negotiated<T> {
+    /// Decodes a message of a session that speaks `dialect`.
+    ///
+    /// # Errors
+    /// [`Error::is_decode`], with the message.
+    pub fn decode(message: Message, dialect: &Dialect<'_>) -> Result<Self, Error> {
+        let form = match Form::of(dialect.subprotocol()) {
+            Ok(form) => form,
+            Err(reason) => return Err(Error::decode(message, reason)),
+        };
+        match (form, message) {
+            (Form::Json, Message::Text(text)) => Json::decode_text(text).map(|Json(value)| Self(value)),
+            (Form::Json, Message::Binary(data)) => Json::decode_binary(data).map(|Json(value)| Self(value)),
+            #[cfg(feature = "msgpack")]
+            (Form::MessagePack, Message::Binary(data)) => {
+                MessagePack::decode_binary(data).map(|MessagePack(value)| Self(value))
+            }
+            #[cfg(feature = "cbor")]
+            (Form::Cbor, Message::Binary(data)) => Cbor::decode_binary(data).map(|Cbor(value)| Self(value)),
+            #[cfg(any(feature = "msgpack", feature = "cbor"))]
+            (_, message) => {
+                let subprotocol = dialect.subprotocol().unwrap_or_default();
+                Err(Error::decode(message, format!("messages of the subprotocol {subprotocol:?} are binary")))
+            }
+        }
+    }
+}
+
+impl<T: Serialize> Encode for Negotiated<T> {
+    /// Fails: the form is known only together with a session.
+    fn encode(&self) -> Result<Message, Error> {
+        Err(Error::encode("there is no session whose subprotocol would name the form of the message"))
+    }
+
+    fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+        match Form::of(dialect.subprotocol()).map_err(Error::encode)? {
+            Form::Json => Json(&self.0).encode(),
+            #[cfg(feature = "msgpack")]
+            Form::MessagePack => MessagePack(&self.0).encode(),
+            #[cfg(feature = "cbor")]
+            Form::Cbor => Cbor(&self.0).encode(),
+        }
+    }
+}
