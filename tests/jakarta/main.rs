@@ -1,7 +1,7 @@
 //! What Jakarta's conformance kit asks of a container, area by area, as tables: each row names the rule, where to
 //! connect, what to say and what to hear. `docs/jakarta.md` has the way from the API to these rows.
 //!
-//! Areas: A `messages`, B `returns`, D `failing_coders`, E and F `remotes`, G `sessions`, H `handlers`, I `path_params`,
+//! Areas: A `messages`, B `returns`, C and F `coders`, D `failing_coders`, E `remotes`, G `sessions`, H `handlers`, I `path_params`,
 //! J `configuration`, K `requests`, L `matching`, M `life_cycle`, N and O `deployment`, P `words`.
 //! What the kit does not ask is in `checklist`.
 
@@ -9,6 +9,7 @@
 mod support;
 
 mod checklist;
+mod coders;
 mod configuration;
 mod deployment;
 mod docs;
