@@ -93,6 +93,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("http", &["server", "client", "layer", "service", "configurator", "handshake", "session", "request"]),
     // what a client's server answered
     ("http::Response", &["registry", "error"]),
+    ("http::header::SEC_WEBSOCKET_PROTOCOL", &["registry"]),
     ("http_body_util", &["server", "client", "layer", "service"]),
     ("hyper", &["server", "client/exchange", "layer", "service", "tls"]),
     ("hyper_util", &["server", "client", "service", "tls"]),

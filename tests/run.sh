@@ -11,6 +11,8 @@
 #   ENDPOINT_NODE_PATH     node_modules folders with `ws`, `playwright-core` and `jquery`, joined by ':'
 #   ENDPOINT_CHROMIUM      Chromium
 #   SOCKET_IO_LIBRARY      socket.io.min.js, the library of Socket.IO for browsers
+#   ENDPOINT_TOMCAT        Tomcat 10: the folder with its bin and lib (default: /usr/share/tomcat10)
+#   ENDPOINT_JAVA_HOME     a JDK, 17 or newer (default: java and javac of the path)
 #   ENDPOINT_SCREENSHOTS   a folder for pictures of the page (default: target/screenshots)
 #   AUTOBAHN_PYTHON        the CPython that runs the Autobahn suite (default: python3)
 #
@@ -149,6 +151,9 @@ need_outside_programs() {
     # a font with Chinese letters, for the pictures of the page
     packages+=(chromium fonts-wqy-microhei)
   fi
+  # its programs alone: the package tomcat10 would start a service
+  [ -n "${ENDPOINT_TOMCAT-}" ] || [ -e /usr/share/tomcat10/bin/bootstrap.jar ] || packages+=(tomcat10-common)
+  [ -n "${ENDPOINT_JAVA_HOME-}" ] || command -v javac > /dev/null || packages+=(default-jdk-headless)
   [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
 
   export ENDPOINT_NODE=${ENDPOINT_NODE:-$(command -v node)}
@@ -169,7 +174,7 @@ need_outside_programs() {
   bash tests/autobahn/setup.sh > /dev/null
 
   printf '%s\n' "Python    $ENDPOINT_PYTHON" "Node.js   $ENDPOINT_NODE $("$ENDPOINT_NODE" --version)" \
-    "Chromium  $ENDPOINT_CHROMIUM"
+    "Chromium  $ENDPOINT_CHROMIUM" "Tomcat    ${ENDPOINT_TOMCAT:-/usr/share/tomcat10}"
 }
 
 # cached NAME RECIPE COMMAND...: has COMMAND fill a folder of the cache, again whenever RECIPE changes. It is filled

@@ -1,0 +1,371 @@
+//! What the client says, script by script.
+
+use crate::script::{Script, script};
+use crate::support::{BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame};
+
+/// All scripts, by what they ask about.
+pub fn all() -> [(&'static str, Vec<Script>); 11] {
+    [
+        ("Messages", messages()),
+        ("Messages in parts", parts()),
+        ("Values", values()),
+        ("The request", request()),
+        ("The handshake", handshake()),
+        ("Pings and pongs", pings()),
+        ("Compression", compression()),
+        ("Sending", sending()),
+        ("Closing", closes()),
+        ("Failures of handlers", failures()),
+        ("Violations of the protocol", violations()),
+    ]
+}
+
+fn messages() -> Vec<Script> {
+    let mut text = script("text of many sizes", "/echo/{script}");
+    let mut binary = script("binary of many sizes", "/echo/{script}");
+    for size in [0, 1, 125, 126, 65_535, 65_536] {
+        text = text.text(&"x".repeat(size));
+        binary = binary.binary((0..size).map(|i| i as u8).collect::<Vec<_>>());
+    }
+    vec![
+        text,
+        binary,
+        script("text beyond ASCII", "/echo/{script}").text("k\u{f6}nnen \u{8a00}\u{8449} \u{1f980}\u{0}"),
+        script("fragments with pings between", "/echo/{script}")
+            .frame(TEXT, "one ")
+            .frame(0x80 | PING, "between")
+            .frame(CONTINUATION, "two ")
+            .frame(0x80 | PING, "")
+            .frame(0x80 | CONTINUATION, "three"),
+        script("fragments that are empty", "/echo/{script}")
+            .frame(BINARY, "")
+            .frame(CONTINUATION, "x")
+            .frame(0x80 | CONTINUATION, ""),
+        script("character cut by a fragment", "/echo/{script}")
+            .frame(TEXT, [0xe8, 0xa8])
+            .frame(0x80 | CONTINUATION, [0x80]),
+        script("lengths in more octets than needed", "/echo/{script}")
+            .raw([0x81, 0xfe, 0, 1, 0, 0, 0, 0, b'a'])
+            .raw([0x81, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, b'b']),
+        script("text answered in binary, binary in text", "/other/{script}").text("to binary").binary("to text"),
+        script("reply that is null", "/other/{script}").text("nothing").binary("1").text("something"),
+        script("reply that is empty", "/other/{script}").text("").binary(""),
+        script("binary to an endpoint of text", "/text/{script}").binary("what").text("text"),
+        script("5 octets where 5 are allowed", "/five/{script}").text("12345").binary("12345").text("").binary(""),
+        script("6 octets of text where 5 are allowed", "/five/{script}").text("123456"),
+        script("6 octets of binary where 5 are allowed", "/five/{script}").binary("123456"),
+        script("6 octets in fragments where 5 are allowed", "/five/{script}")
+            .frame(TEXT, "123")
+            .frame(0x80 | CONTINUATION, "456"),
+        script("3 characters in 6 octets where 5 are allowed", "/five/{script}").text("\u{f6}\u{f6}\u{f6}"),
+        script("10,000 octets where no limit is written", "/text/{script}").text(&"x".repeat(10_000)),
+    ]
+}
+
+fn parts() -> Vec<Script> {
+    vec![
+        script("text in parts, a reply for each", "/parts/{script}").frame(TEXT, "A").frame(0x80 | CONTINUATION, "B"),
+        script("binary in parts, a reply for each", "/parts/{script}")
+            .frame(BINARY, "A")
+            .frame(CONTINUATION, "B")
+            .frame(0x80 | CONTINUATION, "C"),
+        script("a whole message where parts are taken", "/parts/{script}").text("A").binary("B"),
+        script("parts with pings between", "/parts/{script}")
+            .frame(TEXT, "A")
+            .frame(0x80 | PING, "between")
+            .frame(0x80 | CONTINUATION, "B"),
+        script("last part that is empty", "/parts/{script}")
+            .frame(TEXT, "A")
+            .frame(0x80 | CONTINUATION, "")
+            .frame(BINARY, "B")
+            .frame(0x80 | CONTINUATION, ""),
+        script("empty message where parts are taken", "/parts/{script}").text("").binary(""),
+        script("character cut by a part", "/parts/{script}")
+            .frame(TEXT, [b'A', 0xc3])
+            .frame(0x80 | CONTINUATION, [0xb6, b'B']),
+    ]
+}
+
+fn values() -> Vec<Script> {
+    vec![
+        script("byte", "/byte/{script}").text("123").text("-128").text("127"),
+        script("byte that is too big", "/byte/{script}").text("128").text("1"),
+        script("short", "/short/{script}").text("32767").text("-32768"),
+        script("int", "/int/{script}").text("32767").text("-2147483648").text("+7"),
+        script("int that is none", "/int/{script}").text("x").text("1"),
+        script("int that is empty", "/int/{script}").text("").text("1"),
+        script("int with a fraction", "/int/{script}").text("1.5").text("1"),
+        script("int with a blank", "/int/{script}").text(" 1").text("1"),
+        script("int that is none, without an error handler", "/intalone/{script}").text("x"),
+        script("long", "/long/{script}").text("9223372036854775807").text("-32768"),
+        script("float", "/float/{script}").text("123.456").text("-0.5"),
+        script("float without a fraction", "/float/{script}").text("123"),
+        script("smallest float", "/float/{script}").text("1.4E-45"),
+        script("float that is not a number", "/float/{script}").text("NaN"),
+        script("infinite float", "/float/{script}").text("Infinity"),
+        script("double", "/double/{script}").text("789.012").text("-1.25"),
+        script("greatest double", "/double/{script}").text("1.7976931348623157E308"),
+        script("boolean", "/boolean/{script}").text("true").text("false"),
+        script("boolean in capitals", "/boolean/{script}").text("TRUE"),
+        script("boolean that is none", "/boolean/{script}").text("yes"),
+        script("char", "/char/{script}").text("1").text("&").text("\u{8a00}"),
+        script("char of several", "/char/{script}").text("ab"),
+        script("char of none", "/char/{script}").text("").text("1"),
+        script("char beyond 16 bits", "/char/{script}").text("\u{1f980}"),
+        script("type of one's own", "/points/{script}").text("1,2").text("-3,4"),
+        script("type of one's own that does not decode", "/points/{script}").text("1").text("1,x").text("5,6"),
+        script("type of one's own that does not encode", "/points/{script}").text("1,13").text("5,6"),
+        script("type of one's own, sent as an object", "/points/{script}").binary(""),
+    ]
+}
+
+fn request() -> Vec<Script> {
+    vec![
+        script("path parameters", "/params/{script}/42/true").text("sees"),
+        script("path parameter that is no int", "/params/{script}/x/true").text("sees"),
+        script("path parameter that is no boolean", "/params/{script}/42/yes").text("sees"),
+        script("path parameter with escapes", "/word/{script}/a%20b+%E8%A8%80").text("sees"),
+        script("path parameter with an escaped slash", "/word/{script}/a%2Fb").text("sees"),
+        script("path parameter that is empty", "/word/{script}/").text("sees"),
+        script("URI", "/request/{script}").text("uri").text("query").text("a"),
+        script("URI with a query", "/request/{script}?a=1&b=2").text("uri").text("query"),
+        script("query parameters", "/request/{script}?a=1&b=x%20y&a=2&c&d=").text("a").text("b").text("d").text("e"),
+        script("query parameter with a plus", "/request/{script}?a=1+2").text("query").text("a"),
+        script("query parameter without a value", "/request/{script}?a").text("a"),
+        script("names of path parameters", "/request/{script}?a=1").text("path"),
+        script("protocol version", "/request/{script}").text("version").text("secure"),
+        script("match of a literal", "/match/a").text(""),
+        script("match of a variable", "/match/b").text(""),
+        script("match of two literals", "/match/a/c").text(""),
+        script("match of literal and variable", "/match/a/x").text(""),
+        script("match of variable and literal", "/match/x/c").text(""),
+        script("match of two variables", "/match/x/y").text(""),
+        script("match of an escaped literal", "/match/%61").text(""),
+        script("match of a letter in another case", "/match/A").text(""),
+        script("path with a slash at its end", "/match/a/").text(""),
+        script("path with a variable and a slash at its end", "/match/b/").text(""),
+        script("path with two slashes", "/match//a").text(""),
+        script("path with a dot", "/match/./a").text(""),
+        script("path with two dots", "/match/x/../a").text(""),
+        script("path of too many segments", "/match/a/c/d"),
+        script("path of too few segments", "/match"),
+    ]
+}
+
+fn handshake() -> Vec<Script> {
+    vec![
+        script("unknown path", "/elsewhere"),
+        script("unknown path, no handshake", "/elsewhere").without("Upgrade").without("Connection"),
+        script("no handshake", "/match/a").without("Upgrade").without("Connection"),
+        script("no Upgrade", "/match/a").without("Upgrade"),
+        script("Upgrade to something else", "/match/a").header("Upgrade", "h2c"),
+        script("Upgrade to several", "/match/a").header("Upgrade", "h2c, websocket"),
+        script("Upgrade in capitals", "/match/a").header("Upgrade", "WEBSOCKET"),
+        script("no Connection", "/match/a").without("Connection"),
+        script("Connection without upgrade", "/match/a").header("Connection", "keep-alive"),
+        script("Connection with more", "/match/a").header("Connection", "keep-alive, Upgrade"),
+        script("version 12", "/match/a").header("Sec-WebSocket-Version", "12"),
+        script("version 14", "/match/a").header("Sec-WebSocket-Version", "14"),
+        script("no version", "/match/a").without("Sec-WebSocket-Version"),
+        script("no key", "/match/a").without("Sec-WebSocket-Key"),
+        script("key that is too short", "/match/a").header("Sec-WebSocket-Key", "AAAA"),
+        script("key that is no base64", "/match/a").header("Sec-WebSocket-Key", "!HhlIHNhbXBsZSBub25jZQ=="),
+        script("POST", "/match/a").method("POST").header("Content-Length", "0"),
+        script("Origin of another site", "/match/a").header("Origin", "http://elsewhere.example"),
+        script("Origin of the same site", "/match/a")
+            .header("Host", "here.example")
+            .header("Origin", "http://here.example"),
+        script("Origin null", "/match/a").header("Origin", "null"),
+        script("subprotocol in the client's order", "/request/{script}")
+            .header("Sec-WebSocket-Protocol", "soap, chat.v1, chat.v2")
+            .text("subprotocol"),
+        script("no subprotocol in common", "/request/{script}")
+            .header("Sec-WebSocket-Protocol", "soap")
+            .text("subprotocol"),
+        script("no subprotocol", "/request/{script}").text("subprotocol"),
+        script("subprotocol in another case", "/request/{script}")
+            .header("Sec-WebSocket-Protocol", "CHAT.V1")
+            .text("subprotocol"),
+        script("subprotocol of an endpoint without", "/echo/{script}").header("Sec-WebSocket-Protocol", "chat.v1"),
+        script("unknown extension", "/echo/{script}").header("Sec-WebSocket-Extensions", "x-unknown; a=1"),
+        script("message together with the request", "/echo/{script}").early(0x80 | TEXT, "early"),
+    ]
+}
+
+fn pings() -> Vec<Script> {
+    vec![
+        script("ping", "/echo/{script}").frame(0x80 | PING, "").frame(0x80 | PING, "data").frame(0x80 | PING, [7; 125]),
+        script("unsolicited pong", "/pongs/{script}").frame(0x80 | PONG, "unasked").frame(0x80 | PONG, ""),
+        script("unsolicited pong to an endpoint without a handler", "/echo/{script}")
+            .frame(0x80 | PONG, "unasked")
+            .text("on"),
+        script("pong between fragments", "/pongs/{script}")
+            .frame(TEXT, "ping ")
+            .frame(0x80 | PONG, "between")
+            .frame(0x80 | CONTINUATION, "x"),
+        script("ping from the endpoint", "/pongs/{script}").text("ping 1").frame(0x80 | PONG, "1"),
+        script("pong from the endpoint", "/pongs/{script}").text("pong 1"),
+        script("ping of 125 octets from the endpoint", "/pongs/{script}").text(&format!("ping {}", "x".repeat(125))),
+        script("ping of 126 octets from the endpoint", "/pongs/{script}").text(&format!("ping {}", "x".repeat(126))),
+        script("pong of 126 octets from the endpoint", "/pongs/{script}").text(&format!("pong {}", "x".repeat(126))),
+    ]
+}
+
+fn compression() -> Vec<Script> {
+    const OFFER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    let offered = |name, offer| script(name, "/compressed/{script}").header("Sec-WebSocket-Extensions", offer);
+    let repeated = "over and over ".repeat(500);
+    vec![
+        offered("compression, contexts forgotten", OFFER)
+            .compressed("compressed")
+            .text("plain")
+            .compressed("")
+            .compressed(&repeated)
+            .text(&repeated),
+        offered("compression, no parameters", "permessage-deflate").compressed(&repeated).compressed(&repeated),
+        script("compression, contexts taken over", "/keeping/{script}")
+            .header("Sec-WebSocket-Extensions", "permessage-deflate")
+            .compressed(&repeated)
+            .text(&repeated)
+            .compressed(&repeated),
+        offered("compression, client_max_window_bits", "permessage-deflate; client_max_window_bits")
+            .compressed(&repeated),
+        offered("compression, small window of the server", "permessage-deflate; server_max_window_bits=10")
+            .text(&repeated),
+        offered("compression, unknown parameter", "permessage-deflate; x=1").text("plain"),
+        offered("compression, second offer", "permessage-deflate; x=1, permessage-deflate").text("plain"),
+        script("compression where it is not switched on", "/echo/{script}")
+            .header("Sec-WebSocket-Extensions", OFFER)
+            .text("plain"),
+        offered("compressed data that are none", OFFER).frame(0xc0 | TEXT, [0xff, 0xff, 0xff]),
+        offered("compressed message that is too big", OFFER).compressed(&"x".repeat(200_000)),
+    ]
+}
+
+fn sending() -> Vec<Script> {
+    vec![
+        script("basic remote, then a reply", "/sends/{script}").text("basic"),
+        script("async remote, then a reply", "/sends/{script}").text("async"),
+        script("objects that are values", "/sends/{script}").text("objects"),
+        script("objects that are floats", "/sends/{script}").text("floats"),
+        script("batch that is flushed", "/sends/{script}").text("batch"),
+        script("batch that is closed", "/sends/{script}").text("batch and close"),
+        script("sending while opening and closing", "/welcome/{script}").text("then"),
+        script("open sessions", "/all/{script}")
+            .client(2)
+            .client(3)
+            .binary("")
+            .client(1)
+            .text("to all")
+            .client(2)
+            .text("again"),
+        script("properties of a session", "/properties/{script}").text("one").text("two").client(2).text("three"),
+    ]
+}
+
+fn closes() -> Vec<Script> {
+    let by_client = |name, code| script(name, "/echo/{script}").close(code, "so: bye");
+    let by_endpoint = |name, message| script(name, "/close/{script}").text(message);
+    vec![
+        by_client("client closes with 1000", 1000),
+        by_client("client closes with 1001", 1001),
+        by_client("client closes with 1003", 1003),
+        by_client("client closes with 1007", 1007),
+        by_client("client closes with 1011", 1011),
+        by_client("client closes with 1012", 1012),
+        by_client("client closes with 1013", 1013),
+        by_client("client closes with 1014", 1014),
+        by_client("client closes with 3000", 3000),
+        by_client("client closes with 4999", 4999),
+        script("client closes without a phrase", "/echo/{script}").close(1000, ""),
+        script("client closes without a code", "/echo/{script}").frame(0x80 | CLOSE, ""),
+        script("client closes with the longest phrase", "/echo/{script}")
+            .close(1000, &format!("so: {}", "x".repeat(119))),
+        script("client closes within a message", "/echo/{script}").frame(TEXT, "never ended").close(1000, "so: bye"),
+        script("client talks after its close frame", "/echo/{script}").raw(
+            [&frame(0x80 | CLOSE, b"\x03\xe8so: bye")[..], &frame(0x80 | TEXT, b"more"), &frame(0x80 | PING, b"more")]
+                .concat(),
+        ),
+        script("client lets go", "/echo/{script}").drops(),
+        by_endpoint("endpoint closes", "plain"),
+        by_endpoint("endpoint closes with 1000", "1000 so: enough"),
+        by_endpoint("endpoint closes with 1001", "1001 so: enough"),
+        by_endpoint("endpoint closes with 1011", "1011 so: enough"),
+        by_endpoint("endpoint closes with 4001", "4001 so: enough"),
+        by_endpoint("endpoint closes without a phrase", "4001"),
+        by_endpoint("endpoint closes with 1005", "1005"),
+        by_endpoint("endpoint closes with 1006", "1006"),
+        by_endpoint("endpoint closes with 1015", "1015"),
+        by_endpoint("endpoint closes with 999", "999 so: enough"),
+        script("endpoint closes with a phrase of 123 octets", "/close/{script}")
+            .text(&format!("4001 so: {}", "x".repeat(119))),
+        script("endpoint closes with a phrase of 124 octets", "/close/{script}")
+            .text(&format!("4001 so: {}", "x".repeat(120))),
+        script("endpoint closes twice and returns a value", "/returns/{script}").text("too late").late_notes(1),
+        script("idle timeout", "/idle/{script}").ends(),
+    ]
+}
+
+fn failures() -> Vec<Script> {
+    vec![
+        script("failure in on_message", "/fails/{script}").text("before").text("fail").text("after"),
+        script("failure in on_message, without an error handler", "/failsalone/{script}")
+            .text("before")
+            .text("fail")
+            .text("after"),
+        script("panic in on_message", "/panics/{script}").text("").text(""),
+        script("failure in on_open", "/failsopen/{script}").text("never"),
+        script("failure in on_close", "/failsclose/{script}").late_notes(1),
+        script("failure in on_error", "/failserror/{script}").text("fail").text("after"),
+    ]
+}
+
+fn violations() -> Vec<Script> {
+    let raw = |name, octets: &[u8]| script(name, "/bare/{script}").raw(octets);
+    let text = |name, octets: &[u8]| script(name, "/bare/{script}").frame(0x80 | TEXT, octets);
+    let close = |name, payload: &[u8]| script(name, "/bare/{script}").frame(0x80 | CLOSE, payload);
+    let mut all = vec![
+        script("violation, told to the error handler", "/echo/{script}").raw(frame(0x83, b"x")),
+        script("text that is bad, told to the error handler", "/echo/{script}").frame(0x80 | TEXT, b"\xff"),
+        raw("reserved bit 1", &frame(0xc0 | TEXT, b"x")),
+        raw("reserved bit 2", &frame(0xa0 | TEXT, b"x")),
+        raw("reserved bit 3", &frame(0x90 | TEXT, b"x")),
+        raw("reserved bit of a ping", &frame(0xc0 | PING, b"x")),
+        raw("opcode 3", &frame(0x83, b"x")),
+        raw("opcode 7", &frame(0x87, b"x")),
+        raw("opcode 11", &frame(0x8b, b"x")),
+        raw("opcode 15", &frame(0x8f, b"x")),
+        raw("ping of 126 octets", &frame(0x80 | PING, &[b'x'; 126])),
+        raw("close frame of 126 octets", &frame(0x80 | CLOSE, &[&b"\x03\xe8"[..], &[b'x'; 124]].concat())),
+        raw("ping in fragments", &frame(PING, b"x")),
+        raw("no mask", b"\x81\x01x"),
+        raw("length beyond 63 bits", &[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
+        raw("continuation of nothing", &frame(0x80 | CONTINUATION, b"x")),
+        script("text within a message", "/bare/{script}").frame(TEXT, "x").frame(0x80 | TEXT, "y"),
+        script("binary within text", "/bare/{script}").frame(TEXT, "x").frame(0x80 | BINARY, "y"),
+        script("message before a violation", "/bare/{script}").text("before").frame(0x83, ""),
+        text("text with a stray octet", b"caf\xe9!"),
+        text("text with a surrogate", b"\xed\xa0\x80"),
+        text("text with an overlong form", b"\xc0\xaf"),
+        text("text beyond Unicode", b"\xf4\x90\x80\x80"),
+        text("text that ends within a character", b"\xe8\xa8"),
+        script("text that is bad in its first fragment", "/bare/{script}").frame(TEXT, b"\xff"),
+        close("close frame of one octet", b"\x03"),
+        close("close phrase that is no UTF-8", b"\x03\xe8\xff"),
+    ];
+    for (name, code) in [
+        ("close code 0", 0_u16),
+        ("close code 999", 999),
+        ("close code 1004", 1004),
+        ("close code 1005", 1005),
+        ("close code 1006", 1006),
+        ("close code 1015", 1015),
+        ("close code 1016", 1016),
+        ("close code 2999", 2999),
+        ("close code 5000", 5000),
+        ("close code 65535", 65_535),
+    ] {
+        all.push(close(name, &code.to_be_bytes()));
+    }
+    all
+}
