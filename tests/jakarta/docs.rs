@@ -57,9 +57,14 @@ fn exists(file: &str, test: &str) -> bool {
             // the attribute is looked for, so that nothing but a test counts
             let attributed = |line: usize| {
                 let above: Vec<&str> = source.lines().take(line).collect();
-                above.iter().rev().take_while(|line| line.starts_with("#[")).any(|line| line.contains("test"))
+                above
+                    .iter()
+                    .rev()
+                    .take_while(|line| line.trim_start().starts_with("#["))
+                    .any(|line| line.contains("test"))
             };
             source.lines().enumerate().any(|(index, line)| {
+                let line = line.trim_start();
                 let name = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "));
                 name.is_some_and(|name| name.starts_with(&format!("{test}("))) && attributed(index)
             }) || source

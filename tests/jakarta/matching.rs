@@ -87,3 +87,33 @@ async fn path_without_a_match_is_refused() {
         assert_eq!(answer.status, 404);
     }
 }
+
+/// The examples of §3.1.1, which tell the order of precedence: the kit's fourteen have an exact answer wherever two of
+/// them compete.
+mod precedence {
+    use super::*;
+
+    endpoints! {
+        V1D "/{v1}/d"
+        BV2 "/b/{v2}"
+        AVC "/a/{var}/c"
+        ABC "/a/b/c"
+        AVV "/a/{v1}/{v2}"
+        VVZ "/{v1}/{v2}/z"
+    }
+
+    #[tokio::test]
+    async fn literal_further_left_beats_one_further_right() {
+        let server = server().await;
+        for (rule, path, answer) in [
+            ("L §3.1.1, example iv", "/b/d", "/b/{v2} d"),
+            ("L §3.1.1, example iii", "/a/b/c", "/a/b/c"),
+            ("L §3.1.1, example iii", "/a/d/c", "/a/{var}/c d"),
+            ("L §3.1.1, example iii", "/a/x/y", "/a/{v1}/{v2} x y"),
+            ("L a literal on the left beats one on the right", "/a/x/z", "/a/{v1}/{v2} x z"),
+            ("L and where there is none on the left", "/x/d", "/{v1}/d x"),
+        ] {
+            play(&server, &[(rule, path, &[Say("?"), Hear(answer), Silence])]).await;
+        }
+    }
+}
