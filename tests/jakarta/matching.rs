@@ -94,12 +94,12 @@ mod precedence {
     use super::*;
 
     endpoints! {
-        V1D "/{v1}/d"
-        BV2 "/b/{v2}"
-        AVC "/a/{var}/c"
-        ABC "/a/b/c"
-        AVV "/a/{v1}/{v2}"
-        VVZ "/{v1}/{v2}/z"
+        VarD "/{v1}/d"
+        BVar "/b/{v2}"
+        AVarC "/a/{var}/c"
+        Abc "/a/b/c"
+        AVarVar "/a/{v1}/{v2}"
+        VarVarZ "/{v1}/{v2}/z"
     }
 
     #[tokio::test]

@@ -122,6 +122,7 @@ async fn eleven_parameters_reach_each_handler() {
 #[server_endpoint("/typed/{long}/{truth}/{letter}/{double}/{float}")]
 struct Typed(Journal);
 
+#[allow(clippy::too_many_arguments)] // as many as the kit has
 impl Typed {
     #[on_open]
     fn open(
