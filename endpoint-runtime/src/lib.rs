@@ -316,7 +316,7 @@ pub use crate::json::Json;
 pub use crate::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
 pub use crate::message::{Binary, Message, Pong};
 pub use crate::path::PathParams;
-pub use crate::principal::Principal;
+pub use crate::principal::{Identity, Principal};
 pub use crate::programmatic::Endpoint;
 pub use crate::rare::Properties;
 #[cfg(feature = "client")]
