@@ -39,6 +39,9 @@ main() {
   run 'format' cargo fmt --all --check
   run 'lints' cargo clippy --workspace --all-targets --features socketio -- -D warnings
   run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
+  for feature in axum tungstenite adopted; do
+    run "lints with the feature $feature alone" cargo clippy --package endpoint-runtime --no-default-features --features "$feature" -- -D warnings
+  done
   # nothing else here builds them
   RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
     run 'doors for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors

@@ -222,6 +222,8 @@
 //! - `tls`: `ServerBuilder::tls` and `wss://` for clients, by `rustls` with `ring`.
 //! - `dev-certificate`: `TlsConfig::self_signed`, by `rcgen`.
 //! - `json`, on by default: [`Json`], with `serde` and `serde_json`.
+//! - `axum`, `tungstenite`: `ServerContainer::adopt`, endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 has
+//!   accepted. Their types are named by these features alone.
 //!
 //! # Cancel safety
 //!
@@ -254,6 +256,10 @@ mod json;
 mod layer;
 mod link;
 mod message;
+#[cfg(feature = "adopted")]
+// with neither there is nothing to serve
+#[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
+mod message_socket;
 mod outbound;
 mod path;
 mod principal;
@@ -327,6 +333,8 @@ pub use crate::request::HandshakeRequest;
 pub use crate::router::TrailingSlash;
 pub use crate::sent::{Sent, Written};
 pub use crate::server::{Server, ServerBuilder};
+#[cfg(feature = "adopted")]
+pub use crate::service::{Adopted, AdoptedRequest};
 pub use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Responding, ServerContainer, Shutdown};
 pub use crate::session::{OpenSessions, Session, SessionId};
 pub use crate::state::State;

@@ -164,7 +164,7 @@ impl Inner {
         self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
     }
 
-    fn takes_sessions(&self) -> Result<(), Refusal> {
+    pub(super) fn takes_sessions(&self) -> Result<(), Refusal> {
         if self.closing.load(Ordering::SeqCst) { Err(Refusal::shutting_down(RETRY_AFTER)) } else { Ok(()) }
     }
 
@@ -199,7 +199,17 @@ impl Inner {
         let mut response = accepted.response::<Full<Bytes>>();
         response.headers_mut().extend(headers);
         let (subprotocol, sessions) = (accepted.into_subprotocol(), sessions.clone());
-        prepared(Opening { upgrade, request, subprotocol, deflation, sessions, rare, token });
+        prepared(Opening {
+            upgrade,
+            request,
+            subprotocol,
+            deflation,
+            sessions,
+            rare,
+            token,
+            #[cfg(feature = "adopted")]
+            ends: None,
+        });
         Ok(response)
     }
 }
