@@ -548,6 +548,68 @@ async fn axum_app_refuses_who_is_not_logged_in() {
 }
 
 #[tokio::test]
+async fn axum_app_knows_the_roles_of_who_is_logged_in() {
+    let mut example = Example::start("axum_app", &[]);
+    example.url("page", "http").await;
+    let (addr, _) = example.url("endpoint", "ws").await;
+    let (ming, hong) = (login(addr, "Ming").await, login(addr, "Hong").await);
+    let host = format!("Host: {addr}");
+    let ask = async |method: &str, path: &str, cookie: &str| {
+        let line = format!("{method} {path} HTTP/1.1");
+        let (answer, _) = Client::request(addr, &[&line, &host, "Connection: close", cookie], b"").await;
+        (answer.status, answer.body)
+    };
+    for (cookie, status, body) in [
+        (ming.as_str(), 200, r#"{"name":"Ming","roles":["admin","user"]}"#),
+        (&hong, 200, r#"{"name":"Hong","roles":["user"]}"#),
+        ("X-None: ", 401, ""),
+    ] {
+        assert_eq!(ask("GET", "/api/me", cookie).await, (status, body.to_owned()));
+    }
+    for (cookie, status) in [(hong.as_str(), 403), ("X-None: ", 401), (&ming, 204)] {
+        assert_eq!(ask("DELETE", "/api/items", cookie).await.0, status, "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn axum_app_ends_a_thousand_sessions_and_counts_them() {
+    const ALL: usize = 1000;
+    let mut example = Example::start("axum_app", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let cookie = login(addr, "Ming").await;
+    let mut clients = Vec::new();
+    for _ in 0..ALL {
+        let client = Client::connect_with(addr, &path, &[&cookie]).await;
+        clients.push(tokio::spawn(ends(client, clients.len() % 50 != 0)));
+    }
+    // whoever is not counted yet has been answered, and that is enough
+    example.terminate();
+    for client in clients {
+        soon(client).await.unwrap();
+    }
+    assert_eq!(example.line().await, format!("{ALL} connections closed, 0 cut"));
+    assert!(example.ended().await.success());
+}
+
+/// Reads what it is told until the server ends it; answers that, or is silent.
+async fn ends(mut client: Client, answers: bool) {
+    loop {
+        match client.frame().await.expect("a close frame comes first") {
+            frame if frame.opcode == TEXT => {}
+            frame => {
+                assert_eq!((frame.opcode, &frame.payload[..2]), (CLOSE, &1001u16.to_be_bytes()[..]));
+                break;
+            }
+        }
+    }
+    if answers {
+        client.close(1001, "").await;
+    }
+    client.expect_end().await;
+}
+
+#[tokio::test]
 async fn axum_app_tells_every_window_what_is_added_and_ticked() {
     let mut example = Example::start("axum_app", &[]);
     example.url("page", "http").await;

@@ -39,11 +39,10 @@ main() {
 
   run 'Rust toolchain' need_rust
   run 'format' cargo fmt --all --check
-  run 'lints' cargo clippy --workspace --all-targets --features socketio -- -D warnings
+  run 'lints' cargo clippy --workspace --all-targets --all-features -- -D warnings
   run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
-  run 'lints with all features' cargo clippy --package endpoint-runtime --all-features --all-targets -- -D warnings
   local feature
-  for feature in json msgpack cbor protobuf; do
+  for feature in adopted axum cbor json msgpack protobuf tungstenite; do
     run "lints with $feature alone" cargo clippy --package endpoint-runtime --no-default-features --features "$feature" -- -D warnings
   done
   # nothing else here builds them

@@ -118,9 +118,13 @@ pub struct HandshakeResponse {
 }
 
 impl HandshakeResponse {
-    pub(crate) fn new(subprotocol: Option<&str>, extension: Option<Extension>) -> Self {
-        let subprotocol = subprotocol.map(Box::from);
-        Self { headers: HeaderMap::new(), subprotocol, extension, rare: MaybeRare::new() }
+    /// `identity` is who the peer is, if somebody has found out before.
+    pub(crate) fn new(subprotocol: Option<&str>, extension: Option<Extension>, identity: Option<Identity>) -> Self {
+        let (subprotocol, rare) = (subprotocol.map(Box::from), MaybeRare::new());
+        if identity.is_some() {
+            *rare::of(&rare).identity() = identity;
+        }
+        Self { headers: HeaderMap::new(), subprotocol, extension, rare }
     }
 
     /// The headers that the application adds to the answer.
@@ -151,7 +155,8 @@ impl HandshakeResponse {
         Properties::of(&self.rare)
     }
 
-    /// Says who the peer is: [`Session::principal`](crate::Session::principal).
+    /// Says who the peer is: [`Session::principal`](crate::Session::principal). This goes before an
+    /// [`Identity`] in the request's extensions.
     pub fn set_principal<P: Principal>(&mut self, principal: P) {
         *rare::of(&self.rare).identity() = Some(Identity::new(principal));
     }

@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     Panic,
     Forbidden,
     HandlerTaken,
+    #[cfg(feature = "adopted")]
+    Unsupported,
     Deploy,
     Handshake,
     #[cfg_attr(not(feature = "tls"), allow(dead_code))]
@@ -133,6 +135,13 @@ impl Error {
     /// ([`Session::add_message_handler`](crate::Session::add_message_handler)).
     pub fn is_handler_taken(&self) -> bool {
         self.0.kind == Kind::HandlerTaken
+    }
+
+    /// The session's transport cannot do it: messages in parts, on a socket that somebody else accepted and that knows
+    /// whole messages only ([`Adopted`](crate::Adopted)). Nothing was sent.
+    #[cfg(feature = "adopted")]
+    pub fn is_unsupported(&self) -> bool {
+        self.0.kind == Kind::Unsupported
     }
 
     /// The annotated endpoints cannot be deployed as they are; the text lists every mistake.

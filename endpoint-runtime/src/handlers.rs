@@ -185,6 +185,10 @@ impl MessageHandler {
     pub fn kind(&self) -> MessageKind {
         self.0.kind()
     }
+
+    pub(crate) fn takes_parts(&self) -> bool {
+        self.0.parts
+    }
 }
 
 impl fmt::Debug for MessageHandler {

@@ -226,6 +226,7 @@
 //! | `protobuf` | `Protobuf` | `prost` |
 //! | `tls` | `ServerBuilder::tls`, and `wss://` for clients | `rustls` with `ring`, `webpki-roots` |
 //! | `dev-certificate` | `TlsConfig::self_signed` | `rcgen` |
+//! | `axum`, `tungstenite` | `ServerContainer::adopt`: endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 has accepted; their types are named by these features alone | `axum`, `futures-sink` |
 //!
 //! # Cancel safety
 //!
@@ -264,6 +265,10 @@ mod layer;
 mod link;
 mod listed;
 mod message;
+#[cfg(feature = "adopted")]
+// with neither there is nothing to serve
+#[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
+mod message_socket;
 #[cfg(feature = "msgpack")]
 mod msgpack;
 #[cfg(feature = "json")]
@@ -345,7 +350,7 @@ pub use crate::msgpack::MessagePack;
 #[cfg(feature = "json")]
 pub use crate::negotiated::Negotiated;
 pub use crate::path::PathParams;
-pub use crate::principal::Principal;
+pub use crate::principal::{Identity, Principal};
 pub use crate::programmatic::Endpoint;
 #[cfg(feature = "protobuf")]
 pub use crate::protobuf::Protobuf;
@@ -358,6 +363,8 @@ pub use crate::request::HandshakeRequest;
 pub use crate::router::TrailingSlash;
 pub use crate::sent::{Sent, Written};
 pub use crate::server::{Server, ServerBuilder};
+#[cfg(feature = "adopted")]
+pub use crate::service::{Adopted, AdoptedRequest};
 pub use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Responding, ServerContainer, Shutdown};
 pub use crate::session::{OpenSessions, Session, SessionId};
 pub use crate::state::State;

@@ -61,6 +61,9 @@ pub(crate) struct Outbound {
     open: AtomicBool,
     /// The connection has octets of its own that are not with the socket: what comes later must queue behind them.
     busy: AtomicBool,
+    /// The transport takes whole messages only.
+    #[cfg(feature = "adopted")]
+    whole: AtomicBool,
     state: Mutex<State>,
     /// There if compression was negotiated.
     deflation: Option<Box<Deflation>>,
@@ -179,6 +182,8 @@ impl Outbound {
             pending: AtomicBool::new(false),
             open: AtomicBool::new(true),
             busy: AtomicBool::new(false),
+            #[cfg(feature = "adopted")]
+            whole: AtomicBool::new(false),
             state: Mutex::new(State { socket, ..State::default() }),
             deflation,
         }

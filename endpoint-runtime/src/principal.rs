@@ -49,8 +49,30 @@ pub trait Principal: Send + Sync + 'static {
 
 /// A principal, as a session keeps it: once for its own type, once for what all principals have. What does not change is
 /// asked once, where the application's code may panic.
+/// A principal of any type, in a form that travels in the extensions of a request: what a `tower` layer that knows who
+/// asks puts there for the container behind it.
+///
+/// The session of a request with an `Identity` in its extensions begins with that principal, and roles are asked of it. A
+/// [`Configurator`](crate::Configurator) may still name another.
+///
+/// ```
+/// use endpoint_runtime::{Identity, Principal};
+///
+/// struct User(String);
+///
+/// impl Principal for User {
+///     fn name(&self) -> &str {
+///         &self.0
+///     }
+/// }
+///
+/// /// What a layer does once it has read a cookie or a token.
+/// fn logged_in<B>(request: &mut http::Request<B>, name: &str) {
+///     request.extensions_mut().insert(Identity::new(User(name.to_owned())));
+/// }
+/// ```
 #[derive(Clone)]
-pub(crate) struct Identity {
+pub struct Identity {
     own: Arc<dyn Any + Send + Sync>,
     principal: Arc<dyn Principal>,
     name: Arc<str>,
@@ -58,7 +80,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub(crate) fn new<P: Principal>(principal: P) -> Self {
+    /// Says who somebody is. Its name and the time when it expires are asked once, here.
+    pub fn new<P: Principal>(principal: P) -> Self {
         let own = Arc::new(principal);
         Self { name: own.name().into(), expires_at: own.expires_at(), principal: own.clone(), own }
     }

@@ -14,13 +14,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "adopted"))]
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::configured::Configured;
-#[cfg(feature = "client")]
 use crate::close::CloseReason;
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
@@ -107,12 +106,18 @@ pub(crate) struct Opening {
     pub(crate) rare: MaybeRare,
     /// A shutdown waits until it is gone.
     pub(crate) token: TaskTrackerToken,
+    /// Is told when all is over, `on_close` too.
+    #[cfg(feature = "adopted")]
+    pub(crate) ends: Option<oneshot::Sender<CloseReason>>,
 }
 
 /// What HTTP leaves behind.
 pub(crate) enum Upgraded {
     Tcp(TcpStream),
     Other(Box<dyn Io>),
+    /// What takes whole messages only.
+    #[cfg(feature = "adopted")]
+    Whole(Box<dyn Io>),
 }
 
 impl Registration {
@@ -145,6 +150,19 @@ impl Registration {
     /// For which kinds of messages there is a handler: text, binary, pongs.
     pub(crate) fn message_kinds(&self) -> [bool; 3] {
         message_kinds(&(self.handlers)())
+    }
+
+    /// The kind of messages whose handler takes them otherwise than whole, and how it does.
+    #[cfg(feature = "adopted")]
+    pub(crate) fn in_parts(&self) -> Option<(&'static str, &'static str)> {
+        let how = |handler: &Handler| if handler.streams { "as a stream" } else { "in parts (`last: bool`)" };
+        // a decoder of streams does not mind that there is one part
+        let in_parts = |handler: &Handler| handler.parts && handler.feed.is_none();
+        ["text", "binary"]
+            .into_iter()
+            .zip((self.handlers)().iter().skip(1))
+            .find(|(_, handler)| in_parts(handler))
+            .map(|(kind, handler)| (kind, how(handler)))
     }
 
     /// Fails if a typed path parameter of any handler does not parse.
@@ -228,16 +246,30 @@ pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> 
 pub(crate) fn prepare<E: Contract>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
-    Ok(Box::new(move |opening| {
+    Ok(Box::new(move |opening: Opening| {
+        #[cfg(feature = "adopted")]
+        if opening.ends.is_some() {
+            tokio::spawn(serve_and_tell(Box::new((opening, endpoint))));
+            return;
+        }
         tokio::spawn(serve(Box::new((opening, endpoint))));
     }))
 }
 
-/// The task of a connection.
-async fn serve<E: Contract>(beginning: Box<(Opening, E)>) {
-    if let Some(mut connection) = begin(beginning).await {
-        Box::pin(connection.open()).await;
-        connection.live().await;
+/// The task of a connection; why it ended.
+async fn serve<E: Contract>(beginning: Box<(Opening, E)>) -> Option<CloseReason> {
+    let mut connection = begin(beginning).await?;
+    Box::pin(connection.open()).await;
+    Some(connection.live().await)
+}
+
+/// The same for somebody who waits for the end.
+#[cfg(feature = "adopted")]
+async fn serve_and_tell<E: Contract>(mut beginning: Box<(Opening, E)>) {
+    let ends = beginning.0.ends.take();
+    if let (Some(reason), Some(ends)) = (serve(beginning).await, ends) {
+        // nobody may wait any more
+        let _ = ends.send(reason);
     }
 }
 
@@ -260,10 +292,16 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
 async fn begin<E: Contract>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
     let (Opening { mut request, subprotocol, deflation, sessions, rare, token, .. }, endpoint) = *beginning;
+    #[cfg(feature = "adopted")]
+    let whole = matches!(upgraded, Upgraded::Whole(_));
     let (socket, writer) = halves(upgraded, &mut request);
     see_to_deadlines(&sessions);
     let session = Session::new(request, None, subprotocol, deflation, sessions, writer, rare);
     let session = if E::LISTS_CODERS { session.with_coders() } else { session };
+    #[cfg(feature = "adopted")]
+    if whole {
+        session.outbound().takes_whole_messages();
+    }
     Some(Connection::new(socket, early, endpoint, session, token))
 }
 
@@ -283,6 +321,8 @@ fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option
             (socket, Some(writer))
         }
         Upgraded::Other(io) => (Socket::Other(io), None),
+        #[cfg(feature = "adopted")]
+        Upgraded::Whole(io) => (Socket::Other(io), None),
     }
 }
 

@@ -1,5 +1,8 @@
 //! The container: which endpoints are mounted where, and the door that every HTTP server calls with its requests.
 
+#[cfg(feature = "adopted")]
+#[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
+mod adopted;
 mod mounting;
 mod opening;
 mod upgrade;
@@ -19,6 +22,8 @@ use http_body_util::Full;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+#[cfg(feature = "adopted")]
+pub use self::adopted::{Adopted, AdoptedRequest};
 pub use self::mounting::EndpointConfig;
 use self::mounting::{Ground, Mounted, Mounting, Table, undeployable};
 pub use self::opening::Responding;
@@ -162,13 +167,17 @@ impl PartialEq for ServerContainer {
 impl Eq for ServerContainer {}
 
 fn refuse(uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
+    log_refused(uri, &refusal);
+    refusal.into()
+}
+
+fn log_refused(uri: &Uri, refusal: &Refusal) {
     let (path, status) = (uri.path(), refusal.status());
     if status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(path, status = status.as_u16(), "handshake refused: {}", refusal.reason());
     } else {
         tracing::info!(path, status = status.as_u16(), "handshake refused: {}", refusal.reason());
     }
-    refusal.into()
 }
 
 /// Ends all sessions of `sets` for a `reason` and waits for their `tasks`; after `limit` those that are left are given up.

@@ -1,5 +1,6 @@
 //! A small application of axum: a page, a JSON API, a login by cookie, and an endpoint that only who is logged in may
-//! open. A list of things to do is the same in every window at any time.
+//! open. A layer in front of all of it reads the cookie, and handlers and endpoint know the user from there. A list of
+//! things to do is the same in every window at any time; the first to log in may clear it.
 //!
 //! `cargo run --release --example axum_app` and open the printed address in two windows.
 
@@ -10,12 +11,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State as Shared;
-use axum::response::AppendHeaders;
+use axum::extract::{Request, State as Shared};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{AppendHeaders, Response};
 use axum::routing::{get, post};
-use endpoint_runtime::OpenSessions;
+use axum::{Extension, Router};
 use endpoint_runtime::prelude::*;
+use endpoint_runtime::{Identity, OpenSessions, Principal};
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -23,10 +25,30 @@ use serde::{Deserialize, Serialize};
 /// What pages and endpoints share.
 #[derive(Default)]
 struct App {
-    /// Names by the value of the cookie.
-    logins: Mutex<HashMap<String, String>>,
+    /// Users by the value of the cookie.
+    logins: Mutex<HashMap<String, User>>,
     items: Mutex<Vec<Item>>,
 }
+
+/// Who is logged in.
+#[derive(Clone, Serialize)]
+struct User {
+    name: String,
+    roles: &'static [&'static str],
+}
+
+impl Principal for User {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn has_role(&self, role: &str) -> bool {
+        self.roles.contains(&role)
+    }
+}
+
+/// What the first to log in may do, and what everybody else may.
+const ROLES: [&[&str]; 2] = [&["admin", "user"], &["user"]];
 
 #[derive(Clone, Serialize)]
 struct Item {
@@ -46,8 +68,8 @@ const MOST_LOGINS: usize = 10_000;
 const MOST_ITEMS: usize = 100;
 
 impl App {
-    /// Whose request it is. The place of a principal: once a session knows one, this is where it comes from.
-    fn who(&self, headers: &HeaderMap) -> Option<String> {
+    /// Whose request it is.
+    fn who(&self, headers: &HeaderMap) -> Option<User> {
         let cookies = headers.get(COOKIE)?.to_str().ok()?;
         let value = cookies.split("; ").find_map(|cookie| cookie.strip_prefix("login="))?;
         lock(&self.logins).get(value).cloned()
@@ -59,16 +81,25 @@ impl App {
     }
 }
 
-/// Tells its window of every change; hears which item was ticked.
-#[server_endpoint("/live", max_message_size = "1KiB")]
-struct Live {
-    name: String,
+/// The layer in front: tells the container, and the handlers of axum, who asks.
+async fn read_cookie(Shared(app): Shared<Arc<App>>, mut request: Request, next: Next) -> Response {
+    if let Some(user) = app.who(request.headers()) {
+        request.extensions_mut().insert(Identity::new(user.clone()));
+        request.extensions_mut().insert(user);
+    }
+    next.run(request).await
 }
+
+/// Tells its window of every change; hears which item was ticked.
+#[server_endpoint("/live", max_message_size = "1KiB", roles("user"))]
+#[derive(Default)]
+struct Live;
 
 impl Live {
     #[on_open]
     fn open(&self, session: &Session, app: State<Arc<App>>) -> Result<(), Error> {
-        tracing::info!(self.name, "has opened a window");
+        let user = session.principal::<User>();
+        tracing::info!(name = user.map(|user| user.name.clone()), "has opened a window");
         app.tell(&session.open_sessions())
     }
 
@@ -100,8 +131,14 @@ async fn login(Shared((app, _)): Shared<Context>, login: axum::Json<Login>) -> R
         return Err(StatusCode::BAD_REQUEST);
     }
     let value = format!("{:032x}", rand::random::<u128>());
-    logins.insert(value.clone(), login.0.name);
+    let roles = ROLES[usize::from(!logins.is_empty())];
+    logins.insert(value.clone(), User { name: login.0.name, roles });
     Ok(AppendHeaders([(SET_COOKIE, format!("login={value}; Path=/; HttpOnly; SameSite=Strict"))]))
+}
+
+/// `GET /api/me`
+async fn me(user: Option<Extension<User>>) -> Result<axum::Json<User>, StatusCode> {
+    user.map(|Extension(user)| axum::Json(user)).ok_or(StatusCode::UNAUTHORIZED)
 }
 
 /// `GET /api/items`
@@ -117,16 +154,30 @@ struct Add {
 /// `POST /api/items`: every window is told.
 async fn add(
     Shared((app, container)): Shared<Context>,
-    headers: HeaderMap,
+    user: Option<Extension<User>>,
     add: axum::Json<Add>,
 ) -> Result<StatusCode, StatusCode> {
-    let by = app.who(&headers).ok_or(StatusCode::UNAUTHORIZED)?;
+    let by = user.ok_or(StatusCode::UNAUTHORIZED)?.0.name;
     if add.what.trim().is_empty() || add.what.len() > 1000 || lock(&app.items).len() >= MOST_ITEMS {
         return Err(StatusCode::BAD_REQUEST);
     }
     lock(&app.items).push(Item { what: add.0.what, by, done: false });
     app.tell(&container.sessions()).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(StatusCode::CREATED)
+}
+
+/// `DELETE /api/items`: those that are done go, if an admin says so.
+async fn clear(
+    Shared((app, container)): Shared<Context>,
+    user: Option<Extension<User>>,
+) -> Result<StatusCode, StatusCode> {
+    let Extension(user) = user.ok_or(StatusCode::UNAUTHORIZED)?;
+    if !user.has_role("admin") {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    lock(&app.items).retain(|item| !item.done);
+    app.tell(&container.sessions()).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 type Context = (Arc<App>, ServerContainer);
@@ -139,20 +190,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 async fn main() -> Result<(), Error> {
     let addr = shared::addr("axum_app", "127.0.0.1:8080");
     let app = Arc::new(App::default());
-    let visitors = app.clone();
-    let container = ServerContainer::builder()
-        .endpoint_with(move |request| match visitors.who(request.headers()) {
-            Some(name) => Ok(Live { name }),
-            None => Err(Refusal::new(StatusCode::UNAUTHORIZED).with_body("nobody is logged in\n")),
-        })
-        .state(app.clone())
-        .build()?;
+    let container = ServerContainer::builder().register::<Live>().state(app.clone()).build()?;
     // the container stands in a nested router, which takes /api away from the paths
     let api = Router::new()
         .route("/login", post(login))
-        .route("/items", get(items).post(add))
-        .with_state((app, container.clone()))
-        .fallback_service(container.clone());
+        .route("/me", get(me))
+        .route("/items", get(items).post(add).delete(clear))
+        .with_state((app.clone(), container.clone()))
+        .fallback_service(container.clone())
+        .layer(from_fn_with_state(app, read_cookie));
     let app = shared::pages(include_str!("page.html")).nest("/api", api);
 
     let listener = tokio::net::TcpListener::bind(addr).await?;

@@ -33,6 +33,12 @@ async function twoPeople() {
     for (const window of [ming, hong]) await window.untilShown("#windows", "2 个窗口");
   });
 
+  await check("the page shows who is logged in, and with which roles", async () => {
+    await ming.untilShown("#who", "已登录：小明（角色：admin、user）");
+    await hong.untilShown("#who", "已登录：小红（角色：user）");
+    assert.deepEqual([await ming.page.isVisible("#clear"), await hong.page.isVisible("#clear")], [true, false]);
+  });
+
   await check("what one adds by HTTP the other sees at once", async () => {
     for (const [window, what] of [[ming, "买茶叶"], [hong, "给花浇水"], [ming, "<b>写信</b>"]]) {
       await window.page.fill("#what", what);
@@ -50,6 +56,11 @@ async function twoPeople() {
   for (const window of [ming, hong]) await check("fits its window and names its controls", () => window.isFitForAll());
   await ming.picture("axum_app-desktop");
   await hong.picture("axum_app-phone-dark");
+
+  await check("an admin clears what is done, and the other sees it go", async () => {
+    await ming.page.click("#clear");
+    await hong.until("the item to go", () => document.querySelectorAll("#items li").length === 2);
+  });
 
   await check("a shutdown is told to everybody, and counted", async () => {
     assert.equal(await server.terminate(), 0);

@@ -375,6 +375,16 @@ impl Link {
         Poll::Ready(())
     }
 
+    #[cold]
+    fn unreadable(&mut self, error: io::Error) {
+        // a transport that reads frames itself finds what is wrong with them
+        #[cfg(feature = "adopted")]
+        if let Some(violation) = error.get_ref().and_then(|inner| inner.downcast_ref::<Violation>()) {
+            return self.fails(*violation);
+        }
+        self.lost(&format!("the connection failed while reading: {error}"));
+    }
+
     pub(super) fn read_result(&mut self, read: io::Result<usize>) -> Option<usize> {
         match read {
             Ok(count @ 1..) => {
@@ -386,7 +396,7 @@ impl Link {
                 None
             }
             Err(error) => {
-                self.lost(&format!("the connection failed while reading: {error}"));
+                self.unreadable(error);
                 None
             }
         }

@@ -1,6 +1,8 @@
 //! Messages in parts: whose turn it is, and their frames.
 
 use std::sync::MutexGuard;
+#[cfg(feature = "adopted")]
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use super::{Outbound, Outgoing, Refused, SHARE_FROM, State, Ticket, Waiting};
@@ -19,6 +21,21 @@ const SHARED: u64 = 0;
 pub(crate) struct Turn(Option<u64>);
 
 impl Outbound {
+    /// The transport knows nothing of parts: sending them is refused from now on.
+    #[cfg(feature = "adopted")]
+    pub(crate) fn takes_whole_messages(&self) {
+        self.whole.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether messages may travel in parts, in either direction.
+    pub(crate) fn takes_parts(&self) -> Result<(), Refused> {
+        #[cfg(feature = "adopted")]
+        if self.whole.load(Ordering::Relaxed) {
+            return Err(Refused::InParts);
+        }
+        Ok(())
+    }
+
     /// Waits until it is the turn of a message in parts, behind all that was accepted before it was asked for.
     pub(crate) fn poll_turn(
         &self,
@@ -27,6 +44,7 @@ impl Outbound {
         turn: &mut Turn,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
+        self.takes_parts()?;
         self.poll_until(cx, waiting, |outbound, state| {
             let id = match turn.0 {
                 Some(id) => id,
@@ -69,6 +87,7 @@ impl Outbound {
         last: bool,
         compressed: bool,
     ) -> Result<Option<Ticket>, Refused> {
+        self.takes_parts()?;
         let mut state = self.lock();
         if !self.is_open() {
             return Err(Refused::Closed);

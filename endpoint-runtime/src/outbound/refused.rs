@@ -12,6 +12,9 @@ pub(crate) enum Refused {
     /// The queue was full, and what to do then is to drop the message.
     Dropped,
     TimedOut,
+    /// The transport knows whole messages only.
+    #[cfg(feature = "adopted")]
+    InParts,
 }
 
 impl From<Refused> for Error {
@@ -24,6 +27,11 @@ impl From<Refused> for Error {
             }
             Refused::Dropped => Error::new(Kind::QueueFull, "the message was dropped: the outbound queue is full"),
             Refused::TimedOut => Error::new(Kind::Timeout, "the message was not sent within the send timeout"),
+            #[cfg(feature = "adopted")]
+            Refused::InParts => Error::new(
+                Kind::Unsupported,
+                "a message cannot be sent in parts: the session's socket was accepted elsewhere, and takes whole messages",
+            ),
         }
     }
 }

@@ -41,6 +41,16 @@ impl Mounted {
         self.registration.map_or(Ok(()), |registration| registration.check_query(request))
     }
 
+    /// What it asks of a connection that a transport of whole messages cannot give.
+    #[cfg(feature = "adopted")]
+    pub(super) fn asks_too_much(&self) -> Option<String> {
+        if let Some((kind, how)) = self.registration.and_then(Registration::in_parts) {
+            return Some(format!("its `#[on_message]` for {kind} takes messages {how}"));
+        }
+        let compresses = self.options.compression.is_some_and(|compression| compression.is_on());
+        compresses.then(|| "it asks for compression, which whoever accepted the socket has negotiated".to_owned())
+    }
+
     /// The annotated type.
     pub(super) fn type_id(&self) -> Option<TypeId> {
         self.registration.map(|registration| (registration.type_id)())

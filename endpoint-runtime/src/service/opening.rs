@@ -24,7 +24,8 @@ use crate::configurator::HandshakeResponse;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::{self, Accepted, extensions, offered_subprotocols};
 use crate::path::PathParams;
-use crate::rare::MaybeRare;
+use crate::principal::Identity;
+use crate::rare::{self, MaybeRare};
 use crate::registry::{Configured, Opening, Prepared, Upgraded};
 use crate::request::{HandshakeRequest, Transport};
 use crate::role::Role;
@@ -115,9 +116,13 @@ impl Inner {
         mounted.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
         let request = HandshakeRequest::new(parts, params, transport);
         mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
-        Configured::admit(options.roles, None)?;
-        let prepared = prepare(&request)?;
         let (headers, rare) = (HeaderMap::new(), MaybeRare::new());
+        let identity = parts.extensions.remove::<Identity>();
+        Configured::admit(options.roles, identity.as_ref())?;
+        let prepared = prepare(&request)?;
+        if identity.is_some() {
+            *rare::of(&rare).identity() = identity;
+        }
         self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
     }
 
@@ -145,7 +150,8 @@ impl Inner {
         let extension = extensions::choose(configured.negotiate_extensions(&offers)?, &sessions.limits.compression);
         let accepted: Accepted<'static> = sound.accepted(subprotocol, extension);
 
-        let mut response = HandshakeResponse::new(accepted.subprotocol(), extension);
+        let identity = parts.extensions.remove::<Identity>();
+        let mut response = HandshakeResponse::new(accepted.subprotocol(), extension, identity);
         let word = configured.modify_handshake(&request, &mut response);
         let in_time = tokio::time::timeout(self.handshake_timeout, word).await;
         in_time.map_err(|_| Refusal::timed_out(RETRY_AFTER))??;
@@ -158,7 +164,7 @@ impl Inner {
         self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
     }
 
-    fn takes_sessions(&self) -> Result<(), Refusal> {
+    pub(super) fn takes_sessions(&self) -> Result<(), Refusal> {
         if self.closing.load(Ordering::SeqCst) { Err(Refusal::shutting_down(RETRY_AFTER)) } else { Ok(()) }
     }
 
@@ -193,7 +199,17 @@ impl Inner {
         let mut response = accepted.response::<Full<Bytes>>();
         response.headers_mut().extend(headers);
         let (subprotocol, sessions) = (accepted.into_subprotocol(), sessions.clone());
-        prepared(Opening { upgrade, request, subprotocol, deflation, sessions, rare, token });
+        prepared(Opening {
+            upgrade,
+            request,
+            subprotocol,
+            deflation,
+            sessions,
+            rare,
+            token,
+            #[cfg(feature = "adopted")]
+            ends: None,
+        });
         Ok(response)
     }
 }

@@ -40,18 +40,8 @@ impl ServerContainer {
         request: Request<B>,
         params: impl IntoIterator<Item = (impl Into<Box<str>>, impl Into<Box<str>>)>,
     ) -> Response<Full<Bytes>> {
-        let registration = const { &E::REGISTRATION };
-        let id = Some((registration.type_id)());
         let params = params.into_iter().collect();
-        let same = |table: &Table| {
-            let unmounted = table.by_hand.iter().chain(table.mounted());
-            unmounted.into_iter().find(|mounted| mounted.type_id() == id).cloned()
-        };
-        let mounted = match same(&self.0.table()) {
-            Some(mounted) => Ok(mounted),
-            None => self.by_hand(registration.into(), same),
-        };
-        self.answer_by_hand(mounted, type_name::<E>(), request, params).await
+        self.answer_by_hand(self.annotated::<E>(), type_name::<E>(), request, params).await
     }
 
     /// The same for an endpoint without annotations. All sessions of one type and one path in `config` that were opened
@@ -63,16 +53,34 @@ impl ServerContainer {
         config: EndpointConfig<E>,
     ) -> Response<Full<Bytes>> {
         let params = params.into_iter().collect();
+        self.answer_by_hand(self.with_config(config), type_name::<E>(), request, params).await
+    }
+
+    /// The annotated endpoint `E`, mounted or not.
+    pub(super) fn annotated<E: ServerEndpoint>(&self) -> Result<Arc<Mounted>, Error> {
+        let registration = const { &E::REGISTRATION };
+        let id = Some((registration.type_id)());
+        let same = |table: &Table| {
+            let unmounted = table.by_hand.iter().chain(table.mounted());
+            unmounted.into_iter().find(|mounted| mounted.type_id() == id).cloned()
+        };
+        match same(&self.0.table()) {
+            Some(mounted) => Ok(mounted),
+            None => self.by_hand(registration.into(), same),
+        }
+    }
+
+    /// An endpoint without annotations, as the `config` has it.
+    pub(super) fn with_config<E: Endpoint>(&self, config: EndpointConfig<E>) -> Result<Arc<Mounted>, Error> {
         let mounting = Mounting::from(config);
         let (name, path) = (mounting.about.name, mounting.about.path.clone());
         let same =
             |table: &Table| table.by_hand.iter().find(|it| it.about.name == name && it.about.path == path).cloned();
-        let mounted = match same(&self.0.table()) {
+        match same(&self.0.table()) {
             // this constructor, the same set of sessions
             Some(mounted) => self.0.ground.again(mounting, &mounted).map(Arc::new),
             None => self.by_hand(mounting, same),
-        };
-        self.answer_by_hand(mounted, name, request, params).await
+        }
     }
 
     /// Makes an endpoint ready that has no path.

@@ -12,8 +12,12 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::is_handler_taken`] if this kind has a handler, added or annotated; that one goes on working.
+    /// A handler of parts, on a socket that was [adopted](crate::ServerContainer), fails as well.
     pub fn add_message_handler(&self, handler: MessageHandler) -> Result<(), Error> {
         let kind = handler.kind();
+        if handler.takes_parts() {
+            self.0.outbound.takes_parts()?;
+        }
         if self.is_annotated(kind) || !rare::of(&self.0.rare).handlers().add(handler) {
             return Err(Error::new(
                 Kind::HandlerTaken,

@@ -40,6 +40,24 @@ impl Violation {
     }
 }
 
+/// A transport that reads frames itself may find one, too.
+#[cfg(feature = "adopted")]
+impl From<Violation> for std::io::Error {
+    fn from(violation: Violation) -> Self {
+        Self::new(std::io::ErrorKind::InvalidData, violation)
+    }
+}
+
+#[cfg(feature = "adopted")]
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Error::from(*self).fmt(f)
+    }
+}
+
+#[cfg(feature = "adopted")]
+impl std::error::Error for Violation {}
+
 impl From<Violation> for Error {
     fn from(violation: Violation) -> Self {
         match violation {

@@ -1,0 +1,262 @@
+//! A WebSocket that somebody else accepted, as a socket under a connection of ours: its messages become frames to be
+//! read, and frames that are written become messages.
+//!
+//! It holds one message in each direction and no more, so that back-pressure passes through it both ways. It spawns
+//! nothing and keeps no time.
+
+#[cfg(feature = "axum")]
+mod axum;
+#[cfg(feature = "tungstenite")]
+mod tungstenite;
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+#[cfg(feature = "axum")]
+pub(crate) use self::axum::AxumMessages;
+#[cfg(feature = "tungstenite")]
+pub(crate) use self::tungstenite::TungsteniteMessages;
+use crate::close::CloseReason;
+use crate::role::Role;
+use crate::wire::encode;
+use crate::wire::frame::{self, Header, MAX_HEADER, OpCode};
+
+/// The most pings whose answers have not come through yet. Then nothing is read, until some have.
+const PINGS: usize = 64;
+
+/// The bit that says that a mask follows, in the second octet of a frame.
+const MASKED: u8 = 0x80;
+
+/// Whole messages in, whole messages out, and the control frames: what all libraries have in common.
+///
+/// They answer pings and the peer's close frame themselves.
+pub(crate) trait Messages: Unpin + Send + 'static {
+    /// The next message or control frame, with the payload of its frame; `None` at the end. An error that is a
+    /// violation of the peer's lets a close frame still be sent.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<(OpCode, Bytes)>>>;
+
+    /// Waits until a message may be sent.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Sends the message or control frame with this payload.
+    fn send(&mut self, opcode: OpCode, payload: Bytes) -> io::Result<()>;
+
+    /// Waits until all of it is with the socket.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends it.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// The octets of the frames of a client, and a place for those of a server.
+pub(crate) struct MessageSocket<M> {
+    messages: M,
+    reading: Reading,
+    writing: Writing,
+    /// The pings that were read and answered below, as long as the connection's own answers are awaited: those are
+    /// dropped.
+    pings: VecDeque<Bytes>,
+    /// Waits until there are fewer of them.
+    crowded: Option<Waker>,
+    peer_closed: bool,
+    closed: bool,
+}
+
+/// A frame that is being read.
+#[derive(Default)]
+struct Reading {
+    head: Bytes,
+    payload: Bytes,
+}
+
+/// A frame that is being written.
+#[derive(Default)]
+struct Writing {
+    head: Vec<u8>,
+    header: Option<Header>,
+    payload: BytesMut,
+    /// It is whole, and waits until it may be sent.
+    whole: Option<(OpCode, Bytes)>,
+}
+
+impl<M: Messages> MessageSocket<M> {
+    pub(crate) fn new(messages: M) -> Self {
+        Self {
+            messages,
+            reading: Reading::default(),
+            writing: Writing::default(),
+            pings: VecDeque::new(),
+            crowded: None,
+            peer_closed: false,
+            closed: false,
+        }
+    }
+
+    /// Ends it with a close frame, because there will be no session; reads until the peer has ended it, too.
+    pub(crate) fn poll_refuse(&mut self, cx: &mut Context<'_>, reason: &CloseReason) -> Poll<io::Result<()>> {
+        if !self.closed {
+            ready!(self.messages.poll_ready(cx))?;
+            let mut frame = Vec::new();
+            encode::close(&mut frame, reason);
+            self.closed = true;
+            self.messages.send(OpCode::Close, Bytes::from(frame).slice(2..))?;
+        }
+        ready!(self.messages.poll_flush(cx))?;
+        while ready!(self.messages.poll_message(cx))?.is_some() {}
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the next message, if there is nothing left of the one before it. False at the end.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while self.reading.head.is_empty() && self.reading.payload.is_empty() {
+            if self.peer_closed {
+                // what the library answers is driven by reading
+                return self.messages.poll_message(cx).map(|_| Ok(false));
+            }
+            if self.pings.len() >= PINGS {
+                self.crowded = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let Some((opcode, payload)) = ready!(self.messages.poll_message(cx))? else {
+                return Poll::Ready(Ok(false));
+            };
+            match opcode {
+                // the connection answers none any more
+                OpCode::Ping if self.closed => continue,
+                OpCode::Ping => self.pings.push_back(payload.clone()),
+                OpCode::Close => self.peer_closed = true,
+                _ => {}
+            }
+            self.reading = Reading { head: masked_header(opcode, payload.len()), payload };
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// Hands a whole frame on.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((opcode, payload)) = &self.writing.whole else { return Poll::Ready(Ok(())) };
+        match opcode {
+            OpCode::Pong if self.pings.front() == Some(payload) => {
+                self.pings.pop_front();
+                self.writing.whole = None;
+                if let Some(waker) = self.crowded.take() {
+                    waker.wake();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            OpCode::Close => {
+                self.closed = true;
+                self.pings.clear();
+                if let Some(waker) = self.crowded.take() {
+                    waker.wake();
+                }
+            }
+            _ => {}
+        }
+        if self.peer_closed {
+            // its close frame is answered below, after which nothing is sent
+            let is_close = *opcode == OpCode::Close;
+            ready!(self.messages.poll_flush(cx))?;
+            self.writing.whole = None;
+            let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the peer has closed");
+            return Poll::Ready(if is_close { Ok(()) } else { Err(gone()) });
+        }
+        ready!(self.messages.poll_ready(cx))?;
+        let Some((opcode, payload)) = self.writing.whole.take() else { return Poll::Ready(Ok(())) };
+        Poll::Ready(self.messages.send(opcode, payload))
+    }
+}
+
+/// The header of a client's frame. Its mask is of zeros, which change nothing.
+fn masked_header(opcode: OpCode, payload: usize) -> Bytes {
+    let mut head = Vec::with_capacity(MAX_HEADER);
+    encode::header(&mut head, true, opcode, payload);
+    head[1] |= MASKED;
+    head.extend_from_slice(&[0; 4]);
+    head.into()
+}
+
+impl Writing {
+    /// Takes octets up to the end of a frame; how many.
+    fn take(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let mut taken = 0;
+        let header = match self.header {
+            Some(header) => header,
+            None => loop {
+                if let Some(header) = frame::parse(&self.head, Role::Client, false)? {
+                    // a frame of our own: its length is that of a message that is there
+                    self.payload.reserve(usize::try_from(header.payload).unwrap_or_default());
+                    self.header = Some(header);
+                    break header;
+                }
+                let Some(octet) = octets.get(taken) else { return Ok(taken) };
+                self.head.push(*octet);
+                taken += 1;
+            },
+        };
+        let missing = usize::try_from(header.payload).unwrap_or(usize::MAX) - self.payload.len();
+        let rest = &octets[taken..];
+        let some = missing.min(rest.len());
+        self.payload.extend_from_slice(&rest[..some]);
+        taken += some;
+        if some == missing {
+            if !header.fin || header.opcode == OpCode::Continuation {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message in parts"));
+            }
+            self.whole = Some((header.opcode, self.payload.split().freeze()));
+            self.head.clear();
+            self.header = None;
+        }
+        Ok(taken)
+    }
+}
+
+impl<M: Messages> AsyncRead for MessageSocket<M> {
+    /// One message at a time, so that what it is answered with is sent before the next one is looked at: that may be
+    /// the peer's close frame, after which the library sends nothing.
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if ready!(self.poll_next(cx))? {
+            let Reading { head, payload } = &mut self.reading;
+            for piece in [head, payload] {
+                let some = piece.len().min(into.remaining());
+                into.put_slice(&piece[..some]);
+                piece.advance(some);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<M: Messages> AsyncWrite for MessageSocket<M> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        Poll::Ready(self.writing.take(octets))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        self.messages.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        self.messages.poll_close(cx)
+    }
+}
+
+/// The payload of a close frame, as the libraries have its parts.
+fn close_payload(frame: Option<(u16, &str)>) -> Bytes {
+    let octets = frame.map(|(code, reason)| [&code.to_be_bytes()[..], reason.as_bytes()].concat());
+    octets.unwrap_or_default().into()
+}
+
+/// Code and reason of the payload of a close frame of ours.
+fn close_parts(payload: &Bytes) -> Option<(u16, Bytes)> {
+    let [a, b, ..] = **payload else { return None };
+    Some((u16::from_be_bytes([a, b]), payload.slice(2..)))
+}
