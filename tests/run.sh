@@ -39,6 +39,7 @@ main() {
   run 'format' cargo fmt --all --check
   run 'lints' cargo clippy --workspace --all-targets --features socketio -- -D warnings
   run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
+  run 'lints with the feature test alone' cargo clippy --package endpoint-runtime --no-default-features --features test -- -D warnings
   # nothing else here builds them
   RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
     run 'doors for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors

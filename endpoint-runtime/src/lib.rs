@@ -222,6 +222,7 @@
 //! - `tls`: `ServerBuilder::tls` and `wss://` for clients, by `rustls` with `ring`.
 //! - `dev-certificate`: `TlsConfig::self_signed`, by `rcgen`.
 //! - `json`, on by default: [`Json`], with `serde` and `serde_json`.
+//! - `test`: `endpoint_runtime::test`, endpoints tested in memory. It brings `client` with it, and no other crate.
 //!
 //! # Cancel safety
 //!
@@ -271,6 +272,8 @@ mod session;
 mod socket;
 mod state;
 mod stream;
+#[cfg(feature = "test")]
+mod testing;
 mod text;
 #[cfg(feature = "tls")]
 mod tls;
@@ -337,6 +340,17 @@ pub use crate::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use crate::tls::trust::Trust;
 pub use crate::writer::{BinaryWriter, TextWriter};
+
+/// Endpoints tested in memory, without a port and, if the clock is paused, without a wait.
+///
+/// It has the cargo feature `test`, for the `dev-dependencies` of those who write endpoints.
+#[cfg(feature = "test")]
+pub mod test {
+    pub use crate::testing::client::TestClient;
+    pub use crate::testing::frame::TestFrame;
+    pub use crate::testing::transcript::{Direction, Entry, Traffic, Transcript};
+    pub use crate::testing::{TestRequest, TestServer};
+}
 
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
 pub mod prelude {
