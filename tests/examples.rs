@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 
 use endpoint_runtime::Trust;
 use endpoint_runtime::prelude::*;
-use support::{Answer, BINARY, CLOSE, Client, TEXT, soon};
+use support::{Answer, BINARY, CLOSE, Client, PING, PONG, TEXT, soon};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -88,6 +88,7 @@ const PAGES: &[&str] = &[
     "handshake",
     "broadcast",
     "axum_app",
+    "programmatic",
     #[cfg(feature = "socketio")]
     "socketio_chat",
 ];
@@ -458,6 +459,74 @@ async fn broadcast_sends_what_was_asked_for_and_nothing_else() {
         if news["topic"] == "time" && news["listeners"] == 1 {
             break;
         }
+    }
+}
+
+// ---- programmatic ----
+
+#[tokio::test]
+async fn programmatic_adds_and_removes_handlers_of_one_session_while_it_is_open() {
+    let mut example = Example::start("programmatic", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let (mut client, mut other) = (Client::connect(addr, &path).await, Client::connect(addr, &path).await);
+    let opened: serde_json::Value = serde_json::from_slice(&client.expect(TEXT).await).unwrap();
+    assert_eq!(opened["handlers"], serde_json::json!(["text"]));
+    other.expect(TEXT).await;
+    let sessions = format!("/sessions/{}", opened["id"].as_str().unwrap());
+    let ask = async |method: &str, what: &str| {
+        let (line, host) = (format!("{method} {sessions}/{what} HTTP/1.1"), format!("Host: {addr}"));
+        let answer = Client::request(addr, &[&line, &host, "Connection: close"], b"").await.0;
+        (answer.status, answer.body)
+    };
+
+    client.text("hello").await;
+    client.expect_text(r#"{"heard":"text","what":"hello"}"#).await;
+    client.binary(b"nobody").await;
+    client.expect_silence().await;
+    assert_eq!(ask("PUT", "handlers/binary").await, (200, r#"["text","binary"]"#.to_owned()));
+    assert_eq!(ask("PUT", "handlers/binary").await.0, 409);
+    client.binary(b"somebody").await;
+    client.expect_text(r#"{"heard":"binary","what":"8 bytes"}"#).await;
+
+    assert_eq!(ask("DELETE", "handlers/text").await, (200, r#"["binary"]"#.to_owned()));
+    assert_eq!(ask("DELETE", "handlers/text").await.0, 409);
+    client.text("hello").await;
+    client.expect_silence().await;
+    other.text("still here").await;
+    other.expect_text(r#"{"heard":"text","what":"still here"}"#).await;
+
+    assert_eq!(ask("PUT", "handlers/pong").await.0, 200);
+    assert_eq!(ask("POST", "ping").await.0, 204);
+    assert_eq!(client.expect(PING).await, b"ping");
+    client.send(0x80 | PONG, "ping").await;
+    client.expect_text(r#"{"heard":"pong","what":"ping"}"#).await;
+
+    assert_eq!(ask("PUT", "handlers/nothing").await.0, 400);
+    client.close(1000, "").await;
+    client.expect_close(1000).await;
+    client.expect_end().await;
+    assert!(example.line().await.ends_with(" left: 1000"));
+    assert_eq!(ask("POST", "ping").await.0, 404);
+}
+
+#[tokio::test]
+async fn programmatic_pushes_the_same_by_both_remotes() {
+    let mut example = Example::start("programmatic", &[]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let mut client = Client::connect(addr, &path).await;
+    let opened: serde_json::Value = serde_json::from_slice(&client.expect(TEXT).await).unwrap();
+    for remote in ["basic", "async"] {
+        let path = format!("/sessions/{}/push/{remote}", opened["id"].as_str().unwrap());
+        let asked = tokio::spawn(async move { post(addr, &path, "X-None: ", "").await });
+        for _ in 0..64 {
+            assert_eq!(client.expect(BINARY).await.len(), 64 << 10);
+        }
+        let told: serde_json::Value = serde_json::from_str(&soon(asked).await.unwrap().body).unwrap();
+        assert_eq!((&told["messages"], &told["bytes"]), (&64.into(), &(4 << 20).into()));
+        assert!(told["returned"].as_u64() <= told["written"].as_u64(), "{told}");
+        client.expect_silence().await;
     }
 }
 

@@ -10,6 +10,11 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// The rooms of `endpoint-runtime/src` from the front door down: a file names only what stands below it. Rooms on one
 /// step may name each other. `lib`, `private`, `fuzzing` and `measuring` stand outside: they open doors, and nobody names them.
 const STAIRCASE: &[&[&str]] = &[
+    &["testing"],
+    &["testing/client"],
+    &["testing/connection"],
+    &["testing/transcript"],
+    &["testing/frame"],
     &["server"],
     // more of what a request can be told: an impl block of the same type
     &["client", "client/reconnect"],
@@ -94,13 +99,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("flate2", &["wire/deflate"]),
     ("futures_core", &["message_socket", "service/adopted", "stream"]),
     ("futures_sink", &["message_socket", "service/adopted"]),
-    ("http", &["server", "client", "layer", "service", "configurator", "handshake", "session", "request"]),
+    ("http", &["testing", "server", "client", "layer", "service", "configurator", "handshake", "session", "request"]),
     // what a client's server answered
     ("http::Response", &["registry", "error"]),
     ("http::header::SEC_WEBSOCKET_PROTOCOL", &["registry"]),
-    ("http_body_util", &["server", "client", "layer", "service"]),
-    ("hyper", &["server", "client/exchange", "layer", "service", "tls"]),
-    ("hyper_util", &["server", "client", "service", "tls"]),
+    ("http_body_util", &["testing", "server", "client", "layer", "service"]),
+    ("hyper", &["testing", "server", "client/exchange", "layer", "service", "tls"]),
+    ("hyper_util", &["testing", "server", "client", "service", "tls"]),
     ("inventory", &["service", "registry"]),
     ("percent_encoding", &["client/target", "request", "path"]),
     ("pin_project_lite", &["layer", "dispatch", "endpoint"]),
@@ -115,6 +120,7 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "testing",
             "server",
             "client",
             "service",
@@ -148,6 +154,7 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "tracing",
         &[
+            "testing",
             "server",
             "client",
             "service",
@@ -170,7 +177,7 @@ const CRATES: &[(&str, &[&str])] = &[
 const WORDS: &[(&str, &[&str], &str)] = &[
     (
         "spawn",
-        &["server", "client/reconnect", "registry"],
+        &["testing", "testing/connection", "server", "client/reconnect", "registry"],
         "only the front door and the place where a type is erased spawn, and what they spawn is waited for",
     ),
     (

@@ -42,7 +42,7 @@ main() {
   run 'lints' cargo clippy --workspace --all-targets --all-features -- -D warnings
   run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
   local feature
-  for feature in adopted axum cbor json msgpack protobuf tungstenite; do
+  for feature in adopted axum cbor json msgpack protobuf test tungstenite; do
     run "lints with $feature alone" cargo clippy --package endpoint-runtime --no-default-features --features "$feature" -- -D warnings
   done
   # nothing else here builds them
@@ -57,7 +57,7 @@ main() {
   run 'outside programs' need_outside_programs
   # not the ignored code blocks of the documentation, which are not meant to run
   run 'tests with outside programs' cargo test --workspace --features socketio --lib --bins --tests --examples -- --ignored
-  RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps
+  RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps --features endpoint-runtime/test
   run 'release build of the examples' cargo build --release --features socketio --examples
   run 'tests of the Autobahn gate itself' python3 -m unittest discover --quiet --start-directory tests/autobahn
   run 'bench_server starts' start bench_server
@@ -74,7 +74,7 @@ main() {
   run 'Node client, contexts kept' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$keeping" --binary --keeps
   run 'page in a browser' env NODE_PATH="$ENDPOINT_NODE_PATH" WS_SERVER="$examples/ws_server" "$ENDPOINT_NODE" tests/browser/page.js
   local program
-  for program in chat polling_vs_push handshake broadcast socketio_chat axum_app; do
+  for program in chat polling_vs_push handshake broadcast socketio_chat axum_app programmatic; do
     run "page of $program in a browser" env NODE_PATH="$ENDPOINT_NODE_PATH" EXAMPLES="$examples" "$ENDPOINT_NODE" "tests/browser/$program.js"
   done
 }

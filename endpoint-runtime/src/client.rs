@@ -1,7 +1,7 @@
 //! The front door on the other side: a container whose endpoints connect to servers.
 
 mod dial;
-mod exchange;
+pub(crate) mod exchange;
 pub(crate) mod proxy;
 pub(crate) mod reconnect;
 mod target;

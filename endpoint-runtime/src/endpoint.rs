@@ -120,7 +120,7 @@ pub trait Contract: Sized + Send + 'static {
     /// The handler of `on_error`.
     const ERROR: Handler = Handler::MISSING;
 
-    /// The handlers of events it lists; then [`Endpoint::TEXT`] calls them.
+    /// The handlers of events it lists; then [`Contract::TEXT`] calls them.
     const EVENTS: &'static [Handler] = &[];
 
     /// Whether it lists coders.

@@ -227,6 +227,7 @@
 //! | `tls` | `ServerBuilder::tls`, and `wss://` for clients | `rustls` with `ring`, `webpki-roots` |
 //! | `dev-certificate` | `TlsConfig::self_signed` | `rcgen` |
 //! | `axum`, `tungstenite` | `ServerContainer::adopt`: endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 has accepted; their types are named by these features alone | `axum`, `futures-sink` |
+//! | `test` | `endpoint_runtime::test`: endpoints tested in memory | `client`, and no other crate |
 //!
 //! # Cancel safety
 //!
@@ -292,6 +293,8 @@ mod session;
 mod socket;
 mod state;
 mod stream;
+#[cfg(feature = "test")]
+mod testing;
 mod text;
 #[cfg(feature = "tls")]
 mod tls;
@@ -375,6 +378,17 @@ pub use crate::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use crate::tls::trust::Trust;
 pub use crate::writer::{BinaryWriter, TextWriter};
+
+/// Endpoints tested in memory, without a port and, if the clock is paused, without a wait.
+///
+/// It has the cargo feature `test`, for the `dev-dependencies` of those who write endpoints.
+#[cfg(feature = "test")]
+pub mod test {
+    pub use crate::testing::client::TestClient;
+    pub use crate::testing::frame::TestFrame;
+    pub use crate::testing::transcript::{Direction, Entry, Traffic, Transcript};
+    pub use crate::testing::{TestRequest, TestServer};
+}
 
 /// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
 pub mod prelude {

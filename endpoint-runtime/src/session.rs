@@ -311,7 +311,7 @@ impl Session {
     }
 
     /// What objects are encoded for. What is to be sent to several sessions, or sent later, is encoded with it by
-    /// [`Encode::encode_for`].
+    /// [`Encode::encode_for`](crate::Encode::encode_for).
     pub fn dialect(&self) -> Dialect<'_> {
         Dialect(&self.0.agreed)
     }

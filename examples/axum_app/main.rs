@@ -205,8 +205,9 @@ async fn main() -> Result<(), Error> {
     let addr = listener.local_addr()?;
     println!("page: http://{addr}/");
     println!("endpoint: ws://{addr}/api/live");
+    let asked = shared::asked_to_stop();
     let shutdown = async move {
-        shared::asked_to_stop().await;
+        asked.await;
         // axum does not know of connections that were upgraded: the container ends them
         let shutdown = container.shutdown(Duration::from_secs(10)).await;
         println!("{} connections closed, {} cut", shutdown.closed, shutdown.cut);

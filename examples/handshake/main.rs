@@ -106,8 +106,9 @@ async fn main() -> Result<(), Error> {
     let addr = listener.local_addr()?;
     println!("page: http://{addr}/");
     println!("endpoint: ws://{addr}/compressed");
+    let asked = shared::asked_to_stop();
     let shutdown = async move {
-        shared::asked_to_stop().await;
+        asked.await;
         container.shutdown(Duration::from_secs(10)).await;
     };
     Ok(axum::serve(listener, app).with_graceful_shutdown(shutdown).await?)

@@ -114,8 +114,9 @@ async fn main() -> Result<(), Error> {
     let addr = server.local_addr()?;
     println!("page: http://{addr}/");
     println!("endpoint: ws://{addr}/chat?name=WebSocket");
+    let asked = shared::asked_to_stop();
     let stopped = async move {
-        shared::asked_to_stop().await;
+        asked.await;
         io.close().await;
     };
     server.run_until(stopped).await?;

@@ -1,0 +1,381 @@
+//! The front door for tests: a container in memory, without a port, and clients that talk to it.
+//!
+//! The handshake is the real one: hyper on both sides of a duplex, the container's own door, the client's own judgement.
+
+pub(crate) mod client;
+mod connection;
+pub(crate) mod frame;
+pub(crate) mod transcript;
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::duplex;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::client::{TestClient, limit_of};
+use crate::client::exchange::exchange;
+use crate::config::Compression;
+use crate::handshake::offer::{OURS, Offer};
+use crate::handshake::refusal::Refusal;
+use crate::registry::ServerEndpoint;
+use crate::request::Transport;
+use crate::role::Role;
+use crate::service::{Routed, ServerContainer, Shutdown};
+use crate::wire::deflate::{Budget, Deflation};
+
+/// How much may be on its way in each direction: about what the kernel has for a connection on one machine.
+const ON_ITS_WAY: usize = 64 << 10;
+
+/// The key of every request is that of RFC 6455 §1.3: nobody is there to be kept from guessing it.
+const NONCE: [u8; 16] = *b"the sample nonce";
+
+/// A [`ServerContainer`] to test in memory: no port is bound, and nothing else of the machine is used.
+///
+/// Everything else is as in a server: the handshake with its refusals and its configurator, the limits, the frames. So
+/// a test may run with a paused clock, and an idle timeout of an hour takes no time.
+///
+/// ```
+/// use endpoint_runtime::prelude::*;
+/// use endpoint_runtime::test::TestServer;
+///
+/// #[server_endpoint("/echo")]
+/// #[derive(Default)]
+/// struct Echo;
+///
+/// impl Echo {
+///     #[on_message]
+///     fn say(&self, text: String) -> String { text }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let server = TestServer::of::<Echo>();
+/// let mut client = server.connect("/echo").await;
+/// client.send_text("hello").await;
+/// client.expect_text("hello").await;
+/// client.close(1000, "thanks").await;
+/// client.expect_close(1000).await;
+/// # }
+/// ```
+///
+/// To pause the clock depend on tokio with its feature `test-util`, and annotate the test with
+/// `#[tokio::test(start_paused = true)]`. Then the clock stands still while anything can run, and jumps to the next
+/// timer when nothing can.
+///
+/// A session has no address of its peer, unless [`TestRequest::peer_addr`] gives it one, and what is sent to it goes by
+/// the queue, as with TLS.
+#[derive(Clone, Debug)]
+pub struct TestServer {
+    container: ServerContainer,
+}
+
+impl TestServer {
+    /// Tests what is mounted in `container`.
+    pub fn new(container: ServerContainer) -> Self {
+        Self { container }
+    }
+
+    /// Tests `E` alone, with default settings.
+    ///
+    /// # Panics
+    /// The container cannot be built.
+    #[track_caller]
+    pub fn of<E: ServerEndpoint>() -> Self {
+        match ServerContainer::builder().register::<E>().build() {
+            Ok(container) => Self::new(container),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The container.
+    pub fn container(&self) -> &ServerContainer {
+        &self.container
+    }
+
+    /// Opens a WebSocket at `target`: a path, perhaps with a query, below the context path if there is one.
+    ///
+    /// # Panics
+    /// The handshake is refused, or not answered within the limit.
+    #[track_caller]
+    pub fn connect(&self, target: &str) -> impl Future<Output = TestClient> + use<> {
+        self.request(target).connect()
+    }
+
+    /// Begins a handshake that says more, or that is expected to be refused.
+    ///
+    /// # Panics
+    /// `target` is no target of a request.
+    #[track_caller]
+    pub fn request(&self, target: &str) -> TestRequest {
+        let uri = match target.parse() {
+            Ok(uri) if target.starts_with('/') => uri,
+            _ => panic!("{target:?} is no target of a request: write a path, as in \"/chat/1?name=x\""),
+        };
+        TestRequest {
+            container: self.container.clone(),
+            uri,
+            changes: Vec::new(),
+            subprotocols: Vec::new(),
+            compression: Compression::OFF,
+            transport: Transport::default(),
+            is_silent: false,
+            limit: None,
+        }
+    }
+
+    /// Waits until everything that can run has run: every message that was sent is handled, as far as its handler comes
+    /// without a timer, and everything that was written has arrived.
+    ///
+    /// With a paused clock this is certain, and takes a millisecond of that clock. With a running clock nobody can know:
+    /// it waits for 50 milliseconds.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if it is dropped.
+    pub async fn settled(&self) {
+        client::settled().await;
+    }
+
+    /// Shuts the container down, as [`ServerContainer::shutdown`].
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn shutdown(&self, limit: Duration) -> Shutdown {
+        self.container.shutdown(limit).await
+    }
+}
+
+/// An opening handshake of a test.
+///
+/// ```
+/// # use endpoint_runtime::prelude::*;
+/// # use endpoint_runtime::test::TestServer;
+/// # #[server_endpoint("/chat", subprotocols("chat.v1"))] #[derive(Default)] struct Chat;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let server = TestServer::of::<Chat>();
+/// let client = server.request("/chat").subprotocol("chat.v1").header("cookie", "user=ann").connect().await;
+/// assert_eq!(client.subprotocol(), Some("chat.v1"));
+///
+/// let refusal = server.request("/chat").origin("https://elsewhere.example").expect_refusal(403).await;
+/// assert_eq!(refusal.headers()["content-type"], "text/plain; charset=utf-8");
+/// # }
+/// ```
+#[must_use]
+pub struct TestRequest {
+    container: ServerContainer,
+    uri: Uri,
+    /// Headers that are said, or left out.
+    changes: Vec<(HeaderName, Option<HeaderValue>)>,
+    subprotocols: Vec<String>,
+    compression: Compression,
+    transport: Transport,
+    is_silent: bool,
+    limit: Option<Duration>,
+}
+
+impl TestRequest {
+    /// Adds a header. One that the handshake has anyway, such as `Host` or `Sec-WebSocket-Version`, is replaced.
+    ///
+    /// # Panics
+    /// It is no header.
+    #[track_caller]
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        match (name.try_into(), value.try_into()) {
+            (Ok(name), Ok(value)) => self.changes.push((name, Some(value))),
+            (Ok(name), Err(_)) => panic!("the value of the header {name} has an illegal character"),
+            (Err(_), _) => panic!("a header's name has an illegal character"),
+        }
+        self
+    }
+
+    /// Leaves a header out that a handshake has, such as `Sec-WebSocket-Key`.
+    ///
+    /// # Panics
+    /// It is no header's name.
+    #[track_caller]
+    pub fn without_header(mut self, name: impl TryInto<HeaderName>) -> Self {
+        match name.try_into() {
+            Ok(name) => self.changes.push((name, None)),
+            Err(_) => panic!("a header's name has an illegal character"),
+        }
+        self
+    }
+
+    /// Offers a subprotocol, after those that were offered before.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.subprotocols.push(name.into());
+        self
+    }
+
+    /// Connects as a browser does from a page of this origin. The host that is asked for is `localhost`, so
+    /// `http://localhost` is the same origin. Default: none is said, as by programs that are no browsers.
+    ///
+    /// # Panics
+    /// It has an illegal character.
+    #[track_caller]
+    pub fn origin(self, origin: &str) -> Self {
+        self.header(header::ORIGIN, origin)
+    }
+
+    /// Offers compression. What the server compresses is then read; the client itself compresses nothing. Default: none.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// What [`Session::peer_addr`](crate::Session::peer_addr) is to be. Default: `None`.
+    pub fn peer_addr(mut self, addr: SocketAddr) -> Self {
+        self.transport.peer_addr = Some(addr);
+        self
+    }
+
+    /// Has [`Session::is_secure`](crate::Session::is_secure) say yes, as behind TLS. Nothing is encrypted.
+    pub fn secure(mut self) -> Self {
+        self.transport.is_secure = true;
+        self
+    }
+
+    /// Makes the client one that does nothing by itself ([`TestClient::set_silent`]), from its first moment on.
+    pub fn silent(mut self) -> Self {
+        self.is_silent = true;
+        self
+    }
+
+    /// How long the handshake, and then each wait of the client, may take ([`TestClient::set_limit`]).
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Opens the WebSocket.
+    ///
+    /// # Panics
+    /// The handshake is refused; the refusal is told. It is not answered within the limit, or wrongly.
+    #[track_caller]
+    pub fn connect(self) -> impl Future<Output = TestClient> + use<> {
+        let place = Location::caller();
+        async move {
+            let target = self.uri.clone();
+            match self.open(place).await {
+                Ok(client) => client,
+                Err(refusal) => panic!("{place}: {target} was refused: {}", told(&refusal)),
+            }
+        }
+    }
+
+    /// Opens the WebSocket, and takes a refusal for an answer: status, headers and body.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// There is no answer within the limit, or a wrong one.
+    #[track_caller]
+    pub fn try_connect(self) -> impl Future<Output = Result<TestClient, Response<Bytes>>> + use<> {
+        self.open(Location::caller())
+    }
+
+    /// The handshake must be refused with this status; returns all of the refusal.
+    ///
+    /// # Panics
+    /// It is accepted, or refused with another status.
+    #[track_caller]
+    pub fn expect_refusal(self, status: u16) -> impl Future<Output = Response<Bytes>> + use<> {
+        let place = Location::caller();
+        async move {
+            let target = self.uri.clone();
+            match self.open(place).await {
+                Err(refusal) if refusal.status().as_u16() == status => refusal,
+                Err(refusal) => panic!("{place}: expected a refusal with {status}, but it was {}", told(&refusal)),
+                Ok(_) => panic!("{place}: expected a refusal with {status}, but {target} was opened"),
+            }
+        }
+    }
+
+    async fn open(self, place: &'static Location<'static>) -> Result<TestClient, Response<Bytes>> {
+        let offer = Offer::new(NONCE, self.subprotocols.clone(), self.compression);
+        let request = self.head(&offer);
+        let Self { container, compression, transport, is_silent, limit, .. } = self;
+
+        let (ours, theirs) = duplex(ON_ITS_WAY);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let routed = container.respond(request, transport);
+            async move {
+                match routed {
+                    Routed::Ours(responding) => responding.await,
+                    Routed::Theirs(_) => Ok(Refusal::unknown_path().into()),
+                }
+            }
+        });
+        // they end with the client, as a server's do when it goes away
+        let mut tasks = JoinSet::new();
+        let http = http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades();
+        tasks.spawn(async move {
+            if let Err(error) = http.await {
+                tracing::debug!(%error, "an HTTP connection failed");
+            }
+        });
+
+        let deadline = Instant::now() + limit_of(limit);
+        let agreed = match exchange(TokioIo::new(ours), request, &offer, deadline).await {
+            Ok(agreed) => agreed,
+            Err(error) => match error.response() {
+                Some(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => return Err(response.clone()),
+                _ => panic!("{place}: the handshake failed: {error}"),
+            },
+        };
+        let budget = Arc::new(Budget::new(usize::MAX));
+        let inbound = agreed.extension.and_then(|extension| {
+            Deflation::new(extension, Role::Client, &compression, &budget).map(|deflation| deflation.inbound())
+        });
+        let mut client = TestClient::open(agreed.upgraded, agreed.early, agreed.response, inbound, is_silent, tasks);
+        if let Some(limit) = limit {
+            client.set_limit(limit);
+        }
+        Ok(client)
+    }
+
+    fn head(&self, offer: &Offer) -> Request<Empty<Bytes>> {
+        let mut request = Request::new(Empty::new());
+        request.uri_mut().clone_from(&self.uri);
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+        offer.write(headers);
+        for (name, value) in &self.changes {
+            match value {
+                Some(value) if OURS.contains(name) || name == header::HOST => drop(headers.insert(name, value.clone())),
+                Some(value) => drop(headers.append(name, value.clone())),
+                None => drop(headers.remove(name)),
+            }
+        }
+        request
+    }
+}
+
+impl fmt::Debug for TestRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestRequest").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+fn told(refusal: &Response<Bytes>) -> String {
+    format!("{} {:?}", refusal.status(), String::from_utf8_lossy(refusal.body()))
+}

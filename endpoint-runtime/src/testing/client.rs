@@ -1,0 +1,438 @@
+//! A client that says exactly what a test tells it to say, and knows everything that it heard.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, header};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::connection::{Arrived, Leaving, Shared, close_frame, run};
+use super::frame::TestFrame;
+use super::transcript::{Direction, Traffic, Transcript};
+use crate::close::CloseCode;
+use crate::message::Binary;
+use crate::registry::Upgraded;
+use crate::text::Text;
+use crate::wire::deflate::Inbound;
+
+/// How long a wait may take with a running clock: more than anything in memory takes on a busy machine.
+const RUNNING: Duration = Duration::from_secs(10);
+
+/// And with a paused one: more than the limits of most endpoints, which then cost nothing.
+const PAUSED: Duration = Duration::from_secs(60 * 60);
+
+/// How long nothing has to come with a running clock.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// A client of a [`TestServer`](super::TestServer): it sends what it is told to send, right or wrong.
+///
+/// It reads all the time. By itself it does what a browser does: it answers pings, and a close frame with another, and
+/// lets go of the connection when the server does ([`set_silent`](Self::set_silent) stops that). What came is kept in
+/// order until it is asked for by [`next`](Self::next) or one of the `expect_` methods, which stop the test where it is
+/// something else, with what came instead and the end of the [transcript](Self::transcript). Pings that were answered are
+/// passed over, except by [`expect_ping`](Self::expect_ping).
+///
+/// Every wait has a limit: [`set_limit`](Self::set_limit).
+///
+/// Dropped, it is gone without a close frame, like a telephone in a tunnel.
+///
+/// # Cancel safety
+/// A wait for what comes loses nothing if it is dropped. What is sent is on its way when the call has begun to wait.
+pub struct TestClient {
+    shared: Arc<Shared>,
+    arriving: mpsc::Receiver<Arrived>,
+    leaving: mpsc::Sender<Leaving>,
+    tasks: JoinSet<()>,
+    response: Response<()>,
+    limit: Option<Duration>,
+}
+
+impl TestClient {
+    pub(super) fn open(
+        upgraded: Upgraded,
+        early: Bytes,
+        response: Response<()>,
+        inbound: Option<Inbound>,
+        is_silent: bool,
+        mut tasks: JoinSet<()>,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(is_silent));
+        let (arriving, leaving) = match upgraded {
+            Upgraded::Tcp(stream) => run(&mut tasks, stream, early, inbound, &shared),
+            Upgraded::Other(io) => run(&mut tasks, io, early, inbound, &shared),
+        };
+        Self { shared, arriving, leaving, tasks, response, limit: None }
+    }
+
+    // ---- settings ----
+
+    /// Whether it does nothing by itself: no pong for a ping, no answer to a close frame, and it stays when the server
+    /// has gone. So a server's limits in time can be met.
+    pub fn set_silent(&mut self, silent: bool) {
+        self.shared.is_silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Whether it reads. If it does not, about 64 KiB of what the server writes are on their way, and then the server
+    /// finds that its peer is slow.
+    pub fn set_reading(&mut self, reading: bool) {
+        self.shared.is_reading.send_replace(reading);
+    }
+
+    /// How long each wait may take, by tokio's clock. Default: ten seconds; with a paused clock one hour, which takes no
+    /// time.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.limit = Some(limit);
+    }
+
+    /// The server's answer to the handshake: status 101 and its headers.
+    pub fn response(&self) -> &Response<()> {
+        &self.response
+    }
+
+    /// The subprotocol that the server chose.
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.response.headers().get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()
+    }
+
+    /// All that went over the connection so far, in both directions. It grows without a bound, as nothing else here does.
+    pub fn transcript(&self) -> Transcript {
+        self.shared.transcript()
+    }
+
+    // ---- saying ----
+
+    /// Sends a text message. Resolves when the connection has taken it, which says nothing of a handler; if the
+    /// connection is gone it is dropped, as by a browser, and the transcript says that it is lost.
+    ///
+    /// # Panics
+    /// The server does not take it within the limit.
+    #[track_caller]
+    pub fn send_text(&mut self, text: impl Into<Text>) -> impl Future<Output = ()> {
+        let text = text.into();
+        let frame = TestFrame::new(true, 1, text.as_bytes());
+        self.say(Traffic::Text(text), frame.octets())
+    }
+
+    /// Sends a binary message; as [`send_text`](Self::send_text).
+    ///
+    /// # Panics
+    /// As there.
+    #[track_caller]
+    pub fn send_binary(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
+        let data = Binary::from(data.as_ref());
+        let frame = TestFrame::new(true, 2, &data);
+        self.say(Traffic::Binary(data), frame.octets())
+    }
+
+    /// Sends a ping; as [`send_text`](Self::send_text). A frame of control has 125 bytes at most; whoever wants more
+    /// sends a [frame](Self::send).
+    ///
+    /// # Panics
+    /// As there.
+    #[track_caller]
+    pub fn send_ping(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
+        let data = Binary::from(data.as_ref());
+        let frame = TestFrame::new(true, 9, &data);
+        self.say(Traffic::Ping(data), frame.octets())
+    }
+
+    /// Sends a pong, for which nobody may have asked; as [`send_ping`](Self::send_ping).
+    ///
+    /// # Panics
+    /// As there.
+    #[track_caller]
+    pub fn send_pong(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
+        let data = Binary::from(data.as_ref());
+        let frame = TestFrame::new(true, 10, &data);
+        self.say(Traffic::Pong(data), frame.octets())
+    }
+
+    /// Sends a close frame. Any code is sent as it is, but [`CloseCode::NoStatusCode`] (1005) makes it an empty one. The
+    /// server's own may be awaited with [`expect_close`](Self::expect_close).
+    ///
+    /// # Panics
+    /// As [`send_text`](Self::send_text).
+    #[track_caller]
+    pub fn close(&mut self, code: impl Into<CloseCode>, reason: &str) -> impl Future<Output = ()> {
+        let code = code.into();
+        self.shared.is_closing.store(true, Ordering::Relaxed);
+        self.say(Traffic::Close { code, reason: reason.into() }, close_frame(code, reason).octets())
+    }
+
+    /// Sends a frame that may be wrong. Its parts are those of [`TestFrame::new`].
+    ///
+    /// # Panics
+    /// As [`send_text`](Self::send_text); or `opcode` is above 15.
+    #[track_caller]
+    pub fn send_frame(&mut self, fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> impl Future<Output = ()> {
+        let frame = TestFrame::new(fin, opcode, payload);
+        self.say_frame(frame)
+    }
+
+    /// Sends a frame as it was made: with reserved bits, without a mask, cut off.
+    ///
+    /// # Panics
+    /// As [`send_text`](Self::send_text).
+    #[track_caller]
+    pub fn send(&mut self, frame: TestFrame) -> impl Future<Output = ()> {
+        self.say_frame(frame)
+    }
+
+    /// Sends octets as they are.
+    ///
+    /// # Panics
+    /// As [`send_text`](Self::send_text).
+    #[track_caller]
+    pub fn send_raw(&mut self, octets: impl Into<Bytes>) -> impl Future<Output = ()> {
+        let octets = octets.into();
+        self.say(Traffic::Raw(octets.clone()), octets)
+    }
+
+    /// Ends the connection without a close frame. What came before is still there to be asked for; then comes the end.
+    pub async fn cut(&mut self) {
+        self.tasks.shutdown().await;
+        self.shared.note(Direction::Sent, Traffic::End);
+    }
+
+    #[track_caller]
+    fn say_frame(&mut self, frame: TestFrame) -> impl Future<Output = ()> + use<'_> {
+        if frame.is_close() {
+            self.shared.is_closing.store(true, Ordering::Relaxed);
+        }
+        let octets = frame.octets();
+        self.say(Traffic::Frame(frame), octets)
+    }
+
+    #[track_caller]
+    fn say(&mut self, what: Traffic, octets: Bytes) -> impl Future<Output = ()> + use<'_> {
+        let place = Location::caller();
+        async move {
+            let (told, written) = oneshot::channel();
+            let limit = limit_of(self.limit);
+            let late = |shared: &Shared| -> ! {
+                panic!("{place}: the server did not take what was sent within {limit:?}{}", shared.end())
+            };
+            let deadline = Instant::now() + limit;
+            let entry = match timeout_at(deadline, self.leaving.reserve()).await {
+                Ok(Ok(permit)) => {
+                    // noted first, so that it stands before its answer
+                    let entry = self.shared.note(Direction::Sent, what);
+                    permit.send(Leaving::Octets(octets, entry, Some(told)));
+                    entry
+                }
+                Ok(Err(_)) => {
+                    let entry = self.shared.note(Direction::Sent, what);
+                    return self.shared.lose(entry);
+                }
+                Err(_) => late(&self.shared),
+            };
+            match timeout_at(deadline, written).await {
+                Ok(Ok(())) => {}
+                // the writer has gone
+                Ok(Err(_)) => self.shared.lose(entry),
+                Err(_) => late(&self.shared),
+            }
+        }
+    }
+
+    // ---- hearing ----
+
+    /// What comes next, or came already; pings that were answered are passed over. [`Traffic::End`] once the connection
+    /// has ended, and each time again.
+    ///
+    /// # Panics
+    /// Nothing comes within the limit.
+    // it is that of a stream, and not of an iterator
+    #[allow(clippy::should_implement_trait)]
+    #[track_caller]
+    pub fn next(&mut self) -> impl Future<Output = Traffic> {
+        self.hear("something", false, Location::caller())
+    }
+
+    /// The next thing must be a text message; returns it.
+    ///
+    /// # Panics
+    /// It is something else, or nothing within the limit.
+    #[track_caller]
+    pub fn next_text(&mut self) -> impl Future<Output = String> {
+        self.expect("a text".into(), false, |what| match what {
+            Traffic::Text(text) => Ok(text.into()),
+            other => Err(other),
+        })
+    }
+
+    /// The next thing must be a binary message; returns it.
+    ///
+    /// # Panics
+    /// As [`next_text`](Self::next_text).
+    #[track_caller]
+    pub fn next_binary(&mut self) -> impl Future<Output = Binary> {
+        self.expect("binary data".into(), false, |what| match what {
+            Traffic::Binary(data) => Ok(data),
+            other => Err(other),
+        })
+    }
+
+    /// The next thing must be this text.
+    ///
+    /// # Panics
+    /// As [`next_text`](Self::next_text).
+    #[track_caller]
+    pub fn expect_text(&mut self, text: &str) -> impl Future<Output = ()> + use<'_> {
+        self.expect_exactly(Traffic::Text(text.into()), false)
+    }
+
+    /// The next thing must be these bytes.
+    ///
+    /// # Panics
+    /// As [`next_text`](Self::next_text).
+    #[track_caller]
+    pub fn expect_binary(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
+        self.expect_exactly(Traffic::Binary(data.as_ref().into()), false)
+    }
+
+    /// The next thing must be a ping, answered or not; returns what is in it.
+    ///
+    /// # Panics
+    /// As [`next_text`](Self::next_text).
+    #[track_caller]
+    pub fn expect_ping(&mut self) -> impl Future<Output = Binary> {
+        self.expect("a ping".into(), true, |what| match what {
+            Traffic::Ping(data) => Ok(data),
+            other => Err(other),
+        })
+    }
+
+    /// The next thing must be a pong with these bytes.
+    ///
+    /// # Panics
+    /// As [`next_text`](Self::next_text).
+    #[track_caller]
+    pub fn expect_pong(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
+        self.expect_exactly(Traffic::Pong(data.as_ref().into()), false)
+    }
+
+    /// The next thing must be a close frame with this code; returns its reason.
+    ///
+    /// # Panics
+    /// As [`next_text`](Self::next_text).
+    #[track_caller]
+    pub fn expect_close(&mut self, code: impl Into<CloseCode>) -> impl Future<Output = String> {
+        let expected = code.into();
+        self.expect(format!("a close with {expected}"), false, move |what| match what {
+            Traffic::Close { code, reason } if code == expected => Ok(reason.into()),
+            other => Err(other),
+        })
+    }
+
+    /// The next thing must be the end of the connection.
+    ///
+    /// # Panics
+    /// As [`next_text`](Self::next_text).
+    #[track_caller]
+    pub fn expect_end(&mut self) -> impl Future<Output = ()> {
+        self.expect_exactly(Traffic::End, false)
+    }
+
+    /// Nothing must have come when everything that can run has run: see
+    /// [`TestServer::settled`](super::TestServer::settled), also for what it takes of the clock.
+    ///
+    /// # Panics
+    /// Something has come.
+    #[track_caller]
+    pub fn expect_nothing(&mut self) -> impl Future<Output = ()> {
+        let place = Location::caller();
+        async move {
+            settled().await;
+            while let Some(what) = self.arrived() {
+                if !what.is_answered {
+                    self.fail(place, "nothing", &what.what);
+                }
+            }
+        }
+    }
+
+    /// What has come already.
+    fn arrived(&mut self) -> Option<Arrived> {
+        match self.arriving.try_recv() {
+            Ok(arrived) => Some(arrived),
+            Err(mpsc::error::TryRecvError::Empty) => None,
+            Err(mpsc::error::TryRecvError::Disconnected) => Some(Arrived { what: Traffic::End, is_answered: false }),
+        }
+    }
+
+    async fn hear(&mut self, wanted: &str, pings: bool, place: &Location<'_>) -> Traffic {
+        let limit = limit_of(self.limit);
+        let hearing = async {
+            while let Some(Arrived { what, is_answered }) = self.arriving.recv().await {
+                if pings || !is_answered {
+                    return what;
+                }
+            }
+            Traffic::End
+        };
+        match timeout(limit, hearing).await {
+            Ok(what) => what,
+            Err(_) => panic!("{place}: expected {wanted}, but nothing came within {limit:?}{}", self.shared.end()),
+        }
+    }
+
+    #[track_caller]
+    fn expect<T>(
+        &mut self,
+        wanted: String,
+        pings: bool,
+        judge: impl FnOnce(Traffic) -> Result<T, Traffic>,
+    ) -> impl Future<Output = T> {
+        let place = Location::caller();
+        async move {
+            match judge(self.hear(&wanted, pings, place).await) {
+                Ok(heard) => heard,
+                Err(other) => self.fail(place, &wanted, &other),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn expect_exactly(&mut self, expected: Traffic, pings: bool) -> impl Future<Output = ()> + use<'_> {
+        let wanted = expected.to_string();
+        self.expect(wanted, pings, move |what| if what == expected { Ok(()) } else { Err(what) })
+    }
+
+    fn fail(&self, place: &Location<'_>, wanted: &str, came: &Traffic) -> ! {
+        panic!("{place}: expected {wanted}, but what came was {came}{}", self.shared.end())
+    }
+}
+
+impl fmt::Debug for TestClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestClient").field("transcript", &self.transcript()).finish_non_exhaustive()
+    }
+}
+
+/// How long a wait may take, if nothing else was said.
+pub(super) fn limit_of(limit: Option<Duration>) -> Duration {
+    limit.unwrap_or_else(|| if is_paused() { PAUSED } else { RUNNING })
+}
+
+/// Waits until everything that can run has run.
+pub(super) async fn settled() {
+    // a paused clock does not go on while anything can run, and a millisecond is the least it knows
+    sleep(if is_paused() { Duration::from_millis(1) } else { QUIET }).await;
+}
+
+/// Whether tokio's clock stands still while real time passes; it does not say so itself.
+fn is_paused() -> bool {
+    let (clock, real) = (Instant::now(), std::time::Instant::now());
+    while real.elapsed() < Duration::from_micros(1) {
+        std::hint::spin_loop();
+    }
+    Instant::now() == clock
+}

@@ -1,0 +1,217 @@
+//! The connection of a test's client: one task reads, and answers what a client answers by itself; one writes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::frame::TestFrame;
+use super::transcript::{Direction, Entry, Traffic, Transcript};
+use crate::close::CloseCode;
+use crate::role::Role;
+use crate::text::Text;
+use crate::wire::decode::Decoder;
+use crate::wire::deflate::Inbound;
+use crate::wire::event::{Event, Rules, Take};
+
+/// The most that waits to be asked for; then the client stops reading. And the most that waits to be written.
+const WAITING: usize = 1 << 10;
+
+/// The largest message that is taken.
+const LARGEST: Take = Take::Whole { limit: 1 << 30 };
+
+const RULES: Rules = Rules { text: LARGEST, binary: LARGEST };
+
+/// What the tasks know.
+pub(super) struct Shared {
+    begun: Instant,
+    entries: Mutex<Vec<Entry>>,
+    pub(super) is_silent: AtomicBool,
+    /// A close frame was sent.
+    pub(super) is_closing: AtomicBool,
+    pub(super) is_reading: watch::Sender<bool>,
+}
+
+pub(super) struct Arrived {
+    pub(super) what: Traffic,
+    /// It is a ping, and has its pong.
+    pub(super) is_answered: bool,
+}
+
+pub(super) enum Leaving {
+    /// With their place in the transcript, and who waits.
+    Octets(Bytes, usize, Option<oneshot::Sender<()>>),
+    End,
+}
+
+impl Shared {
+    pub(super) fn new(is_silent: bool) -> Self {
+        Self {
+            begun: Instant::now(),
+            entries: Mutex::default(),
+            is_silent: is_silent.into(),
+            is_closing: false.into(),
+            is_reading: watch::Sender::new(true),
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a line to the transcript; its place.
+    pub(super) fn note(&self, direction: Direction, what: Traffic) -> usize {
+        let mut entries = self.entries();
+        entries.push(Entry { at: self.begun.elapsed(), direction, what, is_lost: false });
+        entries.len() - 1
+    }
+
+    pub(super) fn lose(&self, place: usize) {
+        if let Some(entry) = self.entries().get_mut(place) {
+            entry.is_lost = true;
+        }
+    }
+
+    pub(super) fn transcript(&self) -> Transcript {
+        Transcript { entries: self.entries().clone(), has_times: true }
+    }
+
+    /// The last lines of it.
+    pub(super) fn end(&self) -> String {
+        self.transcript().end()
+    }
+}
+
+/// Starts the tasks of a connection; what comes from it, and what goes to it.
+pub(super) fn run<T>(
+    tasks: &mut JoinSet<()>,
+    io: T,
+    early: Bytes,
+    inbound: Option<Inbound>,
+    shared: &Arc<Shared>,
+) -> (mpsc::Receiver<Arrived>, mpsc::Sender<Leaving>)
+where
+    T: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (arrives, arriving) = mpsc::channel(WAITING);
+    let (leaving, leaves) = mpsc::channel(WAITING);
+    let decoder = Decoder::new(Role::Client, inbound);
+    let reader = Reader { decoder, shared: shared.clone(), arrives, leaving: leaving.clone() };
+    let (reading, writing) = split(io);
+    tasks.spawn(write(writing, leaves, shared.clone()));
+    tasks.spawn(reader.run(reading, early));
+    (arriving, leaving)
+}
+
+/// Writes what is to leave, until the end.
+async fn write<T: AsyncWrite>(mut io: WriteHalf<T>, mut leaves: mpsc::Receiver<Leaving>, shared: Arc<Shared>) {
+    while let Some(Leaving::Octets(octets, entry, told)) = leaves.recv().await {
+        if io.write_all(&octets).await.is_err() || io.flush().await.is_err() {
+            return shared.lose(entry);
+        }
+        if let Some(told) = told {
+            // the call may have been dropped
+            let _ = told.send(());
+        }
+    }
+    // it may be gone
+    let _ = io.shutdown().await;
+}
+
+/// What reads, and does what a client does by itself.
+struct Reader {
+    decoder: Decoder,
+    shared: Arc<Shared>,
+    arrives: mpsc::Sender<Arrived>,
+    leaving: mpsc::Sender<Leaving>,
+}
+
+impl Reader {
+    async fn run<T: AsyncRead>(mut self, mut io: ReadHalf<T>, early: Bytes) {
+        let mut buffer = early.to_vec();
+        let mut is_reading = self.shared.is_reading.subscribe();
+        loop {
+            if self.take(&mut buffer).await.is_none() {
+                return;
+            }
+            buffer.clear();
+            // the sender is in `shared`
+            let _ = is_reading.wait_for(|is_reading| *is_reading).await;
+            let count = tokio::select! {
+                biased;
+                _ = is_reading.changed() => continue,
+                // a reset is an end as well
+                count = io.read_buf(&mut buffer) => count.unwrap_or(0),
+            };
+            if count == 0 {
+                break;
+            }
+        }
+        self.arrived(Traffic::End).await;
+        if !self.is_silent() {
+            let _ = self.leaving.send(Leaving::End).await;
+        }
+    }
+
+    /// Takes what was read; none if that was the last.
+    async fn take(&mut self, buffer: &mut [u8]) -> Option<()> {
+        let mut at = 0;
+        while at < buffer.len() {
+            let (used, event) = match self.decoder.next(&RULES, &mut buffer[at..]) {
+                Ok((used, event)) => (used, event.map(Event::into_owned)),
+                Err(violation) => {
+                    let reason = violation.close_reason();
+                    self.arrived(Traffic::Violation(reason.reason().to_owned())).await;
+                    return None;
+                }
+            };
+            at += used;
+            if let Some(event) = event {
+                self.arrived(event.into()).await;
+            }
+        }
+        Some(())
+    }
+
+    async fn arrived(&self, what: Traffic) {
+        self.shared.note(Direction::Received, what.clone());
+        let is_answered = self.answer(&what);
+        // nobody may be there any more to ask for it
+        let _ = self.arrives.send(Arrived { what, is_answered }).await;
+    }
+
+    fn is_silent(&self) -> bool {
+        self.shared.is_silent.load(Ordering::Relaxed)
+    }
+
+    /// Answers what a client answers by itself; whether it was a ping, and is answered.
+    fn answer(&self, what: &Traffic) -> bool {
+        let (answer, frame) = match what {
+            _ if self.is_silent() => return false,
+            Traffic::Ping(data) => (Traffic::Pong(data.clone()), TestFrame::new(true, 10, data)),
+            Traffic::Close { code, .. } if !self.shared.is_closing.swap(true, Ordering::Relaxed) => {
+                (Traffic::Close { code: *code, reason: Text::default() }, close_frame(*code, ""))
+            }
+            _ => return false,
+        };
+        // full, or gone: then the server waits in vain, as for any slow client
+        let Ok(permit) = self.leaving.try_reserve() else { return false };
+        let is_ping = matches!(what, Traffic::Ping(_));
+        let entry = self.shared.note(Direction::Sent, answer);
+        permit.send(Leaving::Octets(frame.octets(), entry, None));
+        is_ping
+    }
+}
+
+/// A close frame; [`CloseCode::NoStatusCode`] makes it an empty one.
+pub(super) fn close_frame(code: CloseCode, reason: &str) -> TestFrame {
+    let payload = match code {
+        CloseCode::NoStatusCode => Vec::new(),
+        code => [&code.as_u16().to_be_bytes()[..], reason.as_bytes()].concat(),
+    };
+    TestFrame::new(true, 8, payload)
+}

@@ -1,0 +1,116 @@
+//! A frame as a test wants it: right, or wrong in a way that is said.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::message::Binary;
+use crate::wire::encode;
+use crate::wire::frame::OpCode;
+
+/// The same for every frame, so that the same test sends the same octets. That of the example in RFC 6455 §5.7.
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A frame of a client (RFC 6455 §5.2) that may be wrong: [`TestClient::send`](super::client::TestClient::send).
+///
+/// ```
+/// use endpoint_runtime::test::TestFrame;
+///
+/// let text = TestFrame::new(true, 1, "hi");
+/// assert_eq!(&text.octets()[..2], [0x81, 0x82]);
+/// let bad = TestFrame::new(true, 1, "hi").rsv(0b010).unmasked();
+/// assert_eq!(bad.octets()[..], [0xa1, 2, b'h', b'i']);
+/// assert_eq!(TestFrame::new(true, 2, [1, 2, 3]).half(4).octets().len(), 4);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestFrame {
+    is_final: bool,
+    opcode: u8,
+    rsv: u8,
+    is_masked: bool,
+    payload: Binary,
+    /// Only so many octets of it.
+    octets: usize,
+}
+
+impl TestFrame {
+    /// A masked frame. `fin` says that it is the last of its message. Opcodes are 0 for a continuation, 1 for text, 2
+    /// for binary data, 8 to close, 9 for a ping, 10 for a pong; the others are reserved. Nothing is checked.
+    ///
+    /// # Panics
+    /// `opcode` is above 15.
+    #[track_caller]
+    pub fn new(fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> Self {
+        assert!(opcode < 16, "the opcode {opcode} does not fit its four bits");
+        let payload = payload.as_ref().into();
+        Self { is_final: fin, opcode, rsv: 0, is_masked: true, payload, octets: usize::MAX }
+    }
+
+    /// Sets the reserved bits: `0b100` is RSV1, which marks a compressed message.
+    ///
+    /// # Panics
+    /// `bits` is above 7.
+    #[must_use]
+    #[track_caller]
+    pub fn rsv(mut self, bits: u8) -> Self {
+        assert!(bits < 8, "there are three reserved bits, which {bits} does not fit");
+        self.rsv = bits;
+        self
+    }
+
+    /// Leaves the mask out, which a client must not (RFC 6455 §5.1).
+    #[must_use]
+    pub fn unmasked(mut self) -> Self {
+        self.is_masked = false;
+        self
+    }
+
+    /// Cuts it off after so many octets, the header among them.
+    #[must_use]
+    pub fn half(mut self, octets: usize) -> Self {
+        self.octets = octets;
+        self
+    }
+
+    /// What goes over the wire.
+    pub fn octets(&self) -> Bytes {
+        let mut plain = Vec::new();
+        encode::frame(&mut plain, self.is_final, OpCode::Continuation, &self.payload);
+        // what no kind of frame has is written over it
+        plain[0] |= self.rsv << 4 | self.opcode;
+        let mut octets = plain;
+        if self.is_masked {
+            let (header, payload) = octets.split_at(encode::lengths(&octets).0);
+            let mut masked = Vec::with_capacity(octets.len() + KEY.len());
+            encode::masked_header(&mut masked, header, KEY);
+            encode::masked(&mut masked, payload, KEY);
+            octets = masked;
+        }
+        octets.truncate(self.octets);
+        octets.into()
+    }
+
+    /// Whether it closes the connection, for a peer that reads it.
+    pub(super) fn is_close(&self) -> bool {
+        self.opcode == OpCode::Close as u8
+    }
+}
+
+impl fmt::Display for TestFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "frame with opcode {} and {} bytes", self.opcode, self.payload.len())?;
+        if !self.is_final {
+            f.write_str(", not final")?;
+        }
+        if self.rsv != 0 {
+            write!(f, ", reserved bits {:03b}", self.rsv)?;
+        }
+        if !self.is_masked {
+            f.write_str(", without a mask")?;
+        }
+        if self.octets != usize::MAX {
+            write!(f, ", its first {} octets", self.octets)?;
+        }
+        Ok(())
+    }
+}
