@@ -270,6 +270,35 @@ async fn shutdown_of_a_layer_refuses_handshakes_and_passes_the_rest() {
     assert_eq!(ask(addr, "/api/time").await.status, 200);
 }
 
+/// A service of gRPC has another body than axum, and answers what it does not know itself: with 200, and a status in a
+/// header.
+#[tokio::test]
+async fn layer_around_the_routes_of_tonic() {
+    let grpc = tonic::service::Routes::default();
+    let stack = ServiceBuilder::new().layer(container().layer()).service(grpc);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let service = TowerToHyperService::new(stack);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service.clone();
+            tokio::spawn(async move {
+                let builder = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
+                builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await
+            });
+        }
+    });
+    let host = format!("Host: {addr}");
+    let lines = ["POST /greet.Greeter/Hello HTTP/1.1", &host, "Content-Type: application/grpc"];
+    let (answer, _) = Client::request(addr, &lines, b"").await;
+    assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("12")));
+    let mut client = Client::connect(addr, "/ws").await;
+    client.text("peer?").await;
+    client.expect_text(&format!("Some({})", client.stream.local_addr().unwrap())).await;
+    echoes(&mut client).await;
+}
+
 // ---- behind axum, at the end ----
 
 #[tokio::test]

@@ -190,9 +190,10 @@ pub(crate) async fn end_all<'a, S>(
 where
     S: Iterator<Item = &'a OpenSet>,
 {
+    // before they are told: some are fast
+    let all = tasks.len();
     sets().for_each(|set| set.close(reason.clone().by(Initiator::Container)));
     tasks.close();
-    let all = tasks.len();
     if tokio::time::timeout(limit, tasks.wait()).await.is_ok() {
         return Shutdown { closed: all, cut: 0 };
     }
