@@ -57,7 +57,7 @@ main() {
   run 'outside programs' need_outside_programs
   # not the ignored code blocks of the documentation, which are not meant to run
   run 'tests with outside programs' cargo test --workspace --features socketio --lib --bins --tests --examples -- --ignored
-  RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps --features endpoint-runtime/test
+  RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps --all-features
   run 'release build of the examples' cargo build --release --features socketio --examples
   run 'tests of the Autobahn gate itself' python3 -m unittest discover --quiet --start-directory tests/autobahn
   run 'bench_server starts' start bench_server

@@ -67,6 +67,8 @@ impl TestClient {
         let (arriving, leaving) = match upgraded {
             Upgraded::Tcp(stream) => run(&mut tasks, stream, early, inbound, &shared),
             Upgraded::Other(io) => run(&mut tasks, io, early, inbound, &shared),
+            #[cfg(feature = "adopted")]
+            Upgraded::Whole(io) => run(&mut tasks, io, early, inbound, &shared),
         };
         Self { shared, arriving, leaving, tasks, response, limit: None }
     }
