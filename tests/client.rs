@@ -5,8 +5,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use endpoint_runtime::prelude::*;
+use endpoint_runtime::{Endpoint, MessageHandler};
 use support::raw_server::{Peer, RawServer, plain};
-use support::{BINARY, Frame, Journal, PING, PONG, TEXT, TestServer, soon};
+use support::{BINARY, CLOSE, Frame, Journal, PING, PONG, TEXT, TestServer, soon};
 
 /// Notes everything that happens to it.
 #[client_endpoint(subprotocols("chat.v2", "chat.v1"))]
@@ -46,6 +47,42 @@ impl Bot {
     fn error(&mut self, error: &Error) {
         self.journal.note(format!("error {error}"));
     }
+}
+
+/// Says back what it hears, without annotations.
+struct Parrot(Journal);
+
+impl Endpoint for Parrot {
+    async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
+        let journal = self.0.clone();
+        session.add_message_handler(MessageHandler::text(move |text: String| {
+            journal.note(format!("text {text}"));
+            text
+        }))
+    }
+
+    async fn on_close(&mut self, _: &Session, reason: CloseReason) -> Result<(), Error> {
+        self.0.note(format!("close {reason}"));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn endpoint_without_annotations_connects_and_its_handlers_come_and_go() {
+    let (server, journal) = (RawServer::bind().await, Journal::default());
+    let (container, parrot) = (ClientContainer::new(), Parrot(journal.clone()));
+    let request = container.request(server.uri("/chat")).subprotocol("chat.v1");
+    let (session, mut peer) = soon(async { tokio::join!(request.connect_endpoint(parrot), server.open()) }).await;
+    let session = session.unwrap();
+    peer.text("polly").await;
+    assert_eq!(peer.frame().await.unwrap().payload, b"polly");
+    assert!(session.add_message_handler(MessageHandler::text(|_: String| ())).unwrap_err().is_handler_taken());
+    session.add_message_handler(MessageHandler::binary(|data: Vec<u8>| data.len() as u64)).unwrap();
+    peer.send(0x80 | BINARY, [7; 3]).await;
+    assert_eq!(peer.frame().await.unwrap().payload, b"3");
+    session.close();
+    assert_eq!(peer.frame().await.unwrap().opcode, CLOSE);
+    journal.expect("text polly").await;
 }
 
 /// A session of a [`Bot`] with a raw server.

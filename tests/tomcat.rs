@@ -1,6 +1,8 @@
 //! The same endpoints in Java under Tomcat 10 and in Rust here: the same client says the same to both, and what comes
 //! back is the same, or differs for a reason that is listed.
 
+#[path = "tomcat/client.rs"]
+mod client;
 #[path = "tomcat/differences.rs"]
 mod differences;
 #[path = "tomcat/endpoints.rs"]
@@ -30,6 +32,7 @@ const AT_A_TIME: usize = 8;
 #[ignore = "needs Tomcat 10 and a JDK: bash tests/run.sh"]
 async fn endpoints_answer_as_in_tomcat_or_differ_as_listed() {
     let tomcat = tokio::task::spawn_blocking(Tomcat::start).await.unwrap();
+    client::talks_to(tomcat.addr).await;
     let server = TestServer::with(endpoints::container()).await;
     let turns = Arc::new(Semaphore::new(AT_A_TIME));
     let mut plays = JoinSet::new();

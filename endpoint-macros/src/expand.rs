@@ -124,8 +124,9 @@ pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
         quote! {
             #[automatically_derived]
             impl #rt::ClientEndpoint for #ident {
-                const NAME: &'static ::core::primitive::str =
-                    ::core::concat!(::core::module_path!(), "::", #name);
+                fn name() -> &'static ::core::primitive::str {
+                    ::core::concat!(::core::module_path!(), "::", #name)
+                }
                 const OPTIONS: #rt::EndpointOptions = #options;
             }
         }

@@ -32,6 +32,7 @@ use crate::extension::{Extension, Parameter};
 use crate::handshake::offer::{OURS, Offer, is_subprotocol};
 use crate::outbound::FAR;
 use crate::path::PathParams;
+use crate::programmatic::{Endpoint, Programmatic};
 use crate::registry::{ClientEndpoint, Opened, Serving, handlers, message_kinds};
 use crate::request::{HandshakeRequest, Transport};
 use crate::role::Role;
@@ -129,6 +130,14 @@ impl ClientContainer {
         self.request(uri).connect(endpoint).await
     }
 
+    /// Connects an endpoint without annotations to the server at `uri`. See [`ClientRequest::connect_endpoint`].
+    ///
+    /// # Errors
+    /// As [`ClientRequest::connect`].
+    pub async fn connect_endpoint<E: Endpoint>(&self, endpoint: E, uri: impl Into<String>) -> Result<Session, Error> {
+        self.request(uri).connect_endpoint(endpoint).await
+    }
+
     /// Begins a connection with settings of its own: headers, subprotocols, an origin.
     pub fn request(&self, uri: impl Into<String>) -> ClientRequest {
         ClientRequest {
@@ -175,7 +184,7 @@ impl ClientContainer {
             return set.clone();
         }
         let limits = self.0.limits.with(&E::OPTIONS);
-        let set = OpenSet::new("", E::NAME, limits).with(self.0.states.clone(), self.0.groups.clone());
+        let set = OpenSet::new("", E::name(), limits).with(self.0.states.clone(), self.0.groups.clone());
         let set = Arc::new(set.annotated(message_kinds(&handlers::<E>())));
         sets.push((TypeId::of::<E>(), set.clone()));
         set
@@ -266,6 +275,14 @@ impl Drop for Unowned {
     }
 }
 
+impl<E: Endpoint> ClientEndpoint for Programmatic<E> {
+    fn name() -> &'static str {
+        std::any::type_name::<E>()
+    }
+
+    const OPTIONS: EndpointOptions = EndpointOptions::DEFAULT;
+}
+
 /// Whether the settings make sense, and what the handlers ask for is there.
 fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States) -> Result<(), Error> {
     let mut mistakes: Vec<String> = limits.compression.mistake().into_iter().collect();
@@ -276,7 +293,7 @@ fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States) -> Result<
     if mistakes.is_empty() {
         return Ok(());
     }
-    Err(Error::new(Kind::Deploy, format!("{} cannot be connected: {}", E::NAME, mistakes.join("; "))))
+    Err(Error::new(Kind::Deploy, format!("{} cannot be connected: {}", E::name(), mistakes.join("; "))))
 }
 
 impl Default for ClientContainer {
@@ -374,6 +391,34 @@ impl ClientRequest {
     pub async fn connect<E: ClientEndpoint>(self, endpoint: E) -> Result<Session, Error> {
         let (session, _) = self.container.open(endpoint, &self).await?;
         Ok(session)
+    }
+
+    /// Connects an endpoint without annotations (Jakarta's `connectToServer(Endpoint, ClientEndpointConfig, URI)`): its
+    /// message handlers are those that `on_open` adds to the session, or whoever holds it.
+    ///
+    /// ```no_run
+    /// use endpoint_runtime::{ClientContainer, Endpoint, Error, MessageHandler, Session};
+    ///
+    /// struct Listener;
+    ///
+    /// impl Endpoint for Listener {
+    ///     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
+    ///         session.add_message_handler(MessageHandler::text(|line: String| println!("{line}")))
+    ///     }
+    /// }
+    ///
+    /// # async fn f() -> Result<(), Error> {
+    /// let session = ClientContainer::new().connect_endpoint(Listener, "ws://127.0.0.1:8080/news").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect).
+    pub async fn connect_endpoint<E: Endpoint>(self, endpoint: E) -> Result<Session, Error> {
+        self.connect(Programmatic(endpoint)).await
     }
 
     fn wrong(&mut self, mistake: String) {

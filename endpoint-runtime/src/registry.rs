@@ -338,9 +338,9 @@ pub(crate) fn handlers<E: Contract>() -> Vec<Handler> {
 
 /// An annotated client endpoint type. Implemented by `#[client_endpoint]`, not by hand.
 #[cfg(feature = "client")]
-pub trait ClientEndpoint: Contract + Annotated {
+pub trait ClientEndpoint: Contract {
     /// Its full path in the program.
-    const NAME: &'static str;
+    fn name() -> &'static str;
     /// What the attribute says.
     const OPTIONS: EndpointOptions;
 }
