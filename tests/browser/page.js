@@ -65,8 +65,8 @@ function within(what, promise) {
 
 /** What a person sees of the page, and does with it. */
 class Client {
-  static async open(browser, url, viewport = DESKTOP, colorScheme = "light") {
-    const context = await browser.newContext({ viewport, colorScheme, locale: "zh-CN" });
+  static async open(browser, url, viewport = DESKTOP, colorScheme = "light", more = {}) {
+    const context = await browser.newContext({ viewport, colorScheme, locale: "zh-CN", ...more });
     const client = new Client();
     client.page = await context.newPage();
     client.page.setDefaultTimeout(DEADLINE);
@@ -311,6 +311,31 @@ async function smallAndDark(browser) {
   await server.terminate();
 }
 
+async function overTls(browser) {
+  const server = await Server.start("--tls");
+  // the certificate is one that the server made itself
+  const client = await Client.open(browser, server.page, DESKTOP, "light", { ignoreHTTPSErrors: true });
+
+  await check("over TLS: page and endpoint are https and wss, and the echo comes back", async () => {
+    assert.match(server.page, /^https:/);
+    assert.match(server.endpoint, /^wss:/);
+    await client.untilState("1 OPEN");
+    assert.equal((await client.seen()).url, server.endpoint);
+    await client.say("加密的 🔒");
+    await client.untilLine("对方", "加密的 🔒");
+    await client.say("长".repeat(340_000));
+    await client.untilLine("对方", "共 340000 个字符");
+  });
+
+  await check("over TLS: the server's own close arrives as 1001", async () => {
+    const ending = server.terminate();
+    await client.untilState("3 CLOSED");
+    assert.equal((await client.seen()).closed.code, "1001");
+    assert.equal(await ending, 0);
+  });
+  await client.close();
+}
+
 async function fromDisk(browser) {
   const client = await Client.open(browser, pathToFileURL(PAGE_FILE).href);
 
@@ -355,6 +380,7 @@ async function main() {
   try {
     await servedPage(browser);
     await smallAndDark(browser);
+    await overTls(browser);
     await fromDisk(browser);
   } catch (error) {
     console.log(`FAIL  ${error.message}`);
