@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
-use std::sync::OnceLock;
 use std::task::Context;
 use std::time::Duration;
 
@@ -29,28 +28,11 @@ pub(super) struct Clock {
     pub(super) spoke: bool,
     pub(super) last_heard: Option<When>,
     pub(super) last_spoke: Option<When>,
-    /// The last ping that was sent unasked is not answered.
-    pub(super) awaits_pong: bool,
-    /// When it was sent.
-    pub(super) pinged: Micros,
+    /// When a ping was sent unasked, until it is answered.
+    pub(super) pinged: Option<When>,
     pub(super) pings: u32,
     /// A handler went on for too long after the end.
     pub(super) abandon: bool,
-}
-
-/// A moment in four octets, since every connection has one: microseconds, which begin anew after 71 minutes.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Micros(u32);
-
-impl Micros {
-    fn now() -> Self {
-        static BEGINNING: OnceLock<std::time::Instant> = OnceLock::new();
-        Self(BEGINNING.get_or_init(std::time::Instant::now).elapsed().as_micros() as u32)
-    }
-
-    pub(super) fn elapsed(self) -> Duration {
-        Duration::from_micros(Self::now().0.wrapping_sub(self.0).into())
-    }
 }
 
 impl Clock {
@@ -130,11 +112,11 @@ impl Link {
             self.close(CloseReason::truncating(CloseCode::ViolatedPolicy, "session expired").by(Initiator::Container));
             return self.check_limits(now);
         }
-        let ping = self.limits().ping_interval.filter(|_| !self.clock.awaits_pong);
+        let ping = self.limits().ping_interval.filter(|_| self.clock.pinged.is_none());
         if let Some(interval) = ping {
             if after(heard, interval) <= now {
                 self.clock.pings = self.clock.pings.wrapping_add(1);
-                (self.clock.awaits_pong, self.clock.pinged) = (true, Micros::now());
+                self.clock.pinged = Some(When::of(base, now));
                 let data = self.clock.ping_data();
                 self.room().push(true, OpCode::Ping, &data);
             }
@@ -167,7 +149,7 @@ impl When {
         Self(NonZeroU64::MIN.saturating_add(micros))
     }
 
-    fn instant(self, base: Instant) -> Instant {
+    pub(super) fn instant(self, base: Instant) -> Instant {
         base + Duration::from_micros(self.0.get() - 1)
     }
 }

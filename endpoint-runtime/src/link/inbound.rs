@@ -255,9 +255,9 @@ impl Link {
     }
 
     pub(super) fn pong<E: Contract>(&mut self, data: Binary) -> Option<Work> {
-        if self.clock.awaits_pong && self.clock.ping_data()[..] == data[..] {
-            self.clock.awaits_pong = false;
-            self.session.set_rtt(self.clock.pinged.elapsed());
+        if let Some(pinged) = self.clock.pinged.filter(|_| self.clock.ping_data()[..] == data[..]) {
+            self.clock.pinged = None;
+            self.session.set_rtt(pinged.instant(self.session.endpoint().base).elapsed());
             return None;
         }
         if E::PONG.exists() {
