@@ -110,10 +110,14 @@ pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
 
-/// A client that says exactly what it is told to say.
+/// A client that says exactly what it is told to say; or, made by a `RawServer`, the server's end of a connection.
 pub struct Client {
     pub stream: TcpStream,
     read: Vec<u8>,
+    /// It is the server's end: what it sends has no mask, and what it hears must have one.
+    serves: bool,
+    /// The keys of the masked frames so far.
+    pub keys: Vec<[u8; 4]>,
 }
 
 impl Client {
@@ -145,7 +149,7 @@ impl Client {
 
     /// Sends a request and, in the same segment, `early` octets.
     pub async fn request(addr: SocketAddr, lines: &[&str], early: &[u8]) -> (Answer, Self) {
-        let mut client = Self { stream: soon(TcpStream::connect(addr)).await.unwrap(), read: Vec::new() };
+        let mut client = Self::from(soon(TcpStream::connect(addr)).await.unwrap());
         client.stream.set_nodelay(true).unwrap();
         client.send_raw(&[format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes(), early].concat()).await;
         let answer = client.read_answer().await;
@@ -170,7 +174,8 @@ impl Client {
         client
     }
 
-    async fn read_answer(&mut self) -> Answer {
+    /// Reads the head of a request or an answer: its first line, and the headers.
+    async fn head(&mut self) -> (String, Vec<(String, String)>) {
         let end = loop {
             if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end + 4;
@@ -179,11 +184,14 @@ impl Client {
         };
         let head = String::from_utf8(self.read.drain(..end).collect()).unwrap();
         let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: Vec<(String, String)> = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-            .collect();
+        let first = lines.next().unwrap().to_owned();
+        let headers = lines.filter_map(|line| line.split_once(':'));
+        (first, headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
+    }
+
+    async fn read_answer(&mut self) -> Answer {
+        let (line, headers) = self.head().await;
+        let status = line.split(' ').nth(1).unwrap().parse().unwrap();
         let mut answer = Answer { status, headers, body: String::new() };
         if let Some(length) = answer.header("content-length").map(|length| length.parse().unwrap()) {
             while self.read.len() < length {
@@ -206,9 +214,10 @@ impl Client {
         soon(self.stream.write_all(octets)).await.unwrap();
     }
 
-    /// Sends a masked frame; `first` is its first octet, such as 0x81 for a whole text.
+    /// Sends a frame, masked as its side has to; `first` is its first octet, such as 0x81 for a whole text.
     pub async fn send(&mut self, first: u8, payload: impl AsRef<[u8]>) {
-        self.send_raw(&frame(first, payload.as_ref())).await;
+        let key = (!self.serves).then_some(KEY);
+        self.send_raw(&frame_with(first, payload.as_ref(), key)).await;
     }
 
     pub async fn text(&mut self, text: &str) {
@@ -241,14 +250,21 @@ impl Client {
 
     fn parse(&mut self) -> Option<Frame> {
         let [first, second, rest @ ..] = &self.read[..] else { return None };
-        assert_eq!(second & 0x80, 0, "a server must not mask");
+        let masked = second & 0x80 != 0;
+        assert_eq!(masked, self.serves, "a server must not mask, a client must");
         let (length, header) = match second & 0x7f {
             126 => (u64::from(u16::from_be_bytes(rest.get(..2)?.try_into().unwrap())), 4),
             127 => (u64::from_be_bytes(rest.get(..8)?.try_into().unwrap()), 10),
             length => (u64::from(length), 2),
         };
-        let end = header + usize::try_from(length).unwrap();
-        let payload = self.read.get(header..end)?.to_vec();
+        let start = header + if masked { 4 } else { 0 };
+        let end = start + usize::try_from(length).unwrap();
+        let mut payload = self.read.get(start..end)?.to_vec();
+        if masked {
+            let key = self.read[header..start].try_into().unwrap();
+            mask(&mut payload, key);
+            self.keys.push(key);
+        }
         let frame = Frame { fin: first & 0x80 != 0, rsv: first >> 4 & 7, opcode: first & 15, payload };
         self.read.drain(..end);
         Some(frame)
@@ -316,28 +332,42 @@ impl Client {
 /// A client that has said nothing yet.
 impl From<TcpStream> for Client {
     fn from(stream: TcpStream) -> Self {
-        Self { stream, read: Vec::new() }
+        Self { stream, read: Vec::new(), serves: false, keys: Vec::new() }
     }
 }
 
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
 /// A masked frame with a payload of any length.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let key = [0x37, 0xfa, 0x21, 0x3d];
+    frame_with(first, payload, Some(KEY))
+}
+
+fn frame_with(first: u8, payload: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
+    let bit = if key.is_some() { 0x80 } else { 0 };
     let mut out = vec![first];
     match payload.len() {
-        length @ ..=125 => out.push(0x80 | length as u8),
+        length @ ..=125 => out.push(bit | length as u8),
         length @ 126..=0xffff => {
-            out.push(0x80 | 126);
+            out.push(bit | 126);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
         length => {
-            out.push(0x80 | 127);
+            out.push(bit | 127);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
-    out.extend_from_slice(&key);
-    out.extend(payload.iter().enumerate().map(|(i, octet)| octet ^ key[i % 4]));
+    out.extend(key.iter().flatten());
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let Some(key) = key {
+        mask(&mut out[start..], key);
+    }
     out
+}
+
+fn mask(payload: &mut [u8], key: [u8; 4]) {
+    payload.iter_mut().enumerate().for_each(|(place, octet)| *octet ^= key[place % 4]);
 }
 
 /// What handlers did, in order, for a test to wait for. A clone is the same journal; make one per test, and hand it to
