@@ -101,8 +101,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("futures_sink", &["message_socket", "service/adopted"]),
     ("http", &["testing", "server", "client", "layer", "service", "configurator", "handshake", "session", "request"]),
     // what a client's server answered
-    ("http::Response", &["registry", "error"]),
-    ("http::header::SEC_WEBSOCKET_PROTOCOL", &["registry"]),
+    ("http::Response", &["error"]),
     ("http_body_util", &["testing", "server", "client", "layer", "service"]),
     ("hyper", &["testing", "server", "client/exchange", "layer", "service", "tls"]),
     ("hyper_util", &["testing", "server", "client", "service", "tls"]),

@@ -7,6 +7,7 @@ pub(crate) mod reconnect;
 mod target;
 
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,11 +34,11 @@ use crate::handshake::offer::{OURS, Offer, is_subprotocol};
 use crate::outbound::FAR;
 use crate::path::PathParams;
 use crate::programmatic::{Endpoint, Programmatic};
-use crate::registry::{ClientEndpoint, Opened, Serving, handlers, message_kinds};
+use crate::registry::{ClientEndpoint, Handlers, Opened, Serving};
 use crate::request::{HandshakeRequest, Transport};
 use crate::role::Role;
 use crate::service::{Shutdown, end_all};
-use crate::session::{Groups, OpenSessions, OpenSet, Session};
+use crate::session::{Groups, OpenSessions, OpenSet, Session, Terms};
 use crate::state::States;
 #[cfg(feature = "tls")]
 use crate::tls::trust::Trust;
@@ -185,7 +186,7 @@ impl ClientContainer {
         }
         let limits = self.0.limits.with(&E::OPTIONS);
         let set = OpenSet::new("", E::name(), limits).with(self.0.states.clone(), self.0.groups.clone());
-        let set = Arc::new(set.annotated(message_kinds(&handlers::<E>())));
+        let set = Arc::new(set.annotated(Handlers::of::<E>().message_kinds()));
         sets.push((TypeId::of::<E>(), set.clone()));
         set
     }
@@ -220,7 +221,7 @@ impl ClientContainer {
         let head = request.head(&target, &offer)?;
         let transport = Transport { is_secure: target.is_secure, ..Transport::default() };
         let mut asked = HandshakeRequest::new(&head, PathParams::default(), transport);
-        handlers::<E>().iter().try_for_each(|handler| (handler.check_query)(&asked))?;
+        Handlers::of::<E>().check_query(&asked)?;
 
         #[cfg(not(feature = "tls"))]
         if target.is_secure {
@@ -244,15 +245,17 @@ impl ClientContainer {
             // it was not when compression was offered
             deflation.map(Box::new).ok_or_else(|| Error::new(Kind::Handshake, "the compression budget is used up"))
         });
-        let opened = Opened {
-            upgraded: agreed.upgraded,
-            early: agreed.early,
+        let subprotocol = agreed.response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+        let subprotocol = subprotocol.and_then(|name| name.to_str().ok()).map(|name| Cow::Owned(name.to_owned()));
+        let terms = Terms {
             request: asked,
-            response: agreed.response,
+            subprotocol,
+            response: Some(Box::new(agreed.response)),
             deflation: deflation.transpose()?,
-            sessions,
-            token,
+            endpoint: sessions,
+            rare: <_>::default(),
         };
+        let opened = Opened { upgraded: agreed.upgraded, early: agreed.early, terms, token };
         let Serving { session, opened, ended } = opened.serve(endpoint);
         // if nobody waits any more nobody will have the session
         let mut unowned = Unowned(Some(session.clone()));
@@ -286,7 +289,7 @@ impl<E: Endpoint> ClientEndpoint for Programmatic<E> {
 /// Whether the settings make sense, and what the handlers ask for is there.
 fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States) -> Result<(), Error> {
     let mut mistakes: Vec<String> = limits.compression.mistake().into_iter().collect();
-    for wanted in handlers::<E>().iter().flat_map(|handler| handler.states).filter(|wanted| !states.have(wanted)) {
+    for wanted in Handlers::of::<E>().missing(states) {
         let (method, ty) = (wanted.method, (wanted.type_name)());
         mistakes.push(format!("`{method}` takes State<{ty}>, provide it with .state(…)"));
     }

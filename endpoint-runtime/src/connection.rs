@@ -44,6 +44,11 @@ impl<E: Contract> Connection<E> {
         Box::new(Self { link, dispatch, place, token })
     }
 
+    #[cfg(feature = "client")]
+    pub(crate) fn session(&self) -> &Session {
+        self.dispatch.session()
+    }
+
     /// Once it is open: message by message until something ends it, and the end; why it ended.
     ///
     /// What happens once or seldom is boxed, so that the task has room for a message handler and little else.

@@ -4,7 +4,6 @@
 mod configured;
 
 use std::any::TypeId;
-use std::borrow::Cow;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,12 +28,10 @@ use crate::error::{Error, Kind};
 use crate::handshake::refusal::Refusal;
 use crate::path::PathParams;
 use crate::programmatic::{Endpoint, Programmatic};
-use crate::rare::MaybeRare;
 use crate::request::HandshakeRequest;
-use crate::session::{OpenSet, Session};
+use crate::session::{OpenSet, Session, Terms};
 use crate::socket::{Io, Socket};
 use crate::state::{States, Wanted};
-use crate::wire::deflate::Deflation;
 
 /// An annotated endpoint as the registry knows it.
 pub struct Registration {
@@ -45,7 +42,7 @@ pub struct Registration {
     pub(crate) options: EndpointOptions,
     pub(crate) type_id: fn() -> TypeId,
     /// A function, so that a mistake in a handler is told where it was made, and not here.
-    handlers: fn() -> Vec<Handler>,
+    handlers: fn() -> Handlers,
     /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
     pub(crate) prepare: Option<fn() -> Result<Prepare, Error>>,
     /// Makes the configurator that the annotation names.
@@ -99,11 +96,7 @@ pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>>
 /// A connection that was accepted, and is to be served as soon as HTTP lets go of its socket.
 pub(crate) struct Opening {
     pub(crate) upgrade: Upgrade,
-    pub(crate) request: HandshakeRequest,
-    pub(crate) subprotocol: Option<Cow<'static, str>>,
-    pub(crate) deflation: Option<Box<Deflation>>,
-    pub(crate) sessions: Arc<OpenSet>,
-    pub(crate) rare: MaybeRare,
+    pub(crate) terms: Terms,
     /// A shutdown waits until it is gone.
     pub(crate) token: TaskTrackerToken,
     /// Is told when all is over, `on_close` too.
@@ -135,7 +128,7 @@ impl Registration {
             line,
             options,
             type_id: TypeId::of::<E>,
-            handlers: handlers::<E::Instance>,
+            handlers: Handlers::of::<E::Instance>,
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
             configured: None,
         }
@@ -147,43 +140,61 @@ impl Registration {
         self
     }
 
-    /// For which kinds of messages there is a handler: text, binary, pongs.
+    /// What it says of its handlers.
+    pub(crate) fn handlers(&self) -> Handlers {
+        (self.handlers)()
+    }
+}
+
+/// What an endpoint says of its handlers.
+#[derive(Clone, Copy)]
+pub(crate) struct Handlers {
+    /// Of what opens, text, binary data, pongs, what closes, errors.
+    own: [Handler; 6],
+    of_events: &'static [Handler],
+}
+
+impl Handlers {
+    pub(crate) fn of<E: Contract>() -> Self {
+        Self { own: [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR], of_events: E::EVENTS }
+    }
+
+    /// For which kinds of messages there is one: text, binary, pongs.
     pub(crate) fn message_kinds(&self) -> [bool; 3] {
-        message_kinds(&(self.handlers)())
+        let [_, messages @ .., _, _] = &self.own;
+        messages.each_ref().map(Handler::exists)
     }
 
     /// The kind of messages whose handler takes them otherwise than whole, and how it does.
     #[cfg(feature = "adopted")]
     pub(crate) fn in_parts(&self) -> Option<(&'static str, &'static str)> {
-        let how = |handler: &Handler| if handler.streams { "as a stream" } else { "in parts (`last: bool`)" };
+        let [_, text, binary, ..] = &self.own;
         // a decoder of streams does not mind that there is one part
         let in_parts = |handler: &Handler| handler.parts && handler.feed.is_none();
-        ["text", "binary"]
-            .into_iter()
-            .zip((self.handlers)().iter().skip(1))
-            .find(|(_, handler)| in_parts(handler))
-            .map(|(kind, handler)| (kind, how(handler)))
+        let (kind, handler) = [("text", text), ("binary", binary)].into_iter().find(|(_, it)| in_parts(it))?;
+        Some((kind, if handler.streams { "as a stream" } else { "in parts (`last: bool`)" }))
     }
 
-    /// Fails if a typed path parameter of any handler does not parse.
+    /// Fails if a typed path parameter of one of them does not parse.
     pub(crate) fn check_path(&self, params: &PathParams) -> Result<(), Error> {
         self.ask(|handler| (handler.check_path)(params))
     }
 
-    /// Fails if a query parameter of any handler is missing or does not parse.
+    /// Fails if a query parameter of one of them is missing or does not parse.
     pub(crate) fn check_query(&self, request: &HandshakeRequest) -> Result<(), Error> {
         self.ask(|handler| (handler.check_query)(request))
     }
 
-    /// Asks every handler; what parses is the application's code.
+    /// Asks each of them; what parses is the application's code.
     fn ask(&self, question: impl FnMut(&Handler) -> Result<(), Error>) -> Result<(), Error> {
-        catch_unwind(AssertUnwindSafe(|| (self.handlers)().iter().try_for_each(question)))
+        catch_unwind(AssertUnwindSafe(|| self.own.iter().chain(self.of_events).try_for_each(question)))
             .unwrap_or_else(|panic| Err(Error::panic(&*panic)))
     }
 
-    /// What the handlers ask for and is not among `states`.
-    pub(crate) fn missing<'a>(&'a self, states: &'a States) -> impl Iterator<Item = &'a Wanted> {
-        (self.handlers)().into_iter().flat_map(|handler| handler.states).filter(|wanted| !states.have(wanted))
+    /// What they ask for and is not among `states`.
+    pub(crate) fn missing(self, states: &States) -> impl Iterator<Item = &'static Wanted> {
+        let all = self.own.into_iter().chain(self.of_events.iter().copied());
+        all.flat_map(|handler| handler.states).filter(|wanted| !states.have(wanted))
     }
 }
 
@@ -291,18 +302,31 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
 async fn begin<E: Contract>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (Opening { mut request, subprotocol, deflation, sessions, rare, token, .. }, endpoint) = *beginning;
+    let (Opening { terms, token, .. }, endpoint) = *beginning;
+    Some(connect(upgraded, early, terms, endpoint, token))
+}
+
+/// Puts a connection together, whichever side it is.
+fn connect<E: Contract>(
+    upgraded: Upgraded,
+    early: Bytes,
+    mut terms: Terms,
+    endpoint: E,
+    token: TaskTrackerToken,
+) -> Box<Connection<E>> {
     #[cfg(feature = "adopted")]
     let whole = matches!(upgraded, Upgraded::Whole(_));
-    let (socket, writer) = halves(upgraded, &mut request);
-    see_to_deadlines(&sessions);
-    let session = Session::new(request, None, subprotocol, deflation, sessions, writer, rare);
-    let session = if E::LISTS_CODERS { session.with_coders() } else { session };
+    let (socket, writer) = halves(upgraded, &mut terms.request);
+    see_to_deadlines(&terms.endpoint);
+    let mut session = Session::new(terms, writer);
+    if E::LISTS_CODERS {
+        session = session.with_coders();
+    }
     #[cfg(feature = "adopted")]
     if whole {
         session.outbound().takes_whole_messages();
     }
-    Some(Connection::new(socket, early, endpoint, session, token))
+    Connection::new(socket, early, endpoint, session, token)
 }
 
 /// Makes sure that somebody does.
@@ -326,16 +350,6 @@ fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option
     }
 }
 
-/// Which of text, binary data and pongs there is a handler for.
-pub(crate) fn message_kinds(handlers: &[Handler]) -> [bool; 3] {
-    [1, 2, 3].map(|kind| handlers.get(kind).is_some_and(Handler::exists))
-}
-
-/// The handlers of an endpoint: of what opens, text, binary data, pongs, what closes, errors; then those of its events.
-pub(crate) fn handlers<E: Contract>() -> Vec<Handler> {
-    [&[E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR], E::EVENTS].concat()
-}
-
 /// An annotated client endpoint type. Implemented by `#[client_endpoint]`, not by hand.
 #[cfg(feature = "client")]
 pub trait ClientEndpoint: Contract {
@@ -350,10 +364,7 @@ pub trait ClientEndpoint: Contract {
 pub(crate) struct Opened {
     pub(crate) upgraded: Upgraded,
     pub(crate) early: Bytes,
-    pub(crate) request: HandshakeRequest,
-    pub(crate) response: http::Response<()>,
-    pub(crate) deflation: Option<Box<Deflation>>,
-    pub(crate) sessions: Arc<OpenSet>,
+    pub(crate) terms: Terms,
     /// A shutdown waits until it is gone.
     pub(crate) token: TaskTrackerToken,
 }
@@ -362,16 +373,8 @@ pub(crate) struct Opened {
 impl Opened {
     /// Serves it in a task of its own.
     pub(crate) fn serve<E: Contract>(self, endpoint: E) -> Serving {
-        let Self { upgraded, early, mut request, response, deflation, sessions, token } = self;
-        let (socket, writer) = halves(upgraded, &mut request);
-        let subprotocol =
-            response.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL).and_then(|name| name.to_str().ok());
-        let subprotocol = subprotocol.map(|name| Cow::Owned(name.to_owned()));
-        see_to_deadlines(&sessions);
-        let session =
-            Session::new(request, Some(Box::new(response)), subprotocol, deflation, sessions, writer, <_>::default());
-        let session = if E::LISTS_CODERS { session.with_coders() } else { session };
-        let mut connection = Connection::new(socket, early, endpoint, session.clone(), token);
+        let mut connection = connect(self.upgraded, self.early, self.terms, endpoint, self.token);
+        let session = connection.session().clone();
         let (opens, opened) = oneshot::channel();
         let (ends, ended) = oneshot::channel();
         tokio::spawn(async move {

@@ -79,21 +79,25 @@ struct Inner {
     rtt: AtomicU32,
 }
 
+/// What a session begins with, once its handshake is settled.
+pub(crate) struct Terms {
+    pub(crate) request: HandshakeRequest,
+    /// What the server answered, if we are the client.
+    pub(crate) response: Option<Box<http::Response<()>>>,
+    pub(crate) subprotocol: Option<Cow<'static, str>>,
+    pub(crate) deflation: Option<Box<Deflation>>,
+    pub(crate) endpoint: Arc<OpenSet>,
+    /// What the handshake has put there already.
+    pub(crate) rare: MaybeRare,
+}
+
 /// An idle timeout that is off.
 const OFF: u64 = 0;
 
 impl Session {
-    /// `response` is what the server answered, if we are the client; `writer` is the writing half of a plain socket,
-    /// `rare` what the handshake has put there already.
-    pub(crate) fn new(
-        request: HandshakeRequest,
-        response: Option<Box<http::Response<()>>>,
-        subprotocol: Option<Cow<'static, str>>,
-        deflation: Option<Box<Deflation>>,
-        endpoint: Arc<OpenSet>,
-        writer: Option<OwnedWriteHalf>,
-        rare: MaybeRare,
-    ) -> Self {
+    /// `writer` is the writing half of a plain socket.
+    pub(crate) fn new(terms: Terms, writer: Option<OwnedWriteHalf>) -> Self {
+        let Terms { request, response, subprotocol, deflation, endpoint, rare } = terms;
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         let role = if response.is_some() { Role::Client } else { Role::Server };
         Self(Arc::new(Inner {

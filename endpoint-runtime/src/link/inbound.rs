@@ -419,7 +419,7 @@ mod tests {
     use crate::error::Error;
     use crate::path::PathParams;
     use crate::request::{HandshakeRequest, Transport};
-    use crate::session::{OpenSet, Session};
+    use crate::session::{OpenSet, Session, Terms};
     use crate::socket::Socket;
     use crate::text::Text;
 
@@ -462,7 +462,9 @@ mod tests {
         let limits = Limits { send_queue_bytes: 1024, ..Limits::default() };
         let set = Arc::new(OpenSet::new("/", "Taker", limits));
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
-        let session = Session::new(request, None, None, None, set, None, <_>::default());
+        let (response, subprotocol, deflation, rare) = <_>::default();
+        let terms = Terms { request, response, subprotocol, deflation, endpoint: set, rare };
+        let session = Session::new(terms, None);
         let link = Link::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
         let mut both = (link, Dispatch::new(Taker, session), peer);
         decode(&mut both.0, &mut both.1);

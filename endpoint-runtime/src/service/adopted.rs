@@ -35,6 +35,7 @@ use crate::programmatic::Endpoint;
 use crate::rare::MaybeRare;
 use crate::registry::{Configured, Opening, Prepared, ServerEndpoint, Upgraded};
 use crate::request::{self, HandshakeRequest, Transport};
+use crate::session::Terms;
 
 impl ServerContainer {
     /// Makes the annotated endpoint `E` ready for WebSockets that others have accepted, such as a handler of axum: an
@@ -281,11 +282,7 @@ impl AdoptedRequest {
         let (ends, ended) = oneshot::channel();
         let opening = Opening {
             upgrade: Box::pin(std::future::ready(None)),
-            request,
-            subprotocol,
-            deflation: None,
-            sessions: sessions.clone(),
-            rare,
+            terms: Terms { request, response: None, subprotocol, deflation: None, endpoint: sessions.clone(), rare },
             token,
             ends: Some(ends),
         };

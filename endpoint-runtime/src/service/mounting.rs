@@ -34,17 +34,17 @@ pub(super) struct Mounted {
 
 impl Mounted {
     pub(super) fn check_path(&self, params: &PathParams) -> Result<(), Error> {
-        self.registration.map_or(Ok(()), |registration| registration.check_path(params))
+        self.registration.map_or(Ok(()), |registration| registration.handlers().check_path(params))
     }
 
     pub(super) fn check_query(&self, request: &HandshakeRequest) -> Result<(), Error> {
-        self.registration.map_or(Ok(()), |registration| registration.check_query(request))
+        self.registration.map_or(Ok(()), |registration| registration.handlers().check_query(request))
     }
 
     /// What it asks of a connection that a transport of whole messages cannot give.
     #[cfg(feature = "adopted")]
     pub(super) fn asks_too_much(&self) -> Option<String> {
-        if let Some((kind, how)) = self.registration.and_then(Registration::in_parts) {
+        if let Some((kind, how)) = self.registration.and_then(|registration| registration.handlers().in_parts()) {
             return Some(format!("its `#[on_message]` for {kind} takes messages {how}"));
         }
         let compresses = self.options.compression.is_some_and(|compression| compression.is_on());
@@ -154,13 +154,13 @@ impl Ground {
         let template = Template::parse(&about.path).map_err(|error| mistakes.push(format!("{about}: {error}"))).ok();
         let limits = self.limits.with(&options);
         mistakes.extend(limits.compression.mistake().map(|mistake| format!("{about}: {mistake}")));
-        let missing = registration.into_iter().flat_map(|registration| registration.missing(&self.states));
+        let missing = registration.into_iter().flat_map(|registration| registration.handlers().missing(&self.states));
         mistakes.extend(missing.map(|Wanted { type_name, method, .. }| {
             format!("{about}: `{method}` takes State<{}>, provide it with .state(…)", type_name())
         }));
         let full = format!("{}{}", self.context_path.trim_end_matches('/'), about.path);
         let sessions = OpenSet::new(full, about.name, limits).with(self.states.clone(), self.groups.clone());
-        let annotated = registration.map(Registration::message_kinds).unwrap_or_default();
+        let annotated = registration.map(|registration| registration.handlers().message_kinds()).unwrap_or_default();
         let sessions = Arc::new(sessions.annotated(annotated));
         let (template, prepare) = template.zip(prepare)?;
         (mistakes.len() == found).then_some(Mounted {

@@ -29,6 +29,7 @@ use crate::rare::{self, MaybeRare};
 use crate::registry::{Configured, Opening, Prepared, Upgraded};
 use crate::request::{HandshakeRequest, Transport};
 use crate::role::Role;
+use crate::session::Terms;
 #[cfg(feature = "tls")]
 use crate::tls;
 use crate::wire::deflate::Deflation;
@@ -201,11 +202,7 @@ impl Inner {
         let (subprotocol, sessions) = (accepted.into_subprotocol(), sessions.clone());
         prepared(Opening {
             upgrade,
-            request,
-            subprotocol,
-            deflation,
-            sessions,
-            rare,
+            terms: Terms { request, response: None, subprotocol, deflation, endpoint: sessions, rare },
             token,
             #[cfg(feature = "adopted")]
             ends: None,
