@@ -417,6 +417,12 @@ pub struct Log {
 
 impl Log {
     pub fn capture() -> Self {
+        // somebody listens on every thread: what another one logs first just now is else not asked for again
+        static EVERYWHERE: std::sync::Once = std::sync::Once::new();
+        EVERYWHERE.call_once(|| {
+            let deaf = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+            tracing::subscriber::set_global_default(deaf).unwrap();
+        });
         struct Sink(Arc<Mutex<Vec<u8>>>);
         impl std::io::Write for Sink {
             fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
