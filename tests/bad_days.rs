@@ -404,7 +404,7 @@ async fn turns(first: &[u8], suspended: bool, what: &[u8]) {
         silenced.push(stream);
     }
     assert!(sent > 100_000, "only {sent} fit into the sockets");
-    assert!(answered < 5 * 2_000, "{answered} of {sent} were answered before the witness");
+    assert!(answered < 5 * 200, "{answered} of {sent} were answered before the witness");
     drop(silenced);
     served.ends().await;
 }

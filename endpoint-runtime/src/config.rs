@@ -66,13 +66,6 @@ pub(crate) const INBOX_MESSAGES: usize = 64;
 /// The most bytes of messages that wait while a handler runs.
 pub(crate) const INBOX_BYTES: usize = 256 << 10;
 
-/// How much of one peer is taken before others have their turn, in octets: some tens of microseconds of work, so that
-/// a hundred peers that never pause delay the next one by milliseconds.
-pub(crate) const TURN: usize = 256 << 10;
-
-/// What a frame counts in a turn beside its octets: small ones are about as much work as a kilobyte.
-pub(crate) const TURN_FRAME: usize = 1 << 10;
-
 /// Smaller messages are sent as they are: a compressor that starts afresh spends microseconds on each, and saves
 /// little where there is little to repeat.
 pub(crate) const COMPRESSION_THRESHOLD: usize = 512;

@@ -15,6 +15,12 @@ use crate::wire::frame::OpCode;
 /// So much that was written is given up at once.
 const RECLAIM: usize = if cfg!(test) { 64 } else { 64 << 10 };
 
+/// So many octets of small frames are a block, if more follow.
+const BLOCK: usize = if cfg!(test) { 96 } else { 64 << 10 };
+
+/// So much more room a block has, for the frame that fills it.
+const MORE: usize = 16 << 10;
+
 /// The most segments of one vectored write.
 const SEGMENTS: usize = 64;
 
@@ -100,6 +106,27 @@ impl Frames {
         self.large.get_or_insert_default().push(self.small.len(), frame);
     }
 
+    /// Whether the small frames fill a block.
+    #[inline]
+    pub(crate) fn has_block(&self) -> bool {
+        self.small.len() >= BLOCK
+    }
+
+    /// Begins another block of small frames, so that a queue that grows is not copied again and again. Nothing is done
+    /// if there are large payloads between them, which tell their place in it. Not for frames that are yet to be masked.
+    #[cold]
+    pub(crate) fn seal_block(&mut self) {
+        if self.payloads().any(|(place, _)| *place > self.start) {
+            return;
+        }
+        let mut block = Bytes::from(std::mem::replace(&mut self.small, Vec::with_capacity(BLOCK + MORE)));
+        block.advance(self.start);
+        let large = self.large.get_or_insert_default();
+        large.payloads.iter_mut().for_each(|(place, _)| *place = 0);
+        large.push(0, block);
+        self.start = 0;
+    }
+
     /// Moves everything of `other` to the end.
     pub(crate) fn append(&mut self, other: &mut Frames) {
         debug_assert_eq!(other.start, 0);
@@ -137,25 +164,25 @@ impl Frames {
         self.large.iter().flat_map(|large| &large.payloads)
     }
 
-    /// The segments to write next, at most as many as `slices` holds.
-    pub(crate) fn segments<'a>(&'a self, slices: &mut [IoSlice<'a>; SEGMENTS]) -> usize {
+    /// The segments to write next, at most as many as `slices` holds and `most` octets.
+    pub(crate) fn segments<'a>(&'a self, slices: &mut [IoSlice<'a>; SEGMENTS], mut most: usize) -> usize {
         let (mut count, mut from) = (0, self.start);
+        let mut add = |octets: &'a [u8]| {
+            let octets = &octets[..octets.len().min(most)];
+            if !octets.is_empty() {
+                slices[count] = IoSlice::new(octets);
+                count += 1;
+                most -= octets.len();
+            }
+            most > 0 && count < SEGMENTS
+        };
         for (place, payload) in self.payloads() {
-            if count + 2 > SEGMENTS {
+            if !add(&self.small[from..*place]) || !add(payload) {
                 return count;
             }
-            if from < *place {
-                slices[count] = IoSlice::new(&self.small[from..*place]);
-                count += 1;
-            }
-            slices[count] = IoSlice::new(payload);
-            count += 1;
             from = *place;
         }
-        if from < self.small.len() && count < SEGMENTS {
-            slices[count] = IoSlice::new(&self.small[from..]);
-            count += 1;
-        }
+        add(&self.small[from..]);
         count
     }
 
@@ -222,16 +249,14 @@ mod tests {
 
     /// What the next write would take, at most `limit` octets of it.
     fn next(frames: &Frames, limit: usize) -> Vec<u8> {
-        let mut octets = match frames.single() {
-            Some(octets) => octets.to_vec(),
+        match frames.single() {
+            Some(octets) => octets[..octets.len().min(limit)].to_vec(),
             None => {
                 let mut slices = Frames::slices();
-                let count = frames.segments(&mut slices);
+                let count = frames.segments(&mut slices, limit);
                 slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
             }
-        };
-        octets.truncate(limit);
-        octets
+        }
     }
 
     proptest! {
@@ -241,6 +266,7 @@ mod tests {
             second in proptest::collection::vec((any::<bool>(), 0usize..40), 0..20),
             writes in proptest::collection::vec(1usize..60, 1..12),
             moved_after in 0usize..30,
+            sealed in any::<bool>(),
         ) {
             let fill = |sizes: &[(bool, usize)], expected: &mut Vec<u8>| {
                 let mut frames = Frames::default();
@@ -265,8 +291,12 @@ mod tests {
                 if frames.is_empty() && turn > moved_after {
                     break;
                 }
+                if sealed && frames.has_block() {
+                    frames.seal_block();
+                }
                 prop_assert_eq!(frames.len() + more.len() + written.len(), expected.len());
                 let octets = next(&frames, *limit);
+                prop_assert!(octets.len() <= *limit);
                 prop_assert!(!octets.is_empty() || frames.is_empty(), "a write of nothing");
                 frames.advance(octets.len());
                 written.extend(octets);

@@ -280,6 +280,7 @@ mod principal;
 mod programmatic;
 #[cfg(feature = "protobuf")]
 mod protobuf;
+mod quantum;
 mod rare;
 mod registry;
 mod remote;

@@ -9,13 +9,10 @@ mod outgoing;
 mod streaming;
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use self::added::Added;
@@ -23,12 +20,13 @@ use self::clock::Clock;
 use self::streaming::Feed;
 use crate::buffer;
 use crate::close::CloseReason;
-use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits, TURN};
+use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits};
 use crate::dispatch::Work;
 use crate::endpoint::Contract;
 use crate::error::Error;
 use crate::frames::Frames;
 use crate::outbound::{Outbound, Ticket};
+use crate::quantum::Quantum;
 use crate::role::Role;
 use crate::session::Session;
 use crate::socket::Socket;
@@ -67,8 +65,7 @@ pub(crate) struct Link {
     reading: bool,
     /// The last read took all there was.
     drained: bool,
-    /// How much was taken from the peer since the task was suspended last.
-    taken: usize,
+    quantum: Quantum,
     clock: Clock,
     /// The queue wakes this task.
     attached: bool,
@@ -191,7 +188,7 @@ impl Link {
             broken: false,
             reading: true,
             drained: false,
-            taken: 0,
+            quantum: Quantum::new(),
             clock: Clock { look: true, ..Clock::default() },
             attached: false,
             lined: false,
@@ -237,13 +234,14 @@ impl Link {
         self.input.put_aside();
         loop {
             self.collect();
+            let may_go_on = self.may_go_on(cx);
             let _ = self.poll_flush(cx);
-            if self.listens() {
+            if may_go_on && self.listens() {
                 self.gather::<E>();
                 while self.input.is_empty()
                     && self.listens()
                     && self.inbox_has_room()
-                    && !self.turn_is_over()
+                    && !self.quantum.is_over()
                     // a peer that pings and never reads would have us hoard its pongs
                     && !self.is_behind()
                 {
@@ -261,24 +259,22 @@ impl Link {
                 self.clock.heard |= !self.inbox_has_room();
             }
             if !self.poll_clock(cx) {
-                self.end_turn(cx);
+                self.suspend(cx);
                 return self.clock.abandon;
             }
         }
     }
 
-    /// Whether others should have their turn before more is taken from this peer.
+    /// Whether something may be taken from the peer: others have been served.
     #[inline]
-    fn turn_is_over(&self) -> bool {
-        self.taken >= TURN
+    fn may_go_on(&mut self, cx: &mut Context<'_>) -> bool {
+        self.quantum.goes_on(&self.session.endpoint().round, cx)
     }
 
-    /// The task is suspended. If there may be more to take it is woken, when all others that can run have run.
-    fn end_turn(&mut self, cx: &mut Context<'_>) {
-        if self.turn_is_over() {
-            let _ = pin!(yield_now()).poll(cx);
-        }
-        self.taken = 0;
+    /// The task is to be suspended. If it is because others are to be served first, it is woken after that.
+    #[inline]
+    fn suspend(&mut self, cx: &mut Context<'_>) {
+        self.quantum.suspend(&self.session.endpoint().round, cx);
     }
 
     /// Makes sure that the queue, and the clock, wake this task. It is a task of its own, whose waker never changes.

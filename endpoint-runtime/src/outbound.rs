@@ -630,7 +630,7 @@ mod tests {
         outbound.control(OpCode::Ping, b"").unwrap();
         let collected = outbound.collect(&mut out);
         while !out.is_empty() {
-            outbound.write(&mut out).unwrap();
+            outbound.write(&mut out, usize::MAX).unwrap();
         }
         // between the connection's write and its report
         outbound.offer_at_once(&frame(b"second"), Moment(2), false).unwrap();

@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -122,7 +123,11 @@ impl Server {
         let accept = async {
             loop {
                 match listener.accept().await {
-                    Ok((stream, peer)) => http.serve(stream, peer),
+                    Ok((stream, peer)) => {
+                        http.serve(stream, peer);
+                        // those that are open are heard before a crowd that comes all at once
+                        yield_now().await;
+                    }
                     // the client's affair alone
                     Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {
                     }

@@ -98,7 +98,7 @@ mod tests {
             return octets.to_vec();
         }
         let mut slices = Frames::slices();
-        let count = frames.segments(&mut slices);
+        let count = frames.segments(&mut slices, usize::MAX);
         slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
     }
 

@@ -8,7 +8,6 @@ use tokio::io::AsyncWrite;
 use super::{End, Input, Link};
 use crate::buffer;
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::config::TURN_FRAME;
 use crate::error::Error;
 use crate::frames::Frames;
 use crate::role::Role;
@@ -80,7 +79,7 @@ impl Link {
     pub(crate) fn poll_peer_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let rules = Rules { text: Take::Discard, binary: Take::Discard };
         loop {
-            while !self.input.is_empty() && !self.turn_is_over() {
+            while !self.input.is_empty() && !self.quantum.is_over() {
                 let Input { buffer, start, end, .. } = &mut self.input;
                 match self.decoder.next(&rules, &mut buffer[*start..*end]) {
                     Ok((_, Some(Event::Close(_)))) => {
@@ -94,13 +93,13 @@ impl Link {
                     }
                     Ok((used, _)) => {
                         self.input.start += used;
-                        self.taken += TURN_FRAME + used + self.decoder.take_made();
+                        self.quantum.spend_on_frame(used + self.decoder.take_made());
                     }
                 }
             }
-            if self.turn_is_over() {
+            if !self.may_go_on(cx) {
                 self.input.put_aside();
-                self.end_turn(cx);
+                self.suspend(cx);
                 return Poll::Pending;
             }
             match self.poll_raw(cx) {
@@ -129,8 +128,8 @@ impl Link {
         }
         self.input.release();
         loop {
-            if self.turn_is_over() {
-                self.end_turn(cx);
+            if !self.may_go_on(cx) {
+                self.suspend(cx);
                 return Poll::Pending;
             }
             match self.poll_raw(cx) {
@@ -149,13 +148,13 @@ impl Link {
         let mut buffer = buffer::lend_for_reading();
         let read = self.socket.poll_read(cx, &mut buffer).map(|read| read.unwrap_or(0));
         let end = if let Poll::Ready(count) = read { count } else { 0 };
-        self.taken += end;
+        self.quantum.spend(end);
         self.input = Input { buffer, start: 0, end, lent: true };
         if end == 0 {
             self.input.release();
         }
         if read.is_pending() {
-            self.end_turn(cx);
+            self.suspend(cx);
         }
         read
     }

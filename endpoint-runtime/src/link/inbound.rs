@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use super::streaming::{exceeds, streams};
 use super::{Input, Link};
 use crate::buffer;
-use crate::config::TURN_FRAME;
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::handlers::{MessageKind, Payload};
@@ -25,8 +24,8 @@ const OWN_MOST: usize = 64 << 10;
 const OWN_MORE: usize = 256;
 
 impl Link {
-    /// The call for the next message that is here already; `None` if the socket has to be asked, or others have their
-    /// turn.
+    /// The call for the next message that is here already; `None` if the socket has to be asked, or others are to
+    /// be served first.
     ///
     /// A handler that is an ordinary function is called right here, with its message where it lies.
     #[inline]
@@ -70,7 +69,7 @@ impl Link {
             return Some(dispatch.call(work));
         }
         let rules = self.rules::<E>();
-        while !self.input.is_empty() && self.listens() && !self.turn_is_over() {
+        while !self.input.is_empty() && self.listens() && !self.quantum.is_over() {
             let Input { buffer, start, end, lent } = &mut self.input;
             let before = *end - *start;
             let step = if *lent {
@@ -84,7 +83,7 @@ impl Link {
                     event
                 })
             };
-            self.taken += TURN_FRAME + before - (*end - *start) + self.decoder.take_made();
+            self.quantum.spend_on_frame(before - (*end - *start) + self.decoder.take_made());
             let event = match step {
                 Ok(event) => event,
                 Err(violation) => {
@@ -184,7 +183,7 @@ impl Link {
     /// Decodes what is here into the inbox, as far as it has room: a handler is running.
     pub(super) fn gather<E: Contract>(&mut self) {
         let rules = self.rules::<E>();
-        while !self.input.is_empty() && self.listens() && self.inbox_has_room() && !self.turn_is_over() {
+        while !self.input.is_empty() && self.listens() && self.inbox_has_room() && !self.quantum.is_over() {
             let Input { buffer, start, end, .. } = &mut self.input;
             let (used, event) = match self.decoder.next(&rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
@@ -192,7 +191,7 @@ impl Link {
             };
             let event = event.map(|event| event.into_owned());
             self.input.start += used;
-            self.taken += TURN_FRAME + used + self.decoder.take_made();
+            self.quantum.spend_on_frame(used + self.decoder.take_made());
             if let Some(event) = event {
                 if let Some(violation) = exceeds::<E>(&mut self.inbox, Some(&event)) {
                     return self.fails(violation);
@@ -294,13 +293,14 @@ impl Link {
         self.attach(cx);
         loop {
             self.collect();
+            let may_go_on = self.may_go_on(cx);
             let blocked = self.poll_flush(cx).is_pending();
             if self.end.is_some() {
                 return Poll::Ready(());
             }
-            if !self.turn_is_over() && (!(blocked || self.lined) || !self.is_behind()) {
+            if may_go_on && !self.quantum.is_over() && (!(blocked || self.lined) || !self.is_behind()) {
                 if !self.input.is_empty() {
-                    // the turn before ended in the middle of a batch
+                    // the quantum before ended in the middle of a batch
                     return Poll::Ready(());
                 }
                 match self.poll_read::<E>(cx) {
@@ -310,7 +310,7 @@ impl Link {
             }
             if !self.poll_clock(cx) {
                 self.input.put_aside();
-                self.end_turn(cx);
+                self.suspend(cx);
                 return Poll::Pending;
             }
         }
@@ -318,12 +318,13 @@ impl Link {
 
     /// Reads once: into a large message's own place, or into the thread's buffer.
     pub(super) fn poll_read<E: Contract>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let most = self.quantum.most();
         if let Some((place, room)) = self.decoder.direct(self.expected as usize) {
             // nothing is left in it, and the peer may take its time
             self.input.release();
-            let read = ready!(self.socket.poll_append(cx, place, room));
+            let read = ready!(self.socket.poll_append(cx, place, room.min(most)));
             let Some(count) = self.read_result(read) else { return Poll::Ready(()) };
-            self.taken += count;
+            self.quantum.spend(count);
             match self.decoder.filled(count) {
                 Ok(Some(event)) => self.keep::<E>(event),
                 Ok(None) => {}
@@ -342,14 +343,15 @@ impl Link {
         if !self.input.lent {
             self.input = Input { buffer: buffer::lend_for_reading(), start: 0, end: 0, lent: true };
         }
-        match self.socket.poll_read(cx, &mut self.input.buffer) {
+        let most = self.input.buffer.len().min(most);
+        match self.socket.poll_read(cx, &mut self.input.buffer[..most]) {
             Poll::Pending => {
                 self.input.release();
                 Poll::Pending
             }
             Poll::Ready(read) => {
                 let count = self.read_result(read).unwrap_or(0);
-                self.drained = count < self.input.buffer.len();
+                self.drained = count < most;
                 (self.input.start, self.input.end) = (0, count);
                 if count == 0 {
                     self.input.release();

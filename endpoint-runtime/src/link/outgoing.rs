@@ -129,13 +129,18 @@ impl Link {
         self.attach(cx);
         loop {
             self.collect();
+            let _ = self.may_go_on(cx);
             let flushed = self.poll_flush(cx).is_ready();
+            // a client's frames are still to be masked, one by one
+            if self.out.has_block() && self.role == Role::Server {
+                self.out.seal_block();
+            }
             if flushed || self.end.is_some() || self.out.len() < self.limits().send_queue_bytes {
                 return Poll::Ready(());
             }
             if !self.poll_clock(cx) {
                 self.input.put_aside();
-                self.end_turn(cx);
+                self.suspend(cx);
                 return Poll::Pending;
             }
         }
@@ -145,7 +150,12 @@ impl Link {
     pub(crate) fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         self.input.put_aside();
-        self.poll_flush(cx)
+        let _ = self.may_go_on(cx);
+        let flushed = self.poll_flush(cx);
+        if flushed.is_pending() {
+            self.suspend(cx);
+        }
+        flushed
     }
 
     /// Writes what it can. Ready when nothing is left, or nothing can be written any more.
@@ -164,10 +174,14 @@ impl Link {
     #[inline]
     fn poll_flush_once(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.out.is_empty() || self.unflushed {
+            if self.quantum.is_awaited() {
+                return Poll::Pending;
+            }
             if self.role == Role::Client {
                 self.out.mask();
             }
             match self.poll_write(cx) {
+                Poll::Pending if self.quantum.is_over() => return Poll::Pending,
                 Poll::Pending => return self.is_blocked(),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => self.lost(&format!("the connection failed while writing: {error}")),
@@ -192,8 +206,9 @@ impl Link {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            let most = self.quantum.most();
             let count = match &mut self.socket {
-                Socket::Tcp(tcp) => match self.outbound.write(&mut self.out)? {
+                Socket::Tcp(tcp) => match self.outbound.write(&mut self.out, most)? {
                     0 => {
                         ready!(tcp.as_ref().poll_write_ready(cx))?;
                         continue;
@@ -206,17 +221,21 @@ impl Link {
                     return Poll::Ready(Ok(()));
                 }
                 Socket::Other(io) => {
-                    let count = ready!(poll_write(io, cx, &self.out))?;
+                    let count = ready!(poll_write(io, cx, &self.out, most))?;
                     self.out.advance(count);
                     self.unflushed = true;
                     count
                 }
             };
+            self.quantum.spend(count);
             if self.stall.is_some() {
                 self.pass_mark(count);
             }
             if self.out.is_empty() && !self.unflushed {
                 return Poll::Ready(Ok(()));
+            }
+            if self.quantum.is_over() && !self.out.is_empty() {
+                return Poll::Pending;
             }
         }
     }
@@ -258,13 +277,13 @@ impl Link {
     }
 }
 
-fn poll_write(io: &mut Box<dyn Io>, cx: &mut Context<'_>, out: &Frames) -> Poll<io::Result<usize>> {
+fn poll_write(io: &mut Box<dyn Io>, cx: &mut Context<'_>, out: &Frames, most: usize) -> Poll<io::Result<usize>> {
     let io = Pin::new(io);
     let written = ready!(match out.single() {
-        Some(octets) => io.poll_write(cx, octets),
+        Some(octets) => io.poll_write(cx, &octets[..octets.len().min(most)]),
         None => {
             let mut slices = Frames::slices();
-            let count = out.segments(&mut slices);
+            let count = out.segments(&mut slices, most);
             io.poll_write_vectored(cx, &slices[..count])
         }
     });

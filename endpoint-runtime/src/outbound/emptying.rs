@@ -64,15 +64,15 @@ impl Outbound {
     }
 
     /// Writes to a plain socket once: how much it took, zero if it takes nothing now. There must be something to write.
-    pub(crate) fn write(&self, out: &mut Frames) -> io::Result<usize> {
+    pub(crate) fn write(&self, out: &mut Frames, most: usize) -> io::Result<usize> {
         let mut state = self.lock();
         state.mend(out);
         let Some(socket) = &state.socket else { return Err(io::ErrorKind::NotConnected.into()) };
         let written = match out.single() {
-            Some(octets) => socket.try_write(octets),
+            Some(octets) => socket.try_write(&octets[..octets.len().min(most)]),
             None => {
                 let mut slices = Frames::slices();
-                let count = out.segments(&mut slices);
+                let count = out.segments(&mut slices, most);
                 socket.try_write_vectored(&slices[..count])
             }
         };

@@ -12,6 +12,7 @@ use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::deadlines::{Deadlines, Sweep};
 use crate::outbound::Bounds;
+use crate::quantum::Round;
 use crate::state::States;
 
 /// The sessions of one mounted endpoint.
@@ -30,6 +31,7 @@ pub(crate) struct OpenSet {
     /// What it is mounted in; the front door knows the type.
     container: OnceLock<Weak<dyn Any + Send + Sync>>,
     members: Mutex<Members>,
+    pub(crate) round: Round,
 }
 
 #[derive(Debug)]
@@ -56,8 +58,8 @@ impl OpenSet {
         let base = Instant::now();
         let deadlines = Deadlines::since(base);
         let members = Mutex::new(Members { list: Vec::new(), deadlines, snapshot: None, closing: None });
-        let (states, groups, annotated, container) = <_>::default();
-        Self { path, name, limits, base, bounds, states, groups, annotated, container, members }
+        let (states, groups, annotated, container, round) = <_>::default();
+        Self { path, name, limits, base, bounds, states, groups, annotated, container, members, round }
     }
 
     /// With what all endpoints of a container share: what the application provides, and the groups of sessions.

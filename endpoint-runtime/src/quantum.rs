@@ -1,0 +1,347 @@
+//! How much of one peer is taken before others are served: a quantum, as in deficit round robin.
+//!
+//! Who pauses is served whenever something comes from it. Who goes on beyond its quantum goes into a round at its
+//! endpoint, where as many are served at a time as the runtime has threads; after each of them the runtime looks at its
+//! sockets, and serves everybody else first. So who says little waits for one quantum of those who never stop, and not
+//! for one of each.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
+use tokio_util::sync::PollSemaphore;
+
+/// In octets that are read, written or made: some ten microseconds of work.
+const QUANTUM: isize = 64 << 10;
+
+/// What a frame counts beside its octets: a small one is about as much work as two kilobytes.
+const FRAME: usize = 2 << 10;
+
+/// One in the round while nobody else has anything to say: a message of a megabyte, and an answer as large. To have
+/// many of them under way costs more than to finish one that is in the caches.
+const LONG: isize = 2 << 20;
+
+/// Who takes less than that before it pauses says little.
+const LITTLE: isize = 16 << 10;
+
+/// So many in the round are none of the long ones after somebody said little.
+const SHORT: u32 = 64;
+
+thread_local! {
+    /// How often somebody has paused on this thread who said little.
+    static PAUSES: Cell<u32> = const { Cell::new(0) };
+    /// The same as it was when one in a round began here last, and how many more are not to be long.
+    static NOTED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// Those at an endpoint who do not pause, one after the other. Who has a permit is served.
+#[derive(Debug, Default)]
+pub(crate) struct Round(OnceLock<Arc<Semaphore>>);
+
+impl Round {
+    fn permits(&self) -> Arc<Semaphore> {
+        let permits = self.0.get_or_init(|| {
+            let threads = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+            Arc::new(Semaphore::new(threads.max(1)))
+        });
+        permits.clone()
+    }
+
+    fn place(&self, state: State, permit: Option<OwnedSemaphorePermit>) -> Box<Place> {
+        Box::new(Place { state, permit, next: PollSemaphore::new(self.permits()) })
+    }
+}
+
+/// What is left of a peer's quantum.
+pub(crate) struct Quantum {
+    left: isize,
+    /// There from its end until the peer pauses.
+    place: Option<Box<Place>>,
+}
+
+/// A place in a round.
+struct Place {
+    state: State,
+    /// Kept for as long as the state is not `Waits`.
+    permit: Option<OwnedSemaphorePermit>,
+    next: PollSemaphore,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// This peer is served.
+    Goes,
+    /// It was: everybody else is now, and then the next in the round.
+    Ends,
+    /// It will be.
+    Waits,
+}
+
+impl Quantum {
+    pub(crate) fn new() -> Self {
+        Self { left: QUANTUM, place: None }
+    }
+
+    /// Notes that so many octets were read, written or made.
+    #[inline]
+    pub(crate) fn spend(&mut self, octets: usize) {
+        self.left = self.left.saturating_sub_unsigned(octets);
+    }
+
+    /// Notes a frame that was decoded, and what it was made into.
+    #[inline]
+    pub(crate) fn spend_on_frame(&mut self, octets: usize) {
+        self.spend(FRAME + octets);
+    }
+
+    /// Whether others come first before more is taken.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.left <= 0
+    }
+
+    /// Whether the task was suspended since it was over: then what it has gathered has to wait, too.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.state != State::Goes)
+    }
+
+    /// How many octets may be read or written at once.
+    #[inline]
+    pub(crate) fn most(&self) -> usize {
+        self.left.max(LITTLE) as usize
+    }
+
+    /// Whether it goes on, or the next one begins. If not, the task is to be [suspended](Self::suspend), and will be
+    /// woken for it.
+    #[inline]
+    pub(crate) fn goes_on(&mut self, round: &Round, cx: &mut Context<'_>) -> bool {
+        !self.is_over() || self.begins(round, cx)
+    }
+
+    #[cold]
+    fn begins(&mut self, round: &Round, cx: &mut Context<'_>) -> bool {
+        let begins = match &mut self.place {
+            // it is over, and the task is not suspended yet
+            Some(place) if place.state == State::Goes => false,
+            Some(place) => place.poll_next(cx).is_ready(),
+            None => {
+                // there is nobody else to serve first: it may go on at once
+                let permit = if is_quiet() { round.permits().try_acquire_owned().ok() } else { None };
+                self.place = permit.map(|permit| round.place(State::Goes, Some(permit)));
+                self.place.is_some()
+            }
+        };
+        if begins {
+            self.left = length();
+        }
+        begins
+    }
+
+    /// The task is about to be suspended: because the peer has paused, or because the quantum is over. Then the task is
+    /// woken when it has the next one.
+    #[inline]
+    pub(crate) fn suspend(&mut self, round: &Round, cx: &mut Context<'_>) {
+        if self.is_over() {
+            self.end(round, cx);
+        } else if self.place.take().is_some() {
+            // it may have to go back soon
+            self.left = LITTLE;
+        } else {
+            if (QUANTUM - LITTLE..QUANTUM).contains(&self.left) {
+                PAUSES.set(PAUSES.get().wrapping_add(1));
+            }
+            self.left += (QUANTUM - self.left) / 2;
+        }
+    }
+
+    #[cold]
+    fn end(&mut self, round: &Round, cx: &mut Context<'_>) {
+        let place = self.place.get_or_insert_with(|| round.place(State::Goes, None));
+        if place.state != State::Waits {
+            place.state = State::Ends;
+            // the runtime looks at its sockets before it wakes who yields
+            let _ = pin!(yield_now()).poll(cx);
+        }
+    }
+}
+
+impl Place {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        (self.permit, self.state) = (None, State::Waits);
+        self.permit = ready!(self.next.poll_acquire(cx));
+        self.state = State::Goes;
+        Poll::Ready(())
+    }
+}
+
+/// Whether nobody who says little was heard on this thread of late.
+fn is_quiet() -> bool {
+    NOTED.get() == (PAUSES.get(), 0)
+}
+
+/// Of one in a round that begins now on this thread.
+fn length() -> isize {
+    let (pauses, (before, short)) = (PAUSES.get(), NOTED.get());
+    let short = if pauses == before { short } else { SHORT };
+    NOTED.set((pauses, short.saturating_sub(1)));
+    if short > 0 { QUANTUM } else { LONG }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    /// A peer that never pauses, and the octets that were taken from it.
+    fn flood(round: &Arc<Round>) -> (JoinHandle<()>, Arc<AtomicUsize>) {
+        let (round, taken) = (round.clone(), Arc::new(AtomicUsize::new(0)));
+        let (mut quantum, count) = (Quantum::new(), taken.clone());
+        let task = poll_fn(move |cx| {
+            while quantum.goes_on(&round, cx) {
+                quantum.spend(1 << 10);
+                count.fetch_add(1 << 10, Ordering::Relaxed);
+            }
+            quantum.suspend(&round, cx);
+            Poll::Pending
+        });
+        (tokio::spawn(task), taken)
+    }
+
+    /// A peer that says something, and waits until it has come through its socket.
+    struct Witness {
+        near: TcpStream,
+        far: TcpStream,
+        quantum: Quantum,
+    }
+
+    impl Witness {
+        async fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            Self { near, far: listener.accept().await.unwrap().0, quantum: Quantum::new() }
+        }
+
+        async fn is_heard(&mut self, round: &Round) {
+            self.near.write_all(b"!").await.unwrap();
+            // a loop over what the socket is known to have would not look at it again
+            yield_now().await;
+            self.far.read_u8().await.unwrap();
+            poll_fn(|cx| {
+                self.quantum.spend(1);
+                self.quantum.suspend(round, cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    fn sum(taken: &[Arc<AtomicUsize>]) -> usize {
+        taken.iter().map(|taken| taken.load(Ordering::Relaxed)).sum()
+    }
+
+    #[tokio::test]
+    async fn who_says_little_waits_for_one_of_those_who_never_stop() {
+        let round = Arc::new(Round::default());
+        let mut witness = Witness::new().await;
+        witness.is_heard(&round).await;
+        let (floods, taken): (Vec<_>, Vec<_>) = (0..100).map(|_| flood(&round)).unzip();
+        // the first of each is not in the round
+        witness.is_heard(&round).await;
+        let before = sum(&taken);
+        for _ in 0..50 {
+            witness.is_heard(&round).await;
+        }
+        let served = (sum(&taken) - before) / QUANTUM as usize;
+        assert!((50..=50 * 3).contains(&served), "{served} were served while 50 messages came");
+        floods.iter().for_each(JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn those_who_never_stop_get_the_same() {
+        let round = Arc::new(Round::default());
+        let (floods, taken): (Vec<_>, Vec<_>) = (0..10).map(|_| flood(&round)).unzip();
+        while sum(&taken) < 100 * LONG as usize {
+            yield_now().await;
+        }
+        let shares = taken.iter().map(|taken| taken.load(Ordering::Relaxed) / LONG as usize);
+        assert!(shares.clone().all(|share| (9..=11).contains(&share)), "{:?}", shares.collect::<Vec<_>>());
+        floods.iter().for_each(JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn who_is_gone_holds_up_nobody() {
+        let round = Arc::new(Round::default());
+        let (floods, taken): (Vec<_>, Vec<_>) = (0..10).map(|_| flood(&round)).unzip();
+        let (last, gone) = floods.split_last().unwrap();
+        // while it waits, is served, or between
+        for (place, flood) in gone.iter().enumerate() {
+            while sum(&taken) < place * LONG as usize {
+                yield_now().await;
+            }
+            flood.abort();
+        }
+        let (before, taken) = (taken[9].load(Ordering::Relaxed), &taken[9]);
+        while taken.load(Ordering::Relaxed) < before + 10 * LONG as usize {
+            yield_now().await;
+        }
+        last.abort();
+    }
+
+    #[test]
+    fn it_is_long_until_somebody_says_little() {
+        let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
+        let mut next = |quantum: &mut Quantum| {
+            quantum.spend(quantum.left as usize);
+            quantum.goes_on(&round, cx).then_some(quantum.left)
+        };
+        let mut large = Quantum::new();
+        assert_eq!(next(&mut large), Some(LONG));
+        // the round is taken
+        assert_eq!(next(&mut Quantum::new()), None);
+        large.spend(1);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        large.suspend(&round, cx);
+        assert_eq!((large.left, large.place.is_none()), (LITTLE, true));
+        let mut little = Quantum::new();
+        little.spend(100);
+        little.suspend(&round, cx);
+        assert_eq!(next(&mut large), None, "others are to be served first");
+        for number in 0..SHORT {
+            large.suspend(&round, cx);
+            assert!(large.is_awaited() && !little.is_awaited());
+            assert!(large.goes_on(&round, cx) && large.left == QUANTUM, "{number}");
+            large.spend(QUANTUM as usize);
+        }
+        large.suspend(&round, cx);
+        assert!(large.goes_on(&round, cx) && large.left == LONG);
+    }
+
+    #[test]
+    fn who_pauses_late_has_less_the_next_time() {
+        let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
+        let mut quantum = Quantum::new();
+        for left in [QUANTUM / 2, QUANTUM / 4, QUANTUM / 8] {
+            quantum.spend(left as usize);
+            quantum.suspend(&round, cx);
+            assert!(quantum.left < QUANTUM && !quantum.is_awaited());
+        }
+        for _ in 0..20 {
+            quantum.suspend(&round, cx);
+        }
+        assert!(quantum.left > QUANTUM - 2, "{}", quantum.left);
+        quantum.spend(usize::MAX);
+        assert!(quantum.is_over() && quantum.most() == LITTLE as usize);
+    }
+}
