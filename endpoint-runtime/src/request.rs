@@ -153,7 +153,8 @@ impl HandshakeRequest {
             head.push(b'\n');
         }
         Self {
-            head: head.into(),
+            // copied, not shrunk: what is cut off would lie idle behind it for as long as the session lasts
+            head: Box::from(&*head),
             // HTTP servers limit a request's head to kilobytes
             uri_end: u32::try_from(uri_end).unwrap_or(u32::MAX),
             path_start: u32::try_from(path_start).unwrap_or(u32::MAX),

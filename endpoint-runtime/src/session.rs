@@ -64,19 +64,24 @@ pub struct Session(Arc<Inner>);
 
 struct Inner {
     id: SessionId,
-    request: HandshakeRequest,
-    /// What the server answered, if we are the client.
-    response: Option<Box<http::Response<()>>>,
+    handshake: Box<Handshake>,
     agreed: Agreed,
     outbound: Arc<Outbound>,
     endpoint: Arc<OpenSet>,
     /// The place in the open set, kept by it.
-    place: AtomicUsize,
+    place: AtomicU32,
+    /// In microseconds; zero if it is not known.
+    rtt: AtomicU32,
     max_message_size: AtomicUsize,
     idle_timeout: AtomicU64,
     rare: MaybeRare,
-    /// In microseconds; zero if it is not known.
-    rtt: AtomicU32,
+}
+
+/// The opening handshake, which is seldom looked at again: apart, so that what is used all the time lies together.
+struct Handshake {
+    request: HandshakeRequest,
+    /// What the server answered, if we are the client.
+    response: Option<Box<http::Response<()>>>,
 }
 
 /// What a session begins with, once its handshake is settled.
@@ -91,6 +96,9 @@ pub(crate) struct Terms {
     pub(crate) rare: MaybeRare,
 }
 
+/// No place in the open set.
+const NOWHERE: u32 = u32::MAX;
+
 /// An idle timeout that is off.
 const OFF: u64 = 0;
 
@@ -102,16 +110,15 @@ impl Session {
         let role = if response.is_some() { Role::Client } else { Role::Server };
         Self(Arc::new(Inner {
             id: SessionId::random(),
-            request,
-            response,
+            handshake: Box::new(Handshake { request, response }),
             agreed: Agreed { subprotocol: subprotocol.map(Into::into), coders: None },
             outbound: Arc::new(Outbound::new(bounds, role, deflation, writer)),
             endpoint,
-            place: AtomicUsize::new(usize::MAX),
+            place: AtomicU32::new(NOWHERE),
+            rtt: AtomicU32::new(0),
             max_message_size: AtomicUsize::new(limits.max_message_size),
             idle_timeout: AtomicU64::new(encode_timeout(limits.idle_timeout)),
             rare,
-            rtt: AtomicU32::new(0),
         }))
     }
 
@@ -136,7 +143,7 @@ impl Session {
     /// The URI of the opening handshake with scheme, host and query, such as `ws://example.org/chat/42?name=x`; a
     /// default port is left out (Jakarta's `getRequestURI`).
     pub fn uri(&self) -> &str {
-        self.0.request.uri()
+        self.0.handshake.request.uri()
     }
 
     /// The value of a variable of the path template, percent-decoded.
@@ -146,50 +153,50 @@ impl Session {
 
     /// The variables of the path template and their values.
     pub fn path_params(&self) -> &PathParams {
-        self.0.request.path_params()
+        self.0.handshake.request.path_params()
     }
 
     /// The query as it was sent, without the question mark.
     pub fn query_string(&self) -> Option<&str> {
-        self.0.request.query_string()
+        self.0.handshake.request.query_string()
     }
 
     /// Name and value of each query parameter, decoded, in their order; a name may come more than once.
     pub fn query_params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-        self.0.request.query_params()
+        self.0.handshake.request.query_params()
     }
 
     /// The request that opened this session.
     pub fn handshake_request(&self) -> &HandshakeRequest {
-        &self.0.request
+        &self.0.handshake.request
     }
 
     /// The server's answer to the opening handshake, its status 101, if we are the client (Jakarta's
     /// `HandshakeResponse`); `None` in a server.
     pub fn handshake_response(&self) -> Option<&http::Response<()>> {
-        self.0.response.as_deref()
+        self.0.handshake.response.as_deref()
     }
 
     /// The headers of the opening handshake's request, on either side. Names are case-insensitive.
     ///
     /// They are kept in a compact form; the map is built when it is first asked for.
     pub fn headers(&self) -> &HeaderMap {
-        self.0.request.headers()
+        self.0.handshake.request.headers()
     }
 
     /// The peer's address, if the transport has one.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.0.request.peer_addr()
+        self.0.handshake.request.peer_addr()
     }
 
     /// Our own address on this connection, if the transport has one.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.0.request.local_addr()
+        self.0.handshake.request.local_addr()
     }
 
     /// Whether the connection is encrypted.
     pub fn is_secure(&self) -> bool {
-        self.0.request.is_secure()
+        self.0.handshake.request.is_secure()
     }
 
     /// The version of the protocol: always `"13"`.

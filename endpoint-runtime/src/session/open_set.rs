@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use super::{Groups, Session};
+use super::{Groups, NOWHERE, Session};
 use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::deadlines::{Deadlines, Sweep};
@@ -86,7 +86,7 @@ impl OpenSet {
     /// A session that comes after the shutdown began is told so at once.
     fn add(&self, session: &Session) {
         let mut members = self.lock();
-        session.0.place.store(members.list.len(), Ordering::Relaxed);
+        session.set_place(members.list.len());
         members.list.push(session.clone());
         members.deadlines.push();
         members.snapshot = None;
@@ -105,12 +105,12 @@ impl OpenSet {
     /// Its connection is gone. Harmless if it is not in.
     fn remove(&self, session: &Session) {
         let mut members = self.lock();
-        let place = session.0.place.swap(usize::MAX, Ordering::Relaxed);
+        let place = session.0.place.swap(NOWHERE, Ordering::Relaxed) as usize;
         if place < members.list.len() {
             members.list.swap_remove(place);
             members.deadlines.swap_remove(place);
             if let Some(moved) = members.list.get(place) {
-                moved.0.place.store(place, Ordering::Relaxed);
+                moved.set_place(place);
             }
             members.snapshot = None;
         }
@@ -119,7 +119,7 @@ impl OpenSet {
     /// Makes the session look at its limits when the deadline comes, or somewhat earlier; false if it has to see to
     /// that itself.
     pub(crate) fn wake_at(&self, session: &Session, now: Instant, deadline: Instant) -> bool {
-        self.lock().deadlines.set(session.0.place.load(Ordering::Relaxed), now, deadline)
+        self.lock().deadlines.set(session.0.place.load(Ordering::Relaxed) as usize, now, deadline)
     }
 
     /// Begins a sweep over the deadlines, which whoever asks has to see to; `None` if one goes on.
@@ -177,6 +177,13 @@ impl OpenSet {
 
     fn lock(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    fn set_place(&self, place: usize) {
+        // as many sessions as that have no room in any memory
+        self.0.place.store(u32::try_from(place).unwrap_or(NOWHERE), Ordering::Relaxed);
     }
 }
 
