@@ -38,6 +38,7 @@ struct State {
     flushes_late: bool,
     flushing: bool,
     written: Vec<u8>,
+    writes: usize,
 }
 
 impl Valve {
@@ -84,6 +85,7 @@ impl AsyncWrite for Socket {
         let written = Pin::new(stream).poll_write(cx, &octets[..some]);
         if let Poll::Ready(Ok(count)) = written {
             state.written.extend_from_slice(&octets[..count]);
+            state.writes += 1;
             state.closed_after = state.closed_after.map(|left| left - count);
         }
         written
@@ -181,6 +183,24 @@ async fn message_is_reported_when_its_own_octets_are_written_though_more_is_queu
     soon(last.into_future()).await.unwrap();
     assert_eq!(session.queued_bytes(), 0);
     assert_eq!(client.expect(BINARY).await.len(), 100_000);
+}
+
+#[tokio::test]
+async fn batch_that_came_together_is_answered_by_one_write() {
+    let mut served = Served::with(|container| container).await;
+    let (mut client, _session, valve) = served.open().await;
+    for messages in [16, 40, 200] {
+        let batch = support::frame(0x81, b"a text of 20 octets!").repeat(messages);
+        // who goes on and on is no worse off while nobody else says anything
+        for round in 0..50 {
+            valve.state().writes = 0;
+            client.send_raw(&batch).await;
+            for _ in 0..messages {
+                client.expect_text("a text of 20 octets!").await;
+            }
+            assert_eq!(valve.state().writes, 1, "for {messages} messages in round {round}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -291,6 +291,10 @@ impl Link {
     /// Waits for something to do: octets, an outbound message, a limit. Flushes first.
     pub(crate) fn poll_input<E: Contract>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
+        if !self.input.is_empty() && self.quantum.is_over() && !self.is_behind() && self.may_go_on(cx) {
+            // the next quantum begins at once: the batch stays whole
+            return Poll::Ready(());
+        }
         loop {
             self.collect();
             let may_go_on = self.may_go_on(cx);
