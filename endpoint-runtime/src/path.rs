@@ -230,7 +230,8 @@ impl<'a> RequestPath<'a> {
     /// The decoded segments: `/a/b/` has three, the last of them empty.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> {
         // `parse` has seen the whole decode to UTF-8, so its parts do
-        self.0[1..].split('/').map(|raw| percent_decode_str(raw).decode_utf8_lossy())
+        let decode = |raw| percent_decode_str(raw).decode_utf8_lossy();
+        self.0[1..].split('/').map(move |raw| if raw.contains('%') { decode(raw) } else { Cow::Borrowed(raw) })
     }
 }
 

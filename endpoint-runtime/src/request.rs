@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -78,6 +79,9 @@ const NAMES: [&str; 24] = [
 ];
 const FIRST_NAME: u8 = SAME_HOST + 1;
 
+/// Room for what stands between the pieces of a head: `://`, a port, a slash, a line feed.
+const SPARE: usize = 16;
+
 /// The addresses of both ends. Most are those of IPv4, which are small.
 enum Addresses {
     V4 { peer: SocketAddrV4, local: SocketAddrV4 },
@@ -115,24 +119,30 @@ impl HandshakeRequest {
     /// Copies what is worth keeping out of a request that the handshake accepts.
     pub(crate) fn new(parts: &Parts, path_params: PathParams, transport: Transport) -> Self {
         let (scheme, default_port) = if transport.is_secure { ("wss", 443) } else { ("ws", 80) };
-        let authority = match (authority(parts), transport.local_addr) {
-            (Some(Authority { host, port: None }), _) => host.to_owned(),
-            (Some(Authority { host, port: Some(port) }), _) if port == default_port => host.to_owned(),
-            (Some(Authority { host, port: Some(port) }), _) => format!("{host}:{port}"),
-            // the handshake refuses such a request, but it need not be ours that took it
-            (None, Some(local)) => local.to_string(),
-            (None, None) => "localhost".to_owned(),
-        };
+        let authority = authority(parts);
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         // an absolute target may go without a path, which is the root's (RFC 9110 §4.2.3)
         let slash = if target.starts_with('?') { "/" } else { "" };
         let headers_len: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
 
-        let path_start = scheme.len() + 3 + authority.len();
-        let mut head = Vec::with_capacity(path_start + slash.len() + target.len() + 1 + headers_len);
-        for piece in [scheme, "://", &authority, slash, target] {
-            head.extend_from_slice(piece.as_bytes());
-        }
+        let host_len = authority.map_or(0, |authority| authority.host.len());
+        let mut head = Vec::with_capacity(scheme.len() + host_len + target.len() + headers_len + SPARE);
+        head.extend_from_slice(scheme.as_bytes());
+        head.extend_from_slice(b"://");
+        let host_start = head.len();
+        // a vector takes all that is written to it
+        let _ = match (authority, transport.local_addr) {
+            (Some(Authority { host, port }), _) => {
+                head.extend_from_slice(host.as_bytes());
+                port.filter(|port| *port != default_port).map_or(Ok(()), |port| write!(head, ":{port}"))
+            }
+            // the handshake refuses such a request, but it need not be ours that took it
+            (None, Some(local)) => write!(head, "{local}"),
+            (None, None) => write!(head, "localhost"),
+        };
+        let path_start = head.len();
+        head.extend_from_slice(slash.as_bytes());
+        head.extend_from_slice(target.as_bytes());
         let uri_end = head.len();
         head.push(b'\n');
         for (name, value) in &parts.headers {
@@ -140,7 +150,7 @@ impl HandshakeRequest {
             let known = LINES.iter().position(|line| line.0 == name && line.1.as_bytes() == value);
             if let Some(known) = known {
                 head.push(128 + known as u8);
-            } else if name == "host" && value == authority.as_bytes() {
+            } else if name == "host" && *value == head[host_start..path_start] {
                 head.push(SAME_HOST);
             } else {
                 match NAMES.binary_search(&name) {

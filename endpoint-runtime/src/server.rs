@@ -112,6 +112,7 @@ impl Server {
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
         let Self { container, listener, fallback, shutdown_timeout, .. } = self;
         let http = Http {
+            local_addr: listener.local_addr().ok().filter(|addr| !addr.ip().is_unspecified()),
             container: container.clone(),
             fallback,
             #[cfg(feature = "tls")]
@@ -154,6 +155,8 @@ impl Server {
 
 /// What serves the HTTP connections of a server, until they end or are upgraded.
 struct Http {
+    /// That of each connection, unless the server listens on every address of the machine.
+    local_addr: Option<SocketAddr>,
     container: ServerContainer,
     fallback: Option<Fallback>,
     #[cfg(feature = "tls")]
@@ -182,7 +185,7 @@ impl Http {
         if let Err(error) = stream.set_nodelay(true) {
             return tracing::debug!(%error, %peer, "the connection was gone before it was served");
         }
-        let local_addr = stream.local_addr().ok();
+        let local_addr = self.local_addr.or_else(|| stream.local_addr().ok());
         let transport = move |is_secure| Transport { peer_addr: Some(peer), local_addr, is_secure };
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
