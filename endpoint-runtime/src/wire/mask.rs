@@ -1,11 +1,26 @@
 //! The client's mask (RFC 6455 §5.3): each octet XOR the key's octet at its place, modulo four.
 
+use multiversion::multiversion;
+
+/// From this size on it pays to ask what vectors the machine has.
+const LONG: usize = 256;
+
 /// Masks or unmasks `data` in place; its first octet is the payload's octet number `offset`.
-///
-/// Eight octets at a time, which the compiler widens to whatever vectors the machine has.
 #[inline]
 pub(crate) fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
     let key = rotate(key, offset);
+    if data.len() < LONG { words(data, key) } else { vectors(data, key) }
+}
+
+/// In the widest vectors of the machine, not only of those it was compiled for.
+#[multiversion(targets("x86_64+avx2"))]
+fn vectors(data: &mut [u8], key: [u8; 4]) {
+    words(data, key);
+}
+
+/// Eight octets at a time, which the compiler widens to whatever vectors it may use.
+#[inline(always)]
+fn words(data: &mut [u8], key: [u8; 4]) {
     let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
     let mut words = data.chunks_exact_mut(8);
     for word in &mut words {
