@@ -81,6 +81,10 @@ impl Link {
             Message::Text(text) => (OpCode::Text, Binary::from(text)),
             Message::Binary(data) => (OpCode::Binary, data),
         };
+        if self.stall.is_some() {
+            // it counts when it is written, but for now it is only kept, and memory takes as long as a write
+            self.quantum.spend(data.len());
+        }
         if self.lined || self.outbound.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
             return self.reply_behind(opcode, data);
         }
