@@ -50,7 +50,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_gives_what_the_definition_says(data: Vec<u8>, key: [u8; 4], cut in 0usize..64) {
+        fn any_split_gives_what_the_definition_says(
+            data in prop::collection::vec(any::<u8>(), 0..4 * super::LONG),
+            key: [u8; 4],
+            cut in 0..2 * super::LONG,
+        ) {
             let expected: Vec<u8> = data.iter().enumerate().map(|(i, octet)| octet ^ key[i % 4]).collect();
             let mut whole = data.clone();
             super::apply(&mut whole, key, 0);
