@@ -106,6 +106,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["testing", "server", "client/exchange", "layer", "service", "tls"]),
     ("hyper_util", &["testing", "server", "client", "service", "tls"]),
     ("inventory", &["service", "registry"]),
+    ("multiversion", &["wire/mask"]),
     ("percent_encoding", &["client/target", "request", "path"]),
     ("pin_project_lite", &["layer", "dispatch", "endpoint"]),
     ("prost", &["protobuf"]),
