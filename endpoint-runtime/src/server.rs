@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, pending};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,7 +248,8 @@ impl HttpConnection {
             .header_read_timeout(REQUEST_HEAD_TIMEOUT)
             .serve_connection(io, service)
             .with_upgrades();
-        let mut connection = pin!(connection);
+        // in a place of its own, so that the task, which is moved when it begins and when it ends, stays small
+        let mut connection = Box::pin(connection);
         let served = tokio::select! {
             served = connection.as_mut() => served,
             () = stop.cancelled() => {
