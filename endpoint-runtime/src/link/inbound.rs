@@ -288,11 +288,11 @@ impl Link {
         }
     }
 
-    /// Waits for something to do: octets, an outbound message, a limit. Flushes first.
+    /// Waits for something to do: octets, an outbound message, a limit. Flushes first, unless the batch goes on.
     pub(crate) fn poll_input<E: Contract>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         if !self.input.is_empty() && self.quantum.is_over() && !self.is_behind() && self.may_go_on(cx) {
-            // the next quantum begins at once: the batch stays whole
+            // in the next quantum
             return Poll::Ready(());
         }
         loop {
