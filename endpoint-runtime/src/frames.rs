@@ -155,9 +155,10 @@ impl Frames {
         self.large = None;
     }
 
-    /// The whole of it, if it lies in one piece.
-    pub(crate) fn single(&self) -> Option<&[u8]> {
-        self.payloads().next().is_none().then(|| &self.small[self.start..])
+    /// What to write next, at most `most` octets, if all of it lies in one piece.
+    pub(crate) fn single(&self, most: usize) -> Option<&[u8]> {
+        let octets = &self.small[self.start..];
+        self.payloads().next().is_none().then(|| &octets[..octets.len().min(most)])
     }
 
     fn payloads(&self) -> impl Iterator<Item = &(usize, Bytes)> {
@@ -249,8 +250,8 @@ mod tests {
 
     /// What the next write would take, at most `limit` octets of it.
     fn next(frames: &Frames, limit: usize) -> Vec<u8> {
-        match frames.single() {
-            Some(octets) => octets[..octets.len().min(limit)].to_vec(),
+        match frames.single(limit) {
+            Some(octets) => octets.to_vec(),
             None => {
                 let mut slices = Frames::slices();
                 let count = frames.segments(&mut slices, limit);

@@ -94,7 +94,7 @@ mod tests {
 
     /// What the next write would take.
     fn next(frames: &Frames) -> Vec<u8> {
-        if let Some(octets) = frames.single() {
+        if let Some(octets) = frames.single(usize::MAX) {
             return octets.to_vec();
         }
         let mut slices = Frames::slices();

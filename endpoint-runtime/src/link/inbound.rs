@@ -291,13 +291,14 @@ impl Link {
     /// Waits for something to do: octets, an outbound message, a limit. Flushes first, unless the batch goes on.
     pub(crate) fn poll_input<E: Contract>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
-        if !self.input.is_empty() && self.quantum.is_over() && !self.is_behind() && self.may_go_on(cx) {
-            // in the next quantum
-            return Poll::Ready(());
-        }
         loop {
             self.collect();
+            let is_over = self.quantum.is_over();
             let may_go_on = self.may_go_on(cx);
+            if is_over && may_go_on && !self.input.is_empty() && !self.is_behind() {
+                // in the next quantum
+                return Poll::Ready(());
+            }
             let blocked = self.poll_flush(cx).is_pending();
             if self.end.is_some() {
                 return Poll::Ready(());

@@ -283,8 +283,8 @@ impl Link {
 
 fn poll_write(io: &mut Box<dyn Io>, cx: &mut Context<'_>, out: &Frames, most: usize) -> Poll<io::Result<usize>> {
     let io = Pin::new(io);
-    let written = ready!(match out.single() {
-        Some(octets) => io.poll_write(cx, &octets[..octets.len().min(most)]),
+    let written = ready!(match out.single(most) {
+        Some(octets) => io.poll_write(cx, octets),
         None => {
             let mut slices = Frames::slices();
             let count = out.segments(&mut slices, most);

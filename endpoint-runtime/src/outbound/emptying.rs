@@ -68,8 +68,8 @@ impl Outbound {
         let mut state = self.lock();
         state.mend(out);
         let Some(socket) = &state.socket else { return Err(io::ErrorKind::NotConnected.into()) };
-        let written = match out.single() {
-            Some(octets) => socket.try_write(&octets[..octets.len().min(most)]),
+        let written = match out.single(most) {
+            Some(octets) => socket.try_write(octets),
             None => {
                 let mut slices = Frames::slices();
                 let count = out.segments(&mut slices, most);
