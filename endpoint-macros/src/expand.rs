@@ -27,7 +27,7 @@ pub(crate) fn at(span: Span) -> Span {
 pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let rt = runtime();
     let ident = &item.ident;
-    let annotated = annotated(endpoint.path.as_ref(), item);
+    let annotated = annotated(endpoint.path.as_ref(), endpoint.shared.is_some(), item);
     let lists = lists(endpoint, ident);
     let coders = coders(endpoint);
     let name = ident.unraw().to_string();
@@ -188,8 +188,9 @@ fn options(endpoint: &Endpoint) -> TokenStream {
 
 /// That the type has an annotation. Said also of a type that cannot be an endpoint, so that its handlers do not
 /// complain in their turn.
-pub(crate) fn annotated(path: Option<&LitStr>, item: &DeriveInput) -> TokenStream {
+pub(crate) fn annotated(path: Option<&LitStr>, shared: bool, item: &DeriveInput) -> TokenStream {
     let rt = runtime();
+    let mutable = (!shared).then(|| quote!(mut));
     // a path is never empty
     let path = path.map_or_else(|| quote!(""), ToTokens::to_token_stream);
     let ident = &item.ident;
@@ -198,6 +199,7 @@ pub(crate) fn annotated(path: Option<&LitStr>, item: &DeriveInput) -> TokenStrea
         #[automatically_derived]
         impl #impl_generics #rt::Annotated for #ident #ty_generics #where_clause {
             const PATH: &'static ::core::primitive::str = #path;
+            type This<'a> = &'a #mutable Self where Self: 'a;
         }
     }
 }
@@ -409,7 +411,7 @@ fn about(handler: &Handler) -> TokenStream {
     quote! {
         #[doc(hidden)]
         pub const #name: #rt::Handler = {
-            let __path = #rt::path_of::<#me>();
+            let __path = <#me as #rt::Annotated>::PATH;
             #(#in_template)*
             let __feed = #feed;
             #rt::Handler {
@@ -481,7 +483,7 @@ fn event_call(handler: &Handler, event: &LitStr) -> TokenStream {
         let ty = &payload.ty;
         quote!(let __payload = <#ty as #rt::FromEvent>::from_event(__occurrence);)
     });
-    let (permission, reach) = (permission(handler), reach(handler));
+    let (permission, this) = (permission(handler), this(handler));
     let body = body(handler, !handler.is_async);
     let body = quote!(#permission #body);
     if handler.is_async {
@@ -491,7 +493,7 @@ fn event_call(handler: &Handler, event: &LitStr) -> TokenStream {
         return quote! {
             #[doc(hidden)]
             pub fn #hidden<'a>(
-                __this: #reach,
+                __this: #this,
                 __session: &'a #rt::Session,
                 __occurrence: &#rt::Occurrence<'_>,
             ) -> #returned {
@@ -505,7 +507,7 @@ fn event_call(handler: &Handler, event: &LitStr) -> TokenStream {
     quote! {
         #[doc(hidden)]
         pub fn #hidden<'a>(
-            __this: #reach,
+            __this: #this,
             __session: &#rt::Session,
             __occurrence: &#rt::Occurrence<'_>,
         ) -> #rt::Reply {
@@ -522,11 +524,11 @@ fn call_now(handler: &Handler) -> TokenStream {
     let name = format_ident!("{}_now", handler.event.hidden_method());
     let parameters = handler.event.borrowed_parameters();
     let (permission, body) = (permission(handler), body(handler, true));
-    let reach = reach(handler);
+    let this = this(handler);
     let body = quote!(#permission #body);
     quote! {
         #[doc(hidden)]
-        pub fn #name<'a>(__this: #reach, __session: &#rt::Session, #parameters) -> #rt::Reply {
+        pub fn #name<'a>(__this: #this, __session: &#rt::Session, #parameters) -> #rt::Reply {
             #body
         }
     }
@@ -546,7 +548,7 @@ fn call_later(handler: &Handler) -> TokenStream {
     let place = at(handler.method.span());
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
     let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
-    let (permission, reach) = (permission(handler), reach(handler));
+    let (permission, this) = (permission(handler), this(handler));
     let block = if is_message && handler.is_async && !handler.arguments.iter().any(borrows_from_call) {
         let (call, conversion) = (call(handler, false), conversion(handler));
         quote_spanned!(place=> #rt::Call::new(
@@ -562,7 +564,7 @@ fn call_later(handler: &Handler) -> TokenStream {
     };
     quote! {
         #[doc(hidden)]
-        pub fn #name<'a>(__this: #reach, __session: &'a #rt::Session, #parameters) -> #returned {
+        pub fn #name<'a>(__this: #this, __session: &'a #rt::Session, #parameters) -> #returned {
             #block
         }
     }
@@ -599,19 +601,23 @@ fn call(handler: &Handler, now: bool) -> TokenStream {
         (Some(_), Role::Payload) => quote_spanned!(at(argument.ty.span())=> __payload?),
         _ => value(handler.event, argument, now),
     });
-    let (rt, by) = (runtime(), reach_by(handler));
-    quote!(Self::#method(#rt::#by::reach(__this), #(#arguments),*))
+    let reached = reached(handler);
+    quote!(Self::#method(#reached, #(#arguments),*))
 }
 
-/// The type of what the method's `self` is reached by.
-fn reach(handler: &Handler) -> TokenStream {
-    let (rt, by) = (runtime(), reach_by(handler));
-    // one that a shared instance cannot give is shown here
-    quote_spanned!(at(handler.receiver)=> impl #rt::#by<'a, Self> + 'a)
+/// The type of what the method's `self` is reached by. It is no parameter: where clauses of their own would have the
+/// compiler prove again for every handler that a `Session` may be shared.
+fn this(handler: &Handler) -> TokenStream {
+    let rt = runtime();
+    // where `about` tells of a type that is no endpoint, so that it is told once
+    quote_spanned!(at(handler.receiver)=> <Self as #rt::Annotated>::This<'a>)
 }
 
-fn reach_by(handler: &Handler) -> Ident {
-    Ident::new(if handler.by_mut { "ReachMut" } else { "Reach" }, at(handler.receiver))
+/// The `self` of the method; one that a shared instance cannot give is shown here.
+fn reached(handler: &Handler) -> TokenStream {
+    let rt = runtime();
+    let by = format_ident!("{}", if handler.by_mut { "ReachMut" } else { "Reach" });
+    quote_spanned!(at(handler.receiver)=> <_ as #rt::#by<'_, Self>>::reach(__this))
 }
 
 /// The function that turns what the method returns into what the connection takes.

@@ -276,7 +276,7 @@ fn endpoint(side: Side, args: TokenStream, mut item: TokenStream) -> TokenStream
         Err(error) => {
             // as if the path were there
             let path = (side == Side::Server).then(|| LitStr::new("/", Span::call_site()));
-            let annotated = expand::annotated(path.as_ref(), &input);
+            let annotated = expand::annotated(path.as_ref(), false, &input);
             let error = error.into_compile_error();
             return quote!(#item #annotated #error);
         }
@@ -289,8 +289,11 @@ fn endpoint(side: Side, args: TokenStream, mut item: TokenStream) -> TokenStream
     }
     let error = result.err().map(Error::into_compile_error);
     let is_plain = input.generics.params.is_empty() && !matches!(input.data, syn::Data::Union(_));
-    let expanded =
-        if is_plain { expand::endpoint(&endpoint, &input) } else { expand::annotated(endpoint.path.as_ref(), &input) };
+    let expanded = if is_plain {
+        expand::endpoint(&endpoint, &input)
+    } else {
+        expand::annotated(endpoint.path.as_ref(), endpoint.shared.is_some(), &input)
+    };
     quote!(#item #expanded #error)
 }
 

@@ -271,7 +271,7 @@ impl<'a, E: Sync> Reach<'a, E> for &'a E {
 /// How a connection reaches the `&mut self` of a handler: by its own instance.
 #[diagnostic::on_unimplemented(
     message = "a handler of `{E}` takes `&mut self`, but all connections share its one instance",
-    label = "with this, handlers take `&self`",
+    label = "with `instance = shared`, handlers take `&self`",
     note = "write `&self`, and keep what changes behind a lock or in atomics; or leave `instance = shared` out, and each connection has an instance of its own"
 )]
 pub trait ReachMut<'a, E>: Send + Sized {
@@ -295,6 +295,11 @@ impl<'a, E: Send> ReachMut<'a, E> for &'a mut E {
 pub trait Annotated {
     /// The path or template; empty of a client's endpoint, which has none.
     const PATH: &'static str;
+
+    /// How a connection has the instance: all to itself, or shared with the others.
+    type This<'a>
+    where
+        Self: 'a;
 }
 
 /// Stands in for every handler the user did not write. `#[on_…]` emits inherent items under the same names; those win.

@@ -78,11 +78,6 @@ pub const fn lists_event(events: &[&str], name: &str) -> bool {
     false
 }
 
-/// Asserts at compile time that a handler's type is an annotated endpoint, and returns its path.
-pub const fn path_of<E: Annotated>() -> &'static str {
-    E::PATH
-}
-
 /// Fails unless the principal of the session has one of `roles`.
 pub fn permit(session: &Session, roles: &[&str]) -> Result<(), Error> {
     if roles.iter().any(|role| session.is_user_in_role(role)) {
