@@ -38,6 +38,16 @@ pub fn waiting_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
+/// The kernel's thread that delivers what came over the network to processes of this core, when there is more of it than
+/// fits in between. None where a container hides it.
+pub fn delivering(core: usize) -> Option<u32> {
+    let name = format!("ksoftirqd/{core}");
+    let pids = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(|pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|found| found.trim_end() == name)
+    })
+}
+
 /// Resident memory in KiB, exact (`/proc/PID/statm` is batched per thread and so up to some 100 KiB off).
 pub fn resident_kib(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))

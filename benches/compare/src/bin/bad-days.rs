@@ -52,7 +52,9 @@ fn main() -> Result<()> {
     let rounds: usize = args.opt_value_from_str("--rounds")?.unwrap_or(3);
     let seconds = Duration::try_from_secs_f64(args.opt_value_from_str("--seconds")?.unwrap_or(1.0))?;
     let server_core = Cores::one(args.opt_value_from_str("--server-core")?.unwrap_or(0));
-    let load_core = Cores::one(args.opt_value_from_str("--load-core")?.unwrap_or(1));
+    let load_core = args.opt_value_from_str("--load-core")?.unwrap_or(1);
+    let delivering = process::delivering(load_core);
+    let load_core = Cores::one(load_core);
     let server: String = args.opt_value_from_str("--server")?.unwrap_or_else(|| {
         concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/examples/bench_server").to_owned()
     });
@@ -62,28 +64,40 @@ fn main() -> Result<()> {
     process::raise_open_files()?;
     process::pin(&load_core)?;
 
-    println!("| {bad} bad ones | p50 alone, us | p50 beside | p99 alone, us | p99 beside | ratio of p99 |");
-    println!("| --- | --- | --- | --- | --- | --- |");
+    println!(
+        "| {bad} bad ones | p50 alone, us | p50 beside | p99 alone, us | p99 beside | ratio of p99 | held up, ms |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
     for kind in kinds.split(',') {
         ensure!(KINDS.contains(&kind), "no kind {kind}\n\n{HELP}");
         let mut found = Vec::new();
         for _ in 0..rounds {
-            found.push(round(kind, bad, &server, &server_core, &load_core, seconds).with_context(|| kind.to_owned())?);
+            let round = round(kind, bad, &server, &server_core, &load_core, delivering, seconds);
+            found.push(round.with_context(|| kind.to_owned())?);
         }
-        let of = |what: fn(&[Histogram; 2]) -> f64| {
+        let of = |what: fn(&Round) -> f64| {
             let spread = spread(found.iter().map(what)).context("no rounds")?;
             Ok::<_, anyhow::Error>(format!("{:.1} ({:.1}–{:.1})", spread.median, spread.min, spread.max))
         };
         println!(
-            "| {kind} | {} | {} | {} | {} | {} |",
-            of(|[alone, _]| alone.quantile_us(0.5))?,
-            of(|[_, beside]| beside.quantile_us(0.5))?,
-            of(|[alone, _]| alone.quantile_us(0.99))?,
-            of(|[_, beside]| beside.quantile_us(0.99))?,
-            of(|[alone, beside]| beside.quantile_us(0.99) / alone.quantile_us(0.99))?,
+            "| {kind} | {} | {} | {} | {} | {} | {} |",
+            of(|round| round.alone.quantile_us(0.5))?,
+            of(|round| round.beside.quantile_us(0.5))?,
+            of(|round| round.alone.quantile_us(0.99))?,
+            of(|round| round.beside.quantile_us(0.99))?,
+            of(|round| round.beside.quantile_us(0.99) / round.alone.quantile_us(0.99))?,
+            of(|round| round.held_up.as_secs_f64() * 1e3)?,
         );
     }
     Ok(())
+}
+
+struct Round {
+    alone: Histogram,
+    beside: Histogram,
+    /// How long the good client and the kernel's thread that delivers to it were ready to run, beside the bad ones, and
+    /// did not: the server has no part in that.
+    held_up: Duration,
 }
 
 /// A server of its own, its good client alone, then beside the bad ones.
@@ -93,8 +107,9 @@ fn round(
     server: &str,
     server_core: &Cores,
     load_core: &Cores,
+    delivering: Option<u32>,
     seconds: Duration,
-) -> Result<[Histogram; 2]> {
+) -> Result<Round> {
     let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let command = [server, "--threads", "1", "--addr", &addr.to_string()].map(str::to_owned);
     let mut server = Process::start_server(&command, server_core, Path::new("/dev/null"))?;
@@ -102,6 +117,11 @@ fn round(
     round_trips(&mut good, WARMUP)?;
     let alone = round_trips(&mut good, seconds)?;
 
+    let waited = || {
+        let kernel = delivering.map_or(Ok(Duration::ZERO), process::waiting_time)?;
+        Ok::<_, anyhow::Error>(kernel + process::waiting_time(std::process::id())?)
+    };
+    let before = waited()?;
     let mut command = Command::new("nice");
     command.args(["-n", "19"]).arg(std::env::current_exe()?);
     command.args(["--be", kind, "--addr", &addr.to_string(), "--bad", &bad.to_string()]);
@@ -114,7 +134,11 @@ fn round(
     let beside = round_trips(&mut good, seconds)?;
     ensure!(rabble.ended()?.is_none(), "the bad ones have ended");
     ensure!(server.ended()?.is_none(), "the server has ended");
-    Ok([alone, beside])
+    // what a thread has waited is only known once it has run
+    drop(rabble);
+    round_trips(&mut good, WARMUP)?;
+    let held_up = waited()?.saturating_sub(before);
+    Ok(Round { alone, beside, held_up })
 }
 
 fn await_server(addr: SocketAddr, server: &mut Process) -> Result<TcpStream> {
