@@ -613,11 +613,15 @@ fn this(handler: &Handler) -> TokenStream {
     quote_spanned!(at(handler.receiver)=> <Self as #rt::Annotated>::This<'a>)
 }
 
-/// The `self` of the method; one that a shared instance cannot give is shown here.
+/// The `self` of the method; a `&mut self` that a shared instance cannot give is shown here.
 fn reached(handler: &Handler) -> TokenStream {
     let rt = runtime();
-    let by = format_ident!("{}", if handler.by_mut { "ReachMut" } else { "Reach" });
-    quote_spanned!(at(handler.receiver)=> <_ as #rt::#by<'_, Self>>::reach(__this))
+    let place = at(handler.receiver);
+    if handler.by_mut {
+        quote_spanned!(place=> <_ as #rt::ReachMut<'_, Self>>::reach(__this))
+    } else {
+        quote_spanned!(place=> __this)
+    }
 }
 
 /// The function that turns what the method returns into what the connection takes.

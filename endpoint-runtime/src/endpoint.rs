@@ -248,26 +248,6 @@ where
     }
 }
 
-/// How a connection reaches the `&self` of a handler: by its own instance, or by one that is shared.
-pub trait Reach<'a, E>: Send + Sized {
-    /// The instance.
-    fn reach(self) -> &'a E;
-}
-
-impl<'a, E: Send> Reach<'a, E> for &'a mut E {
-    #[inline]
-    fn reach(self) -> &'a E {
-        self
-    }
-}
-
-impl<'a, E: Sync> Reach<'a, E> for &'a E {
-    #[inline]
-    fn reach(self) -> &'a E {
-        self
-    }
-}
-
 /// How a connection reaches the `&mut self` of a handler: by its own instance.
 #[diagnostic::on_unimplemented(
     message = "a handler of `{E}` takes `&mut self`, but all connections share its one instance",

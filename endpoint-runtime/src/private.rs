@@ -13,7 +13,7 @@ pub use crate::coders::choice::{
 };
 pub use crate::coders::{list_decoder, list_encoder};
 pub use crate::config::{Compression, EndpointOptions, Overflow};
-pub use crate::endpoint::{Annotated, Call, Contract, Fallback, Handler, Mode, Reach, ReachMut, Reply};
+pub use crate::endpoint::{Annotated, Call, Contract, Fallback, Handler, Mode, ReachMut, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
 #[cfg(feature = "json")]
