@@ -42,8 +42,9 @@ pub fn waiting_time(pid: u32) -> Result<Duration> {
 /// fits in between. None where a container hides it.
 pub fn delivering(core: usize) -> Option<u32> {
     let name = format!("ksoftirqd/{core}");
-    let pids = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.into_iter().find(|pid: &u32| {
+    let mut pids =
+        std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(|pid: &u32| {
         std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|found| found.trim_end() == name)
     })
 }
