@@ -146,9 +146,7 @@ fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str>
 }
 
 fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    // most have it alone
-    headers.get(&name).is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(token.as_bytes()))
-        || elements(headers, name).any(|element| element.eq_ignore_ascii_case(token))
+    elements(headers, name).any(|element| element.eq_ignore_ascii_case(token))
 }
 
 /// Whether this is base64 of 16 bytes (RFC 6455 §4.2.1): 22 digits and the padding.
