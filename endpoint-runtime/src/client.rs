@@ -379,9 +379,9 @@ impl ClientRequest {
     /// Connects, and serves the session in a task of its own. Resolves when `on_open` has returned; messages wait for
     /// that. If `on_open` failed, `on_error` has been told, and the session is closed with 1011.
     ///
-    /// The addresses of the host are tried one after the other. Through a [`Proxy`] the session's `peer_addr` is that of
-    /// the proxy. A user and a password in the URI are sent as basic
-    /// authentication (RFC 7617), unless an `Authorization` header was given.
+    /// The addresses of the host are tried 250 ms apart, IPv6 and IPv4 in turn, or at once after one has failed, and the
+    /// first that answers is taken (RFC 8305). Through a [`Proxy`] the session's `peer_addr` is that of the proxy. A user
+    /// and a password in the URI are sent as basic authentication (RFC 7617), unless an `Authorization` header was given.
     ///
     /// # Errors
     /// [`Error::is_handshake`] if what is asked for cannot be asked, if the server, or the proxy before it, refuses, or

@@ -29,6 +29,18 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 #[cfg(feature = "client")]
 pub(crate) const CONNECT_TIMEOUT: Duration = HANDSHAKE_TIMEOUT;
 
+/// Time that one address of a host has before the next is tried beside it: RFC 8305 §8, what browsers do.
+#[cfg(feature = "client")]
+pub(crate) const ADDRESS_DELAY: Duration = Duration::from_millis(250);
+
+/// The same if the deadline leaves less: RFC 8305 §8 has it as the least, so that addresses are not flooded.
+#[cfg(feature = "client")]
+pub(crate) const ADDRESS_DELAY_LEAST: Duration = Duration::from_millis(10);
+
+/// The most attempts at once to connect to one host: with one more the oldest, which had 4 s, is given up.
+#[cfg(feature = "client")]
+pub(crate) const ADDRESSES_AT_ONCE: usize = 16;
+
 /// The bound of the delay before the first attempt to connect again: soon, but not all at once.
 #[cfg(feature = "client")]
 pub(crate) const RECONNECT_FIRST: Duration = Duration::from_millis(500);
