@@ -52,8 +52,8 @@ impl Echo {
                 let handed = session.async_remote().send_binary_part(&b"a"[..], false).await.unwrap_err();
                 let mut writer = session.basic_remote().text_writer();
                 let written = writer.write_text("a".repeat(100_000)).await.unwrap_err();
-                let added = session.add_message_handler(MessageHandler::binary_parts(|_: Binary, _| ()));
-                let whole = session.add_message_handler(MessageHandler::pong(|_: Pong| ()));
+                let added = session.add_message_handler(MessageHandler::binary_parts(|_, _: Binary, _| ()));
+                let whole = session.add_message_handler(MessageHandler::pong(|_, _: Pong| ()));
                 assert!(whole.is_ok());
                 for error in [&part, &handed, &written, &added.unwrap_err()] {
                     assert!(error.is_unsupported(), "{error}");
@@ -615,7 +615,7 @@ struct Plain;
 
 impl Endpoint for Plain {
     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
-        session.add_message_handler(MessageHandler::text(|text: String| text.to_uppercase()))
+        session.add_message_handler(MessageHandler::text(|_, text: String| text.to_uppercase()))
     }
 }
 

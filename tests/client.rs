@@ -55,7 +55,7 @@ struct Parrot(Journal);
 impl Endpoint for Parrot {
     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
         let journal = self.0.clone();
-        session.add_message_handler(MessageHandler::text(move |text: String| {
+        session.add_message_handler(MessageHandler::text(move |_, text: String| {
             journal.note(format!("text {text}"));
             text
         }))
@@ -76,8 +76,8 @@ async fn endpoint_without_annotations_connects_and_its_handlers_come_and_go() {
     let session = session.unwrap();
     peer.text("polly").await;
     assert_eq!(peer.frame().await.unwrap().payload, b"polly");
-    assert!(session.add_message_handler(MessageHandler::text(|_: String| ())).unwrap_err().is_handler_taken());
-    session.add_message_handler(MessageHandler::binary(|data: Vec<u8>| data.len() as u64)).unwrap();
+    assert!(session.add_message_handler(MessageHandler::text(|_, _: String| ())).unwrap_err().is_handler_taken());
+    session.add_message_handler(MessageHandler::binary(|_, data: Vec<u8>| data.len() as u64)).unwrap();
     peer.send(0x80 | BINARY, [7; 3]).await;
     assert_eq!(peer.frame().await.unwrap().payload, b"3");
     session.close();

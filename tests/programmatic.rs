@@ -62,7 +62,7 @@ async fn asked(client: &mut Client, question: &str, answer: &str) {
 }
 
 fn echo() -> MessageHandler {
-    MessageHandler::text(|line: String| line)
+    MessageHandler::text(|_, line: String| line)
 }
 
 // ---- handlers ----
@@ -71,14 +71,14 @@ fn echo() -> MessageHandler {
 async fn each_form_of_handler_takes_its_kind_and_replies() {
     let (server, _) = scripted(|_| Ok(())).await;
     let forms: [(&str, Form, u8, &str, &[&str]); 10] = [
-        ("text", || MessageHandler::text(|n: u32| n + 1), TEXT, "41", &["42"]),
-        ("text_async", || MessageHandler::text_async(|s: String| async move { Some(s) }), TEXT, "a", &["a"]),
-        ("text unit", || MessageHandler::text(|_: Text| ()), TEXT, "a", &[]),
-        ("binary", || MessageHandler::binary(|data: Vec<u8>| data.len()), BINARY, "abc", &["3"]),
+        ("text", || MessageHandler::text(|_, n: u32| n + 1), TEXT, "41", &["42"]),
+        ("text_async", || MessageHandler::text_async(|_, s: String| async move { Some(s) }), TEXT, "a", &["a"]),
+        ("text unit", || MessageHandler::text(|_, _: Text| ()), TEXT, "a", &[]),
+        ("binary", || MessageHandler::binary(|_, data: Vec<u8>| data.len()), BINARY, "abc", &["3"]),
         (
             "binary_async",
             || {
-                MessageHandler::binary_async(|data: Bytes| async move {
+                MessageHandler::binary_async(|_, data: Bytes| async move {
                     tokio::task::yield_now().await;
                     data.len()
                 })
@@ -87,25 +87,25 @@ async fn each_form_of_handler_takes_its_kind_and_replies() {
             "abc",
             &["3"],
         ),
-        ("pong", || MessageHandler::pong(|pong: Pong| pong.data().len()), PONG, "ab", &["2"]),
+        ("pong", || MessageHandler::pong(|_, pong: Pong| pong.data().len()), PONG, "ab", &["2"]),
         (
             "pong_async",
-            || MessageHandler::pong_async(|pong: Pong| async move { pong.data().len() }),
+            || MessageHandler::pong_async(|_, pong: Pong| async move { pong.data().len() }),
             PONG,
             "ab",
             &["2"],
         ),
-        ("parts", || MessageHandler::text_parts(|part, last| format!("{part}({last})")), TEXT, "A", &["A(true)"]),
+        ("parts", || MessageHandler::text_parts(|_, part, last| format!("{part}({last})")), TEXT, "A", &["A(true)"]),
         (
             "parts_async",
-            || MessageHandler::text_parts_async(|part, last| async move { format!("{part}({last})") }),
+            || MessageHandler::text_parts_async(|_, part, last| async move { format!("{part}({last})") }),
             TEXT,
             "A",
             &["A(true)"],
         ),
         (
             "binary_parts",
-            || MessageHandler::binary_parts(|part, last| format!("{}({last})", part.len())),
+            || MessageHandler::binary_parts(|_, part, last| format!("{}({last})", part.len())),
             BINARY,
             "abc",
             &["3(true)"],
@@ -138,12 +138,12 @@ async fn parts_of_a_message_reach_a_handler_of_parts_one_by_one() {
     for is_async in [false, true] {
         let (server, _) = scripted(move |session| {
             session.add_message_handler(if is_async {
-                MessageHandler::binary_parts_async(|part, last| async move {
+                MessageHandler::binary_parts_async(|_, part, last| async move {
                     tokio::task::yield_now().await;
                     format!("{}({last})", part.len())
                 })
             } else {
-                MessageHandler::binary_parts(|part, last| format!("{}({last})", part.len()))
+                MessageHandler::binary_parts(|_, part, last| format!("{}({last})", part.len()))
             })
         })
         .await;
@@ -162,9 +162,13 @@ async fn parts_of_a_message_reach_a_handler_of_parts_one_by_one() {
 #[tokio::test]
 async fn second_handler_of_a_kind_is_refused_and_the_first_goes_on() {
     let kinds: [(Form, Form, u8); 3] = [
-        (|| MessageHandler::text(|_: String| "first"), || MessageHandler::text_parts(|_, _| "second"), TEXT),
-        (|| MessageHandler::binary_parts(|_, _| "first"), || MessageHandler::binary(|_: Vec<u8>| "second"), BINARY),
-        (|| MessageHandler::pong(|_| "first"), || MessageHandler::pong_async(|_| async { "second" }), PONG),
+        (|| MessageHandler::text(|_, _: String| "first"), || MessageHandler::text_parts(|_, _, _| "second"), TEXT),
+        (
+            || MessageHandler::binary_parts(|_, _, _| "first"),
+            || MessageHandler::binary(|_, _: Vec<u8>| "second"),
+            BINARY,
+        ),
+        (|| MessageHandler::pong(|_, _| "first"), || MessageHandler::pong_async(|_, _| async { "second" }), PONG),
     ];
     for (first, second, opcode) in kinds {
         let (server, _) = scripted(move |session| {
@@ -186,7 +190,7 @@ async fn second_handler_of_a_kind_is_refused_and_the_first_goes_on() {
 async fn list_of_handlers_grows_and_shrinks() {
     let (server, _) = scripted(|session| {
         assert_eq!(session.message_handlers(), []);
-        session.add_message_handler(MessageHandler::binary(|data: Bytes| data))?;
+        session.add_message_handler(MessageHandler::binary(|_, data: Bytes| data))?;
         assert_eq!(session.message_handlers(), [MessageKind::Binary]);
         session.add_message_handler(echo())?;
         assert_eq!(session.message_handlers(), [MessageKind::Text, MessageKind::Binary]);
@@ -207,14 +211,14 @@ async fn change_applies_from_the_next_message_on() {
     // "swap" is answered by the handler that makes the change; what comes behind it in the same segment by the next
     let (server, _) = scripted(|session| {
         let own = session.clone();
-        session.add_message_handler(MessageHandler::text_async(move |line: String| {
+        session.add_message_handler(MessageHandler::text_async(move |_, line: String| {
             let session = own.clone();
             async move {
                 tokio::task::yield_now().await;
                 if line == "swap" {
                     session.remove_message_handler(MessageKind::Text);
                     tokio::task::yield_now().await;
-                    session.add_message_handler(MessageHandler::text(|line: String| format!("new {line}"))).unwrap();
+                    session.add_message_handler(MessageHandler::text(|_, line: String| format!("new {line}"))).unwrap();
                 }
                 format!("old {line}")
             }
@@ -236,20 +240,20 @@ async fn message_that_has_begun_stays_with_its_handler() {
         let (server, _) = scripted(move |session| {
             let own = session.clone();
             // a pong between the fragments makes the change
-            session.add_message_handler(MessageHandler::pong(move |_| {
+            session.add_message_handler(MessageHandler::pong(move |_, _| {
                 own.remove_message_handler(MessageKind::Text).unwrap();
                 own.add_message_handler(if parts {
-                    MessageHandler::text(|line: String| format!("new {line}"))
+                    MessageHandler::text(|_, line: String| format!("new {line}"))
                 } else {
-                    MessageHandler::text_parts(|line, last| format!("new {line} {last}"))
+                    MessageHandler::text_parts(|_, line, last| format!("new {line} {last}"))
                 })
                 .unwrap();
                 "changed"
             }))?;
             session.add_message_handler(if parts {
-                MessageHandler::text_parts(|line, last| format!("old {line} {last}"))
+                MessageHandler::text_parts(|_, line, last| format!("old {line} {last}"))
             } else {
-                MessageHandler::text(|line: String| format!("old {line}"))
+                MessageHandler::text(|_, line: String| format!("old {line}"))
             })
         })
         .await;
@@ -276,7 +280,7 @@ async fn message_that_began_without_a_handler_is_dropped_and_the_next_goes_to_th
     let session = server.container.sessions().iter().next().unwrap().clone();
     for name in ["one", "two", "three"] {
         session.remove_message_handler(MessageKind::Text);
-        session.add_message_handler(MessageHandler::text(move |line: String| format!("{name} {line}"))).unwrap();
+        session.add_message_handler(MessageHandler::text(move |_, line: String| format!("{name} {line}"))).unwrap();
         // the change is known to the connection
         client.expect_silence().await;
     }
@@ -300,14 +304,14 @@ async fn parts_read_ahead_stay_with_their_handler_and_whole_messages_go_to_the_n
     let noted = journal.clone();
     let (server, _) = scripted(move |session| {
         let (gate, journal) = (own.clone(), noted.clone());
-        session.add_message_handler(MessageHandler::binary_async(move |_: Bytes| {
+        session.add_message_handler(MessageHandler::binary_async(move |_, _: Bytes| {
             let (gate, journal) = (gate.clone(), journal.clone());
             async move {
                 journal.note("waits");
                 gate.notified().await;
             }
         }))?;
-        session.add_message_handler(MessageHandler::text_parts(|line, last| format!("old {line} {last}")))
+        session.add_message_handler(MessageHandler::text_parts(|_, line, last| format!("old {line} {last}")))
     })
     .await;
     let mut client = server.connect("/x").await;
@@ -319,11 +323,11 @@ async fn parts_read_ahead_stay_with_their_handler_and_whole_messages_go_to_the_n
     client.expect_silence().await;
     let session = server.container.sessions().iter().next().unwrap().clone();
     session.remove_message_handler(MessageKind::Text).unwrap();
-    session.add_message_handler(MessageHandler::text(|line: String| format!("new {line}"))).unwrap();
+    session.add_message_handler(MessageHandler::text(|_, line: String| format!("new {line}"))).unwrap();
     client.text("c").await;
     client.expect_silence().await;
     session.remove_message_handler(MessageKind::Text).unwrap();
-    session.add_message_handler(MessageHandler::text(|line: String| format!("newest {line}"))).unwrap();
+    session.add_message_handler(MessageHandler::text(|_, line: String| format!("newest {line}"))).unwrap();
     gate.notify_one();
     for answer in ["old a false", "old b true", "newest c"] {
         client.expect_text(answer).await;
@@ -358,7 +362,7 @@ async fn whole_messages_keep_to_the_limit_and_parts_do_not() {
     client.expect_text("sorry").await;
     client.expect_close(1009).await;
     let server = TestServer::with(ServerContainer::builder().add_endpoint_config(config(|session| {
-        session.add_message_handler(MessageHandler::text_parts(|part, _| part.len()))
+        session.add_message_handler(MessageHandler::text_parts(|_, part, _| part.len()))
     })))
     .await;
     asked(&mut server.connect("/x").await, "123456", "6").await;
@@ -376,8 +380,8 @@ impl Annotated {
         assert_eq!(session.message_handlers(), [MessageKind::Text]);
         assert!(session.add_message_handler(echo()).unwrap_err().is_handler_taken());
         assert!(session.remove_message_handler(MessageKind::Text).is_none());
-        session.add_message_handler(MessageHandler::binary_async(|data: Bytes| async move { data }))?;
-        session.add_message_handler(MessageHandler::pong(|_| "pong"))?;
+        session.add_message_handler(MessageHandler::binary_async(|_, data: Bytes| async move { data }))?;
+        session.add_message_handler(MessageHandler::pong(|_, _| "pong"))?;
         assert_eq!(session.message_handlers().len(), 3);
         Ok(())
     }
@@ -413,7 +417,7 @@ async fn handlers_can_be_added_to_an_annotated_endpoint_for_other_kinds() {
 #[tokio::test]
 async fn failures_go_to_on_error_and_the_session_goes_on() {
     let (server, journal) = scripted(|session| {
-        session.add_message_handler(MessageHandler::text_async(|n: u8| async move {
+        session.add_message_handler(MessageHandler::text_async(|_, n: u8| async move {
             if n == 0 { Err(Error::user("zero")) } else { Ok(n) }
         }))
     })
@@ -435,15 +439,15 @@ async fn failures_go_to_on_error_and_the_session_goes_on() {
 #[tokio::test]
 async fn panic_in_a_handler_ends_the_session_with_1011() {
     let handlers: [Form; 3] = [
-        || MessageHandler::text(|_: String| -> String { panic!("boom") }),
+        || MessageHandler::text(|_, _: String| -> String { panic!("boom") }),
         || {
-            MessageHandler::text_async(|_: String| async {
+            MessageHandler::text_async(|_, _: String| async {
                 if true {
                     panic!("boom")
                 }
             })
         },
-        || MessageHandler::text_async(|_: String| -> std::future::Ready<()> { panic!("boom") }),
+        || MessageHandler::text_async(|_, _: String| -> std::future::Ready<()> { panic!("boom") }),
     ];
     for handler in handlers {
         let (server, journal) = scripted(move |session| session.add_message_handler(handler())).await;
@@ -470,7 +474,8 @@ struct Plain;
 
 impl Endpoint for Plain {
     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
-        session.add_message_handler(MessageHandler::text(|n: u8| if n == 0 { Err(Error::user("zero")) } else { Ok(n) }))
+        session
+            .add_message_handler(MessageHandler::text(|_, n: u8| if n == 0 { Err(Error::user("zero")) } else { Ok(n) }))
     }
 }
 
@@ -495,7 +500,7 @@ struct Named(String);
 impl Endpoint for Named {
     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
         let name = format!("{} {:?}", self.0, session.path_param("id"));
-        session.add_message_handler(MessageHandler::text(move |_: String| name.clone()))
+        session.add_message_handler(MessageHandler::text(move |_, _: String| name.clone()))
     }
 }
 

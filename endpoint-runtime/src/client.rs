@@ -153,7 +153,7 @@ impl ClientContainer {
 
     /// The open sessions of every endpoint together.
     pub fn sessions(&self) -> OpenSessions {
-        OpenSessions::of(self.sets().iter().map(|set| &**set))
+        OpenSessions::of(self.sets().into_iter())
     }
 
     /// Ends every session with 1001 and waits for all of them; connecting fails from now on
@@ -170,7 +170,7 @@ impl ClientContainer {
         let _ = timeout(limit, self.0.keepers.wait()).await;
         let sets = self.sets();
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the client is shutting down");
-        end_all(|| sets.iter().map(|set| &**set), reason, &self.0.tasks, limit).await
+        end_all(|| sets.iter().cloned(), reason, &self.0.tasks, limit).await
     }
 
     fn sets(&self) -> Vec<Arc<OpenSet>> {
@@ -406,7 +406,7 @@ impl ClientRequest {
     ///
     /// impl Endpoint for Listener {
     ///     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
-    ///         session.add_message_handler(MessageHandler::text(|line: String| println!("{line}")))
+    ///         session.add_message_handler(MessageHandler::text(|_, line: String| println!("{line}")))
     ///     }
     /// }
     ///

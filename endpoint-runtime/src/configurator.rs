@@ -121,8 +121,8 @@ impl HandshakeResponse {
     /// `identity` is who the peer is, if somebody has found out before.
     pub(crate) fn new(subprotocol: Option<&str>, extension: Option<Extension>, identity: Option<Identity>) -> Self {
         let (subprotocol, rare) = (subprotocol.map(Box::from), MaybeRare::new());
-        if identity.is_some() {
-            *rare::of(&rare).identity() = identity;
+        if let Some(identity) = identity {
+            rare::of(&rare).set_identity(identity);
         }
         Self { headers: HeaderMap::new(), subprotocol, extension, rare }
     }
@@ -158,7 +158,7 @@ impl HandshakeResponse {
     /// Says who the peer is: [`Session::principal`](crate::Session::principal). This goes before an
     /// [`Identity`] in the request's extensions.
     pub fn set_principal<P: Principal>(&mut self, principal: P) {
-        *rare::of(&self.rare).identity() = Some(Identity::new(principal));
+        rare::of(&self.rare).set_identity(Identity::new(principal));
     }
 
     /// The name of a header that must not be there.
@@ -175,7 +175,7 @@ impl HandshakeResponse {
 
     /// Who the peer is said to be.
     pub(crate) fn identity(&self) -> Option<Identity> {
-        self.rare.get().and_then(|rare| rare.identity().clone())
+        self.rare.get()?.identity()
     }
 }
 

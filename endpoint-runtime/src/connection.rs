@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::dispatch::{self, Dispatch};
+use crate::dispatch::{self, Dispatch, Ending};
 use crate::endpoint::{Contract, Reply};
 use crate::error::{Error, Kind};
 use crate::link::Link;
@@ -96,7 +96,10 @@ where
     let Connection { token: _token, place: _place, dispatch, mut link } = *connection;
     let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
     let limit = link.limits().close_timeout;
+    // no message is handled any more
+    link.forget_handlers();
     let session = dispatch.session().clone();
+    let ending = Ending(Some(dispatch));
     let cut = || poll_fn(|cx| session.outbound().poll_cut(cx));
     // the close frame was attempted before on_close runs (Jakarta §2.1.5)
     let flushed = tokio::select! {
@@ -111,7 +114,7 @@ where
         // on_close may take its time, but not longer than a shutdown waits; it is always begun
         tokio::select! {
             biased;
-            () = last_word(dispatch, reason) => {}
+            () = last_word(ending, reason) => {}
             () = cut() => {
                 tracing::warn!(session = %session.id(), "on_close was given up at the shutdown's deadline");
             }
@@ -173,7 +176,8 @@ where
 }
 
 /// Runs `on_close`, and `on_error` if that fails.
-async fn last_word<E: Contract>(mut dispatch: Dispatch<E>, reason: CloseReason) {
+async fn last_word<E: Contract>(mut ending: Ending<E>, reason: CloseReason) {
+    let Some(dispatch) = &mut ending.0 else { return };
     let session = dispatch.session().clone();
     let closed = {
         let mut closing = pin!(dispatch.on_close(reason));

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::destructors;
 use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::error::Error;
 use crate::handlers::{Answer, Entry, Payload, Pending};
@@ -142,7 +143,7 @@ impl<E: Contract> Dispatch<E> {
 
     /// Calls a handler that was added to the session.
     pub(crate) fn added(&mut self, entry: &Entry, payload: Payload, last: bool) -> Work {
-        match guarded(&self.session, || Ok(entry.call(payload, last))) {
+        match guarded(&self.session, || Ok(entry.call(&self.session, payload, last))) {
             Ok(Answer::Now(reply)) => Work::Settled(reply),
             Ok(Answer::Later(pending)) => Work::Later(pending),
             Err(panic) => Work::Settled(Err(panic)),
@@ -215,6 +216,9 @@ where
 /// first suspension.
 impl<E: Contract> Drop for Dispatch<E> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(session = %self.session.id(), "a connection's task is dropped because something in it panicked");
+        }
         self.session.outbound().end(false);
         self.session.retire();
         if self.stage == Stage::Opened {
@@ -223,6 +227,23 @@ impl<E: Contract> Drop for Dispatch<E> {
         if E::LISTS_CODERS {
             destroy_coders(&self.session);
         }
+    }
+}
+
+/// A dispatch for the last time. Then the endpoint is dropped, whose destructor may panic: a panic is logged, and the
+/// connection's task goes on to close its socket and to tell the end. After it everything else goes that the
+/// application gave the session.
+pub(crate) struct Ending<E: Contract>(pub(crate) Option<Dispatch<E>>);
+
+impl<E: Contract> Drop for Ending<E> {
+    fn drop(&mut self) {
+        let Some(dispatch) = self.0.take() else { return };
+        let session = dispatch.session.clone();
+        if let Some(error) = destructors::caught(dispatch) {
+            let endpoint = session.endpoint().name;
+            tracing::error!(%error, endpoint, session = %session.id(), "the endpoint's destructor panicked");
+        }
+        session.release();
     }
 }
 
@@ -241,10 +262,12 @@ impl<E: Contract> Dispatch<E> {
 
 /// The end of the coders that the endpoint lists.
 fn destroy_coders(session: &Session) {
-    for coder in session.coders().into_iter().flat_map(Coders::end) {
+    for mut coder in session.coders().into_iter().flat_map(Coders::end) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy())) {
             let error = Error::panic(&*panic);
             tracing::error!(%error, session = %session.id(), "a coder failed while it was destroyed");
         }
+        // apart: two panics at a time would end the process
+        destructors::run("a coder", coder);
     }
 }

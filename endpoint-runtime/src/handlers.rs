@@ -6,8 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::codec::{DecodeBinary, DecodeText, IntoReply};
+use crate::destructors;
 use crate::error::Error;
 use crate::message::{Binary, Message, Pong};
+use crate::session::Session;
 use crate::text::Text;
 
 /// The kinds of messages a handler may be for; a session has at most one handler of each.
@@ -24,28 +26,46 @@ pub enum MessageKind {
 /// A handler for the messages of one kind, to be given to a session:
 /// [`Session::add_message_handler`](crate::Session::add_message_handler).
 ///
-/// A handler is a closure, called for one message after another. What it returns is sent back, as by
+/// A handler is a closure, called with the session and one message after another. Its return value is sent back, as by
 /// `#[on_message]`: text, bytes, numbers, [`Json`](crate::Json), `()`, `Option`, `Result`. An error goes to `on_error`.
 /// The names without `_async` are for ordinary closures, which must not block; those with it are for closures that
-/// return a future.
+/// return a future. The future cannot borrow the session: clone it for the future.
 ///
 /// ```
-/// use endpoint_runtime::{Json, MessageHandler, Pong};
+/// use endpoint_runtime::{Error, Json, MessageHandler, Pong, Session};
 ///
-/// let shout = MessageHandler::text(|line: String| line.to_uppercase());
-/// let add = MessageHandler::text(|Json((a, b)): Json<(i64, i64)>| a + b);
-/// let store = MessageHandler::binary_async(|data: Vec<u8>| async move {
-///     tokio::task::yield_now().await;
-///     data.len()
+/// let shout = MessageHandler::text(|_, line: String| line.to_uppercase());
+/// let add = MessageHandler::text(|_, Json((a, b)): Json<(i64, i64)>| a + b);
+/// let tell = MessageHandler::text(|session, line: String| {
+///     session.open_sessions().except(session).async_remote().send_text(line);
 /// });
-/// let alive = MessageHandler::pong(|_: Pong| println!("still there"));
+/// let store = MessageHandler::binary_async(|session: &Session, data: Vec<u8>| {
+///     let session = session.clone();
+///     async move {
+///         session.basic_remote().send_text(format!("storing {} bytes", data.len())).await?;
+///         Ok::<_, Error>(data.len())
+///     }
+/// });
+/// let alive = MessageHandler::pong(|session, _: Pong| println!("{} is still there", session.id()));
 /// ```
+///
+/// The session drops its handlers, with everything they captured, when `on_close` has returned.
 pub struct MessageHandler(Arc<Entry>);
 
 /// What stands behind it.
 pub(crate) struct Entry {
-    call: Call,
+    kind: MessageKind,
+    /// Taken away by its `Drop` alone.
+    call: Option<Call>,
     parts: bool,
+}
+
+/// Wherever the last of those who hold it lets go: a panic in the destructor of a closure must not end a connection's
+/// task.
+impl Drop for Entry {
+    fn drop(&mut self) {
+        destructors::run("a message handler", self.call.take());
+    }
 }
 
 enum Call {
@@ -54,7 +74,7 @@ enum Call {
     Pong(Callback<Pong>),
 }
 
-type Callback<T> = Box<dyn Fn(T, bool) -> Answer + Send + Sync>;
+type Callback<T> = Box<dyn Fn(&Session, T, bool) -> Answer + Send + Sync>;
 
 /// What a call came to.
 pub(crate) enum Answer {
@@ -95,90 +115,118 @@ impl Payload {
 impl MessageHandler {
     /// Takes whole text messages as a `T`: `String`, [`Text`], a number, [`Json`](crate::Json), whatever decodes from
     /// text.
-    pub fn text<T, R>(handler: impl Fn(T) -> R + Send + Sync + 'static) -> Self
+    pub fn text<T, R>(handler: impl Fn(&Session, T) -> R + Send + Sync + 'static) -> Self
     where
         T: DecodeText,
         R: IntoReply,
     {
-        Self::of(Call::Text(Box::new(move |text, _| now(|| handler(T::decode_text(text)?).into_reply()))))
+        Self::of(
+            MessageKind::Text,
+            Call::Text(Box::new(move |session, text, _| now(|| handler(session, T::decode_text(text)?).into_reply()))),
+        )
     }
 
     /// As [`text`](Self::text), for a closure that returns a future.
-    pub fn text_async<T, F>(handler: impl Fn(T) -> F + Send + Sync + 'static) -> Self
+    pub fn text_async<T, F>(handler: impl Fn(&Session, T) -> F + Send + Sync + 'static) -> Self
     where
         T: DecodeText,
         F: Future<Output: IntoReply> + Send + 'static,
     {
-        Self::of(Call::Text(Box::new(move |text, _| later(|| Ok(handler(T::decode_text(text)?))))))
+        Self::of(
+            MessageKind::Text,
+            Call::Text(Box::new(move |session, text, _| later(|| Ok(handler(session, T::decode_text(text)?))))),
+        )
     }
 
     /// Takes whole binary messages as a `T`: `Vec<u8>`, [`Bytes`](crate::Bytes), [`Binary`], whatever decodes from
     /// binary data.
-    pub fn binary<T, R>(handler: impl Fn(T) -> R + Send + Sync + 'static) -> Self
+    pub fn binary<T, R>(handler: impl Fn(&Session, T) -> R + Send + Sync + 'static) -> Self
     where
         T: DecodeBinary,
         R: IntoReply,
     {
-        Self::of(Call::Binary(Box::new(move |data, _| now(|| handler(T::decode_binary(data)?).into_reply()))))
+        Self::of(
+            MessageKind::Binary,
+            Call::Binary(Box::new(move |session, data, _| {
+                now(|| handler(session, T::decode_binary(data)?).into_reply())
+            })),
+        )
     }
 
     /// As [`binary`](Self::binary), for a closure that returns a future.
-    pub fn binary_async<T, F>(handler: impl Fn(T) -> F + Send + Sync + 'static) -> Self
+    pub fn binary_async<T, F>(handler: impl Fn(&Session, T) -> F + Send + Sync + 'static) -> Self
     where
         T: DecodeBinary,
         F: Future<Output: IntoReply> + Send + 'static,
     {
-        Self::of(Call::Binary(Box::new(move |data, _| later(|| Ok(handler(T::decode_binary(data)?))))))
+        Self::of(
+            MessageKind::Binary,
+            Call::Binary(Box::new(move |session, data, _| later(|| Ok(handler(session, T::decode_binary(data)?))))),
+        )
     }
 
     /// Takes the parts of text messages as they arrive, and whether one is the last. Nothing is put together, so no
     /// limit for whole messages applies.
-    pub fn text_parts<R: IntoReply>(handler: impl Fn(Text, bool) -> R + Send + Sync + 'static) -> Self {
-        Self::of(Call::Text(Box::new(move |part, last| now(|| handler(part, last).into_reply())))).in_parts()
+    pub fn text_parts<R: IntoReply>(handler: impl Fn(&Session, Text, bool) -> R + Send + Sync + 'static) -> Self {
+        Self::of_parts(
+            MessageKind::Text,
+            Call::Text(Box::new(move |session, part, last| now(|| handler(session, part, last).into_reply()))),
+        )
     }
 
     /// As [`text_parts`](Self::text_parts), for a closure that returns a future.
-    pub fn text_parts_async<F>(handler: impl Fn(Text, bool) -> F + Send + Sync + 'static) -> Self
+    pub fn text_parts_async<F>(handler: impl Fn(&Session, Text, bool) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoReply> + Send + 'static,
     {
-        Self::of(Call::Text(Box::new(move |part, last| later(|| Ok(handler(part, last)))))).in_parts()
+        Self::of_parts(
+            MessageKind::Text,
+            Call::Text(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
+        )
     }
 
     /// Takes the parts of binary messages as they arrive, and whether one is the last; see
     /// [`text_parts`](Self::text_parts).
-    pub fn binary_parts<R: IntoReply>(handler: impl Fn(Binary, bool) -> R + Send + Sync + 'static) -> Self {
-        Self::of(Call::Binary(Box::new(move |part, last| now(|| handler(part, last).into_reply())))).in_parts()
+    pub fn binary_parts<R: IntoReply>(handler: impl Fn(&Session, Binary, bool) -> R + Send + Sync + 'static) -> Self {
+        Self::of_parts(
+            MessageKind::Binary,
+            Call::Binary(Box::new(move |session, part, last| now(|| handler(session, part, last).into_reply()))),
+        )
     }
 
     /// As [`binary_parts`](Self::binary_parts), for a closure that returns a future.
-    pub fn binary_parts_async<F>(handler: impl Fn(Binary, bool) -> F + Send + Sync + 'static) -> Self
+    pub fn binary_parts_async<F>(handler: impl Fn(&Session, Binary, bool) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoReply> + Send + 'static,
     {
-        Self::of(Call::Binary(Box::new(move |part, last| later(|| Ok(handler(part, last)))))).in_parts()
+        Self::of_parts(
+            MessageKind::Binary,
+            Call::Binary(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
+        )
     }
 
     /// Takes pongs.
-    pub fn pong<R: IntoReply>(handler: impl Fn(Pong) -> R + Send + Sync + 'static) -> Self {
-        Self::of(Call::Pong(Box::new(move |pong, _| now(|| handler(pong).into_reply()))))
+    pub fn pong<R: IntoReply>(handler: impl Fn(&Session, Pong) -> R + Send + Sync + 'static) -> Self {
+        Self::of(
+            MessageKind::Pong,
+            Call::Pong(Box::new(move |session, pong, _| now(|| handler(session, pong).into_reply()))),
+        )
     }
 
     /// As [`pong`](Self::pong), for a closure that returns a future.
-    pub fn pong_async<F>(handler: impl Fn(Pong) -> F + Send + Sync + 'static) -> Self
+    pub fn pong_async<F>(handler: impl Fn(&Session, Pong) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output: IntoReply> + Send + 'static,
     {
-        Self::of(Call::Pong(Box::new(move |pong, _| later(|| Ok(handler(pong))))))
+        Self::of(MessageKind::Pong, Call::Pong(Box::new(move |session, pong, _| later(|| Ok(handler(session, pong))))))
     }
 
-    fn of(call: Call) -> Self {
-        Self(Arc::new(Entry { call, parts: false }))
+    fn of(kind: MessageKind, call: Call) -> Self {
+        Self(Arc::new(Entry { kind, call: Some(call), parts: false }))
     }
 
-    fn in_parts(self) -> Self {
-        // nobody else has it yet
-        Self(Arc::try_unwrap(self.0).map_or_else(|same| same, |entry| Arc::new(Entry { parts: true, ..entry })))
+    fn of_parts(kind: MessageKind, call: Call) -> Self {
+        Self(Arc::new(Entry { kind, call: Some(call), parts: true }))
     }
 
     /// The kind of messages it is for.
@@ -213,11 +261,7 @@ where
 
 impl Entry {
     pub(crate) fn kind(&self) -> MessageKind {
-        match self.call {
-            Call::Text(_) => MessageKind::Text,
-            Call::Binary(_) => MessageKind::Binary,
-            Call::Pong(_) => MessageKind::Pong,
-        }
+        self.kind
     }
 
     /// Whether it takes the parts of messages.
@@ -226,11 +270,11 @@ impl Entry {
     }
 
     /// Runs the application's code. A payload of another kind is none of its business.
-    pub(crate) fn call(&self, payload: Payload, last: bool) -> Answer {
+    pub(crate) fn call(&self, session: &Session, payload: Payload, last: bool) -> Answer {
         match (&self.call, payload) {
-            (Call::Text(call), Payload::Text(text)) => call(text, last),
-            (Call::Binary(call), Payload::Binary(data)) => call(data, last),
-            (Call::Pong(call), Payload::Pong(pong)) => call(pong, last),
+            (Some(Call::Text(call)), Payload::Text(text)) => call(session, text, last),
+            (Some(Call::Binary(call)), Payload::Binary(data)) => call(session, data, last),
+            (Some(Call::Pong(call)), Payload::Pong(pong)) => call(session, pong, last),
             _ => Answer::Now(Ok(None)),
         }
     }
@@ -245,14 +289,15 @@ impl Handlers {
         self.0[kind as usize].as_ref()
     }
 
-    /// False, and nothing is changed, if there is one of its kind.
-    pub(crate) fn add(&mut self, handler: MessageHandler) -> bool {
+    /// Gives the handler back, and changes nothing, if there is one of its kind: the caller holds a lock, under which the
+    /// application's destructor must not run.
+    pub(crate) fn add(&mut self, handler: MessageHandler) -> Result<(), MessageHandler> {
         let place = &mut self.0[handler.kind() as usize];
-        let free = place.is_none();
-        if free {
-            *place = Some(handler.0);
+        if place.is_some() {
+            return Err(handler);
         }
-        free
+        *place = Some(handler.0);
+        Ok(())
     }
 
     pub(crate) fn remove(&mut self, kind: MessageKind) -> Option<MessageHandler> {

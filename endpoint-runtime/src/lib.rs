@@ -251,6 +251,7 @@ mod config;
 mod configurator;
 mod connection;
 mod deadlines;
+mod destructors;
 mod dispatch;
 mod endpoint;
 mod error;
@@ -370,7 +371,7 @@ pub use crate::server::{Server, ServerBuilder};
 #[cfg(feature = "adopted")]
 pub use crate::service::{Adopted, AdoptedRequest};
 pub use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Responding, ServerContainer, Shutdown};
-pub use crate::session::{OpenSessions, Session, SessionId};
+pub use crate::session::{OpenSessions, Session, SessionId, WeakSession};
 pub use crate::state::State;
 pub use crate::stream::{BinaryStream, TextStream};
 pub use crate::text::Text;

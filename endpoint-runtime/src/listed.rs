@@ -6,6 +6,7 @@ use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::destructors;
 use crate::error::Error;
 use crate::message::Message;
 
@@ -178,7 +179,9 @@ impl Coders {
 
     /// Takes all of them away, for their end. After that nothing is encoded any more.
     pub(crate) fn end(&self) -> impl Iterator<Item = Ending> + use<> {
-        let decoders = std::mem::take(&mut lock(&self.decoders).list);
+        let Decoders { list: decoders, ready, .. } = std::mem::take(&mut *lock(&self.decoders));
+        // an object whose handler was never called
+        destructors::run("a decoded object", ready);
         let encoders = {
             let mut encoders = lock(&self.encoders);
             encoders.ended = true;
@@ -205,11 +208,11 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// Destroys and drops it.
-    pub(crate) fn destroy(self) {
+    /// The last call to it; then it is dropped.
+    pub(crate) fn destroy(&mut self) {
         match self {
-            Self::Decoder(mut decoder) => decoder.destroy(),
-            Self::Encoder(mut encoder) => encoder.destroy(),
+            Self::Decoder(decoder) => decoder.destroy(),
+            Self::Encoder(encoder) => encoder.destroy(),
         }
     }
 }

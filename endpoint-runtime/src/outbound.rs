@@ -168,6 +168,14 @@ thread_local! {
     static RUNNING: Cell<*const Outbound> = const { Cell::new(std::ptr::null()) };
 }
 
+struct Restore(*const Outbound);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        RUNNING.set(self.0);
+    }
+}
+
 impl Outbound {
     /// `socket` is the writing half of a plain socket; without it the connection alone writes.
     pub(crate) fn new(
@@ -198,22 +206,14 @@ impl Outbound {
     /// Polls a handler of this session: what it sends meanwhile needs no waking, and joins the batch.
     #[inline]
     pub(crate) fn running<T>(&self, poll: impl FnOnce() -> T) -> T {
-        struct Restore(*const Outbound);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                RUNNING.set(self.0);
-            }
-        }
         let _restore = Restore(RUNNING.replace(self));
         poll()
     }
 
     /// The opposite: what is done meanwhile is as if no handler ran.
     pub(crate) fn aside<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let before = RUNNING.replace(std::ptr::null());
-        let result = poll();
-        RUNNING.set(before);
-        result
+        let _restore = Restore(RUNNING.replace(std::ptr::null()));
+        poll()
     }
 
     fn is_running(&self) -> bool {
@@ -639,6 +639,17 @@ mod tests {
         let mut came = [0; 17];
         peer.read_exact(&mut came).await.unwrap();
         assert_eq!(came[..], *b"\x82\x05first\x89\x00\x82\x06second");
+    }
+
+    #[tokio::test]
+    async fn handler_that_runs_is_known_again_after_a_panic_aside() {
+        let (outbound, _socket, _peer) = outbound().await;
+        outbound.running(|| {
+            let aside = || outbound.aside(|| assert!(outbound.is_running(), "no handler runs here"));
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(aside)).is_err());
+            assert!(outbound.is_running());
+        });
+        assert!(!outbound.is_running());
     }
 
     #[tokio::test]

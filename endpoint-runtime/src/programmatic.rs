@@ -23,7 +23,7 @@ use crate::text::Text;
 ///
 /// impl Endpoint for Echo {
 ///     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
-///         session.add_message_handler(MessageHandler::text(|line: String| line))
+///         session.add_message_handler(MessageHandler::text(|_, line: String| line))
 ///     }
 /// }
 ///

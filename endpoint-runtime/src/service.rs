@@ -181,14 +181,14 @@ fn log_refused(uri: &Uri, refusal: &Refusal) {
 }
 
 /// Ends all sessions of `sets` for a `reason` and waits for their `tasks`; after `limit` those that are left are given up.
-pub(crate) async fn end_all<'a, S>(
+pub(crate) async fn end_all<S>(
     sets: impl Fn() -> S,
     reason: CloseReason,
     tasks: &TaskTracker,
     limit: Duration,
 ) -> Shutdown
 where
-    S: Iterator<Item = &'a OpenSet>,
+    S: Iterator<Item = Arc<OpenSet>>,
 {
     // before they are told: some are fast
     let all = tasks.len();
@@ -198,7 +198,7 @@ where
         return Shutdown { closed: all, cut: 0 };
     }
     let cut = tasks.len();
-    sets().for_each(OpenSet::cut);
+    sets().for_each(|set| set.cut());
     // they have nothing left to wait for; a handler that blocks its thread cannot be helped
     let _ = tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await;
     Shutdown { closed: all.saturating_sub(cut), cut }

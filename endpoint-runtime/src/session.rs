@@ -4,6 +4,7 @@ mod handlers;
 mod identity;
 mod open_set;
 mod rooms;
+mod weak;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,6 +19,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 pub(crate) use self::open_set::{OpenSet, Place};
 pub(crate) use self::rooms::Groups;
+pub use self::weak::WeakSession;
 use crate::broadcast::Broadcast;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::error::Error;
@@ -57,8 +59,13 @@ impl fmt::Debug for SessionId {
 
 /// One conversation with one peer (Jakarta's `Session`).
 ///
-/// A cheap clone that may be kept anywhere and used from any task or thread. What it knows stays readable after the
-/// end; sending then fails with [`Error::is_closed`].
+/// A cheap clone that may be kept anywhere and used from any task or thread. What it knows of the handshake stays
+/// readable after the end; sending then fails with [`Error::is_closed`].
+///
+/// What the application gave it, its message handlers, [properties](Self::properties) and
+/// [principal](Self::principal), is dropped when `on_close` has returned, outside of every lock. So each of them may hold a
+/// `Session`, its own or another. Whatever lives longer than a session should remove it in `on_close`, or hold a
+/// [`WeakSession`]: a [`State`] that keeps sessions keeps them, and a session keeps the states of its container.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
@@ -374,7 +381,7 @@ pub struct OpenSessions {
 
 impl OpenSessions {
     /// The sessions of several endpoints together.
-    pub(crate) fn of<'a>(sets: impl Iterator<Item = &'a OpenSet>) -> Self {
+    pub(crate) fn of(sets: impl Iterator<Item = Arc<OpenSet>>) -> Self {
         let sessions: Vec<Session> = sets.flat_map(|set| set.snapshot().to_vec()).collect();
         Self { sessions: sessions.into(), except: None }
     }

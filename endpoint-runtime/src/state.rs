@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::destructors;
+
 /// A value that all sessions share, such as a pool of database connections: given to
 /// [`ContainerBuilder::state`](crate::ContainerBuilder::state) once, taken by any handler.
 ///
@@ -83,6 +85,13 @@ impl States {
     pub(crate) fn have(&self, wanted: &Wanted) -> bool {
         let id = (wanted.type_id)();
         self.0.iter().any(|(other, _)| *other == id)
+    }
+}
+
+/// The last session may be the last to hold them, in whose task a destructor must not panic.
+impl Drop for States {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|(_, value)| destructors::run("a state", value));
     }
 }
 

@@ -77,9 +77,11 @@ impl Endpoint for Programmatic {
 fn handler(kind: Kind) -> MessageHandler {
     let heard = move |what| Json(Heard { heard: kind, what });
     match kind {
-        Kind::Text => MessageHandler::text(move |line: String| heard(line)),
-        Kind::Binary => MessageHandler::binary(move |data: Bytes| heard(format!("{} bytes", data.len()))),
-        Kind::Pong => MessageHandler::pong(move |pong: Pong| heard(String::from_utf8_lossy(pong.data()).into_owned())),
+        Kind::Text => MessageHandler::text(move |_, line: String| heard(line)),
+        Kind::Binary => MessageHandler::binary(move |_, data: Bytes| heard(format!("{} bytes", data.len()))),
+        Kind::Pong => {
+            MessageHandler::pong(move |_, pong: Pong| heard(String::from_utf8_lossy(pong.data()).into_owned()))
+        }
     }
 }
 

@@ -46,14 +46,14 @@ impl Endpoint for Adding {
 
 fn handler(name: &str) -> MessageHandler {
     match name {
-        "string" => MessageHandler::text(|text: String| format!("string {text}")),
-        "second" => MessageHandler::text(|text: String| format!("second {text}")),
-        "words" => MessageHandler::text(|words: Words| words.0.len()),
-        "parts" => MessageHandler::text_parts(|part, last| format!("{part}({last})")),
-        "bytes" => MessageHandler::binary(|data: Vec<u8>| data),
-        "binary-words" => MessageHandler::binary(|words: Words| words.0.len()),
-        "binary-parts" => MessageHandler::binary_parts(|part, last| [&part[..], &[u8::from(last)]].concat()),
-        "pong" => MessageHandler::pong(|pong: Pong| String::from_utf8_lossy(pong.data()).into_owned()),
+        "string" => MessageHandler::text(|_, text: String| format!("string {text}")),
+        "second" => MessageHandler::text(|_, text: String| format!("second {text}")),
+        "words" => MessageHandler::text(|_, words: Words| words.0.len()),
+        "parts" => MessageHandler::text_parts(|_, part, last| format!("{part}({last})")),
+        "bytes" => MessageHandler::binary(|_, data: Vec<u8>| data),
+        "binary-words" => MessageHandler::binary(|_, words: Words| words.0.len()),
+        "binary-parts" => MessageHandler::binary_parts(|_, part, last| [&part[..], &[u8::from(last)]].concat()),
+        "pong" => MessageHandler::pong(|_, pong: Pong| String::from_utf8_lossy(pong.data()).into_owned()),
         other => panic!("no handler {other}"),
     }
 }

@@ -51,6 +51,11 @@ impl Link {
         }
     }
 
+    /// Lets go of them: the session ends.
+    pub(crate) fn forget_handlers(&mut self) {
+        self.added = None;
+    }
+
     /// Makes work of a message that just came out of the decoder, for the inbox. The handler of a part is that of its
     /// message; who gets a whole one is decided when its turn comes.
     pub(super) fn added_work(&mut self, payload: Payload, last: bool) -> Work {

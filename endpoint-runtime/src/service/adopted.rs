@@ -256,8 +256,8 @@ impl AdoptedRequest {
                 container.takes_sessions()?;
                 prepared = prepare(&request)?;
                 rare = MaybeRare::new();
-                if identity.is_some() {
-                    *crate::rare::of(&rare).identity() = identity;
+                if let Some(identity) = identity {
+                    crate::rare::of(&rare).set_identity(identity);
                 }
             }
             Some(configured) => {

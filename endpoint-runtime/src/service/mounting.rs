@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::{EndpointInfo, Inner, ServerContainer};
@@ -203,8 +203,9 @@ pub(super) struct Table {
     pub(super) router: Arc<Router<Arc<Mounted>>>,
     /// What was never mounted, and has sessions all the same.
     pub(super) by_hand: Vec<Arc<Mounted>>,
-    /// The sessions of endpoints that were removed.
-    pub(super) others: Vec<Arc<OpenSet>>,
+    /// The sessions of endpoints that were removed. Not kept by the table: those that are open keep their set themselves,
+    /// and so does a handshake that is under way.
+    pub(super) others: Vec<Weak<OpenSet>>,
 }
 
 impl Table {
@@ -213,9 +214,9 @@ impl Table {
     }
 
     /// Every set of sessions that there is.
-    pub(super) fn sets(&self) -> impl Iterator<Item = &OpenSet> {
-        let all = self.mounted().chain(&self.by_hand).map(|mounted| &mounted.sessions);
-        all.chain(&self.others).map(|set| &**set)
+    pub(super) fn sets(&self) -> impl Iterator<Item = Arc<OpenSet>> {
+        let all = self.mounted().chain(&self.by_hand).map(|mounted| mounted.sessions.clone());
+        all.chain(self.others.iter().filter_map(Weak::upgrade))
     }
 }
 
@@ -230,10 +231,12 @@ impl Inner {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = Table::clone(&table);
         let result = change(&mut next)?;
-        let is_old = |set: &Arc<OpenSet>| table.others.iter().any(|other| Arc::ptr_eq(other, set));
-        // a set that only the two tables hold has no sessions, and never will have
-        next.others.retain(|set| !is_old(set) || Arc::strong_count(set) > 2);
-        *table = Arc::new(next);
+        // a set that nobody holds has no sessions, and never will have
+        next.others.retain(|set| set.strong_count() > 0);
+        let before = std::mem::replace(&mut *table, Arc::new(next));
+        // what the application gave may go with it, whose destructor must not run under the lock
+        drop(table);
+        drop(before);
         Ok(result)
     }
 }
@@ -281,7 +284,7 @@ impl ServerContainer {
             let gone = gone.ok_or_else(|| Error::new(Kind::Deploy, "no endpoint is mounted there"))?;
             let kept: Vec<_> = table.mounted().filter(|mounted| !Arc::ptr_eq(mounted, &gone)).cloned().collect();
             table.router = Arc::new(ground.router(kept).map_err(undeployable)?);
-            table.others.push(gone.sessions.clone());
+            table.others.push(Arc::downgrade(&gone.sessions));
             Ok(gone)
         });
         if let Ok(mounted) = &removed {

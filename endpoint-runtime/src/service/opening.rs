@@ -121,8 +121,8 @@ impl Inner {
         let identity = parts.extensions.remove::<Identity>();
         Configured::admit(options.roles, identity.as_ref())?;
         let prepared = prepare(&request)?;
-        if identity.is_some() {
-            *rare::of(&rare).identity() = identity;
+        if let Some(identity) = identity {
+            rare::of(&rare).set_identity(identity);
         }
         self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
     }

@@ -13,17 +13,27 @@ impl Session {
     /// # Errors
     /// [`Error::is_handler_taken`] if this kind has a handler, added or annotated; that one goes on working.
     /// A handler of parts, on a socket that was [adopted](crate::ServerContainer), fails as well.
+    /// [`Error::is_closed`] once `on_close` has returned: then the handlers were dropped.
     pub fn add_message_handler(&self, handler: MessageHandler) -> Result<(), Error> {
         let kind = handler.kind();
         if handler.takes_parts() {
             self.0.outbound.takes_parts()?;
         }
-        if self.is_annotated(kind) || !rare::of(&self.0.rare).handlers().add(handler) {
-            return Err(Error::new(
-                Kind::HandlerTaken,
-                format!("the session has a handler of the kind {kind:?} already"),
-            ));
+        let taken =
+            || Error::new(Kind::HandlerTaken, format!("the session has a handler of the kind {kind:?} already"));
+        if self.is_annotated(kind) {
+            return Err(taken());
         }
+        let rare = rare::of(&self.0.rare);
+        let mut handlers = rare.handlers();
+        if rare.is_released() {
+            // the application's destructor must not run under the lock
+            drop(handlers);
+            return Err(Error::closed());
+        }
+        let added = handlers.add(handler);
+        drop(handlers);
+        added.map_err(|_| taken())?;
         self.0.outbound.wake();
         Ok(())
     }

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use super::Session;
 use crate::principal::{Identity, Principal};
-use crate::rare;
+use crate::rare::{self, Known};
 
 impl Session {
     /// The user on the other side (Jakarta's `getUserPrincipal`), if a
     /// [`Configurator`](crate::Configurator) or [`reauthenticate`](Self::reauthenticate) said who it is, and it is a `P`.
+    /// `None` once `on_close` has returned.
     pub fn principal<P: Principal>(&self) -> Option<Arc<P>> {
         self.identity(Identity::principal)?
     }
@@ -22,13 +23,24 @@ impl Session {
 
     /// Says anew who the user is, as after a login or with a fresh token: `principal` takes the place of the one before
     /// it, and so does the time when the session expires. Roles are asked of the new one from the next message on.
+    ///
+    /// Of several tasks that do so at a time, one is the last; the session is found by that principal's name alone. Once
+    /// `on_close` has returned, the principal is dropped instead.
     pub fn reauthenticate<P: Principal>(&self, principal: P) {
         let identity = Identity::new(principal);
-        let before = rare::of(&self.0.rare).identity().replace(identity);
-        if let Some(before) = before {
-            self.0.endpoint.groups.principals.leave(before.name(), self);
-        }
-        self.enter_as_principal();
+        let rare = rare::of(&self.0.rare);
+        let mut known = rare.principal();
+        let before = if rare.is_released() {
+            Some(identity)
+        } else {
+            let before = known.identity.replace(identity);
+            self.enter_as(&mut known);
+            before
+        };
+        drop(known);
+        // the application's destructor must not run under the lock
+        drop(before);
+        self.leave_if_ended();
         self.0.outbound.wake();
     }
 
@@ -55,8 +67,26 @@ impl Session {
 
     /// Can be found by the name of its principal from now on, while it is open.
     pub(super) fn enter_as_principal(&self) {
-        let Some(name) = self.identity(|identity| identity.name().clone()) else { return };
-        self.0.endpoint.groups.principals.enter(name, self);
+        let Some(rare) = self.0.rare.get() else { return };
+        self.enter_as(&mut rare.principal());
+        self.leave_if_ended();
+    }
+
+    /// Leaves the group of another name and enters that of its principal: both under the lock on who it is, or two
+    /// changes at a time would leave it in the group of a user that it is not.
+    fn enter_as(&self, known: &mut Known) {
+        let Some(name) = known.identity.as_ref().map(|identity| identity.name().clone()) else { return };
+        if known.entered.as_ref() == Some(&name) {
+            return;
+        }
+        let principals = &self.0.endpoint.groups.principals;
+        if let Some(before) = known.entered.replace(name.clone()) {
+            principals.leave(&before, self);
+        }
+        principals.enter(name, self);
+    }
+
+    fn leave_if_ended(&self) {
         if !self.is_open() {
             // it ended meanwhile
             self.leave_all();
@@ -64,13 +94,13 @@ impl Session {
     }
 
     fn identity<T>(&self, ask: impl FnOnce(&Identity) -> T) -> Option<T> {
-        // a clone, since what is asked is the application's code
-        let identity = self.0.rare.get()?.identity().clone();
-        identity.as_ref().map(ask)
+        self.0.rare.get()?.identity().as_ref().map(ask)
     }
 
     pub(super) fn leave_as_principal(&self) {
-        if let Some(name) = self.identity(|identity| identity.name().clone()) {
+        let Some(rare) = self.0.rare.get() else { return };
+        let mut known = rare.principal();
+        if let Some(name) = known.entered.take() {
             self.0.endpoint.groups.principals.leave(&name, self);
         }
     }

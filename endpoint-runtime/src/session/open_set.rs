@@ -206,5 +206,6 @@ impl Drop for Place {
         self.0.outbound().detach();
         self.0.leave_all();
         self.0.endpoint().remove(&self.0);
+        self.0.release_for_good();
     }
 }
