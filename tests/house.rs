@@ -198,7 +198,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "catch_unwind",
-        &["dispatch", "registry", "registry/configured", "sent", "destructors"],
+        &["dispatch", "registry", "registry/configured", "sent", "destructors", "client/reconnect"],
         "only these call the user's code: handlers, constructors, configurators, callbacks of what was sent, destructors",
     ),
     ("unsafe", &["text"], "the one audited file with `unsafe` code is text.rs"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{Reconnect, Reconnecting};
 use support::raw_server::{Peer, RawServer};
-use support::{Journal, soon};
+use support::{Journal, Log, soon};
 
 /// Knows which of the instances it is.
 #[client_endpoint]
@@ -239,4 +239,133 @@ async fn first_attempt_is_not_repeated() {
     let (connected, _peer) = soon(async { tokio::join!(connecting, answering) }).await;
     assert_eq!(connected.unwrap_err().response().unwrap().status(), 503);
     assert!(journal.rest().is_empty());
+}
+
+// ---- the application's panics ----
+
+/// Panics wherever a test says.
+#[client_endpoint]
+struct Fragile {
+    number: usize,
+    journal: Journal,
+    place: &'static str,
+}
+
+/// Panics when it is dropped.
+struct Bomb(bool);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        // two at a time would end the process
+        assert!(!self.0 || std::thread::panicking(), "boom");
+    }
+}
+
+impl Fragile {
+    #[on_open]
+    fn open(&self) {
+        self.journal.note(format!("open {}", self.number));
+    }
+
+    #[on_message]
+    async fn text(&self, _: String) {
+        self.journal.note("waits");
+        let _bomb = Bomb(self.place == "handler");
+        std::future::pending::<()>().await;
+    }
+
+    #[on_close]
+    fn close(&self, reason: CloseReason) {
+        self.journal.note(format!("close {} {}", self.number, reason.code().as_u16()));
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        drop(Bomb(self.place == "instance"));
+    }
+}
+
+/// A connection of such endpoints that is made again.
+async fn fragile(place: &'static str) -> (Reconnecting, Peer, RawServer, Journal, ClientContainer) {
+    let (journal, server) = (Journal::default(), RawServer::bind().await);
+    let container = ClientContainer::builder().close_timeout(Duration::from_millis(50)).build();
+    let (count, own, told) = (AtomicUsize::new(0), journal.clone(), journal.clone());
+    let make = move || {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        assert!(place != "make" || number % 3 == 0, "boom");
+        Fragile { number, journal: own.clone(), place }
+    };
+    let policy = Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(5));
+    let policy = policy.on_reconnect(move |next| {
+        let panicked = next.last_error().is_some_and(|error| error.is_panic());
+        told.note(format!("attempt {} after a panic: {panicked}", next.attempt()));
+        assert!(place != "on_reconnect", "boom");
+        true
+    });
+    let connecting = container.request(server.uri("/")).reconnect(policy).connect(make);
+    let (kept, peer) = soon(async { tokio::join!(connecting, server.open()) }).await;
+    journal.expect("open 0").await;
+    (kept.unwrap(), peer, server, journal, container)
+}
+
+#[tokio::test]
+async fn panic_of_an_instances_destructor_does_not_end_reconnecting() {
+    let log = Log::capture();
+    let (_kept, mut peer, server, journal, container) = fragile("instance").await;
+    for number in 0..3 {
+        peer.close(1001, "").await;
+        peer.expect_close(1001).await;
+        // the socket is left as ever
+        drop(peer);
+        journal.expect(&format!("close {number} 1001")).await;
+        journal.expect(&format!("attempt {} after a panic: false", number + 1)).await;
+        assert_eq!(log.lines("the endpoint's destructor panicked").len(), number + 1);
+        peer = server.open().await;
+        journal.expect(&format!("open {}", number + 1)).await;
+        assert_eq!(container.sessions().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn panics_of_the_constructor_are_attempts_that_failed() {
+    let log = Log::capture();
+    let (kept, peer, server, journal, _container) = fragile("make").await;
+    drop(peer);
+    journal.expect("close 0 1006").await;
+    for attempt in 1..4 {
+        journal.expect(&format!("attempt {attempt} after a panic: {}", attempt > 1)).await;
+    }
+    let _peer = server.open().await;
+    journal.expect("open 3").await;
+    assert_eq!(log.lines("an attempt to connect again panicked").len(), 2);
+    kept.close();
+    soon(kept.ended()).await;
+}
+
+#[tokio::test]
+async fn attempt_is_made_though_on_reconnect_panics() {
+    let log = Log::capture();
+    let (_kept, peer, server, journal, _container) = fragile("on_reconnect").await;
+    drop(peer);
+    journal.expect("close 0 1006").await;
+    journal.expect("attempt 1 after a panic: false").await;
+    let _peer = server.open().await;
+    journal.expect("open 1").await;
+    assert_eq!(log.lines("on_reconnect panicked").len(), 1);
+}
+
+#[tokio::test]
+async fn session_whose_task_panics_is_one_that_was_lost() {
+    let log = Log::capture();
+    let (_kept, mut peer, server, journal, _container) = fragile("handler").await;
+    peer.text("hello").await;
+    journal.expect("waits").await;
+    // the handler is given up, with what it holds
+    drop(peer);
+    journal.expect("close 0 1006").await;
+    journal.expect("attempt 1 after a panic: false").await;
+    let _peer = server.open().await;
+    journal.expect("open 1").await;
+    assert_eq!(log.lines("something in it panicked").len(), 1);
 }

@@ -1,7 +1,11 @@
 //! Connecting again when a connection is lost: when, how long to wait, and when to give up.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{StatusCode, header};
@@ -23,7 +27,7 @@ use crate::session::Session;
 /// answers with `Retry-After` is given that time, up to the largest delay. The attempts are counted anew once a session
 /// has been open for 10 seconds.
 ///
-/// It connects again after a lost connection, an idle timeout, and a close by the server with 1001, 1011 and every other
+/// It connects again after a lost connection, also one that was lost by a panic in its own task, an idle timeout, and a close by the server with 1001, 1011 and every other
 /// code but these: 1000, 1002, 1003, 1007, 1008, 1009 and 1010 say that it would not help. It does so too after an attempt
 /// that found no way to the server, took too long, or was answered with 408, 429 or 5xx; every other answer is final.
 ///
@@ -73,11 +77,22 @@ impl Reconnect {
         self
     }
 
-    /// Is told of each attempt before its delay begins; `false` gives up.
+    /// Is told of each attempt before its delay begins; `false` gives up. If it panics, that is logged, and the attempt is
+    /// made.
     #[must_use]
     pub fn on_reconnect(mut self, ask: impl Fn(&ReconnectAttempt<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.ask = Some(Arc::new(ask));
         self
+    }
+
+    /// Whether the application wants another attempt. A panic is no answer, and the default is to go on.
+    fn wants(&self, next: &ReconnectAttempt<'_>) -> bool {
+        let Some(ask) = &self.ask else { return true };
+        catch_unwind(AssertUnwindSafe(|| ask(next))).unwrap_or_else(|panic| {
+            let error = Error::panic(&*panic);
+            tracing::error!(%error, "on_reconnect panicked: the connection is made again all the same");
+            true
+        })
     }
 
     /// The bound of the delay before an attempt, counted from one.
@@ -152,7 +167,9 @@ impl ClientRequest {
 impl ReconnectingRequest {
     /// Connects. Each connection has a session and an instance of its own, as in a server: `make` is called for every
     /// attempt. What instances are to hand on to those after them is kept outside, in an `Arc` or a
-    /// [`State`](crate::State). The `on_close` of one has returned before the next is connected.
+    /// [`State`](crate::State). The `on_close` of one has returned before the next is connected. If `make` panics later
+    /// than in the first attempt, that is logged, and the attempt has failed like one that found no way to the server
+    /// ([`Error::is_panic`]).
     ///
     /// # Errors
     /// Of the first attempt, which is not repeated; as [`ClientRequest::connect`].
@@ -231,8 +248,15 @@ async fn keep_connected<E: ClientEndpoint>(
     let mut attempt = 0;
     loop {
         let opened = Instant::now();
-        // it fails if the runtime goes down
-        let Ok(reason) = ended.await else { return };
+        let reason = match ended.await {
+            Ok(reason) => reason,
+            Err(_) => {
+                // its task ended by a panic, or the runtime goes down, which ends this task here
+                tokio::task::yield_now().await;
+                CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task failed")
+                    .by(Initiator::Container)
+            }
+        };
         if is_final(&reason) {
             return;
         }
@@ -248,11 +272,12 @@ async fn keep_connected<E: ClientEndpoint>(
             let delay = policy.delay(attempt, error.as_ref());
             let reason = error.is_none().then_some(&reason);
             let next = ReconnectAttempt { attempt, delay, error: error.as_ref(), reason };
-            if !policy.ask.as_ref().is_none_or(|ask| ask(&next)) {
+            if !policy.wants(&next) {
                 return gave_up(error.as_ref(), "the application wants no more");
             }
             sleep(delay).await;
-            match request.container.open(make(), request).await {
+            // an attempt that panics, in `make` or where its instance is dropped, is one that failed
+            match caught(async { request.container.open(make(), request).await }).await {
                 Ok((session, ended)) => {
                     current.send_replace(session);
                     break ended;
@@ -262,6 +287,19 @@ async fn keep_connected<E: ClientEndpoint>(
             }
         };
     }
+}
+
+/// Makes a panic of an attempt its error, in whatever poll it comes.
+async fn caught<T>(attempt: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let mut attempt = pin!(attempt);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(cx))).unwrap_or_else(|panic| {
+            let error = Error::panic(&*panic);
+            tracing::error!(%error, "an attempt to connect again panicked");
+            Poll::Ready(Err(error))
+        })
+    })
+    .await
 }
 
 fn gave_up(error: Option<&Error>, why: &str) {
@@ -292,7 +330,9 @@ fn helps(error: &Error) -> bool {
         Some(StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => true,
         Some(status) => status.is_server_error(),
         // without an answer: broken off, if it was ever begun
-        None => error.is_io() || error.is_timeout() || error.is_tls() || error.kind() == Kind::Handshake,
+        None => {
+            error.is_io() || error.is_timeout() || error.is_tls() || error.is_panic() || error.kind() == Kind::Handshake
+        }
     }
 }
 
