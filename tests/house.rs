@@ -53,6 +53,7 @@ const STAIRCASE: &[&[&str]] = &[
         "rare",
         "handlers",
     ],
+    &["session/chunks"],
     &["deadlines", "quantum"],
     &["remote"],
     &["sent"],

@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use endpoint_runtime::prelude::*;
-use support::{Client, Journal, TestServer};
+use support::{Client, Journal, TestServer, soon};
 
 /// Does to rooms what it is told.
 #[server_endpoint("/one")]
@@ -160,6 +163,107 @@ async fn audience_can_be_filtered() {
     let first = server.container.sessions().iter().find(|session| session.uri().ends_with("/two")).unwrap().clone();
     let without = server.container.sessions().except(&first).filter(|_| true);
     assert_eq!((without.len(), without.filter(|_| false).len()), (2, 0));
+}
+
+#[tokio::test]
+async fn snapshot_passes_over_a_session_that_has_closed_since() {
+    let (server, _) = serve().await;
+    let mut clients = [server.connect("/one").await, server.connect("/two").await];
+    for client in &mut clients {
+        asked(client, "join blue", "true").await;
+    }
+    let (everybody, blue) = (server.container.sessions(), server.container.room("blue"));
+    assert_eq!((everybody.len(), blue.len()), (2, 2));
+    let first = everybody.iter().next().unwrap().clone();
+    first.close();
+    for snapshot in [&everybody, &blue, &server.container.sessions()] {
+        assert_eq!(snapshot.len(), 1);
+        assert!(snapshot.iter().all(|session| *session != first));
+    }
+    // nobody enters a snapshot later
+    let mut third = server.connect("/two").await;
+    asked(&mut third, "join blue", "true").await;
+    assert_eq!((everybody.len(), blue.len(), server.container.room("blue").len()), (1, 1, 2));
+}
+
+#[tokio::test]
+async fn several_sessions_can_be_left_out() {
+    let (server, _) = serve().await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = server.connect("/one").await;
+        asked(&mut client, "join blue", "true").await;
+        clients.push(client);
+    }
+    let all: Vec<_> = server.container.room("blue").iter().cloned().collect();
+    let left = server.container.room("blue").except(&all[0]).except(&all[1]).except(&all[0]);
+    assert_eq!(left.iter().collect::<Vec<_>>(), [&all[2]]);
+    assert_eq!(server.container.room("blue").except(&all[0]).except(&all[0]).len(), 2);
+}
+
+/// More than a chunk of the list has, so that others change their places all the time.
+const STAYING: usize = 40;
+const RESTLESS: usize = 40;
+const LINES: usize = 500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn message_to_a_room_reaches_those_who_stay_once_while_others_come_and_go() {
+    let (server, _) = serve().await;
+    let mut staying = Vec::new();
+    for index in 0..STAYING + RESTLESS {
+        let mut client = server.connect("/two").await;
+        if index % 2 == 0 {
+            asked(&mut client, "join blue", "true").await;
+            staying.push(client);
+        } else {
+            // it is not heard, and must not be gone
+            tokio::spawn(async move { while client.frame().await.is_some() {} });
+        }
+    }
+    let stay: Vec<_> = server.container.room("blue").iter().map(Session::id).collect();
+    let restless: Vec<_> =
+        server.container.sessions().iter().filter(|session| !stay.contains(&session.id())).cloned().collect();
+    assert_eq!(restless.len(), RESTLESS);
+
+    let done = Arc::new(AtomicBool::new(false));
+    let comers: Vec<_> = (0..2)
+        .map(|half| {
+            let (restless, done) = (restless.clone(), done.clone());
+            std::thread::spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    for session in restless.iter().skip(half).step_by(2) {
+                        assert!(session.join("blue"));
+                    }
+                    for session in restless.iter().skip(half).step_by(2) {
+                        assert!(session.leave("blue"));
+                    }
+                }
+            })
+        })
+        .collect();
+    let container = server.container.clone();
+    let said = tokio::task::spawn_blocking(move || {
+        for number in 0..LINES {
+            let room = container.room("blue");
+            let mut ids: Vec<_> = room.iter().map(Session::id).collect();
+            ids.sort();
+            assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "a session is there twice");
+            assert!(stay.iter().all(|id| ids.binary_search(id).is_ok()), "one that stays is missing");
+            room.async_remote().send_text(number.to_string());
+        }
+    });
+    for client in &mut staying {
+        for number in 0..LINES {
+            client.expect_text(&number.to_string()).await;
+        }
+        client.expect_silence().await;
+    }
+    soon(said).await.unwrap();
+    done.store(true, Ordering::Relaxed);
+    for comer in comers {
+        comer.join().unwrap();
+    }
+    assert_eq!(server.container.room("blue").len(), STAYING);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ impl<'a> Broadcast<'a> {
     /// [`Error::is_encode`] if it cannot be encoded; then nobody is sent anything.
     pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Report, Error> {
         let mut dialects: Vec<(Speech<'a>, Shared)> = Vec::new();
-        for session in self.sessions.iter() {
+        for session in self.sessions.addressed() {
             let speech = Speech::of(session);
             if dialects.iter().all(|(other, _)| *other != speech) {
                 let message = object.encode_for(&session.dialect())?;
@@ -79,7 +79,7 @@ impl<'a> Broadcast<'a> {
     /// Offers each session its message.
     fn offer(self, mut message: impl FnMut(&'a Session, Option<Moment>) -> Result<u32, Refused>) -> Report {
         let (mut report, moment) = (Report::default(), Moment::now());
-        for (index, session) in self.sessions.iter().enumerate() {
+        for (index, session) in self.sessions.addressed().enumerate() {
             let at_once = (index < AT_ONCE).then_some(moment);
             match message(session, at_once) {
                 Ok(displaced) => {

@@ -55,6 +55,11 @@ impl Deadlines {
         }
     }
 
+    /// Two members change their places.
+    pub(crate) fn swap(&mut self, one: usize, other: usize) {
+        self.row.swap(one, other);
+    }
+
     /// Sets the deadline of a member; false if it must see to that itself.
     pub(crate) fn set(&mut self, place: usize, now: Instant, deadline: Instant) -> bool {
         let Some(entry) = self.row.get_mut(place).filter(|_| self.sweep.goes_on && deadline >= now + FAR) else {

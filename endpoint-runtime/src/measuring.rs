@@ -1,8 +1,15 @@
-//! The door for the measurements in `benches/micro`: the rooms of the wire one by one, without socket, clock or task.
+//! The door for the measurements in `benches/micro`: the rooms of the wire one by one, and sets of sessions, without
+//! socket, clock or task.
 //!
 //! It exists only under `cfg(measuring)`, adds nothing of its own, and promises nothing to anybody else.
 
+use std::sync::Arc;
+
+use crate::config::Limits;
+use crate::path::PathParams;
+use crate::request::{HandshakeRequest, Transport};
 use crate::role::Role;
+use crate::session::{OpenSet, Place, Session, Terms};
 use crate::wire::decode;
 use crate::wire::event::{Event, Rules, Take};
 use crate::wire::frame::{self, OpCode};
@@ -52,5 +59,43 @@ impl Decoder {
             input = &mut input[used..];
         }
         Some(octets)
+    }
+}
+
+/// An endpoint whose sessions have no socket.
+#[derive(Debug)]
+pub struct Endpoint(Arc<OpenSet>);
+
+impl Endpoint {
+    /// One without sessions.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self(Arc::new(OpenSet::new("/", "Measured", Limits::default())))
+    }
+
+    /// A session that has not entered it yet.
+    pub fn session(&self) -> Entry {
+        let parts = http::Request::new(()).into_parts().0;
+        let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
+        let (response, subprotocol, deflation, rare) = <_>::default();
+        let terms = Terms { request, response, subprotocol, deflation, endpoint: self.0.clone(), rare };
+        let session = Session::new(terms, None);
+        Entry(Place::of(&session), session)
+    }
+}
+
+/// A session of an [`Endpoint`]; it leaves when this is dropped.
+#[allow(missing_debug_implementations)]
+pub struct Entry(Place, Session);
+
+impl Entry {
+    /// Enters the open sessions of its endpoint.
+    pub fn enter(&self) {
+        self.0.take();
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.1
     }
 }

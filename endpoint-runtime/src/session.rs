@@ -1,5 +1,6 @@
 //! What a handler holds: one conversation with one peer, and the others at the same endpoint.
 
+mod chunks;
 mod handlers;
 mod identity;
 mod open_set;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use self::chunks::Snapshot;
 pub(crate) use self::open_set::{OpenSet, Place};
 pub(crate) use self::rooms::Groups;
 pub use self::weak::WeakSession;
@@ -325,7 +327,7 @@ impl Session {
 
     /// All sessions that are open at the same endpoint now, this one among them if it is open itself.
     pub fn open_sessions(&self) -> OpenSessions {
-        OpenSessions { sessions: self.0.endpoint.snapshot(), except: None }
+        self.0.endpoint.snapshot().into()
     }
 
     /// What objects are encoded for. What is to be sent to several sessions, or sent later, is encoded with it by
@@ -344,6 +346,11 @@ impl Session {
 
     pub(crate) fn endpoint(&self) -> &Arc<OpenSet> {
         &self.0.endpoint
+    }
+
+    /// Its own among all sessions that exist at a time.
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 }
 
@@ -370,32 +377,53 @@ impl fmt::Debug for Session {
     }
 }
 
-/// The sessions that were open at an endpoint when it was asked (Jakarta's `getOpenSessions`).
+/// The sessions that were open at an endpoint when it was asked (Jakarta's `getOpenSessions`), or those in a room.
 ///
-/// A snapshot: some may have closed since.
-#[derive(Clone, Debug)]
+/// A snapshot, which costs the same for one session and for 100,000. Nobody enters it later. A session that closes
+/// meanwhile is passed over, and counted by a [`Broadcast`] ([`Report::closed`](crate::Report::closed)).
+#[derive(Clone)]
 pub struct OpenSessions {
-    sessions: Arc<[Session]>,
+    sessions: Snapshot<Session>,
     except: Option<SessionId>,
 }
 
 impl OpenSessions {
     /// The sessions of several endpoints together.
     pub(crate) fn of(sets: impl Iterator<Item = Arc<OpenSet>>) -> Self {
-        let sessions: Vec<Session> = sets.flat_map(|set| set.snapshot().to_vec()).collect();
-        Self { sessions: sessions.into(), except: None }
+        Snapshot::joined(sets.map(|set| set.snapshot())).into()
     }
 
     /// Leaves one session out.
     #[must_use]
-    pub fn except(mut self, session: &Session) -> Self {
-        self.except = Some(session.id());
-        self
+    pub fn except(self, session: &Session) -> Self {
+        let left_out = session.id();
+        match self.except {
+            // there is room for one
+            Some(other) if other != left_out => Self { except: Some(left_out), ..self.filter(|_| true) },
+            _ => Self { except: Some(left_out), ..self },
+        }
     }
 
-    /// One after the other.
+    /// Those of them for which `keep` is true.
+    #[must_use]
+    pub fn filter(self, keep: impl FnMut(&&Session) -> bool) -> Self {
+        self.iter().filter(keep).cloned().collect::<Snapshot<_>>().into()
+    }
+
+    /// One after the other, but those that have closed.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.iter().filter(|session| Some(session.id()) != self.except)
+        self.addressed().filter(|session| session.is_open())
+    }
+
+    /// One after the other, those too that have closed since.
+    pub(crate) fn addressed(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().filter(but(self.except))
+    }
+
+    /// The same in chunks of at most 32 sessions, which other tasks can take.
+    #[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk> {
+        self.sessions.chunks().map(|sessions| Chunk { sessions, except: self.except })
     }
 
     /// How many they are.
@@ -411,5 +439,52 @@ impl OpenSessions {
     /// Speaks to all of them; never waits for a peer.
     pub fn async_remote(&self) -> Broadcast<'_> {
         Broadcast::to(self)
+    }
+}
+
+impl From<Snapshot<Session>> for OpenSessions {
+    fn from(sessions: Snapshot<Session>) -> Self {
+        Self { sessions, except: None }
+    }
+}
+
+impl fmt::Debug for OpenSessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// A few of several sessions: an owned part of [`OpenSessions`], and a cheap clone.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
+pub(crate) struct Chunk {
+    sessions: chunks::Chunk<Session>,
+    except: Option<SessionId>,
+}
+
+impl Chunk {
+    /// One after the other, those too that have closed since.
+    #[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
+    pub(crate) fn addressed(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().filter(but(self.except))
+    }
+}
+
+/// Whether a session is not the one that is left out.
+fn but(except: Option<SessionId>) -> impl Fn(&&Session) -> bool {
+    move |session| Some(session.id()) != except
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::request::Transport;
+
+    /// A session of this endpoint without a socket. It has not entered it.
+    pub(crate) fn session_of(endpoint: &Arc<OpenSet>) -> Session {
+        let parts = http::Request::new(()).into_parts().0;
+        let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
+        let (response, subprotocol, deflation, rare) = <_>::default();
+        Session::new(Terms { request, response, subprotocol, deflation, endpoint: endpoint.clone(), rare }, None)
     }
 }

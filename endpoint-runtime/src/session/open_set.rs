@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
+use super::chunks::{Chunks, Replaced, Snapshot};
 use super::{Groups, NOWHERE, Session};
 use crate::close::CloseReason;
 use crate::config::Limits;
@@ -36,12 +37,12 @@ pub(crate) struct OpenSet {
 
 #[derive(Debug)]
 struct Members {
-    /// Every session with a connection, open or about to end.
-    list: Vec<Session>,
+    /// Every session with a connection: first those that are open, then those that are about to end.
+    list: Chunks<Session>,
+    /// How many are open.
+    open: usize,
     /// When each of them is to look at its limits.
     deadlines: Deadlines,
-    /// The list as it was handed out last, until it changes.
-    snapshot: Option<Arc<[Session]>>,
     /// Why no session may stay open any more.
     closing: Option<CloseReason>,
 }
@@ -57,7 +58,7 @@ impl OpenSet {
         let (path, bounds) = (path.into(), Arc::new(bounds));
         let base = Instant::now();
         let deadlines = Deadlines::since(base);
-        let members = Mutex::new(Members { list: Vec::new(), deadlines, snapshot: None, closing: None });
+        let members = Mutex::new(Members { list: Chunks::default(), open: 0, deadlines, closing: None });
         let (states, groups, annotated, container, round) = <_>::default();
         Self { path, name, limits, base, bounds, states, groups, annotated, container, members, round }
     }
@@ -83,37 +84,37 @@ impl OpenSet {
         self.container.get()?.upgrade()
     }
 
-    /// A session that comes after the shutdown began is told so at once.
+    /// Lets a session in. If the endpoint is closing already, the session is closed at once.
     fn add(&self, session: &Session) {
+        let mut replaced = Replaced::default();
         let mut members = self.lock();
-        session.set_place(members.list.len());
-        members.list.push(session.clone());
-        members.deadlines.push();
-        members.snapshot = None;
-        if let Some(reason) = &members.closing {
-            session.outbound().close(reason.clone());
-        }
+        members.add(session, &mut replaced);
+        let closing = members.closing.clone();
         drop(members);
+        drop(replaced);
+        if let Some(reason) = closing {
+            session.outbound().close(reason);
+        }
         session.enter_as_principal();
     }
 
     /// It is no longer open, though its connection has not come to its end.
-    pub(crate) fn hide(&self) {
-        self.lock().snapshot = None;
+    pub(super) fn hide(&self, session: &Session) {
+        let mut replaced = Replaced::default();
+        let mut members = self.lock();
+        members.hide(session, &mut replaced);
+        drop(members);
+        drop(replaced);
     }
 
     /// Its connection is gone. Harmless if it is not in.
     fn remove(&self, session: &Session) {
+        let mut replaced = Replaced::default();
         let mut members = self.lock();
-        let place = session.0.place.swap(NOWHERE, Ordering::Relaxed) as usize;
-        if place < members.list.len() {
-            members.list.swap_remove(place);
-            members.deadlines.swap_remove(place);
-            if let Some(moved) = members.list.get(place) {
-                moved.set_place(place);
-            }
-            members.snapshot = None;
-        }
+        let removed = members.remove(session, &mut replaced);
+        drop(members);
+        // perhaps the last clones of some sessions
+        drop((removed, replaced));
     }
 
     /// Makes the session look at its limits when the deadline comes, or somewhat earlier; false if it has to see to
@@ -146,7 +147,7 @@ impl OpenSet {
         let mut members = self.lock();
         if members.deadlines.goes_on(sweep) {
             members.deadlines.end();
-            let all = members.list.clone();
+            let all = members.list.snapshot();
             drop(members);
             all.iter().for_each(|session| session.outbound().wake());
         }
@@ -155,28 +156,71 @@ impl OpenSet {
     /// Closes every session, and those to come.
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut members = self.lock();
-        members.list.iter().for_each(|session| session.outbound().close(reason.clone()));
-        members.closing = Some(reason);
+        members.closing = Some(reason.clone());
+        // who is not in it finds the reason
+        let all = members.list.snapshot();
+        drop(members);
+        all.iter().for_each(|session| session.outbound().close(reason.clone()));
     }
 
     /// Gives every connection up, those too that are about to end.
     pub(crate) fn cut(&self) {
-        self.lock().list.iter().for_each(|session| session.outbound().cut());
+        let all = self.lock().list.snapshot();
+        all.iter().for_each(|session| session.outbound().cut());
     }
 
-    /// Those that are open.
-    pub(crate) fn snapshot(&self) -> Arc<[Session]> {
-        let mut members = self.lock();
-        if let Some(snapshot) = &members.snapshot {
-            return snapshot.clone();
-        }
-        let snapshot: Arc<[Session]> = members.list.iter().filter(|session| session.is_open()).cloned().collect();
-        members.snapshot = Some(snapshot.clone());
-        snapshot
+    /// Those that are open, as far as their connections know.
+    pub(crate) fn snapshot(&self) -> Snapshot<Session> {
+        let members = self.lock();
+        members.list.first(members.open)
     }
 
     fn lock(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Members {
+    fn add(&mut self, session: &Session, replaced: &mut Replaced<Session>) {
+        let last = self.list.len();
+        session.set_place(last);
+        self.list.push(session.clone(), replaced);
+        self.deadlines.push();
+        self.swap(self.open, last, replaced);
+        self.open += 1;
+    }
+
+    fn hide(&mut self, session: &Session, replaced: &mut Replaced<Session>) {
+        let place = session.0.place.load(Ordering::Relaxed) as usize;
+        if place < self.open {
+            self.open -= 1;
+            self.swap(place, self.open, replaced);
+        }
+    }
+
+    fn remove(&mut self, session: &Session, replaced: &mut Replaced<Session>) -> Option<Session> {
+        self.hide(session, replaced);
+        let place = session.0.place.swap(NOWHERE, Ordering::Relaxed) as usize;
+        let removed = self.list.swap_remove(place, replaced)?;
+        self.deadlines.swap_remove(place);
+        self.settle(place);
+        Some(removed)
+    }
+
+    fn swap(&mut self, one: usize, other: usize, replaced: &mut Replaced<Session>) {
+        if one != other {
+            self.list.swap(one, other, replaced);
+            self.deadlines.swap(one, other);
+            self.settle(one);
+            self.settle(other);
+        }
+    }
+
+    /// Tells a session where it is.
+    fn settle(&self, place: usize) {
+        if let Some(session) = self.list.get(place) {
+            session.set_place(place);
+        }
     }
 }
 
@@ -207,5 +251,87 @@ impl Drop for Place {
         self.0.leave_all();
         self.0.endpoint().remove(&self.0);
         self.0.release_for_good();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::tests::session_of;
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum At {
+        Outside,
+        Open,
+        Ending,
+    }
+
+    proptest! {
+        #[test]
+        fn snapshots_have_those_that_are_open_and_everybody_keeps_the_own_deadline(
+            changes in prop::collection::vec((0..100usize, 0..5u8), 0..600),
+        ) {
+            let set = Arc::new(OpenSet::new("/", "Endpoint", Limits::default()));
+            let sessions: Vec<_> = (0..100).map(|_| session_of(&set)).collect();
+            let mut at = [At::Outside; 100];
+            for (which, change) in changes {
+                let session = &sessions[which];
+                at[which] = match (change, at[which]) {
+                    // most come, so that there are some chunks
+                    (0..3, At::Outside) => {
+                        set.add(session);
+                        // the one before it ends with the last session
+                        set.begin_sweep();
+                        let deadline = set.base + Duration::from_secs(10 + which as u64);
+                        prop_assert!(set.wake_at(session, set.base, deadline));
+                        At::Open
+                    }
+                    // twice is once
+                    (3, At::Open | At::Ending) => {
+                        set.hide(session);
+                        At::Ending
+                    }
+                    (4, _) => {
+                        set.remove(session);
+                        At::Outside
+                    }
+                    (_, same) => same,
+                };
+                let open: Vec<_> = (0..100).filter(|which| at[*which] == At::Open).collect();
+                let mut snapshot: Vec<_> = set.snapshot().iter().map(|session| session.address()).collect();
+                let mut expected: Vec<_> = open.iter().map(|which| sessions[*which].address()).collect();
+                snapshot.sort();
+                expected.sort();
+                prop_assert_eq!(snapshot, expected);
+            }
+            let mut members = set.lock();
+            let Members { list, deadlines, .. } = &mut *members;
+            for (which, session) in sessions.iter().enumerate() {
+                let due: Vec<_> = deadlines.due(set.base + Duration::from_secs(10 + which as u64)).collect();
+                let place = session.0.place.load(Ordering::Relaxed);
+                prop_assert_eq!(place == NOWHERE, at[which] == At::Outside);
+                if at[which] == At::Outside {
+                    prop_assert!(due.is_empty());
+                } else {
+                    prop_assert_eq!(&due, &[place as usize]);
+                    prop_assert!(list.get(place as usize) == Some(session));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_there_when_it_closes_is_closed_and_who_comes_later() {
+        let set = Arc::new(OpenSet::new("/", "Endpoint", Limits::default()));
+        let (there, late) = (session_of(&set), session_of(&set));
+        set.add(&there);
+        set.close(CloseReason::truncating(crate::close::CloseCode::GoingAway, "shutdown"));
+        set.add(&late);
+        assert!(!there.is_open() && !late.is_open());
+        assert!(set.snapshot().iter().count() == 2, "their connections have not seen it yet");
     }
 }

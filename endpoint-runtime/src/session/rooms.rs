@@ -1,9 +1,11 @@
 //! Sessions that belong together for a while: rooms that the application names, and the sessions of one principal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{OpenSessions, Session, SessionId};
+use super::chunks::{Chunks, Replaced, Snapshot};
+use super::{OpenSessions, Session};
 use crate::rare;
 
 /// All groups of one container.
@@ -13,50 +15,136 @@ pub(crate) struct Groups {
     pub(crate) principals: Group,
 }
 
-/// Groups of one kind, by their name. One that is empty is forgotten.
+/// Parts of a [`Group`], each with a lock of its own, which is held to find a room, and never while one changes.
+const SHARDS: usize = 32;
+
+/// Rooms of one kind, by their name. One that is empty is forgotten. No room waits for another, however large it is.
+#[derive(Debug)]
+pub(crate) struct Group {
+    shards: Box<[Shard]>,
+    hasher: RandomState,
+}
+
+/// The rooms whose names have something in common, apart from others in the caches of processors.
 #[derive(Debug, Default)]
-pub(crate) struct Group(Mutex<HashMap<Arc<str>, Members>>);
+#[repr(align(64))]
+struct Shard(Mutex<HashMap<Arc<str>, Arc<Room>>>);
+
+/// The sessions of one name.
+#[derive(Debug, Default)]
+struct Room(Mutex<Members>);
 
 #[derive(Debug, Default)]
 struct Members {
-    sessions: HashMap<SessionId, Session>,
-    /// As it was handed out last, until it changes.
-    snapshot: Option<Arc<[Session]>>,
+    list: Chunks<Session>,
+    /// Where each of them is in the list, by its address. A tree, because a hash map of many would stop everybody in
+    /// the room now and then, to grow.
+    places: BTreeMap<usize, u32>,
+    /// The last session has left, and the name will have another room.
+    ended: bool,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: RandomState::new() }
+    }
 }
 
 impl Group {
-    pub(super) fn enter(&self, name: Arc<str>, session: &Session) {
-        let mut groups = self.lock();
-        let members = groups.entry(name).or_default();
-        members.sessions.insert(session.id(), session.clone());
-        members.snapshot = None;
+    /// Puts the session into the room of this name; the name as the room keeps it. Harmless if it is there.
+    pub(super) fn enter(&self, name: impl AsRef<str> + Into<Arc<str>> + Clone, session: &Session) -> Arc<str> {
+        let shard = self.shard(name.as_ref());
+        loop {
+            let (shared, room) = shard.room(&name);
+            if room.enter(session) {
+                return shared;
+            }
+            shard.forget(&shared, &room);
+        }
     }
 
+    /// Takes the session out of the room of this name. Harmless if it is not there.
     pub(super) fn leave(&self, name: &str, session: &Session) {
-        let mut groups = self.lock();
-        let Some(members) = groups.get_mut(name) else { return };
-        let left = members.sessions.remove(&session.id());
-        members.snapshot = None;
-        if members.sessions.is_empty() {
-            groups.remove(name);
+        let shard = self.shard(name);
+        let room = shard.lock().get(name).cloned();
+        if let Some(room) = room.filter(|room| room.leave(session)) {
+            shard.forget(name, &room);
         }
-        drop(groups);
-        // perhaps its last clone
-        drop(left);
     }
 
     /// Who is in it.
     pub(crate) fn of(&self, name: &str) -> OpenSessions {
-        let mut groups = self.lock();
-        let sessions = match groups.get_mut(name) {
-            None => Arc::default(),
-            Some(Members { snapshot: Some(snapshot), .. }) => snapshot.clone(),
-            Some(Members { sessions, snapshot }) => snapshot.insert(sessions.values().cloned().collect()).clone(),
-        };
-        OpenSessions { sessions, except: None }
+        let room = self.shard(name).lock().get(name).cloned();
+        room.map_or_else(Snapshot::default, |room| room.lock().list.snapshot()).into()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Members>> {
+    fn shard(&self, name: &str) -> &Shard {
+        // the remainder is less than the number of shards
+        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+}
+
+impl Shard {
+    /// The room of this name, which begins if there is none.
+    fn room(&self, name: &(impl AsRef<str> + Into<Arc<str>> + Clone)) -> (Arc<str>, Arc<Room>) {
+        let mut rooms = self.lock();
+        if let Some((name, room)) = rooms.get_key_value(name.as_ref()) {
+            return (name.clone(), room.clone());
+        }
+        let begun = (name.clone().into(), Arc::<Room>::default());
+        rooms.insert(begun.0.clone(), begun.1.clone());
+        begun
+    }
+
+    /// Gives the name free, if it is still this room's.
+    fn forget(&self, name: &str, ended: &Arc<Room>) {
+        let mut rooms = self.lock();
+        if rooms.get(name).is_some_and(|room| Arc::ptr_eq(room, ended)) {
+            rooms.remove(name);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Room>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Room {
+    /// False if the room has ended.
+    fn enter(&self, session: &Session) -> bool {
+        let mut replaced = Replaced::default();
+        let mut members = self.lock();
+        let Members { list, places, ended } = &mut *members;
+        if *ended || places.contains_key(&session.address()) {
+            return !*ended;
+        }
+        // as many sessions as that have no room in any memory
+        places.insert(session.address(), u32::try_from(list.len()).unwrap_or(u32::MAX));
+        list.push(session.clone(), &mut replaced);
+        drop(members);
+        drop(replaced);
+        true
+    }
+
+    /// True if the room has ended.
+    fn leave(&self, session: &Session) -> bool {
+        let mut replaced = Replaced::default();
+        let mut members = self.lock();
+        let Members { list, places, ended } = &mut *members;
+        let Some(place) = places.remove(&session.address()) else { return *ended };
+        let left = list.swap_remove(place as usize, &mut replaced);
+        if let Some(moved) = list.get(place as usize) {
+            places.insert(moved.address(), place);
+        }
+        *ended = places.is_empty();
+        let ended = *ended;
+        drop(members);
+        // perhaps the last clones of some sessions
+        drop((left, replaced));
+        ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,9 +161,7 @@ impl Session {
         let room = room.as_ref();
         let mut rooms = rare::of(&self.0.rare).rooms();
         if !rooms.iter().any(|joined| **joined == *room) && self.is_open() {
-            let name: Arc<str> = room.into();
-            self.0.endpoint.groups.rooms.enter(name.clone(), self);
-            rooms.push(name);
+            rooms.push(self.0.endpoint.groups.rooms.enter(room, self));
         }
         drop(rooms);
         if !self.is_open() {
@@ -109,7 +195,7 @@ impl Session {
 
     /// It is no longer open, though its connection has not come to its end.
     pub(crate) fn retire(&self) {
-        self.0.endpoint.hide();
+        self.0.endpoint.hide(self);
         self.leave_all();
     }
 
@@ -122,10 +208,73 @@ impl Session {
     }
 }
 
-impl OpenSessions {
-    /// Those of them for which `keep` is true.
-    #[must_use]
-    pub fn filter(self, keep: impl FnMut(&&Session) -> bool) -> Self {
-        Self { sessions: self.iter().filter(keep).cloned().collect(), except: None }
+#[cfg(test)]
+mod tests {
+    use super::super::tests::session_of;
+    use super::*;
+    use crate::config::Limits;
+    use crate::session::OpenSet;
+
+    fn endpoint() -> Arc<OpenSet> {
+        Arc::new(OpenSet::new("/", "Endpoint", Limits::default()))
+    }
+
+    #[test]
+    fn no_room_waits_for_another() {
+        let endpoint = endpoint();
+        let (session, other) = (session_of(&endpoint), session_of(&endpoint));
+        assert!(session.join("large"));
+        let rooms = &endpoint.groups.rooms;
+        let large = rooms.shard("large").lock().get("large").cloned().unwrap();
+        let held = large.lock();
+        // in its shard and in the others
+        for number in 0..10 * SHARDS {
+            let name = number.to_string();
+            assert!(other.join(&name));
+            assert_eq!(other.room(&name).len(), 1);
+            assert!(other.leave(&name));
+        }
+        drop(held);
+        assert_eq!(session.room("large").len(), 1);
+    }
+
+    #[test]
+    fn room_that_ends_while_somebody_enters_is_begun_anew() {
+        let endpoint = endpoint();
+        let (session, other) = (session_of(&endpoint), session_of(&endpoint));
+        let rooms = &endpoint.groups.rooms;
+        let name = rooms.enter("room", &session);
+        let ended = rooms.shard("room").lock().get("room").cloned().unwrap();
+        // it has ended, and its name is not free yet
+        assert!(ended.leave(&session));
+        assert!(!ended.enter(&other));
+        let again = rooms.enter("room", &other);
+        assert!(!Arc::ptr_eq(&name, &again));
+        assert_eq!(rooms.of("room").len(), 1);
+        // who is late frees only the name of its own room
+        rooms.shard("room").forget("room", &ended);
+        assert_eq!(rooms.of("room").len(), 1);
+        rooms.leave("room", &other);
+        assert!(rooms.shards.iter().all(|shard| shard.lock().is_empty()));
+    }
+
+    #[test]
+    fn those_who_move_to_another_place_are_found_there() {
+        let endpoint = endpoint();
+        let sessions: Vec<_> = (0..200).map(|_| session_of(&endpoint)).collect();
+        let rooms = &endpoint.groups.rooms;
+        for session in &sessions {
+            rooms.enter("room", session);
+            // twice is once
+            rooms.enter("room", session);
+        }
+        assert_eq!(rooms.of("room").len(), 200);
+        for (left, session) in (1..).zip(&sessions) {
+            rooms.leave("room", session);
+            rooms.leave("room", session);
+            let others = rooms.of("room");
+            assert_eq!(others.len(), 200 - left);
+            assert!(sessions[left..].iter().all(|session| others.iter().any(|other| other == session)));
+        }
     }
 }

@@ -1,0 +1,480 @@
+//! A list in chunks, with snapshots that take no time: a change copies only the chunks in its way, and those only while
+//! a snapshot holds them. It neither locks nor waits, and it drops no entry: what a change replaces is handed out.
+
+use std::ops::Deref;
+use std::slice;
+use std::sync::Arc;
+
+/// Entries of a node, whether chunk or branch. A change beside a snapshot copies one node of each level, so it costs
+/// as many reference counts as that; with 32, a list of 100,000 has four levels.
+const WIDTH: usize = 1 << BITS;
+const BITS: u32 = 5;
+
+/// A list in chunks: a tree whose nodes are full but for those on its right edge.
+#[derive(Debug)]
+pub(crate) struct Chunks<T> {
+    root: Arc<Node<T>>,
+    len: usize,
+    /// Levels of branches above the chunks.
+    height: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Node<T> {
+    Chunk(Vec<T>),
+    Branch(Vec<Arc<Node<T>>>),
+}
+
+/// The nodes that changes have replaced. Keep it until no lock is held any more: entries may be dropped with it.
+#[derive(Debug)]
+pub(crate) struct Replaced<T>(Vec<Arc<Node<T>>>);
+
+impl<T> Default for Replaced<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Self { root: Arc::new(Node::Chunk(Vec::new())), len: 0, height: 0 }
+    }
+}
+
+impl<T: Clone> Chunks<T> {
+    /// Puts an entry at the end.
+    pub(crate) fn push(&mut self, entry: T, replaced: &mut Replaced<T>) {
+        if self.len == WIDTH << (BITS * self.height) {
+            let full = std::mem::replace(&mut self.root, Arc::new(Node::Branch(Vec::new())));
+            if let Some(Node::Branch(nodes)) = Arc::get_mut(&mut self.root) {
+                nodes.push(full);
+            }
+            self.height += 1;
+        }
+        let mut node = &mut self.root;
+        for level in (0..=self.height).rev() {
+            match writable(node, replaced) {
+                Node::Chunk(entries) => {
+                    entries.push(entry);
+                    self.len += 1;
+                    return;
+                }
+                Node::Branch(nodes) => {
+                    let index = index_in(self.len, level);
+                    if index == nodes.len() {
+                        let empty = if level == 1 { Node::Chunk(Vec::new()) } else { Node::Branch(Vec::new()) };
+                        nodes.push(Arc::new(empty));
+                    }
+                    node = &mut nodes[index];
+                }
+            }
+        }
+    }
+
+    /// Takes an entry out; the last one comes to its place. `None` if there is no such entry.
+    pub(crate) fn swap_remove(&mut self, index: usize, replaced: &mut Replaced<T>) -> Option<T> {
+        if index >= self.len {
+            return None;
+        }
+        let last = pop(&mut self.root, replaced)?;
+        self.len -= 1;
+        self.lower();
+        match self.get_mut(index, replaced) {
+            Some(place) => Some(std::mem::replace(place, last)),
+            None => Some(last),
+        }
+    }
+
+    /// Two entries change their places. Nothing happens if one of them is not there.
+    pub(crate) fn swap(&mut self, one: usize, other: usize, replaced: &mut Replaced<T>) {
+        let (Some(first), Some(second)) = (self.get(one).cloned(), self.get(other).cloned()) else { return };
+        for (index, entry) in [(one, second), (other, first)] {
+            if let Some(place) = self.get_mut(index, replaced) {
+                *place = entry;
+            }
+        }
+    }
+
+    /// Takes away branches that do not branch.
+    fn lower(&mut self) {
+        while let Node::Branch(nodes) = &*self.root {
+            let [only] = &nodes[..] else { break };
+            // nothing else can be in what is dropped: the list was changed just now, so nobody shares its root
+            self.root = only.clone();
+            self.height -= 1;
+        }
+    }
+
+    fn get_mut(&mut self, index: usize, replaced: &mut Replaced<T>) -> Option<&mut T> {
+        if index >= self.len {
+            return None;
+        }
+        let mut node = &mut self.root;
+        for level in (0..=self.height).rev() {
+            match writable(node, replaced) {
+                Node::Chunk(entries) => return entries.get_mut(index_in(index, 0)),
+                Node::Branch(nodes) => node = nodes.get_mut(index_in(index, level))?,
+            }
+        }
+        None
+    }
+}
+
+impl<T> Chunks<T> {
+    /// The entry at a place.
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        if index >= self.len {
+            return None;
+        }
+        let mut node = &*self.root;
+        for level in (0..=self.height).rev() {
+            match node {
+                Node::Chunk(entries) => return entries.get(index_in(index, 0)),
+                Node::Branch(nodes) => node = nodes.get(index_in(index, level))?,
+            }
+        }
+        None
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The list as it is now, without a copy.
+    pub(crate) fn snapshot(&self) -> Snapshot<T> {
+        self.first(self.len)
+    }
+
+    /// The same of as many entries from the front.
+    pub(crate) fn first(&self, len: usize) -> Snapshot<T> {
+        Snapshot(Lists::One(Front { root: self.root.clone(), len }))
+    }
+}
+
+/// At which of a node's entries the way to an entry goes on; level 0 are the chunks.
+fn index_in(index: usize, level: u32) -> usize {
+    (index >> (BITS * level)) % WIDTH
+}
+
+/// The node, for a change: a copy where it is shared.
+fn writable<'a, T: Clone>(node: &'a mut Arc<Node<T>>, replaced: &mut Replaced<T>) -> &'a mut Node<T> {
+    if Arc::get_mut(node).is_none() {
+        let copy = Arc::new(node.copy());
+        replaced.0.push(std::mem::replace(node, copy));
+    }
+    // nobody else has it
+    Arc::make_mut(node)
+}
+
+/// Takes the last entry away, and the nodes that are empty without it.
+fn pop<T: Clone>(node: &mut Arc<Node<T>>, replaced: &mut Replaced<T>) -> Option<T> {
+    match writable(node, replaced) {
+        Node::Chunk(entries) => entries.pop(),
+        Node::Branch(nodes) => {
+            let last = nodes.last_mut()?;
+            let popped = pop(last, replaced);
+            if last.is_empty() {
+                nodes.pop();
+            }
+            popped
+        }
+    }
+}
+
+impl<T> Node<T> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Chunk(entries) => entries.is_empty(),
+            Self::Branch(nodes) => nodes.is_empty(),
+        }
+    }
+}
+
+impl<T: Clone> Node<T> {
+    /// With the capacity for one entry more, and never for more than a node has.
+    fn copy(&self) -> Self {
+        fn copy<T: Clone>(entries: &[T]) -> Vec<T> {
+            let mut copy = Vec::with_capacity((entries.len() + 1).next_power_of_two().min(WIDTH));
+            copy.extend_from_slice(entries);
+            copy
+        }
+        match self {
+            Self::Chunk(entries) => Self::Chunk(copy(entries)),
+            Self::Branch(nodes) => Self::Branch(copy(nodes)),
+        }
+    }
+}
+
+/// The entries of a list at one moment, or of several lists.
+#[derive(Debug)]
+pub(crate) struct Snapshot<T>(Lists<T>);
+
+#[derive(Debug)]
+enum Lists<T> {
+    One(Front<T>),
+    Several(Arc<[Front<T>]>),
+}
+
+/// As many entries from the front of a tree.
+#[derive(Debug)]
+struct Front<T> {
+    root: Arc<Node<T>>,
+    len: usize,
+}
+
+impl<T> Snapshot<T> {
+    /// The entries of several lists, in their order.
+    pub(crate) fn joined(parts: impl Iterator<Item = Self>) -> Self {
+        Self(Lists::Several(parts.flat_map(|part| part.fronts().to_vec()).collect()))
+    }
+
+    /// One entry after the other.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.nodes().flat_map(|(node, len)| node.entries(len))
+    }
+
+    /// The entries in chunks of at most 32, each of which can be kept by itself.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk<T>> {
+        self.nodes().map(|(node, len)| Chunk { node: node.clone(), len })
+    }
+
+    /// The nodes that are chunks, and how many of their entries count.
+    fn nodes(&self) -> Nodes<'_, T> {
+        Nodes { fronts: self.fronts().iter(), left: 0, rest: Vec::new() }
+    }
+
+    fn fronts(&self) -> &[Front<T>] {
+        match &self.0 {
+            Lists::One(front) => slice::from_ref(front),
+            Lists::Several(fronts) => fronts,
+        }
+    }
+}
+
+impl<T> Clone for Snapshot<T> {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            Lists::One(front) => Lists::One(front.clone()),
+            Lists::Several(fronts) => Lists::Several(fronts.clone()),
+        })
+    }
+}
+
+impl<T> Clone for Front<T> {
+    fn clone(&self) -> Self {
+        Self { root: self.root.clone(), len: self.len }
+    }
+}
+
+impl<T> Default for Snapshot<T> {
+    fn default() -> Self {
+        Self(Lists::Several(Arc::default()))
+    }
+}
+
+impl<T: Clone> FromIterator<T> for Snapshot<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Self {
+        // nothing is replaced, since nobody shares the list yet
+        let (mut list, mut replaced) = (Chunks::default(), Replaced::default());
+        entries.into_iter().for_each(|entry| list.push(entry, &mut replaced));
+        list.snapshot()
+    }
+}
+
+/// Some consecutive entries of a snapshot.
+#[derive(Debug)]
+pub(crate) struct Chunk<T> {
+    node: Arc<Node<T>>,
+    len: usize,
+}
+
+impl<T> Deref for Chunk<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.node.entries(self.len)
+    }
+}
+
+impl<T> Clone for Chunk<T> {
+    fn clone(&self) -> Self {
+        Self { node: self.node.clone(), len: self.len }
+    }
+}
+
+impl<T> Node<T> {
+    /// At most as many, if it is a chunk.
+    fn entries(&self, len: usize) -> &[T] {
+        match self {
+            Self::Chunk(entries) => &entries[..len.min(entries.len())],
+            Self::Branch(_) => &[],
+        }
+    }
+}
+
+/// The chunks of a snapshot, from left to right.
+struct Nodes<'a, T> {
+    /// The lists that come afterwards.
+    fronts: slice::Iter<'a, Front<T>>,
+    /// Entries of this list that are still to come.
+    left: usize,
+    /// Its nodes that come afterwards, the nearest last.
+    rest: Vec<slice::Iter<'a, Arc<Node<T>>>>,
+}
+
+impl<'a, T> Iterator for Nodes<'a, T> {
+    type Item = (&'a Arc<Node<T>>, usize);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let node = if self.left == 0 {
+                let front = self.fronts.find(|front| front.len > 0)?;
+                self.left = front.len;
+                self.rest.clear();
+                &front.root
+            } else if let Some(node) = self.rest.last_mut()?.next() {
+                node
+            } else {
+                self.rest.pop();
+                continue;
+            };
+            match &**node {
+                Node::Chunk(entries) => {
+                    let len = entries.len().min(self.left);
+                    self.left -= len;
+                    return Some((node, len));
+                }
+                Node::Branch(nodes) => self.rest.push(nodes.iter()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn listed<T: Clone>(snapshot: &Snapshot<T>) -> Vec<T> {
+        snapshot.iter().cloned().collect()
+    }
+
+    fn pushed<T: Clone>(list: &mut Chunks<T>, entry: T) -> Replaced<T> {
+        let mut replaced = Replaced::default();
+        list.push(entry, &mut replaced);
+        replaced
+    }
+
+    fn removed<T: Clone>(list: &mut Chunks<T>, index: usize) -> (Option<T>, Replaced<T>) {
+        let mut replaced = Replaced::default();
+        (list.swap_remove(index, &mut replaced), replaced)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Change {
+        Push(usize),
+        Remove(usize),
+        Swap(usize, usize),
+        Snapshot(usize),
+        Forget(usize),
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
+        let change = prop_oneof![
+            // in runs, so that several levels come and go
+            3 => (1..400usize).prop_map(Change::Push),
+            6 => any::<usize>().prop_map(Change::Remove),
+            2 => any::<(usize, usize)>().prop_map(|(one, other)| Change::Swap(one, other)),
+            3 => any::<usize>().prop_map(Change::Snapshot),
+            1 => any::<usize>().prop_map(Change::Forget),
+        ];
+        prop::collection::vec(change, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn chunked_list_is_as_a_naive_one_and_its_snapshots_never_change(changes in changes()) {
+            let (mut chunked, mut naive) = (Chunks::default(), Vec::new());
+            let mut snapshots: Vec<(Snapshot<u32>, Vec<u32>)> = Vec::new();
+            let mut count = 0;
+            for change in changes {
+                match change {
+                    Change::Push(times) => {
+                        for _ in 0..times {
+                            count += 1;
+                            naive.push(count);
+                            pushed(&mut chunked, count);
+                        }
+                    }
+                    // many at a time, from one place on
+                    Change::Remove(place) => {
+                        for _ in 0..(place % 300).min(naive.len()) {
+                            let place = place % naive.len();
+                            prop_assert_eq!(removed(&mut chunked, place).0, Some(naive.swap_remove(place)));
+                            prop_assert_eq!(chunked.get(place), naive.get(place));
+                        }
+                    }
+                    Change::Swap(one, other) if !naive.is_empty() => {
+                        let (one, other) = (one % naive.len(), other % naive.len());
+                        naive.swap(one, other);
+                        chunked.swap(one, other, &mut Replaced::default());
+                    }
+                    Change::Snapshot(len) => {
+                        let len = len % (naive.len() + 1);
+                        snapshots.push((chunked.first(len), naive[..len].to_vec()));
+                    }
+                    Change::Forget(which) if !snapshots.is_empty() => drop(snapshots.swap_remove(which % snapshots.len())),
+                    Change::Swap(..) | Change::Forget(_) => {}
+                }
+                prop_assert_eq!(chunked.len(), naive.len());
+                prop_assert!(removed(&mut chunked, naive.len()).0.is_none());
+                prop_assert_eq!(chunked.get(naive.len()), None);
+                prop_assert_eq!(&listed(&chunked.snapshot()), &naive);
+                for (snapshot, naive) in &snapshots {
+                    prop_assert_eq!(&listed(snapshot), naive);
+                    let chunks: Vec<_> = snapshot.chunks().collect();
+                    prop_assert!(chunks.iter().all(|chunk| (1..=WIDTH).contains(&chunk.len())));
+                    prop_assert_eq!(&chunks.iter().flat_map(|chunk| chunk.to_vec()).collect::<Vec<_>>(), naive);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn change_beside_a_snapshot_copies_one_node_of_each_level() {
+        let mut list: Chunks<u32> = Chunks::default();
+        (0..100_000).for_each(|entry| drop(pushed(&mut list, entry)));
+        assert_eq!(pushed(&mut list, 0).0.len(), 0, "nobody shares it");
+        let before = list.snapshot();
+        assert_eq!(pushed(&mut list, 0).0.len(), 4);
+        assert_eq!(pushed(&mut list, 0).0.len(), 0, "it was copied already");
+        let after = list.snapshot();
+        // on the way to the last entry, and to the one whose place it takes; they share the root
+        assert_eq!(removed(&mut list, 50_000).1.0.len(), 7);
+        drop((before, after));
+    }
+
+    #[test]
+    fn entries_that_only_a_snapshot_held_are_handed_out_with_what_was_replaced() {
+        let mut list = Chunks::default();
+        let entry = Arc::new(());
+        pushed(&mut list, entry.clone());
+        let snapshot = list.snapshot();
+        let (removed, replaced) = removed(&mut list, 0);
+        drop((removed, snapshot));
+        assert_eq!(Arc::strong_count(&entry), 2);
+        drop(replaced);
+        assert_eq!(Arc::strong_count(&entry), 1);
+    }
+
+    #[test]
+    fn snapshots_of_several_lists_are_one() {
+        let parts = [0..3, 3..3, 3..2000].map(|range| range.collect::<Snapshot<u32>>());
+        let joined = Snapshot::joined(parts.into_iter());
+        assert_eq!(listed(&joined), (0..2000).collect::<Vec<_>>());
+        assert_eq!(joined.chunks().map(|chunk| chunk.len()).sum::<usize>(), 2000);
+        assert!(listed(&Snapshot::<u32>::joined([].into_iter())).is_empty());
+        assert!(listed(&Snapshot::<u32>::default()).is_empty());
+    }
+}
