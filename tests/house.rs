@@ -69,6 +69,8 @@ const STAIRCASE: &[&[&str]] = &[
     &["json", "msgpack", "cbor", "protobuf"],
     &["codec"],
     &["codec/wrapper"],
+    // a loop over bytes for each format
+    &["codec/nesting", "codec/nesting/cbor", "codec/nesting/json", "codec/nesting/msgpack"],
     &["listed"],
     &["request"],
     // wire is pure: below it are the words, and nothing else

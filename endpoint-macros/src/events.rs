@@ -108,7 +108,7 @@ pub(crate) fn on_text(endpoint: &Endpoint, ident: &Ident, me: &TokenStream) -> T
             -> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a
         {
             async move {
-                if let ::core::result::Result::Ok(__occurrence) = #rt::Occurrence::of(&__payload) {
+                if let ::core::result::Result::Ok(__occurrence) = #rt::occurrence(__session, &__payload) {
                     match #rt::Occurrence::name(&__occurrence) {
                         #(#arms)*
                         _ => {}
@@ -116,7 +116,7 @@ pub(crate) fn on_text(endpoint: &Endpoint, ident: &Ident, me: &TokenStream) -> T
                 }
                 match <#ident>::__ENDPOINT_ON_TEXT.mode {
                     #rt::Mode::Missing => {
-                        ::core::result::Result::Err(#rt::no_event(&__payload, &[#(#events),*]))
+                        ::core::result::Result::Err(#rt::no_event(__session, &__payload, &[#(#events),*]))
                     }
                     #rt::Mode::Sync => <#ident>::__endpoint_on_text_now(#me, __session, &__payload, __last),
                     #rt::Mode::Async => <#ident>::__endpoint_on_text(#me, __session, __payload, __last).await,
@@ -141,14 +141,14 @@ pub(crate) fn on_text_now(endpoint: &Endpoint, ident: &Ident, me: &TokenStream) 
             __payload: &::core::primitive::str,
             __last: ::core::primitive::bool,
         ) -> #rt::Reply {
-            if let ::core::result::Result::Ok(__occurrence) = #rt::Occurrence::of(__payload) {
+            if let ::core::result::Result::Ok(__occurrence) = #rt::occurrence(__session, __payload) {
                 match #rt::Occurrence::name(&__occurrence) {
                     #(#arms)*
                     _ => {}
                 }
             }
             match <#ident>::__ENDPOINT_ON_TEXT.mode {
-                #rt::Mode::Missing => ::core::result::Result::Err(#rt::no_event(__payload, &[#(#events),*])),
+                #rt::Mode::Missing => ::core::result::Result::Err(#rt::no_event(__session, __payload, &[#(#events),*])),
                 _ => <#ident>::__endpoint_on_text_now(#me, __session, __payload, __last),
             }
         }

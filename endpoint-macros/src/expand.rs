@@ -721,7 +721,8 @@ fn value(event: Event, argument: &Argument, now: bool) -> TokenStream {
             Event::Pong => quote_spanned!(place=> #borrow __payload),
             _ if known(ty) == Known::Negotiated => {
                 let message = quote!(<#rt::Message as ::core::convert::From<_>>::from(__payload));
-                quote!(#borrow <#ty>::decode(#message, &#rt::Session::dialect(__session))?)
+                let decode = quote!(|| <#ty>::decode(#message, &#rt::Session::dialect(__session)));
+                quote!(#borrow #rt::decoding(__session, #decode)?)
             }
             Event::Binary if is_slice(argument) && now => quote_spanned!(place=> __payload),
             Event::Binary if is_slice(argument) => quote_spanned!(place=> #rt::Binary::as_slice(&__payload)),

@@ -59,6 +59,7 @@ use crate::parse::{EndpointArgs, Kind, Method, Side};
 /// | `encoders` | `encoders(PointEncoder)` | coders of yours that make messages of what is returned or sent |
 /// | `events` | `events("chat.say", "chat.leave")` | the events that have handlers of their own, `#[on_message(event = "chat.say")]` |
 /// | `max_message_size` | `"64KiB"`, or an expression of type `usize` | the most bytes of a whole message; more closes with 1009 |
+/// | `max_nesting` | `64`, or an expression of type `usize` | how deeply the data of a message may be nested, in levels; more is a decode error |
 /// | `idle_timeout` | `"60s"`, an expression of type `Duration`, or `off` | close after this long without a frame |
 /// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | ping a peer that was silent this long |
 /// | `send_timeout` | `"30s"`, or an expression of type `Duration` | how long a message may wait to be written |

@@ -220,6 +220,18 @@ pub(crate) fn size(setting: &Setting) -> Result<TokenStream> {
     Ok(literal.to_token_stream())
 }
 
+/// `64` or an expression, as an expression of type `usize`.
+pub(crate) fn count(setting: &Setting) -> Result<TokenStream> {
+    let name = &setting.name;
+    match &setting.value {
+        Value::Is(expression @ Expr::Lit(ExprLit { lit, .. })) if !matches!(lit, Lit::Int(_)) => {
+            Err(Error::new_spanned(expression, format!("write a number, as in `{name} = 64`")))
+        }
+        Value::Is(expression) => Ok(expression.to_token_stream()),
+        _ => Err(Error::new_spanned(name, format!("write a number, as in `{name} = 64`"))),
+    }
+}
+
 pub(crate) fn is_off(setting: &Setting) -> bool {
     matches!(&setting.value, Value::Is(Expr::Path(path)) if path.path.is_ident("off"))
 }

@@ -10,8 +10,8 @@ use syn::{
 
 use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Side, Value, is_named, without_groups};
 use crate::settings::{
-    coders, compression, configurator, event_name, events, instance, is_off, no_setting_twice, overflow, roles, size,
-    subprotocols, time, unknown_setting,
+    coders, compression, configurator, count, event_name, events, instance, is_off, no_setting_twice, overflow, roles,
+    size, subprotocols, time, unknown_setting,
 };
 use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 use crate::template;
@@ -61,12 +61,13 @@ pub(crate) enum Configurator {
     Value(Expr),
 }
 
-const CLIENT_OPTIONS: [&str; 10] = [
+const CLIENT_OPTIONS: [&str; 11] = [
     "subprotocols",
     "decoders",
     "encoders",
     "events",
     "max_message_size",
+    "max_nesting",
     "idle_timeout",
     "ping_interval",
     "send_timeout",
@@ -164,6 +165,7 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
             return Ok(());
         }
         "max_message_size" => size(setting)?,
+        "max_nesting" => count(setting)?,
         "send_timeout" => time(setting)?,
         "compression" => compression(setting)?,
         "overflow" => overflow(setting)?,

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::codec::nesting::{self, TooDeep};
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, Encode};
-use crate::error::{Error, Kind};
+use crate::error::{BoxError, Error, Kind};
 use crate::message::{Binary, Message};
 
 /// A value that travels as CBOR (RFC 8949) in a binary message: the payload of a handler, a reply, an object to send.
@@ -29,7 +30,8 @@ use crate::message::{Binary, Message};
 /// A struct is a map with the names of its fields. A message is one value and nothing behind it.
 ///
 /// Data that is no CBOR of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
-/// [`Error::bytes`] is what came; a value that serde cannot write, with [`is_encode`](Error::is_encode).
+/// [`Error::bytes`] is what came; a value that serde cannot write, with [`is_encode`](Error::is_encode). Data that is
+/// nested more deeply than [`max_nesting`](crate::ContainerBuilder::max_nesting) is an error with `is_decode`, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cbor<T>(pub T);
 
@@ -37,15 +39,23 @@ wrapper!(Cbor);
 
 impl<T: DeserializeOwned> DecodeBinary for Cbor<T> {
     fn decode_binary(data: Binary) -> Result<Self, Error> {
-        let mut rest = data.as_slice();
-        let failure = match ciborium::from_reader(&mut rest) {
-            Ok(value) if rest.is_empty() => return Ok(Self(value)),
-            Ok(_) => format!("{} bytes follow the value", rest.len()),
-            Err(error) => error.to_string(),
-        };
-        let type_name = std::any::type_name::<T>();
-        Err(Error::undecodable(data.into(), &format!("is no CBOR of type {type_name}"), failure))
+        read(&data).map(Self).map_err(|failure| {
+            let type_name = std::any::type_name::<T>();
+            Error::undecodable(data.into(), &format!("is no CBOR of type {type_name}"), failure)
+        })
     }
+}
+
+fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, BoxError> {
+    TooDeep::check(data, nesting::cbor::exceeds)?;
+    let mut rest = data;
+    // ciborium's own bound, 256, does not fit every stack; it counts an enum, too, that is a text and so no level
+    let limit = nesting::limit().saturating_add(1);
+    let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, limit).map_err(|error| error.to_string())?;
+    if !rest.is_empty() {
+        return Err(format!("{} bytes follow the value", rest.len()).into());
+    }
+    Ok(value)
 }
 
 impl<T: Serialize> Encode for Cbor<T> {

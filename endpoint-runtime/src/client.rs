@@ -523,6 +523,14 @@ impl ClientBuilder {
         self
     }
 
+    /// How deeply the data of a message may be nested, in levels: more is an error with
+    /// [`is_decode`](crate::Error::is_decode). What a level is stands at
+    /// [`ContainerBuilder::max_nesting`](crate::ContainerBuilder::max_nesting). Default: 128.
+    pub fn max_nesting(mut self, levels: usize) -> Self {
+        self.limits.max_nesting = levels;
+        self
+    }
+
     /// Ends a session after this long of silence, as [`Session::set_idle_timeout`] has it; `None` never. Default: one
     /// minute.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {

@@ -1,5 +1,6 @@
 //! Between messages and the handler's types: what a parameter is decoded from, what a returned value is encoded to.
 
+pub(crate) mod nesting;
 #[cfg(any(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf"))]
 pub(crate) mod wrapper;
 
@@ -35,6 +36,10 @@ use crate::text::Text;
     note = "text payloads are String, &str, Text, numbers, bool, char, Json<T> where T: serde::de::DeserializeOwned, what implements DecodeText, and what the endpoint lists a decoder for"
 )]
 pub trait DecodeText: Sized {
+    /// It takes a message as it is, so there is no nesting to bound.
+    #[doc(hidden)]
+    const IS_PLAIN: bool = false;
+
     /// Decodes an owned message; takes the buffer over where it can.
     ///
     /// # Errors
@@ -57,6 +62,10 @@ pub trait DecodeText: Sized {
     note = "binary payloads are Vec<u8>, &[u8], Bytes, Binary, what implements DecodeBinary, and what the endpoint lists a decoder for"
 )]
 pub trait DecodeBinary: Sized {
+    /// It takes a message as it is, so there is no nesting to bound.
+    #[doc(hidden)]
+    const IS_PLAIN: bool = false;
+
     /// Decodes an owned message; takes the buffer over where it can.
     ///
     /// # Errors
@@ -65,6 +74,8 @@ pub trait DecodeBinary: Sized {
 }
 
 impl DecodeText for Text {
+    const IS_PLAIN: bool = true;
+
     #[inline]
     fn decode_text(text: Text) -> Result<Self, Error> {
         Ok(text)
@@ -72,6 +83,8 @@ impl DecodeText for Text {
 }
 
 impl DecodeText for String {
+    const IS_PLAIN: bool = true;
+
     #[inline]
     fn decode_text(text: Text) -> Result<Self, Error> {
         Ok(text.into())
@@ -84,6 +97,8 @@ impl DecodeText for String {
 
 /// The first character (Jakarta's rule for `char`).
 impl DecodeText for char {
+    const IS_PLAIN: bool = true;
+
     fn decode_text(text: Text) -> Result<Self, Error> {
         text.chars().next().ok_or_else(|| Error::undecodable(text.into(), "has no char", "it is empty"))
     }
@@ -92,6 +107,8 @@ impl DecodeText for char {
 macro_rules! decode_by_from_str {
     ($($type:ty)*) => {$(
         impl DecodeText for $type {
+            const IS_PLAIN: bool = true;
+
             fn decode_text(text: Text) -> Result<Self, Error> {
                 Self::decode_str(&text)
             }
@@ -106,6 +123,8 @@ macro_rules! decode_by_from_str {
 decode_by_from_str!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64 bool);
 
 impl DecodeBinary for Binary {
+    const IS_PLAIN: bool = true;
+
     #[inline]
     fn decode_binary(data: Binary) -> Result<Self, Error> {
         Ok(data)
@@ -113,6 +132,8 @@ impl DecodeBinary for Binary {
 }
 
 impl DecodeBinary for Bytes {
+    const IS_PLAIN: bool = true;
+
     #[inline]
     fn decode_binary(data: Binary) -> Result<Self, Error> {
         Ok(data.into())
@@ -120,6 +141,8 @@ impl DecodeBinary for Bytes {
 }
 
 impl DecodeBinary for Vec<u8> {
+    const IS_PLAIN: bool = true;
+
     #[inline]
     fn decode_binary(data: Binary) -> Result<Self, Error> {
         Ok(data.into())

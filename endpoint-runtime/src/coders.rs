@@ -68,6 +68,9 @@ use crate::text::Text;
 /// Of several decoders for one type the order of the list decides: the first that [will](Self::will_decode) decode a
 /// message does. If it fails, its error goes to `on_error`, and no other is asked. If none is willing the type decodes
 /// itself, if it can; or else `on_error` is told, and the session goes on.
+///
+/// [`max_nesting`](crate::ContainerBuilder::max_nesting) holds for what it decodes with [`Json`](crate::Json), `MessagePack`,
+/// `Cbor` or `Protobuf`. A parser of another kind that calls itself must have a bound of its own.
 #[diagnostic::on_unimplemented(message = "`{Self}` is no decoder of text messages", label = "does not decode text")]
 pub trait TextDecoder: Default + Send + 'static {
     /// What it makes.

@@ -143,7 +143,7 @@ impl<E: Contract> Dispatch<E> {
 
     /// Calls a handler that was added to the session.
     pub(crate) fn added(&mut self, entry: &Entry, payload: Payload, last: bool) -> Work {
-        match guarded(&self.session, || Ok(entry.call(&self.session, payload, last))) {
+        match guarded(&self.session, || Ok(self.session.decoding(|| entry.call(&self.session, payload, last)))) {
             Ok(Answer::Now(reply)) => Work::Settled(reply),
             Ok(Answer::Later(pending)) => Work::Later(pending),
             Err(panic) => Work::Settled(Err(panic)),
@@ -163,7 +163,7 @@ impl<E: Contract> Dispatch<E> {
     pub(crate) fn feed(&mut self, handler: &Handler, part: Part<'_>, last: bool, limit: usize) -> Fed {
         let (session, limit) = (&self.session, handler.max_size.unwrap_or(limit));
         let (Some(feed), Some(coders)) = (handler.feed, session.coders()) else { return Fed::More };
-        guarded(session, || Ok(feed(coders, part, last, limit))).unwrap_or_else(Fed::Failed)
+        guarded(session, || Ok(session.decoding(|| feed(coders, part, last, limit)))).unwrap_or_else(Fed::Failed)
     }
 
     /// The call for a message that was fed, and is ready.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::codec::{DecodeText, Encode, IntoError};
-use crate::error::{Error, Kind};
-use crate::json::Json;
+use crate::error::{BoxError, Error, Kind};
+use crate::json::{self, Json};
 use crate::message::Message;
 use crate::text::Text;
 
@@ -144,13 +144,16 @@ pub struct Occurrence<'a> {
     message: &'a str,
     name: Cow<'a, str>,
     data: &'a str,
+    /// Its nesting is within the bound, and beyond that of serde_json.
+    deep: bool,
 }
 
 impl<'a> Occurrence<'a> {
     /// What a message says.
-    pub fn of(message: &'a str) -> Result<Self, serde_json::Error> {
+    pub fn of(message: &'a str) -> Result<Self, BoxError> {
+        let deep = json::is_deep(message.as_bytes())?;
         let Envelope { name, data } = serde_json::from_str(message)?;
-        Ok(Self { message, name, data: data.map_or("null", RawValue::get) })
+        Ok(Self { message, name, data: data.map_or("null", RawValue::get), deep })
     }
 
     /// The event's name.
@@ -159,7 +162,7 @@ impl<'a> Occurrence<'a> {
     }
 
     fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(self.data).map_err(|error| {
+        json::read(serde_json::Deserializer::from_str(self.data), self.deep).map_err(|error| {
             let type_name = std::any::type_name::<T>();
             let failure = format!("is an event {:?} whose data is no JSON of type {type_name}", self.name);
             Error::undecodable(self.message.into(), &failure, error)
@@ -168,7 +171,7 @@ impl<'a> Occurrence<'a> {
 }
 
 /// The error for a message that is none of the listed events, where nothing else takes text.
-pub fn no_event(message: &str, listed: &[&str]) -> Error {
+pub(crate) fn no_event(message: &str, listed: &[&str]) -> Error {
     let reason = match Occurrence::of(message) {
         Ok(occurrence) => format!("{:?} is none of {}", occurrence.name, listed.join(", ")),
         Err(error) => error.to_string(),

@@ -1,11 +1,12 @@
 //! JSON as text messages, by serde. Only with the cargo feature `json`, which is on by default.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use crate::codec::nesting::{self, TooDeep};
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, DecodeText, Encode};
-use crate::error::{Error, Kind};
+use crate::error::{BoxError, Error, Kind};
 use crate::message::{Binary, Message};
 use crate::text::Text;
 
@@ -42,7 +43,8 @@ use crate::text::Text;
 ///
 /// Text that is no JSON of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
 /// [`Error::text`] is what came; a value that serde cannot make JSON of, with [`is_encode`](Error::is_encode). Serde's
-/// own error, with line and column, is found by [`Error::downcast_ref`].
+/// own error, with line and column, is found by [`Error::downcast_ref`]. Text that is nested more deeply than
+/// [`max_nesting`](crate::ContainerBuilder::max_nesting) is such an error, too.
 ///
 /// It is text, in and out. With `#[on_message(binary)]` a handler takes it from binary frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +58,7 @@ impl<T: DeserializeOwned> DecodeText for Json<T> {
     }
 
     fn decode_str(text: &str) -> Result<Self, Error> {
-        serde_json::from_str(text).map(Self).map_err(|error| {
+        read_str(text).map(Self).map_err(|error| {
             let failure = format!("is no JSON of type {}", std::any::type_name::<T>());
             Error::undecodable(text.into(), &failure, error)
         })
@@ -66,7 +68,7 @@ impl<T: DeserializeOwned> DecodeText for Json<T> {
 /// For `#[on_message(binary)]`: JSON from clients that send it in binary frames.
 impl<T: DeserializeOwned> DecodeBinary for Json<T> {
     fn decode_binary(data: Binary) -> Result<Self, Error> {
-        serde_json::from_slice(&data).map(Self).map_err(|error| {
+        read_slice(&data).map(Self).map_err(|error| {
             let failure = format!("is no JSON of type {}", std::any::type_name::<T>());
             Error::undecodable(data.into(), &failure, error)
         })
@@ -80,6 +82,40 @@ impl<T: Serialize> Encode for Json<T> {
             Error::with_source(Kind::Encode, text, error)
         })
     }
+}
+
+/// The levels that `serde_json` reads of its own accord.
+const SERDE_LEVELS: usize = 127;
+
+fn read_str<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BoxError> {
+    Ok(read(serde_json::Deserializer::from_str(text), is_deep(text.as_bytes())?)?)
+}
+
+fn read_slice<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, BoxError> {
+    Ok(read(serde_json::Deserializer::from_slice(data), is_deep(data)?)?)
+}
+
+/// Whether it has more levels than `serde_json` reads of its own accord; an error if it has more than are allowed now.
+pub(crate) fn is_deep(data: &[u8]) -> Result<bool, TooDeep> {
+    if nesting::limit() > SERDE_LEVELS && (data.len() <= SERDE_LEVELS || !nesting::json::exceeds(data, SERDE_LEVELS)) {
+        return Ok(false);
+    }
+    TooDeep::check(data, nesting::json::exceeds)?;
+    Ok(nesting::limit() > SERDE_LEVELS)
+}
+
+/// Reads one value and nothing behind it; one that [`is_deep`] as well if it was asked.
+pub(crate) fn read<'a, T, R>(mut reader: serde_json::Deserializer<R>, deep: bool) -> Result<T, serde_json::Error>
+where
+    T: Deserialize<'a>,
+    R: serde_json::de::Read<'a>,
+{
+    if deep {
+        reader.disable_recursion_limit();
+    }
+    let value = T::deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -195,6 +195,7 @@
 //! | Setting | Default | Protects against |
 //! |---|---|---|
 //! | [`max_message_size`](ContainerBuilder::max_message_size) | 1 MiB | a message that fills the memory |
+//! | [`max_nesting`](ContainerBuilder::max_nesting) | 128 levels | a message whose nested data exhausts the stack |
 //! | [`idle_timeout`](ContainerBuilder::idle_timeout) | 1 minute | a peer that vanished |
 //! | [`ping_interval`](ContainerBuilder::ping_interval) | 30 seconds | taking a silent peer for a vanished one |
 //! | [`send_timeout`](ContainerBuilder::send_timeout) | 30 seconds | a peer that does not read |
@@ -209,7 +210,7 @@
 //! | (fixed) request head | 30 seconds | clients that connect to a [`Server`] and say nothing |
 //! | (fixed) read ahead of a suspended handler | 64 messages or 256 KiB | a peer that is faster than its handler |
 //!
-//! The first four may be said in [`macro@server_endpoint`] as well, which then holds for that endpoint. The limits in
+//! The first five may be said in [`macro@server_endpoint`] as well, which then holds for that endpoint. The limits in
 //! time are looked at now and then, not to the millisecond: the idle timeout acts at most an eighth of itself late.
 //!
 //! There is no limit on how long a handler may take while its session is open, nor on `on_close`, except that a

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::codec::nesting::{self, TooDeep};
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, Encode};
 use crate::error::{BoxError, Error, Kind};
@@ -37,7 +38,8 @@ use crate::message::{Binary, Message};
 /// such a map or from an array in the order of its fields. A message is one value and nothing behind it.
 ///
 /// Data that is no MessagePack of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
-/// [`Error::bytes`] is what came; a value that serde cannot write, with [`is_encode`](Error::is_encode).
+/// [`Error::bytes`] is what came; a value that serde cannot write, with [`is_encode`](Error::is_encode). Data that is
+/// nested more deeply than [`max_nesting`](crate::ContainerBuilder::max_nesting) is an error with `is_decode`, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessagePack<T>(pub T);
 
@@ -45,15 +47,25 @@ wrapper!(MessagePack);
 
 impl<T: DeserializeOwned> DecodeBinary for MessagePack<T> {
     fn decode_binary(data: Binary) -> Result<Self, Error> {
-        let mut rest = data.as_slice();
-        let failure: BoxError = match rmp_serde::from_read(&mut rest) {
-            Ok(value) if rest.is_empty() => return Ok(Self(value)),
-            Ok(_) => format!("{} bytes follow the value", rest.len()).into(),
-            Err(error) => error.into(),
-        };
-        let type_name = std::any::type_name::<T>();
-        Err(Error::undecodable(data.into(), &format!("is no MessagePack of type {type_name}"), failure))
+        read(&data).map(Self).map_err(|failure| {
+            let type_name = std::any::type_name::<T>();
+            Error::undecodable(data.into(), &format!("is no MessagePack of type {type_name}"), failure)
+        })
     }
+}
+
+fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, BoxError> {
+    // rmp-serde counts arrays and maps, but not those that hold the variant of an enum
+    TooDeep::check(data, nesting::msgpack::exceeds)?;
+    let mut rest = data;
+    let mut reader = rmp_serde::Deserializer::new(&mut rest);
+    // its own bound is counted in another way, and must not be the lower one: an extension counts, and the last is refused
+    reader.set_max_depth(nesting::limit().saturating_add(2));
+    let value = T::deserialize(&mut reader)?;
+    if !rest.is_empty() {
+        return Err(format!("{} bytes follow the value", rest.len()).into());
+    }
+    Ok(value)
 }
 
 impl<T: Serialize> Encode for MessagePack<T> {

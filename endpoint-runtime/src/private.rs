@@ -17,7 +17,7 @@ pub use crate::endpoint::{Annotated, Call, Contract, Fallback, Handler, Mode, Re
 pub use crate::error::Error;
 use crate::error::Kind;
 #[cfg(feature = "json")]
-pub use crate::event::{FromEvent, IntoEventReply, Occurrence, no_event};
+pub use crate::event::{FromEvent, IntoEventReply, Occurrence};
 pub use crate::message::{Binary, Message, Pong};
 #[cfg(feature = "json")]
 pub use crate::negotiated::Negotiated;
@@ -54,6 +54,24 @@ pub fn state<T: 'static>(session: &Session) -> Result<&State<T>, Error> {
     session
         .state()
         .ok_or_else(|| Error::new(Kind::Deploy, format!("nobody provided a State<{}>", std::any::type_name::<T>())))
+}
+
+/// The event that a message of a session is.
+#[cfg(feature = "json")]
+pub fn occurrence<'a>(session: &Session, message: &'a str) -> Result<Occurrence<'a>, crate::error::BoxError> {
+    session.decoding(|| Occurrence::of(message))
+}
+
+/// The error for a message of a session that is none of the listed events, where nothing else takes text.
+#[cfg(feature = "json")]
+pub fn no_event(session: &Session, message: &str, listed: &[&str]) -> Error {
+    session.decoding(|| crate::event::no_event(message, listed))
+}
+
+/// Decodes a message of a session, whose endpoint bounds its nesting.
+#[cfg(feature = "json")]
+pub fn decoding<T>(session: &Session, decode: impl FnOnce() -> T) -> T {
+    session.decoding(decode)
 }
 
 /// Makes a reply of what is encoded for one session.

@@ -436,6 +436,11 @@ impl ServerBuilder {
         self.map(|container| container.max_message_size(bytes))
     }
 
+    /// See [`ContainerBuilder::max_nesting`].
+    pub fn max_nesting(self, levels: usize) -> Self {
+        self.map(|container| container.max_nesting(levels))
+    }
+
     /// See [`ContainerBuilder::idle_timeout`].
     pub fn idle_timeout(self, timeout: Option<Duration>) -> Self {
         self.map(|container| container.idle_timeout(timeout))

@@ -384,6 +384,30 @@ impl ContainerBuilder {
         self
     }
 
+    /// How deeply the data of a message may be nested, in levels, unless the endpoint has its own bound. Default: 128.
+    ///
+    /// A decoder calls itself for each level, so without a bound a message of a few kilobytes exhausts the stack, which
+    /// ends the process. Data that is nested more deeply is an error with [`is_decode`](crate::Error::is_decode); a session
+    /// without `on_error` ends with 1007, as after any message that does not decode.
+    ///
+    /// A level is an array or object of JSON, of events too; an array or map of MessagePack; an array, map or tag of CBOR;
+    /// a message or group inside of another of Protocol Buffers, of which `prost` reads 100 at most. The bytes are counted
+    /// before they are decoded, those of fields too that the type does not have. The bound holds for
+    /// [`Json`](crate::Json), `MessagePack`, `Cbor`, `Protobuf`, [`Negotiated`](crate::Negotiated) and
+    /// [`Event`](crate::Event) as payloads, and inside of your own [`DecodeText`](crate::DecodeText),
+    /// [`DecodeBinary`](crate::DecodeBinary) and listed decoders. What a handler decodes by a call of its own has the
+    /// default bound.
+    ///
+    /// 128 levels fit into the stack of a thread of tokio, 2 MiB, also in a debug build and for a type of a dozen fields that
+    /// contains itself. Larger types and higher bounds need a larger stack
+    /// (`tokio::runtime::Builder::thread_stack_size`), or a lower bound. The bound cannot help a type that contains
+    /// itself without a level of data in between, such as `struct A(Option<Box<A>>)`, nor a `Deserialize` that goes on
+    /// reading after an error.
+    pub fn max_nesting(mut self, levels: usize) -> Self {
+        self.limits.max_nesting = levels;
+        self
+    }
+
     /// Ends a session after this long of silence, as [`Session::set_idle_timeout`](crate::Session::set_idle_timeout) has
     /// it; `None` never. Default: one minute, which a living peer never reaches, since it answers the pings.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {

@@ -24,6 +24,7 @@ pub(crate) use self::rooms::Groups;
 pub use self::weak::WeakSession;
 use crate::broadcast::Broadcast;
 use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::codec::nesting;
 use crate::error::Error;
 use crate::extension::Extension;
 use crate::listed::{Agreed, Coders, Dialect};
@@ -334,6 +335,12 @@ impl Session {
     /// [`Encode::encode_for`](crate::Encode::encode_for).
     pub fn dialect(&self) -> Dialect<'_> {
         Dialect(&self.0.agreed)
+    }
+
+    /// Decodes a message of this session, whose endpoint bounds its nesting.
+    #[inline]
+    pub(crate) fn decoding<T>(&self, decode: impl FnOnce() -> T) -> T {
+        nesting::within(self.0.endpoint.limits.max_nesting, decode)
     }
 
     pub(crate) fn coders(&self) -> Option<&Coders> {

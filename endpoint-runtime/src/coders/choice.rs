@@ -147,11 +147,11 @@ impl<D: TextDecoder<Object = T>, L, T: 'static> DecoderOfText<(D, L), T> {
         by_itself: Option<fn(Text) -> Result<T, Error>>,
     ) -> Result<T, Error> {
         let message = Message::Text(text);
-        match (session.coders().and_then(|coders| coders.decode(&message)), by_itself, message) {
+        session.decoding(|| match (session.coders().and_then(|coders| coders.decode(&message)), by_itself, message) {
             (Some(decoded), _, _) => decoded,
             (None, Some(decode), Message::Text(text)) => decode(text),
             (None, _, message) => Err(nobody(message)),
-        }
+        })
     }
 
     /// Decodes a borrowed message.
@@ -173,20 +173,20 @@ impl<D: TextDecoder<Object = T>, L, T: 'static> DecoderOfText<(D, L), T> {
 impl<T> DecoderOfText<(), T> {
     /// Decodes an owned message.
     #[inline]
-    pub fn text(self, _: &Session, text: Text, _: Option<fn(Text) -> Result<T, Error>>) -> Result<T, Error>
+    pub fn text(self, session: &Session, text: Text, _: Option<fn(Text) -> Result<T, Error>>) -> Result<T, Error>
     where
         T: DecodeText,
     {
-        T::decode_text(text)
+        if T::IS_PLAIN { T::decode_text(text) } else { session.decoding(|| T::decode_text(text)) }
     }
 
     /// Decodes a borrowed message.
     #[inline]
-    pub fn str(self, _: &Session, text: &str, _: Option<fn(Text) -> Result<T, Error>>) -> Result<T, Error>
+    pub fn str(self, session: &Session, text: &str, _: Option<fn(Text) -> Result<T, Error>>) -> Result<T, Error>
     where
         T: DecodeText,
     {
-        T::decode_str(text)
+        if T::IS_PLAIN { T::decode_str(text) } else { session.decoding(|| T::decode_str(text)) }
     }
 
     /// It wants whole messages.
@@ -232,11 +232,11 @@ impl<D: BinaryDecoder<Object = T>, L, T: 'static> DecoderOfBinary<(D, L), T> {
         by_itself: Option<fn(Binary) -> Result<T, Error>>,
     ) -> Result<T, Error> {
         let message = Message::Binary(data);
-        match (session.coders().and_then(|coders| coders.decode(&message)), by_itself, message) {
+        session.decoding(|| match (session.coders().and_then(|coders| coders.decode(&message)), by_itself, message) {
             (Some(decoded), _, _) => decoded,
             (None, Some(decode), Message::Binary(data)) => decode(data),
             (None, _, message) => Err(nobody(message)),
-        }
+        })
     }
 
     /// It wants whole messages.
@@ -248,11 +248,11 @@ impl<D: BinaryDecoder<Object = T>, L, T: 'static> DecoderOfBinary<(D, L), T> {
 impl<T> DecoderOfBinary<(), T> {
     /// Decodes a message.
     #[inline]
-    pub fn binary(self, _: &Session, data: Binary, _: Option<fn(Binary) -> Result<T, Error>>) -> Result<T, Error>
+    pub fn binary(self, session: &Session, data: Binary, _: Option<fn(Binary) -> Result<T, Error>>) -> Result<T, Error>
     where
         T: DecodeBinary,
     {
-        T::decode_binary(data)
+        if T::IS_PLAIN { T::decode_binary(data) } else { session.decoding(|| T::decode_binary(data)) }
     }
 
     /// It wants whole messages.

@@ -394,6 +394,13 @@ impl<E: Endpoint> EndpointConfig<E> {
         self
     }
 
+    /// How deeply the data of a message may be nested, in levels; see
+    /// [`ContainerBuilder::max_nesting`](crate::ContainerBuilder::max_nesting).
+    pub fn max_nesting(mut self, levels: usize) -> Self {
+        self.options.max_nesting = Some(levels);
+        self
+    }
+
     /// Ends a session after this long of silence; `None` never.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.options.idle_timeout = Some(timeout);

@@ -12,6 +12,7 @@ const TIME: Duration = Duration::from_secs(5);
     "/all",
     subprotocols("chat.v2", "chat.v1"),
     max_message_size = "64KiB",
+    max_nesting = 64,
     idle_timeout = "60s",
     ping_interval = "500ms",
     send_timeout = "5m",
@@ -20,7 +21,7 @@ const TIME: Duration = Duration::from_secs(5);
 )]
 struct Words;
 
-#[server_endpoint("/expressions", overflow = Overflow::Close, max_message_size = LIMIT * 2, idle_timeout = TIME, ping_interval = Duration::from_millis(20), send_timeout = TIME)]
+#[server_endpoint("/expressions", overflow = Overflow::Close, max_message_size = LIMIT * 2, max_nesting = LIMIT / 2, idle_timeout = TIME, ping_interval = Duration::from_millis(20), send_timeout = TIME)]
 struct Expressions;
 
 #[server_endpoint("/numbers", max_message_size = 65_536)]
