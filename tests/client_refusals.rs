@@ -96,6 +96,27 @@ async fn body_of_a_refusal_is_kept_up_to_a_limit_and_no_longer_than_there_is_tim
 }
 
 #[tokio::test]
+async fn body_that_never_ends_does_not_keep_the_status_back() {
+    // far beyond the deadline of the test
+    let patient = || ClientContainer::builder().connect_timeout(Duration::from_secs(3600));
+    for head in ["Content-Length: 100\r\n\r\nbegun", "Transfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n", "\r\nbegun"] {
+        let answer = format!("HTTP/1.1 401 Unauthorized\r\n{head}");
+        let error = refused(&patient().build(), |_| answer.clone()).await;
+        let response = error.response().unwrap();
+        assert_eq!((response.status().as_u16(), &response.body()[..]), (401, &b"begun"[..]), "{head:?}");
+    }
+    let proxy = RawServer::bind().await;
+    let through = endpoint_runtime::Proxy::all(format!("http://{}", proxy.addr)).unwrap();
+    let container = patient().proxy(through).build();
+    let connecting = container.connect(Bot { journal: Journal::default() }, "ws://server.invalid/");
+    let answering = proxy.answer(b"HTTP/1.1 407 Who\r\nContent-Length: 9\r\n\r\nbegun");
+    let (connected, _peer) = soon(async { tokio::join!(connecting, answering) }).await;
+    let error = connected.unwrap_err();
+    let response = error.response().unwrap();
+    assert_eq!((response.status().as_u16(), &response.body()[..]), (407, &b"begun"[..]));
+}
+
+#[tokio::test]
 async fn answers_that_do_not_fit_the_request_are_refused() {
     let replaced = |from: &'static str, to: &'static str| {
         move |accepted: String| {

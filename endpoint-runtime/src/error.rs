@@ -188,7 +188,7 @@ impl Error {
     }
 
     /// What a server answered to the opening handshake instead of opening a session: its status, its headers, and up to
-    /// 64 KiB of its body, as far as it came in time. `None` of every other error.
+    /// 64 KiB of its body, as far as that came within a second. `None` of every other error.
     ///
     /// With status 101 the server agreed, but not to what it was asked for.
     pub fn response(&self) -> Option<&Response<Bytes>> {

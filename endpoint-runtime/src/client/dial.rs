@@ -279,7 +279,8 @@ mod tests {
         let address = server.local_addr().unwrap();
         // less than the kernel's patience, and no more than a fraction of it is used
         let deadline = Instant::now() + Duration::from_secs(20);
-        let stream = connect_to_any("server", 1, vec![hole, address], deadline).await.unwrap();
+        let connecting = connect_to_any("server", 1, vec![hole, address], deadline);
+        let stream = timeout_at(deadline, connecting).await.expect("the second address was not tried").unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
         assert!(stream.nodelay().unwrap());
     }

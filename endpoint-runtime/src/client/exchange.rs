@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::proxy::Hop;
 use super::target::Target;
 
-use crate::config::{ANSWER_BODY, ANSWER_HEAD};
+use crate::config::{ANSWER_BODY, ANSWER_BODY_TIMEOUT, ANSWER_HEAD};
 use crate::error::{Error, Kind};
 use crate::extension::Extension;
 use crate::handshake::offer::Offer;
@@ -74,6 +74,8 @@ pub(crate) async fn tunnel(
     deadline: Instant,
 ) -> Result<TcpStream, Error> {
     let no_tunnel = |why: String| Error::new(Kind::Handshake, format!("the proxy made no tunnel: {why}"));
+    let failed =
+        |error: hyper::Error| Error::with_source(Kind::Handshake, format!("the proxy made no tunnel: {error}"), error);
     let authority = target.place().parse().map_err(|error: http::uri::InvalidUri| no_tunnel(error.to_string()))?;
     let mut uri = Parts::default();
     uri.authority = Some(authority);
@@ -90,11 +92,11 @@ pub(crate) async fn tunnel(
     let answer = async {
         let late = |_| Error::new(Kind::Timeout, "the proxy did not make a tunnel in time");
         let response = timeout_at(deadline, sender.send_request(request)).await.map_err(late)?;
-        let response = response.map_err(|error| no_tunnel(error.to_string()))?;
+        let response = response.map_err(failed)?;
         if !response.status().is_success() {
             return Err(refused(response, "the proxy", deadline).await);
         }
-        match take_socket(hyper::upgrade::on(response).await.map_err(|error| no_tunnel(error.to_string()))?) {
+        match take_socket(hyper::upgrade::on(response).await.map_err(failed)?) {
             (Upgraded::Tcp(stream), early) if early.is_empty() => Ok(stream),
             // a server of HTTP or TLS waits for its client to speak
             _ => Err(no_tunnel("it said more than that".to_owned())),
@@ -126,9 +128,11 @@ fn failed(error: hyper::Error) -> Error {
     Error::with_source(Kind::Handshake, format!("the server did not answer the handshake: {error}"), error)
 }
 
-/// The answer of somebody that does not want, with what it has to say, up to a limit and the deadline.
+/// The answer of somebody that does not want, with what has come of its body up to a limit and for a second: a body that
+/// never ends does not keep its status back.
 async fn refused(response: Response<Incoming>, who: &str, deadline: Instant) -> Error {
     let answer = plain(&response);
+    let deadline = deadline.min(Instant::now() + ANSWER_BODY_TIMEOUT);
     let mut body = response.into_body();
     let mut said = Vec::new();
     while said.len() < ANSWER_BODY {
