@@ -410,6 +410,71 @@ async fn shutdown_tells_every_server_and_ends_the_container() {
     assert!(late.unwrap_err().is_closed());
 }
 
+/// Where a connection is when the container is shut down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    Tcp,
+    Tunnel,
+    Tls,
+    Handshake,
+    OnOpen,
+}
+
+#[tokio::test]
+async fn shutdown_ends_a_pending_connect_at_once_wherever_it_is() {
+    for at in [At::Tcp, At::Tunnel, At::Tls, At::Handshake, At::OnOpen] {
+        let (server, journal) = (RawServer::bind().await, Journal::default());
+        // nothing but the shutdown ends it
+        let builder = ClientContainer::builder().connect_timeout(Duration::from_secs(86_400));
+        let builder = if at == At::OnOpen { builder.close_timeout(Duration::from_millis(100)) } else { builder };
+        let proxy = endpoint_runtime::Proxy::all(format!("http://{}", server.addr)).unwrap();
+        let container = if at == At::Tunnel { builder.proxy(proxy).build() } else { builder.build() };
+        let uri = if at == At::Tls { server.uri("/").replace("ws:", "wss:") } else { server.uri("/") };
+        let (connector, endpoint) = (container.clone(), Undecided { journal: journal.clone() });
+        let connecting = tokio::spawn(async move { connector.connect(endpoint, uri).await });
+        let mut peer = None;
+        match at {
+            // it is accepted by the system alone
+            At::Tcp => tokio::task::yield_now().await,
+            At::Tls => peer = Some(server.accept().await),
+            At::Tunnel | At::Handshake => peer = Some(server.asked().await.1),
+            At::OnOpen => {
+                peer = Some(server.open().await);
+                journal.expect("open").await;
+            }
+        }
+        let begun = Instant::now();
+        let shutdown = soon(container.shutdown(Duration::from_secs(86_400))).await;
+        assert_eq!((shutdown.closed, shutdown.cut), (usize::from(at == At::OnOpen), 0), "{at:?}");
+        assert!(soon(connecting).await.unwrap().unwrap_err().is_closed(), "{at:?}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{at:?}");
+        if at == At::OnOpen {
+            peer.as_mut().unwrap().expect_close(1001).await;
+            assert_eq!(journal.next().await, "close 1006 the client is shutting down");
+        }
+        assert!(journal.rest().is_empty(), "{at:?}");
+    }
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_a_connect_that_nobody_polls() {
+    let (server, container) = (RawServer::bind().await, ClientContainer::new());
+    let journal = Journal::default();
+    let mut connecting = Box::pin(container.connect(Bot { journal: journal.clone() }, server.uri("/")));
+    let (_, peer) = soon(async {
+        tokio::select! {
+            _ = &mut connecting => unreachable!("the server has not answered"),
+            asked = server.asked() => asked,
+        }
+    })
+    .await;
+    let shutdown = soon(container.shutdown(Duration::from_secs(86_400))).await;
+    assert_eq!((shutdown.closed, shutdown.cut), (0, 0));
+    drop(peer);
+    assert!(soon(connecting).await.unwrap_err().is_closed());
+    assert!(journal.rest().is_empty());
+}
+
 #[tokio::test]
 async fn connection_that_nobody_waits_for_any_more_is_closed() {
     let server = RawServer::bind().await;

@@ -17,7 +17,8 @@ const STAIRCASE: &[&[&str]] = &[
     &["testing/frame"],
     &["server"],
     // more of what a request can be told: an impl block of the same type
-    &["client", "client/reconnect"],
+    &["client", "client/reconnect", "client/request"],
+    &["client/retry"],
     &["client/dial"],
     &["client/exchange"],
     &["client/proxy"],
@@ -116,7 +117,8 @@ const CRATES: &[(&str, &[&str])] = &[
     // what a client's server answered
     ("http::Response", &["error"]),
     ("http_body_util", &["testing", "server", "client", "layer", "service"]),
-    ("hyper", &["testing", "server", "client/exchange", "layer", "service", "tls"]),
+    ("httpdate", &["client/retry"]),
+    ("hyper", &["testing", "server", "client/exchange", "client/retry", "layer", "service", "tls"]),
     ("hyper_util", &["testing", "server", "client", "service", "tls"]),
     ("inventory", &["service", "registry"]),
     ("multiversion", &["wire/mask"]),

@@ -2,14 +2,15 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
-use endpoint_runtime::{Reconnect, Reconnecting};
-use support::raw_server::{Peer, RawServer};
-use support::{Journal, Log, soon};
+use endpoint_runtime::{Initiator, Proxy, Reconnect, Reconnecting, TlsConfig, Trust};
+use support::raw_server::{Peer, RawServer, plain};
+use support::{Journal, Log, TestServer, soon};
+use tokio::net::TcpStream;
 
 /// Knows which of the instances it is.
 #[client_endpoint]
@@ -40,7 +41,8 @@ fn at_once(journal: &Journal) -> Reconnect {
     let journal = journal.clone();
     Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(5)).on_reconnect(
         move |next| {
-            assert!(next.delay() <= Duration::from_millis(5));
+            // what a server asks for comes on top
+            assert!(next.delay() <= Duration::from_millis(10) && !next.delay().is_zero());
             assert_ne!(next.last_error().is_some(), next.close_reason().is_some());
             let why = match (next.last_error(), next.close_reason()) {
                 (Some(error), _) => error.response().map_or("no answer".into(), |answer| answer.status().to_string()),
@@ -115,7 +117,10 @@ async fn closes_that_are_final_are_not() {
         peer.expect_close(code).await;
         drop(peer);
         journal.expect(&format!("close 0 {code}")).await;
-        soon(kept.ended()).await;
+        let end = soon(kept.ended()).await;
+        assert!(end.is_final() && !end.is_closed() && !end.is_given_up() && end.last_error().is_none(), "{end}");
+        let reason = end.close_reason().unwrap();
+        assert_eq!((reason.code().as_u16(), reason.initiator()), (code, Initiator::Peer));
         assert!(journal.rest().is_empty());
     }
 }
@@ -133,7 +138,8 @@ async fn session_that_the_application_closes_is_not_replaced() {
         peer.close(1000, "").await;
         drop(peer);
         journal.expect("close 0 1000").await;
-        soon(kept.ended()).await;
+        let end = soon(kept.ended()).await;
+        assert!(end.is_closed() && !end.is_final() && end.close_reason().unwrap().code().as_u16() == 1000, "{end}");
         assert!(soon(kept.next_session()).await.is_none());
         assert!(journal.rest().is_empty());
     }
@@ -150,7 +156,9 @@ async fn attempts_have_an_end() {
     journal.expect("attempt 1 after 1006").await;
     journal.expect("attempt 2 after no answer").await;
     journal.expect("attempt 3 after no answer").await;
-    soon(kept.ended()).await;
+    let end = soon(kept.ended()).await;
+    assert!(end.is_given_up() && end.last_error().unwrap().is_io(), "{end}");
+    assert_eq!(end.close_reason().unwrap().code(), CloseCode::ClosedAbnormally);
     assert!(journal.rest().is_empty());
 }
 
@@ -168,8 +176,10 @@ async fn answers_say_whether_another_attempt_helps() {
         server.answer(answer.as_bytes()).await;
         journal.expect(&format!("attempt {attempt} after {status}")).await;
     }
-    server.answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
-    soon(kept.ended()).await;
+    server.answer(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await;
+    let end = soon(kept.ended()).await;
+    assert!(end.is_final() && end.to_string().contains("401"), "{end}");
+    assert_eq!(end.last_error().unwrap().response().unwrap().status(), 401);
     assert!(journal.rest().is_empty());
 }
 
@@ -184,7 +194,8 @@ async fn application_may_give_up() {
     journal.expect("open 1").await;
     drop(peer);
     journal.expect("close 1 1006").await;
-    soon(kept.ended()).await;
+    let end = soon(kept.ended()).await;
+    assert!(end.is_given_up() && end.last_error().is_none(), "{end}");
 }
 
 /// So long that nobody waits for it in a test.
@@ -209,7 +220,7 @@ async fn who_waits_for_another_attempt_is_ended_by_closing_and_by_a_shutdown() {
         } else {
             kept.close();
         }
-        soon(kept.ended()).await;
+        assert!(soon(kept.ended()).await.is_closed());
     }
 }
 
@@ -223,7 +234,7 @@ async fn shutdown_ends_the_open_session_and_what_would_follow_it() {
     };
     let (shutdown, ()) = soon(async { tokio::join!(container.shutdown(NEVER), serving) }).await;
     assert_eq!((shutdown.closed, shutdown.cut), (1, 0));
-    soon(kept.ended()).await;
+    assert!(soon(kept.ended()).await.is_closed());
     journal.expect("close 0 1006").await;
     assert!(journal.rest().is_empty());
 }
@@ -238,6 +249,177 @@ async fn first_attempt_is_not_repeated() {
     let answering = server.answer(b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n");
     let (connected, _peer) = soon(async { tokio::join!(connecting, answering) }).await;
     assert_eq!(connected.unwrap_err().response().unwrap().status(), 503);
+    assert!(journal.rest().is_empty());
+}
+
+/// Its second instance closes the connection for good, from where it is told to.
+#[client_endpoint]
+struct Quitter {
+    number: usize,
+    from: &'static str,
+    kept: Arc<OnceLock<Reconnecting>>,
+    journal: Journal,
+}
+
+impl Quitter {
+    fn quit(&self, from: &str) {
+        if self.number == 1 && self.from == from {
+            self.kept.get().unwrap().close();
+        }
+    }
+
+    #[on_open]
+    async fn open(&self) {
+        self.quit("on_open");
+        if self.from == "long on_open" && self.number == 1 {
+            self.journal.note("opens");
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[on_message]
+    fn text(&self, _: &str) {
+        self.quit("message");
+    }
+
+    #[on_close]
+    fn close(&self, reason: CloseReason) {
+        self.journal.note(format!("close {} {} by {:?}", self.number, reason.code().as_u16(), reason.initiator()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn close_while_the_next_session_opens_closes_that_one_as_well() {
+    for round in 0..30 {
+        for from in ["on_open", "message", "long on_open"] {
+            let (journal, kept) = (Journal::default(), Arc::new(OnceLock::new()));
+            let container = ClientContainer::builder().close_timeout(Duration::from_millis(100)).build();
+            let server = RawServer::bind().await;
+            let (count, told, own) = (AtomicUsize::new(0), kept.clone(), journal.clone());
+            let make = move || {
+                let number = count.fetch_add(1, Ordering::Relaxed);
+                Quitter { number, from, kept: told.clone(), journal: own.clone() }
+            };
+            let policy = Reconnect::default().first_delay(Duration::ZERO);
+            let connecting = container.request(server.uri("/")).reconnect(policy).connect(make);
+            let (connected, peer) = soon(async { tokio::join!(connecting, server.open()) }).await;
+            kept.set(connected.unwrap()).unwrap();
+            drop(peer);
+            journal.expect("close 0 1006 by Transport").await;
+            let (asked, mut peer) = server.asked().await;
+            let answer = [asked.accepted(&[]).into_bytes(), plain(0x81, b"first")].concat();
+            peer.send_raw(&answer).await;
+            if from == "long on_open" {
+                journal.expect("opens").await;
+                kept.get().unwrap().close();
+            }
+            // it is open for ever otherwise
+            peer.expect_close(1000).await;
+            peer.close(1000, "").await;
+            drop(peer);
+            journal.expect("close 1 1000 by Application").await;
+            let end = soon(kept.get().unwrap().ended()).await;
+            assert!(end.is_closed(), "round {round}, {from}: {end}");
+            assert_eq!(end.close_reason().unwrap().code(), CloseCode::NormalClosure);
+            assert!(container.sessions().is_empty());
+        }
+    }
+}
+
+#[server_endpoint("/")]
+#[derive(Default)]
+struct Gone;
+
+impl Gone {
+    #[on_message]
+    fn text(&self, session: &Session, _: &str) {
+        session.close_with(CloseReason::new(CloseCode::GoingAway, "").unwrap());
+    }
+}
+
+#[tokio::test]
+async fn certificate_that_is_not_trusted_ends_it() {
+    // behind a proxy the second connection finds another server than the first
+    let (trusted, other) =
+        (TlsConfig::self_signed(["a.invalid"]).unwrap(), TlsConfig::self_signed(["a.invalid"]).unwrap());
+    let serve = |tls| TestServer::serving(Server::with(ServerContainer::builder().register::<Gone>()).tls(tls));
+    let servers = [serve(trusted.clone()).await, serve(other).await];
+    let proxy = RawServer::bind().await;
+    let tunnel = async |server: &TestServer| {
+        let (_, mut peer) = proxy.asked().await;
+        peer.send_raw(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        let mut onward = TcpStream::connect(server.addr).await.unwrap();
+        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut peer.stream, &mut onward).await });
+    };
+    let (journal, container) = (Journal::default(), ClientContainer::builder());
+    let container = container.trust(Trust::only(trusted.certificate_pem()).unwrap());
+    let container = container.proxy(Proxy::all(format!("http://{}", proxy.addr)).unwrap()).build();
+    let own = journal.clone();
+    let make = move || Bot { number: 0, journal: own.clone() };
+    let connecting = container.request("wss://a.invalid/").reconnect(at_once(&journal)).connect(make);
+    let (kept, ()) = soon(async { tokio::join!(connecting, tunnel(&servers[0])) }).await;
+    let kept = kept.unwrap();
+    journal.expect("open 0").await;
+    kept.session().async_remote().send_text("go");
+    journal.expect("close 0 1001").await;
+    journal.expect("attempt 1 after 1001").await;
+    tunnel(&servers[1]).await;
+    let end = soon(kept.ended()).await;
+    assert!(end.is_final() && end.last_error().unwrap().is_tls(), "{end}");
+    assert!(journal.rest().is_empty());
+}
+
+#[tokio::test]
+async fn attempts_that_are_broken_off_are_repeated_and_those_that_speak_otherwise_are_not() {
+    let (kept, peer, server, journal, _container) = open().await;
+    drop(peer);
+    journal.expect("close 0 1006").await;
+    journal.expect("attempt 1 after 1006").await;
+    for attempt in 2..4 {
+        server.answer(b"HTTP/1.1 101 Switch").await;
+        journal.expect(&format!("attempt {attempt} after no answer")).await;
+    }
+    server.answer(b"SSH-2.0-OpenSSH\r\n\r\n").await;
+    let end = soon(kept.ended()).await;
+    assert!(end.is_final() && end.last_error().unwrap().is_handshake(), "{end}");
+    assert!(journal.rest().is_empty());
+}
+
+#[tokio::test]
+async fn server_that_asks_for_a_time_by_a_date_is_given_it() {
+    let (journal, container) = (Journal::default(), ClientContainer::new());
+    let (delays, told) = (journal.clone(), Duration::from_secs(3600));
+    let policy = Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(told).on_reconnect(move |next| {
+        delays.note(format!("attempt {}", next.attempt()));
+        // an hour is asked for; the date has whole seconds
+        next.attempt() < 2 || {
+            assert!(next.delay() > Duration::from_secs(3590) && next.delay() < Duration::from_secs(3602));
+            false
+        }
+    });
+    let (kept, peer, server) = connect(&container, policy, &journal).await;
+    drop(peer);
+    journal.expect("close 0 1006").await;
+    journal.expect("attempt 1").await;
+    let answer = "HTTP/1.1 503 Later\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                  Retry-After: Sun, 06 Nov 1994 09:49:37 GMT\r\nContent-Length: 0\r\n\r\n";
+    server.answer(answer.as_bytes()).await;
+    journal.expect("attempt 2").await;
+    assert!(soon(kept.ended()).await.is_given_up());
+}
+
+#[tokio::test]
+async fn shutdown_ends_an_attempt_at_once() {
+    let (kept, peer, server, journal, container) = open().await;
+    drop(peer);
+    journal.expect("close 0 1006").await;
+    journal.expect("attempt 1 after 1006").await;
+    // it is never answered
+    let (_, mut peer) = server.asked().await;
+    let shutdown = soon(container.shutdown(NEVER)).await;
+    assert_eq!((shutdown.closed, shutdown.cut), (0, 0));
+    assert!(soon(kept.ended()).await.is_closed());
+    peer.expect_end().await;
     assert!(journal.rest().is_empty());
 }
 

@@ -4,17 +4,20 @@ mod dial;
 pub(crate) mod exchange;
 pub(crate) mod proxy;
 pub(crate) mod reconnect;
+pub(crate) mod request;
+mod retry;
 mod target;
 
 use std::any::TypeId;
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request};
+use http::Request;
+use http::header;
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
@@ -24,13 +27,15 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::exchange::Agreed;
 use self::proxy::Proxy;
+use self::request::ClientRequest;
 use self::target::Target;
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::config::{COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits};
+use crate::config::{COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits, SHUTDOWN_REST};
 use crate::error::{Error, Kind};
 use crate::extension::{Extension, Parameter};
-use crate::handshake::offer::{OURS, Offer, is_subprotocol};
+use crate::handshake::offer::Offer;
 use crate::outbound::FAR;
 use crate::path::PathParams;
 use crate::programmatic::{Endpoint, Programmatic};
@@ -141,14 +146,7 @@ impl ClientContainer {
 
     /// Begins a connection with settings of its own: headers, subprotocols, an origin.
     pub fn request(&self, uri: impl Into<String>) -> ClientRequest {
-        ClientRequest {
-            container: self.clone(),
-            uri: uri.into(),
-            headers: HeaderMap::new(),
-            subprotocols: Vec::new(),
-            timeout: self.0.connect_timeout,
-            mistake: None,
-        }
+        ClientRequest::new(self.clone(), uri.into(), self.0.connect_timeout)
     }
 
     /// The open sessions of every endpoint together.
@@ -156,21 +154,24 @@ impl ClientContainer {
         OpenSessions::of(self.sets().into_iter())
     }
 
-    /// Ends every session with 1001 and waits for all of them; connecting fails from now on
-    /// ([`Error::is_closed`]).
+    /// Ends every session with 1001 and waits for all of them. Connecting fails from now on ([`Error::is_closed`]), and so
+    /// does at once every `connect` that has not returned, at whatever point it is; a shutdown does not wait for those.
     ///
     /// What is queued is sent first, and every `on_close` runs. After `limit` the remaining connections are given up.
     ///
     /// # Cancel safety
     /// If it is dropped the sessions still end, but nobody gives the slow ones up.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
+        let begun = Instant::now();
         self.0.closing.cancel();
         self.0.keepers.close();
-        // they only wait, so they end at once
-        let _ = timeout(limit, self.0.keepers.wait()).await;
         let sets = self.sets();
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the client is shutting down");
-        end_all(|| sets.iter().cloned(), reason, &self.0.tasks, limit).await
+        let shutdown = end_all(|| sets.iter().cloned(), reason, &self.0.tasks, limit).await;
+        // each has nothing to wait for but its session; a closure that blocks its thread cannot be helped
+        let rest = limit.saturating_sub(begun.elapsed()).max(SHUTDOWN_REST);
+        let _ = timeout(rest, self.0.keepers.wait()).await;
+        shutdown
     }
 
     fn sets(&self) -> Vec<Arc<OpenSet>> {
@@ -200,18 +201,62 @@ impl ClientContainer {
         if fits { *compression } else { Compression::OFF }
     }
 
-    /// Connects once.
+    /// Connects once, and waits until `on_open` has returned; `stop` ends that at any point.
     async fn open<E: ClientEndpoint>(
         &self,
         endpoint: E,
         request: &ClientRequest,
+        stop: &CancellationToken,
     ) -> Result<(Session, oneshot::Receiver<CloseReason>), Error> {
-        let deadline = Instant::now() + request.timeout.min(FAR);
-        // taken before the question, so that a shutdown either is seen here or waits for this
-        let token = self.0.tasks.token();
-        if self.0.closing.is_cancelled() {
-            return Err(Error::new(Kind::Closed, "the client is shutting down"));
+        let Serving { session, opened, ended } = self.establish(endpoint, request, stop).await?;
+        // if nobody waits any more nobody will have the session
+        let mut unowned = Unowned(Some(session.clone()));
+        let stopped = tokio::select! {
+            biased;
+            () = stop.cancelled() => true,
+            // it fails if the runtime goes down meanwhile
+            _ = opened => false,
+        };
+        unowned.0 = None;
+        if stopped {
+            self.end(&session);
+            return Err(stopped_while_connecting());
         }
+        Ok((session, ended))
+    }
+
+    /// Connects once, and has the session served; `stop` ends that at any point, and is found cancelled at the latest
+    /// before there is a session.
+    async fn establish<E: ClientEndpoint>(
+        &self,
+        endpoint: E,
+        request: &ClientRequest,
+        stop: &CancellationToken,
+    ) -> Result<Serving, Error> {
+        let (agreed, terms) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(stopped_while_connecting()),
+            agreed = self.agree::<E>(request) => agreed?,
+        };
+        // taken before the question, so that a shutdown either is seen here or waits for this session; and no earlier,
+        // so that it does not wait for an attempt that nobody polls
+        let token = self.0.tasks.token();
+        if stop.is_cancelled() {
+            return Err(stopped_while_connecting());
+        }
+        Ok(Opened { upgraded: agreed.upgraded, early: agreed.early, terms, token }.serve(endpoint))
+    }
+
+    /// Ends a session whose `stop` was cancelled: a shutdown sees to that itself, with a reason of its own.
+    fn end(&self, session: &Session) {
+        if !self.0.closing.is_cancelled() {
+            session.close();
+        }
+    }
+
+    /// Goes the whole way to a server that agrees: name, TCP, proxy, TLS, handshake.
+    async fn agree<E: ClientEndpoint>(&self, request: &ClientRequest) -> Result<(Agreed, Terms), Error> {
+        let deadline = Instant::now() + request.timeout.min(FAR);
         let sessions = self.set_of::<E>();
         can_be_served::<E>(&sessions.limits, &self.0.states)?;
         let target = Target::parse(&request.uri)?;
@@ -230,40 +275,41 @@ impl ClientContainer {
         let stream = dial::dial(&target, &self.0.proxy, deadline).await?;
         asked.learn_addresses(|| stream.peer_addr().ok(), || stream.local_addr().ok());
         let head = Request::from_parts(head, Empty::<Bytes>::new());
-        let agreed = match target.is_secure {
+        let mut agreed = match target.is_secure {
             #[cfg(feature = "tls")]
             true => {
-                let late = |_| Error::new(Kind::Timeout, format!("no TLS with {} in time", target.host));
+                let late = |_| Error::new(Kind::Timeout, format!("TLS handshake with {} timed out", target.host));
                 let connecting = self.0.trust.connect(&target.host, stream);
                 let stream = timeout_at(deadline, connecting).await.map_err(late)??;
                 exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?
             }
             _ => exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?,
         };
-        let deflation = agreed.extension.map(|extension| {
+        let deflation = agreed.extension.take().map(|extension| {
             let deflation = Deflation::new(extension, Role::Client, &compression, &self.0.compression_budget);
-            // it was not when compression was offered
-            deflation.map(Box::new).ok_or_else(|| Error::new(Kind::Handshake, "the compression budget is used up"))
+            // it was not when compression was offered; so another attempt offers none
+            let used_up = || {
+                let cause = io::Error::from(io::ErrorKind::OutOfMemory);
+                Error::with_source(Kind::Handshake, "the compression budget is used up", cause)
+            };
+            deflation.map(Box::new).ok_or_else(used_up)
         });
         let subprotocol = agreed.response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = subprotocol.and_then(|name| name.to_str().ok()).map(|name| Cow::Owned(name.to_owned()));
         let terms = Terms {
             request: asked,
             subprotocol,
-            response: Some(Box::new(agreed.response)),
+            response: Some(Box::new(std::mem::take(&mut agreed.response))),
             deflation: deflation.transpose()?,
             endpoint: sessions,
             rare: <_>::default(),
         };
-        let opened = Opened { upgraded: agreed.upgraded, early: agreed.early, terms, token };
-        let Serving { session, opened, ended } = opened.serve(endpoint);
-        // if nobody waits any more nobody will have the session
-        let mut unowned = Unowned(Some(session.clone()));
-        // it fails if the runtime goes down meanwhile
-        let _ = opened.await;
-        unowned.0 = None;
-        Ok((session, ended))
+        Ok((agreed, terms))
     }
+}
+
+fn stopped_while_connecting() -> Error {
+    Error::new(Kind::Closed, "the connection was ended while it was opened, by a shutdown or by `close`")
 }
 
 /// A session that nobody has got yet.
@@ -308,153 +354,6 @@ impl Default for ClientContainer {
 impl fmt::Debug for ClientContainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientContainer").field("sessions", &self.sessions().len()).finish_non_exhaustive()
-    }
-}
-
-/// A connection that is asked for: where to, and what the opening request says beside what it must (Jakarta's
-/// `ClientEndpointConfig` with its `beforeRequest`).
-#[derive(Debug)]
-#[must_use]
-pub struct ClientRequest {
-    container: ClientContainer,
-    uri: String,
-    headers: HeaderMap,
-    subprotocols: Vec<String>,
-    timeout: Duration,
-    /// The first thing that was said wrong.
-    mistake: Option<String>,
-}
-
-impl ClientRequest {
-    /// Adds a header to the request, such as `Authorization` or `Cookie`. Those that the handshake itself needs cannot
-    /// be set; `Host` may be.
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName>,
-        V: TryInto<HeaderValue>,
-    {
-        match (name.try_into(), value.try_into()) {
-            (Ok(name), Ok(_)) if OURS.contains(&name) => {
-                self.wrong(format!("the header {name} is the handshake's own"))
-            }
-            (Ok(name), Ok(value)) => {
-                self.headers.append(name, value);
-            }
-            // without the value, which may be a secret
-            (Ok(name), Err(_)) => self.wrong(format!("the value of the header {name} has an illegal character")),
-            (Err(_), _) => self.wrong("the name of a header has an illegal character".to_owned()),
-        }
-        self
-    }
-
-    /// Offers a subprotocol; call it again for further ones, the one that is liked best first. Those of the endpoint's
-    /// attribute are not offered then.
-    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
-        let name = name.into();
-        if !is_subprotocol(&name) {
-            self.wrong(format!("{name:?} is not the name of a subprotocol"));
-        } else if !self.subprotocols.contains(&name) {
-            self.subprotocols.push(name);
-        }
-        self
-    }
-
-    /// Says where the request comes from, as browsers do: `https://example.org`. Default: nothing is said.
-    pub fn origin<V: TryInto<HeaderValue>>(mut self, origin: V) -> Self {
-        match origin.try_into() {
-            Ok(origin) => {
-                self.headers.insert(header::ORIGIN, origin);
-            }
-            Err(_) => self.wrong("the origin has an illegal character".to_owned()),
-        }
-        self
-    }
-
-    /// How long connecting may take, until the server has answered the handshake. Default: that of the container.
-    pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.timeout = limit;
-        self
-    }
-
-    /// Connects, and serves the session in a task of its own. Resolves when `on_open` has returned; messages wait for
-    /// that. If `on_open` failed, `on_error` has been told, and the session is closed with 1011.
-    ///
-    /// The addresses of the host are tried 250 ms apart, IPv6 and IPv4 in turn, or at once after one has failed, and the
-    /// first that answers is taken (RFC 8305). Through a [`Proxy`] the session's `peer_addr` is that of the proxy. A user
-    /// and a password in the URI are sent as basic authentication (RFC 7617), unless an `Authorization` header was given.
-    ///
-    /// # Errors
-    /// [`Error::is_handshake`] if what is asked for cannot be asked, if the server, or the proxy before it, refuses, or
-    /// if its answer is wrong; the answer is [`Error::response`]. [`Error::is_io`] if there is no way to the server; [`Error::is_timeout`] if it
-    /// took too long. [`Error::is_decode`] if a `#[query_param]` of a handler is not in the URI; [`Error::is_deploy`] if
-    /// a `State<T>` is missing; [`Error::is_closed`] after [`ClientContainer::shutdown`]. No handler was called then.
-    ///
-    /// # Cancel safety
-    /// If it is dropped the connection is closed; a session that was opened already ends with 1001.
-    pub async fn connect<E: ClientEndpoint>(self, endpoint: E) -> Result<Session, Error> {
-        let (session, _) = self.container.open(endpoint, &self).await?;
-        Ok(session)
-    }
-
-    /// Connects an endpoint without annotations (Jakarta's `connectToServer(Endpoint, ClientEndpointConfig, URI)`): its
-    /// message handlers are those that `on_open` adds to the session, or whoever holds it.
-    ///
-    /// ```no_run
-    /// use endpoint_runtime::{ClientContainer, Endpoint, Error, MessageHandler, Session};
-    ///
-    /// struct Listener;
-    ///
-    /// impl Endpoint for Listener {
-    ///     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
-    ///         session.add_message_handler(MessageHandler::text(|_, line: String| println!("{line}")))
-    ///     }
-    /// }
-    ///
-    /// # async fn f() -> Result<(), Error> {
-    /// let session = ClientContainer::new().connect_endpoint(Listener, "ws://127.0.0.1:8080/news").await?;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`connect`](Self::connect).
-    ///
-    /// # Cancel safety
-    /// As [`connect`](Self::connect).
-    pub async fn connect_endpoint<E: Endpoint>(self, endpoint: E) -> Result<Session, Error> {
-        self.connect(Programmatic(endpoint)).await
-    }
-
-    fn wrong(&mut self, mistake: String) {
-        self.mistake.get_or_insert(mistake);
-    }
-
-    /// What is offered: what was said here, else what the endpoint says.
-    fn offered(&self, options: &EndpointOptions) -> Vec<String> {
-        if self.subprotocols.is_empty() {
-            return options.subprotocols.iter().map(|&name| name.to_owned()).collect();
-        }
-        self.subprotocols.clone()
-    }
-
-    /// The head of the request.
-    fn head(&self, target: &Target, offer: &Offer) -> Result<http::request::Parts, Error> {
-        if let Some(mistake) = &self.mistake {
-            return Err(Error::new(Kind::Handshake, format!("the request cannot be made: {mistake}")));
-        }
-        let (mut head, ()) = Request::new(()).into_parts();
-        (head.method, head.uri) = (Method::GET, target.resource.clone());
-        head.headers.insert(header::HOST, target.authority.clone());
-        offer.write(&mut head.headers);
-        if let Some(authorization) = &target.authorization {
-            head.headers.insert(header::AUTHORIZATION, authorization.clone());
-        }
-        for name in self.headers.keys() {
-            head.headers.remove(name);
-            for value in self.headers.get_all(name) {
-                head.headers.append(name, value.clone());
-            }
-        }
-        Ok(head)
     }
 }
 

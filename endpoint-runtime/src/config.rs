@@ -7,6 +7,10 @@ use crate::extension::MAX_WINDOW_BITS;
 /// 1 MiB: far above what messages of browsers are, far below what hurts; Tomcat's 8 KiB surprises its users.
 pub(crate) const MAX_MESSAGE_SIZE: usize = 1 << 20;
 
+/// 128 arrays and objects inside of each other: far more than programs exchange, and what a decoder that calls itself for
+/// each fits into the 2 MiB that a thread of tokio has, without optimisation too. `serde_json` has the same.
+pub(crate) const MAX_NESTING: usize = 128;
+
 /// One minute without a frame in either direction: a vanished peer is noticed within it, since a ping is due before.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -228,6 +232,8 @@ pub struct EndpointOptions {
     pub roles: &'static [&'static str],
     /// The most bytes of a whole message.
     pub max_message_size: Option<usize>,
+    /// The deepest nesting of data in a message.
+    pub max_nesting: Option<usize>,
     /// Close after this long without a frame; `Some(None)` is `off`.
     pub idle_timeout: Option<Option<Duration>>,
     /// Ping a peer that was silent this long; `Some(None)` is `off`.
@@ -246,6 +252,7 @@ impl EndpointOptions {
         subprotocols: &[],
         roles: &[],
         max_message_size: None,
+        max_nesting: None,
         idle_timeout: None,
         ping_interval: None,
         send_timeout: None,
@@ -258,6 +265,7 @@ impl EndpointOptions {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) max_message_size: usize,
+    pub(crate) max_nesting: usize,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) send_timeout: Duration,
@@ -273,6 +281,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_message_size: MAX_MESSAGE_SIZE,
+            max_nesting: MAX_NESTING,
             idle_timeout: Some(IDLE_TIMEOUT),
             ping_interval: Some(PING_INTERVAL),
             send_timeout: SEND_TIMEOUT,
@@ -289,6 +298,7 @@ impl Limits {
     /// These limits with an endpoint's own laid over them.
     pub(crate) fn with(mut self, options: &EndpointOptions) -> Self {
         self.max_message_size = options.max_message_size.unwrap_or(self.max_message_size);
+        self.max_nesting = options.max_nesting.unwrap_or(self.max_nesting);
         self.idle_timeout = options.idle_timeout.unwrap_or(self.idle_timeout);
         self.ping_interval = options.ping_interval.unwrap_or(self.ping_interval);
         self.send_timeout = options.send_timeout.unwrap_or(self.send_timeout);

@@ -327,9 +327,11 @@ pub use crate::cbor::Cbor;
 #[cfg(feature = "client")]
 pub use crate::client::proxy::Proxy;
 #[cfg(feature = "client")]
-pub use crate::client::reconnect::{Reconnect, ReconnectAttempt, Reconnecting, ReconnectingRequest};
+pub use crate::client::reconnect::{Reconnect, ReconnectAttempt, ReconnectEnd, Reconnecting, ReconnectingRequest};
 #[cfg(feature = "client")]
-pub use crate::client::{ClientBuilder, ClientContainer, ClientRequest};
+pub use crate::client::request::ClientRequest;
+#[cfg(feature = "client")]
+pub use crate::client::{ClientBuilder, ClientContainer};
 pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::coders::{

@@ -46,10 +46,15 @@ impl RawServer {
         format!("ws://{}{path}", self.addr)
     }
 
+    /// The next connection, of which nothing was read.
+    pub async fn accept(&self) -> Peer {
+        let (stream, _) = soon(self.listener.accept()).await.unwrap();
+        Peer::of_server(stream)
+    }
+
     /// The next connection and what it asks for, unanswered.
     pub async fn asked(&self) -> (Asked, Peer) {
-        let (stream, _) = soon(self.listener.accept()).await.unwrap();
-        let mut peer = Peer::of_server(stream);
+        let mut peer = self.accept().await;
         let asked = peer.asked().await;
         (asked, peer)
     }

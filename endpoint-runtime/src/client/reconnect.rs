@@ -4,32 +4,46 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::{StatusCode, header};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::ClientRequest;
+use super::ClientContainer;
+use super::request::ClientRequest;
+use super::retry::{is_final, may_pass, retry_after};
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::config::{RECONNECT_FIRST, RECONNECT_MOST, RECONNECT_STABLE};
-use crate::error::{Error, Kind};
-use crate::registry::ClientEndpoint;
+use crate::config::{RECONNECT_FIRST, RECONNECT_LEAST, RECONNECT_MOST, RECONNECT_STABLE};
+use crate::error::Error;
+use crate::registry::{ClientEndpoint, Serving};
 use crate::session::Session;
 
 /// How a lost connection is made again.
 ///
-/// Before each attempt it waits for a random time between nothing and a bound; the bound is the first delay, and doubles
-/// with each attempt up to the largest. So the clients of a server that comes back do not all come at once. A server that
-/// answers with `Retry-After` is given that time, up to the largest delay. The attempts are counted anew once a session
-/// has been open for 10 seconds.
+/// Before each attempt it waits for a random time between a millisecond and a bound; the bound is the first delay, and
+/// doubles with each attempt up to the largest. So the clients of a server that comes back do not all come at once. If the
+/// server answered with `Retry-After`, in seconds or as a date, that time is waited for as well, up to the largest delay,
+/// and the random time after it. The attempts are counted anew once a session has been open for 10 seconds.
 ///
-/// It connects again after a lost connection, also one that was lost by a panic in its own task, an idle timeout, and a close by the server with 1001, 1011 and every other
-/// code but these: 1000, 1002, 1003, 1007, 1008, 1009 and 1010 say that it would not help. It does so too after an attempt
-/// that found no way to the server, took too long, or was answered with 408, 429 or 5xx; every other answer is final.
+/// | After | it |
+/// |---|---|
+/// | a lost connection (1006), also one that was lost by a panic in its own task, an idle timeout, a send timeout, a protocol error of the server, a handler that failed (1011) | connects again |
+/// | a close by the server with 1000, 1002, 1003, 1007, 1008, 1009 or 1010: they say that it would not help | ends |
+/// | a close by the server with any other code, such as 1001, 1011, 1012, 1013 and all from 3000, or without one | connects again |
+/// | [`Reconnecting::close`], a close of the session by the application, [`ClientContainer::shutdown`](crate::ClientContainer::shutdown) | ends |
+/// | an attempt that did not resolve the name, or found no way to the server or its proxy | connects again |
+/// | an attempt that took too long, was broken off at any point, or panicked in the closure that makes instances | connects again |
+/// | an answer of the server or its proxy with 408, 425, 429 or 5xx | connects again |
+/// | any other answer: 401, 403, 404, 407 and the like, a redirect, 101 that does not fit the request | ends |
+/// | a server without a trusted, valid certificate for its name, or with no TLS in common with the client | ends |
+/// | a server that speaks neither HTTP nor TLS, whichever is expected | ends |
+/// | a request that cannot be made: its URI, its headers, its proxy, a missing state | ends |
+/// | the largest number of attempts, or an `on_reconnect` that returned `false` | ends |
+///
+/// [`Reconnecting::ended`] reports which of these ended it.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -56,14 +70,15 @@ impl Default for Reconnect {
 }
 
 impl Reconnect {
-    /// The bound of the first delay. Default: half a second.
+    /// The bound of the first delay; less than a millisecond counts as one. Default: half a second.
     #[must_use]
     pub fn first_delay(mut self, delay: Duration) -> Self {
         self.first = delay;
         self
     }
 
-    /// The largest bound. Default: 30 seconds.
+    /// The largest bound, and the longest time that is granted to a `Retry-After`; less than a millisecond counts as one.
+    /// Default: 30 seconds.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.most = delay;
@@ -98,13 +113,15 @@ impl Reconnect {
     /// The bound of the delay before an attempt, counted from one.
     fn bound(&self, attempt: u32) -> Duration {
         let factor = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.first.saturating_mul(factor).min(self.most)
+        self.first.max(RECONNECT_LEAST).saturating_mul(factor).min(self.most.max(RECONNECT_LEAST))
     }
 
-    /// The delay before an attempt: all of it is chance ("full jitter").
+    /// The delay before an attempt: all of it is chance ("full jitter"). It comes on top of what the server asks for, which
+    /// is the same time for all of its clients.
     fn delay(&self, attempt: u32, error: Option<&Error>) -> Duration {
-        let delay = self.bound(attempt).mul_f64(rand::random::<f64>());
-        delay.max(retry_after(error).unwrap_or_default().min(self.most))
+        let delay = self.bound(attempt).mul_f64(rand::random::<f64>()).max(RECONNECT_LEAST);
+        let asked = error.and_then(|error| retry_after(error, SystemTime::now())).unwrap_or_default();
+        asked.min(self.most).saturating_add(delay)
     }
 }
 
@@ -172,7 +189,7 @@ impl ReconnectingRequest {
     /// ([`Error::is_panic`]).
     ///
     /// # Errors
-    /// Of the first attempt, which is not repeated; as [`ClientRequest::connect`].
+    /// Those of the first attempt, which is not repeated; as [`ClientRequest::connect`].
     ///
     /// # Cancel safety
     /// As [`ClientRequest::connect`].
@@ -181,19 +198,19 @@ impl ReconnectingRequest {
         mut make: impl FnMut() -> E + Send + 'static,
     ) -> Result<Reconnecting, Error> {
         let Self { request, policy } = self;
-        let (first, ended) = request.container.open(make(), &request).await?;
-        let (sender, current) = watch::channel(first);
         let stop = request.container.0.closing.child_token();
-        let stopped = stop.clone();
+        let (first, ended) = request.container.open(make(), &request, &stop).await?;
+        let (sender, current) = watch::channel(first);
+        let end = Arc::new(OnceLock::new());
+        let (stopped, told) = (stop.clone(), end.clone());
         let keepers = request.container.0.keepers.clone();
         keepers.spawn(async move {
-            let keep = keep_connected(make, &request, &policy, &sender, ended);
-            tokio::select! {
-                () = stopped.cancelled() => {}
-                () = keep => {}
-            }
+            let end = keep_connected(make, &request, &policy, &sender, &stopped, ended).await;
+            end.log();
+            // before the sender is dropped, which wakes those who wait for it
+            let _ = told.set(end);
         });
-        Ok(Reconnecting { current, stop })
+        Ok(Reconnecting { current, stop, end })
     }
 }
 
@@ -202,6 +219,7 @@ impl ReconnectingRequest {
 pub struct Reconnecting {
     current: watch::Receiver<Session>,
     stop: CancellationToken,
+    end: Arc<OnceLock<ReconnectEnd>>,
 }
 
 impl Reconnecting {
@@ -220,20 +238,124 @@ impl Reconnecting {
         Some(self.current.borrow_and_update().clone())
     }
 
-    /// Closes the session with 1000 and connects no more.
+    /// Closes the session with 1000 and connects no more. An attempt that is under way is given up; a session that is just
+    /// being opened, and whose `on_open` has perhaps not returned, is closed as well.
     pub fn close(&self) {
+        // in this order: a session that becomes the current one after it was read here finds the other
         self.stop.cancel();
         self.session().close();
     }
 
-    /// Resolves when no connection will be made any more: it was closed by the application, by the server for good, by a
-    /// shutdown, or given up.
+    /// Resolves when no connection will be made any more, and the `on_close` of the last session has returned; returns why.
+    /// The table at [`Reconnect`] has all causes. Each clone may wait for it, and after the end it resolves at once.
+    ///
+    /// ```no_run
+    /// # use endpoint_runtime::Reconnecting;
+    /// # async fn f(kept: Reconnecting) {
+    /// let end = kept.ended().await;
+    /// let status = end.last_error().and_then(|error| error.response()).map(|answer| answer.status().as_u16());
+    /// match status {
+    ///     Some(401) => println!("log in again"),
+    ///     _ if end.is_closed() => println!("done"),
+    ///     _ => println!("not connected any more: {end}"),
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    pub async fn ended(&self) {
+    pub async fn ended(&self) -> ReconnectEnd {
         let mut current = self.current.clone();
         while current.changed().await.is_ok() {}
+        // it is not there if the task was dropped with its runtime
+        self.end.get().cloned().unwrap_or_else(|| ReconnectEnd::new(Cause::Aborted, None, None))
+    }
+}
+
+/// Why a connection is not made again ([`Reconnecting::ended`]). Printed, it is a sentence for a log.
+///
+/// A clone is the same end.
+#[derive(Clone, Debug)]
+pub struct ReconnectEnd(Arc<End>);
+
+#[derive(Debug)]
+struct End {
+    cause: Cause,
+    reason: Option<CloseReason>,
+    error: Option<Error>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// By the application, or a shutdown.
+    Closed,
+    /// Another attempt would not help.
+    Final,
+    /// There were as many attempts as there may be.
+    Attempts,
+    /// `on_reconnect` returned false.
+    Declined,
+    /// The task that connects is gone.
+    Aborted,
+}
+
+impl ReconnectEnd {
+    fn new(cause: Cause, reason: Option<CloseReason>, error: Option<Error>) -> Self {
+        Self(Arc::new(End { cause, reason, error }))
+    }
+
+    /// The application closed it, with [`Reconnecting::close`] or by closing the session, or the container was shut down.
+    pub fn is_closed(&self) -> bool {
+        self.0.cause == Cause::Closed
+    }
+
+    /// Another attempt would not help: the server closed the last session for good ([`close_reason`](Self::close_reason)), or
+    /// the last attempt failed for good ([`last_error`](Self::last_error)).
+    pub fn is_final(&self) -> bool {
+        self.0.cause == Cause::Final
+    }
+
+    /// There were as many attempts as the policy allows, or its `on_reconnect` returned `false`.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self.0.cause, Cause::Attempts | Cause::Declined)
+    }
+
+    /// Why the last attempt failed, with the server's answer in [`Error::response`]; `None` if none has failed since a
+    /// session was opened.
+    pub fn last_error(&self) -> Option<&Error> {
+        self.0.error.as_ref()
+    }
+
+    /// How the last session ended. `None` only if the task that connects was dropped with its runtime.
+    pub fn close_reason(&self) -> Option<&CloseReason> {
+        self.0.reason.as_ref()
+    }
+
+    /// Tells the operator what the application may not ask for.
+    fn log(&self) {
+        if self.is_closed() {
+            tracing::debug!("a connection is not made again: {self}");
+        } else {
+            tracing::warn!("a connection is not made again: {self}");
+        }
+    }
+}
+
+impl fmt::Display for ReconnectEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0.cause {
+            Cause::Closed => "it was closed by the application, or by a shutdown",
+            Cause::Final => "another attempt would not help",
+            Cause::Attempts => "there were as many attempts as the policy allows",
+            Cause::Declined => "`on_reconnect` returned false",
+            Cause::Aborted => "the task that connects is gone",
+        })?;
+        match (&self.0.error, &self.0.reason) {
+            _ if self.is_closed() => Ok(()),
+            (Some(error), _) => write!(f, ": {error}"),
+            (None, Some(reason)) => write!(f, ": the session ended with {reason}"),
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -243,22 +365,25 @@ async fn keep_connected<E: ClientEndpoint>(
     request: &ClientRequest,
     policy: &Reconnect,
     current: &watch::Sender<Session>,
+    stop: &CancellationToken,
     mut ended: oneshot::Receiver<CloseReason>,
-) {
+) -> ReconnectEnd {
+    let container = &request.container;
     let mut attempt = 0;
     loop {
         let opened = Instant::now();
-        let reason = match ended.await {
-            Ok(reason) => reason,
-            Err(_) => {
-                // its task ended by a panic, or the runtime goes down, which ends this task here
-                tokio::task::yield_now().await;
-                CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task failed")
-                    .by(Initiator::Container)
+        let reason = tokio::select! {
+            biased;
+            // a `close` that has not seen this session
+            () = stop.cancelled() => {
+                let session = current.borrow().clone();
+                return closed(container, &session, ended).await;
             }
+            reason = &mut ended => end_of(reason).await,
         };
         if is_final(&reason) {
-            return;
+            let cause = if reason.initiator() == Initiator::Application { Cause::Closed } else { Cause::Final };
+            return ReconnectEnd::new(cause, Some(reason), None);
         }
         if opened.elapsed() >= RECONNECT_STABLE {
             attempt = 0;
@@ -266,24 +391,35 @@ async fn keep_connected<E: ClientEndpoint>(
         let mut error = None;
         ended = loop {
             if attempt == policy.attempts {
-                return gave_up(error.as_ref(), "there were as many attempts as there may be");
+                return ReconnectEnd::new(Cause::Attempts, Some(reason), error);
             }
             attempt += 1;
             let delay = policy.delay(attempt, error.as_ref());
-            let reason = error.is_none().then_some(&reason);
-            let next = ReconnectAttempt { attempt, delay, error: error.as_ref(), reason };
+            let last = error.is_none().then_some(&reason);
+            let next = ReconnectAttempt { attempt, delay, error: error.as_ref(), reason: last };
             if !policy.wants(&next) {
-                return gave_up(error.as_ref(), "the application wants no more");
+                return ReconnectEnd::new(Cause::Declined, Some(reason), error);
             }
-            sleep(delay).await;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return ReconnectEnd::new(Cause::Closed, Some(reason), error),
+                () = sleep(delay) => {}
+            }
             // an attempt that panics, in `make` or where its instance is dropped, is one that failed
-            match caught(async { request.container.open(make(), request).await }).await {
-                Ok((session, ended)) => {
+            match caught(async { container.establish(make(), request, stop).await }).await {
+                Ok(Serving { session, opened, ended }) => {
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return closed(container, &session, ended).await,
+                        // it fails if the connection's task is gone, which `ended` tells as well
+                        _ = opened => {}
+                    }
                     current.send_replace(session);
                     break ended;
                 }
-                Err(failed) if helps(&failed) => error = Some(failed),
-                Err(failed) => return gave_up(Some(&failed), "another attempt would not help"),
+                Err(_) if stop.is_cancelled() => return ReconnectEnd::new(Cause::Closed, Some(reason), error),
+                Err(failed) if may_pass(&failed) => error = Some(failed),
+                Err(failed) => return ReconnectEnd::new(Cause::Final, Some(reason), Some(failed)),
             }
         };
     }
@@ -302,44 +438,23 @@ async fn caught<T>(attempt: impl Future<Output = Result<T, Error>>) -> Result<T,
     .await
 }
 
-fn gave_up(error: Option<&Error>, why: &str) {
-    tracing::warn!(error = error.map(tracing::field::display), "a connection is not made again: {why}");
+/// The end of a connection that is wanted no more while it has `session`.
+async fn closed(container: &ClientContainer, session: &Session, ended: oneshot::Receiver<CloseReason>) -> ReconnectEnd {
+    container.end(session);
+    ReconnectEnd::new(Cause::Closed, Some(end_of(ended.await).await), None)
 }
 
-/// Whether a session has ended for good.
-fn is_final(reason: &CloseReason) -> bool {
-    match reason.initiator() {
-        Initiator::Application => true,
-        Initiator::Peer => matches!(
-            reason.code(),
-            CloseCode::NormalClosure
-                | CloseCode::ProtocolError
-                | CloseCode::CannotAccept
-                | CloseCode::NotConsistent
-                | CloseCode::ViolatedPolicy
-                | CloseCode::TooBig
-                | CloseCode::NoExtension
-        ),
-        _ => false,
-    }
-}
-
-/// Whether another attempt may fare better.
-fn helps(error: &Error) -> bool {
-    match error.response().map(http::Response::status) {
-        Some(StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => true,
-        Some(status) => status.is_server_error(),
-        // without an answer: broken off, if it was ever begun
-        None => {
-            error.is_io() || error.is_timeout() || error.is_tls() || error.is_panic() || error.kind() == Kind::Handshake
+/// How a session ended.
+async fn end_of(reason: Result<CloseReason, oneshot::error::RecvError>) -> CloseReason {
+    match reason {
+        Ok(reason) => reason,
+        Err(_) => {
+            // its task ended by a panic, or the runtime goes down, which ends this task here
+            tokio::task::yield_now().await;
+            CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task failed")
+                .by(Initiator::Container)
         }
     }
-}
-
-/// RFC 9110 §10.2.3, where it is a number of seconds.
-fn retry_after(error: Option<&Error>) -> Option<Duration> {
-    let value = error?.response()?.headers().get(header::RETRY_AFTER)?;
-    Some(Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?))
 }
 
 #[cfg(test)]
@@ -370,14 +485,30 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_says_when_is_given_the_time() {
-        let answer = |seconds: &str| {
-            let response = http::Response::builder().status(503).header("retry-after", seconds);
+    fn time_that_a_server_asks_for_is_granted_with_a_random_time_on_top() {
+        let answer = |asked: &str| {
+            let response = http::Response::builder().status(503).header("retry-after", asked);
             Error::answered("refused", response.body(bytes::Bytes::new()).unwrap())
         };
-        let policy = Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_secs(10));
-        assert_eq!(policy.delay(1, Some(&answer("3"))), Duration::from_secs(3));
-        assert_eq!(policy.delay(1, Some(&answer("86400"))), Duration::from_secs(10));
-        assert!(policy.delay(1, Some(&answer("tomorrow"))) <= Duration::from_millis(1));
+        let policy = Reconnect::default().first_delay(Duration::from_secs(1)).max_delay(Duration::from_secs(10));
+        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(86_400));
+        for (asked, granted) in [("3", 3), ("86400", 10), (date.as_str(), 10), ("tomorrow", 0), ("0", 0)] {
+            let (granted, answer) = (Duration::from_secs(granted), answer(asked));
+            let mut delays: Vec<_> = (0..100).map(|_| policy.delay(1, Some(&answer))).collect();
+            assert!(delays.iter().all(|d| (granted..=granted + Duration::from_secs(1)).contains(d)), "{asked}");
+            delays.sort_unstable();
+            delays.dedup();
+            assert!(delays.len() > 50, "{asked}: every client would come at the same time");
+        }
+        let longest = policy.first_delay(Duration::MAX).max_delay(Duration::MAX);
+        assert!(longest.delay(9, Some(&answer("99999999999999999999"))) <= Duration::MAX);
+    }
+
+    #[test]
+    fn no_attempt_comes_without_a_delay() {
+        let policy = Reconnect::default().first_delay(Duration::ZERO);
+        assert!((1..100).all(|attempt| policy.delay(attempt, None) >= RECONNECT_LEAST));
+        assert_eq!(policy.bound(11), RECONNECT_LEAST * 1024);
+        assert!(policy.max_delay(Duration::ZERO).delay(9, None) >= RECONNECT_LEAST);
     }
 }

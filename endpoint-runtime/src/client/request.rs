@@ -1,0 +1,168 @@
+//! A connection that is asked for: what its opening request says.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request};
+
+use super::ClientContainer;
+use super::target::Target;
+use crate::config::EndpointOptions;
+use crate::error::{Error, Kind};
+use crate::handshake::offer::{OURS, Offer, is_subprotocol};
+use crate::programmatic::{Endpoint, Programmatic};
+use crate::registry::ClientEndpoint;
+use crate::session::Session;
+
+/// A connection that is asked for: where to, and what the opening request says beside what it must (Jakarta's
+/// `ClientEndpointConfig` with its `beforeRequest`).
+#[derive(Debug)]
+#[must_use]
+pub struct ClientRequest {
+    pub(super) container: ClientContainer,
+    pub(super) uri: String,
+    headers: HeaderMap,
+    subprotocols: Vec<String>,
+    pub(super) timeout: Duration,
+    /// The first thing that was said wrong.
+    mistake: Option<String>,
+}
+
+impl ClientRequest {
+    pub(super) fn new(container: ClientContainer, uri: String, timeout: Duration) -> Self {
+        let (headers, subprotocols) = <_>::default();
+        Self { container, uri, headers, subprotocols, timeout, mistake: None }
+    }
+
+    /// Adds a header to the request, such as `Authorization` or `Cookie`. Those that the handshake itself needs cannot
+    /// be set; `Host` may be.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        V: TryInto<HeaderValue>,
+    {
+        match (name.try_into(), value.try_into()) {
+            (Ok(name), Ok(_)) if OURS.contains(&name) => {
+                self.wrong(format!("the header {name} is the handshake's own"))
+            }
+            (Ok(name), Ok(value)) => {
+                self.headers.append(name, value);
+            }
+            // without the value, which may be a secret
+            (Ok(name), Err(_)) => self.wrong(format!("the value of the header {name} has an illegal character")),
+            (Err(_), _) => self.wrong("the name of a header has an illegal character".to_owned()),
+        }
+        self
+    }
+
+    /// Offers a subprotocol; call it again for further ones, the one that is liked best first. Those of the endpoint's
+    /// attribute are not offered then.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        if !is_subprotocol(&name) {
+            self.wrong(format!("{name:?} is not the name of a subprotocol"));
+        } else if !self.subprotocols.contains(&name) {
+            self.subprotocols.push(name);
+        }
+        self
+    }
+
+    /// Says where the request comes from, as browsers do: `https://example.org`. Default: nothing is said.
+    pub fn origin<V: TryInto<HeaderValue>>(mut self, origin: V) -> Self {
+        match origin.try_into() {
+            Ok(origin) => {
+                self.headers.insert(header::ORIGIN, origin);
+            }
+            Err(_) => self.wrong("the origin has an illegal character".to_owned()),
+        }
+        self
+    }
+
+    /// How long connecting may take, until the server has answered the handshake. Default: that of the container.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// Connects, and serves the session in a task of its own. Resolves when `on_open` has returned; messages wait for
+    /// that. If `on_open` failed, `on_error` has been told, and the session is closed with 1011.
+    ///
+    /// The addresses of the host are tried 250 ms apart, IPv6 and IPv4 in turn, or at once after one has failed, and the
+    /// first that answers is taken (RFC 8305). Through a [`Proxy`] the session's `peer_addr` is that of the proxy. A user
+    /// and a password in the URI are sent as basic authentication (RFC 7617), unless an `Authorization` header was given.
+    ///
+    /// # Errors
+    /// [`Error::is_handshake`] if what is asked for cannot be asked, if the server, or the proxy before it, refuses, or
+    /// if its answer is wrong; the answer is [`Error::response`]. [`Error::is_io`] if there is no way to the server; [`Error::is_timeout`] if it
+    /// took too long. [`Error::is_decode`] if a `#[query_param]` of a handler is not in the URI; [`Error::is_deploy`] if
+    /// a `State<T>` is missing. No handler was called then. [`Error::is_closed`] if [`ClientContainer::shutdown`] was
+    /// called before it returned; a session that was being opened is closed like every other.
+    ///
+    /// # Cancel safety
+    /// If it is dropped the connection is closed; a session that was opened already ends with 1001.
+    pub async fn connect<E: ClientEndpoint>(self, endpoint: E) -> Result<Session, Error> {
+        let (session, _) = self.container.open(endpoint, &self, &self.container.0.closing).await?;
+        Ok(session)
+    }
+
+    /// Connects an endpoint without annotations (Jakarta's `connectToServer(Endpoint, ClientEndpointConfig, URI)`): its
+    /// message handlers are those that `on_open` adds to the session, or whoever holds it.
+    ///
+    /// ```no_run
+    /// use endpoint_runtime::{ClientContainer, Endpoint, Error, MessageHandler, Session};
+    ///
+    /// struct Listener;
+    ///
+    /// impl Endpoint for Listener {
+    ///     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
+    ///         session.add_message_handler(MessageHandler::text(|_, line: String| println!("{line}")))
+    ///     }
+    /// }
+    ///
+    /// # async fn f() -> Result<(), Error> {
+    /// let session = ClientContainer::new().connect_endpoint(Listener, "ws://127.0.0.1:8080/news").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect).
+    pub async fn connect_endpoint<E: Endpoint>(self, endpoint: E) -> Result<Session, Error> {
+        self.connect(Programmatic(endpoint)).await
+    }
+
+    fn wrong(&mut self, mistake: String) {
+        self.mistake.get_or_insert(mistake);
+    }
+
+    /// What is offered: what was said here, else what the endpoint says.
+    pub(super) fn offered(&self, options: &EndpointOptions) -> Vec<String> {
+        if self.subprotocols.is_empty() {
+            return options.subprotocols.iter().map(|&name| name.to_owned()).collect();
+        }
+        self.subprotocols.clone()
+    }
+
+    /// The head of the request.
+    pub(super) fn head(&self, target: &Target, offer: &Offer) -> Result<http::request::Parts, Error> {
+        if let Some(mistake) = &self.mistake {
+            return Err(Error::new(Kind::Handshake, format!("the request cannot be made: {mistake}")));
+        }
+        let (mut head, ()) = Request::new(()).into_parts();
+        (head.method, head.uri) = (Method::GET, target.resource.clone());
+        head.headers.insert(header::HOST, target.authority.clone());
+        offer.write(&mut head.headers);
+        if let Some(authorization) = &target.authorization {
+            head.headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        for name in self.headers.keys() {
+            head.headers.remove(name);
+            for value in self.headers.get_all(name) {
+                head.headers.append(name, value.clone());
+            }
+        }
+        Ok(head)
+    }
+}
