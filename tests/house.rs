@@ -33,7 +33,7 @@ const STAIRCASE: &[&[&str]] = &[
     // the two sides of it
     &["handshake", "handshake/offer"],
     &["handshake/extensions"],
-    &["handshake/origins"],
+    &["handshake/head", "handshake/origins"],
     &["handshake/refusal"],
     &["connection"],
     // the sides of one link: impl blocks of the same type

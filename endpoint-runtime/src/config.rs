@@ -26,6 +26,13 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may take to send its request head: hyper's own default, a guard against Slowloris.
 pub(crate) const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// 16 KiB of request line and headers: browsers send one or two, nginx takes 8 KiB in a line and Tomcat 8 KiB in all. A
+/// session keeps its head until it ends, so hyper's 400 KiB would be the size of an idle session.
+pub(crate) const MAX_REQUEST_HEAD: usize = 16 << 10;
+
+/// Browsers send about 20 headers, and a chain of proxies adds a few.
+pub(crate) const MAX_REQUEST_HEADERS: usize = 64;
+
 /// How long a configurator may wait for others, such as a database: what browsers and proxies wait for an answer.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -3,6 +3,7 @@
 //! Pure: it looks at the head of a request and nothing else; whoever calls it sends the answer and owns the socket.
 
 pub(crate) mod extensions;
+pub(crate) mod head;
 #[cfg(feature = "client")]
 pub(crate) mod offer;
 pub(crate) mod origins;

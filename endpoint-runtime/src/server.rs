@@ -27,6 +27,7 @@ use tower_service::Service;
 use crate::config::{Compression, Overflow, REQUEST_HEAD_TIMEOUT};
 use crate::configurator::Configurator;
 use crate::error::{BoxError, Error};
+use crate::handshake::head::HeadLimits;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::programmatic::Endpoint;
@@ -54,6 +55,12 @@ pub struct Server {
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
 }
+
+/// The headers that hyper takes, and has room for without an allocation.
+const HYPER_HEADERS: usize = 100;
+
+/// The most that hyper reads of a head, or of a body at a time.
+const HYPER_BUFFER: usize = 8192 + 4096 * 100;
 
 type ResponseBody = UnsyncBoxBody<Bytes, Error>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Error>> + Send>>;
@@ -230,6 +237,7 @@ impl HttpConnection {
     /// Serves it until it ends or is upgraded.
     async fn serve(self, io: impl Read + Write + Unpin + Send + 'static) {
         let Self { container, fallback, transport, stop, cut } = self;
+        let limits = container.head_limits();
         let service = service_fn(move |request| {
             let (container, fallback) = (container.clone(), fallback.clone());
             async move {
@@ -238,16 +246,15 @@ impl HttpConnection {
                         Ok(response) => Ok(response.map(boxed)),
                         Err(never) => match never {},
                     },
-                    (Routed::Theirs(request), Some(Fallback(fallback))) => fallback(request).await,
+                    (Routed::Theirs(request), Some(Fallback(fallback))) => match container.admit(&request) {
+                        Ok(()) => fallback(request).await,
+                        Err(refused) => Ok(refused.map(boxed)),
+                    },
                     (Routed::Theirs(_), None) => Ok(Response::<Full<Bytes>>::from(Refusal::unknown_path()).map(boxed)),
                 }
             }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_HEAD_TIMEOUT)
-            .serve_connection(io, service)
-            .with_upgrades();
+        let connection = http_of(&limits).serve_connection(io, service).with_upgrades();
         // in a place of its own, so that the task, which is moved when it begins and when it ends, stays small
         let mut connection = Box::pin(connection);
         let served = tokio::select! {
@@ -264,6 +271,21 @@ impl HttpConnection {
             tracing::debug!(%error, peer = ?transport.peer_addr, "an HTTP connection failed");
         }
     }
+}
+
+/// HTTP/1.1 with our limits for a head.
+fn http_of(limits: &HeadLimits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_HEAD_TIMEOUT);
+    http.max_header_size(limits.most_bytes());
+    // below its own defaults hyper stays as it is: fewer headers save nothing, a smaller buffer slows large bodies down
+    if limits.most_headers() > HYPER_HEADERS {
+        http.max_headers(limits.most_headers());
+    }
+    if limits.most_bytes() > HYPER_BUFFER {
+        http.max_buf_size(limits.most_bytes());
+    }
+    http
 }
 
 fn boxed(body: Full<Bytes>) -> ResponseBody {
@@ -292,7 +314,9 @@ impl ServerBuilder {
         }
     }
 
-    /// Serves every request that is for no endpoint: pages, an API, an `axum::Router`. Without one they get 404.
+    /// Serves every request that is for no endpoint: pages, an API, an `axum::Router`. Without one they get 404. What a
+    /// request must be to get here is the same as for an endpoint: [`max_request_head`](Self::max_request_head),
+    /// [`max_request_headers`](Self::max_request_headers).
     ///
     /// Each request gets a clone of the service. If it fails the connection is closed.
     pub fn fallback<S, B>(mut self, service: S) -> Self
@@ -419,6 +443,16 @@ impl ServerBuilder {
     /// See [`ContainerBuilder::origins`].
     pub fn origins(self, origins: Origins) -> Self {
         self.map(|container| container.origins(origins))
+    }
+
+    /// See [`ContainerBuilder::max_request_head`].
+    pub fn max_request_head(self, bytes: usize) -> Self {
+        self.map(|container| container.max_request_head(bytes))
+    }
+
+    /// See [`ContainerBuilder::max_request_headers`].
+    pub fn max_request_headers(self, headers: usize) -> Self {
+        self.map(|container| container.max_request_headers(headers))
     }
 
     /// See [`ContainerBuilder::compression`].

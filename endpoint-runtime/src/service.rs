@@ -33,8 +33,9 @@ use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::{COMPRESSION_BUDGET, Compression, HANDSHAKE_TIMEOUT, Limits, Overflow};
 use crate::configurator::Configurator;
 use crate::error::Error;
+use crate::handshake::head::HeadLimits;
 use crate::handshake::origins::Origins;
-use crate::handshake::refusal::Refusal;
+use crate::handshake::refusal::{Excerpt, Refusal};
 use crate::path::ContextPath;
 use crate::programmatic::Endpoint;
 use crate::registry::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};
@@ -65,6 +66,7 @@ struct Inner {
     ground: Ground,
     table: RwLock<Arc<Table>>,
     origins: Origins,
+    head_limits: HeadLimits,
     /// What the connections may own for compression.
     compression_budget: Arc<Budget>,
     /// How long a configurator may wait.
@@ -127,6 +129,16 @@ impl ServerContainer {
         end_all(|| table.sets(), reason, &self.0.tasks, limit).await
     }
 
+    /// Admits a request that is for something else behind the same listener, or refuses it.
+    pub(crate) fn admit<B>(&self, request: &Request<B>) -> Result<(), Response<Full<Bytes>>> {
+        self.0.head_limits.check_request(request).map_err(|refusal| refuse(request.uri(), refusal))
+    }
+
+    /// What the head of a request may have.
+    pub(crate) fn head_limits(&self) -> HeadLimits {
+        self.0.head_limits
+    }
+
     /// Answers a request to the path of an endpoint; gives every other back.
     pub(crate) fn respond<B>(&self, request: Request<B>, transport: Transport) -> Routed<B> {
         let table = self.0.table();
@@ -172,7 +184,7 @@ fn refuse(uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
 }
 
 fn log_refused(uri: &Uri, refusal: &Refusal) {
-    let (path, status) = (uri.path(), refusal.status());
+    let (path, status) = (&*Excerpt(uri.path()).to_string(), refusal.status());
     if status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(path, status = status.as_u16(), "handshake refused: {}", refusal.reason());
     } else {
@@ -259,6 +271,7 @@ pub struct ContainerBuilder {
     context_path: String,
     trailing_slash: TrailingSlash,
     origins: Result<Origins, Error>,
+    head_limits: HeadLimits,
     limits: Limits,
     compression_budget: usize,
     handshake_timeout: Duration,
@@ -273,6 +286,7 @@ impl Default for ContainerBuilder {
             context_path: String::new(),
             trailing_slash: TrailingSlash::default(),
             origins: Ok(Origins::same_origin()),
+            head_limits: HeadLimits::default(),
             limits: Limits::default(),
             compression_budget: COMPRESSION_BUDGET,
             handshake_timeout: HANDSHAKE_TIMEOUT,
@@ -375,6 +389,26 @@ impl ContainerBuilder {
     /// Decides about origins as `origins` does; [`Origins::any`] admits every page.
     pub fn origins(mut self, origins: Origins) -> Self {
         self.origins = Ok(origins);
+        self
+    }
+
+    /// The most bytes of a request's head: its request line and all of its headers. A session keeps its head until it
+    /// ends, so this bounds what an anonymous peer makes the server hold. Default: 16 KiB.
+    ///
+    /// A larger head is refused with 431 (RFC 6585 §5) and a sentence that names this option. [`Server`](crate::Server)
+    /// stops reading at twice the size, or 8 KiB more if that is more, and then answers 431 alone; it asks the same of
+    /// requests for its fallback. Another HTTP server has a limit of its own for what it reads.
+    pub fn max_request_head(mut self, bytes: usize) -> Self {
+        self.head_limits.bytes = bytes;
+        self
+    }
+
+    /// The most headers of a request, of which repeated ones count each. Default: 64.
+    ///
+    /// A request with more is refused as by [`max_request_head`](Self::max_request_head); [`Server`](crate::Server)
+    /// answers 431 alone from half as many again. It takes 16,384 at most.
+    pub fn max_request_headers(mut self, headers: usize) -> Self {
+        self.head_limits.headers = headers;
         self
     }
 
@@ -513,6 +547,7 @@ impl ContainerBuilder {
             ground,
             table: RwLock::new(Arc::new(table)),
             origins,
+            head_limits: self.head_limits,
             compression_budget: Arc::new(Budget::new(self.compression_budget)),
             handshake_timeout: self.handshake_timeout,
             tasks: TaskTracker::new(),

@@ -90,6 +90,24 @@ impl Refusal {
         )
     }
 
+    /// 431: request line and headers together have more than `max` bytes (RFC 6585 §5), see
+    /// [`ContainerBuilder::max_request_head`](crate::ContainerBuilder::max_request_head).
+    pub fn request_head_too_large(max: usize) -> Self {
+        Self::because(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!("the head of the request is too large: to accept more than {max} bytes, raise max_request_head"),
+        )
+    }
+
+    /// 431: the request has more than `max` headers (RFC 6585 §5), see
+    /// [`ContainerBuilder::max_request_headers`](crate::ContainerBuilder::max_request_headers).
+    pub fn too_many_headers(max: usize) -> Self {
+        Self::because(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!("the request has too many headers: to accept more than {max} headers, raise max_request_headers"),
+        )
+    }
+
     /// 400: `Host` is missing, repeated, or not a host (RFC 9112 §3.2).
     pub fn missing_host() -> Self {
         Self::because(StatusCode::BAD_REQUEST, "the request needs one header 'Host' with a host and perhaps a port")
@@ -104,9 +122,8 @@ impl Refusal {
     /// name. `origin` is the `Origin` header, `host` the `Host` header.
     pub fn foreign_origin(origin: &str, host: &str) -> Self {
         // "null", as from a page on disk, and what does not fit the log whole, are nothing that a list could have
-        let listable = origin != "null" && origin.chars().count() <= Escaped::LONGEST;
-        // both come from outside: no control characters into a log, no long tail
-        let (origin, host) = (Escaped(origin), Escaped(host));
+        let listable = origin != "null" && origin.chars().count() <= Excerpt::LONGEST;
+        let (origin, host) = (Excerpt(origin), Excerpt(host));
         let list =
             if listable { format!("allowed_origins([\"{origin}\"])") } else { "allowed_origins([..])".to_owned() };
         Self::because(
@@ -280,14 +297,14 @@ impl fmt::Debug for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Text from outside, escaped and cut.
-struct Escaped<'a>(&'a str);
+/// The beginning of a text from outside, escaped: no control characters and no long tail get into a log.
+pub(crate) struct Excerpt<'a>(pub(crate) &'a str);
 
-impl Escaped<'_> {
+impl Excerpt<'_> {
     const LONGEST: usize = 128;
 }
 
-impl fmt::Display for Escaped<'_> {
+impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_debug().take(Self::LONGEST).collect::<String>())
     }

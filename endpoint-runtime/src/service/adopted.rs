@@ -233,6 +233,7 @@ impl AdoptedRequest {
         let Adopted { container, mounted } = &self.endpoint;
         let (container, Mounted { options, prepare, sessions, .. }) = (&*container.0, &**mounted);
         container.takes_sessions()?;
+        container.head_limits.check(self.head.method.as_str(), &self.head.uri, &self.head.headers)?;
         let host = request::authority(&self.head).ok_or_else(Refusal::missing_host);
         let policy = match host {
             Ok(host) => container.origins.check(&self.head.headers, host),

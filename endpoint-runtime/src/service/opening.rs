@@ -89,6 +89,10 @@ impl Inner {
         mut parts: Parts,
         transport: Transport,
     ) -> Responding {
+        // before anything of it is copied
+        if let Err(refusal) = self.head_limits.check(parts.method.as_str(), &parts.uri, &parts.headers) {
+            return refuse(&parts.uri, refusal).into();
+        }
         let Some(configured) = mounted.configured.clone() else {
             let opened = self.open(mounted, params, &mut parts, transport);
             return opened.unwrap_or_else(|refusal| refuse(&parts.uri, refusal)).into();

@@ -1,0 +1,97 @@
+//! How large the head of a request may be: a session keeps it for its whole life.
+
+use http::header::HeaderMap;
+use http::{Request, Uri};
+
+use crate::config::{MAX_REQUEST_HEAD, MAX_REQUEST_HEADERS};
+use crate::handshake::refusal::Refusal;
+
+/// The most that the head of a request may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    pub(crate) bytes: usize,
+    pub(crate) headers: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { bytes: MAX_REQUEST_HEAD, headers: MAX_REQUEST_HEADERS }
+    }
+}
+
+impl HeadLimits {
+    /// Refuses a head that is too large.
+    pub(crate) fn check(self, method: &str, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        if headers.len() > self.headers {
+            return Err(Refusal::too_many_headers(self.headers));
+        }
+        // white space around a value is not known any more, nor is it kept
+        let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();
+        let target = uri.path_and_query().map_or(0, |target| target.as_str().len())
+            + uri.authority().map_or(0, |authority| authority.as_str().len())
+            + uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+        let bytes = method.len() + target + "  HTTP/1.1\r\n".len() + lines + "\r\n".len();
+        if bytes > self.bytes { Err(Refusal::request_head_too_large(self.bytes)) } else { Ok(()) }
+    }
+
+    /// Refuses a request whose head is too large.
+    pub(crate) fn check_request<B>(self, request: &Request<B>) -> Result<(), Refusal> {
+        self.check(request.method().as_str(), request.uri(), request.headers())
+    }
+
+    /// The bytes at which an HTTP server stops reading a head. A smaller one that is too large gets a sentence.
+    pub(crate) fn most_bytes(self) -> usize {
+        self.bytes.saturating_mul(2).max(self.bytes.saturating_add(8 << 10))
+    }
+
+    /// The same for headers.
+    pub(crate) fn most_headers(self) -> usize {
+        /// A map takes no more than some 24,000.
+        const MOST: usize = 16 << 10;
+        self.headers.saturating_add(self.headers / 2).min(MOST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(limits: HeadLimits, uri: &str, headers: &[(&str, &str)]) -> Result<(), String> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        limits.check_request(&request.body(()).unwrap()).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn size_of_a_head_is_that_on_the_wire() {
+        for (head, uri, headers) in [
+            ("GET / HTTP/1.1\r\n\r\n", "/", &[][..]),
+            ("GET /a?b=c HTTP/1.1\r\nhost: a\r\n\r\n", "/a?b=c", &[("host", "a")]),
+            (
+                "GET http://a:1/b HTTP/1.1\r\nhost: a\r\nx: 1\r\nx: \r\n\r\n",
+                "http://a:1/b",
+                &[("host", "a"), ("x", "1"), ("x", "")],
+            ),
+        ] {
+            let exact = HeadLimits { bytes: head.len(), headers: headers.len() };
+            assert_eq!(outcome(exact, uri, headers), Ok(()), "{head:?}");
+            let less = HeadLimits { bytes: head.len() - 1, ..exact };
+            assert_eq!(outcome(less, uri, headers), Err(Refusal::request_head_too_large(less.bytes).to_string()));
+            if let Some(fewer) = headers.len().checked_sub(1) {
+                let less = HeadLimits { headers: fewer, ..exact };
+                assert_eq!(outcome(less, uri, headers), Err(Refusal::too_many_headers(fewer).to_string()));
+            }
+        }
+    }
+
+    #[test]
+    fn http_server_reads_more_than_is_accepted() {
+        for bytes in [0, 1, 1000, 16 << 10, 1 << 20, usize::MAX] {
+            let limits = HeadLimits { bytes, headers: bytes };
+            assert!(limits.most_bytes() > bytes || bytes == usize::MAX);
+            assert!(limits.most_headers() >= bytes.min(10_000));
+        }
+    }
+}
