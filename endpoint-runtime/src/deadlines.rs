@@ -32,8 +32,34 @@ pub(crate) struct Deadlines {
 /// Which of all the sweeps it is, and whether it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sweep {
-    count: u64,
+    count: u32,
     goes_on: bool,
+}
+
+/// A deadline in the row, as its member remembers it: while it is no later than a new one, the row need not be asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Entry {
+    /// The count of the sweep for which it was set; zero if there is none.
+    sweep: u32,
+    seconds: u32,
+}
+
+impl Entry {
+    /// Whether it wakes its member in time for this deadline, while this sweep goes on.
+    pub(crate) fn is_in_time(self, sweep: u32, base: Instant, now: Instant, deadline: Instant) -> bool {
+        // what has come was taken away, or is about to be
+        let is_to_come = self.seconds > seconds(base, now);
+        self.sweep == sweep && is_to_come && self.seconds <= seconds(base, deadline)
+    }
+}
+
+/// Whether a deadline may wait in the row.
+pub(crate) fn is_far(now: Instant, deadline: Instant) -> bool {
+    deadline >= now + FAR
+}
+
+fn seconds(base: Instant, moment: Instant) -> u32 {
+    u32::try_from(moment.saturating_duration_since(base).as_secs()).unwrap_or(NEVER)
 }
 
 impl Deadlines {
@@ -60,14 +86,17 @@ impl Deadlines {
         self.row.swap(one, other);
     }
 
-    /// Sets the deadline of a member; false if it must see to that itself.
-    pub(crate) fn set(&mut self, place: usize, now: Instant, deadline: Instant) -> bool {
-        let Some(entry) = self.row.get_mut(place).filter(|_| self.sweep.goes_on && deadline >= now + FAR) else {
-            return false;
-        };
-        let seconds = deadline.saturating_duration_since(self.base).as_secs();
-        *entry = u32::try_from(seconds).unwrap_or(NEVER);
-        true
+    /// Sets the deadline of a member; `None` if it must see to that itself.
+    pub(crate) fn set(&mut self, place: usize, now: Instant, deadline: Instant) -> Option<Entry> {
+        let sweep = self.sweep().filter(|_| is_far(now, deadline))?;
+        let entry = self.row.get_mut(place)?;
+        *entry = seconds(self.base, deadline);
+        Some(Entry { sweep, seconds: *entry })
+    }
+
+    /// The count of the sweep that goes on, which is not zero.
+    pub(crate) fn sweep(&self) -> Option<u32> {
+        self.sweep.goes_on.then_some(self.sweep.count)
     }
 
     /// Begins a sweep, which whoever asks has to see to; `None` if one goes on.
@@ -75,7 +104,7 @@ impl Deadlines {
         if self.sweep.goes_on {
             return None;
         }
-        self.sweep = Sweep { count: self.sweep.count + 1, goes_on: true };
+        self.sweep = Sweep { count: self.sweep.count.checked_add(1).unwrap_or(1), goes_on: true };
         Some(self.sweep)
     }
 
@@ -101,10 +130,10 @@ impl Deadlines {
 
     /// The places of those whose time has come. They have none until they set one anew.
     pub(crate) fn due(&mut self, now: Instant) -> impl Iterator<Item = usize> {
-        let seconds = now.saturating_duration_since(self.base).as_secs();
+        let seconds = seconds(self.base, now);
         let row = self.row.iter_mut().enumerate();
         row.filter_map(move |(place, entry)| {
-            let due = *entry != NEVER && u64::from(*entry) <= seconds;
+            let due = *entry != NEVER && *entry <= seconds;
             if due {
                 *entry = NEVER;
             }
@@ -126,12 +155,12 @@ mod tests {
         let start = Instant::now();
         let mut deadlines = Deadlines::since(start);
         (0..3).for_each(|_| deadlines.push());
-        assert!(!deadlines.set(0, start, start + 10 * SWEEP), "nobody sweeps yet");
+        assert!(deadlines.set(0, start, start + 10 * SWEEP).is_none(), "nobody sweeps yet");
         assert!(deadlines.begin().is_some() && deadlines.begin().is_none());
-        assert!(deadlines.set(0, start, start + Duration::from_millis(10_900)));
-        assert!(deadlines.set(1, start, start + 20 * SWEEP));
-        assert!(!deadlines.set(2, start, start + FAR - Duration::from_millis(1)), "it is near");
-        assert!(!deadlines.set(3, start, start + 20 * SWEEP), "there is no such member");
+        assert!(deadlines.set(0, start, start + Duration::from_millis(10_900)).is_some());
+        assert!(deadlines.set(1, start, start + 20 * SWEEP).is_some());
+        assert!(deadlines.set(2, start, start + FAR - Duration::from_millis(1)).is_none(), "it is near");
+        assert!(deadlines.set(3, start, start + 20 * SWEEP).is_none(), "there is no such member");
         assert!(due(&mut deadlines, start + Duration::from_millis(9_999)).is_empty());
         assert_eq!(due(&mut deadlines, start + 10 * SWEEP), [0]);
         assert!(due(&mut deadlines, start + 11 * SWEEP).is_empty());
@@ -148,6 +177,25 @@ mod tests {
         deadlines.set(1, start, start + 5 * SWEEP);
         deadlines.swap_remove(0);
         assert_eq!(due(&mut deadlines, start + 5 * SWEEP), [0]);
+    }
+
+    #[test]
+    fn entry_is_in_time_for_what_is_later_until_it_is_due_or_its_sweep_ends() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::since(start);
+        deadlines.push();
+        deadlines.begin();
+        let sweep = deadlines.sweep().unwrap();
+        let entry = deadlines.set(0, start, start + Duration::from_millis(5_400)).unwrap();
+        let in_time = |sweep, now, deadline| entry.is_in_time(sweep, start, start + now, start + deadline);
+        assert!(in_time(sweep, Duration::ZERO, 5 * SWEEP) && in_time(sweep, Duration::from_millis(4_999), 9 * SWEEP));
+        assert!(!in_time(sweep, Duration::ZERO, Duration::from_millis(4_999)), "it would come too late");
+        assert!(!in_time(sweep, 5 * SWEEP, 9 * SWEEP), "it has come");
+        deadlines.end();
+        assert_eq!(deadlines.sweep(), None);
+        deadlines.begin();
+        assert!(!in_time(deadlines.sweep().unwrap(), Duration::ZERO, 9 * SWEEP), "it was forgotten");
+        assert!(!Entry::default().is_in_time(sweep, start, start, start + 9 * SWEEP));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Link;
 use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::deadlines::Entry;
 use crate::outbound::FAR;
 use crate::wire::frame::OpCode;
 
@@ -31,6 +32,8 @@ pub(super) struct Clock {
     /// When a ping was sent unasked, until it is answered.
     pub(super) pinged: Option<When>,
     pub(super) pings: u32,
+    /// What waits in the row of the endpoint.
+    pub(super) entry: Entry,
     /// A handler went on for too long after the end.
     pub(super) abandon: bool,
 }
@@ -62,7 +65,7 @@ impl Link {
             self.clock.sleep = None;
             return self.end.is_some() != ended;
         };
-        if self.session.endpoint().wake_at(&self.session, now, next) {
+        if self.session.endpoint().wake_at(&self.session, &mut self.clock.entry, now, next) {
             self.clock.sleep = None;
             return self.end.is_some() != ended || self.clock.pings != pings;
         }

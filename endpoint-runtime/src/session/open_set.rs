@@ -1,7 +1,9 @@
 //! The sessions of one mounted endpoint: who is in, until its socket is done with; whom a shutdown or a deadline wakes.
 
 use std::any::Any;
-use std::sync::atomic::Ordering;
+#[cfg(test)]
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -11,7 +13,7 @@ use super::chunks::{Chunks, Replaced, Snapshot};
 use super::{Groups, NOWHERE, Session};
 use crate::close::CloseReason;
 use crate::config::Limits;
-use crate::deadlines::{Deadlines, Sweep};
+use crate::deadlines::{Deadlines, Entry, Sweep, is_far};
 use crate::outbound::Bounds;
 use crate::quantum::Round;
 use crate::state::States;
@@ -32,7 +34,12 @@ pub(crate) struct OpenSet {
     /// What it is mounted in; the front door knows the type.
     container: OnceLock<Weak<dyn Any + Send + Sync>>,
     members: Mutex<Members>,
+    /// The count of the sweep over the deadlines that goes on, or zero: what can be known without the lock.
+    sweep: AtomicU32,
     pub(crate) round: Round,
+    /// How often somebody took the lock on its members.
+    #[cfg(test)]
+    taken: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -60,7 +67,22 @@ impl OpenSet {
         let deadlines = Deadlines::since(base);
         let members = Mutex::new(Members { list: Chunks::default(), open: 0, deadlines, closing: None });
         let (states, groups, annotated, container, round) = <_>::default();
-        Self { path, name, limits, base, bounds, states, groups, annotated, container, members, round }
+        Self {
+            path,
+            name,
+            limits,
+            base,
+            bounds,
+            states,
+            groups,
+            annotated,
+            container,
+            members,
+            sweep: AtomicU32::new(0),
+            round,
+            #[cfg(test)]
+            taken: AtomicUsize::new(0),
+        }
     }
 
     /// With what all endpoints of a container share: what the application provides, and the groups of sessions.
@@ -112,20 +134,39 @@ impl OpenSet {
         let mut replaced = Replaced::default();
         let mut members = self.lock();
         let removed = members.remove(session, &mut replaced);
+        self.note_sweep(&members);
         drop(members);
         // perhaps the last clones of some sessions
         drop((removed, replaced));
     }
 
     /// Makes the session look at its limits when the deadline comes, or somewhat earlier; false if it has to see to
-    /// that itself.
-    pub(crate) fn wake_at(&self, session: &Session, now: Instant, deadline: Instant) -> bool {
-        self.lock().deadlines.set(session.0.place.load(Ordering::Relaxed) as usize, now, deadline)
+    /// that itself. `entry` is what the session keeps for this: where an earlier deadline is entered already there is
+    /// nothing to do, and no lock that all connections of the endpoint would take for each message.
+    pub(crate) fn wake_at(&self, session: &Session, entry: &mut Entry, now: Instant, deadline: Instant) -> bool {
+        let sweep = self.sweep.load(Ordering::Acquire);
+        if sweep == 0 || !is_far(now, deadline) {
+            return false;
+        }
+        if entry.is_in_time(sweep, self.base, now, deadline) {
+            return true;
+        }
+        let set = self.lock().deadlines.set(session.0.place.load(Ordering::Relaxed) as usize, now, deadline);
+        *entry = set.unwrap_or_default();
+        set.is_some()
     }
 
-    /// Begins a sweep over the deadlines, which whoever asks has to see to; `None` if one goes on.
+    /// Begins a sweep, which whoever asks has to see to; `None` if one goes on.
     pub(crate) fn begin_sweep(&self) -> Option<Sweep> {
-        self.lock().deadlines.begin()
+        let mut members = self.lock();
+        let begun = members.deadlines.begin();
+        self.note_sweep(&members);
+        begun
+    }
+
+    /// Under the lock, so that what is noted last is what holds.
+    fn note_sweep(&self, members: &Members) {
+        self.sweep.store(members.deadlines.sweep().unwrap_or(0), Ordering::Release);
     }
 
     /// Wakes those whose deadline has come.
@@ -147,6 +188,7 @@ impl OpenSet {
         let mut members = self.lock();
         if members.deadlines.goes_on(sweep) {
             members.deadlines.end();
+            self.note_sweep(&members);
             let all = members.list.snapshot();
             drop(members);
             all.iter().for_each(|session| session.outbound().wake());
@@ -176,6 +218,8 @@ impl OpenSet {
     }
 
     fn lock(&self) -> MutexGuard<'_, Members> {
+        #[cfg(test)]
+        self.taken.fetch_add(1, Ordering::Relaxed);
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -287,7 +331,7 @@ mod tests {
                         // the one before it ends with the last session
                         set.begin_sweep();
                         let deadline = set.base + Duration::from_secs(10 + which as u64);
-                        prop_assert!(set.wake_at(session, set.base, deadline));
+                        prop_assert!(set.wake_at(session, &mut Entry::default(), set.base, deadline));
                         At::Open
                     }
                     // twice is once
@@ -333,5 +377,37 @@ mod tests {
         set.add(&late);
         assert!(!there.is_open() && !late.is_open());
         assert!(set.snapshot().iter().count() == 2, "their connections have not seen it yet");
+    }
+
+    #[cfg(feature = "test")]
+    struct Quiet;
+
+    #[cfg(feature = "test")]
+    impl crate::programmatic::Endpoint for Quiet {
+        async fn on_open(&mut self, _: &Session) -> Result<(), crate::error::Error> {
+            Ok(())
+        }
+    }
+
+    #[cfg(feature = "test")]
+    #[tokio::test]
+    async fn sends_that_are_awaited_outside_of_a_handler_take_no_lock_of_the_endpoint() {
+        let container = crate::service::ServerContainer::builder().add_endpoint("/", || Quiet).build().unwrap();
+        let server = crate::testing::TestServer::new(container);
+        let mut client = server.connect("/").await;
+        let session = server.container().sessions().iter().next().unwrap().clone();
+        let mut sent = async |count, timeout| {
+            let before = session.endpoint().taken.load(Ordering::Relaxed);
+            for _ in 0..count {
+                session.basic_remote().timeout(timeout).send_text("news").await.unwrap();
+                client.expect_text("news").await;
+            }
+            session.endpoint().taken.load(Ordering::Relaxed) - before
+        };
+        // the limit is far away, or it is near and the connection's own affair; a few are those who sweep
+        for timeout in [Duration::from_secs(30), Duration::from_secs(1)] {
+            let taken = sent(1000, timeout).await;
+            assert!(taken < 50, "{taken} times, with a limit of {timeout:?}");
+        }
     }
 }
