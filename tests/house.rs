@@ -16,6 +16,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["testing/transcript"],
     &["testing/frame"],
     &["server"],
+    &["server/when_woken"],
     // more of what a request can be told: an impl block of the same type
     &["client", "client/reconnect", "client/request"],
     &["client/retry"],

@@ -1,5 +1,7 @@
 //! The front door for those who bring no HTTP server of their own: a listener, HTTP/1.1, and a container behind it.
 
+mod when_woken;
+
 use std::fmt;
 use std::future::{Future, pending};
 use std::io::ErrorKind;
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+use self::when_woken::when_woken;
 use crate::config::{Compression, Overflow, REQUEST_HEAD_TIMEOUT};
 use crate::configurator::Configurator;
 use crate::error::{BoxError, Error};
@@ -201,7 +204,7 @@ impl Http {
                 // in the connection's own task: whoever is slow here delays nobody
                 let accepted = tokio::select! {
                     accepted = tls.accept(stream) => accepted,
-                    () = connection.stop.cancelled() => return,
+                    () = when_woken(connection.stop.cancelled()) => return,
                 };
                 match accepted {
                     Ok(stream) => connection.serve(TokioIo::new(stream)).await,
@@ -259,11 +262,12 @@ impl HttpConnection {
         let mut connection = Box::pin(connection);
         let served = tokio::select! {
             served = connection.as_mut() => served,
-            () = stop.cancelled() => {
+            // every poll of a token takes locks that all connections of the server share
+            () = when_woken(stop.cancelled()) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     served = connection => served,
-                    () = cut.cancelled() => return,
+                    () = when_woken(cut.cancelled()) => return,
                 }
             }
         };
