@@ -7,6 +7,7 @@ use std::time::Duration;
 use endpoint_runtime::prelude::*;
 use support::raw_server::{Peer, RawServer};
 use support::{Journal, TestServer, soon};
+use tokio::io::AsyncWriteExt;
 
 #[client_endpoint(subprotocols("chat.v1"))]
 struct Bot {
@@ -231,5 +232,49 @@ async fn user_and_password_of_the_uri_are_basic_authentication() {
         let (session, _peer) = soon(async { tokio::join!(connecting, serving) }).await;
         // nobody who prints the URI prints the password
         assert_eq!(session.unwrap().uri(), server.uri("/"));
+    }
+}
+
+/// Further header lines of an answer.
+fn fillers(lines: usize, bytes: usize) -> String {
+    (0..lines).map(|number| format!("X-{number}: {}\r\n", "x".repeat(bytes))).collect()
+}
+
+#[tokio::test]
+async fn answer_with_a_large_head_is_an_error_that_names_the_limit() {
+    const SENTENCE: &str = "more than 16384 bytes or 64 headers: raise max_response_head or max_response_headers";
+    for (lines, bytes) in [(1, 16 << 10), (1, 40_000), (62, 1), (90, 1), (200, 1)] {
+        let answer =
+            |accepted: String| accepted.replace("Upgrade: websocket", &(fillers(lines, bytes) + "Upgrade: websocket"));
+        let error = refused(&ClientContainer::new(), answer).await;
+        assert!(error.is_handshake() && error.to_string().contains(SENTENCE), "{lines} {bytes} {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn limits_of_an_answers_head_are_options() {
+    let small = ClientContainer::builder().max_response_head(200).max_response_headers(4).build();
+    let large = ClientContainer::builder().max_response_head(1 << 20).max_response_headers(300).build();
+    for (container, lines, bytes, opens) in [
+        (&small, 1, 1, true),
+        (&small, 2, 1, false),
+        (&small, 1, 200, false),
+        (&large, 1, 900_000, true),
+        (&large, 290, 1, true),
+        (&large, 300, 1, false),
+        (&large, 1, 1 << 20, false),
+    ] {
+        let (server, journal) = (RawServer::bind().await, Journal::default());
+        let connecting = container.connect(Bot { journal: journal.clone() }, server.uri("/"));
+        let serving = async {
+            let (asked, mut peer) = server.asked().await;
+            let answer =
+                asked.accepted(&[]).replace("Upgrade: websocket", &(fillers(lines, bytes) + "Upgrade: websocket"));
+            // the client may hang up in the middle
+            let _ = soon(peer.stream.write_all(answer.as_bytes())).await;
+            peer
+        };
+        let (connected, _peer) = soon(async { tokio::join!(connecting, serving) }).await;
+        assert_eq!(connected.is_ok(), opens, "{lines} {bytes} {connected:?}");
     }
 }

@@ -35,6 +35,7 @@ use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::{COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits, SHUTDOWN_REST};
 use crate::error::{Error, Kind};
 use crate::extension::{Extension, Parameter};
+use crate::handshake::head::HeadLimits;
 use crate::handshake::offer::Offer;
 use crate::outbound::FAR;
 use crate::path::PathParams;
@@ -84,6 +85,7 @@ pub struct ClientContainer(Arc<Inner>);
 struct Inner {
     limits: Limits,
     connect_timeout: Duration,
+    head_limits: HeadLimits,
     compression_budget: Arc<Budget>,
     states: Arc<States>,
     groups: Arc<Groups>,
@@ -114,6 +116,7 @@ impl ClientContainer {
         Self(Arc::new(Inner {
             limits: builder.limits,
             connect_timeout: builder.connect_timeout,
+            head_limits: builder.head_limits,
             compression_budget: Arc::new(Budget::new(builder.compression_budget)),
             states: Arc::new(builder.states),
             groups: Arc::default(),
@@ -272,7 +275,8 @@ impl ClientContainer {
         if target.is_secure {
             return Err(Error::new(Kind::Tls, "wss:// needs the cargo feature `tls` of endpoint-runtime"));
         }
-        let stream = dial::dial(&target, &self.0.proxy, deadline).await?;
+        let limits = self.0.head_limits;
+        let stream = dial::dial(&target, &self.0.proxy, limits, deadline).await?;
         asked.learn_addresses(|| stream.peer_addr().ok(), || stream.local_addr().ok());
         let head = Request::from_parts(head, Empty::<Bytes>::new());
         let mut agreed = match target.is_secure {
@@ -281,9 +285,9 @@ impl ClientContainer {
                 let late = |_| Error::new(Kind::Timeout, format!("TLS handshake with {} timed out", target.host));
                 let connecting = self.0.trust.connect(&target.host, stream);
                 let stream = timeout_at(deadline, connecting).await.map_err(late)??;
-                exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?
+                exchange::exchange(TokioIo::new(stream), head, &offer, limits, deadline).await?
             }
-            _ => exchange::exchange(TokioIo::new(stream), head, &offer, deadline).await?,
+            _ => exchange::exchange(TokioIo::new(stream), head, &offer, limits, deadline).await?,
         };
         let deflation = agreed.extension.take().map(|extension| {
             let deflation = Deflation::new(extension, Role::Client, &compression, &self.0.compression_budget);
@@ -363,6 +367,7 @@ impl fmt::Debug for ClientContainer {
 pub struct ClientBuilder {
     limits: Limits,
     connect_timeout: Duration,
+    head_limits: HeadLimits,
     compression_budget: usize,
     states: States,
     proxy: Option<Proxy>,
@@ -375,6 +380,7 @@ impl Default for ClientBuilder {
         Self {
             limits: Limits::default(),
             connect_timeout: CONNECT_TIMEOUT,
+            head_limits: HeadLimits::RESPONSE,
             compression_budget: COMPRESSION_BUDGET,
             states: States::default(),
             proxy: None,
@@ -393,6 +399,22 @@ impl ClientBuilder {
     /// How long connecting may take, until the server has answered the handshake. Default: 30 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
+        self
+    }
+
+    /// The most bytes of the head of a server's answer, or a proxy's: its status line and all of its headers. Default:
+    /// 16 KiB.
+    ///
+    /// With a larger one connecting fails ([`Error::is_handshake`]), before more is read. The session keeps the answer
+    /// ([`Session::handshake_response`]), so this bounds what a server makes the client hold.
+    pub fn max_response_head(mut self, bytes: usize) -> Self {
+        self.head_limits.bytes = bytes;
+        self
+    }
+
+    /// The most headers of such an answer, of which repeated ones count each; 16,384 at most. Default: 64.
+    pub fn max_response_headers(mut self, headers: usize) -> Self {
+        self.head_limits.headers = headers.min(HeadLimits::MOST_HEADERS);
         self
     }
 

@@ -69,9 +69,13 @@ pub(crate) const RECONNECT_LEAST: Duration = Duration::from_millis(1);
 #[cfg(feature = "client")]
 pub(crate) const RECONNECT_STABLE: Duration = Duration::from_secs(10);
 
-/// The most bytes of the head of a server's answer: more than any server has, less than hurts.
+/// 16 KiB of status line and headers, as for a request: more than servers send, and the session keeps it.
 #[cfg(feature = "client")]
-pub(crate) const ANSWER_HEAD: usize = 64 << 10;
+pub(crate) const MAX_RESPONSE_HEAD: usize = MAX_REQUEST_HEAD;
+
+/// As many headers as a request may have.
+#[cfg(feature = "client")]
+pub(crate) const MAX_RESPONSE_HEADERS: usize = MAX_REQUEST_HEADERS;
 
 /// How long a shutdown waits, after its limit, for tasks that have nothing left to wait for.
 #[cfg(feature = "client")]

@@ -30,7 +30,7 @@ use self::when_woken::when_woken;
 use crate::config::{Compression, Overflow, REQUEST_HEAD_TIMEOUT};
 use crate::configurator::Configurator;
 use crate::error::{BoxError, Error};
-use crate::handshake::head::HeadLimits;
+use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::programmatic::Endpoint;
@@ -61,9 +61,6 @@ pub struct Server {
 
 /// The headers that hyper takes, and has room for without an allocation.
 const HYPER_HEADERS: usize = 100;
-
-/// The most that hyper reads of a head, or of a body at a time.
-const HYPER_BUFFER: usize = 8192 + 4096 * 100;
 
 type ResponseBody = UnsyncBoxBody<Bytes, Error>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Error>> + Send>>;

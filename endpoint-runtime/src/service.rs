@@ -286,7 +286,7 @@ impl Default for ContainerBuilder {
             context_path: String::new(),
             trailing_slash: TrailingSlash::default(),
             origins: Ok(Origins::same_origin()),
-            head_limits: HeadLimits::default(),
+            head_limits: HeadLimits::REQUEST,
             limits: Limits::default(),
             compression_budget: COMPRESSION_BUDGET,
             handshake_timeout: HANDSHAKE_TIMEOUT,

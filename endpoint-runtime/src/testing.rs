@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use self::client::{TestClient, limit_of};
 use crate::client::exchange::exchange;
 use crate::config::Compression;
+use crate::handshake::head::HeadLimits;
 use crate::handshake::offer::{OURS, Offer};
 use crate::handshake::refusal::Refusal;
 use crate::registry::ServerEndpoint;
@@ -335,7 +336,7 @@ impl TestRequest {
         });
 
         let deadline = Instant::now() + limit_of(limit);
-        let agreed = match exchange(TokioIo::new(ours), request, &offer, deadline).await {
+        let agreed = match exchange(TokioIo::new(ours), request, &offer, HeadLimits::RESPONSE, deadline).await {
             Ok(agreed) => agreed,
             Err(error) => match error.response() {
                 Some(response) if response.status() != StatusCode::SWITCHING_PROTOCOLS => return Err(response.clone()),

@@ -16,12 +16,18 @@ use super::proxy::Proxy;
 use super::target::Target;
 use crate::config::{ADDRESS_DELAY, ADDRESS_DELAY_LEAST, ADDRESSES_AT_ONCE};
 use crate::error::{Error, Kind};
+use crate::handshake::head::HeadLimits;
 
 /// Connects to the server, through the proxy that stands before it if there is one.
-pub(crate) async fn dial(target: &Target, proxy: &Proxy, deadline: Instant) -> Result<TcpStream, Error> {
+pub(crate) async fn dial(
+    target: &Target,
+    proxy: &Proxy,
+    limits: HeadLimits,
+    deadline: Instant,
+) -> Result<TcpStream, Error> {
     let Some(hop) = proxy.before(target)? else { return connect(&target.host, target.port, deadline).await };
     let stream = connect(&hop.host, hop.port, deadline).await?;
-    tunnel(stream, target, hop, deadline).await
+    tunnel(stream, target, hop, limits, deadline).await
 }
 
 /// Connects to the address of the host that answers first.

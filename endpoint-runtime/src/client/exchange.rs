@@ -18,9 +18,10 @@ use tokio::time::{Instant, timeout_at};
 use super::proxy::Hop;
 use super::target::Target;
 
-use crate::config::{ANSWER_BODY, ANSWER_BODY_TIMEOUT, ANSWER_HEAD};
+use crate::config::{ANSWER_BODY, ANSWER_BODY_TIMEOUT};
 use crate::error::{Error, Kind};
 use crate::extension::Extension;
+use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::offer::Offer;
 use crate::registry::Upgraded;
 use crate::service::take_socket;
@@ -42,13 +43,14 @@ pub(crate) async fn exchange<T>(
     io: T,
     request: Request<Empty<Bytes>>,
     offer: &Offer,
+    limits: HeadLimits,
     deadline: Instant,
 ) -> Result<Agreed, Error>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        http1::Builder::new().max_header_size(ANSWER_HEAD).handshake(io).await.map_err(failed)?;
+    let failed = |error| failed(error, limits, "the server", "the server did not answer the handshake");
+    let (mut sender, connection) = http_of(limits).handshake(io).await.map_err(failed)?;
     let answer = async {
         let late = |_| Error::new(Kind::Timeout, "the server did not answer the handshake in time");
         let response = timeout_at(deadline, sender.send_request(request)).await.map_err(late)?.map_err(failed)?;
@@ -71,11 +73,11 @@ pub(crate) async fn tunnel(
     stream: TcpStream,
     target: &Target,
     hop: &Hop,
+    limits: HeadLimits,
     deadline: Instant,
 ) -> Result<TcpStream, Error> {
     let no_tunnel = |why: String| Error::new(Kind::Handshake, format!("the proxy made no tunnel: {why}"));
-    let failed =
-        |error: hyper::Error| Error::with_source(Kind::Handshake, format!("the proxy made no tunnel: {error}"), error);
+    let failed = |error| failed(error, limits, "the proxy", "the proxy made no tunnel");
     let authority = target.place().parse().map_err(|error: http::uri::InvalidUri| no_tunnel(error.to_string()))?;
     let mut uri = Parts::default();
     uri.authority = Some(authority);
@@ -87,8 +89,7 @@ pub(crate) async fn tunnel(
     if let Some(authorization) = &hop.authorization {
         request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
     }
-    let (mut sender, connection) =
-        http1::Builder::new().max_header_size(ANSWER_HEAD).handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let (mut sender, connection) = http_of(limits).handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let answer = async {
         let late = |_| Error::new(Kind::Timeout, "the proxy did not make a tunnel in time");
         let response = timeout_at(deadline, sender.send_request(request)).await.map_err(late)?;
@@ -124,8 +125,21 @@ where
     }
 }
 
-fn failed(error: hyper::Error) -> Error {
-    Error::with_source(Kind::Handshake, format!("the server did not answer the handshake: {error}"), error)
+/// HTTP/1.1 with these limits for the head of the answer.
+fn http_of(limits: HeadLimits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.max_header_size(limits.bytes).max_headers(limits.headers);
+    if limits.bytes > HYPER_BUFFER {
+        http.max_buf_size(limits.bytes);
+    }
+    http
+}
+
+fn failed(error: hyper::Error, limits: HeadLimits, who: &str, what: &str) -> Error {
+    if error.is_parse_too_large() {
+        return limits.response_too_large(who, error);
+    }
+    Error::with_source(Kind::Handshake, format!("{what}: {error}"), error)
 }
 
 /// The answer of somebody that does not want, with what has come of its body up to a limit and for a second: a body that

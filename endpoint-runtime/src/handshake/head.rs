@@ -1,25 +1,47 @@
-//! How large the head of a request may be: a session keeps it for its whole life.
+//! How large the head of a request, or of a response, may be: a session keeps it for its whole life.
 
 use http::header::HeaderMap;
 use http::{Request, Uri};
 
 use crate::config::{MAX_REQUEST_HEAD, MAX_REQUEST_HEADERS};
+#[cfg(feature = "client")]
+use crate::config::{MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
+#[cfg(feature = "client")]
+use crate::error::{BoxError, Error, Kind};
 use crate::handshake::refusal::Refusal;
 
-/// The most that the head of a request may have.
+/// The most that hyper reads of a head, or of a body at a time, unless it is told otherwise.
+pub(crate) const HYPER_BUFFER: usize = 8192 + 4096 * 100;
+
+/// The most that the head of a request, or of a response, may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
     pub(crate) bytes: usize,
     pub(crate) headers: usize,
 }
 
-impl Default for HeadLimits {
-    fn default() -> Self {
-        Self { bytes: MAX_REQUEST_HEAD, headers: MAX_REQUEST_HEADERS }
-    }
-}
-
 impl HeadLimits {
+    /// No limit is higher: a map of headers takes about 24,000.
+    pub(crate) const MOST_HEADERS: usize = 16 << 10;
+
+    /// The default for requests.
+    pub(crate) const REQUEST: Self = Self { bytes: MAX_REQUEST_HEAD, headers: MAX_REQUEST_HEADERS };
+
+    /// The default for responses.
+    #[cfg(feature = "client")]
+    pub(crate) const RESPONSE: Self = Self { bytes: MAX_RESPONSE_HEAD, headers: MAX_RESPONSE_HEADERS };
+
+    /// The error of a response whose head is too large.
+    #[cfg(feature = "client")]
+    pub(crate) fn response_too_large(self, who: &str, source: impl Into<BoxError>) -> Error {
+        let Self { bytes, headers } = self;
+        let text = format!(
+            "the head of {who}'s answer has more than {bytes} bytes or {headers} headers: raise max_response_head or \
+             max_response_headers"
+        );
+        Error::with_source(Kind::Handshake, text, source)
+    }
+
     /// Refuses a head that is too large.
     pub(crate) fn check(self, method: &str, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         if headers.len() > self.headers {
@@ -46,9 +68,7 @@ impl HeadLimits {
 
     /// The same for headers.
     pub(crate) fn most_headers(self) -> usize {
-        /// A map takes no more than some 24,000.
-        const MOST: usize = 16 << 10;
-        self.headers.saturating_add(self.headers / 2).min(MOST)
+        self.headers.saturating_add(self.headers / 2).min(Self::MOST_HEADERS)
     }
 }
 
