@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
-use endpoint_runtime::{Compression, Report};
+use endpoint_runtime::{ClientContainer, Compression, Report};
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
+use support::raw_server::RawServer;
 use support::{BINARY, CLOSE, CONTINUATION, Client, Frame, Journal, PING, PONG, TEXT, TestServer, frame, soon};
 
 const RSV1: u8 = 0x40;
@@ -723,6 +724,86 @@ async fn a_context_is_taken_over_from_message_to_message_in_both_directions() {
     }
     // what does not become smaller is sent compressed all the same: the next may refer to it
     assert!(sizes[0] >= 2000 && sizes[1] < 100 && sizes[2] < 100, "{sizes:?}");
+}
+
+/// What a peer sends that ends a stream with each message and keeps its window (RFC 7692 §7.2.3.4).
+fn ended(message: &[u8], before: &[u8]) -> Vec<u8> {
+    let mut stream = Compress::new(flate2::Compression::default(), false);
+    if !before.is_empty() {
+        stream.set_dictionary(before).unwrap();
+    }
+    let mut out = Vec::with_capacity(2 * message.len() + 100);
+    stream.compress_vec(message, &mut out, FlushCompress::Finish).unwrap();
+    // the octet of an empty block behind the last one
+    out.push(0);
+    out
+}
+
+/// Sends messages that end a stream each and refer back past its end; what it hears must be the same messages.
+async fn ends_each(peer: &mut Client) {
+    let mut codec = Codec::new();
+    let (data, mut before) = (noise(2000), Vec::new());
+    for round in 0..4 {
+        let wire = ended(&data, &before);
+        assert!(round == 0 || wire.len() < 100, "it refers back: {}", wire.len());
+        // by a message without a last block as well
+        let wire = if round == 3 { packed(&data[..100]) } else { wire };
+        let expected = if round == 3 { &data[..100] } else { &data };
+        peer.send(0x82 | RSV1, wire).await;
+        assert_eq!(codec.message(peer, BINARY).await.0, expected);
+        before.extend_from_slice(expected);
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_is_marked_as_the_last_keeps_the_window() {
+    let server = TestServer::of::<Keep>().await;
+    ends_each(&mut connect(&server, "/keep", "").await).await;
+}
+
+#[client_endpoint]
+#[derive(Default)]
+struct Parrot;
+
+impl Parrot {
+    #[on_message]
+    fn binary(&self, data: &[u8]) -> Binary {
+        data.into()
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_marks_blocks_as_the_last_is_read_by_a_client() {
+    let server = RawServer::bind().await;
+    let compression = Compression::ON.context_takeover(true).threshold(0);
+    let container = ClientContainer::builder().compression(compression).build();
+    let open = async {
+        let (asked, mut peer) = server.asked().await;
+        peer.send_raw(asked.accepted(&["Sec-WebSocket-Extensions: permessage-deflate"]).as_bytes()).await;
+        peer
+    };
+    let uri = server.uri("/");
+    let (mut peer, session) = soon(async { tokio::join!(open, container.connect(Parrot, uri.as_str())) }).await;
+    let _session = session.unwrap();
+    ends_each(&mut peer).await;
+}
+
+#[tokio::test]
+async fn a_message_that_makes_nothing_has_a_limit_too() {
+    let server = TestServer::of::<Echo>().await;
+    let nothing = [0x03, 0x00];
+    // twice the limit and one kilobyte
+    let fits = nothing.repeat((2 * 1000 + 1024) / nothing.len());
+    let mut client = connect(&server, "/echo", "").await;
+    client.send(0x81 | RSV1, &fits).await;
+    client.expect_text("").await;
+    client.send(0x81 | RSV1, [&fits[..], b"\x00"].concat()).await;
+    client.expect_close(1009).await;
+    // and over all fragments, before the one too many has come
+    let mut client = connect(&server, "/echo", "").await;
+    client.send(TEXT | RSV1, &fits).await;
+    client.send_raw(&[0x80, 0x80 | 1, 0, 0, 0, 0]).await;
+    client.expect_close(1009).await;
 }
 
 #[tokio::test]

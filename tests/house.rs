@@ -79,6 +79,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["wire/decode"],
     &["wire/assemble"],
     &["wire/deflate"],
+    &["wire/deflate/history"],
     &["wire/encode"],
     &["wire/event"],
     &["wire/frame", "wire/mask", "wire/utf8"],

@@ -162,7 +162,7 @@ impl Compression {
     /// Whether a message may refer to those before it, in either direction. Default: it may not.
     ///
     /// Small messages that resemble each other become a fraction of their size. The price is memory: about 380 KB for
-    /// each such session once it has sent a message, and 48 KB once it has received one. The container's
+    /// each such session once it has sent a message, and 48 to 80 KB once it has received one. The container's
     /// [`compression_budget`](crate::ContainerBuilder::compression_budget) bounds it. A client may still say that it
     /// wants none.
     pub const fn context_takeover(self, keep: bool) -> Self {

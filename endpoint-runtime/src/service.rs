@@ -492,9 +492,10 @@ impl ContainerBuilder {
     /// How many bytes all sessions together may own for compression. Default: 256 MiB.
     ///
     /// A session whose contexts are not taken over owns nothing while no message is under way; a compressed message
-    /// whose rest is waited for takes 48 KB. A session with
+    /// whose rest is waited for takes 80 KB. A session with
     /// [`context_takeover`](Compression::context_takeover) is counted from its beginning with what it will come to:
-    /// about 380 KB for what it sends and 48 KB for what it receives. Beyond the budget, clients are answered without
+    /// about 380 KB for what it sends and 48 KB for what it receives; the last 32 KB that it received, which it
+    /// remembers, are counted as they come. Beyond the budget, clients are answered without
     /// the extension, so their sessions open and are not compressed.
     pub fn compression_budget(mut self, bytes: usize) -> Self {
         self.compression_budget = bytes;

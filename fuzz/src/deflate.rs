@@ -16,7 +16,7 @@ pub fn run(input: &[u8]) {
     let (level, window_bits) = (u32::from(input.octet() % 10), 9 + input.octet() % 7);
     let sizes = input.sizes();
     let deflater = Deflater::new(level, window_bits, forgets);
-    let mut oracle = Oracle { stream: Decompress::new(false), forgets };
+    let mut oracle = Oracle { stream: Decompress::new(false), forgets, made: Vec::new() };
 
     let (mut stream, mut expected) = (Vec::new(), Reading { is_idle: true, ..Reading::default() });
     let mut is_ours = None;
@@ -42,11 +42,12 @@ pub fn run(input: &[u8]) {
             payload.clone()
         };
         let text = kind & 16 != 0;
-        let outcome = if deflated { oracle.message(&octets, limit, text) } else { plain(&octets, limit) };
+        let pieces = pieces(&octets, if deflated { kind >> 2 & 3 } else { 0 });
+        let outcome = if deflated { oracle.message(&pieces, limit, text) } else { plain(&octets, limit) };
         if ours && payload.len() <= limit {
             assert!(outcome.as_ref().is_err_and(|code| text && *code == 1007) || outcome.as_ref() == Ok(&payload));
         }
-        frames(&mut stream, deflated, text, &octets, if deflated { kind >> 2 & 3 } else { 0 });
+        frames(&mut stream, deflated, text, &pieces);
         let outcome = outcome.and_then(|message| match String::from_utf8(message) {
             Ok(message) if text => Ok(Said::Text(message, true)),
             Ok(message) => Ok(Said::Binary(message.into(), true)),
@@ -90,12 +91,17 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// A message in `1 + more` frames of a client, masked with zeros.
-fn frames(stream: &mut Vec<u8>, deflated: bool, text: bool, octets: &[u8], more: u8) {
+/// A message in up to `1 + more` parts.
+fn pieces(octets: &[u8], more: u8) -> Vec<&[u8]> {
     let count = usize::from(more) + 1;
     let size = octets.len().div_ceil(count).max(1);
     let mut pieces: Vec<&[u8]> = octets.chunks(size).collect();
     pieces.resize(pieces.len().max(1), &[]);
+    pieces
+}
+
+/// Its frames from a client, masked with zeros.
+fn frames(stream: &mut Vec<u8>, deflated: bool, text: bool, pieces: &[&[u8]]) {
     for (place, piece) in pieces.iter().enumerate() {
         let fin = if place + 1 == pieces.len() { 0x80 } else { 0 };
         let first = match place {
@@ -134,27 +140,37 @@ fn plain(octets: &[u8], limit: usize) -> Result<Vec<u8>, u16> {
     if octets.len() > limit { Err(1009) } else { Ok(octets.to_vec()) }
 }
 
-/// flate2, with all of a message and the end of its flush in one piece.
+/// flate2, with each frame of a message and the end of its flush in one piece.
 struct Oracle {
     stream: Decompress,
     forgets: bool,
+    /// What came of the messages so far that may be referred to.
+    made: Vec<u8>,
 }
 
 impl Oracle {
     /// Of what is wrong with it, what comes first.
-    fn message(&mut self, octets: &[u8], limit: usize, text: bool) -> Result<Vec<u8>, u16> {
-        let mut rest = octets;
+    fn message(&mut self, pieces: &[&[u8]], limit: usize, text: bool) -> Result<Vec<u8>, u16> {
         let mut out = Vec::with_capacity(limit + 1);
-        let mut is_over = true;
-        while !rest.is_empty() {
-            let ended = self.feed(&mut rest, &mut out);
-            if out.len() > limit {
-                let is_bad = |error: std::str::Utf8Error| error.error_len().is_some();
-                let bad = text && std::str::from_utf8(&out[..limit]).is_err_and(is_bad);
-                return Err(if bad { 1007 } else { 1009 });
+        let (mut is_over, mut fed) = (true, 0);
+        for piece in pieces {
+            // the header of a frame says that the message is too large for what it may make
+            fed += piece.len();
+            if fed > 2 * limit + 1024 {
+                return Err(1009);
             }
-            is_over = ended?;
+            let mut rest = *piece;
+            while !rest.is_empty() {
+                let ended = self.feed(&mut rest, &mut out);
+                if out.len() > limit {
+                    let is_bad = |error: std::str::Utf8Error| error.error_len().is_some();
+                    let bad = text && std::str::from_utf8(&out[..limit]).is_err_and(is_bad);
+                    return Err(if bad { 1007 } else { 1009 });
+                }
+                is_over = ended?;
+            }
         }
+        let mut rest: &[u8];
         // behind a last block, or nothing, no flush has to end
         if !is_over {
             let before = out.len();
@@ -173,17 +189,23 @@ impl Oracle {
         }
         if self.forgets {
             self.stream.reset(false);
+            self.made.clear();
         }
         Ok(out)
     }
 
     /// Feeds all of it, or up to a last block: true for that. Stops as well where `out` is full.
     fn feed(&mut self, rest: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, u16> {
-        let before = self.stream.total_in();
+        let (before, start) = (self.stream.total_in(), out.len());
         let status = self.stream.decompress_vec(rest, out, FlushDecompress::Sync).map_err(|_| 1007u16)?;
         *rest = &rest[(self.stream.total_in() - before) as usize..];
+        self.made.extend_from_slice(&out[start..]);
         if status == Status::StreamEnd {
             self.stream.reset(false);
+            if !self.made.is_empty() {
+                let window = &self.made[self.made.len().saturating_sub(32 << 10)..];
+                self.stream.set_dictionary(window).map_err(|_| 1007u16)?;
+            }
             return Ok(true);
         }
         assert!(rest.is_empty() || out.len() == out.capacity());

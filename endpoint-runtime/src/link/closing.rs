@@ -93,7 +93,7 @@ impl Link {
                     }
                     Ok((used, _)) => {
                         self.input.start += used;
-                        self.quantum.spend_on_frame(used + self.decoder.take_made());
+                        self.quantum.spend_on_frame(used + self.decoder.take_work());
                     }
                 }
             }

@@ -83,7 +83,7 @@ impl Link {
                     event
                 })
             };
-            self.quantum.spend_on_frame(before - (*end - *start) + self.decoder.take_made());
+            self.quantum.spend_on_frame(before - (*end - *start) + self.decoder.take_work());
             let event = match step {
                 Ok(event) => event,
                 Err(violation) => {
@@ -191,7 +191,7 @@ impl Link {
             };
             let event = event.map(|event| event.into_owned());
             self.input.start += used;
-            self.quantum.spend_on_frame(used + self.decoder.take_made());
+            self.quantum.spend_on_frame(used + self.decoder.take_work());
             if let Some(event) = event {
                 if let Some(violation) = exceeds::<E>(&mut self.inbox, Some(&event)) {
                     return self.fails(violation);

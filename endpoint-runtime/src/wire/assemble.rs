@@ -85,7 +85,7 @@ impl Assembler {
         rules: &Rules,
         mut input: &'i mut [u8],
     ) -> Result<(usize, Option<Event<'i>>), Violation> {
-        let (total, mut frames) = (input.len(), 0);
+        let (total, mut frames, mut inflated) = (input.len(), 0, 0);
         loop {
             if self.frame.is_none() {
                 let Some((header, rest)) = self.header(input)? else { return Ok((total, None)) };
@@ -125,10 +125,13 @@ impl Assembler {
             let missing = self.frame.map_or(0, |frame| frame.remaining);
             let here = usize::try_from(missing).map_or(input.len(), |n| n.min(input.len()));
             if self.inflates() {
-                let (used, event) = self.inflate(&mut input[..here])?;
+                let piece = here.min(deflate::INPUT_AT_ONCE);
+                let (used, event) = self.inflate(&mut input[..piece])?;
                 input = &mut input[used..];
                 frames += 1;
-                if event.is_some() || input.is_empty() || frames == AT_ONCE {
+                inflated += used;
+                let enough = frames == AT_ONCE || inflated >= deflate::INPUT_AT_ONCE;
+                if event.is_some() || input.is_empty() || enough {
                     return Ok((total - input.len(), event));
                 }
                 continue;
@@ -172,9 +175,9 @@ impl Assembler {
         self.assembled()
     }
 
-    /// How many octets came out of compressed messages since it was asked last.
-    pub(crate) fn take_made(&mut self) -> usize {
-        self.deflate.as_mut().map_or(0, |deflate| deflate.take_made())
+    /// How much work compressed messages were since it was asked last, in octets that are made.
+    pub(crate) fn take_work(&mut self) -> usize {
+        self.deflate.as_mut().map_or(0, |deflate| deflate.take_work())
     }
 
     /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
@@ -222,14 +225,18 @@ impl Assembler {
             (OpCode::Binary, None) => rules.binary,
             (OpCode::Close | OpCode::Ping | OpCode::Pong, _) => return Ok(()),
         };
-        match take {
-            // it is limited while it is decompressed
-            _ if header.deflated || self.message.is_some_and(|message| message.deflated) => Ok(()),
-            Take::Whole { limit } => {
+        match (take, &self.deflate) {
+            // what it makes is limited while it is decompressed
+            (Take::Whole { limit }, Some(deflate))
+                if header.deflated || self.message.is_some_and(|message| message.deflated) =>
+            {
+                deflate.admit(header.payload, limit)
+            }
+            (Take::Whole { limit }, _) => {
                 let size = (self.buffer.len() as u64).saturating_add(header.payload);
                 if size > limit as u64 { Err(Violation::TooBig { limit, size }) } else { Ok(()) }
             }
-            Take::Parts | Take::Discard => Ok(()),
+            (Take::Parts | Take::Discard, _) => Ok(()),
         }
     }
 

@@ -111,10 +111,10 @@ impl Decoder {
         self.assembler.as_mut().map_or(Ok(None), |assembler| assembler.filled(count))
     }
 
-    /// As [`Assembler::take_made`].
+    /// As [`Assembler::take_work`].
     #[inline]
-    pub(crate) fn take_made(&mut self) -> usize {
-        self.assembler.as_mut().map_or(0, |assembler| assembler.take_made())
+    pub(crate) fn take_work(&mut self) -> usize {
+        self.assembler.as_mut().map_or(0, |assembler| assembler.take_work())
     }
 
     /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
@@ -610,15 +610,33 @@ mod tests {
             let (used, event) = decoder.next(&NONE, &mut octets[start..]).unwrap();
             let event = event.map(Event::into_owned);
             start += used;
-            let made = decoder.take_made();
-            assert!(made <= 2 * PART * AT_ONCE as usize, "{made}");
-            total += made;
+            let work = decoder.take_work();
+            assert!(work <= 2 * PART * AT_ONCE as usize, "{work}");
+            total += work;
             if event.is_some() {
                 assert_eq!(event, Some(Event::Unwanted { text: false }));
                 break;
             }
         }
-        assert_eq!((start, total), (octets.len(), 16 << 20));
+        assert_eq!((start, total), (octets.len(), (16 << 20) + 16 * bomb.len()));
+    }
+
+    #[test]
+    fn what_makes_nothing_is_work_and_is_not_taken_all_at_once() {
+        let nothing = [0x03, 0x00].repeat(64 << 10);
+        let whole = Rules { binary: Take::Whole { limit: 1 << 20 }, ..NONE };
+        for rules in [whole, PARTS, NONE] {
+            let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(false)));
+            let mut octets = client(0xc2, &nothing);
+            let (mut start, mut total, mut calls) = (0, 0, 0);
+            while start < octets.len() {
+                let (used, _) = decoder.next(&rules, &mut octets[start..]).unwrap();
+                // with the header of the frame
+                assert!(used <= (8 << 10) + 14, "{used}");
+                (start, total, calls) = (start + used, total + decoder.take_work(), calls + 1);
+            }
+            assert_eq!((total, calls), (16 * nothing.len(), nothing.len() >> 13));
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! context is taken over from message to message: then a connection owns its own, from the first message that needs
 //! it. No socket, no clock; the octets of a message are never kept.
 
+mod history;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +14,7 @@ use std::thread::LocalKey;
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
+use self::history::History;
 use super::frame::OpCode;
 use super::{Violation, encode};
 use crate::config::Compression;
@@ -21,8 +24,19 @@ use crate::role::Role;
 /// What a [`Deflater`] takes with the full window, as measured: a little more than 380 KB at any level.
 const DEFLATER_BYTES: usize = 384 << 10;
 
-/// What an [`Inflater`] takes.
+/// What an [`Inflater`] takes without its history, which is counted when it grows: few sessions fill it.
 const INFLATER_BYTES: usize = 48 << 10;
+
+/// A byte of input is counted as so many bytes of output: blocks that make nothing take that long, headers with codes of
+/// their own about half of it.
+const INPUT_WORK: usize = 16;
+
+/// The most input that is decompressed before others are looked at: half a millisecond if it makes nothing.
+pub(crate) const INPUT_AT_ONCE: usize = 8 << 10;
+
+/// A compressed message may be twice as large as the limit of what it makes, and this: stored blocks, and flushes of a
+/// peer that sends in small parts, are larger than what they hold, but never by much.
+const INPUT_OVERHEAD: u64 = 1 << 10;
 
 /// The smallest window that can be compressed with.
 const MIN_WINDOW_BITS: u8 = 9;
@@ -42,6 +56,14 @@ const KEEP_SCRATCH: usize = 256 << 10;
 /// The least and the most room that is made at a time.
 const ROOM: (usize, usize) = (128, 64 << 10);
 
+/// How far back a block can refer.
+const MAX_WINDOW: usize = window(MAX_WINDOW_BITS);
+
+/// How far back a block refers at most.
+const fn window(bits: u8) -> usize {
+    1 << bits
+}
+
 thread_local! {
     static DEFLATERS: RefCell<Vec<Deflater>> = const { RefCell::new(Vec::new()) };
     static INFLATERS: RefCell<Vec<Inflater>> = const { RefCell::new(Vec::new()) };
@@ -54,22 +76,27 @@ pub(crate) struct Inflater {
     stream: Box<Decompress>,
     /// Octets of the message were fed behind its last block that was marked as the last.
     fed: bool,
+    /// What a block may refer to.
+    history: History,
 }
 
 impl Inflater {
-    pub(crate) fn new() -> Self {
+    /// One for a peer that refers back by `window` bytes at most.
+    pub(crate) fn new(window: usize) -> Self {
         // a larger window than the compressor's will do for every compressor
-        Self { stream: Box::new(Decompress::new_with_window_bits(false, MAX_WINDOW_BITS)), fed: false }
+        let stream = Box::new(Decompress::new_with_window_bits(false, MAX_WINDOW_BITS));
+        Self { stream, fed: false, history: History::new(window) }
     }
 
     /// One of the thread's.
     fn lend() -> Self {
-        with_thread(&INFLATERS, Vec::pop).flatten().unwrap_or_else(Self::new)
+        with_thread(&INFLATERS, Vec::pop).flatten().unwrap_or_else(|| Self::new(MAX_WINDOW))
     }
 
     fn give_back(mut self) {
         self.stream.reset(false);
         self.fed = false;
+        self.history.clear();
         with_thread(&INFLATERS, |kept| {
             if kept.len() < KEEP {
                 kept.push(self);
@@ -80,6 +107,20 @@ impl Inflater {
     /// Decompresses a piece of a message to the end of `out`, until that holds `full` octets, or its capacity if that is
     /// more. Returns how much of the piece was used, and whether everything that can be said of that is in `out`.
     pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
+        let mut remembered = out.len();
+        let inflated = self.inflate_blocks(piece, out, full, &mut remembered)?;
+        self.history.push(&out[remembered..]);
+        Ok(inflated)
+    }
+
+    /// The same; `remembered` octets of `out` are in the history.
+    fn inflate_blocks(
+        &mut self,
+        piece: &[u8],
+        out: &mut Vec<u8>,
+        full: usize,
+        remembered: &mut usize,
+    ) -> Result<(usize, bool), Violation> {
         let mut used = 0;
         loop {
             if out.len() == out.capacity() {
@@ -96,9 +137,9 @@ impl Inflater {
             used += read;
             self.fed |= read > 0;
             if status == Status::StreamEnd {
-                // a block that is marked as the last ends nothing but itself (RFC 7692 §7.2.3.4)
-                self.stream.reset(false);
-                self.fed = false;
+                self.history.push(&out[*remembered..]);
+                *remembered = out.len();
+                self.go_on()?;
                 if used == piece.len() {
                     return Ok((used, true));
                 }
@@ -140,8 +181,18 @@ impl Inflater {
             return Err(Violation::NotDeflate);
         }
         if status == Status::StreamEnd {
-            self.stream.reset(false);
-            self.fed = false;
+            self.go_on()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on behind a block that is marked as the last: it ends nothing but itself (RFC 7692 §7.2.3.4), and what comes
+    /// later may refer to what came before it (§7.2.2). For zlib it is the end of a stream, and of its window.
+    fn go_on(&mut self) -> Result<(), Violation> {
+        self.stream.reset(false);
+        self.fed = false;
+        for part in self.history.parts().into_iter().filter(|part| !part.is_empty()) {
+            self.stream.set_dictionary(part).map_err(|_| Violation::NotDeflate)?;
         }
         Ok(())
     }
@@ -154,16 +205,24 @@ pub(crate) struct Inbound {
     /// Its own if the context is taken over, else lent while a message is not complete.
     inflater: Option<Inflater>,
     budget: Arc<Budget>,
-    /// Counts the one that is lent to a message whose rest has not come.
-    waiting: Option<Reservation>,
-    /// How many octets it has made since it was asked.
-    made: usize,
+    /// Counts the one that is lent to a message whose rest has not come; of an own one, what it remembers.
+    counted: Option<Reservation>,
+    /// How much work it has done since it was asked.
+    work: usize,
+    /// The octets of the message that were fed.
+    fed: u64,
+    /// How far back the peer refers.
+    window: usize,
 }
 
 impl Inbound {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn new(forgets: bool) -> Self {
-        Self { forgets, inflater: None, budget: Arc::new(Budget::new(0)), waiting: None, made: 0 }
+        Self::with(forgets, MAX_WINDOW, Arc::new(Budget::new(0)))
+    }
+
+    fn with(forgets: bool, window: usize, budget: Arc<Budget>) -> Self {
+        Self { forgets, inflater: None, budget, counted: None, work: 0, fed: 0, window }
     }
 
     /// Whether a message may be passed over without a look, because none after it refers to it.
@@ -173,25 +232,41 @@ impl Inbound {
 
     /// As [`Inflater::inflate`].
     pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
-        let forgets = self.forgets;
-        let make = || if forgets { Inflater::lend() } else { Inflater::new() };
+        let (forgets, window) = (self.forgets, self.window);
+        let make = || if forgets { Inflater::lend() } else { Inflater::new(window) };
         let before = out.len();
-        let inflated = self.inflater.get_or_insert_with(make).inflate(piece, out, full);
-        self.made += out.len() - before;
+        let inflater = self.inflater.get_or_insert_with(make);
+        let inflated = inflater.inflate(piece, out, full);
+        let remembers = inflater.history.capacity();
+        if !forgets && self.counted.as_ref().map_or(0, |counted| counted.bytes) < remembers {
+            self.counted = Some(self.budget.count(remembers));
+        }
+        let used = inflated.as_ref().map_or(piece.len(), |(used, _)| *used);
+        self.fed += used as u64;
+        self.work += out.len() - before + INPUT_WORK * used;
         inflated
     }
 
-    /// How many octets it has made since it was asked last.
-    pub(crate) fn take_made(&mut self) -> usize {
-        std::mem::take(&mut self.made)
+    /// How much work it has done since it was asked last, in octets that are made.
+    pub(crate) fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
+    }
+
+    /// Fails if the message, with a frame of so many octets, is larger than one that makes no more than `limit`: what
+    /// makes nothing would have no limit.
+    pub(crate) fn admit(&self, payload: u64, limit: usize) -> Result<(), Violation> {
+        let size = self.fed.saturating_add(payload);
+        let most = (limit as u64).saturating_mul(2).saturating_add(INPUT_OVERHEAD);
+        if size > most { Err(Violation::TooBig { limit, size }) } else { Ok(()) }
     }
 
     /// Ends a message, which may have no rest.
     pub(crate) fn finish(&mut self) -> Result<(), Violation> {
+        self.fed = 0;
         let Some(inflater) = &mut self.inflater else { return Ok(()) };
         inflater.finish(self.forgets)?;
         if self.forgets {
-            self.waiting = None;
+            self.counted = None;
             self.inflater.take().into_iter().for_each(Inflater::give_back);
         }
         Ok(())
@@ -199,8 +274,8 @@ impl Inbound {
 
     /// The rest of a message is waited for.
     pub(crate) fn wait(&mut self) {
-        if self.forgets && self.inflater.is_some() && self.waiting.is_none() {
-            self.waiting = Some(self.budget.count(INFLATER_BYTES));
+        if self.forgets && self.inflater.is_some() && self.counted.is_none() {
+            self.counted = Some(self.budget.count(INFLATER_BYTES + MAX_WINDOW));
         }
     }
 }
@@ -325,8 +400,8 @@ impl Deflation {
 
     /// The receiving side, which is to be made once.
     pub(crate) fn inbound(&self) -> Inbound {
-        let budget = self.budget.clone();
-        Inbound { forgets: self.extension.forgets(self.role.other()), inflater: None, budget, waiting: None, made: 0 }
+        let peer = self.role.other();
+        Inbound::with(self.extension.forgets(peer), window(self.extension.window_bits(peer)), self.budget.clone())
     }
 
     /// Whether a message of so many octets is worth it.
@@ -572,10 +647,57 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_behind_a_last_block_refers_to_what_came_before_it() {
+        /// What a peer sends that ends a stream with each message, and goes on with its window.
+        fn ended(message: &[u8], before: &[u8]) -> Vec<u8> {
+            let mut stream = Compress::new(flate2::Compression::new(6), false);
+            if !before.is_empty() {
+                stream.set_dictionary(&before[before.len().saturating_sub(MAX_WINDOW)..]).unwrap();
+            }
+            let mut out = Vec::with_capacity(2 * message.len() + 100);
+            assert_eq!(stream.compress_vec(message, &mut out, FlushCompress::Finish).unwrap(), Status::StreamEnd);
+            out
+        }
+        let mut state = 1u64;
+        let mut noise = |len: usize| -> Vec<u8> {
+            let next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            };
+            std::iter::repeat_with(next).take(len).collect()
+        };
+        let (long, short) = (noise(100_000), noise(300));
+        let again = [&long[70_000..], &short[..]].concat();
+        let messages = [&long[..], &short, b"", &again, &short, &again, &long[99_000..]];
+        let (mut before, mut wire) = (Vec::new(), Vec::new());
+        for message in messages {
+            wire.push(ended(message, &before));
+            before.extend_from_slice(message);
+        }
+        assert!(wire[3].len() < 1000, "it refers back");
+        let expected: Vec<_> = messages.iter().map(|message| message.to_vec()).collect();
+        for size in [1, 1000, usize::MAX] {
+            let padded: Vec<_> = wire.iter().map(|message| [message, &[0][..]].concat()).collect();
+            assert_eq!(inflated(&wire, size, false).as_ref(), Ok(&expected), "by {size}");
+            assert_eq!(inflated(&padded, size, false).as_ref(), Ok(&expected), "by {size}");
+            // all of it as one message, which a peer that forgets may send as well
+            assert_eq!(inflated(&[wire.concat()], size, true).unwrap(), [expected.concat()], "by {size}");
+        }
+        assert_eq!(inflated(&wire, usize::MAX, true), Err(Violation::NotDeflate));
+        // a block that is marked as the last and makes nothing, and one that the end of the message completes
+        let hello = vec![0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        for last in [&[0x03, 0x00][..], &[0x01, 0x00, 0x00, 0xff, 0xff], &[0x01]] {
+            let messages = [hello.clone(), last.to_vec(), vec![0xf2, 0x00, 0x11, 0x00, 0x00]];
+            let expected = [&b"Hello"[..], b"", b"Hello"].map(<[u8]>::to_vec).to_vec();
+            assert_eq!(inflated(&messages, 1, false), Ok(expected), "{last:02x?}");
+        }
+    }
+
+    #[test]
     fn no_more_is_made_than_there_is_room_for() {
         let zeros = vec![0; 10 << 20];
         let bomb = &compressed(&[&zeros], 9, 15, true)[0];
-        let (mut inflater, mut out, mut used, mut total) = (Inflater::new(), Vec::new(), 0, 0);
+        let (mut inflater, mut out, mut used, mut total) = (Inflater::new(MAX_WINDOW), Vec::new(), 0, 0);
         loop {
             let (count, drained) = inflater.inflate(&bomb[used..], &mut out, 1000).unwrap();
             (used, total) = (used + count, total + out.len());
@@ -590,7 +712,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_kept_and_given_back() {
-        let budget = Arc::new(Budget::new(DEFLATER_BYTES + INFLATER_BYTES));
+        let budget = Arc::new(Budget::new(DEFLATER_BYTES + INFLATER_BYTES + MAX_WINDOW));
         let open = |keep: bool| {
             let compression = Compression::ON.context_takeover(keep);
             let forgets = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
@@ -602,11 +724,20 @@ mod tests {
         inbound.inflate(&[0xf2], &mut Vec::new(), 1).unwrap();
         inbound.wait();
         inbound.wait();
-        assert_eq!(budget.used.load(Ordering::Relaxed), INFLATER_BYTES);
+        assert_eq!(budget.used.load(Ordering::Relaxed), INFLATER_BYTES + MAX_WINDOW);
         assert!(open(true).is_none());
         drop(inbound);
         let keeping = open(true).unwrap();
-        assert!(open(true).is_none() && open(false).is_none());
+        assert!(open(true).is_none());
+        // what a session remembers is counted as it fills
+        let used = || budget.used.load(Ordering::Relaxed) - DEFLATER_BYTES - INFLATER_BYTES;
+        let mut inbound = keeping.inbound();
+        inbound.inflate(&compressed(&[&[7; 1000]], 1, 15, false)[0], &mut Vec::new(), 1000).unwrap();
+        inbound.finish().unwrap();
+        assert!((1000..2000).contains(&used()), "{}", used());
+        inbound.inflate(&compressed(&[&[7; 100_000]], 1, 15, false)[0], &mut Vec::new(), 100_000).unwrap();
+        assert_eq!(used(), MAX_WINDOW);
+        drop(inbound);
         keeping.end();
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
         drop((first, keeping));
