@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http::header;
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
@@ -298,11 +297,9 @@ impl ClientContainer {
             };
             deflation.map(Box::new).ok_or_else(used_up)
         });
-        let subprotocol = agreed.response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
-        let subprotocol = subprotocol.and_then(|name| name.to_str().ok()).map(|name| Cow::Owned(name.to_owned()));
         let terms = Terms {
             request: asked,
-            subprotocol,
+            subprotocol: agreed.subprotocol.take().map(Cow::Owned),
             response: Some(Box::new(std::mem::take(&mut agreed.response))),
             deflation: deflation.transpose()?,
             endpoint: sessions,

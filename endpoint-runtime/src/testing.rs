@@ -347,7 +347,7 @@ impl TestRequest {
         let inbound = agreed.extension.and_then(|extension| {
             Deflation::new(extension, Role::Client, &compression, &budget).map(|deflation| deflation.inbound())
         });
-        let mut client = TestClient::open(agreed.upgraded, agreed.early, agreed.response, inbound, is_silent, tasks);
+        let mut client = TestClient::open(agreed, inbound, is_silent, tasks);
         if let Some(limit) = limit {
             client.set_limit(limit);
         }

@@ -22,7 +22,7 @@ use crate::config::{ANSWER_BODY, ANSWER_BODY_TIMEOUT};
 use crate::error::{Error, Kind};
 use crate::extension::Extension;
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
-use crate::handshake::offer::Offer;
+use crate::handshake::offer::{Agreement, Offer};
 use crate::registry::Upgraded;
 use crate::service::take_socket;
 
@@ -32,6 +32,7 @@ pub(crate) struct Agreed {
     /// Frames that came along with the answer.
     pub(crate) early: Bytes,
     pub(crate) response: Response<()>,
+    pub(crate) subprotocol: Option<String>,
     pub(crate) extension: Option<Extension>,
 }
 
@@ -54,16 +55,17 @@ where
     let answer = async {
         let late = |_| Error::new(Kind::Timeout, "the server did not answer the handshake in time");
         let response = timeout_at(deadline, sender.send_request(request)).await.map_err(late)?.map_err(failed)?;
-        let extension = match offer.check(response.version(), response.status(), response.headers()) {
-            Ok(extension) => extension,
-            Err(mistake) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err(Error::answered(mistake, plain(&response).map(|()| Bytes::new())));
-            }
-            Err(_) => return Err(refused(response, "the server", deadline).await),
-        };
+        let Agreement { subprotocol, extension } =
+            match offer.check(response.version(), response.status(), response.headers()) {
+                Ok(agreement) => agreement,
+                Err(mistake) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return Err(Error::answered(mistake, plain(&response).map(|()| Bytes::new())));
+                }
+                Err(_) => return Err(refused(response, "the server", deadline).await),
+            };
         let kept = plain(&response);
         let (upgraded, early) = take_socket(hyper::upgrade::on(response).await.map_err(failed)?);
-        Ok(Agreed { upgraded, early, response: kept, extension })
+        Ok(Agreed { upgraded, early, response: kept, subprotocol, extension })
     };
     drive(connection, answer).await
 }

@@ -32,6 +32,13 @@ pub(crate) struct Offer {
     compression: Compression,
 }
 
+/// What of an offer a server took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Agreement {
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) extension: Option<Extension>,
+}
+
 impl Offer {
     /// `nonce` is random (RFC 6455 §4.1).
     pub(crate) fn new(nonce: [u8; 16], subprotocols: Vec<String>, compression: Compression) -> Self {
@@ -56,13 +63,13 @@ impl Offer {
         }
     }
 
-    /// Whether the server has agreed to it, and to which extension; else what is wrong with its answer.
+    /// What the server has agreed to; else what is wrong with its answer.
     pub(crate) fn check(
         &self,
         version: Version,
         status: StatusCode,
         headers: &HeaderMap,
-    ) -> Result<Option<Extension>, &'static str> {
+    ) -> Result<Agreement, &'static str> {
         if status != StatusCode::SWITCHING_PROTOCOLS {
             return Err("the server did not switch protocols");
         }
@@ -76,14 +83,16 @@ impl Offer {
         if accept != Some(derive_accept_key(self.key.as_bytes()).as_bytes()) {
             return Err("the server's Sec-WebSocket-Accept does not belong to the request's key");
         }
-        // one of those that were offered, or none
+        // one of those that were offered, or none; an empty element of a list counts for nothing (RFC 9110 §5.6.1.2)
         let mut chosen = elements(headers, header::SEC_WEBSOCKET_PROTOCOL);
-        let offered = chosen.next().is_none_or(|chosen| self.subprotocols.iter().any(|offered| offered == chosen));
+        let subprotocol = chosen.next();
+        let offered = subprotocol.is_none_or(|chosen| self.subprotocols.iter().any(|offered| offered == chosen));
         let malformed = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().any(|line| line.to_str().is_err());
         if !offered || malformed || chosen.next().is_some() {
             return Err("the server chose a subprotocol that was not offered");
         }
-        agree(headers, &self.compression)
+        let extension = agree(headers, &self.compression)?;
+        Ok(Agreement { subprotocol: subprotocol.map(str::to_owned), extension })
     }
 }
 
@@ -104,7 +113,7 @@ mod tests {
 
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    fn check(replaced: &[(&str, &str)]) -> Result<Option<Extension>, &'static str> {
+    fn check(replaced: &[(&str, &str)]) -> Result<Agreement, &'static str> {
         let sound = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", ACCEPT)];
         let kept = sound.iter().filter(|(name, _)| !replaced.iter().any(|(other, _)| other == name));
         let mut headers = HeaderMap::new();
@@ -128,18 +137,27 @@ mod tests {
             assert_eq!(headers[name], value);
         }
         assert_eq!(headers.len(), 5);
-        assert_eq!(check(&[]), Ok(None));
+        assert_eq!(check(&[]), Ok(Agreement::default()));
     }
 
     #[test]
     fn what_servers_write_differently_is_taken() {
-        for replaced in [
-            &[("upgrade", "WebSocket")][..],
-            &[("connection", "keep-alive, UPGRADE")],
-            &[("sec-websocket-protocol", "chat.v1")],
-            &[("x-other", "1")],
+        for replaced in [&[("upgrade", "WebSocket")][..], &[("connection", "keep-alive, UPGRADE")], &[("x-other", "1")]]
+        {
+            assert_eq!(check(replaced), Ok(Agreement::default()), "{replaced:?}");
+        }
+    }
+
+    #[test]
+    fn subprotocol_is_reported_as_it_was_judged() {
+        for (answer, reported) in [
+            ("chat.v1", Some("chat.v1")),
+            ("chat.v1,", Some("chat.v1")),
+            (" ,\tchat.v2 , ", Some("chat.v2")),
+            (",", None),
         ] {
-            assert_eq!(check(replaced), Ok(None), "{replaced:?}");
+            let agreement = check(&[("sec-websocket-protocol", answer)]).unwrap();
+            assert_eq!(agreement.subprotocol.as_deref(), reported, "{answer:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, header};
+use http::Response;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::connection::{Arrived, Leaving, Shared, close_frame, run};
 use super::frame::TestFrame;
 use super::transcript::{Direction, Traffic, Transcript};
+use crate::client::exchange::Agreed;
 use crate::close::CloseCode;
 use crate::message::Binary;
 use crate::registry::Upgraded;
@@ -51,18 +52,13 @@ pub struct TestClient {
     leaving: mpsc::Sender<Leaving>,
     tasks: JoinSet<()>,
     response: Response<()>,
+    subprotocol: Option<String>,
     limit: Option<Duration>,
 }
 
 impl TestClient {
-    pub(super) fn open(
-        upgraded: Upgraded,
-        early: Bytes,
-        response: Response<()>,
-        inbound: Option<Inbound>,
-        is_silent: bool,
-        mut tasks: JoinSet<()>,
-    ) -> Self {
+    pub(super) fn open(agreed: Agreed, inbound: Option<Inbound>, is_silent: bool, mut tasks: JoinSet<()>) -> Self {
+        let Agreed { upgraded, early, response, subprotocol, .. } = agreed;
         let shared = Arc::new(Shared::new(is_silent));
         let (arriving, leaving) = match upgraded {
             Upgraded::Tcp(stream) => run(&mut tasks, stream, early, inbound, &shared),
@@ -70,7 +66,7 @@ impl TestClient {
             #[cfg(feature = "adopted")]
             Upgraded::Whole(io) => run(&mut tasks, io, early, inbound, &shared),
         };
-        Self { shared, arriving, leaving, tasks, response, limit: None }
+        Self { shared, arriving, leaving, tasks, response, subprotocol, limit: None }
     }
 
     // ---- settings ----
@@ -100,7 +96,7 @@ impl TestClient {
 
     /// The subprotocol that the server chose.
     pub fn subprotocol(&self) -> Option<&str> {
-        self.response.headers().get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()
+        self.subprotocol.as_deref()
     }
 
     /// All that went over the connection so far, in both directions. It grows without a bound, as nothing else here does.
