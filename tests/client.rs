@@ -168,6 +168,69 @@ async fn request_says_what_it_must_and_what_it_was_told_to() {
 }
 
 #[tokio::test]
+async fn request_line_is_ascii_and_a_server_of_ours_reads_what_was_meant() {
+    let server = RawServer::bind().await;
+    let container = ClientContainer::new();
+    let bot = || Bot { journal: Journal::default() };
+    for (request, line) in [
+        (container.request(server.uri("/c/中文?t=ü")), "GET /c/%E4%B8%AD%E6%96%87?t=%C3%BC HTTP/1.1"),
+        (
+            container
+                .request(server.uri("/c/{room}?a=b"))
+                .path_param("room", "中/文")
+                .query_param("t", "ü&")
+                .query_param("n", 3),
+            "GET /c/%E4%B8%AD%2F%E6%96%87?a=b&t=%C3%BC%26&n=3 HTTP/1.1",
+        ),
+    ] {
+        let serving = async {
+            let (asked, mut peer) = server.asked().await;
+            peer.send_raw(asked.accepted(&[]).as_bytes()).await;
+            (asked, peer)
+        };
+        let (session, (asked, _peer)) = soon(async { tokio::join!(request.connect(bot()), serving) }).await;
+        assert_eq!(asked.line, line);
+        assert!(session.unwrap().uri().is_ascii());
+    }
+
+    #[server_endpoint("/say/{what}")]
+    #[derive(Default)]
+    struct Say;
+    impl Say {
+        #[on_open]
+        async fn open(&self, session: &Session, #[path_param] what: String, #[query_param] how: String) {
+            session.async_remote().send_text(format!("{what} {how}"));
+        }
+    }
+    let server = TestServer::of::<Say>().await;
+    let value = "a/b?c#d%2e {x}+&=\u{1F980}\n\"";
+    let (ear, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let request = container.request(format!("ws://{}/say/{{what}}", server.addr));
+    let request = request.path_param("what", value).query_param("how", value);
+    let session = soon(request.connect(Ear(ear))).await.unwrap();
+    assert_eq!(soon(heard.recv()).await.unwrap(), format!("{value} {value}"));
+    assert_eq!(session.path_param("what"), Some(value));
+}
+
+#[tokio::test]
+async fn subprotocol_is_reported_as_it_was_judged() {
+    for (answer, subprotocol) in
+        [("chat.v1,", Some("chat.v1")), (", chat.v2 ,", Some("chat.v2")), ("", None), (",", None)]
+    {
+        let server = RawServer::bind().await;
+        let serving = async {
+            let (asked, mut peer) = server.asked().await;
+            peer.send_raw(asked.accepted(&[&format!("Sec-WebSocket-Protocol: {answer}")]).as_bytes()).await;
+            peer
+        };
+        let bot = Bot { journal: Journal::default() };
+        let container = ClientContainer::new();
+        let (session, _peer) = soon(async { tokio::join!(container.connect(bot, server.uri("/")), serving) }).await;
+        assert_eq!(session.unwrap().subprotocol(), subprotocol, "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn key_of_each_handshake_and_of_each_frame_is_another() {
     let (server, container) = (RawServer::bind().await, ClientContainer::new());
     let mut keys = Vec::new();

@@ -146,7 +146,12 @@ impl ClientContainer {
         self.request(uri).connect_endpoint(endpoint).await
     }
 
-    /// Begins a connection with settings of its own: headers, subprotocols, an origin.
+    /// Begins a connection with settings of its own: headers, subprotocols, an origin, values in the URI.
+    ///
+    /// Path and query of the URI are percent-encoded as browsers do (WHATWG URL), where they are not yet: `中文` is sent as
+    /// `%E4%B8%AD%E6%96%87`, a space as `%20`. `{name}` in the path is a variable and needs a
+    /// [`path_param`](ClientRequest::path_param). A fragment, a control character and a host that is not ASCII are errors
+    /// that name the character and what to write; an international host name is written in its ASCII form (punycode).
     pub fn request(&self, uri: impl Into<String>) -> ClientRequest {
         ClientRequest::new(self.clone(), uri.into(), self.0.connect_timeout)
     }
@@ -261,13 +266,14 @@ impl ClientContainer {
         let deadline = Instant::now() + request.timeout.min(FAR);
         let sessions = self.set_of::<E>();
         can_be_served::<E>(&sessions.limits, &self.0.states)?;
-        let target = Target::parse(&request.uri)?;
+        let target = Target::parse(&request.uri, &request.values)?;
         let subprotocols = request.offered(&E::OPTIONS);
         let compression = self.affordable(&sessions.limits.compression);
         let offer = Offer::new(rand::random(), subprotocols, compression);
         let head = request.head(&target, &offer)?;
+        let path_params: PathParams = request.values.path.iter().map(|(name, value)| (&**name, &**value)).collect();
         let transport = Transport { is_secure: target.is_secure, ..Transport::default() };
-        let mut asked = HandshakeRequest::new(&head, PathParams::default(), transport);
+        let mut asked = HandshakeRequest::new(&head, path_params, transport);
         Handlers::of::<E>().check_query(&asked)?;
 
         #[cfg(not(feature = "tls"))]

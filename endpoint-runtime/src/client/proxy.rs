@@ -190,12 +190,13 @@ fn is_here(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::target::Values;
     use super::*;
 
     fn proxy(vars: &[(&str, &str)], uri: &str) -> Result<Option<String>, String> {
         let read = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         let proxy = Proxy::from_vars(read);
-        let hop = proxy.before(&Target::parse(uri).unwrap()).map_err(|error| error.to_string())?;
+        let hop = proxy.before(&Target::parse(uri, &Values::default()).unwrap()).map_err(|error| error.to_string())?;
         Ok(hop.map(|hop| format!("{}:{}", hop.host, hop.port)))
     }
 

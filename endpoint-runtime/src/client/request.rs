@@ -1,12 +1,13 @@
 //! A connection that is asked for: what its opening request says.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
 
 use super::ClientContainer;
-use super::target::Target;
+use super::target::{Target, Values};
 use crate::config::EndpointOptions;
 use crate::error::{Error, Kind};
 use crate::handshake::offer::{OURS, Offer, is_subprotocol};
@@ -21,6 +22,7 @@ use crate::session::Session;
 pub struct ClientRequest {
     pub(super) container: ClientContainer,
     pub(super) uri: String,
+    pub(super) values: Values,
     headers: HeaderMap,
     subprotocols: Vec<String>,
     pub(super) timeout: Duration,
@@ -30,8 +32,34 @@ pub struct ClientRequest {
 
 impl ClientRequest {
     pub(super) fn new(container: ClientContainer, uri: String, timeout: Duration) -> Self {
-        let (headers, subprotocols) = <_>::default();
-        Self { container, uri, headers, subprotocols, timeout, mistake: None }
+        let (values, headers, subprotocols) = <_>::default();
+        Self { container, uri, values, headers, subprotocols, timeout, mistake: None }
+    }
+
+    /// Gives the variable `{name}` of the URI's path its value, which is percent-encoded as a whole: a `/` in it separates
+    /// no segments. The value is not empty, and no segment may become `.` or `..`. It is in
+    /// [`Session::path_params`] as well.
+    ///
+    /// ```no_run
+    /// # use endpoint_runtime::prelude::*;
+    /// # #[client_endpoint] struct Bot;
+    /// # async fn f(container: ClientContainer) -> Result<(), Error> {
+    /// // asks for /chat/%E4%B8%AD%E6%96%87?name=a%26b
+    /// let request = container.request("ws://example.org/chat/{room}").path_param("room", "中文").query_param("name", "a&b");
+    /// let session = request.connect(Bot).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn path_param(mut self, name: impl Into<String>, value: impl Display) -> Self {
+        let (name, value) = (name.into(), value.to_string());
+        self.values.path.retain(|(other, _)| *other != name);
+        self.values.path.push((name, value));
+        self
+    }
+
+    /// Adds `name=value` to the query of the URI, both percent-encoded; call it again for further ones.
+    pub fn query_param(mut self, name: impl Into<String>, value: impl Display) -> Self {
+        self.values.query.push((name.into(), value.to_string()));
+        self
     }
 
     /// Adds a header to the request, such as `Authorization` or `Cookie`. Those that the handshake itself needs cannot

@@ -1,11 +1,29 @@
-//! Where a client connects (RFC 6455 §3): a `ws` or `wss` URI, taken apart. Pure.
+//! Where a client connects (RFC 6455 §3): a `ws` or `wss` URI, taken apart and encoded as browsers do. Pure.
 
 use http::Uri;
 use http::header::HeaderValue;
-use percent_encoding::percent_decode_str;
+use http::uri::Authority;
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::base64;
 use crate::error::{Error, Kind};
+
+/// Characters that a query of `ws` and `wss` does not carry as they are (WHATWG URL, special-query percent-encode set).
+const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'\'');
+
+/// The same of a path (WHATWG URL, path percent-encode set).
+const PATH: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'^').add(b'`').add(b'{').add(b'}');
+
+/// All but the unreserved characters (RFC 3986 §2.3): a value means no more than itself.
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Values that are encoded for the user: those of the path's variables, and those to add to the query.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Values {
+    pub(crate) path: Vec<(String, String)>,
+    pub(crate) query: Vec<(String, String)>,
+}
 
 /// What a `ws` or `wss` URI says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,29 +47,29 @@ impl Target {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+    /// Takes `text` apart, with `values` put in.
+    pub(crate) fn parse(text: &str, values: &Values) -> Result<Self, Error> {
         // without the query, which may carry a secret
         let fails = |why: &str| {
             let shown = text.split(['?', '#']).next().unwrap_or_default();
             let shown = shown.rsplit_once('@').map_or(shown, |(_, rest)| rest);
             Error::new(Kind::Handshake, format!("cannot connect to {shown:?}: {why}"))
         };
-        if text.contains('#') {
-            return Err(fails("a WebSocket URI has no fragment"));
-        }
-        let uri: Uri = text.parse().map_err(|error| fails(&format!("{error}")))?;
-        let is = |scheme: &str| uri.scheme_str().is_some_and(|written| written.eq_ignore_ascii_case(scheme));
-        let (is_secure, default_port) = match uri.scheme_str() {
-            _ if is("ws") => (false, 80),
-            _ if is("wss") => (true, 443),
-            Some(_) => return Err(fails("the scheme is neither ws nor wss")),
-            None => return Err(fails("write the whole URI, as in ws://example.org/chat")),
+        check_characters(text).map_err(|why| fails(&why))?;
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| fails("write the whole URI, as in ws://example.org/chat"))?;
+        let (is_secure, default_port) = match () {
+            () if scheme.eq_ignore_ascii_case("ws") => (false, 80),
+            () if scheme.eq_ignore_ascii_case("wss") => (true, 443),
+            () => return Err(fails("the scheme is neither ws nor wss")),
         };
-        let authority = uri.authority().ok_or_else(|| fails("it has no host"))?;
-        let (credentials, place) = match authority.as_str().rsplit_once('@') {
+        let (authority, resource) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (credentials, place) = match authority.rsplit_once('@') {
             Some((credentials, place)) => (Some(credentials), place),
-            None => (None, authority.as_str()),
+            None => (None, authority),
         };
+        check_host(place).map_err(|why| fails(&why))?;
+        let authority: Authority = place.parse().map_err(|error| fails(&format!("{error}")))?;
         if authority.host().is_empty() {
             return Err(fails("it has no host"));
         }
@@ -67,10 +85,16 @@ impl Target {
         let host = authority.host();
         let shown = if port == default_port { host.to_owned() } else { format!("{host}:{port}") };
         let shown = HeaderValue::try_from(shown).map_err(|_| fails("the host is no name"))?;
-        let resource = uri.path_and_query().map_or("/", |resource| resource.as_str());
-        // a query may follow the authority at once
-        let slash = if resource.starts_with('?') { "/" } else { "" };
-        let resource = format!("{slash}{resource}").parse().map_err(|error| fails(&format!("{error}")))?;
+        let (path, query) = match resource.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (resource, None),
+        };
+        let mut resource =
+            path_with(if path.is_empty() { "/" } else { path }, &values.path).map_err(|why| fails(&why))?;
+        if let Some(query) = query_with(query, &values.query) {
+            resource.extend(["?", &query]);
+        }
+        let resource = resource.parse().map_err(|error| fails(&format!("{error}")))?;
         Ok(Self {
             is_secure,
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
@@ -80,6 +104,105 @@ impl Target {
             authorization: credentials.map(basic),
         })
     }
+}
+
+/// Refuses what a browser would take out of a URI, or cut off: it is nearly always a mistake.
+fn check_characters(text: &str) -> Result<(), String> {
+    if text.contains('#') {
+        return Err(
+            "a WebSocket URI has no fragment: write %23 for a '#' that belongs to the path or the query".to_owned()
+        );
+    }
+    if text.trim() != text {
+        return Err("it begins or ends with white space: remove that".to_owned());
+    }
+    match text.chars().find(char::is_ascii_control) {
+        Some(control) => {
+            Err(format!("it has the control character {control:?}: remove it, or write %{:02X}", control as u8))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a host that is not written in ASCII. It is not translated (IDNA): that takes tables larger than this library.
+fn check_host(place: &str) -> Result<(), String> {
+    match place.chars().find(|c| !c.is_ascii() || matches!(c, '%' | ' ' | '\\')) {
+        Some('\\') => Err("write '/' instead of '\\', or %5C".to_owned()),
+        Some('%') => Err("a host is not percent-encoded: write it as it is".to_owned()),
+        Some(' ') => Err("the host has a space".to_owned()),
+        Some(other) => Err(format!(
+            "the host has the character {other:?}: write an international name in its ASCII form (punycode), as \
+             xn--bcher-kva.example for bücher.example"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The path, encoded, with its variables replaced: `{name}` is one.
+fn path_with(path: &str, values: &[(String, String)]) -> Result<String, String> {
+    if path.contains('\\') {
+        return Err("write '/' instead of '\\', or %5C".to_owned());
+    }
+    let mut unused: Vec<_> = values.iter().map(|(name, _)| name).collect();
+    let mut encoded = String::with_capacity(path.len());
+    for segment in path.split_inclusive('/') {
+        let begun = encoded.len();
+        let mut rest = segment;
+        let mut has_variable = false;
+        while let Some((before, name, behind)) = variable_in(rest) {
+            let Some((_, value)) = values.iter().find(|(given, _)| given == name) else {
+                return Err(format!(
+                    "the path has the variable {{{name}}}: give its value with .path_param({name:?}, …), or write \
+                     %7B{name}%7D for braces"
+                ));
+            };
+            if value.is_empty() {
+                return Err(format!("the value of the path's variable {{{name}}} is empty"));
+            }
+            encoded.extend(utf8_percent_encode(before, PATH));
+            encoded.extend(utf8_percent_encode(value, VALUE));
+            unused.retain(|unused| *unused != name);
+            has_variable = true;
+            rest = behind;
+        }
+        encoded.extend(utf8_percent_encode(rest, PATH));
+        // encoded or not, servers and proxies take it for a step upward
+        if has_variable && matches!(encoded[begun..].trim_end_matches('/'), "." | "..") {
+            return Err(
+                "a path's variable cannot have the value \".\" or \"..\", which would change the path".to_owned()
+            );
+        }
+    }
+    match unused.first() {
+        Some(name) => {
+            Err(format!("its path has no variable {{{name}}}, but .path_param({name:?}, …) gives it a value"))
+        }
+        None => Ok(encoded),
+    }
+}
+
+/// The first `{name}`: what stands before it, the name, and what stands behind.
+fn variable_in(text: &str) -> Option<(&str, &str, &str)> {
+    let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let is_name = |name: &str| name.starts_with(is_first) && name.chars().all(|c| is_first(c) || c.is_ascii_digit());
+    text.match_indices('{').find_map(|(open, _)| {
+        let (name, behind) = text[open + 1..].split_once('}')?;
+        is_name(name).then(|| (&text[..open], name, behind))
+    })
+}
+
+/// The query, encoded, with `values` behind what is there; `None` if there is none.
+fn query_with(query: Option<&str>, values: &[(String, String)]) -> Option<String> {
+    let mut encoded: String = utf8_percent_encode(query.unwrap_or_default(), QUERY).collect();
+    for (name, value) in values {
+        if !encoded.is_empty() && !encoded.ends_with('&') {
+            encoded.push('&');
+        }
+        encoded.extend(utf8_percent_encode(name, VALUE));
+        encoded.push('=');
+        encoded.extend(utf8_percent_encode(value, VALUE));
+    }
+    (query.is_some() || !values.is_empty()).then_some(encoded)
 }
 
 /// RFC 7617: user and password, which a URI has percent-encoded.
@@ -99,6 +222,10 @@ pub(crate) fn basic(credentials: &str) -> HeaderValue {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Target, Error> {
+        Target::parse(text, &Values::default())
+    }
+
     #[test]
     fn a_uri_is_taken_apart() {
         for (text, is_secure, host, port, resource, authority) in [
@@ -111,7 +238,7 @@ mod tests {
             ("ws://127.0.0.1:9001?x=1", false, "127.0.0.1", 9001, "/?x=1", "127.0.0.1:9001"),
             ("WS://example.org:/", false, "example.org", 80, "/", "example.org"),
         ] {
-            let target = Target::parse(text).unwrap();
+            let target = parse(text).unwrap();
             assert_eq!((target.is_secure, target.host.as_str(), target.port), (is_secure, host, port), "{text}");
             assert_eq!(
                 (target.resource.to_string(), target.authority.to_str().unwrap()),
@@ -120,7 +247,7 @@ mod tests {
             );
             assert_eq!(target.authorization, None);
         }
-        let target = Target::parse("ws://Aladdin:open%20sesame@example.org:81/").unwrap();
+        let target = parse("ws://Aladdin:open%20sesame@example.org:81/").unwrap();
         assert_eq!(target.authorization.unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(
             (target.host.as_str(), target.authority),
@@ -140,11 +267,90 @@ mod tests {
             ("ws://example.org:0/", "port"),
             ("ws://example.org:99999/", ""),
             ("ws://user:secret@example.org:99999/?key=secret", ""),
-            ("ws://example.org/a b", ""),
         ] {
-            let error = Target::parse(text).expect_err(text);
+            let error = parse(text).expect_err(text);
             assert!(error.is_handshake(), "{error:?}");
             assert!(error.to_string().contains(about) && !error.to_string().contains("secret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn path_and_query_are_encoded_as_browsers_do() {
+        for (text, resource) in [
+            ("ws://h/c/中文?t=ü", "/c/%E4%B8%AD%E6%96%87?t=%C3%BC"),
+            ("ws://h/a b?c d", "/a%20b?c%20d"),
+            ("ws://h?ü", "/?%C3%BC"),
+            // what is encoded already stays, and what is wrongly encoded is the server's to judge
+            ("ws://h/%E4%B8%AD?%C3%BC=%20", "/%E4%B8%AD?%C3%BC=%20"),
+            ("ws://h/100%?100%", "/100%?100%"),
+            ("ws://h/a+b&c=d;e,f:g@h!$'()*~-._|[]", "/a+b&c=d;e,f:g@h!$'()*~-._|[]"),
+            ("ws://h/\"<>`{}^", "/%22%3C%3E%60%7B%7D%5E"),
+            ("ws://h/?\"<>'`{}|^\\[]/?", "/?%22%3C%3E%27`{}|^\\[]/?"),
+            ("ws://h/?", "/?"),
+            ("ws://h/{1}/{ a}/{", "/%7B1%7D/%7B%20a%7D/%7B"),
+            ("ws://h/?q={room}", "/?q={room}"),
+        ] {
+            assert_eq!(parse(text).expect(text).resource.to_string(), resource, "{text}");
+        }
+        let target = parse("ws://üser:pässword@h/").unwrap();
+        assert_eq!(target.authorization, Some(basic("%C3%BCser:p%C3%A4ssword")));
+    }
+
+    fn with(text: &str, path: &[(&str, &str)], query: &[(&str, &str)]) -> Result<String, String> {
+        let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let values = Values { path: owned(path), query: owned(query) };
+        let target = Target::parse(text, &values).map_err(|error| error.to_string())?;
+        Ok(target.resource.to_string())
+    }
+
+    #[test]
+    fn values_mean_no_more_than_themselves() {
+        for (text, path, query, resource) in [
+            ("ws://h/c/{room}", &[("room", "中文")][..], &[][..], "/c/%E4%B8%AD%E6%96%87"),
+            ("ws://h/{a}/{b}/{a}", &[("a", "1"), ("b", "2")], &[], "/1/2/1"),
+            ("ws://h/x-{a}.{b}", &[("a", "1"), ("b", ".")], &[], "/x-1.."),
+            ("ws://h/{a}", &[("a", "a/b?c#d%2e {b}+&=\n")], &[], "/a%2Fb%3Fc%23d%252e%20%7Bb%7D%2B%26%3D%0A"),
+            ("ws://h/{a}/{b}", &[("a", "{b}"), ("b", "...")], &[], "/%7Bb%7D/..."),
+            ("ws://h/", &[], &[("t", "ü"), ("a b", "&=+ #")], "/?t=%C3%BC&a%20b=%26%3D%2B%20%23"),
+            ("ws://h", &[], &[("t", "")], "/?t="),
+            ("ws://h/?a=b", &[], &[("t", "1"), ("t", "2")], "/?a=b&t=1&t=2"),
+            ("ws://h/?", &[], &[("t", "1")], "/?t=1"),
+            ("ws://h/?a&", &[], &[("t", "1")], "/?a&t=1"),
+        ] {
+            assert_eq!(with(text, path, query), Ok(resource.to_owned()), "{text}");
+        }
+        for (text, path, about) in [
+            ("ws://h/{room}", &[][..], ".path_param(\"room\", …)"),
+            ("ws://h/{room}", &[("room", "")], "empty"),
+            ("ws://h/{room}", &[("room", "..")], "change the path"),
+            ("ws://h/{room}/x", &[("room", ".")], "change the path"),
+            ("ws://h/{a}{a}", &[("a", ".")], "change the path"),
+            ("ws://h/chat", &[("room", "1")], "no variable {room}"),
+            ("ws://h/?x={room}", &[("room", "1")], "no variable {room}"),
+        ] {
+            let error = with(text, path, &[]).expect_err(text);
+            assert!(error.contains(about), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn error_names_the_character_and_what_to_write() {
+        for (text, about) in [
+            ("ws://h/a#b", "%23"),
+            ("ws://h/a\nb", "'\\n': remove it, or write %0A"),
+            ("ws://h/?a\u{7f}", "%7F"),
+            ("ws://h/\r\nHost: x", "%0D"),
+            (" ws://h/", "white space"),
+            ("ws://h/\n", "white space"),
+            ("ws://bücher.example/", "'ü'"),
+            ("ws://bücher.example/", "punycode"),
+            ("ws://b%C3%BCcher.example/", "percent-encoded"),
+            ("ws://a b/", "space"),
+            ("ws://h\\a/", "%5C"),
+            ("ws://h/a\\b", "%5C"),
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.contains(about) && !error.contains(['\n', '\r']), "{text:?}: {error}");
         }
     }
 }
