@@ -1,5 +1,8 @@
 //! One message for many sessions, and what became of it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use crate::codec::Encode;
 use crate::config::Overflow;
 use crate::error::Error;
@@ -53,18 +56,16 @@ impl<'a> Broadcast<'a> {
     /// # Errors
     /// [`Error::is_encode`] if it cannot be encoded; then nobody is sent anything.
     pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Report, Error> {
-        let mut dialects: Vec<(Speech<'a>, Shared)> = Vec::new();
+        let mut encodings = Encodings::default();
         for session in self.sessions.addressed() {
-            let speech = Speech::of(session);
-            if dialects.iter().all(|(other, _)| *other != speech) {
+            if encodings.of(session).is_none() {
                 let message = object.encode_for(&session.dialect())?;
-                dialects.push((speech, Shared::new(message, self.how)));
+                encodings.add(session, Shared::new(message, self.how));
             }
         }
         Ok(self.offer(|session, at_once| {
-            let speech = Speech::of(session);
-            match dialects.iter_mut().find(|(other, _)| *other == speech) {
-                Some((_, shared)) => shared.offer(session.outbound(), at_once),
+            match encodings.of(session) {
+                Some(shared) => shared.offer(session.outbound(), at_once),
                 // what a session speaks never changes
                 None => Err(Refused::Closed),
             }
@@ -97,17 +98,44 @@ impl<'a> Broadcast<'a> {
     }
 }
 
+/// An object as each kind of sessions gets it.
+#[derive(Default)]
+struct Encodings<'a> {
+    messages: Vec<Shared>,
+    places: HashMap<Speech<'a>, usize>,
+    /// The one that was asked for last: mostly all speak alike, and nothing is hashed.
+    last: Option<(Speech<'a>, usize)>,
+}
+
+impl<'a> Encodings<'a> {
+    fn of(&mut self, session: &'a Session) -> Option<&mut Shared> {
+        let speech = Speech::of(session);
+        let place = match self.last {
+            Some((last, place)) if last == speech => place,
+            _ => *self.places.get(&speech)?,
+        };
+        self.last = Some((speech, place));
+        self.messages.get_mut(place)
+    }
+
+    /// For a session that speaks as nobody before it.
+    fn add(&mut self, session: &'a Session, message: Shared) {
+        self.places.insert(Speech::of(session), self.messages.len());
+        self.messages.push(message);
+    }
+}
+
 /// What the form of an object depends on.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Speech<'a> {
     subprotocol: Option<&'a str>,
-    /// Where it lists encoders.
-    endpoint: Option<&'a str>,
+    /// The address of its endpoint, where that lists encoders.
+    endpoint: Option<usize>,
 }
 
 impl<'a> Speech<'a> {
     fn of(session: &'a Session) -> Self {
-        let endpoint = session.coders().map(|_| &*session.endpoint().path);
+        let endpoint = session.coders().map(|_| Arc::as_ptr(session.endpoint()).addr());
         Self { subprotocol: session.subprotocol(), endpoint }
     }
 }
@@ -133,5 +161,58 @@ impl Report {
     /// [`Error::is_queue_full`] if one was left out.
     pub fn complete(&self) -> Result<(), Error> {
         if self.dropped == 0 { Ok(()) } else { Err(Refused::Full.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::Limits;
+    use crate::listed::Dialect;
+    use crate::session::OpenSet;
+    use crate::session::tests::speaking;
+
+    /// Notes for whom it was encoded.
+    struct Noted(RefCell<Vec<String>>);
+
+    impl Encode for Noted {
+        fn encode(&self) -> Result<Message, Error> {
+            Ok(Message::Text("?".into()))
+        }
+        fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+            let subprotocol = dialect.subprotocol().unwrap_or_default().to_owned();
+            self.0.borrow_mut().push(subprotocol.clone());
+            Ok(Message::Text(subprotocol.into()))
+        }
+    }
+
+    fn sessions(subprotocols: impl Iterator<Item = String>) -> OpenSessions {
+        let endpoint = Arc::new(OpenSet::new("/", "Endpoint", Limits::default()));
+        OpenSessions::just(subprotocols.map(|name| speaking(&endpoint, Some(name))))
+    }
+
+    #[test]
+    fn object_is_encoded_once_for_all_that_speak_alike() {
+        let sessions = sessions((0..100).map(|number| (number % 3).to_string()));
+        let object = Noted(RefCell::default());
+        assert_eq!(sessions.async_remote().send_object(&object).unwrap().sent, 100);
+        assert_eq!(object.0.into_inner(), ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn object_for_many_dialects_takes_time_for_each_session_and_not_for_each_pair() {
+        let time = |count: usize| {
+            let sessions = sessions((0..count).map(|number| format!("{number:08}")));
+            let object = Noted(RefCell::default());
+            let start = Instant::now();
+            assert_eq!(sessions.async_remote().send_object(&object).unwrap().sent, count);
+            assert_eq!(object.0.into_inner().len(), count);
+            start.elapsed()
+        };
+        let (few, many) = (time(1_000), (0..3).map(|_| time(20_000)).min().unwrap());
+        assert!(many < 80 * few + Duration::from_millis(50), "{few:?} for 1,000, and {many:?} for 20,000");
     }
 }

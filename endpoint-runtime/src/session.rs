@@ -400,6 +400,12 @@ impl OpenSessions {
         Snapshot::joined(sets.map(|set| set.snapshot())).into()
     }
 
+    /// Just these.
+    #[cfg(test)]
+    pub(crate) fn just(sessions: impl Iterator<Item = Session>) -> Self {
+        sessions.collect::<Snapshot<_>>().into()
+    }
+
     /// Leaves one session out.
     #[must_use]
     pub fn except(self, session: &Session) -> Self {
@@ -489,9 +495,15 @@ pub(crate) mod tests {
 
     /// A session of this endpoint without a socket. It has not entered it.
     pub(crate) fn session_of(endpoint: &Arc<OpenSet>) -> Session {
+        speaking(endpoint, None)
+    }
+
+    /// The same with a subprotocol.
+    pub(crate) fn speaking(endpoint: &Arc<OpenSet>, subprotocol: Option<String>) -> Session {
         let parts = http::Request::new(()).into_parts().0;
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
-        let (response, subprotocol, deflation, rare) = <_>::default();
+        let (response, deflation, rare) = <_>::default();
+        let subprotocol = subprotocol.map(Cow::Owned);
         Session::new(Terms { request, response, subprotocol, deflation, endpoint: endpoint.clone(), rare }, None)
     }
 }
