@@ -4,9 +4,10 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use endpoint_runtime::prelude::*;
-use support::{Client, Journal, TestServer, soon};
+use support::{Client, Journal, Log, TestServer, soon};
 
 /// Does to rooms what it is told.
 #[server_endpoint("/one")]
@@ -264,6 +265,80 @@ async fn message_to_a_room_reaches_those_who_stay_once_while_others_come_and_go(
         comer.join().unwrap();
     }
     assert_eq!(server.container.room("blue").len(), STAYING);
+}
+
+#[tokio::test]
+async fn session_joins_as_many_rooms_as_it_may_and_one_warning_tells_of_more() {
+    let log = Log::capture();
+    let server = TestServer::with(ServerContainer::builder().register::<Two>().max_rooms_per_session(2)).await;
+    let mut client = server.connect("/two").await;
+    for (command, answer) in [
+        ("join blue", "true"),
+        ("join red", "true"),
+        ("join green", "false"),
+        // where it is already
+        ("join red", "true"),
+        ("join green", "false"),
+        ("which", "blue red"),
+        ("count green", "0"),
+        ("leave red", "true"),
+        ("join green", "true"),
+        ("which", "blue green"),
+        ("join red", "false"),
+    ] {
+        asked(&mut client, command, answer).await;
+    }
+    assert_eq!(log.lines("max_rooms_per_session").len(), 1, "once for a session");
+    // each session has its own
+    let mut other = server.connect("/two").await;
+    for (command, answer) in [("join red", "true"), ("join blue", "true"), ("join green", "false")] {
+        asked(&mut other, command, answer).await;
+    }
+    assert_eq!(log.lines("max_rooms_per_session").len(), 2);
+}
+
+#[tokio::test]
+async fn session_may_be_in_ten_thousand_rooms_by_default() {
+    let (server, _) = serve().await;
+    let mut client = server.connect("/one").await;
+    client.expect_silence().await;
+    let session = server.container.sessions().iter().next().unwrap().clone();
+    for number in 0..10_000 {
+        assert!(session.join(number.to_string()));
+    }
+    assert!(!session.join("one more") && session.join("9999"));
+    assert_eq!(session.rooms().len(), 10_000);
+    client.close(1000, "").await;
+    client.expect_close(1000).await;
+    // all of them were left before the answer
+    assert!((0..10_000).all(|number| server.container.room(number.to_string()).is_empty()));
+}
+
+#[tokio::test]
+async fn join_takes_the_same_time_however_many_rooms_a_session_is_in() {
+    const MANY: usize = 40;
+    let server = TestServer::with(ServerContainer::builder().register::<Two>().max_rooms_per_session(usize::MAX)).await;
+    let mut client = server.connect("/two").await;
+    client.expect_silence().await;
+    let session = server.container.sessions().iter().next().unwrap().clone();
+    let times: Vec<_> = (0..MANY)
+        .map(|thousand| {
+            let start = Instant::now();
+            for number in 0..1000 {
+                assert!(session.join(format!("{thousand} {number}")));
+            }
+            start.elapsed()
+        })
+        .collect();
+    // the quickest, since others need the processor as well
+    let late = times[MANY - 10..].iter().min().unwrap();
+    assert!(*late < 10 * times[0] + Duration::from_millis(20), "{times:?}");
+    let start = Instant::now();
+    for number in 0..1000 {
+        assert!(session.leave(format!("{} {number}", MANY - 1)));
+    }
+    let left = start.elapsed();
+    assert!(left < 10 * times[0] + Duration::from_millis(200), "{left:?}, {times:?}");
 }
 
 #[tokio::test]

@@ -488,6 +488,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How many rooms one session may be in at a time. Over it [`Session::join`](crate::Session::join) returns `false`,
+    /// and the first time is logged. Default: 10,000, which protects against a client that names rooms without an end.
+    pub fn max_rooms_per_session(mut self, rooms: usize) -> Self {
+        self.limits.max_rooms_per_session = rooms;
+        self
+    }
+
     /// Whether compression is offered, and how messages are compressed (permessage-deflate, RFC 7692). Default:
     /// [`Compression::OFF`].
     ///

@@ -100,6 +100,10 @@ pub(crate) const SEND_QUEUE_MESSAGES: usize = 65_536;
 /// queue is empty, so that large messages can be sent at all.
 pub(crate) const SEND_QUEUE_BYTES: usize = 16 << 20;
 
+/// The most rooms that one session is in: far more than an application needs for one user, and little memory, some
+/// 500 bytes each, where a client names the rooms and joins without an end.
+pub(crate) const MAX_ROOMS_PER_SESSION: usize = 10_000;
+
 /// The most messages that wait while a handler runs; then the connection stops reading and TCP slows the peer down.
 pub(crate) const INBOX_MESSAGES: usize = 64;
 
@@ -283,6 +287,7 @@ pub(crate) struct Limits {
     pub(crate) close_timeout: Duration,
     pub(crate) send_queue_messages: usize,
     pub(crate) send_queue_bytes: usize,
+    pub(crate) max_rooms_per_session: usize,
     pub(crate) compression: Compression,
     /// None: as each remote has it.
     pub(crate) overflow: Option<Overflow>,
@@ -299,6 +304,7 @@ impl Default for Limits {
             close_timeout: CLOSE_TIMEOUT,
             send_queue_messages: SEND_QUEUE_MESSAGES,
             send_queue_bytes: SEND_QUEUE_BYTES,
+            max_rooms_per_session: MAX_ROOMS_PER_SESSION,
             compression: Compression::OFF,
             overflow: None,
         }

@@ -200,6 +200,7 @@
 //! | [`ping_interval`](ContainerBuilder::ping_interval) | 30 seconds | taking a silent peer for a vanished one |
 //! | [`send_timeout`](ContainerBuilder::send_timeout) | 30 seconds | a peer that does not read |
 //! | [`send_queue`](ContainerBuilder::send_queue) | 65,536 messages and 16 MiB | the same, in memory |
+//! | [`max_rooms_per_session`](ContainerBuilder::max_rooms_per_session) | 10,000 | a client that names rooms without an end |
 //! | [`max_request_head`](ContainerBuilder::max_request_head) | 16 KiB | sessions that hold a large request, and requests that do not end |
 //! | [`max_request_headers`](ContainerBuilder::max_request_headers) | 64 | the same |
 //! | [`handshake_timeout`](ContainerBuilder::handshake_timeout) | 30 seconds | a configurator that waits for ever |

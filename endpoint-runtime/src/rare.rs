@@ -2,7 +2,7 @@
 //! so that an idle session carries a pointer for all of it.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,11 +22,20 @@ type TypeMap = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
 pub(crate) struct Rare {
     properties: Mutex<TypeMap>,
     principal: Mutex<Known>,
-    rooms: Mutex<Vec<Arc<str>>>,
+    rooms: Mutex<Joined>,
     handlers: Mutex<Handlers>,
     /// The connection is gone: nothing of the application's is kept any more. Set before what was kept is taken away, and
     /// read under the lock of what is to be added to, so that nothing comes in behind.
     released: AtomicBool,
+}
+
+/// The rooms of a session.
+#[derive(Default)]
+pub(crate) struct Joined {
+    /// As the rooms themselves keep them.
+    pub(crate) names: HashSet<Arc<str>>,
+    /// One more than it may have was refused, and logged.
+    pub(crate) warned: bool,
 }
 
 /// Who the peer is.
@@ -60,7 +69,7 @@ impl Rare {
     }
 
     /// The rooms it has joined.
-    pub(crate) fn rooms(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
+    pub(crate) fn rooms(&self) -> MutexGuard<'_, Joined> {
         lock(&self.rooms)
     }
 

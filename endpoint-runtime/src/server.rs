@@ -510,4 +510,9 @@ impl ServerBuilder {
     pub fn send_queue(self, messages: usize, bytes: usize) -> Self {
         self.map(|container| container.send_queue(messages, bytes))
     }
+
+    /// See [`ContainerBuilder::max_rooms_per_session`].
+    pub fn max_rooms_per_session(self, rooms: usize) -> Self {
+        self.map(|container| container.max_rooms_per_session(rooms))
+    }
 }

@@ -475,7 +475,14 @@ impl ContainerBuilder {
         self
     }
 
-    /// What is done with a message for which that queue has no room. Default: [`Overflow::Wait`] by the basic remote,
+    /// How many rooms one session may be in at a time. Over it [`Session::join`](crate::Session::join) returns `false`,
+    /// and the first time is logged. Default: 10,000, which protects against a client that names rooms without an end.
+    pub fn max_rooms_per_session(mut self, rooms: usize) -> Self {
+        self.limits.max_rooms_per_session = rooms;
+        self
+    }
+
+    /// What is done with a message for which the outbound queue has no room. Default: [`Overflow::Wait`] by the basic remote,
     /// [`Overflow::Error`] by the async one and broadcasts.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.limits.overflow = Some(overflow);

@@ -155,15 +155,26 @@ impl Session {
     /// container: sessions of all its endpoints may meet in one. The session leaves all of its rooms when it ends,
     /// before `on_close`.
     ///
-    /// Returns whether it is in the room now: `false` only if the session is closed. The number of rooms has no bound
-    /// but the names that the application lets in.
+    /// Returns whether it is in the room now: `false` if the session is closed, or in as many other rooms as
+    /// [`max_rooms_per_session`](crate::ContainerBuilder::max_rooms_per_session) allows. The first of these is logged as
+    /// a warning.
     pub fn join(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
-        let mut rooms = rare::of(&self.0.rare).rooms();
-        if !rooms.iter().any(|joined| **joined == *room) && self.is_open() {
-            rooms.push(self.0.endpoint.groups.rooms.enter(room, self));
+        let mut joined = rare::of(&self.0.rare).rooms();
+        if !joined.names.contains(room) && self.is_open() {
+            let bound = self.0.endpoint.limits.max_rooms_per_session;
+            if joined.names.len() >= bound {
+                let warned = std::mem::replace(&mut joined.warned, true);
+                drop(joined);
+                if !warned {
+                    let (session, endpoint) = (self.id(), self.0.endpoint.name);
+                    tracing::warn!(%session, endpoint, bound, "a session may not join more rooms (max_rooms_per_session)");
+                }
+                return false;
+            }
+            joined.names.insert(self.0.endpoint.groups.rooms.enter(room, self));
         }
-        drop(rooms);
+        drop(joined);
         if !self.is_open() {
             // it may have ended meanwhile
             self.leave_all();
@@ -176,16 +187,18 @@ impl Session {
     pub fn leave(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
         let Some(rare) = self.0.rare.get() else { return false };
-        let mut rooms = rare.rooms();
-        let Some(place) = rooms.iter().position(|joined| **joined == *room) else { return false };
-        rooms.swap_remove(place);
-        self.0.endpoint.groups.rooms.leave(room, self);
-        true
+        let mut joined = rare.rooms();
+        let was_there = joined.names.remove(room);
+        if was_there {
+            // under the lock, so that a join that comes next is not undone
+            self.0.endpoint.groups.rooms.leave(room, self);
+        }
+        was_there
     }
 
-    /// The names of the rooms it is in.
+    /// The names of the rooms it is in, in no order.
     pub fn rooms(&self) -> Vec<Arc<str>> {
-        self.0.rare.get().map(|rare| rare.rooms().clone()).unwrap_or_default()
+        self.0.rare.get().map(|rare| rare.rooms().names.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// Who is in the room of this name, this session among them if it is there itself. It need not be.
@@ -202,7 +215,7 @@ impl Session {
     /// Leaves all groups.
     pub(super) fn leave_all(&self) {
         let Some(rare) = self.0.rare.get() else { return };
-        let rooms = std::mem::take(&mut *rare.rooms());
+        let rooms = std::mem::take(&mut rare.rooms().names);
         rooms.iter().for_each(|room| self.0.endpoint.groups.rooms.leave(room, self));
         self.leave_as_principal();
     }
