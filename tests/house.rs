@@ -98,6 +98,7 @@ const STAIRCASE: &[&[&str]] = &[
     // an error keeps the message that did not decode
     &["error"],
     &["message", "text"],
+    &["brief"],
 ];
 
 const OUTSIDE: &[&str] = &["lib", "private", "fuzzing", "measuring"];

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::brief::excerpt;
 use crate::codec::nesting::{self, TooDeep};
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, Encode};
@@ -51,7 +52,8 @@ fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, BoxError> {
     let mut rest = data;
     // ciborium's own bound, 256, does not fit every stack; it counts an enum, too, that is a text and so no level
     let limit = nesting::limit().saturating_add(1);
-    let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, limit).map_err(|error| error.to_string())?;
+    let value =
+        ciborium::de::from_reader_with_recursion_limit(&mut rest, limit).map_err(|error| excerpt(error).to_string())?;
     if !rest.is_empty() {
         return Err(format!("{} bytes follow the value", rest.len()).into());
     }
@@ -65,8 +67,8 @@ impl<T: Serialize> Encode for Cbor<T> {
             Ok(()) => Ok(data.into()),
             Err(error) => {
                 let type_name = std::any::type_name::<T>();
-                let text = format!("a value of type {type_name} cannot be encoded as CBOR: {error}");
-                Err(Error::with_source(Kind::Encode, text, error.to_string()))
+                let text = format!("a value of type {type_name} cannot be encoded as CBOR: {}", excerpt(&error));
+                Err(Error::with_source(Kind::Encode, text, excerpt(error).to_string()))
             }
         }
     }

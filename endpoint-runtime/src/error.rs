@@ -8,6 +8,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::Response;
 
+use crate::brief::{self, excerpt};
 use crate::message::Message;
 
 /// Any error that a handler may return: whatever converts into this becomes an [`Error`] for `#[on_error]`.
@@ -17,6 +18,10 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 ///
 /// The type is opaque: ask it what it is (`is_closed`, `is_timeout`, …), print it, follow [`source`](StdError::source),
 /// or look for your own error type with [`downcast_ref`](Error::downcast_ref).
+///
+/// What it prints is no longer than 1 KiB, however long the message was that caused it, and what comes from a peer is cut to
+/// 256 bytes in it, with `…` behind; a list of mistakes ([`is_deploy`](Error::is_deploy)) is whole. The whole of an error of
+/// yours, or of a parser's, is the [`source`](StdError::source), which is as long as they make it.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -51,6 +56,9 @@ pub(crate) enum Kind {
     User,
 }
 
+/// The most bytes of what an error prints.
+const LONGEST: usize = 1 << 10;
+
 impl Error {
     /// An error of the application, to be returned from a handler: `on_error` finds it with [`Error::downcast_ref`].
     pub fn user(error: impl Into<BoxError>) -> Self {
@@ -58,7 +66,7 @@ impl Error {
         // an error of ours that travelled through a boxed error stays what it was
         match source.downcast::<Error>() {
             Ok(ours) => *ours,
-            Err(source) => Self::with_source(Kind::User, source.to_string(), source),
+            Err(source) => Self::with_source(Kind::User, brief::within(&source, LONGEST).to_string(), source),
         }
     }
 
@@ -72,15 +80,24 @@ impl Error {
     /// An object that cannot be made into a message, with the reason: what an [`Encode`](crate::Encode) fails with.
     pub fn encode(source: impl Into<BoxError>) -> Self {
         let source = source.into();
-        Self::with_source(Kind::Encode, format!("an object cannot be encoded: {source}"), source)
+        Self::with_source(Kind::Encode, format!("an object cannot be encoded: {}", excerpt(&source)), source)
     }
 
     pub(crate) fn new(kind: Kind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, text: text.into(), source: None, message: None, response: None }))
+        Self::made(kind, text.into(), None)
     }
 
     pub(crate) fn with_source(kind: Kind, text: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
-        Self(Box::new(Inner { kind, text: text.into(), source: Some(source.into()), message: None, response: None }))
+        Self::made(kind, text.into(), Some(source.into()))
+    }
+
+    fn made(kind: Kind, mut text: Cow<'static, str>, source: Option<BoxError>) -> Self {
+        if let Cow::Owned(text) = &mut text {
+            if kind != Kind::Deploy {
+                brief::cut(text, LONGEST);
+            }
+        }
+        Self(Box::new(Inner { kind, text, source, message: None, response: None }))
     }
 
     /// The session was closed before, or while, the operation ran. Nothing more will be sent on it.
@@ -245,15 +262,16 @@ impl Error {
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("(a panic without a message)");
-        Self::new(Kind::Panic, format!("a handler panicked: {message}"))
+        Self::new(Kind::Panic, format!("a handler panicked: {}", brief::within(message, LONGEST)))
     }
 
     /// `failure` says of the message what it is not, as in "is not of type u8".
     pub(crate) fn undecodable(message: Message, failure: &str, source: impl Into<BoxError>) -> Self {
         let source = source.into();
+        let reason = excerpt(&source);
         let text = match &message {
-            Message::Text(text) => format!("the text message {:?} {failure}: {source}", excerpt(text)),
-            Message::Binary(data) => format!("the binary message of {} bytes {failure}: {source}", data.len()),
+            Message::Text(text) => format!("the text message {:?} {failure}: {reason}", beginning(text)),
+            Message::Binary(data) => format!("the binary message of {} bytes {failure}: {reason}", data.len()),
         };
         let mut error = Self::with_source(Kind::Decode, text, source);
         error.0.message = Some(message);
@@ -262,7 +280,7 @@ impl Error {
 }
 
 /// The first 40 characters.
-fn excerpt(text: &str) -> &str {
+fn beginning(text: &str) -> &str {
     text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
 }
 
@@ -276,10 +294,10 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.0.kind, self.0.text)?;
-        match &self.0.source {
-            Some(source) if !self.0.text.ends_with(&source.to_string()) => write!(f, " ({source})"),
-            _ => Ok(()),
-        }
+        let Some(source) = &self.0.source else { return Ok(()) };
+        // what was cut is the source already
+        let source = excerpt(source).to_string();
+        if self.0.text.ends_with(&source) || self.0.text.ends_with('…') { Ok(()) } else { write!(f, " ({source})") }
     }
 }
 
@@ -296,7 +314,7 @@ impl From<std::io::Error> for Error {
             Ok(ours) => return ours,
             Err(error) => error,
         };
-        Self::with_source(Kind::Io, error.to_string(), error)
+        Self::with_source(Kind::Io, brief::within(&error, LONGEST).to_string(), error)
     }
 }
 

@@ -7,6 +7,7 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::brief::excerpt;
 use crate::codec::{DecodeText, Encode, IntoError};
 use crate::error::{BoxError, Error, Kind};
 use crate::json::{self, Json};
@@ -132,7 +133,8 @@ fn envelope<T: Serialize>(name: &str, data: &T) -> Result<Message, Error> {
         Ok((name, data)) => Ok(format!("{{\"event\":{name},\"data\":{data}}}").into()),
         Err(error) => {
             let type_name = std::any::type_name::<T>();
-            let text = format!("the event {name:?} with data of type {type_name} cannot be encoded: {error}");
+            let text =
+                format!("the event {name:?} with data of type {type_name} cannot be encoded: {}", excerpt(&error));
             Err(Error::with_source(Kind::Encode, text, error))
         }
     }
@@ -164,7 +166,8 @@ impl<'a> Occurrence<'a> {
     fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
         json::read(serde_json::Deserializer::from_str(self.data), self.deep).map_err(|error| {
             let type_name = std::any::type_name::<T>();
-            let failure = format!("is an event {:?} whose data is no JSON of type {type_name}", self.name);
+            let name = excerpt(&*self.name).to_string();
+            let failure = format!("is an event {name:?} whose data is no JSON of type {type_name}");
             Error::undecodable(self.message.into(), &failure, error)
         })
     }
@@ -173,8 +176,8 @@ impl<'a> Occurrence<'a> {
 /// The error for a message that is none of the listed events, where nothing else takes text.
 pub(crate) fn no_event(message: &str, listed: &[&str]) -> Error {
     let reason = match Occurrence::of(message) {
-        Ok(occurrence) => format!("{:?} is none of {}", occurrence.name, listed.join(", ")),
-        Err(error) => error.to_string(),
+        Ok(occurrence) => format!("{:?} is none of {}", excerpt(&*occurrence.name).to_string(), listed.join(", ")),
+        Err(error) => excerpt(error).to_string(),
     };
     Error::undecodable(message.into(), "is no event that the endpoint lists", reason)
 }

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::brief::excerpt;
 use crate::codec::nesting::{self, TooDeep};
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, DecodeText, Encode};
@@ -78,7 +79,11 @@ impl<T: DeserializeOwned> DecodeBinary for Json<T> {
 impl<T: Serialize> Encode for Json<T> {
     fn encode(&self) -> Result<Message, Error> {
         serde_json::to_string(&self.0).map(Message::from).map_err(|error| {
-            let text = format!("a value of type {} cannot be encoded as JSON: {error}", std::any::type_name::<T>());
+            let text = format!(
+                "a value of type {} cannot be encoded as JSON: {}",
+                std::any::type_name::<T>(),
+                excerpt(&error)
+            );
             Error::with_source(Kind::Encode, text, error)
         })
     }

@@ -243,6 +243,7 @@
 
 #[cfg(any(feature = "client", feature = "tls"))]
 mod base64;
+mod brief;
 mod broadcast;
 mod buffer;
 #[cfg(feature = "cbor")]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::brief::excerpt;
 use crate::codec::nesting::{self, TooDeep};
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, Encode};
@@ -72,7 +73,7 @@ impl<T: Serialize> Encode for MessagePack<T> {
     fn encode(&self) -> Result<Message, Error> {
         rmp_serde::to_vec_named(&self.0).map(Message::from).map_err(|error| {
             let type_name = std::any::type_name::<T>();
-            let text = format!("a value of type {type_name} cannot be encoded as MessagePack: {error}");
+            let text = format!("a value of type {type_name} cannot be encoded as MessagePack: {}", excerpt(&error));
             Error::with_source(Kind::Encode, text, error)
         })
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::brief::excerpt;
 #[cfg(feature = "cbor")]
 use crate::cbor::Cbor;
 use crate::codec::wrapper::wrapper;
@@ -74,7 +75,10 @@ impl Form {
             "msgpack" => Ok(Self::MessagePack),
             #[cfg(feature = "cbor")]
             "cbor" => Ok(Self::Cbor),
-            _ => Err(format!("the subprotocol {subprotocol:?} names no form of messages that is known")),
+            _ => Err(format!(
+                "the subprotocol {:?} names no form of messages that is known",
+                excerpt(subprotocol).to_string()
+            )),
         }
     }
 }
@@ -100,7 +104,7 @@ impl<T: DeserializeOwned> Negotiated<T> {
             (Form::Cbor, Message::Binary(data)) => Cbor::decode_binary(data).map(|Cbor(value)| Self(value)),
             #[cfg(any(feature = "msgpack", feature = "cbor"))]
             (_, message) => {
-                let subprotocol = dialect.subprotocol().unwrap_or_default();
+                let subprotocol = excerpt(dialect.subprotocol().unwrap_or_default()).to_string();
                 Err(Error::decode(message, format!("messages of the subprotocol {subprotocol:?} are binary")))
             }
         }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
+use crate::brief::excerpt;
 use crate::error::{BoxError, Error, Kind};
 
 /// A type that a path variable can be turned into: every `FromStr` whose error can be boxed.
@@ -55,6 +56,7 @@ impl PathParams {
         let value =
             self.get(name).ok_or_else(|| Error::new(Kind::Decode, format!("the path has no parameter {name:?}")))?;
         T::parse_segment(value).map_err(|error| {
+            let value = excerpt(value).to_string();
             Error::with_source(
                 Kind::Decode,
                 format!(

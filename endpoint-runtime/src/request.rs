@@ -13,6 +13,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use crate::brief::excerpt;
 use crate::error::{BoxError, Error, Kind};
 use crate::path::PathParams;
 
@@ -322,7 +323,8 @@ impl HandshakeRequest {
 fn parse_value<T: QueryParam>(name: &str, value: &str) -> Result<T, Error> {
     T::parse_value(value).map_err(|error| {
         // without the value, which may be a secret
-        let text = format!("the query parameter {name:?} is not of type {}: {error}", std::any::type_name::<T>());
+        let (type_name, reason) = (std::any::type_name::<T>(), excerpt(&error));
+        let text = format!("the query parameter {name:?} is not of type {type_name}: {reason}");
         Error::with_source(Kind::Decode, text, error)
     })
 }
