@@ -138,13 +138,38 @@ async fn exceptions_and_this_machine_are_connected_to_directly() {
     // nobody listens there
     let proxy = Proxy::from_vars(|name| (name == "ALL_PROXY").then(|| "http://127.0.0.1:1".to_owned()));
     let container = ClientContainer::builder().proxy(proxy).build();
-    let uri = format!("ws://localhost:{}/echo", server.addr.port());
-    soon(container.connect(Ear(Journal::default()), uri)).await.unwrap();
+    for host in ["localhost", "app.localhost", "127.1", "[::ffff:127.0.0.1]"] {
+        let uri = format!("ws://{host}:{}/echo", server.addr.port());
+        soon(container.connect(Ear(Journal::default()), uri)).await.expect(host);
+    }
     let error = soon(container.connect(Ear(Journal::default()), "ws://server.invalid/")).await.unwrap_err();
     assert!(error.is_io() && error.to_string().contains("127.0.0.1:1"), "{error:?}");
     let uri = format!("ws://localhost:{}/echo", server.addr.port());
     let container = ClientContainer::builder().proxy(Proxy::all("http://127.0.0.1:1").unwrap()).build();
     assert!(soon(container.connect(Ear(Journal::default()), uri)).await.unwrap_err().is_io());
+}
+
+#[tokio::test]
+async fn forms_of_no_proxy_that_others_take_are_taken() {
+    for (except, host) in [
+        ("example.invalid.", "a.example.invalid"),
+        ("*.example.invalid", "a.example.invalid"),
+        ("x\texample.invalid", "example.invalid"),
+        ("127.0.0.0/8:%", "127.0.0.9"),
+        ("[::ffff:127.0.0.0]/104", "127.0.0.9"),
+    ] {
+        // a port where nobody listens, so that the error names who was connected to
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let except = except.replace('%', &port.to_string());
+        let proxy = Proxy::from_vars(|name| match name {
+            "ALL_PROXY" => Some("http://127.0.0.1:1".to_owned()),
+            "NO_PROXY" => Some(except.clone()),
+            _ => None,
+        });
+        let container = ClientContainer::builder().proxy(proxy).build();
+        let error = soon(container.connect(Ear(Journal::default()), format!("ws://{host}:{port}/"))).await.unwrap_err();
+        assert!(error.is_io() && error.to_string().contains(host), "{except}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! Which proxy stands before a server: by what was said, or by the environment. Pure.
+//! Which proxy stands before a server: by what was specified, or by the environment. Pure, but for a log line.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::header::HeaderValue;
 
@@ -53,11 +53,23 @@ impl Proxy {
     /// What the environment says when this is called: `HTTPS_PROXY` for `wss://`, `HTTP_PROXY` for `ws://`, `ALL_PROXY` for
     /// both where that is not there; each may be in lower case, which goes before.
     ///
-    /// `NO_PROXY` lists the exceptions, with commas between: `example.org` and everything below it, an address, a range as
-    /// `10.0.0.0/8`, each with a port or without, and `*` for all. This machine, `localhost` and the loopback addresses, is
-    /// always connected to directly. Where `REQUEST_METHOD` is set, as for a CGI program, `HTTP_PROXY` in capitals is not
-    /// looked at, because there a client can set it. A value that is not the URL of an HTTP proxy is an error when it would
-    /// be used.
+    /// `NO_PROXY` lists the exceptions, with commas or white space between:
+    ///
+    /// | entry | servers that are connected to directly |
+    /// |---|---|
+    /// | `*` | all |
+    /// | `example.org`, `.example.org`, `example.org.` | `example.org` and everything below it |
+    /// | `*.example.org` | everything below `example.org`, not itself |
+    /// | `10.1.2.3`, `fd00::1`, `[fd00::1]` | this address |
+    /// | `10.0.0.0/8`, `fd00::/8`, `[fd00::]/8` | every address in the range |
+    /// | any of these but `*` with a port, as `example.org:8080`, `[fd00::1]:8080`, `10.0.0.0/8:8080` | the same, at this port alone |
+    ///
+    /// An entry is compared with the host of the URI, whose name is not resolved for that. An entry that is not understood is
+    /// logged. This machine is always connected to directly: `localhost`, every name below it, and the loopback addresses,
+    /// however they are written (`127.1`, `::ffff:127.0.0.1`).
+    ///
+    /// Where `REQUEST_METHOD` is set, as for a CGI program, `HTTP_PROXY` in capitals is not looked at, because there a
+    /// client can set it. A value that is not the URL of an HTTP proxy is an error when it would be used.
     pub fn from_env() -> Self {
         Self::from_vars(|name| std::env::var(name).ok())
     }
@@ -71,11 +83,7 @@ impl Proxy {
         let all = either("ALL_PROXY");
         let way = |url: Option<String>| url.or_else(|| all.clone()).map(|url| Hop::parse(url.trim()));
         let except = either("NO_PROXY").unwrap_or_default();
-        Self(Rules::Environment {
-            plain: way(plain),
-            secure: way(either("HTTPS_PROXY")),
-            except: except.split([',', ' ']).filter_map(|entry| Except::parse(entry.trim())).collect(),
-        })
+        Self(Rules::Environment { plain: way(plain), secure: way(either("HTTPS_PROXY")), except: exceptions(&except) })
     }
 
     /// The proxy before `target`, if there is one.
@@ -133,13 +141,35 @@ impl Hop {
     }
 }
 
+/// The entries of `NO_PROXY`.
+fn exceptions(list: &str) -> Vec<Except> {
+    let entries = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
+    entries
+        .filter_map(|entry| {
+            let except = Except::parse(entry);
+            if except.is_none() {
+                tracing::warn!(entry, "an entry of NO_PROXY is not understood: it excepts nothing from the proxy");
+            }
+            except
+        })
+        .collect()
+}
+
 /// An entry of `NO_PROXY`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Except {
     All,
-    Range(IpAddr, u8),
-    /// In lower case, with the port if one was said.
-    Name(String, Option<u16>),
+    Range {
+        network: IpAddr,
+        bits: u8,
+        port: Option<u16>,
+    },
+    Name {
+        /// In lower case, without dots around it.
+        name: String,
+        is_below_only: bool,
+        port: Option<u16>,
+    },
 }
 
 impl Except {
@@ -147,30 +177,67 @@ impl Except {
         if entry == "*" {
             return Some(Self::All);
         }
-        if let Some((address, bits)) = entry.split_once('/') {
-            return Some(Self::Range(address.parse().ok()?, bits.parse().ok()?));
+        if let Some((address, behind)) = entry.split_once('/') {
+            let (bits, port) = behind.split_once(':').unwrap_or((behind, ""));
+            return Some(Self::range(bare(address).parse().ok()?, bits.parse().ok()?, port_of(port)?));
         }
-        if let Ok(address) = entry.parse::<IpAddr>() {
-            return Some(Self::Range(address, if address.is_ipv4() { 32 } else { 128 }));
+        let (host, port) = match entry.rfind(':') {
+            // the colons of an address without brackets
+            Some(_) if entry.parse::<Ipv6Addr>().is_ok() => (entry, ""),
+            Some(colon) if !entry.ends_with(']') => (&entry[..colon], &entry[colon + 1..]),
+            _ => (entry, ""),
+        };
+        let port = port_of(port)?;
+        if let Ok(address) = bare(host).parse::<IpAddr>() {
+            return Some(Self::range(address, if address.is_ipv4() { 32 } else { 128 }, port));
         }
-        let Authority { host, port } = Authority::parse(entry.trim_start_matches('.'))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        Some(Self::Name(host, port))
+        let (name, is_below_only) = match host.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (host.strip_prefix('.').unwrap_or(host), false),
+        };
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let is_name = !name.contains('*') && Authority::parse(&name).is_some_and(|authority| authority.port.is_none());
+        is_name.then_some(Self::Name { name, is_below_only, port })
+    }
+
+    fn range(network: IpAddr, bits: u8, port: Option<u16>) -> Self {
+        match network.to_canonical() {
+            // the same addresses, written as those of IPv6
+            canonical if canonical != network && bits >= 96 => {
+                Self::Range { network: canonical, bits: bits - 96, port }
+            }
+            _ => Self::Range { network, bits, port },
+        }
     }
 
     fn has(&self, target: &Target) -> bool {
+        let is_at = |port: &Option<u16>| port.is_none_or(|port| port == target.port);
         match self {
             Self::All => true,
-            Self::Range(network, bits) => {
-                target.host.parse().is_ok_and(|address: IpAddr| is_within(address, *network, *bits))
+            Self::Range { network, bits, port } => {
+                is_at(port) && address_of(&target.host).is_some_and(|address| is_within(address, *network, *bits))
             }
-            Self::Name(name, port) => {
-                let host = target.host.trim_end_matches('.').to_ascii_lowercase();
+            Self::Name { name, is_below_only, port } => {
+                let host = target.host.strip_suffix('.').unwrap_or(&target.host).to_ascii_lowercase();
                 let below = host.strip_suffix(name.as_str());
-                port.is_none_or(|port| port == target.port)
-                    && below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
+                is_at(port) && below.is_some_and(|below| below.ends_with('.') || below.is_empty() && !is_below_only)
             }
         }
+    }
+}
+
+/// An address without its brackets.
+fn bare(address: &str) -> &str {
+    address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address)
+}
+
+/// A port that may be left out; `None` if it is not a port.
+fn port_of(digits: &str) -> Option<Option<u16>> {
+    match digits {
+        "" => Some(None),
+        // `parse` would take a sign as well
+        _ if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok().map(Some),
+        _ => None,
     }
 }
 
@@ -184,8 +251,16 @@ fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     address.is_ipv4() == network.is_ipv4() && wide(address) & mask == wide(network) & mask
 }
 
+/// Whether a host is this machine (RFC 6761 §6.3 for the names).
 fn is_here(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    let name = host.strip_suffix('.').unwrap_or(host);
+    name.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
+        || address_of(host).is_some_and(|address| address.is_loopback())
+}
+
+/// The address that a host is; one of IPv4 may be written as one of IPv6.
+fn address_of(host: &str) -> Option<IpAddr> {
+    host.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -219,6 +294,15 @@ mod tests {
             (&[("HTTP_PROXY", "p:1")], "ws://localhost/", None),
             (&[("HTTP_PROXY", "p:1")], "ws://127.3.4.5/", None),
             (&[("HTTP_PROXY", "p:1")], "ws://[::1]:8080/", None),
+            (&[("HTTP_PROXY", "p:1")], "ws://[::ffff:127.0.0.1]/", None),
+            (&[("HTTP_PROXY", "p:1")], "ws://app.localhost/", None),
+            (&[("HTTP_PROXY", "p:1")], "ws://LOCALHOST./", None),
+            (&[("HTTP_PROXY", "p:1")], "ws://localhost.example.org/", Some("p:1")),
+            (&[("HTTP_PROXY", "p:1")], "ws://notlocalhost/", Some("p:1")),
+            (&[("HTTP_PROXY", "p:1")], "ws://127.1/", None),
+            (&[("HTTP_PROXY", "p:1")], "ws://0x7f.0.1/", None),
+            (&[("HTTP_PROXY", "p:1")], "ws://2130706433/", None),
+            (&[("HTTP_PROXY", "p:1")], "ws://128.1/", Some("p:1")),
         ] {
             assert_eq!(proxy(vars, uri), Ok(expected.map(str::to_owned)), "{vars:?} {uri}");
         }
@@ -245,10 +329,64 @@ mod tests {
             ("fd00::/8", "10.0.0.1", false),
             ("10.0.0.0/99", "10.0.0.0", true),
             (",, /, a b/", "example.org", false),
+            ("example.org.", "example.org", true),
+            ("example.org.", "a.example.org.", true),
+            ("example.org", "example.org.", true),
+            ("*.example.org", "a.example.org", true),
+            ("*.example.org", "a.b.example.org", true),
+            ("*.example.org", "example.org", false),
+            ("*.example.org", "badexample.org", false),
+            ("*.example.org:80", "a.example.org", true),
+            ("*.example.org:81", "a.example.org", false),
+            (".example.org", "example.org", true),
+            (".example.org:81", "a.example.org", false),
+            ("example.org:", "example.org", true),
+            ("other.org\texample.org", "example.org", true),
+            ("other.org\t,\n example.org\t", "example.org", true),
+            ("other.org\u{a0}example.org", "example.org", true),
+            ("10.0.0.0/8:80", "10.1.2.3", true),
+            ("10.0.0.0/8:81", "10.1.2.3", false),
+            ("10.1.2.3:80", "10.1.2.3", true),
+            ("10.1.2.3:81", "10.1.2.3", false),
+            ("10.0.0.0/8", "10.1", true),
+            ("10.0.0.0/8", "[::ffff:10.1.2.3]", true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "11.1.2.3", false),
+            ("[fd00::]/8", "[fd12::1]", true),
+            ("[fd00::]/8", "[fe12::1]", false),
+            ("[fd00::]/8:80", "[fd12::1]", true),
+            ("[fd00::]/8:81", "[fd12::1]", false),
+            ("fd00::1", "[fd00:0:0::1]", true),
+            ("[fd00::1]", "[fd00::1]", true),
+            ("[fd00::1]:80", "[fd00::1]", true),
+            ("[fd00::1]:81", "[fd00::1]", false),
+            ("::/0", "[fd00::1]", true),
+            ("127.1", "127.1", true),
+            ("10.0.0.0/8", "10.example.org", false),
         ] {
             let vars = [("ALL_PROXY", "p:1"), ("NO_PROXY", except)];
             let expected = (!direct).then(|| "p:1".to_owned());
             assert_eq!(proxy(&vars, &format!("ws://{host}/")), Ok(expected), "{except} {host}");
+        }
+    }
+
+    #[test]
+    fn entry_that_excepts_nothing_is_not_understood() {
+        for entry in [
+            "/",
+            "b/",
+            "10.0.0.0/x",
+            "10.0.0.0/8:x",
+            "a:b",
+            "a:+1",
+            "a:99999",
+            "192.168.*",
+            "*:80",
+            "*",
+            "[fd00::",
+            ".",
+        ] {
+            assert_eq!(Except::parse(entry).is_some(), entry == "*", "{entry}");
         }
     }
 

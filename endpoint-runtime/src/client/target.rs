@@ -1,5 +1,7 @@
 //! Where a client connects (RFC 6455 §3): a `ws` or `wss` URI, taken apart and encoded as browsers do. Pure.
 
+use std::net::Ipv4Addr;
+
 use http::Uri;
 use http::header::HeaderValue;
 use http::uri::Authority;
@@ -82,7 +84,8 @@ impl Target {
             }
             (None, _) => default_port,
         };
-        let host = authority.host();
+        let canonical = short_ipv4(authority.host()).map(|address| address.to_string());
+        let host = canonical.as_deref().unwrap_or(authority.host());
         let shown = if port == default_port { host.to_owned() } else { format!("{host}:{port}") };
         let shown = HeaderValue::try_from(shown).map_err(|_| fails("the host is no name"))?;
         let (path, query) = match resource.split_once('?') {
@@ -218,6 +221,31 @@ pub(crate) fn basic(credentials: &str) -> HeaderValue {
     value
 }
 
+/// An address of IPv4 as `inet_aton` and browsers take it (WHATWG URL, IPv4 parser): of one to four parts, the last of
+/// which fills what is left, each decimal, octal with a leading `0`, or hexadecimal with `0x`.
+fn short_ipv4(host: &str) -> Option<Ipv4Addr> {
+    let parts: Vec<_> = host.strip_suffix('.').unwrap_or(host).split('.').collect();
+    let (last, first) = parts.split_last().filter(|(_, first)| first.len() < 4)?;
+    let mut number = 0u32;
+    for part in first {
+        number = number << 8 | u32::from(u8::try_from(number_of(part)?).ok()?);
+    }
+    let left = 32 - 8 * first.len() as u32;
+    let last = number_of(last).filter(|last| u64::from(*last) < 1 << left)?;
+    // with no part before it, it is the whole
+    Some(Ipv4Addr::from(number.checked_shl(left).unwrap_or(0) | last))
+}
+
+fn number_of(part: &str) -> Option<u32> {
+    let (digits, radix) = match part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if part.len() > 1 && part.starts_with('0') => (&part[1..], 8),
+        None => (part, 10),
+    };
+    // `from_str_radix` would take a sign as well
+    if digits.starts_with(['+', '-']) { None } else { u32::from_str_radix(digits, radix).ok() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +264,8 @@ mod tests {
             ("ws://[::1]:8080/", false, "::1", 8080, "/", "[::1]:8080"),
             ("ws://[::1]/", false, "::1", 80, "/", "[::1]"),
             ("ws://127.0.0.1:9001?x=1", false, "127.0.0.1", 9001, "/?x=1", "127.0.0.1:9001"),
+            ("ws://127.1:9001/", false, "127.0.0.1", 9001, "/", "127.0.0.1:9001"),
+            ("ws://1.example/", false, "1.example", 80, "/", "1.example"),
             ("WS://example.org:/", false, "example.org", 80, "/", "example.org"),
         ] {
             let target = parse(text).unwrap();
@@ -351,6 +381,34 @@ mod tests {
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(about) && !error.contains(['\n', '\r']), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn short_forms_of_ipv4_are_read_as_resolvers_do() {
+        for (text, address) in [
+            ("127.1", Some([127, 0, 0, 1])),
+            ("127.0.1", Some([127, 0, 0, 1])),
+            ("10.258", Some([10, 0, 1, 2])),
+            ("10.1.258", Some([10, 1, 1, 2])),
+            ("0", Some([0, 0, 0, 0])),
+            ("4294967295", Some([255, 255, 255, 255])),
+            ("0177.0x0.00.1", Some([127, 0, 0, 1])),
+            ("127.0.0.1.", Some([127, 0, 0, 1])),
+            ("4294967296", None),
+            ("127.16777216", None),
+            ("256.1", None),
+            ("1.2.3.4.5", None),
+            ("1..2", None),
+            ("", None),
+            (".", None),
+            ("0x", None),
+            ("08", None),
+            ("+1", None),
+            ("0x+1", None),
+            ("a.1", None),
+        ] {
+            assert_eq!(short_ipv4(text), address.map(Ipv4Addr::from), "{text:?}");
         }
     }
 }
