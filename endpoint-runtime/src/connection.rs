@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::close::{CloseCode, CloseReason, Initiator};
@@ -15,6 +15,7 @@ use crate::endpoint::{Contract, Reply};
 use crate::error::{Error, Kind};
 use crate::link::Link;
 use crate::message::Message;
+use crate::outbound::FAR;
 use crate::session::{Place, Session};
 use crate::socket::Socket;
 use crate::wire::Violation;
@@ -55,7 +56,7 @@ impl<E: Contract> Connection<E> {
     pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
             let Some(call) = next(&mut self.link, &mut self.dispatch) else {
-                if self.link.end().is_some() {
+                if self.link.end().is_some() && !self.link.has_more() {
                     break;
                 }
                 match self.link.violation() {
@@ -102,9 +103,10 @@ where
     let ending = Ending(Some(dispatch));
     let cut = || poll_fn(|cx| session.outbound().poll_cut(cx));
     // the close frame was attempted before on_close runs (Jakarta §2.1.5)
+    let (ended_at, wrote_before) = (link.ended_at(), link.unwritten() == 0);
     let flushed = tokio::select! {
         biased;
-        flushed = timeout(limit, poll_fn(|cx| link.poll_flush_all(cx))) => Some(flushed.is_ok()),
+        flushed = flush(&mut link, limit) => Some(flushed),
         () = cut() => None,
     };
     session.outbound().end(flushed == Some(false));
@@ -122,27 +124,57 @@ where
     };
     let wind_down = async {
         if flushed == Some(true) && link.said_goodbye() {
+            // the close frame may have been written while a handler had its grace: the peer has had that time as well
+            let (now, limit) = (Instant::now(), limit.min(FAR));
+            let last = if wrote_before { (ended_at + limit).max(now + limit / 8) } else { now + limit };
             tokio::select! {
-                () = wind_down(link, limit) => {}
+                () = wind_down(&mut link, last) => {}
                 () = cut() => {}
             }
         }
+        let count = link.dropped_messages();
+        if count > 0 {
+            let session = session.id();
+            tracing::info!(%session, count, "messages that were received were not handled: the session had ended");
+        }
+        drop(link);
         // the socket goes with the link, though on_close may go on
     };
     tokio::join!(last_word, wind_down);
     ended
 }
 
-/// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP.
-async fn wind_down(mut link: Link, limit: Duration) {
-    if link.awaits_close() {
-        let _ = timeout(limit, poll_fn(|cx| link.poll_peer_close(cx))).await;
+/// Writes what is queued, and the close frame. It goes on while bytes move: `limit` is for a wait without progress, and
+/// the send timeout for all of it. True if everything was written.
+async fn flush(link: &mut Link, limit: Duration) -> bool {
+    let last = link.outbound().send_timeout().and_then(|all| Instant::now().checked_add(all.max(limit)));
+    loop {
+        let unwritten = link.unwritten();
+        let mut end = Instant::now() + limit.min(FAR);
+        if let Some(last) = last {
+            end = end.min(last);
+        }
+        if timeout_at(end, poll_fn(|cx| link.poll_flush_all(cx))).await.is_ok() {
+            return true;
+        }
+        let moves = link.unwritten() < unwritten;
+        if !moves || last.is_some_and(|last| last <= Instant::now()) {
+            return false;
+        }
     }
-    let _ = timeout(limit, poll_fn(|cx| link.poll_shutdown(cx))).await;
 }
 
-/// The call for the next message that is here already. What the peer said before its own close is still heard; nothing
-/// else is once the session ends.
+/// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP. The limit is for both
+/// together, and runs from when the close frame was written.
+async fn wind_down(link: &mut Link, end: Instant) {
+    if link.awaits_close() {
+        let _ = timeout_at(end, poll_fn(|cx| link.poll_peer_close(cx))).await;
+    }
+    let _ = timeout_at(end, poll_fn(|cx| link.poll_shutdown(cx))).await;
+}
+
+/// The call for the next message that is here already. Messages that were received before the session ended are handled,
+/// unless it ended because the application closed it or a handler failed.
 #[inline]
 fn next<'d, E>(
     link: &mut Link,
@@ -151,10 +183,7 @@ fn next<'d, E>(
 where
     E: Contract,
 {
-    match link.end() {
-        Some(end) if end.initiator() != Initiator::Peer => None,
-        _ => link.work(dispatch),
-    }
+    if link.hears_out() { link.work(dispatch) } else { None }
 }
 
 /// Runs a handler to its end; while it is suspended the socket is served.
@@ -222,6 +251,7 @@ where
     let panicked = report(link, dispatch, error).await;
     if fatal || panicked {
         let phrase = if code == CloseCode::NotConsistent { "the message cannot be decoded" } else { "internal error" };
+        link.stop_hearing();
         link.close(CloseReason::truncating(code, phrase).by(Initiator::Container));
     }
 }

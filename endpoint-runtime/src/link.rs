@@ -19,7 +19,7 @@ use self::added::Added;
 use self::clock::Clock;
 use self::streaming::Feed;
 use crate::buffer;
-use crate::close::CloseReason;
+use crate::close::{CloseReason, Initiator};
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits};
 use crate::dispatch::Work;
 use crate::endpoint::Contract;
@@ -82,8 +82,12 @@ pub(crate) struct Link {
 /// The end of the session, as the application hears of it.
 struct End {
     reason: CloseReason,
+    /// Messages that were received before it are still handled.
+    hears_out: bool,
     /// When the clock saw it first.
     seen: Option<Instant>,
+    /// Number of messages that came whole and that no handler gets.
+    dropped: u64,
 }
 
 /// Messages whose turn has not come.
@@ -218,6 +222,44 @@ impl Link {
         self.violation.take()
     }
 
+    /// Whether messages may still be handled: the session is open, or messages that were received before its end wait,
+    /// and the grace for closing is not over.
+    #[inline]
+    pub(crate) fn hears_out(&self) -> bool {
+        self.end.as_ref().is_none_or(|end| end.hears_out && !self.clock.abandon)
+    }
+
+    /// Handles no further message of a session that has ended: a handler failed for good.
+    pub(crate) fn stop_hearing(&mut self) {
+        if let Some(end) = &mut self.end {
+            end.hears_out = false;
+        }
+    }
+
+    /// Whether there may be more to handle after the end: bytes that are not decoded yet, or bytes that the kernel has.
+    pub(crate) fn has_more(&self) -> bool {
+        self.hears_out() && (self.listens() && !self.input.is_empty() || self.drains())
+    }
+
+    /// Whether the socket is read although the session has ended: nothing can be written any more, but the peer may have
+    /// sent messages before it went away, and the kernel has acknowledged them.
+    fn drains(&self) -> bool {
+        let lost = |end: &End| end.reason.initiator() == Initiator::Transport;
+        self.broken && self.listens() && !self.clock.abandon && self.end.as_deref().is_some_and(lost)
+    }
+
+    /// Whether the socket is read: before the end, and after it only for what the peer sent before it went away.
+    #[inline]
+    fn reads(&self) -> bool {
+        self.end.is_none() || self.drains()
+    }
+
+    /// Number of messages that came whole and that no handler got.
+    pub(crate) fn dropped_messages(&self) -> u64 {
+        let waiting = self.inbox.as_ref().map_or(0, |inbox| inbox.messages.len() as u64);
+        waiting + self.end.as_ref().map_or(0, |end| end.dropped)
+    }
+
     /// Whether the closing handshake still lacks the peer's half.
     pub(crate) fn awaits_close(&self) -> bool {
         self.reading && self.close_sent && !self.close_received
@@ -240,6 +282,7 @@ impl Link {
                 self.gather::<E>();
                 while self.input.is_empty()
                     && self.listens()
+                    && self.reads()
                     && self.inbox_has_room()
                     && !self.quantum.is_over()
                     // a peer that pings and never reads would have us hoard its pongs
@@ -257,6 +300,10 @@ impl Link {
                 let _ = self.poll_flush(cx);
                 // it is we who do not listen: the peer's silence says nothing about it
                 self.clock.heard |= !self.inbox_has_room();
+            }
+            if self.end.is_some() && !self.has_more() {
+                // the message that a handler reads will not come to its end
+                self.break_stream(Error::closed);
             }
             if !self.poll_clock(cx) {
                 self.suspend(cx);

@@ -118,7 +118,10 @@ impl ServerContainer {
 
     /// Ends every session with 1001 and waits for all of them; new handshakes are refused with 503.
     ///
-    /// What is queued is sent first, and every `on_close` runs. After `limit` the remaining connections are given up.
+    /// Queued messages are sent first. Messages that were received whole before the shutdown are still handled, in order
+    /// and before `on_close`, for as long as the [close timeout](ContainerBuilder::close_timeout) allows; their replies
+    /// cannot be sent any more, because the close frame is on its way. What is left then is dropped, and counted in one
+    /// line of the log. Every `on_close` runs. After `limit` the remaining connections are given up.
     ///
     /// # Cancel safety
     /// If it is dropped the sessions still end, but nobody gives the slow ones up.
@@ -462,8 +465,10 @@ impl ContainerBuilder {
         self
     }
 
-    /// How long the closing handshake may take, and how long a handler may go on after its session has ended.
-    /// Default: 5 seconds.
+    /// Grace for closing. It limits three waits: how long handlers may go on with the messages that were received before
+    /// the session ended; how long the peer may take nothing of what is still queued, which is written for as long as
+    /// bytes move, at most for the send timeout; and the closing handshake together with the end of TCP (RFC 6455 §7.1).
+    /// It protects against peers and handlers that would keep a closed session for ever. Default: 5 seconds.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.limits.close_timeout = timeout;
         self

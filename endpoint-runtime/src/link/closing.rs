@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 
 use super::{End, Input, Link};
 use crate::buffer;
@@ -16,15 +17,18 @@ use crate::wire::encode;
 use crate::wire::event::{Event, Rules, Take};
 
 impl Link {
-    /// The first reason wins. `wire` is what the close frame says, if one can be sent.
-    pub(super) fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>) {
+    /// Ends the session; the first reason wins. `wire` is for the close frame, if one can be sent. With `hears_out`
+    /// messages that were received before the end are still handled.
+    fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>, hears_out: bool) {
         if self.end.is_some() {
             return;
         }
         self.outbound.refuse();
-        self.break_stream(Error::closed);
         self.session.retire();
-        self.end = Some(Box::new(End { reason: local, seen: None }));
+        self.end = Some(Box::new(End { reason: local, hears_out, seen: None, dropped: 0 }));
+        if !self.has_more() {
+            self.break_stream(Error::closed);
+        }
         self.clock.look = true;
         if self.outbound.has_news() || self.lined {
             // what was queued before goes before
@@ -39,24 +43,36 @@ impl Link {
         }
     }
 
-    /// Ends the session from our side.
+    /// Ends the session from our side, because the application wants it or a handler failed: no further message is
+    /// handled.
     pub(crate) fn close(&mut self, reason: CloseReason) {
-        self.finish(reason.clone(), Some(reason));
+        self.finish(reason.clone(), Some(reason), false);
     }
 
     /// Ends the session because of a limit or a shutdown: locally it ended abnormally, the peer is told the code.
     pub(super) fn cut(&mut self, reason: CloseReason) {
         let local = CloseReason::truncating(CloseCode::ClosedAbnormally, reason.reason()).by(Initiator::Container);
-        self.finish(local, Some(reason));
+        self.finish(local, Some(reason), true);
     }
 
     pub(super) fn peer_closes(&mut self, reason: CloseReason) {
         self.close_received = true;
-        self.finish(reason.clone(), Some(reason));
+        self.finish(reason.clone(), Some(reason), true);
     }
 
+    /// The peer ended TCP, or it broke: nothing more can be read.
     #[cold]
     pub(super) fn lost(&mut self, why: &str) {
+        self.reading = false;
+        self.break_off(why, Initiator::Transport);
+        // its message will not come to its end
+        self.break_stream(Error::closed);
+    }
+
+    /// Nothing more can be written. What the peer sent before it went away is still read: the kernel keeps it, also
+    /// after a reset.
+    #[cold]
+    pub(super) fn unwritable(&mut self, why: &str) {
         self.break_off(why, Initiator::Transport);
     }
 
@@ -65,14 +81,24 @@ impl Link {
         self.break_off("send timeout: the peer does not read", Initiator::Container);
     }
 
-    /// Nothing more is read, and what was not written never will be.
+    /// What was not written never will be.
     fn break_off(&mut self, why: &str, initiator: Initiator) {
-        (self.reading, self.broken, self.unflushed) = (false, true, false);
+        (self.broken, self.unflushed) = (true, false);
         self.stall = None;
         // before the end, whose last words have no one to be written to
         self.outbound.end(initiator == Initiator::Container);
-        self.finish(CloseReason::truncating(CloseCode::ClosedAbnormally, why).by(initiator), None);
+        self.finish(CloseReason::truncating(CloseCode::ClosedAbnormally, why).by(initiator), None, true);
         self.out = Frames::default();
+    }
+
+    /// Bytes of messages and of the close frame that are not with the socket.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.out.len()
+    }
+
+    /// When the wait for the peer's close frame began: when the handlers began to have their grace, or now.
+    pub(crate) fn ended_at(&self) -> Instant {
+        self.end.as_ref().and_then(|end| end.seen).unwrap_or_else(Instant::now)
     }
 
     /// Reads on until the peer's close frame; its messages are no longer wanted.
@@ -91,9 +117,11 @@ impl Link {
                         self.input.release();
                         return Poll::Ready(());
                     }
-                    Ok((used, _)) => {
+                    Ok((used, event)) => {
+                        let dropped = matches!(event, Some(Event::Unwanted { .. }));
                         self.input.start += used;
                         self.quantum.spend_on_frame(used + self.decoder.take_work());
+                        self.drop_message(dropped);
                     }
                 }
             }
@@ -102,11 +130,22 @@ impl Link {
                 self.suspend(cx);
                 return Poll::Pending;
             }
+            if !self.input.is_empty() {
+                // the quantum ended in the middle of it; the close frame may be in the rest
+                continue;
+            }
             match self.poll_raw(cx) {
                 Poll::Ready(0) => return Poll::Ready(()),
                 Poll::Ready(_) => {}
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+
+    /// Counts a message that came whole, too late for a handler.
+    fn drop_message(&mut self, dropped: bool) {
+        if let Some(end) = &mut self.end {
+            end.dropped += u64::from(dropped);
         }
     }
 
@@ -143,7 +182,8 @@ impl Link {
     }
 
     /// Reads into the thread's buffer whatever comes; zero at the end.
-    pub(super) fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        debug_assert!(self.input.is_empty(), "undecoded input would be lost");
         self.input.release();
         let mut buffer = buffer::lend_for_reading();
         let read = self.socket.poll_read(cx, &mut buffer).map(|read| read.unwrap_or(0));

@@ -248,7 +248,7 @@ impl Link {
     }
 
     pub(super) fn answer_ping(&mut self, data: &[u8]) {
-        if !self.close_sent {
+        if !self.close_sent && !self.broken {
             self.room().push(true, OpCode::Pong, data);
         }
     }
@@ -300,7 +300,7 @@ impl Link {
                 return Poll::Ready(());
             }
             let blocked = self.poll_flush(cx).is_pending();
-            if self.end.is_some() {
+            if self.end.is_some() && !self.has_more() {
                 return Poll::Ready(());
             }
             if may_go_on && !self.quantum.is_over() && (!(blocked || self.lined) || !self.is_behind()) {
@@ -313,7 +313,8 @@ impl Link {
                     Poll::Pending => {}
                 }
             }
-            if !self.poll_clock(cx) {
+            // the grace for closing may have ended: then there is nothing to wait for
+            if !self.poll_clock(cx) && !self.clock.abandon {
                 self.input.put_aside();
                 self.suspend(cx);
                 return Poll::Pending;

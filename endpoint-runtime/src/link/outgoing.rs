@@ -188,7 +188,7 @@ impl Link {
                 Poll::Pending if self.quantum.is_over() => return Poll::Pending,
                 Poll::Pending => return self.is_blocked(),
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => self.lost(&format!("the connection failed while writing: {error}")),
+                Poll::Ready(Err(error)) => self.unwritable(&format!("the connection failed while writing: {error}")),
             }
         }
         if self.out.has_room() {
