@@ -3,11 +3,12 @@
 mod support;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::routing::any;
 use endpoint_runtime::prelude::*;
-use endpoint_runtime::{Server, ServerContainer};
+use endpoint_runtime::{ContainerBuilder, Server, ServerContainer};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -42,7 +43,7 @@ fn opening(host: &str, more: &[String]) -> Vec<String> {
     lines
 }
 
-async fn ask(addr: std::net::SocketAddr, lines: &[String]) -> (Answer, Client) {
+async fn ask(addr: SocketAddr, lines: &[String]) -> (Answer, Client) {
     Client::request(addr, &lines.iter().map(String::as_str).collect::<Vec<_>>(), b"").await
 }
 
@@ -171,4 +172,148 @@ async fn container_behind_a_foreign_server_refuses_large_heads_itself() {
             assert!(answer.body.contains(sentence), "{}", answer.body);
         }
     }
+}
+
+// ---- the host ----
+
+/// Serves `container` and a page at a port of this address; the port.
+async fn bound_to(addr: &str, container: ContainerBuilder) -> u16 {
+    let pages =
+        service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("a page"))) });
+    let server = Server::with(container).fallback(pages).bind((addr, 0)).await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    tokio::spawn(server.run());
+    port
+}
+
+fn container() -> ContainerBuilder {
+    ServerContainer::builder().register::<Echo>()
+}
+
+/// The statuses of a handshake, of one from a page of that host, and of a page.
+async fn statuses(port: u16, host: &str) -> [u16; 3] {
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    let origin = [format!("Origin: http://{host}")];
+    let page = ["GET /page HTTP/1.1".to_owned(), format!("Host: {host}")];
+    let mut statuses = [0; 3];
+    for (status, lines) in statuses.iter_mut().zip([&opening(host, &[])[..], &opening(host, &origin), &page]) {
+        let (answer, _) = ask(addr, lines).await;
+        *status = answer.status;
+        if answer.status == 421 {
+            for part in [format!("\"{host}\""), format!("allowed_hosts([\"{host}\"])")] {
+                assert!(answer.body.contains(&part), "{}", answer.body);
+            }
+        }
+    }
+    statuses
+}
+
+const ADMITTED: [u16; 3] = [101, 101, 200];
+const REFUSED: [u16; 3] = [421, 421, 421];
+
+#[tokio::test]
+async fn server_on_loopback_admits_addresses_and_localhost_alone() {
+    for bound in ["127.0.0.1", "::ffff:127.0.0.1"] {
+        let port = bound_to(bound, container()).await;
+        for host in ["127.0.0.1", "[::1]", "localhost", "LOCALHOST", "app.localhost", "10.0.0.1"] {
+            assert_eq!(statuses(port, &format!("{host}:{port}")).await, ADMITTED, "{host}");
+            assert_eq!(statuses(port, host).await, ADMITTED, "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evillocalhost", "a"] {
+            assert_eq!(statuses(port, &format!("{host}:{port}")).await, REFUSED, "{host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn server_on_every_address_admits_every_host() {
+    for bound in ["0.0.0.0", "::"] {
+        let port = bound_to(bound, container()).await;
+        for host in ["evil.example", "localhost", "127.0.0.1"] {
+            assert_eq!(statuses(port, host).await, ADMITTED, "{host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn allowed_hosts_are_admitted_and_no_others() {
+    let list = ["example.org", "*.wild.org", "port.org:8443", "127.0.0.1"];
+    for bound in ["127.0.0.1", "0.0.0.0"] {
+        let port = bound_to(bound, container().allowed_hosts(list)).await;
+        for host in ["example.org", "Example.org:1", "a.wild.org", "port.org:8443", "127.0.0.1:1"] {
+            assert_eq!(statuses(port, host).await, ADMITTED, "{host}");
+        }
+        for host in ["localhost", "wild.org", "port.org:8444", "evil.example", "[::1]"] {
+            assert_eq!(statuses(port, host).await, REFUSED, "{host}");
+        }
+        let any = bound_to(bound, container().allowed_hosts(["*"])).await;
+        assert_eq!(statuses(any, "evil.example").await, ADMITTED);
+    }
+    // origins are another question
+    let port = bound_to("127.0.0.1", container().origins(Origins::any())).await;
+    assert_eq!(statuses(port, "evil.example").await, REFUSED);
+    let error = container().allowed_hosts(["https://a.org", "b.org/"]).build().unwrap_err();
+    assert!(
+        error.is_deploy() && ["https://a.org", "b.org/"].iter().all(|it| error.to_string().contains(it)),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn host_that_is_missing_repeated_or_malformed_is_refused_with_400() {
+    let port = bound_to("127.0.0.1", container().allowed_hosts(["a.org"])).await;
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    for path in ["/echo", "/page"] {
+        for hosts in [&[][..], &["Host: a.org", "Host: a.org"], &["Host: a b"], &["Host: a.org:x"], &["Host: u@a.org"]]
+        {
+            let mut lines = opening("a.org", &[]);
+            lines.splice(
+                0..2,
+                [format!("GET {path} HTTP/1.1")].into_iter().chain(hosts.iter().map(|it| (*it).to_owned())),
+            );
+            assert_eq!(ask(addr, &lines).await.0.status, 400, "{path} {hosts:?}");
+        }
+        // the host of the target counts
+        let lines = |target| {
+            let mut lines = opening("a.org", &[]);
+            lines[0] = format!("GET http://{target}{path} HTTP/1.1");
+            lines
+        };
+        assert_eq!(ask(addr, &lines("evil.example")).await.0.status, 421);
+        assert!(ask(addr, &lines("a.org")).await.0.status < 400);
+    }
+}
+
+#[tokio::test]
+async fn container_without_a_listener_admits_every_host_unless_it_has_a_list() {
+    let router = |container: ContainerBuilder| Router::new().fallback_service(container.build().unwrap());
+    for (app, status) in [(router(container()), 101), (router(container().allowed_hosts(["a.org"])), 421)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        assert_eq!(ask(addr, &opening("b.org", &[])).await.0.status, status);
+    }
+    let server = endpoint_runtime::test::TestServer::new(container().build().unwrap());
+    let _client = server.request("/echo").header("host", "b.org").connect().await;
+    let server = endpoint_runtime::test::TestServer::new(container().allowed_hosts(["a.org"]).build().unwrap());
+    server.request("/echo").header("host", "b.org").expect_refusal(421).await;
+}
+
+#[tokio::test]
+async fn refusal_of_an_origin_names_a_proxy_that_replaces_the_host() {
+    let port = bound_to("0.0.0.0", container()).await;
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    for (origin, host, named) in [
+        // nginx without `proxy_set_header`, with an upstream, and with `$host`
+        ("https://example.org", "127.0.0.1:8080", true),
+        ("https://example.org", "backend", true),
+        ("https://example.org:8443", "example.org", true),
+        ("https://evil.example", "example.org", false),
+    ] {
+        let (answer, _) = ask(addr, &opening(host, &[format!("Origin: {origin}")])).await;
+        assert_eq!(answer.status, 403);
+        assert_eq!(answer.body.contains("proxy_set_header Host $http_host"), named, "{}", answer.body);
+    }
+    let (answer, _) = ask(addr, &opening(&"a".repeat(4000), &[format!("Origin: http://{}", "b".repeat(4000))])).await;
+    assert!(answer.status == 403 && answer.body.len() < 1000, "{}", answer.body);
 }

@@ -329,7 +329,7 @@ async fn on_open_closes_and_no_message_comes() {
         server.addr,
         &[
             "GET /close?close-1 HTTP/1.1",
-            "Host: a",
+            "Host: localhost",
             "Connection: Upgrade",
             "Upgrade: websocket",
             "Sec-WebSocket-Version: 13",
@@ -713,7 +713,7 @@ async fn a_connection_that_is_reset_is_1006() {
         let Case { server, journal, gate, client, when } = Case::at(when, |container| container).await;
         client.stream.set_zero_linger().unwrap();
         drop(client);
-        let client = Client::request(server.addr, &["GET / HTTP/1.1", "Host: a"], b"").await.1;
+        let client = Client::request(server.addr, &["GET / HTTP/1.1", "Host: localhost"], b"").await.1;
         let case = Case { server, journal, gate, client, when };
         case.until_it_is_noticed().await;
         case.let_go().await;

@@ -70,6 +70,7 @@ impl Made {
 fn container(journal: &Journal) -> ContainerBuilder {
     let journal = journal.clone();
     ServerContainer::builder()
+        .allowed_hosts(["a.org", "127.0.0.1"])
         .register::<Echo>()
         .register::<Room>()
         .endpoint_with(move |request| Made::new(request, &journal))

@@ -35,6 +35,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["handshake", "handshake/offer"],
     &["handshake/extensions"],
     &["handshake/head", "handshake/origins"],
+    &["handshake/hosts"],
     &["handshake/refusal"],
     &["connection"],
     // the sides of one link: impl blocks of the same type

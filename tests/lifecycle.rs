@@ -137,7 +137,7 @@ impl Lives {
     async fn connect_saying(&self, path: &str, early: &[u8]) -> Client {
         let lines = [
             &format!("GET {path} HTTP/1.1"),
-            "Host: a",
+            "Host: localhost",
             "Connection: Upgrade",
             "Upgrade: websocket",
             "Sec-WebSocket-Version: 13",

@@ -340,3 +340,31 @@ async fn pages_are_served_by_https_and_lost_connections_are_told() {
     drop(stream);
     assert!(journal.next().await.starts_with("close 1006"));
 }
+
+#[tokio::test]
+async fn page_without_encryption_is_not_of_the_same_origin() {
+    let tls = certificate();
+    let (server, _journal) = serve(&tls).await;
+    let port = server.addr.port();
+    for (origin, host, status, part) in [
+        ("https://localhost".to_owned(), "localhost".to_owned(), "101", ""),
+        (format!("https://localhost:{port}"), format!("localhost:{port}"), "101", ""),
+        ("http://localhost".to_owned(), "localhost".to_owned(), "403", "deliver the page by https"),
+        (format!("http://localhost:{port}"), format!("localhost:{port}"), "403", "deliver the page by https"),
+        (format!("https://localhost:{port}"), "evil.example".to_owned(), "421", "allowed_hosts([\"evil.example\"])"),
+    ] {
+        let mut stream = raw(&tls, &server, &[]).await.unwrap();
+        let upgrade = std::str::from_utf8(UPGRADE).unwrap();
+        let upgrade = upgrade.replace("Host: localhost", &format!("Host: {host}\r\nOrigin: {origin}"));
+        soon(stream.write_all(upgrade.as_bytes())).await.unwrap();
+        // with the end of the body, if there is one
+        let mut came = String::new();
+        while !came.contains("\r\n\r\n") || !came.contains(part) {
+            let mut some = [0; 4096];
+            let read = soon(stream.read(&mut some)).await.unwrap();
+            assert!(read > 0, "{came}");
+            came.push_str(std::str::from_utf8(&some[..read]).unwrap());
+        }
+        assert!(came.starts_with(&format!("HTTP/1.1 {status} ")), "{origin} at {host}: {came}");
+    }
+}

@@ -13,7 +13,7 @@ use crate::close::{CloseCode, CloseReason};
 use crate::config::Compression;
 use crate::error::Error;
 use crate::extension::{Extension, Parameter};
-use crate::handshake::{self, origins::Origins, refusal::Refusal};
+use crate::handshake::{self, hosts::Hosts, origins::Origins, refusal::Refusal};
 use crate::path::{self, ContextPath, PathParams, RequestPath, Segment};
 use crate::request::{HandshakeRequest, Transport};
 use crate::role::Role;
@@ -230,7 +230,8 @@ pub fn accept<'s>(
     origins: &Origins,
     subprotocols: &[&'s str],
 ) -> Result<(Option<&'s str>, Response<()>), Refusal> {
-    let accepted = handshake::accept(parts, origins, subprotocols, &Compression::ON)?;
+    let accepted =
+        handshake::accept(parts, Transport::default(), &Hosts::default(), origins, subprotocols, &Compression::ON)?;
     let response = accepted.response();
     let subprotocol = match accepted.into_subprotocol() {
         Some(Cow::Borrowed(name)) => Some(name),
@@ -242,5 +243,5 @@ pub fn accept<'s>(
 
 /// What a session remembers of its request.
 pub fn request(parts: &Parts, is_secure: bool, local_addr: Option<SocketAddr>) -> HandshakeRequest {
-    HandshakeRequest::new(parts, PathParams::default(), Transport { peer_addr: None, local_addr, is_secure })
+    HandshakeRequest::new(parts, PathParams::default(), Transport { local_addr, is_secure, ..Transport::default() })
 }

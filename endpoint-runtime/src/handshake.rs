@@ -4,6 +4,7 @@
 
 pub(crate) mod extensions;
 pub(crate) mod head;
+pub(crate) mod hosts;
 #[cfg(feature = "client")]
 pub(crate) mod offer;
 pub(crate) mod origins;
@@ -18,9 +19,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::config::Compression;
 use crate::extension::Extension;
+use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
-use crate::request::{self, Authority};
+use crate::request::{self, Authority, Transport};
 
 /// A handshake that may be answered with 101.
 #[derive(Debug)]
@@ -43,13 +45,16 @@ pub(crate) struct Sound<'p> {
 /// `Configurator`, and its TCK; §3.1.2 of its text has it the other way). Where none is, the session has none.
 pub(crate) fn accept<'s>(
     parts: &Parts,
+    transport: Transport,
+    hosts: &Hosts,
     origins: &Origins,
     subprotocols: &[&'s str],
     compression: &Compression,
 ) -> Result<Accepted<'s>, Refusal> {
     let headers = &parts.headers;
     let sound = check(parts)?;
-    origins.check(headers, sound.host)?;
+    hosts.check(sound.host, transport)?;
+    origins.check(headers, sound.host, transport.is_secure)?;
     let subprotocol = offered_subprotocols(headers)
         .find_map(|offered| subprotocols.iter().copied().find(|spoken| *spoken == offered));
     Ok(sound.accepted(subprotocol.map(Cow::Borrowed), extensions::negotiate(headers, compression)))
@@ -72,7 +77,7 @@ pub(crate) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
     }
     let key = only(headers, header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes()));
     let key = key.ok_or_else(Refusal::bad_key)?;
-    let host = request::authority(parts).ok_or_else(Refusal::missing_host)?;
+    let host = request::authority(&parts.uri, headers).ok_or_else(Refusal::missing_host)?;
     if has_body(headers) {
         return Err(Refusal::body_not_allowed());
     }
@@ -187,13 +192,23 @@ mod tests {
     }
 
     fn outcome(parts: &Parts) -> Result<(), String> {
-        accept(parts, &Origins::same_origin(), &[], &Compression::OFF).map(drop).map_err(|refusal| refusal.to_string())
+        accept(parts, Transport::default(), &Hosts::default(), &Origins::same_origin(), &[], &Compression::OFF)
+            .map(drop)
+            .map_err(|refusal| refusal.to_string())
     }
 
     #[test]
     fn the_example_of_the_rfc_is_answered_as_it_says() {
         let parts = request(&[("origin", "http://server.example.com"), ("sec-websocket-protocol", "chat, superchat")]);
-        let accepted = accept(&parts, &Origins::same_origin(), &["superchat", "chat"], &Compression::OFF).unwrap();
+        let accepted = accept(
+            &parts,
+            Transport::default(),
+            &Hosts::default(),
+            &Origins::same_origin(),
+            &["superchat", "chat"],
+            &Compression::OFF,
+        )
+        .unwrap();
         assert_eq!(accepted.subprotocol(), Some("chat"));
         let response: Response<()> = accepted.response();
         assert_eq!(response.status(), 101);
@@ -335,7 +350,15 @@ mod tests {
             (&["é, a", "b"], &["a", "b"], Some("b")),
         ] {
             let lines: Vec<_> = offered.iter().map(|line| ("sec-websocket-protocol", *line)).collect();
-            let accepted = accept(&request(&lines), &Origins::same_origin(), spoken, &Compression::OFF).unwrap();
+            let accepted = accept(
+                &request(&lines),
+                Transport::default(),
+                &Hosts::default(),
+                &Origins::same_origin(),
+                spoken,
+                &Compression::OFF,
+            )
+            .unwrap();
             assert_eq!(accepted.subprotocol(), chosen, "{offered:?}");
             let response: Response<()> = accepted.response();
             let header = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
@@ -365,7 +388,7 @@ mod tests {
                 }
             }
             let subprotocols = ["a", "b"];
-            match accept(&parts, &Origins::same_origin(), &subprotocols, &Compression::ON) {
+            match accept(&parts, Transport::default(), &Hosts::default(), &Origins::same_origin(), &subprotocols, &Compression::ON) {
                 Ok(accepted) => prop_assert_eq!(accepted.response::<()>().status(), 101),
                 Err(refusal) => prop_assert!(refusal.status().is_client_error()),
             }
@@ -381,7 +404,7 @@ mod tests {
             let parts = request(&lines);
             let all: Vec<_> = offered.iter().flat_map(|line| line.split(',')).map(str::trim).collect();
             let expected = all.iter().copied().find(|offered| spoken.contains(offered));
-            let accepted = accept(&parts, &Origins::any(), &spoken, &Compression::OFF).unwrap();
+            let accepted = accept(&parts, Transport::default(), &Hosts::default(), &Origins::any(), &spoken, &Compression::OFF).unwrap();
             prop_assert_eq!(accepted.subprotocol(), expected);
         }
     }

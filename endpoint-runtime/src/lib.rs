@@ -208,6 +208,7 @@
 //! | [`compression_budget`](ContainerBuilder::compression_budget) | 256 MiB | compressors that fill the memory |
 //! | [`shutdown_timeout`](ServerBuilder::shutdown_timeout) | 10 seconds | a shutdown that does not end |
 //! | [`origins`](ContainerBuilder::origins) | same origin | foreign pages that use a visitor's cookies |
+//! | [`allowed_hosts`](ContainerBuilder::allowed_hosts) | on a loopback address IP addresses and `localhost`, else all | foreign names that resolve to the server (DNS rebinding) |
 //! | [`max_response_head`](ClientBuilder::max_response_head), [`max_response_headers`](ClientBuilder::max_response_headers) | 16 KiB, 64 | servers that make a client hold a large answer |
 //! | [`connect_timeout`](ClientBuilder::connect_timeout) | 30 seconds | servers that do not answer a client |
 //! | `TlsConfig::handshake_timeout` | 10 seconds | clients that begin TLS and never end it |

@@ -9,6 +9,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -42,6 +43,8 @@ pub(crate) struct Transport {
     pub(crate) local_addr: Option<SocketAddr>,
     /// It is encrypted, by us.
     pub(crate) is_secure: bool,
+    /// The listener is one that only this machine reaches.
+    pub(crate) is_local: bool,
 }
 
 /// Headers that every client sends, each kept as one octet: 128 and its place. No name begins with such an octet.
@@ -120,7 +123,7 @@ impl HandshakeRequest {
     /// Copies what is worth keeping out of a request that the handshake accepts.
     pub(crate) fn new(parts: &Parts, path_params: PathParams, transport: Transport) -> Self {
         let (scheme, default_port) = if transport.is_secure { ("wss", 443) } else { ("ws", 80) };
-        let authority = authority(parts);
+        let authority = authority(&parts.uri, &parts.headers);
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         // an absolute target may go without a path, which is the root's (RFC 9110 §4.2.3)
         let slash = if target.starts_with('?') { "/" } else { "" };
@@ -393,15 +396,22 @@ impl<'a> Authority<'a> {
     }
 }
 
+impl fmt::Display for Authority<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
 /// The authority a request is for: that of its target, else that of its `Host` header. `None` unless that header is
 /// there, once and valid, which it has to be with every target (RFC 9112 §3.2, RFC 6455 §4.2.1).
-pub(crate) fn authority(parts: &Parts) -> Option<Authority<'_>> {
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
+pub(crate) fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Authority<'a>> {
+    let mut hosts = headers.get_all(header::HOST).iter();
     let host = Authority::parse(hosts.next()?.to_str().ok()?)?;
     if hosts.next().is_some() {
         return None;
     }
-    match parts.uri.authority() {
+    match uri.authority() {
         Some(target) => Authority::parse(target.as_str()),
         None => Some(host),
     }
@@ -526,7 +536,7 @@ mod tests {
     fn addresses_of_either_kind_are_kept_and_learned() {
         let (four, six): (SocketAddr, SocketAddr) = ("127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap());
         for (peer, local) in [(Some(four), Some(four)), (Some(six), Some(four)), (None, Some(six)), (None, None)] {
-            let transport = Transport { peer_addr: peer, local_addr: local, is_secure: false };
+            let transport = Transport { peer_addr: peer, local_addr: local, ..Transport::default() };
             let mut request = HandshakeRequest::new(&parts("/", &[]), PathParams::default(), transport);
             assert_eq!((request.peer_addr(), request.local_addr()), (peer, local));
             request.learn_addresses(|| Some(six), || Some(six));

@@ -118,8 +118,10 @@ impl Server {
     /// As [`run`](Self::run).
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
         let Self { container, listener, fallback, shutdown_timeout, .. } = self;
+        let bound = listener.local_addr().ok();
         let http = Http {
-            local_addr: listener.local_addr().ok().filter(|addr| !addr.ip().is_unspecified()),
+            local_addr: bound.filter(|addr| !addr.ip().is_unspecified()),
+            is_local: bound.is_some_and(|addr| addr.ip().to_canonical().is_loopback()),
             container: container.clone(),
             fallback,
             #[cfg(feature = "tls")]
@@ -164,6 +166,8 @@ impl Server {
 struct Http {
     /// That of each connection, unless the server listens on every address of the machine.
     local_addr: Option<SocketAddr>,
+    /// Only this machine reaches the listener.
+    is_local: bool,
     container: ServerContainer,
     fallback: Option<Fallback>,
     #[cfg(feature = "tls")]
@@ -193,7 +197,8 @@ impl Http {
             return tracing::debug!(%error, %peer, "the connection was gone before it was served");
         }
         let local_addr = self.local_addr.or_else(|| stream.local_addr().ok());
-        let transport = move |is_secure| Transport { peer_addr: Some(peer), local_addr, is_secure };
+        let is_local = self.is_local;
+        let transport = move |is_secure| Transport { peer_addr: Some(peer), local_addr, is_secure, is_local };
         #[cfg(feature = "tls")]
         if let Some(tls) = self.tls.clone() {
             let connection = self.connection(transport(true));
@@ -246,7 +251,7 @@ impl HttpConnection {
                         Ok(response) => Ok(response.map(boxed)),
                         Err(never) => match never {},
                     },
-                    (Routed::Theirs(request), Some(Fallback(fallback))) => match container.admit(&request) {
+                    (Routed::Theirs(request), Some(Fallback(fallback))) => match container.admit(&request, transport) {
                         Ok(()) => fallback(request).await,
                         Err(refused) => Ok(refused.map(boxed)),
                     },
@@ -317,7 +322,7 @@ impl ServerBuilder {
 
     /// Serves every request that is for no endpoint: pages, an API, an `axum::Router`. Without one they get 404. What a
     /// request must be to get here is the same as for an endpoint: [`max_request_head`](Self::max_request_head),
-    /// [`max_request_headers`](Self::max_request_headers).
+    /// [`max_request_headers`](Self::max_request_headers), [`allowed_hosts`](Self::allowed_hosts).
     ///
     /// Each request gets a clone of the service. If it fails the connection is closed.
     pub fn fallback<S, B>(mut self, service: S) -> Self
@@ -434,6 +439,11 @@ impl ServerBuilder {
     /// See [`ContainerBuilder::trailing_slash`].
     pub fn trailing_slash(self, policy: TrailingSlash) -> Self {
         self.map(|container| container.trailing_slash(policy))
+    }
+
+    /// See [`ContainerBuilder::allowed_hosts`].
+    pub fn allowed_hosts<I: IntoIterator<Item = S>, S: AsRef<str>>(self, hosts: I) -> Self {
+        self.map(|container| container.allowed_hosts(hosts))
     }
 
     /// See [`ContainerBuilder::allowed_origins`].

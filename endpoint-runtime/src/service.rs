@@ -34,6 +34,7 @@ use crate::config::{COMPRESSION_BUDGET, Compression, HANDSHAKE_TIMEOUT, Limits, 
 use crate::configurator::Configurator;
 use crate::error::Error;
 use crate::handshake::head::HeadLimits;
+use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::{Excerpt, Refusal};
 use crate::path::ContextPath;
@@ -65,6 +66,7 @@ pub struct ServerContainer(Arc<Inner>);
 struct Inner {
     ground: Ground,
     table: RwLock<Arc<Table>>,
+    hosts: Hosts,
     origins: Origins,
     head_limits: HeadLimits,
     /// What the connections may own for compression.
@@ -133,8 +135,11 @@ impl ServerContainer {
     }
 
     /// Admits a request that is for something else behind the same listener, or refuses it.
-    pub(crate) fn admit<B>(&self, request: &Request<B>) -> Result<(), Response<Full<Bytes>>> {
-        self.0.head_limits.check_request(request).map_err(|refusal| refuse(request.uri(), refusal))
+    pub(crate) fn admit<B>(&self, request: &Request<B>, transport: Transport) -> Result<(), Response<Full<Bytes>>> {
+        let (uri, version, headers) = (request.uri(), request.version(), request.headers());
+        let admitted = self.0.head_limits.check_request(request);
+        let admitted = admitted.and_then(|()| self.0.hosts.check_page(uri, version, headers, transport));
+        admitted.map_err(|refusal| refuse(uri, refusal))
     }
 
     /// What the head of a request may have.
@@ -273,6 +278,7 @@ pub struct ContainerBuilder {
     only: Box<dyn Fn(&EndpointInfo<'_>) -> bool>,
     context_path: String,
     trailing_slash: TrailingSlash,
+    hosts: Result<Hosts, Error>,
     origins: Result<Origins, Error>,
     head_limits: HeadLimits,
     limits: Limits,
@@ -288,6 +294,7 @@ impl Default for ContainerBuilder {
             only: Box::new(|_| true),
             context_path: String::new(),
             trailing_slash: TrailingSlash::default(),
+            hosts: Ok(Hosts::default()),
             origins: Ok(Origins::same_origin()),
             head_limits: HeadLimits::REQUEST,
             limits: Limits::default(),
@@ -377,6 +384,25 @@ impl ContainerBuilder {
     /// Whether a slash at the end of a path counts. Default: it does.
     pub fn trailing_slash(mut self, policy: TrailingSlash) -> Self {
         self.trailing_slash = policy;
+        self
+    }
+
+    /// Admits requests for these hosts and no others, whatever their `Origin`: `example.org` with every port,
+    /// `example.org:8443` with this one, `*.example.org` for all subdomains but not the domain itself, `127.0.0.1` or
+    /// `[::1]`. `*` is every host.
+    ///
+    /// This guards against DNS rebinding: anybody can let a name of theirs resolve to this server, and a page of that
+    /// name is then of the same origin. By default a [`Server`](crate::Server) that is bound to a loopback address, which
+    /// the pages a developer visits could reach in this way, admits IP addresses, `localhost` and names below it, and no
+    /// other host. So behind a proxy on the same machine its public name is to be listed here. A server that is bound to
+    /// any other address admits every host by default, and so does a container without a listener of its own: behind
+    /// another HTTP server, or in the test kit.
+    ///
+    /// A request for another host is refused with 421 (RFC 9110 §15.5.20) and a sentence that names the host and this
+    /// option; one for the [`fallback`](crate::ServerBuilder::fallback) of a `Server`, too, since a rebound page can read
+    /// what it answers.
+    pub fn allowed_hosts<I: IntoIterator<Item = S>, S: AsRef<str>>(mut self, hosts: I) -> Self {
+        self.hosts = Hosts::list(hosts);
         self
     }
 
@@ -526,7 +552,7 @@ impl ContainerBuilder {
     ///
     /// # Errors
     /// [`Error::is_deploy`] with every mistake in one text: equal or equivalent paths with both places in the source,
-    /// types that cannot be constructed, a `State<T>` that a handler takes and nobody provides, a context path or an origin that is malformed, a compression level or window
+    /// types that cannot be constructed, a `State<T>` that a handler takes and nobody provides, a context path, a host or an origin that is malformed, a compression level or window
     /// out of range. Nothing is mounted then
     /// (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
@@ -536,6 +562,7 @@ impl ContainerBuilder {
             // whether the endpoints get on with each other does not depend on it
             ContextPath::default()
         });
+        let hosts = self.hosts.map_err(|error| mistakes.push(error.to_string())).ok();
         let origins = self.origins.map_err(|error| mistakes.push(error.to_string())).ok();
         let ground = Ground {
             context_path: self.context_path,
@@ -552,13 +579,14 @@ impl ContainerBuilder {
             }
         }
         let router = ground.router(mounted).map_err(|conflicts| mistakes.extend(conflicts)).ok();
-        let (Some(router), Some(origins), true) = (router, origins, mistakes.is_empty()) else {
+        let (Some(router), Some(hosts), Some(origins), true) = (router, hosts, origins, mistakes.is_empty()) else {
             return Err(undeployable(mistakes));
         };
         let table = Table { router: Arc::new(router), by_hand: Vec::new(), others: Vec::new() };
         let container = ServerContainer(Arc::new(Inner {
             ground,
             table: RwLock::new(Arc::new(table)),
+            hosts,
             origins,
             head_limits: self.head_limits,
             compression_budget: Arc::new(Budget::new(self.compression_budget)),

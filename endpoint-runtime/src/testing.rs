@@ -227,7 +227,7 @@ impl TestRequest {
     }
 
     /// Connects as a browser does from a page of this origin. The host that is asked for is `localhost`, so
-    /// `http://localhost` is the same origin. Default: none is said, as by programs that are no browsers.
+    /// `http://localhost` is the same origin; after [`secure`](Self::secure) it is `https://localhost`. Default: none is said, as by programs that are no browsers.
     ///
     /// # Panics
     /// It has an illegal character.

@@ -126,6 +126,6 @@ async fn request_that_is_upgraded_by_hand_is_a_session() {
     client.text("?").await;
     client.expect_text("2").await;
     // what is no handshake is refused
-    let (answer, _) = Client::request(addr, &["GET /by/hand HTTP/1.1", "Host: a"], b"").await;
+    let (answer, _) = Client::request(addr, &["GET /by/hand HTTP/1.1", "Host: localhost"], b"").await;
     assert_eq!(answer.status, 426);
 }

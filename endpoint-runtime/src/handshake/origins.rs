@@ -6,6 +6,7 @@
 use http::header::{HeaderMap, HeaderValue, ORIGIN};
 
 use crate::error::{Error, Kind};
+use crate::handshake::hosts::HostPattern;
 use crate::handshake::refusal::Refusal;
 use crate::request::Authority;
 
@@ -28,10 +29,8 @@ enum Rule {
 #[derive(Clone, Debug)]
 struct Pattern {
     scheme: Box<str>,
-    /// For subdomains this begins with the dot.
-    host: Box<str>,
+    host: HostPattern,
     port: Option<u16>,
-    subdomains: bool,
 }
 
 /// An origin as browsers write it (RFC 6454 §6.2): `scheme://host` or `scheme://host:port`, and nothing more.
@@ -45,7 +44,12 @@ impl Origins {
     /// Pages that this server itself delivered: the origin's host and port are those of the `Host` header.
     ///
     /// The port counts as 80 or 443 where it is not written, by the origin's scheme: so this holds behind a proxy that
-    /// does the encryption, if it hands `Host` on unchanged.
+    /// does the encryption, if it hands `Host` on unchanged (nginx: `proxy_set_header Host $http_host`). Where this
+    /// server does the encryption itself ([`ServerBuilder::tls`](crate::Server)), the page must have come by `https`:
+    /// one that came by `http` could be anybody's on the way.
+    ///
+    /// A page whose name was made to resolve to this server is of the same origin, too (DNS rebinding): see
+    /// [`allowed_hosts`](crate::ContainerBuilder::allowed_hosts).
     pub fn same_origin() -> Self {
         Self(Rule::Same)
     }
@@ -61,8 +65,7 @@ impl Origins {
     /// Exactly these origins, as `https://example.org`, `http://localhost:3000` or, for all subdomains but not the
     /// domain itself, `https://*.example.org`.
     ///
-    /// The server's own origin is admitted only if it is listed. That also protects a server on a private address from
-    /// foreign names that are made to resolve to it (DNS rebinding).
+    /// The server's own origin is admitted only if it is listed.
     ///
     /// # Errors
     /// [`Error::is_deploy`], naming every entry that is not an origin.
@@ -86,8 +89,8 @@ impl Origins {
         }
     }
 
-    /// Admits a request for `host` or refuses it.
-    pub(crate) fn check(&self, headers: &HeaderMap, host: Authority<'_>) -> Result<(), Refusal> {
+    /// Admits a request for `host`, which came by TLS of ours if `is_secure`, or refuses it.
+    pub(crate) fn check(&self, headers: &HeaderMap, host: Authority<'_>, is_secure: bool) -> Result<(), Refusal> {
         let mut values = headers.get_all(ORIGIN).iter();
         let Some(value) = values.next() else {
             return Ok(());
@@ -97,7 +100,13 @@ impl Origins {
             (Rule::Any, _) => true,
             // "null", malformed or repeated: nobody can say who is asking
             (_, None) => false,
-            (Rule::Same, Some(origin)) => origin.is_of(host),
+            (Rule::Same, Some(origin)) if origin.is_of(host) => {
+                if is_secure && !origin.scheme.eq_ignore_ascii_case("https") {
+                    return Err(Refusal::insecure_origin(&String::from_utf8_lossy(value.as_bytes())));
+                }
+                true
+            }
+            (Rule::Same, Some(_)) => false,
             (Rule::List(patterns), Some(origin)) => patterns.iter().any(|pattern| pattern.admits(origin)),
         };
         if admitted {
@@ -105,8 +114,7 @@ impl Origins {
         }
         let all: Vec<_> =
             headers.get_all(ORIGIN).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        let port = host.port.map(|port| format!(":{port}")).unwrap_or_default();
-        Err(Refusal::foreign_origin(&all.join(", "), &format!("{}{port}", host.host)))
+        Err(Refusal::foreign_origin(&all.join(", "), &host.to_string()))
     }
 }
 
@@ -126,24 +134,16 @@ impl Pattern {
         let Some(Origin { scheme, authority }) = Origin::parse(scheme, written) else {
             return Err("is not of the form \"https://example.org\" or \"https://example.org:8443\"");
         };
-        if authority.host.contains('*') || (subdomains && authority.host.starts_with(['.', '['])) {
+        let Some(host) = HostPattern::new(authority.host, subdomains) else {
             return Err("has a '*' that does not stand for subdomains as in \"https://*.example.org\"");
-        }
-        let port = authority.port.or(default_port(scheme));
-        let dot = if subdomains { "." } else { "" };
-        Ok(Self { scheme: scheme.into(), host: format!("{dot}{}", authority.host).into(), port, subdomains })
+        };
+        Ok(Self { scheme: scheme.into(), host, port: authority.port.or(default_port(scheme)) })
     }
 
     fn admits(&self, origin: Origin<'_>) -> bool {
-        let host = origin.authority.host.as_bytes();
-        let own = self.host.as_bytes();
-        let host_fits = if self.subdomains {
-            // on a label boundary, because the dot is part of what must be there
-            host.len() > own.len() && host[host.len() - own.len()..].eq_ignore_ascii_case(own)
-        } else {
-            host.eq_ignore_ascii_case(own)
-        };
-        host_fits && origin.scheme.eq_ignore_ascii_case(&self.scheme) && origin.port() == self.port
+        self.host.admits(origin.authority.host)
+            && origin.scheme.eq_ignore_ascii_case(&self.scheme)
+            && origin.port() == self.port
     }
 }
 
@@ -198,7 +198,26 @@ mod tests {
         for value in values {
             headers.append(ORIGIN, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        origins.check(&headers, Authority::parse(host).unwrap()).is_ok()
+        origins.check(&headers, Authority::parse(host).unwrap(), false).is_ok()
+    }
+
+    #[test]
+    fn same_origin_by_our_own_tls_is_https() {
+        let list = Origins::list(["http://a.org"]).unwrap();
+        for (origins, origin, host, outcome) in [
+            (&Origins::same_origin(), "https://a.org", "a.org", None),
+            (&Origins::same_origin(), "HTTPS://a.org:8443", "a.org:8443", None),
+            (&Origins::same_origin(), "http://a.org", "a.org", Some("without encryption")),
+            (&Origins::same_origin(), "http://a.org:8443", "a.org:8443", Some("without encryption")),
+            (&Origins::same_origin(), "http://a.org:8080", "a.org:8443", Some("is not admitted")),
+            (&list, "http://a.org", "a.org", None),
+            (&Origins::any(), "http://a.org", "a.org", None),
+        ] {
+            let headers = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static(origin))]);
+            let refused = origins.check(&headers, Authority::parse(host).unwrap(), true).err();
+            assert_eq!(refused.is_some(), outcome.is_some(), "{origin} at {host}");
+            assert!(refused.is_none_or(|it| it.status() == 403 && it.reason().contains(outcome.unwrap())), "{origin}");
+        }
     }
 
     #[test]
@@ -393,7 +412,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(ORIGIN, HeaderValue::from_static("null"));
         headers.append(ORIGIN, HeaderValue::from_static("http://evil.com"));
-        let refusal = Origins::same_origin().check(&headers, Authority::parse("a.org:81").unwrap()).unwrap_err();
+        let refusal = Origins::same_origin().check(&headers, Authority::parse("a.org:81").unwrap(), false).unwrap_err();
         assert_eq!(refusal.status(), 403);
         assert!(refusal.reason().contains("\"null, http://evil.com\""), "{refusal}");
         assert!(refusal.reason().contains("\"a.org:81\""), "{refusal}");
@@ -421,7 +440,7 @@ mod tests {
             let _ = Origins::list([String::from_utf8_lossy(&value)]);
             if let Ok(value) = HeaderValue::from_bytes(&value) {
                 let headers = HeaderMap::from_iter([(ORIGIN, value)]);
-                let _ = list.check(&headers, Authority::parse("a").unwrap());
+                let _ = list.check(&headers, Authority::parse("a").unwrap(), false);
             }
         }
     }

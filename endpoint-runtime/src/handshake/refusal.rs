@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use crate::error::Error;
+use crate::request::Authority;
 
 /// An HTTP answer that refuses a handshake: no endpoint instance is made, no handler runs.
 ///
@@ -118,18 +120,57 @@ impl Refusal {
         Self::because(StatusCode::BAD_REQUEST, "a WebSocket handshake has no body")
     }
 
+    /// 421: the request is for a host that this server does not serve (RFC 9110 §15.5.20), as when a foreign name was made
+    /// to resolve to it; see [`ContainerBuilder::allowed_hosts`](crate::ContainerBuilder::allowed_hosts). `host` is the
+    /// `Host` header.
+    pub fn unknown_host(host: &str) -> Self {
+        let list = if host.chars().count() <= Excerpt::LONGEST {
+            format!("allowed_hosts([\"{}\"])", Excerpt(host))
+        } else {
+            "allowed_hosts([..])".to_owned()
+        };
+        Self::because(
+            StatusCode::MISDIRECTED_REQUEST,
+            format!(
+                "the host \"{}\" is not served here: if it is a name of this server, such as that of a proxy in front of \
+                 it, admit it with {list}",
+                Excerpt(host)
+            ),
+        )
+    }
+
+    /// 403: the page came from the same host without encryption, so that anybody on the way may have changed it, and
+    /// asks a server that does the encryption itself. `origin` is the `Origin` header.
+    pub fn insecure_origin(origin: &str) -> Self {
+        let origin = Excerpt(origin);
+        Self::because(
+            StatusCode::FORBIDDEN,
+            format!(
+                "the page of \"{origin}\" came without encryption, and this server is reached by TLS: deliver the page by \
+                 https, or admit it with allowed_origins([..])"
+            ),
+        )
+    }
+
     /// 403: a page of another origin than those admitted asks, which is how a foreign site would act in its visitor's
-    /// name. `origin` is the `Origin` header, `host` the `Host` header.
+    /// name. `origin` is the `Origin` header, `host` the `Host` header. Where the two differ as behind a proxy that
+    /// replaces the `Host` header, the sentence says so.
     pub fn foreign_origin(origin: &str, host: &str) -> Self {
         // "null", as from a page on disk, and what does not fit the log whole, are nothing that a list could have
         let listable = origin != "null" && origin.chars().count() <= Excerpt::LONGEST;
+        let hint = if looks_replaced(origin, host) {
+            " (if a proxy is in front of the server, the likely cause is that it replaces the Host header: let it pass on \
+             the one that it gets, in nginx with `proxy_set_header Host $http_host;`)"
+        } else {
+            ""
+        };
         let (origin, host) = (Excerpt(origin), Excerpt(host));
         let list =
             if listable { format!("allowed_origins([\"{origin}\"])") } else { "allowed_origins([..])".to_owned() };
         Self::because(
             StatusCode::FORBIDDEN,
             format!(
-                "the origin \"{origin}\" is not admitted by the server at \"{host}\": admit a site by its name with \
+                "the origin \"{origin}\" is not admitted by the server at \"{host}\"{hint}: admit a site by its name with \
                  {list}, or every page, those opened from disk too, with Origins::any() (the ws_server example: \
                  --allow-any-origin)"
             ),
@@ -297,6 +338,21 @@ impl fmt::Debug for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// Whether a proxy may have replaced the host that the browser asked for, because it was that of the `origin`: `host` is
+/// an address or a name that a page elsewhere would not have, or only the port differs.
+fn looks_replaced(origin: &str, host: &str) -> bool {
+    let Some((scheme, origin)) = origin.split_once("://") else { return false };
+    let (Some(origin), Some(host)) = (Authority::parse(origin), Authority::parse(host)) else { return false };
+    let is_private = !host.host.contains('.')
+        || host.host.parse::<Ipv4Addr>().is_ok()
+        || host.host.rsplit_once('.').is_some_and(|(_, last)| PRIVATE.iter().any(|it| last.eq_ignore_ascii_case(it)));
+    ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it))
+        && (is_private || origin.host.eq_ignore_ascii_case(host.host))
+}
+
+/// Last labels of names inside a network.
+const PRIVATE: [&str; 4] = ["internal", "lan", "local", "localhost"];
+
 /// The beginning of a text from outside, escaped: no control characters and no long tail get into a log.
 pub(crate) struct Excerpt<'a>(pub(crate) &'a str);
 
@@ -331,6 +387,10 @@ mod tests {
             (Refusal::missing_host(), 400, &[]),
             (Refusal::body_not_allowed(), 400, &[]),
             (Refusal::foreign_origin("null", "a"), 403, &[]),
+            (Refusal::insecure_origin("http://a"), 403, &[]),
+            (Refusal::unknown_host("a"), 421, &[]),
+            (Refusal::request_head_too_large(1), 431, &[]),
+            (Refusal::too_many_headers(1), 431, &[]),
             (Refusal::bad_path_parameter(&error), 404, &[]),
             (Refusal::construction_failed(&error), 500, &[]),
             (Refusal::not_upgradable(), 500, &[]),
@@ -364,6 +424,37 @@ mod tests {
                 assert!(text.contains(part), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn replaced_host_is_named_as_the_likely_cause() {
+        for (origin, host, named) in [
+            ("https://example.org", "127.0.0.1:8080", true),
+            ("https://example.org", "[::1]:8080", true),
+            ("https://example.org", "localhost:8080", true),
+            ("https://example.org", "backend", true),
+            ("https://example.org", "chat.default.svc.cluster.local:80", true),
+            ("https://example.org:8443", "example.org", true),
+            ("http://localhost:5173", "localhost:8080", true),
+            ("https://evil.example", "example.org", false),
+            ("https://sub.example.org", "example.org", false),
+            ("null", "127.0.0.1:8080", false),
+            ("capacitor://localhost", "127.0.0.1:8080", false),
+            ("nonsense", "127.0.0.1:8080", false),
+        ] {
+            let refusal = Refusal::foreign_origin(origin, host);
+            assert_eq!(refusal.reason().contains("proxy_set_header Host $http_host"), named, "{origin} at {host}");
+        }
+    }
+
+    #[test]
+    fn unknown_host_is_named_with_what_would_admit_it() {
+        let refusal = Refusal::unknown_host("evil.example:8080");
+        for part in ["\"evil.example:8080\"", "allowed_hosts([\"evil.example:8080\"])"] {
+            assert!(refusal.reason().contains(part), "{}", refusal.reason());
+        }
+        let long = Refusal::unknown_host(&"a".repeat(10_000));
+        assert!(long.reason().len() < 400 && long.reason().contains("allowed_hosts([..])"), "{}", long.reason());
     }
 
     #[test]

@@ -234,9 +234,12 @@ impl AdoptedRequest {
         let (container, Mounted { options, prepare, sessions, .. }) = (&*container.0, &**mounted);
         container.takes_sessions()?;
         container.head_limits.check(self.head.method.as_str(), &self.head.uri, &self.head.headers)?;
-        let host = request::authority(&self.head).ok_or_else(Refusal::missing_host);
+        let host = request::authority(&self.head.uri, &self.head.headers).ok_or_else(Refusal::missing_host);
         let policy = match host {
-            Ok(host) => container.origins.check(&self.head.headers, host),
+            Ok(host) => {
+                container.hosts.check(host, self.transport)?;
+                container.origins.check(&self.head.headers, host, self.transport.is_secure)
+            }
             // whoever accepted it did not mind; without it nobody can say which origin is the same
             Err(refusal) if self.head.headers.contains_key(http::header::ORIGIN) => Err(refusal),
             Err(_) => Ok(()),

@@ -114,7 +114,14 @@ impl Inner {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let Mounted { options, prepare, sessions, .. } = mounted;
         let subprotocols = options.subprotocols;
-        let accepted = handshake::accept(parts, &self.origins, subprotocols, &sessions.limits.compression)?;
+        let accepted = handshake::accept(
+            parts,
+            transport,
+            &self.hosts,
+            &self.origins,
+            subprotocols,
+            &sessions.limits.compression,
+        )?;
         // taken before the question, so that a shutdown either is seen here or waits for this
         let token = self.tasks.token();
         self.takes_sessions()?;
@@ -142,7 +149,8 @@ impl Inner {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let Mounted { options, prepare, sessions, .. } = mounted;
         let sound = handshake::check(parts)?;
-        let policy = self.origins.check(&parts.headers, sound.host);
+        self.hosts.check(sound.host, transport)?;
+        let policy = self.origins.check(&parts.headers, sound.host, transport.is_secure);
         let request = HandshakeRequest::new(parts, params, transport);
         configured.check_origin(&request, policy)?;
         self.takes_sessions()?;
