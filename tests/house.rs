@@ -25,7 +25,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["client/proxy"],
     &["client/target"],
     &["layer"],
-    &["service", "service/adopted", "service/mounting", "service/opening", "service/upgrade"],
+    &["service", "service/adopted", "service/admission", "service/mounting", "service/opening", "service/upgrade"],
     &["tls", "tls/trust"],
     &["router"],
     &["registry", "registry/configured"],
