@@ -237,9 +237,12 @@ async fn messages_during_a_suspended_handler_slow_the_peer_down_and_none_is_lost
 }
 
 #[tokio::test]
-async fn peer_that_reads_a_large_message_slowly_is_not_idle() {
-    let (idle, ping) = (Duration::from_millis(400), Duration::from_millis(100));
-    let mut served = Served::with(|container| container.idle_timeout(Some(idle)).ping_interval(Some(ping))).await;
+async fn peer_that_reads_a_large_message_slowly_is_not_idle_and_has_not_vanished() {
+    let (idle, ping) = (Duration::from_millis(600), Duration::from_millis(100));
+    let mut served = Served::with(|container| {
+        container.idle_timeout(Some(idle)).ping_interval(Some(ping)).pong_timeout(Some(2 * idle))
+    })
+    .await;
     let (mut client, session) = served.open_narrow().await;
     let (length, mut read) = (32 << 20, 0);
     session.async_remote().send_binary(vec![7; length]).queued().unwrap();

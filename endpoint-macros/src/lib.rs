@@ -61,7 +61,8 @@ use crate::parse::{EndpointArgs, Kind, Method, Side};
 /// | `max_message_size` | `"64KiB"`, or an expression of type `usize` | the most bytes of a whole message; more closes with 1009 |
 /// | `max_nesting` | `64`, or an expression of type `usize` | how deeply the data of a message may be nested, in levels; more is a decode error |
 /// | `idle_timeout` | `"60s"`, an expression of type `Duration`, or `off` | close after this long without a frame |
-/// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | ping a peer that was silent this long |
+/// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | send a ping when one of the two sides was silent this long |
+/// | `pong_timeout` | `"30s"`, an expression of type `Duration`, or `off` | close when nothing came this long after a ping |
 /// | `send_timeout` | `"30s"`, or an expression of type `Duration` | how long a message may wait to be written |
 /// | `compression` | `on`, `on(level = 1, threshold = 512, context_takeover = false, window_bits = 15)`, an expression of type `Compression`, or `off` | whether and how messages are compressed, if the client offers it; not without `on` |
 /// | `instance` | `shared`, or `per_connection` | whether all connections share one instance; not unless it says so |

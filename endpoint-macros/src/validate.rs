@@ -61,7 +61,7 @@ pub(crate) enum Configurator {
     Value(Expr),
 }
 
-const CLIENT_OPTIONS: [&str; 11] = [
+const CLIENT_OPTIONS: [&str; 12] = [
     "subprotocols",
     "decoders",
     "encoders",
@@ -70,6 +70,7 @@ const CLIENT_OPTIONS: [&str; 11] = [
     "max_nesting",
     "idle_timeout",
     "ping_interval",
+    "pong_timeout",
     "send_timeout",
     "compression",
     "overflow",

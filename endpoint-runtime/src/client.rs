@@ -462,9 +462,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Pings a server that was silent this long; `None` never. Default: 30 seconds.
+    /// Sends a ping when the server, or this side, was silent this long; `None` never does. Default: 30 seconds. See
+    /// [`ContainerBuilder::ping_interval`](crate::ContainerBuilder::ping_interval).
     pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
         self.limits.ping_interval = interval;
+        self
+    }
+
+    /// Ends a session when nothing came from the server this long after a ping was written; `None` never does. Default:
+    /// 30 seconds. See [`ContainerBuilder::pong_timeout`](crate::ContainerBuilder::pong_timeout).
+    pub fn pong_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.limits.pong_timeout = timeout;
         self
     }
 

@@ -14,8 +14,14 @@ pub(crate) const MAX_NESTING: usize = 128;
 /// One minute without a frame in either direction: a vanished peer is noticed within it, since a ping is due before.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A peer that was silent this long is pinged: half of [`IDLE_TIMEOUT`], so that a living one always answers in time.
+/// A connection on which one side was silent this long is pinged: half of [`IDLE_TIMEOUT`], so that a living peer always
+/// answers in time, and half of the minute after which proxies (nginx, HAProxy) cut a connection without bytes.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long the answer to a ping may take: together with [`PING_INTERVAL`] as long as [`IDLE_TIMEOUT`], so a peer that
+/// vanished is noticed within a minute in a busy room as well as in a silent one. A mobile network that changes cells
+/// is away for some seconds.
+pub(crate) const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a message may wait for a peer that does not read: the 20 s of Tomcat's blocking send, rounded up.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -251,8 +257,10 @@ pub struct EndpointOptions {
     pub max_nesting: Option<usize>,
     /// Close after this long without a frame; `Some(None)` is `off`.
     pub idle_timeout: Option<Option<Duration>>,
-    /// Ping a peer that was silent this long; `Some(None)` is `off`.
+    /// Ping when one side was silent this long; `Some(None)` is `off`.
     pub ping_interval: Option<Option<Duration>>,
+    /// Close when nothing came this long after a ping; `Some(None)` is `off`.
+    pub pong_timeout: Option<Option<Duration>>,
     /// How long a message may wait to be written.
     pub send_timeout: Option<Duration>,
     /// Whether and how messages are compressed.
@@ -270,6 +278,7 @@ impl EndpointOptions {
         max_nesting: None,
         idle_timeout: None,
         ping_interval: None,
+        pong_timeout: None,
         send_timeout: None,
         compression: None,
         overflow: None,
@@ -283,6 +292,7 @@ pub(crate) struct Limits {
     pub(crate) max_nesting: usize,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) ping_interval: Option<Duration>,
+    pub(crate) pong_timeout: Option<Duration>,
     pub(crate) send_timeout: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) send_queue_messages: usize,
@@ -300,6 +310,7 @@ impl Default for Limits {
             max_nesting: MAX_NESTING,
             idle_timeout: Some(IDLE_TIMEOUT),
             ping_interval: Some(PING_INTERVAL),
+            pong_timeout: Some(PONG_TIMEOUT),
             send_timeout: SEND_TIMEOUT,
             close_timeout: CLOSE_TIMEOUT,
             send_queue_messages: SEND_QUEUE_MESSAGES,
@@ -318,6 +329,7 @@ impl Limits {
         self.max_nesting = options.max_nesting.unwrap_or(self.max_nesting);
         self.idle_timeout = options.idle_timeout.unwrap_or(self.idle_timeout);
         self.ping_interval = options.ping_interval.unwrap_or(self.ping_interval);
+        self.pong_timeout = options.pong_timeout.unwrap_or(self.pong_timeout);
         self.send_timeout = options.send_timeout.unwrap_or(self.send_timeout);
         self.compression = options.compression.unwrap_or(self.compression);
         self.overflow = options.overflow.or(self.overflow);

@@ -197,7 +197,8 @@
 //! | [`max_message_size`](ContainerBuilder::max_message_size) | 1 MiB | a message that fills the memory |
 //! | [`max_nesting`](ContainerBuilder::max_nesting) | 128 levels | a message whose nested data exhausts the stack |
 //! | [`idle_timeout`](ContainerBuilder::idle_timeout) | 1 minute | a peer that vanished |
-//! | [`ping_interval`](ContainerBuilder::ping_interval) | 30 seconds | taking a silent peer for a vanished one |
+//! | [`ping_interval`](ContainerBuilder::ping_interval) | 30 seconds | taking a silent peer for a vanished one, a proxy that cuts silent connections |
+//! | [`pong_timeout`](ContainerBuilder::pong_timeout) | 30 seconds | a peer that vanished while it was spoken to |
 //! | [`send_timeout`](ContainerBuilder::send_timeout) | 30 seconds | a peer that does not read |
 //! | [`send_queue`](ContainerBuilder::send_queue) | 65,536 messages and 16 MiB | the same, in memory |
 //! | [`max_rooms_per_session`](ContainerBuilder::max_rooms_per_session) | 10,000 | a client that names rooms without an end |

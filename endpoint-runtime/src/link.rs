@@ -193,7 +193,7 @@ impl Link {
             reading: true,
             drained: false,
             quantum: Quantum::new(),
-            clock: Clock { look: true, ..Clock::default() },
+            clock: Clock::new(),
             attached: false,
             lined: false,
             close_sent: false,

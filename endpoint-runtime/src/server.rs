@@ -496,6 +496,11 @@ impl ServerBuilder {
         self.map(|container| container.ping_interval(interval))
     }
 
+    /// See [`ContainerBuilder::pong_timeout`].
+    pub fn pong_timeout(self, timeout: Option<Duration>) -> Self {
+        self.map(|container| container.pong_timeout(timeout))
+    }
+
     /// See [`ContainerBuilder::send_timeout`].
     pub fn send_timeout(self, timeout: Duration) -> Self {
         self.map(|container| container.send_timeout(timeout))

@@ -412,9 +412,29 @@ impl ContainerBuilder {
         self
     }
 
-    /// Pings a peer that was silent this long; `None` never. Default: 30 seconds.
+    /// Sends a ping when one of the two sides was silent this long; `None` never does. Default: 30 seconds.
+    ///
+    /// A peer that is silent has to prove that it is alive: its pong counts for the
+    /// [`idle_timeout`](Self::idle_timeout) and for the [`pong_timeout`](Self::pong_timeout). Where it is we who wrote
+    /// nothing, as to a peer that only uploads, the ping keeps a proxy from cutting the connection: nginx waits 60
+    /// seconds for a byte of the server. Every byte that is written counts, pings and pongs too. While an answer is
+    /// awaited there is no further ping, unless `pong_timeout` is off.
     pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
         self.limits.ping_interval = interval;
+        self
+    }
+
+    /// Ends a session when a ping of its [`ping_interval`](Self::ping_interval) was written and nothing came from the
+    /// peer for this long; `None` never does. Default: 30 seconds.
+    ///
+    /// It finds the peer that vanished in a room that speaks, which is never idle. Any byte of the peer proves life, not
+    /// only the pong (RFC 6455 §5.5.3 allows to answer only the latest ping), and so does a write that went on after it
+    /// was blocked. The time does not count while the ping waits behind what the peer has yet to read (that is limited
+    /// by [`send_timeout`](Self::send_timeout)), nor while the peer is not read, because a handler is behind. The peer
+    /// gets 1001 and the reason `ping timeout`, `on_close` sees 1006 as after an idle timeout. Without pings there is no
+    /// such limit.
+    pub fn pong_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.limits.pong_timeout = timeout;
         self
     }
 

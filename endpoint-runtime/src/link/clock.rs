@@ -27,11 +27,18 @@ pub(super) struct Clock {
     pub(super) look: bool,
     pub(super) heard: bool,
     pub(super) spoke: bool,
+    /// As `spoke`, for everything that was written, pings and pongs among it.
+    pub(super) wrote: bool,
     pub(super) last_heard: Option<When>,
     pub(super) last_spoke: Option<When>,
-    /// When a ping was sent unasked, until it is answered.
-    pub(super) pinged: Option<When>,
-    pub(super) pings: u32,
+    last_wrote: Option<When>,
+    /// When the last ping was sent unasked, until it is answered by its own pong.
+    pinged: Option<When>,
+    /// Since when the peer owes a sign of life: from that ping on, or from when the peer took more of what is before it.
+    owes: Option<When>,
+    pings: u16,
+    /// How many of them, the last ones, have not been answered by their own pong.
+    unanswered: u8,
     /// What waits in the row of the endpoint.
     pub(super) entry: Entry,
     /// A handler went on for too long after the end.
@@ -39,9 +46,26 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// What the last ping that was sent unasked carried.
-    pub(super) fn ping_data(&self) -> [u8; 8] {
-        u64::from(self.pings).to_be_bytes()
+    /// Looks at once, so that it knows when everything began.
+    pub(super) fn new() -> Self {
+        Self { look: true, ..Self::default() }
+    }
+
+    /// Whether a pong answers a ping that was sent unasked, and if it was the last one, when that was sent. A peer that
+    /// is slow may answer each of them, or the last one alone (RFC 6455 §5.5.3).
+    pub(super) fn take_answer(&mut self, pong: &[u8]) -> Option<Option<When>> {
+        let number = u16::try_from(u64::from_be_bytes(pong.try_into().ok()?)).ok()?;
+        let later = u8::try_from(self.pings.wrapping_sub(number)).ok().filter(|later| *later < self.unanswered)?;
+        self.unanswered = later;
+        Some(self.pinged.take_if(|_| later == 0))
+    }
+
+    /// The peer took more of what is to be written: its side of TCP is alive, and the ping behind that comes nearer.
+    #[cold]
+    pub(super) fn postpone(&mut self, base: Instant) {
+        if self.owes.is_some() {
+            self.owes = Some(When::of(base, Instant::now()));
+        }
     }
 }
 
@@ -89,6 +113,7 @@ impl Link {
     pub(super) fn check_limits(&mut self, now: Instant) -> Option<Instant> {
         let (waiter, spoke) = self.outbound.expire(now);
         self.clock.spoke |= spoke;
+        self.clock.wrote |= spoke;
         let blocked = self.stall.as_ref().and_then(|stall| stall.since);
         let blocked = blocked.and_then(|since| Some(after(since, self.outbound.send_timeout()?)));
         if blocked.is_some_and(|limit| limit <= now) {
@@ -101,8 +126,13 @@ impl Link {
             return (!self.clock.abandon).then_some(grace);
         }
         let base = self.session.endpoint().base;
+        if self.clock.heard {
+            // any byte will do
+            self.clock.owes = None;
+        }
         let heard = noted(&mut self.clock.heard, &mut self.clock.last_heard, base, now);
         let spoke = noted(&mut self.clock.spoke, &mut self.clock.last_spoke, base, now);
+        let wrote = noted(&mut self.clock.wrote, &mut self.clock.last_wrote, base, now);
         let idle = self.session.idle_timeout();
         if let Some(limit) = idle {
             if after(heard.max(spoke), limit) <= now {
@@ -115,25 +145,56 @@ impl Link {
             self.close(CloseReason::truncating(CloseCode::ViolatedPolicy, "session expired").by(Initiator::Container));
             return self.check_limits(now);
         }
-        let ping = self.limits().ping_interval.filter(|_| self.clock.pinged.is_none());
-        if let Some(interval) = ping {
-            if after(heard, interval) <= now {
-                self.clock.pings = self.clock.pings.wrapping_add(1);
-                self.clock.pinged = Some(When::of(base, now));
-                let data = self.clock.ping_data();
-                self.room().push(true, OpCode::Ping, &data);
+        let (interval, pong_timeout) = (self.limits().ping_interval, self.limits().pong_timeout);
+        let is_blocked = self.stall.as_ref().is_some_and(|stall| stall.since.is_some());
+        if self.clock.owes.is_some() && (is_blocked || !self.is_reading()) {
+            // the ping has not gone out, which is for the send timeout to limit; or its answer may be here already
+            self.clock.owes = Some(When::of(base, now));
+        }
+        let owes = self.clock.owes.map(|since| since.instant(base));
+        let overdue = owes.zip(pong_timeout).map(|(since, limit)| after(since, limit));
+        if overdue.is_some_and(|limit| limit <= now) {
+            self.cut(CloseReason::truncating(CloseCode::GoingAway, "ping timeout"));
+            return self.check_limits(now);
+        }
+        // a peer that owes an answer is not asked again, unless nothing comes of that: then it is only for those between
+        let silent = if owes.is_some() { wrote } else { heard.min(wrote) };
+        let mut ping = interval.map(|interval| after(silent, interval).max(after(now, interval / LOOKS)));
+        if let Some(interval) = interval {
+            let may_ping = !is_blocked && (owes.is_none() || pong_timeout.is_none());
+            if may_ping && after(silent, interval) <= now {
+                self.ping(base, now);
+                ping = Some(after(now, interval / LOOKS));
             }
         }
+        let overdue = self.clock.owes.zip(pong_timeout).map(|(since, limit)| after(since.instant(base), limit));
         [
             waiter,
             expires.map(|left| after(now, left)),
             blocked,
             idle.map(|limit| after(heard.max(spoke), limit).min(after(now, limit / LOOKS))),
-            self.limits().ping_interval.map(|interval| after(heard, interval).max(after(now, interval / LOOKS))),
+            ping,
+            overdue,
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Sends a ping unasked.
+    fn ping(&mut self, base: Instant, now: Instant) {
+        let (clock, moment) = (&mut self.clock, Some(When::of(base, now)));
+        clock.pings = clock.pings.wrapping_add(1);
+        clock.unanswered = clock.unanswered.saturating_add(1);
+        (clock.pinged, clock.owes, clock.last_wrote) = (moment, moment, moment);
+        let data = u64::from(clock.pings).to_be_bytes();
+        self.room().push(true, OpCode::Ping, &data);
+    }
+
+    /// Whether everything is read that the peer sends. Its silence means nothing while a handler is behind, a violation
+    /// is yet to be reported, others are served first, or a message of ours in parts holds everything up.
+    fn is_reading(&self) -> bool {
+        self.listens() && self.inbox_has_room() && !self.quantum.is_over() && !(self.lined && self.outbound.is_over())
     }
 }
 

@@ -254,9 +254,10 @@ impl Link {
     }
 
     pub(super) fn pong<E: Contract>(&mut self, data: Binary) -> Option<Work> {
-        if let Some(pinged) = self.clock.pinged.filter(|_| self.clock.ping_data()[..] == data[..]) {
-            self.clock.pinged = None;
-            self.session.set_rtt(pinged.instant(self.session.endpoint().base).elapsed());
+        if let Some(pinged) = self.clock.take_answer(&data) {
+            if let Some(pinged) = pinged {
+                self.session.set_rtt(pinged.instant(self.session.endpoint().base).elapsed());
+            }
             return None;
         }
         if E::PONG.exists() {

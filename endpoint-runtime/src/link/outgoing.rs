@@ -231,6 +231,7 @@ impl Link {
                     count
                 }
             };
+            self.clock.wrote = true;
             self.quantum.spend(count);
             if self.stall.is_some() {
                 self.pass_mark(count);
@@ -256,8 +257,11 @@ impl Link {
     /// The peer has read something. Reports what is written although more has come behind it.
     fn pass_mark(&mut self, written: usize) {
         let Some(stall) = &mut self.stall else { return };
-        // what is queued behind a large message may be the ping that it has yet to answer
-        self.clock.spoke |= stall.since.take().is_some();
+        if stall.since.take().is_some() {
+            // what is queued behind a large message may be the ping that it has yet to answer
+            self.clock.spoke = true;
+            self.clock.postpone(self.session.endpoint().base);
+        }
         let Some((left, ticket)) = &mut stall.mark else { return };
         *left = left.saturating_sub(written);
         if *left == 0 && !self.out.is_empty() {

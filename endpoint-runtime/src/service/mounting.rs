@@ -407,9 +407,15 @@ impl<E: Endpoint> EndpointConfig<E> {
         self
     }
 
-    /// Pings a peer that was silent this long; `None` never.
+    /// Sends a ping when one of the two sides was silent this long; `None` never does.
     pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
         self.options.ping_interval = Some(interval);
+        self
+    }
+
+    /// Ends a session when nothing came from the peer this long after a ping was written; `None` never does.
+    pub fn pong_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.options.pong_timeout = Some(timeout);
         self
     }
 

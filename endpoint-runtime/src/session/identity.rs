@@ -45,8 +45,8 @@ impl Session {
     }
 
     /// How long it took the peer to answer the connection's last ping; `None` before the first answer, and where
-    /// [`ping_interval`](crate::ContainerBuilder::ping_interval) is off. A ping is sent to a peer that was silent, so a
-    /// busy session keeps an old value.
+    /// [`ping_interval`](crate::ContainerBuilder::ping_interval) is off. A ping is sent where one of the two sides was
+    /// silent, so a session that is busy in both directions keeps an old value.
     pub fn rtt(&self) -> Option<Duration> {
         match self.0.rtt.load(Ordering::Relaxed) {
             0 => None,
