@@ -187,8 +187,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`ClientRequest`] has headers, subprotocols and an origin, and with [`reconnect`](ClientRequest::reconnect) a connection
-//! that is made again when it is lost. A [`Proxy`] is found in the environment or said.
+//! [`ClientRequest`] has headers, subprotocols, an origin, and values for path and query, and with
+//! [`reconnect`](ClientRequest::reconnect) a connection that is made again when it is lost; [`Reconnect`] has the table of
+//! what is tried again and what ends it. A [`Proxy`] is found in the environment or specified.
 //!
 //! # Limits
 //!

@@ -116,12 +116,14 @@ impl ClientRequest {
     /// that. If `on_open` failed, `on_error` has been told, and the session is closed with 1011.
     ///
     /// The addresses of the host are tried 250 ms apart, IPv6 and IPv4 in turn, or at once after one has failed, and the
-    /// first that answers is taken (RFC 8305). Through a [`Proxy`] the session's `peer_addr` is that of the proxy. A user
-    /// and a password in the URI are sent as basic authentication (RFC 7617), unless an `Authorization` header was given.
+    /// first that answers is taken (RFC 8305). Through a [`Proxy`](crate::Proxy) the session's `peer_addr` is that of the
+    /// proxy. A user and a password in the URI are sent as basic authentication (RFC 7617), unless an `Authorization`
+    /// header was given.
     ///
     /// # Errors
     /// [`Error::is_handshake`] if what is asked for cannot be asked, if the server, or the proxy before it, refuses, or
-    /// if its answer is wrong; the answer is [`Error::response`]. [`Error::is_io`] if there is no way to the server; [`Error::is_timeout`] if it
+    /// if its answer is wrong; the answer is [`Error::response`]. [`Error::is_tls`] if the server is not trusted.
+    /// [`Error::is_io`] if there is no way to the server; [`Error::is_timeout`] if it
     /// took too long. [`Error::is_decode`] if a `#[query_param]` of a handler is not in the URI; [`Error::is_deploy`] if
     /// a `State<T>` is missing. No handler was called then. [`Error::is_closed`] if [`ClientContainer::shutdown`] was
     /// called before it returned; a session that was being opened is closed like every other.
