@@ -49,6 +49,8 @@ main() {
   RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
     run 'doors for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors
   run 'tests' cargo test --workspace --all-features
+  RUSTFLAGS='--cfg model_check -D warnings' \
+    run 'model checks' cargo test --package endpoint-runtime --lib --target-dir target/models models::
   run 'tests of the examples' cargo test --workspace --all-features --examples
   if [ "${1-}" = --quick ]; then
     return

@@ -280,6 +280,8 @@ mod message;
 // with neither there is nothing to serve
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 mod message_socket;
+#[cfg(all(test, model_check))]
+mod models;
 #[cfg(feature = "msgpack")]
 mod msgpack;
 #[cfg(feature = "json")]
@@ -304,6 +306,7 @@ mod session;
 mod socket;
 mod state;
 mod stream;
+mod sync;
 #[cfg(feature = "test")]
 mod testing;
 mod text;

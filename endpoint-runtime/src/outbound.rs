@@ -14,8 +14,7 @@ mod waiting;
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -32,6 +31,7 @@ use crate::close::CloseReason;
 use crate::config::Overflow;
 use crate::frames::Frames;
 use crate::role::Role;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, thread_local};
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
@@ -172,7 +172,7 @@ struct Restore(*const Outbound);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        RUNNING.set(self.0);
+        RUNNING.with(|running| running.set(self.0));
     }
 }
 
@@ -206,18 +206,18 @@ impl Outbound {
     /// Polls a handler of this session: what it sends meanwhile needs no waking, and joins the batch.
     #[inline]
     pub(crate) fn running<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let _restore = Restore(RUNNING.replace(self));
+        let _restore = Restore(RUNNING.with(|running| running.replace(self)));
         poll()
     }
 
     /// The opposite: what is done meanwhile is as if no handler ran.
     pub(crate) fn aside<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let _restore = Restore(RUNNING.replace(std::ptr::null()));
+        let _restore = Restore(RUNNING.with(|running| running.replace(std::ptr::null())));
         poll()
     }
 
     fn is_running(&self) -> bool {
-        std::ptr::eq(RUNNING.get(), self)
+        std::ptr::eq(RUNNING.with(Cell::get), self)
     }
 
     pub(crate) fn is_open(&self) -> bool {

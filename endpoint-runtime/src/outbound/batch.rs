@@ -1,9 +1,7 @@
 //! Batching: messages gather until they are asked for.
 
-use std::sync::MutexGuard;
-use std::sync::atomic::Ordering;
-
 use super::{CORK, Outbound, State, Ticket};
+use crate::sync::{MutexGuard, Ordering};
 
 impl Outbound {
     /// Whether what is sent may wait for more.

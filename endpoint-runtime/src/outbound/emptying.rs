@@ -1,8 +1,6 @@
 //! The connection's side of a queue: it takes over, writes, and says how far it has come.
 
 use std::io;
-use std::sync::MutexGuard;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use tokio::net::tcp::OwnedWriteHalf;
@@ -11,6 +9,7 @@ use tokio::time::Instant;
 use super::{Outbound, State, Ticket, wake_waiters};
 use crate::close::CloseReason;
 use crate::frames::Frames;
+use crate::sync::{MutexGuard, Ordering};
 
 /// What the connection collected.
 #[derive(Debug, Default)]

@@ -1,12 +1,12 @@
 //! Messages in parts: whose turn it is, and their frames.
 
-use std::sync::MutexGuard;
-#[cfg(feature = "adopted")]
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use super::{Outbound, Outgoing, Refused, SHARE_FROM, State, Ticket, Waiting};
 use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::sync::MutexGuard;
+#[cfg(feature = "adopted")]
+use crate::sync::Ordering;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
 

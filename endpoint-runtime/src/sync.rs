@@ -1,0 +1,30 @@
+//! Locks and atomics of the modules that are model-checked: those of `std`, or of `loom` in a model check.
+//!
+//! A model check runs with `--cfg model_check` and tries every interleaving of a few threads; see `models`. A build
+//! without it has the types of `std`, and does not compile `loom`.
+
+pub(crate) use std::sync::PoisonError;
+
+#[cfg(not(all(test, model_check)))]
+pub(crate) use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    sync::{Mutex, MutexGuard},
+    thread_local,
+};
+
+#[cfg(all(test, model_check))]
+pub(crate) use loom::{
+    sync::atomic::{AtomicBool, Ordering},
+    sync::{Mutex, MutexGuard},
+};
+
+/// `std`'s form with a constant, for which loom has no words.
+#[cfg(all(test, model_check))]
+macro_rules! loom_thread_local {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = const { $init:expr };) => {
+        loom::thread_local! { $(#[$attribute])* static $name: $type = $init; }
+    };
+}
+
+#[cfg(all(test, model_check))]
+pub(crate) use loom_thread_local as thread_local;
