@@ -55,6 +55,9 @@ impl<E: Contract> Connection<E> {
     /// What happens once or seldom is boxed, so that the task has room for a message handler and little else.
     pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
+            if self.link.must_yield() {
+                poll_fn(|cx| self.link.poll_quantum(cx)).await;
+            }
             let Some(call) = next(&mut self.link, &mut self.dispatch) else {
                 if self.link.end().is_some() && !self.link.has_more() {
                     break;
@@ -66,6 +69,7 @@ impl<E: Contract> Connection<E> {
                 continue;
             };
             let replied = run::<E, _, _>(&mut self.link, pin!(call)).await;
+            self.link.called();
             if let Err(error) = replied.and_then(|reply| settle(&mut self.link, reply)) {
                 Box::pin(fail(&mut self.link, &mut self.dispatch, error, false)).await;
             }

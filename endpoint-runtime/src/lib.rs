@@ -288,6 +288,7 @@ mod msgpack;
 mod negotiated;
 mod outbound;
 mod path;
+mod per_runtime;
 mod principal;
 mod programmatic;
 #[cfg(feature = "protobuf")]

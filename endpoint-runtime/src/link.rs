@@ -10,7 +10,7 @@ mod streaming;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -316,6 +316,35 @@ impl Link {
     #[inline]
     fn may_go_on(&mut self, cx: &mut Context<'_>) -> bool {
         self.quantum.goes_on(&self.session.endpoint().round, cx)
+    }
+
+    /// A handler was called, and has returned.
+    #[inline]
+    pub(crate) fn called(&mut self) {
+        self.quantum.called();
+    }
+
+    /// Whether others come first before the next of the messages that came while a handler ran.
+    #[inline]
+    pub(crate) fn must_yield(&self) -> bool {
+        self.quantum.is_over() && self.inbox.as_ref().is_some_and(|inbox| !inbox.messages.is_empty())
+    }
+
+    /// Waits until others have been served. Writes meanwhile, and looks at the limits.
+    pub(crate) fn poll_quantum(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.attach(cx);
+        loop {
+            self.collect();
+            if self.may_go_on(cx) {
+                return Poll::Ready(());
+            }
+            let _ = self.poll_flush(cx);
+            if !self.poll_clock(cx) {
+                self.input.put_aside();
+                self.suspend(cx);
+                return Poll::Pending;
+            }
+        }
     }
 
     /// The task is to be suspended. If it is because others are to be served first, it is woken after that.

@@ -1,4 +1,5 @@
-//! How much of one peer is taken before others are served: a quantum, as in deficit round robin.
+//! How much of one peer is taken before others are served: a quantum, as in deficit round robin. It has a bound in bytes
+//! and one in time, because handlers cost what they do, and not what their message has.
 //!
 //! Who pauses is served whenever something comes from it. Who goes on beyond its quantum goes into a round at its
 //! endpoint, where as many are served at a time as the runtime has threads; after each of them the runtime looks at its
@@ -8,15 +9,18 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio_util::sync::PollSemaphore;
 
-/// In octets that are read, written or made: some ten microseconds of work.
+use crate::per_runtime::PerRuntime;
+
+/// In bytes that are read, written or made: some ten microseconds of work.
 const QUANTUM: isize = 64 << 10;
 
 /// What a frame counts beside its octets: to decode and dispatch it is about as much work as to read and write one
@@ -26,6 +30,19 @@ const FRAME: usize = 1 << 10;
 /// One in the round while nobody else has anything to say: a message of a megabyte, and an answer as large. To have
 /// many of them under way costs more than to finish one that is in the caches.
 const LONG: isize = 2 << 20;
+
+/// So long handlers may run in one quantum, and in a long one: what they do costs time that no count of bytes tells.
+const TIME: Duration = Duration::from_micros(200);
+const LONG_TIME: Duration = Duration::from_millis(1);
+
+/// The clock is read after so many calls, after so many, and then after each [`CALLS`]: a peer that waits for each answer
+/// costs no look at it.
+const FIRST_CALLS: u32 = 2;
+const NEXT_CALLS: u32 = 6;
+const CALLS: u32 = 16;
+
+/// What is left of a quantum whose time is over.
+const OVERTIME: isize = isize::MIN;
 
 /// Who takes less than that before it pauses says little.
 const LITTLE: isize = 16 << 10;
@@ -38,23 +55,34 @@ thread_local! {
     static PAUSES: Cell<u32> = const { Cell::new(0) };
     /// The same as it was when one in a round began here last, and how many more are not to be long.
     static NOTED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    /// What the handler that runs on this thread has cost beside its message.
+    static CHARGED: Cell<usize> = const { Cell::new(0) };
+    /// How many handlers were called since a connection's task was resumed on this thread.
+    static CALLED: Cell<u32> = const { Cell::new(0) };
+    /// When the clock was read first since then.
+    static RESUMED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Those at an endpoint who do not pause, one after the other. Who has a permit is served.
+/// Notes that a handler does work that counts as much as so many bytes.
+pub(crate) fn charge(bytes: usize) {
+    CHARGED.set(CHARGED.get().saturating_add(bytes));
+}
+
+/// Those at an endpoint who do not pause, one after the other on each runtime. Who has a permit is served.
 #[derive(Debug, Default)]
-pub(crate) struct Round(OnceLock<Arc<Semaphore>>);
+pub(crate) struct Round(PerRuntime<Semaphore>);
 
 impl Round {
+    /// One for each thread of the runtime.
     fn permits(&self) -> Arc<Semaphore> {
-        let permits = self.0.get_or_init(|| {
-            let threads = Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
-            Arc::new(Semaphore::new(threads.max(1)))
-        });
-        permits.clone()
+        match Handle::try_current() {
+            Ok(runtime) => self.0.of(&runtime, || Semaphore::new(runtime.metrics().num_workers().max(1))),
+            Err(_) => Arc::new(Semaphore::new(1)),
+        }
     }
 
     fn place(&self, state: State, permit: Option<OwnedSemaphorePermit>) -> Box<Place> {
-        Box::new(Place { state, permit, next: PollSemaphore::new(self.permits()) })
+        Box::new(Place { state, permit, next: PollSemaphore::new(self.permits()), slow: false })
     }
 }
 
@@ -71,6 +99,8 @@ struct Place {
     /// Kept for as long as the state is not `Waits`.
     permit: Option<OwnedSemaphorePermit>,
     next: PollSemaphore,
+    /// Its handlers have used the time of a quantum up: the clock is read after each of them.
+    slow: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +128,28 @@ impl Quantum {
     #[inline]
     pub(crate) fn spend_on_frame(&mut self, octets: usize) {
         self.spend(FRAME + octets);
+    }
+
+    /// A handler was called, and has returned or is suspended.
+    #[inline]
+    pub(crate) fn called(&mut self) {
+        self.spend(CHARGED.replace(0));
+        let calls = CALLED.get() + 1;
+        CALLED.set(calls);
+        let slow = self.place.as_ref().is_some_and(|place| place.slow);
+        if slow || calls == FIRST_CALLS || calls % CALLS == NEXT_CALLS {
+            self.look_at_clock(slow);
+        }
+    }
+
+    #[cold]
+    fn look_at_clock(&mut self, slow: bool) {
+        let now = Instant::now();
+        let Some(resumed) = RESUMED.get() else { return RESUMED.set(Some(now)) };
+        let is_long = self.place.is_some() && !slow && is_quiet();
+        if now - resumed >= if is_long { LONG_TIME } else { TIME } {
+            self.left = OVERTIME;
+        }
     }
 
     /// Whether others come first before more is taken.
@@ -139,6 +191,10 @@ impl Quantum {
             }
         };
         if begins {
+            let slow = self.left == OVERTIME;
+            self.place.iter_mut().for_each(|place| place.slow = slow);
+            CALLED.set(0);
+            RESUMED.set(slow.then(Instant::now));
             self.left = length();
         }
         begins
@@ -148,6 +204,10 @@ impl Quantum {
     /// woken when it has the next one.
     #[inline]
     pub(crate) fn suspend(&mut self, round: &Round, cx: &mut Context<'_>) {
+        // of a handler that is suspended, too
+        self.spend(CHARGED.replace(0));
+        CALLED.set(0);
+        RESUMED.set(None);
         if self.is_over() {
             self.end(round, cx);
         } else if self.place.take().is_some() {
@@ -301,8 +361,8 @@ mod tests {
         last.abort();
     }
 
-    #[test]
-    fn it_is_long_until_somebody_says_little() {
+    #[tokio::test]
+    async fn it_is_long_until_somebody_says_little() {
         let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let mut next = |quantum: &mut Quantum| {
             quantum.spend(quantum.left as usize);
@@ -328,6 +388,65 @@ mod tests {
         }
         large.suspend(&round, cx);
         assert!(large.goes_on(&round, cx) && large.left == LONG);
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_costs_is_counted() {
+        let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
+        let mut quantum = Quantum::new();
+        quantum.called();
+        assert!(!quantum.is_over());
+        charge(QUANTUM as usize);
+        quantum.called();
+        assert!(quantum.is_over());
+        // while it is suspended, too
+        let mut quantum = Quantum::new();
+        charge(QUANTUM as usize);
+        quantum.suspend(&round, cx);
+        assert!(quantum.is_awaited());
+    }
+
+    #[tokio::test]
+    async fn handlers_that_take_long_end_it() {
+        let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
+        let busy = || {
+            let begun = Instant::now();
+            while begun.elapsed() < 2 * LONG_TIME {}
+        };
+        let calls = |quantum: &mut Quantum| {
+            let mut calls = 0;
+            while !quantum.is_over() {
+                busy();
+                quantum.spend_on_frame(10);
+                quantum.called();
+                calls += 1;
+            }
+            calls
+        };
+        let mut quantum = Quantum::new();
+        assert_eq!(calls(&mut quantum), NEXT_CALLS);
+        for _ in 0..3 {
+            quantum.suspend(&round, cx);
+            assert!(quantum.is_awaited() && quantum.goes_on(&round, cx));
+            assert_eq!(calls(&mut quantum), 1);
+        }
+        // it is quick again
+        quantum.suspend(&round, cx);
+        assert!(quantum.goes_on(&round, cx));
+        while !quantum.is_over() {
+            quantum.spend_on_frame(10);
+            quantum.called();
+        }
+        assert_ne!(quantum.left, OVERTIME);
+    }
+
+    #[test]
+    fn each_runtime_has_a_round_of_its_own() {
+        let round = Round::default();
+        let runtimes = [1, 2].map(|_| tokio::runtime::Builder::new_current_thread().build().unwrap());
+        let permits = runtimes.each_ref().map(|runtime| runtime.block_on(async { round.permits() }));
+        let taken = permits.each_ref().map(|permits| permits.clone().try_acquire_owned());
+        assert!(taken.iter().all(Result::is_ok) && permits.iter().all(|permits| permits.available_permits() == 0));
     }
 
     #[test]
