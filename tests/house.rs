@@ -57,14 +57,23 @@ const STAIRCASE: &[&[&str]] = &[
         "handlers",
     ],
     &["session/chunks"],
-    &["deadlines", "quantum"],
+    &["deadlines", "quantum", "flushers"],
+    &["per_runtime"],
     &["remote"],
     &["sent"],
     &["writer", "stream"],
     // the sides of one queue: impl blocks of the same type
-    &["outbound", "outbound/batch", "outbound/emptying", "outbound/line", "outbound/overflow", "outbound/parts"],
+    &[
+        "outbound",
+        "outbound/batch",
+        "outbound/direct_write",
+        "outbound/emptying",
+        "outbound/line",
+        "outbound/overflow",
+        "outbound/parts",
+    ],
     &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
-    &["frames", "frames/masking"],
+    &["frames", "frames/burst", "frames/masking"],
     // the messages of each library
     &["message_socket", "message_socket/axum", "message_socket/tungstenite"],
     &["socket"],
@@ -161,10 +170,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio::net::tcp::OwnedWriteHalf", &["registry", "session", "outbound"]),
     ("tokio::time::Instant", &["outbound", "outbound/waiting", "session/open_set", "deadlines", "registry"]),
     ("tokio::time::timeout", &["registry"]),
-    ("tokio::runtime::Handle", &["quantum"]),
+    ("tokio::runtime::Handle", &["quantum", "flushers", "per_runtime"]),
+    ("tokio::runtime::Id", &["per_runtime"]),
     ("tokio::sync::OwnedSemaphorePermit", &["quantum"]),
     ("tokio::sync::Semaphore", &["quantum"]),
-    ("tokio::task::yield_now", &["quantum"]),
+    ("tokio::task::yield_now", &["quantum", "flushers"]),
     ("tokio::io::AsyncWrite", &["message_socket", "writer"]),
     ("tokio::io::AsyncRead", &["message_socket", "stream"]),
     ("tokio::io::ReadBuf", &["message_socket", "stream"]),
@@ -173,6 +183,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
     ("tokio_util", &["server", "client", "service"]),
     ("tokio_util::sync::PollSemaphore", &["quantum"]),
+    ("tokio_util::task::TaskTracker", &["flushers"]),
     ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry", "connection"]),
     ("tower_layer", &["layer"]),
     ("tower_service", &["server", "layer", "service"]),
@@ -203,8 +214,8 @@ const CRATES: &[(&str, &[&str])] = &[
 const WORDS: &[(&str, &[&str], &str)] = &[
     (
         "spawn",
-        &["testing", "testing/connection", "server", "client/reconnect", "registry"],
-        "only the front door and the place where a type is erased spawn, and what they spawn is waited for",
+        &["testing", "testing/connection", "server", "client/reconnect", "registry", "flushers"],
+        "only the front door, the place where a type is erased and the flushers spawn, and what they spawn is waited for",
     ),
     (
         "catch_unwind",
@@ -643,7 +654,7 @@ fn guard_lets_outside_crates_pass_where_they_belong() {
 fn guard_finds_words_in_the_wrong_room() {
     assert!(word_mistakes("link", "fn f() { unsafe { g() } }")[0].starts_with("link.rs:1 says `unsafe`"));
     assert!(word_mistakes("link", "\nfn f() { Text::from_validated(x) }")[0].starts_with("link.rs:2 says"));
-    assert!(word_mistakes("session", "fn f() { tokio::spawn(x); }")[0].contains("only the front door and"));
+    assert!(word_mistakes("session", "fn f() { tokio::spawn(x); }")[0].contains("only the front door, the"));
     assert!(word_mistakes("text", "fn f() { unsafe { g() } }").is_empty());
     assert!(word_mistakes("wire/decode", "fn f() { Text::from_validated(x) }").is_empty());
     assert!(word_mistakes("link", "#![deny(unsafe_code)] // unsafe\nconst X: &str = \"unsafe\";").is_empty());

@@ -2,19 +2,33 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::codec::Encode;
 use crate::config::Overflow;
 use crate::error::Error;
+use crate::flushers::Owed;
 use crate::message::{Binary, Message};
-use crate::outbound::{Moment, Refused};
+use crate::outbound::{Moment, Outbound, Refused};
+use crate::quantum;
 use crate::remote::{How, Shared};
 use crate::session::{OpenSessions, Session};
 use crate::text::Text;
 
-/// A broadcast writes to so many sockets itself; the rest wake their connections. Each write costs a few microseconds,
-/// in which the thread does nothing else.
-const AT_ONCE: usize = 2048;
+/// A broadcast to so many writes to their sockets itself; one to more is queued, and left to flushers. Each write costs a
+/// few microseconds, in which the thread does nothing else.
+const DIRECT: usize = 128;
+
+/// Another broadcast that comes within so much for each session after the last one belongs to a burst, which gathers in
+/// the queues: an eighth of what it takes to write to each of them.
+const PAUSE: Duration = Duration::from_nanos(500);
+
+/// So many sessions are left to flushers at a time.
+const HANDED_OVER: usize = 256;
+
+/// What a session that was written to, or whose queue was filled, counts in the quantum of whoever broadcasts.
+const WRITTEN: usize = 8 << 10;
+const QUEUED: usize = 512;
 
 /// Speaks to many: a message is encoded once, compressed once where it is, and nobody waits for anybody.
 #[derive(Clone, Copy, Debug)]
@@ -63,26 +77,48 @@ impl<'a> Broadcast<'a> {
                 encodings.add(session, Shared::new(message, self.how));
             }
         }
-        Ok(self.offer(|session, at_once| {
+        let Some(fan_out) = FanOut::to(self.sessions) else { return Ok(Report::default()) };
+        if let [shared] = &mut encodings.messages[..] {
+            fan_out.begin(shared);
+        }
+        let report = self.offer(&fan_out, |session, direct, claimed| {
             match encodings.of(session) {
-                Some(shared) => shared.offer(session.outbound(), at_once),
+                Some(shared) => shared.offer(session.outbound(), direct, claimed),
                 // what a session speaks never changes
                 None => Err(Refused::Closed),
             }
-        }))
+        });
+        fan_out.end(&report, encodings.messages.pop());
+        Ok(report)
     }
 
     fn send(self, message: Message) -> Report {
+        let Some(fan_out) = FanOut::to(self.sessions) else { return Report::default() };
         let mut shared = Shared::new(message, self.how);
-        self.offer(|session, at_once| shared.offer(session.outbound(), at_once))
+        fan_out.begin(&mut shared);
+        let report = self.offer(&fan_out, |session, direct, claimed| shared.offer(session.outbound(), direct, claimed));
+        fan_out.end(&report, Some(shared));
+        report
     }
 
     /// Offers each session its message.
-    fn offer(self, mut message: impl FnMut(&'a Session, Option<Moment>) -> Result<u32, Refused>) -> Report {
-        let (mut report, moment) = (Report::default(), Moment::now());
-        for (index, session) in self.sessions.addressed().enumerate() {
-            let at_once = (index < AT_ONCE).then_some(moment);
-            match message(session, at_once) {
+    fn offer(
+        self,
+        fan_out: &FanOut<'a>,
+        mut message: impl FnMut(&'a Session, Option<Moment>, &mut bool) -> Result<u32, Refused>,
+    ) -> Report {
+        let flushers = &fan_out.first.groups().flushers;
+        let (mut report, mut owed) = (Report::default(), Owed::default());
+        for session in self.sessions.addressed() {
+            let mut claimed = false;
+            let offered = message(session, fan_out.direct, &mut claimed);
+            if claimed {
+                owed.push(session.outbound());
+                if owed.len() >= HANDED_OVER {
+                    flushers.hand_over(&mut owed);
+                }
+            }
+            match offered {
                 Ok(displaced) => {
                     report.sent += 1;
                     report.displaced += displaced as usize;
@@ -90,6 +126,9 @@ impl<'a> Broadcast<'a> {
                 Err(Refused::Closed) => report.closed += 1,
                 Err(_) => report.dropped += 1,
             }
+        }
+        if owed.len() > 0 {
+            flushers.hand_over(&mut owed);
         }
         if report.dropped > 0 {
             tracing::warn!(report.dropped, "a broadcast left out peers whose outbound queue is full");
@@ -122,6 +161,43 @@ impl<'a> Encodings<'a> {
     fn add(&mut self, session: &'a Session, message: Shared) {
         self.places.insert(Speech::of(session), self.messages.len());
         self.messages.push(message);
+    }
+}
+
+/// How a message is sent to many.
+struct FanOut<'a> {
+    /// It remembers for all of them when they were addressed last.
+    first: &'a Session,
+    /// It follows another one closely.
+    in_burst: bool,
+    /// They are so few that each of them may be written to at once.
+    direct: Option<Moment>,
+    many: bool,
+}
+
+impl<'a> FanOut<'a> {
+    /// `None` if they are none.
+    fn to(sessions: &'a OpenSessions) -> Option<Self> {
+        let (first, moment) = (sessions.addressed().next()?, Moment::now());
+        let in_burst = first.outbound().is_in_burst(moment);
+        let many = sessions.addressed().nth(DIRECT).is_some();
+        Some(Self { first, in_burst, direct: Some(moment).filter(|_| !in_burst && !many), many })
+    }
+
+    fn begin(&self, shared: &mut Shared) {
+        let before = self.first.outbound().take_burst();
+        if self.in_burst && self.many {
+            shared.join_burst(before);
+        }
+    }
+
+    fn end(self, report: &Report, shared: Option<Shared>) {
+        let count = report.sent + report.dropped + report.closed;
+        if Outbound::is_in_handler() {
+            quantum::charge(count * if self.direct.is_some() { WRITTEN } else { QUEUED });
+        }
+        let pause = PAUSE * u32::try_from(count).unwrap_or(u32::MAX);
+        self.first.outbound().ends_broadcast(pause, shared.and_then(Shared::into_burst));
     }
 }
 

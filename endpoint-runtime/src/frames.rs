@@ -1,5 +1,6 @@
 //! Encoded frames on their way to a socket: in order, small ones together, large payloads without a copy.
 
+mod burst;
 mod masking;
 
 use std::collections::VecDeque;
@@ -8,6 +9,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
+pub(crate) use self::burst::Burst;
 use crate::message::INLINE;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
@@ -144,6 +146,19 @@ impl Frames {
         debug_assert_eq!(self.start, 0);
         let mut rest = std::mem::replace(self, Self { small: torn, ..Self::default() });
         self.append(&mut rest);
+    }
+
+    /// All that is left, in one piece.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len());
+        let mut from = self.start;
+        for (place, payload) in self.payloads() {
+            bytes.extend_from_slice(&self.small[from..*place]);
+            bytes.extend_from_slice(payload);
+            from = *place;
+        }
+        bytes.extend_from_slice(&self.small[from..]);
+        bytes
     }
 
     /// Keeps at most so much room while it is empty.

@@ -267,6 +267,7 @@ mod error;
 #[cfg(feature = "json")]
 mod event;
 mod extension;
+mod flushers;
 mod frames;
 mod handlers;
 mod handshake;

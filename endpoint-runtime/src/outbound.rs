@@ -4,6 +4,7 @@
 //! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
 
 mod batch;
+mod direct_write;
 mod emptying;
 mod line;
 mod outgoing;
@@ -18,11 +19,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use self::direct_write::Broadcasts;
+pub(crate) use self::direct_write::Moment;
 use self::line::Line;
 use self::outgoing::deflate;
-pub(crate) use self::outgoing::{Moment, Outgoing, SHARE_FROM};
+pub(crate) use self::outgoing::{Outgoing, SHARE_FROM};
 pub(crate) use self::parts::Turn;
 pub(crate) use self::refused::Refused;
 use self::waiting::Waiters;
@@ -58,6 +62,8 @@ pub(crate) struct Outbound {
     pub(crate) role: Role,
     /// Whether the connection should look.
     pending: AtomicBool,
+    /// A flusher has it on its list.
+    listed: AtomicBool,
     open: AtomicBool,
     /// The connection has octets of its own that are not with the socket: what comes later must queue behind them.
     busy: AtomicBool,
@@ -82,8 +88,7 @@ struct State {
     /// How many tickets between the two belong to nothing that will be written.
     skipped: u64,
     connection: Option<Waker>,
-    /// When a broadcast was last written at once.
-    direct: Option<Moment>,
+    broadcasts: Broadcasts,
     /// A broadcast was written without the connection's knowledge.
     spoke: bool,
     /// The peer takes nothing at the moment.
@@ -122,6 +127,8 @@ struct Rare {
     line: Option<Box<Line>>,
     /// The session's own send timeout.
     send_timeout: Option<Option<Duration>>,
+    /// The frames of the burst that was sent to it first, and to others.
+    burst: Option<Bytes>,
 }
 
 impl State {
@@ -188,6 +195,7 @@ impl Outbound {
             bounds,
             role,
             pending: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
             open: AtomicBool::new(true),
             busy: AtomicBool::new(false),
             #[cfg(feature = "adopted")]
@@ -214,6 +222,11 @@ impl Outbound {
     pub(crate) fn aside<T>(&self, poll: impl FnOnce() -> T) -> T {
         let _restore = Restore(RUNNING.with(|running| running.replace(std::ptr::null())));
         poll()
+    }
+
+    /// Whether a handler is being polled on this thread, of whichever session.
+    pub(crate) fn is_in_handler() -> bool {
+        !RUNNING.get().is_null()
     }
 
     fn is_running(&self) -> bool {
@@ -380,46 +393,6 @@ impl Outbound {
             self.notify(state);
         }
         ticket
-    }
-
-    /// Accepts a frame of a broadcast: writes it here and now if nothing is before it and the socket takes it, which
-    /// saves waking the connection; else queues it.
-    ///
-    /// Only once in a `moment`: what follows at once is gathered, so that a burst does not cost a system call each.
-    pub(crate) fn offer_at_once(&self, frame: &[u8], moment: Moment, droppable: bool) -> Result<u32, Refused> {
-        let mut state = self.lock();
-        if !self.is_open() {
-            return Err(Refused::Closed);
-        }
-        // a relaxed load will do: it matters to those alone who have heard of what the connection holds
-        let free = !self.busy.load(Ordering::Relaxed)
-            && !self.is_running()
-            && !state.lined
-            && !state.batching
-            && state.is_empty()
-            // a client's frame has to be masked first, which its connection does
-            && self.role == Role::Server;
-        if free && state.direct.replace(moment) != Some(moment) {
-            let written = state.socket.as_ref().map_or(0, |socket| socket.try_write(frame).unwrap_or(0));
-            if written > 0 {
-                state.spoke = true;
-                state.accepted += 1;
-                if written == frame.len() {
-                    state.written = state.accepted;
-                    state.count_gaps();
-                } else {
-                    state.bytes += frame.len();
-                    state.rare().torn = frame[written..].to_vec();
-                    self.notify(state);
-                }
-                return Ok(0);
-            }
-        }
-        drop(state);
-        if droppable {
-            return self.offer_droppable(Outgoing::Encoded(frame), false).map(|(_, displaced)| displaced);
-        }
-        self.offer(Outgoing::Encoded(frame)).map(|_| 0)
     }
 
     /// A message that is alone may exceed the bound, so that it can be sent at all.
@@ -595,72 +568,5 @@ impl Drop for Wait<'_> {
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbound").field("open", &self.is_open()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::AsyncReadExt;
-    use tokio::net::tcp::OwnedReadHalf;
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    /// A queue over a plain socket, the rest of that socket, and its peer.
-    async fn outbound() -> (Outbound, OwnedReadHalf, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (socket, writer) = listener.accept().await.unwrap().0.into_split();
-        socket.as_ref().writable().await.unwrap();
-        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None };
-        (Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)), socket, peer)
-    }
-
-    fn frame(payload: &[u8]) -> Vec<u8> {
-        let mut frame = Vec::new();
-        encode::frame(&mut frame, true, OpCode::Binary, payload);
-        frame
-    }
-
-    #[tokio::test]
-    async fn broadcast_that_is_written_before_an_older_ticket_is_reported_counts() {
-        let (outbound, _socket, mut peer) = outbound().await;
-        let mut out = Frames::default();
-        outbound.offer_at_once(&frame(b"first"), Moment(1), false).unwrap();
-        outbound.control(OpCode::Ping, b"").unwrap();
-        let collected = outbound.collect(&mut out);
-        while !out.is_empty() {
-            outbound.write(&mut out, usize::MAX).unwrap();
-        }
-        // between the connection's write and its report
-        outbound.offer_at_once(&frame(b"second"), Moment(2), false).unwrap();
-        outbound.written(collected.ticket, 0);
-        assert!(outbound.lock().is_empty());
-        let mut came = [0; 17];
-        peer.read_exact(&mut came).await.unwrap();
-        assert_eq!(came[..], *b"\x82\x05first\x89\x00\x82\x06second");
-    }
-
-    #[tokio::test]
-    async fn handler_that_runs_is_known_again_after_a_panic_aside() {
-        let (outbound, _socket, _peer) = outbound().await;
-        outbound.running(|| {
-            let aside = || outbound.aside(|| assert!(outbound.is_running(), "no handler runs here"));
-            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(aside)).is_err());
-            assert!(outbound.is_running());
-        });
-        assert!(!outbound.is_running());
-    }
-
-    #[tokio::test]
-    async fn turn_that_was_given_back_counts_for_nothing() {
-        let (outbound, _socket, _peer) = outbound().await;
-        let (mut turn, cx) = (Turn::default(), &mut Context::from_waker(Waker::noop()));
-        assert!(outbound.poll_turn(cx, OpCode::Text, &mut turn, &mut Waiting::default()).is_ready());
-        assert_eq!(outbound.queued_messages(), 1);
-        outbound.give_up_turn(&mut turn, false);
-        assert_eq!(outbound.queued_messages(), 0);
-        outbound.offer_at_once(&frame(b"at once"), Moment(1), false).unwrap();
-        assert_eq!(outbound.queued_messages(), 0);
     }
 }

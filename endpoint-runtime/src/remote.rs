@@ -15,9 +15,11 @@ use bytes::Bytes;
 use crate::codec::Encode;
 use crate::config::Overflow;
 use crate::error::{Error, Kind};
+use crate::frames::Burst;
 use crate::listed::Dialect;
 use crate::message::{Binary, Message};
 use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Wait, Waiting};
+use crate::role::Role;
 use crate::sent::Sent;
 use crate::text::Text;
 use crate::wire::deflate::Deflation;
@@ -458,6 +460,8 @@ pub(crate) struct Shared {
     payload: Binary,
     /// The frame, if it is small.
     frame: Vec<u8>,
+    /// The same, with those before it.
+    burst: Option<Burst>,
     how: How,
     /// By the kind of session; nothing if it did not become smaller.
     deflated: Vec<((u32, u8), Option<Bytes>)>,
@@ -473,13 +477,31 @@ impl Shared {
         if payload.len() < SHARE_FROM {
             encode::frame(&mut frame, true, opcode, &payload);
         }
-        Self { opcode, payload, frame, how, deflated: Vec::new() }
+        Self { opcode, payload, frame, burst: None, how, deflated: Vec::new() }
     }
 
-    /// Gives it to one of them; `at_once` if it may be written from here. How many older messages were dropped for it.
-    pub(crate) fn offer(&mut self, outbound: &Outbound, at_once: Option<Moment>) -> Result<u32, Refused> {
+    /// Joins a burst, after the frames that are in it already.
+    pub(crate) fn join_burst(&mut self, before: Option<Bytes>) {
+        if !self.frame.is_empty() {
+            self.burst = Some(Burst::add(before, &self.frame));
+        }
+    }
+
+    /// The frames of the burst with this one.
+    pub(crate) fn into_burst(self) -> Option<Bytes> {
+        self.burst.map(Burst::into_bytes)
+    }
+
+    /// Gives it to one of them. If it may be written `direct`ly it is tried; what is queued is flushed later by whoever
+    /// has `claimed` the session. How many older messages were dropped for it.
+    pub(crate) fn offer(
+        &mut self,
+        outbound: &Outbound,
+        direct: Option<Moment>,
+        claimed: &mut bool,
+    ) -> Result<u32, Refused> {
         let overflow = self.how.overflow.or(outbound.overflow()).unwrap_or(Overflow::DropNewest);
-        match self.offer_as(outbound, at_once, overflow == Overflow::DropOldest) {
+        match self.offer_as(outbound, direct, claimed, overflow == Overflow::DropOldest) {
             // who is left out by a broadcast is not told, so it is counted in any case
             Err(Refused::Full) if overflow != Overflow::Close => Err(outbound.overflows(Overflow::DropNewest)),
             Err(Refused::Full) => Err(outbound.overflows(overflow)),
@@ -487,9 +509,16 @@ impl Shared {
         }
     }
 
-    fn offer_as(&mut self, outbound: &Outbound, at_once: Option<Moment>, droppable: bool) -> Result<u32, Refused> {
+    fn offer_as(
+        &mut self,
+        outbound: &Outbound,
+        direct: Option<Moment>,
+        claimed: &mut bool,
+        droppable: bool,
+    ) -> Result<u32, Refused> {
         let (opcode, size) = (self.opcode, self.payload.len());
-        let put = |message: Outgoing<'_>, in_order: bool| {
+        let mut put = |message: Outgoing<'_>, in_order: bool| {
+            *claimed = outbound.claim();
             if droppable {
                 return outbound.offer_droppable(message, in_order).map(|(_, displaced)| displaced);
             }
@@ -501,18 +530,22 @@ impl Shared {
             Some(deflation) if !deflation.forgets() => return put(Outgoing::Small(opcode, &self.payload), true),
             Some(deflation) => {
                 if let Some(frame) = self.deflated(deflation) {
-                    return match at_once {
-                        Some(moment) if frame.len() < SHARE_FROM => outbound.offer_at_once(&frame, moment, droppable),
+                    return match direct.filter(|_| frame.len() < SHARE_FROM) {
+                        Some(moment) if outbound.try_write_direct(&frame, moment)? => Ok(0),
                         _ => put(Outgoing::Frame(frame), false),
                     };
                 }
             }
             None => {}
         }
-        match at_once {
+        match direct {
             _ if size >= SHARE_FROM => put(Outgoing::Large(opcode, self.payload.clone().into()), false),
-            Some(moment) => outbound.offer_at_once(&self.frame, moment, droppable),
-            None => put(Outgoing::Encoded(&self.frame), false),
+            Some(moment) if outbound.try_write_direct(&self.frame, moment)? => Ok(0),
+            _ => match &self.burst {
+                // a client's frames are masked one by one
+                Some(burst) if outbound.role == Role::Server => put(Outgoing::Burst(burst), false),
+                _ => put(Outgoing::Encoded(&self.frame), false),
+            },
         }
     }
 

@@ -132,7 +132,9 @@ impl ServerContainer {
         self.0.closing.store(true, Ordering::SeqCst);
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
         let table = self.0.table();
-        end_all(|| table.sets(), reason, &self.0.tasks, limit).await
+        let shutdown = end_all(|| table.sets(), reason, &self.0.tasks, limit).await;
+        self.0.ground.groups.flushers.wait().await;
+        shutdown
     }
 
     /// Answers a request to the path of an endpoint; gives every other back.

@@ -355,6 +355,10 @@ impl Session {
         &self.0.endpoint
     }
 
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.0.endpoint.groups
+    }
+
     /// Its own among all sessions that exist at a time.
     fn address(&self) -> usize {
         Arc::as_ptr(&self.0).addr()

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
+use super::direct_write::try_write;
 use super::{Outbound, State, Ticket, wake_waiters};
 use crate::close::CloseReason;
 use crate::frames::Frames;
@@ -67,15 +68,7 @@ impl Outbound {
         let mut state = self.lock();
         state.mend(out);
         let Some(socket) = &state.socket else { return Err(io::ErrorKind::NotConnected.into()) };
-        let written = match out.single(most) {
-            Some(octets) => socket.try_write(octets),
-            None => {
-                let mut slices = Frames::slices();
-                let count = out.segments(&mut slices, most);
-                socket.try_write_vectored(&slices[..count])
-            }
-        };
-        match written {
+        match try_write(socket, out, most) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => {
                 out.advance(count);

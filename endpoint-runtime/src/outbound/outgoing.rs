@@ -1,10 +1,8 @@
 //! One message on its way into a queue: copied or shared, encoded or compressed before.
 
-use std::sync::OnceLock;
-
 use bytes::Bytes;
 
-use crate::frames::Frames;
+use crate::frames::{Burst, Frames};
 use crate::wire::deflate::Deflation;
 use crate::wire::frame::OpCode;
 
@@ -22,6 +20,8 @@ pub(crate) enum Outgoing<'a> {
     Encoded(&'a [u8]),
     /// The same, for one session, or to be shared.
     Frame(Bytes),
+    /// The last of several that are shared.
+    Burst(&'a Burst),
 }
 
 impl Outgoing<'_> {
@@ -29,6 +29,7 @@ impl Outgoing<'_> {
         match self {
             Self::Small(_, payload) | Self::Encoded(payload) => payload.len(),
             Self::Large(_, payload) | Self::Frame(payload) => payload.len(),
+            Self::Burst(burst) => burst.last().len(),
         }
     }
 
@@ -42,6 +43,7 @@ impl Outgoing<'_> {
             Self::Encoded(frame) => frames.small().extend_from_slice(frame),
             Self::Frame(frame) if frame.len() < SHARE_FROM => frames.small().extend_from_slice(&frame),
             Self::Frame(frame) => frames.push_encoded(frame),
+            Self::Burst(burst) => frames.push_burst(burst),
         }
     }
 
@@ -52,6 +54,7 @@ impl Outgoing<'_> {
             Self::Large(opcode, payload) => Outgoing::Large(opcode, payload),
             Self::Encoded(frame) => Outgoing::Frame(Bytes::copy_from_slice(frame)),
             Self::Frame(frame) => Outgoing::Frame(frame),
+            Self::Burst(burst) => Outgoing::Frame(Bytes::copy_from_slice(burst.last())),
         }
     }
 
@@ -60,7 +63,7 @@ impl Outgoing<'_> {
         match self {
             Self::Small(opcode, payload) => Some((*opcode, payload)),
             Self::Large(opcode, payload) => Some((*opcode, payload)),
-            Self::Encoded(_) | Self::Frame(_) => None,
+            Self::Encoded(_) | Self::Frame(_) | Self::Burst(_) => None,
         }
     }
 }
@@ -76,18 +79,4 @@ pub(super) fn deflate<'a>(deflation: &Deflation, message: Outgoing<'a>) -> (Outg
         return (Outgoing::Frame(frame.into()), false);
     }
     (message, false)
-}
-
-/// A stretch of time in which a session is written to at once no more than one time: a millisecond, counted from an
-/// arbitrary beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment(pub(super) u32);
-
-impl Moment {
-    pub(crate) fn now() -> Self {
-        static BEGINNING: OnceLock<std::time::Instant> = OnceLock::new();
-        let since = BEGINNING.get_or_init(std::time::Instant::now).elapsed();
-        // that it comes again after seven weeks does no harm
-        Self(since.as_millis() as u32)
-    }
 }

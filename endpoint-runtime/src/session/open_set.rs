@@ -118,6 +118,7 @@ impl OpenSet {
             session.outbound().close(reason);
         }
         session.enter_as_principal();
+        self.groups.flushers.serve_here();
     }
 
     /// It is no longer open, though its connection has not come to its end.

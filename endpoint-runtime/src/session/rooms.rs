@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chunks::{Chunks, Replaced, Snapshot};
 use super::{OpenSessions, Session};
+use crate::flushers::Flushers;
 use crate::rare;
 
 /// All groups of one container.
@@ -13,6 +14,8 @@ use crate::rare;
 pub(crate) struct Groups {
     pub(crate) rooms: Group,
     pub(crate) principals: Group,
+    /// Tasks that write what broadcasts have queued.
+    pub(crate) flushers: Flushers,
 }
 
 /// Parts of a [`Group`], each with a lock of its own, which is held to find a room, and never while one changes.

@@ -1,0 +1,281 @@
+//! Frames of broadcasts, written without waking the connection: by the broadcast itself, or a little later by a flusher,
+//! which writes whatever has gathered until it comes by. Only a plain socket of a server is written to in this way; for
+//! every other the flusher wakes the connection.
+//!
+//! Whoever turns `pending` from false to true has to see to it that somebody looks at the queue. A sender wakes the
+//! connection; a broadcast puts the session on the list of a flusher instead.
+
+use std::io;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::{CORK, Outbound, Refused, State};
+use crate::frames::Frames;
+use crate::role::Role;
+
+/// A session is written to by broadcasts themselves once in so many microseconds: what follows gathers, so that a burst
+/// does not cost a system call for each message.
+const GATHER: u32 = 1000;
+
+/// When a broadcast happens: microseconds since an arbitrary beginning. They begin again after 71 minutes; then one
+/// broadcast is queued that might have been written at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(pub(super) u32);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        Self(BEGINNING.get_or_init(Instant::now).elapsed().as_micros() as u32)
+    }
+
+    fn after(self, pause: Duration) -> Self {
+        Self(self.0.wrapping_add(pause.as_micros() as u32))
+    }
+
+    fn is_before(self, other: Self) -> bool {
+        (other.0.wrapping_sub(self.0) as i32) > 0
+    }
+}
+
+/// What a session remembers of broadcasts.
+#[derive(Debug)]
+pub(super) struct Broadcasts {
+    /// The last one that was written at once.
+    direct: Moment,
+    /// Until then, more of them are a burst; kept by the first session of those that are addressed together.
+    burst_until: Moment,
+}
+
+impl Default for Broadcasts {
+    fn default() -> Self {
+        Self { direct: Moment(0u32.wrapping_sub(GATHER)), burst_until: Moment(0) }
+    }
+}
+
+impl Outbound {
+    /// Whether a broadcast to this session first, and to others, follows another one so closely that it is a burst.
+    pub(crate) fn is_in_burst(&self, moment: Moment) -> bool {
+        moment.is_before(self.lock().broadcasts.burst_until)
+    }
+
+    /// The frames of the burst so far, for whoever goes on with it.
+    pub(crate) fn take_burst(&self) -> Option<Bytes> {
+        self.lock().rare.as_mut()?.burst.take()
+    }
+
+    /// A broadcast to this session first, and to others, has ended; another one that comes sooner is a burst.
+    pub(crate) fn ends_broadcast(&self, pause: Duration, burst: Option<Bytes>) {
+        let mut state = self.lock();
+        state.broadcasts.burst_until = Moment::now().after(pause);
+        if burst.is_some() && !state.ended {
+            state.rare().burst = burst;
+        }
+    }
+
+    /// Writes a frame here and now if nothing is before it and the socket takes it, which saves waking the connection.
+    /// False if it has to be queued.
+    pub(crate) fn try_write_direct(&self, frame: &[u8], moment: Moment) -> Result<bool, Refused> {
+        let mut state = self.lock();
+        if !self.is_open() {
+            return Err(Refused::Closed);
+        }
+        let follows = moment.0.wrapping_sub(state.broadcasts.direct.0) < GATHER;
+        if follows || self.is_running() || state.lined || state.batching || !state.is_empty() || !self.is_free() {
+            return Ok(false);
+        }
+        state.broadcasts.direct = moment;
+        let written = state.socket.as_ref().map_or(0, |socket| socket.try_write(frame).unwrap_or(0));
+        if written == 0 {
+            return Ok(false);
+        }
+        state.spoke = true;
+        state.accepted += 1;
+        if written == frame.len() {
+            state.written = state.accepted;
+            state.count_gaps();
+        } else {
+            state.bytes += frame.len();
+            state.rare().torn = frame[written..].to_vec();
+            self.notify(state);
+        }
+        Ok(true)
+    }
+
+    /// Whether nothing of the connection is before what others write. A client's frames have to be masked first, which
+    /// its connection does.
+    fn is_free(&self) -> bool {
+        // a relaxed load will do: it matters to those alone who have heard of what the connection holds
+        self.role == Role::Server && !self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Before a broadcast queues something: it has to put the session on the list of a flusher if this is true. Then
+    /// nobody else wakes the connection until the flusher has come by.
+    pub(crate) fn claim(&self) -> bool {
+        if self.is_running() || self.pending.load(Ordering::Relaxed) || self.pending.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        // else a flusher is about to come by anyway
+        !self.listed.swap(true, Ordering::AcqRel)
+    }
+
+    /// A flusher comes by: writes what has gathered, or wakes the connection.
+    pub(crate) fn flush(&self) {
+        // from here on it may be listed again
+        self.listed.swap(false, Ordering::AcqRel);
+        if !self.pending.load(Ordering::Acquire) {
+            // the connection has taken it
+            return;
+        }
+        let mut state = self.lock();
+        if !self.pending.load(Ordering::Acquire) {
+            return;
+        }
+        if !self.may_flush(&state) {
+            return self.wake_connection(state);
+        }
+        if state.batching && state.bytes < CORK {
+            state.batched = true;
+            return;
+        }
+        if !state.frames.is_empty() {
+            let State { socket, frames, .. } = &mut *state;
+            match socket.as_ref().map(|socket| try_write(socket, frames, CORK)) {
+                Some(Ok(count @ 1..)) => frames.advance(count),
+                // or the connection finds out what is wrong
+                _ => return self.wake_connection(state),
+            }
+            state.spoke = true;
+            if !state.frames.is_empty() {
+                let rest = std::mem::take(&mut state.frames).into_bytes();
+                state.bytes = rest.len();
+                state.rare().torn = rest;
+                return self.wake_connection(state);
+            }
+            state.frames.shrink(512);
+            (state.bytes, state.written) = (0, state.accepted);
+            (state.warned, state.blocked) = (false, false);
+            state.count_gaps();
+        }
+        // under the lock: a connection that sees nothing pending must not write before what is written here
+        self.pending.store(false, Ordering::Release);
+    }
+
+    /// Whether there is nothing but frames to write, and nothing before them.
+    fn may_flush(&self, state: &State) -> bool {
+        let nothing = |rare: &super::Rare| {
+            rare.torn.is_empty() && rare.control.is_empty() && rare.close.is_none() && rare.waiters.is_empty()
+        };
+        self.is_free()
+            && self.is_open()
+            && !(state.look || state.cut || state.lined || state.parts)
+            && state.frames.len() <= CORK
+            && state.rare.as_deref().is_none_or(nothing)
+    }
+
+    /// No flusher will come by: the connection has to look instead.
+    pub(crate) fn abandon_flush(&self) {
+        self.listed.swap(false, Ordering::AcqRel);
+        if self.pending.load(Ordering::Acquire) {
+            self.wake_connection(self.lock());
+        }
+    }
+
+    /// Wakes the connection, though it was told already that there is something.
+    fn wake_connection(&self, state: MutexGuard<'_, State>) {
+        let waker = state.connection.clone();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Writes once, at most so much: how much the socket took.
+pub(super) fn try_write(socket: &OwnedWriteHalf, frames: &Frames, most: usize) -> io::Result<usize> {
+    match frames.single(most) {
+        Some(bytes) => socket.try_write(bytes),
+        None => {
+            let mut slices = Frames::slices();
+            let count = frames.segments(&mut slices, most);
+            socket.try_write_vectored(&slices[..count])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::tcp::OwnedReadHalf;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::outbound::{Bounds, FAR, Turn, Waiting};
+    use crate::wire::encode;
+    use crate::wire::frame::OpCode;
+
+    /// A queue over a plain socket, the rest of that socket, and its peer.
+    async fn outbound() -> (Outbound, OwnedReadHalf, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, writer) = listener.accept().await.unwrap().0.into_split();
+        socket.as_ref().writable().await.unwrap();
+        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None };
+        (Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)), socket, peer)
+    }
+
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        encode::frame(&mut frame, true, OpCode::Binary, payload);
+        frame
+    }
+
+    #[tokio::test]
+    async fn broadcast_that_is_written_before_an_older_ticket_is_reported_counts() {
+        let (outbound, _socket, mut peer) = outbound().await;
+        let mut out = Frames::default();
+        assert!(outbound.try_write_direct(&frame(b"first"), Moment(0)).unwrap());
+        outbound.control(OpCode::Ping, b"").unwrap();
+        let collected = outbound.collect(&mut out);
+        while !out.is_empty() {
+            outbound.write(&mut out, usize::MAX).unwrap();
+        }
+        // between the connection's write and its report
+        assert!(outbound.try_write_direct(&frame(b"second"), Moment(GATHER)).unwrap());
+        outbound.written(collected.ticket, 0);
+        assert!(outbound.lock().is_empty());
+        let mut came = [0; 17];
+        peer.read_exact(&mut came).await.unwrap();
+        assert_eq!(came[..], *b"\x82\x05first\x89\x00\x82\x06second");
+    }
+
+    #[tokio::test]
+    async fn handler_that_runs_is_known_again_after_a_panic_aside() {
+        let (outbound, _socket, _peer) = outbound().await;
+        outbound.running(|| {
+            let aside = || outbound.aside(|| assert!(outbound.is_running(), "no handler runs here"));
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(aside)).is_err());
+            assert!(outbound.is_running());
+        });
+        assert!(!outbound.is_running());
+    }
+
+    #[tokio::test]
+    async fn turn_that_was_given_back_counts_for_nothing() {
+        let (outbound, _socket, _peer) = outbound().await;
+        let (mut turn, cx) = (Turn::default(), &mut Context::from_waker(Waker::noop()));
+        assert!(outbound.poll_turn(cx, OpCode::Text, &mut turn, &mut Waiting::default()).is_ready());
+        assert_eq!(outbound.queued_messages(), 1);
+        outbound.give_up_turn(&mut turn, false);
+        assert_eq!(outbound.queued_messages(), 0);
+        assert!(outbound.try_write_direct(&frame(b"at once"), Moment(0)).unwrap());
+        assert_eq!(outbound.queued_messages(), 0);
+    }
+}
