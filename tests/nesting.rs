@@ -1,5 +1,8 @@
 //! How deeply may data be nested? No message exhausts the stack, whatever its format and whatever type reads it.
 
+/// The body of the fuzz target, which this file feeds without a fuzzer.
+#[path = "../fuzz/src/nesting.rs"]
+mod fuzzed;
 mod support;
 
 use std::collections::BTreeMap;
@@ -10,6 +13,7 @@ use endpoint_runtime::{
     BinaryDecoder, Cbor, ClientContainer, DecodeBinary, DecodeText, Encode, EndpointConfig, Event, Message,
     MessageHandler, MessagePack, Negotiated, Protobuf, ServerContainer, Text, TextDecoder,
 };
+use proptest::prelude::*;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -272,6 +276,63 @@ fn every_shape_at_the_limit_fits_into_the_stack_of_a_thread_of_tokio() {
 
 fn on_a_small_stack(run: fn()) {
     thread::Builder::new().stack_size(STACK).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn the_seeds_of_the_fuzz_target_hold() {
+    let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/nesting");
+    let mut count = 0;
+    for seed in std::fs::read_dir(seeds).unwrap() {
+        fuzzed::run(&std::fs::read(seed.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count > 20);
+}
+
+/// A few octets that begin a value in some format, over and over.
+fn openings() -> impl Strategy<Value = Vec<u8>> {
+    let known: [&[u8]; 22] = [
+        b"\x81\x02",
+        b"\x81\xa7Newtype",
+        b"\x91",
+        b"\x92\x01",
+        b"\x81\xa1a",
+        b"\xdc\x00\x01",
+        b"\xd4\x01\x81",
+        b"\xa7Newtype",
+        b"\xc0",
+        b"\xd8\x20",
+        b"\x9f",
+        b"\xbf\x61a",
+        b"\x7f",
+        b"\xa1\x67Newtype",
+        b"\x67Newtype",
+        b"[",
+        b"{\"a\":",
+        b"{\"Newtype\":",
+        b"\"\\\"",
+        b"\x0a\x7f",
+        b"\x7b",
+        b"\x7b\x7c",
+    ];
+    let known = proptest::sample::select(known.map(<[u8]>::to_vec).to_vec());
+    let any = proptest::collection::vec(any::<u8>(), 1..6);
+    proptest::collection::vec(prop_oneof![4 => known, 1 => any], 0..4).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_comes_over_and_over_is_an_error_or_a_value(
+        format: u8,
+        times: u8,
+        beginning in openings(),
+        over_and_over in openings(),
+    ) {
+        let head = [format, times, beginning.len() as u8];
+        fuzzed::run(&[&head[..], &beginning, &over_and_over].concat());
+    }
 }
 
 #[test]

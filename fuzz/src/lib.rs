@@ -8,5 +8,6 @@ pub mod differential;
 pub mod encode;
 pub mod handshake;
 pub mod input;
+pub mod nesting;
 pub mod template;
 pub mod wire;

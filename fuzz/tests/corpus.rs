@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use endpoint_fuzz::{decode, deflate, differential, encode, handshake, template};
+use endpoint_fuzz::{decode, deflate, differential, encode, handshake, nesting, template};
 
 fn replay(target: &str, run: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -39,6 +39,11 @@ fn seeds_of_encode_hold() {
 #[test]
 fn seeds_of_handshake_hold() {
     replay("handshake", handshake::run);
+}
+
+#[test]
+fn seeds_of_nesting_hold() {
+    replay("nesting", nesting::run);
 }
 
 #[test]
