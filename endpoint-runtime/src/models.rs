@@ -12,6 +12,7 @@
 //! try in full is limited to a number of preemptions, which the model names.
 
 mod send_queue;
+mod session_sets;
 
 /// Tries every interleaving of `program`, or those with at most so many preemptions.
 fn check(preemptions: Option<usize>, program: impl Fn() + Send + Sync + 'static) {

@@ -237,6 +237,12 @@ impl Outbound {
         self.open.load(Ordering::Acquire)
     }
 
+    /// The same under the lock that is taken to close it: either this sees the end, or the end sees what was done before.
+    pub(crate) fn is_still_open(&self) -> bool {
+        let _state = self.lock();
+        self.is_open()
+    }
+
     /// Octets that wait to be written.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.lock().bytes

@@ -4,12 +4,12 @@
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use crate::destructors;
 use crate::handlers::Handlers;
 use crate::principal::Identity;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// The rare part of a session, if it has come to that.
 pub(crate) type MaybeRare = OnceLock<Box<Rare>>;

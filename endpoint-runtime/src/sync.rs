@@ -7,14 +7,14 @@ pub(crate) use std::sync::PoisonError;
 
 #[cfg(not(all(test, model_check)))]
 pub(crate) use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     sync::{Mutex, MutexGuard},
     thread_local,
 };
 
 #[cfg(all(test, model_check))]
 pub(crate) use loom::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     sync::{Mutex, MutexGuard},
 };
 

@@ -86,13 +86,6 @@ impl Session {
         principals.enter(name, self);
     }
 
-    fn leave_if_ended(&self) {
-        if !self.is_open() {
-            // it ended meanwhile
-            self.leave_all();
-        }
-    }
-
     fn identity<T>(&self, ask: impl FnOnce(&Identity) -> T) -> Option<T> {
         self.0.rare.get()?.identity().as_ref().map(ask)
     }

@@ -3,8 +3,7 @@
 use std::any::Any;
 #[cfg(test)]
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
@@ -17,6 +16,7 @@ use crate::deadlines::{Deadlines, Entry, Sweep, is_far};
 use crate::outbound::Bounds;
 use crate::quantum::Round;
 use crate::state::States;
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// The sessions of one mounted endpoint.
 #[derive(Debug)]
@@ -222,6 +222,14 @@ impl OpenSet {
         #[cfg(test)]
         self.taken.fetch_add(1, Ordering::Relaxed);
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, model_check))]
+impl OpenSet {
+    /// Whether every room and principal is forgotten.
+    pub(crate) fn has_no_groups(&self) -> bool {
+        self.groups.rooms.is_empty() && self.groups.principals.is_empty()
     }
 }
 
