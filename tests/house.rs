@@ -76,7 +76,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["frames", "frames/burst", "frames/masking"],
     // the messages of each library
     &["message_socket", "message_socket/axum", "message_socket/tungstenite"],
-    &["socket"],
+    &["keepalive", "socket"],
     &["negotiated", "event"],
     &["json", "msgpack", "cbor", "protobuf"],
     &["codec"],
@@ -146,6 +146,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("serde", &["json", "msgpack", "cbor", "negotiated", "event"]),
     ("serde_json", &["json", "event"]),
     ("simdutf8", &["wire/utf8"]),
+    ("socket2", &["keepalive"]),
     // sockets and timers are awaited in these
     (
         "tokio",
@@ -199,6 +200,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "connection",
             "link/inbound",
             "message_socket",
+            "keepalive",
             "dispatch",
             "session",
             "broadcast",

@@ -36,6 +36,7 @@ use crate::error::{Error, Kind};
 use crate::extension::{Extension, Parameter};
 use crate::handshake::head::HeadLimits;
 use crate::handshake::offer::Offer;
+use crate::keepalive::Keepalive;
 use crate::outbound::FAR;
 use crate::path::PathParams;
 use crate::programmatic::{Endpoint, Programmatic};
@@ -85,6 +86,7 @@ struct Inner {
     limits: Limits,
     connect_timeout: Duration,
     head_limits: HeadLimits,
+    keepalive: Keepalive,
     compression_budget: Arc<Budget>,
     states: Arc<States>,
     groups: Arc<Groups>,
@@ -116,6 +118,7 @@ impl ClientContainer {
             limits: builder.limits,
             connect_timeout: builder.connect_timeout,
             head_limits: builder.head_limits,
+            keepalive: builder.keepalive,
             compression_budget: Arc::new(Budget::new(builder.compression_budget)),
             states: Arc::new(builder.states),
             groups: Arc::default(),
@@ -282,6 +285,7 @@ impl ClientContainer {
         }
         let limits = self.0.head_limits;
         let stream = dial::dial(&target, &self.0.proxy, limits, deadline).await?;
+        self.0.keepalive.apply(&stream, sessions.limits.send_timeout);
         asked.learn_addresses(|| stream.peer_addr().ok(), || stream.local_addr().ok());
         let head = Request::from_parts(head, Empty::<Bytes>::new());
         let mut agreed = match target.is_secure {
@@ -371,6 +375,7 @@ pub struct ClientBuilder {
     limits: Limits,
     connect_timeout: Duration,
     head_limits: HeadLimits,
+    keepalive: Keepalive,
     compression_budget: usize,
     states: States,
     proxy: Option<Proxy>,
@@ -384,6 +389,7 @@ impl Default for ClientBuilder {
             limits: Limits::default(),
             connect_timeout: CONNECT_TIMEOUT,
             head_limits: HeadLimits::RESPONSE,
+            keepalive: Keepalive::default(),
             compression_budget: COMPRESSION_BUDGET,
             states: States::default(),
             proxy: None,
@@ -402,6 +408,14 @@ impl ClientBuilder {
     /// How long connecting may take, until the server has answered the handshake. Default: 30 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
+        self
+    }
+
+    /// How long the server's machine, or that of a proxy, may show no sign of life before TCP gives the connection up;
+    /// `None` leaves it to the system. Default: two minutes. See
+    /// [`ServerBuilder::tcp_keepalive`](crate::ServerBuilder::tcp_keepalive).
+    pub fn tcp_keepalive(mut self, limit: Option<Duration>) -> Self {
+        self.keepalive = Keepalive::new(limit);
         self
     }
 

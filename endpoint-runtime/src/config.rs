@@ -32,6 +32,21 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may take to send its request head: hyper's own default, a guard against Slowloris.
 pub(crate) const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Two minutes until TCP gives a machine up that is silent: below the 15 minutes of Linux for data without an
+/// acknowledgement and its two hours without data, and above what pings notice first, with whom they are on.
+pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(120);
+
+/// Linux applies the same limit to a peer that reads nothing, however alive: four send timeouts, so that ours ends the
+/// session first.
+pub(crate) const TCP_SEND_TIMEOUTS: u32 = 4;
+
+/// The same where the send timeout is short: a slow peer with a receive buffer of 6 MiB, the most by default, opens its
+/// window once a sixteenth is free, at 3 KB/s in two minutes.
+pub(crate) const TCP_USER_TIMEOUT_LEAST: Duration = Duration::from_secs(120);
+
+/// About what Linux takes by itself (`tcp_retries2`): a longer limit would only delay it.
+pub(crate) const TCP_USER_TIMEOUT_MOST: Duration = Duration::from_secs(15 * 60);
+
 /// 16 KiB of request line and headers: browsers send one or two, nginx takes 8 KiB in a line and Tomcat 8 KiB in all. A
 /// session keeps its head until it ends, so hyper's 400 KiB would be the size of an idle session.
 pub(crate) const MAX_REQUEST_HEAD: usize = 16 << 10;

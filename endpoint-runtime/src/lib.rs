@@ -209,6 +209,7 @@
 //! | [`close_timeout`](ContainerBuilder::close_timeout) | 5 seconds | a peer that does not answer the close frame, a handler that outlives its session |
 //! | [`compression_budget`](ContainerBuilder::compression_budget) | 256 MiB | compressors that fill the memory |
 //! | [`shutdown_timeout`](ServerBuilder::shutdown_timeout) | 10 seconds | a shutdown that does not end |
+//! | [`tcp_keepalive`](ServerBuilder::tcp_keepalive) | 2 minutes | a peer whose machine is gone, where pings are off |
 //! | [`origins`](ContainerBuilder::origins) | same origin | foreign pages that use a visitor's cookies |
 //! | [`allowed_hosts`](ContainerBuilder::allowed_hosts) | on a loopback address IP addresses and `localhost`, else all | foreign names that resolve to the server (DNS rebinding) |
 //! | [`max_response_head`](ClientBuilder::max_response_head), [`max_response_headers`](ClientBuilder::max_response_headers) | 16 KiB, 64 | servers that make a client hold a large answer |
@@ -273,6 +274,7 @@ mod handlers;
 mod handshake;
 #[cfg(feature = "json")]
 mod json;
+mod keepalive;
 mod layer;
 mod link;
 mod listed;

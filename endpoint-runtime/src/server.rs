@@ -33,6 +33,7 @@ use crate::error::{BoxError, Error};
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
+use crate::keepalive::Keepalive;
 use crate::programmatic::Endpoint;
 use crate::registry::ServerEndpoint;
 use crate::request::{HandshakeRequest, Transport};
@@ -305,6 +306,7 @@ pub struct ServerBuilder {
     container: ContainerBuilder,
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
+    keepalive: Keepalive,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
 }
@@ -315,6 +317,7 @@ impl ServerBuilder {
             container,
             fallback: None,
             shutdown_timeout: Duration::from_secs(10),
+            keepalive: Keepalive::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -358,6 +361,22 @@ impl ServerBuilder {
         self
     }
 
+    /// How long a peer's machine may show no sign of life before TCP gives the connection up, whatever the sessions do;
+    /// `None` leaves it to the system, which takes two hours on Linux, or 15 minutes if data is under way. Default: two
+    /// minutes.
+    ///
+    /// A silent peer is probed after half of it, then after each eighth (`SO_KEEPALIVE`). On Linux data without an
+    /// acknowledgement gets the same time (`TCP_USER_TIMEOUT`), but no less than two minutes and four send timeouts,
+    /// since there it also ends a connection whose peer is alive and reads nothing at all for so long; beyond 15 minutes
+    /// the system's own limit stays. The send timeout is the longest of the endpoints that are mounted now: where
+    /// sessions get a longer one later, say a longer time here.
+    ///
+    /// The options are those of the listener, and connections inherit them: no system call is made for each.
+    pub fn tcp_keepalive(mut self, limit: Option<Duration>) -> Self {
+        self.keepalive = Keepalive::new(limit);
+        self
+    }
+
     /// Checks the endpoints, then binds the port.
     ///
     /// # Errors
@@ -365,6 +384,7 @@ impl ServerBuilder {
     pub async fn bind(self, addr: impl ToSocketAddrs) -> Result<Server, Error> {
         let container = self.container.build()?;
         let listener = TcpListener::bind(addr).await?;
+        self.keepalive.apply(&listener, container.longest_send_timeout());
         Ok(Server {
             container,
             listener,

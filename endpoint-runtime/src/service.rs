@@ -161,6 +161,13 @@ impl Session {
 }
 
 impl ServerContainer {
+    /// The longest time that a message may wait to be sent, at the endpoints that are mounted now.
+    pub(crate) fn longest_send_timeout(&self) -> Duration {
+        let table = self.0.table();
+        let mounted = table.mounted().map(|mounted| mounted.sessions.limits.send_timeout);
+        mounted.fold(self.0.ground.limits.send_timeout, Duration::max)
+    }
+
     fn weak(&self) -> Weak<dyn Any + Send + Sync> {
         let weak: Weak<Inner> = Arc::downgrade(&self.0);
         weak
