@@ -252,10 +252,12 @@ impl HttpConnection {
                         Ok(response) => Ok(response.map(boxed)),
                         Err(never) => match never {},
                     },
-                    (Routed::Theirs(request), Some(Fallback(fallback))) => match container.admit(&request, transport) {
-                        Ok(()) => fallback(request).await,
-                        Err(refused) => Ok(refused.map(boxed)),
-                    },
+                    (Routed::Theirs(request), Some(Fallback(fallback))) => {
+                        match container.refuse_page(&request, transport) {
+                            None => fallback(request).await,
+                            Some(refused) => Ok(refused.map(boxed)),
+                        }
+                    }
                     (Routed::Theirs(_), None) => Ok(Response::<Full<Bytes>>::from(Refusal::unknown_path()).map(boxed)),
                 }
             }

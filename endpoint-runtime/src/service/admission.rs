@@ -67,12 +67,12 @@ impl ContainerBuilder {
 }
 
 impl ServerContainer {
-    /// Admits a request that is for something else behind the same listener, or refuses it.
-    pub(crate) fn admit<B>(&self, request: &Request<B>, transport: Transport) -> Result<(), Response<Full<Bytes>>> {
+    /// The refusal of a request that is for something else behind the same listener; `None` admits it.
+    pub(crate) fn refuse_page<B>(&self, request: &Request<B>, transport: Transport) -> Option<Response<Full<Bytes>>> {
         let (uri, version, headers) = (request.uri(), request.version(), request.headers());
         let admitted = self.0.head_limits.check_request(request);
         let admitted = admitted.and_then(|()| self.0.hosts.check_page(uri, version, headers, transport));
-        admitted.map_err(|refusal| refuse(uri, refusal))
+        admitted.err().map(|refusal| refuse(uri, refusal))
     }
 
     /// What the head of a request may have.
