@@ -497,6 +497,13 @@ impl ClientBuilder {
         self
     }
 
+    /// The least bytes per second that a server has to take while something waits for it; zero is no such limit.
+    /// Default: 1 KiB. See [`ContainerBuilder::min_send_rate`](crate::ContainerBuilder::min_send_rate).
+    pub fn min_send_rate(mut self, bytes_per_second: usize) -> Self {
+        self.limits.min_send_rate = bytes_per_second;
+        self
+    }
+
     /// How long the closing handshake may take, how long the server may then take to close the connection, and how long
     /// a handler may go on after its session has ended. Default: 5 seconds.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {

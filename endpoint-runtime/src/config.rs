@@ -26,6 +26,10 @@ pub(crate) const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a message may wait for a peer that does not read: the 20 s of Tomcat's blocking send, rounded up.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The least bytes per second that a peer has to take while it is behind: a modem takes five times as much, and a peer
+/// that reads a byte now and then would otherwise keep its queue for ever.
+pub(crate) const MIN_SEND_RATE: usize = 1 << 10;
+
 /// How long the closing handshake may take, and how long a handler may go on after its connection has ended.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -278,6 +282,8 @@ pub struct EndpointOptions {
     pub pong_timeout: Option<Option<Duration>>,
     /// How long a message may wait to be written.
     pub send_timeout: Option<Duration>,
+    /// The least bytes per second that a peer has to take while it is behind; zero is `off`.
+    pub min_send_rate: Option<usize>,
     /// Whether and how messages are compressed.
     pub compression: Option<Compression>,
     /// What is done when the outbound queue is full.
@@ -295,6 +301,7 @@ impl EndpointOptions {
         ping_interval: None,
         pong_timeout: None,
         send_timeout: None,
+        min_send_rate: None,
         compression: None,
         overflow: None,
     };
@@ -309,6 +316,7 @@ pub(crate) struct Limits {
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) pong_timeout: Option<Duration>,
     pub(crate) send_timeout: Duration,
+    pub(crate) min_send_rate: usize,
     pub(crate) close_timeout: Duration,
     pub(crate) send_queue_messages: usize,
     pub(crate) send_queue_bytes: usize,
@@ -327,6 +335,7 @@ impl Default for Limits {
             ping_interval: Some(PING_INTERVAL),
             pong_timeout: Some(PONG_TIMEOUT),
             send_timeout: SEND_TIMEOUT,
+            min_send_rate: MIN_SEND_RATE,
             close_timeout: CLOSE_TIMEOUT,
             send_queue_messages: SEND_QUEUE_MESSAGES,
             send_queue_bytes: SEND_QUEUE_BYTES,
@@ -346,6 +355,7 @@ impl Limits {
         self.ping_interval = options.ping_interval.unwrap_or(self.ping_interval);
         self.pong_timeout = options.pong_timeout.unwrap_or(self.pong_timeout);
         self.send_timeout = options.send_timeout.unwrap_or(self.send_timeout);
+        self.min_send_rate = options.min_send_rate.unwrap_or(self.min_send_rate);
         self.compression = options.compression.unwrap_or(self.compression);
         self.overflow = options.overflow.or(self.overflow);
         self

@@ -25,6 +25,7 @@ use crate::dispatch::Work;
 use crate::endpoint::Contract;
 use crate::error::Error;
 use crate::frames::Frames;
+use crate::message::Binary;
 use crate::outbound::{Outbound, Ticket};
 use crate::quantum::Quantum;
 use crate::role::Role;
@@ -124,8 +125,18 @@ impl Inbox {
 struct Stall {
     /// Since when it takes nothing at all.
     since: Option<Instant>,
+    /// When its rate began to be measured, and how many bytes it has taken since.
+    taken: Option<(Instant, usize)>,
     /// So many octets until the messages up to a ticket are written.
     mark: Option<(usize, Ticket)>,
+    /// What the queue knows of the bytes that wait here.
+    told: usize,
+    /// The answer to the latest ping, while a write is blocked: that to an earlier one is left out (RFC 6455 §5.5.3).
+    pong: Option<Binary>,
+    /// So many bytes until a pong that was put off, and then added, is written.
+    pong_left: usize,
+    /// The bytes of pongs that were left out. They hold the peer up as if they waited.
+    left_out: usize,
 }
 
 /// The batch that is being decoded: in the thread's buffer while the task runs, its rest in one of its own after.

@@ -144,6 +144,11 @@ impl State {
         if self.lined { passed + self.line_len() } else { passed }
     }
 
+    /// The bytes that are encoded and not with the connection.
+    fn own_bytes(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.torn.len()) + self.frames.len()
+    }
+
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }

@@ -528,6 +528,11 @@ impl ServerBuilder {
         self.map(|container| container.send_timeout(timeout))
     }
 
+    /// See [`ContainerBuilder::min_send_rate`].
+    pub fn min_send_rate(self, bytes_per_second: usize) -> Self {
+        self.map(|container| container.min_send_rate(bytes_per_second))
+    }
+
     /// See [`ContainerBuilder::close_timeout`].
     pub fn close_timeout(self, timeout: Duration) -> Self {
         self.map(|container| container.close_timeout(timeout))

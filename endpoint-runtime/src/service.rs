@@ -454,6 +454,18 @@ impl ContainerBuilder {
         self
     }
 
+    /// The least bytes per second that a peer has to take while something waits for it; zero is no such limit. Default:
+    /// 1 KiB.
+    ///
+    /// It is measured over each [`send_timeout`](Self::send_timeout), from when a write was blocked: within it the peer
+    /// has to take so many bytes on average, or everything. One that takes less is ended like one that reads nothing at
+    /// all, so a peer that reads a byte now and then does not keep its queue for ever. A session whose own send timeout
+    /// is `None` has no such limit.
+    pub fn min_send_rate(mut self, bytes_per_second: usize) -> Self {
+        self.limits.min_send_rate = bytes_per_second;
+        self
+    }
+
     /// Grace for closing. It limits three waits: how long handlers may go on with the messages that were received before
     /// the session ended; how long the peer may take nothing of what is still queued, which is written for as long as
     /// bytes move, at most for the send timeout; and the closing handshake together with the end of TCP (RFC 6455 §7.1).

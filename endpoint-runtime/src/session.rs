@@ -264,7 +264,8 @@ impl Session {
         }
     }
 
-    /// Bytes that were accepted for sending and are not written yet.
+    /// Bytes that were accepted for sending and are not written yet. While the peer does not keep up, replies and pongs
+    /// count as well.
     pub fn queued_bytes(&self) -> usize {
         self.0.outbound.queued_bytes()
     }

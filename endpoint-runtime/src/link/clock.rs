@@ -114,11 +114,7 @@ impl Link {
         let (waiter, spoke) = self.outbound.expire(now);
         self.clock.spoke |= spoke;
         self.clock.wrote |= spoke;
-        let blocked = self.stall.as_ref().and_then(|stall| stall.since);
-        let blocked = blocked.and_then(|since| Some(after(since, self.outbound.send_timeout()?)));
-        if blocked.is_some_and(|limit| limit <= now) {
-            self.unsent();
-        }
+        let blocked = self.check_stall(now);
         let close_timeout = self.limits().close_timeout;
         if let Some(end) = &mut self.end {
             let grace = after(*end.seen.get_or_insert(now), close_timeout);
@@ -179,6 +175,29 @@ impl Link {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Ends a session whose peer takes nothing, or too little, of what waits for it; when to look again.
+    fn check_stall(&mut self, now: Instant) -> Option<Instant> {
+        let stall = self.stall.as_deref_mut()?;
+        let (since, timeout) = (stall.since?, self.outbound.send_timeout()?);
+        let limit = after(since, timeout);
+        if limit <= now {
+            self.unsent("the peer does not read");
+            return None;
+        }
+        let rate = self.session.endpoint().limits.min_send_rate;
+        let (began, taken) = stall.taken.as_mut().filter(|_| rate > 0)?;
+        let measured = after(*began, timeout);
+        if measured <= now {
+            // it took something, or the limit would be over
+            if (*taken as u128) < (rate as u128).saturating_mul(timeout.as_millis()) / 1000 {
+                self.unsent(&format!("the peer reads less than {rate} bytes per second"));
+                return None;
+            }
+            (*began, *taken) = (now, 0);
+        }
+        Some(limit.min(after(*began, timeout)))
     }
 
     /// Sends a ping unasked.

@@ -76,9 +76,9 @@ impl Link {
         self.break_off(why, Initiator::Transport);
     }
 
-    /// The peer has not read for too long: a message is half-way, so the connection cannot go on.
-    pub(super) fn unsent(&mut self) {
-        self.break_off("send timeout: the peer does not read", Initiator::Container);
+    /// The peer has not read enough for too long: a message is half-way, so the connection cannot go on.
+    pub(super) fn unsent(&mut self, why: &str) {
+        self.break_off(&format!("send timeout: {why}"), Initiator::Container);
     }
 
     /// What was not written never will be.

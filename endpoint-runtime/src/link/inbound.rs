@@ -15,7 +15,6 @@ use crate::message::{Binary, Message, Pong};
 use crate::wire::Violation;
 use crate::wire::decode::OWN_FROM;
 use crate::wire::event::{Event, Rules, Take};
-use crate::wire::frame::OpCode;
 
 /// Up to this size a message is expected to come again, and in one piece.
 const OWN_MOST: usize = 64 << 10;
@@ -247,12 +246,6 @@ impl Link {
         self.inbox.as_ref().is_none_or(|inbox| inbox.has_room())
     }
 
-    pub(super) fn answer_ping(&mut self, data: &[u8]) {
-        if !self.close_sent && !self.broken {
-            self.room().push(true, OpCode::Pong, data);
-        }
-    }
-
     pub(super) fn pong<E: Contract>(&mut self, data: Binary) -> Option<Work> {
         if let Some(pinged) = self.clock.take_answer(&data) {
             if let Some(pinged) = pinged {
@@ -431,6 +424,7 @@ mod tests {
     use crate::session::{OpenSet, Session, Terms};
     use crate::socket::Socket;
     use crate::text::Text;
+    use crate::wire::frame::OpCode;
 
     /// Takes binary messages and says nothing.
     struct Taker;

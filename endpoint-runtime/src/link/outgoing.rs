@@ -21,6 +21,9 @@ use crate::wire::frame::OpCode;
 /// So much of a batch's answers is gathered for one write.
 const CORK: usize = 64 << 10;
 
+/// The header of a control frame, without a mask.
+const CONTROL_HEADER: usize = 2;
+
 impl Link {
     /// Where frames of our own go.
     #[inline]
@@ -119,7 +122,8 @@ impl Link {
     /// Whether the peer has left so much unread, or a message in parts holds so much up, that it is not read from.
     #[inline]
     pub(super) fn is_behind(&self) -> bool {
-        self.out.len() >= self.limits().send_queue_bytes || self.lined && self.outbound.is_over()
+        let left_out = self.stall.as_ref().map_or(0, |stall| stall.left_out);
+        self.out.len() + left_out >= self.limits().send_queue_bytes || self.lined && self.outbound.is_over()
     }
 
     /// Whether enough is gathered for a write.
@@ -202,10 +206,17 @@ impl Link {
     #[inline]
     fn report(&mut self) -> bool {
         let news = (self.ticket != self.reported || self.stall.is_some()) && !self.broken;
-        if news {
-            (self.reported, self.stall) = (self.ticket, None);
+        if !news {
+            return false;
         }
-        news && self.outbound.written(self.ticket, 0)
+        let pong = self.stall.take().and_then(|stall| stall.pong);
+        self.reported = self.ticket;
+        let more = self.outbound.written(self.ticket, 0);
+        if let Some(pong) = pong {
+            self.answer_ping(&pong);
+            return true;
+        }
+        more
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -234,7 +245,7 @@ impl Link {
             self.clock.wrote = true;
             self.quantum.spend(count);
             if self.stall.is_some() {
-                self.pass_mark(count);
+                self.went_on(count);
             }
             if self.out.is_empty() && !self.unflushed {
                 return Poll::Ready(Ok(()));
@@ -254,7 +265,44 @@ impl Link {
         }
     }
 
-    /// The peer has read something. Reports what is written although more has come behind it.
+    /// Answers a ping. While the peer does not read, only the latest one is answered.
+    pub(super) fn answer_ping(&mut self, data: &[u8]) {
+        if self.close_sent || self.broken {
+            return;
+        }
+        match &mut self.stall {
+            Some(stall) if stall.since.is_some() => {
+                let before = stall.pong.replace(data.into());
+                stall.left_out += before.map_or(0, |pong| CONTROL_HEADER + pong.len());
+            }
+            _ => self.room().push(true, OpCode::Pong, data),
+        }
+    }
+
+    /// The peer has taken something after a write was blocked.
+    #[cold]
+    fn went_on(&mut self, written: usize) {
+        self.pass_mark(written);
+        let Some(stall) = &mut self.stall else { return };
+        if let Some((_, taken)) = &mut stall.taken {
+            *taken += written;
+        }
+        stall.left_out = stall.left_out.saturating_sub(written);
+        stall.pong_left = stall.pong_left.saturating_sub(written);
+        // one at a time: what is in `out` cannot be replaced
+        let Some(pong) = stall.pong.take_if(|_| stall.pong_left == 0) else { return };
+        if !self.close_sent {
+            self.room().push(true, OpCode::Pong, &pong);
+            self.outbound.set_busy(true);
+            if self.role == Role::Client {
+                self.out.mask();
+            }
+            let left = self.out.len();
+            self.stall.get_or_insert_default().pong_left = left;
+        }
+    }
+
+    /// Reports what is written although more has come behind it.
     fn pass_mark(&mut self, written: usize) {
         let Some(stall) = &mut self.stall else { return };
         if stall.since.take().is_some() {
@@ -274,11 +322,16 @@ impl Link {
 
     #[cold]
     pub(super) fn is_blocked(&mut self) -> Poll<()> {
-        let stall = self.stall.get_or_insert_default();
-        if stall.since.is_none() {
-            stall.since = Some(Instant::now());
+        let (stall, left) = (self.stall.get_or_insert_default(), self.out.len());
+        let begins = stall.since.is_none();
+        if begins {
+            let now = Instant::now();
+            stall.since = Some(now);
+            stall.taken.get_or_insert((now, 0));
             self.clock.look = true;
-            self.outbound.blocked();
+        }
+        if std::mem::replace(&mut stall.told, left) != left || begins {
+            self.outbound.blocked(left);
         }
         self.set_mark();
         Poll::Pending

@@ -146,7 +146,7 @@ impl Outbound {
     pub(crate) fn written(&self, ticket: Ticket, left: usize) -> bool {
         let mut state = self.lock();
         state.blocked = false;
-        state.bytes = state.rare.as_ref().map_or(0, |rare| rare.torn.len()) + state.frames.len() + left;
+        state.bytes = state.own_bytes() + left;
         // a broadcast may have been written at once since, and its ticket is later
         state.written = state.written.max(ticket);
         state.warned = false;
@@ -165,9 +165,14 @@ impl Outbound {
         !state.is_open_in_parts()
     }
 
-    /// Says that the peer takes nothing at the moment.
-    pub(crate) fn blocked(&self) {
-        self.lock().blocked = true;
+    /// Says that the peer takes nothing at the moment, and how many bytes the connection has that are not written: what
+    /// came from here, replies and pongs.
+    pub(crate) fn blocked(&self, left: usize) {
+        let mut state = self.lock();
+        if !state.ended {
+            state.blocked = true;
+            state.bytes = state.own_bytes() + state.line_bytes() + left;
+        }
     }
 
     /// Wakes whoever has waited too long; returns the next deadline, and whether a broadcast was written meanwhile.

@@ -15,6 +15,8 @@ const TIME: Duration = Duration::from_secs(5);
     max_nesting = 64,
     idle_timeout = "60s",
     ping_interval = "500ms",
+    pong_timeout = "20s",
+    min_send_rate = "2KiB",
     send_timeout = "5m",
     overflow = drop_oldest,
     compression = on(level = 6, threshold = "1KiB", context_takeover = true, window_bits = 12)
@@ -30,7 +32,7 @@ struct Number;
 #[server_endpoint("/typed", max_message_size = 65_536usize)]
 struct TypedNumber;
 
-#[server_endpoint("/off", idle_timeout = off, ping_interval = off, compression = off)]
+#[server_endpoint("/off", idle_timeout = off, ping_interval = off, pong_timeout = off, min_send_rate = off, compression = off)]
 struct Off;
 
 #[server_endpoint("/on", compression = on)]
