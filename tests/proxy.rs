@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
-use endpoint_runtime::{Proxy, TlsConfig, Trust};
+use endpoint_runtime::{ContainerBuilder, Proxy, TlsConfig, Trust};
 use support::raw_server::{Asked, Peer, RawServer};
 use support::{Journal, TestServer, soon};
 use tokio::io::copy_bidirectional;
@@ -20,6 +20,15 @@ impl Echo {
     fn text(&self, text: &str) -> String {
         text.to_owned()
     }
+}
+
+/// A server on a loopback address, which admits other names only where they are listed.
+fn named() -> ContainerBuilder {
+    ServerContainer::builder().register::<Echo>().allowed_hosts(["server.invalid"])
+}
+
+async fn serve() -> TestServer {
+    TestServer::with(named()).await
 }
 
 #[client_endpoint]
@@ -55,7 +64,7 @@ fn through(proxy: &RawServer) -> Proxy {
 
 #[tokio::test]
 async fn tunnel_is_asked_for_by_name_and_carries_the_session() {
-    let (server, proxy) = (TestServer::of::<Echo>().await, RawServer::bind().await);
+    let (server, proxy) = (serve().await, RawServer::bind().await);
     let container = ClientContainer::builder().proxy(through(&proxy)).build();
     let heard = Journal::default();
     // the proxy alone resolves the name
@@ -78,7 +87,7 @@ async fn tunnel_is_asked_for_by_name_and_carries_the_session() {
 #[tokio::test]
 async fn tunnel_carries_tls_to_the_server_itself() {
     let tls = TlsConfig::self_signed(["server.invalid"]).unwrap();
-    let server = ServerContainer::builder().register::<Echo>();
+    let server = named();
     let server = TestServer::serving(Server::with(server).tls(tls.clone())).await;
     let proxy = RawServer::bind().await;
     let trust = Trust::only(tls.certificate_pem()).unwrap();
@@ -182,7 +191,7 @@ async fn proxy_of_another_kind_is_an_error_and_not_passed_by() {
 
 #[tokio::test]
 async fn environment_of_the_process_is_read() {
-    let (server, proxy) = (TestServer::of::<Echo>().await, RawServer::bind().await);
+    let (server, proxy) = (serve().await, RawServer::bind().await);
     let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_connects_by_its_environment", "--ignored"])
         .env("http_proxy", proxy.addr.to_string())

@@ -341,7 +341,7 @@ impl Gone {
 async fn certificate_that_is_not_trusted_ends_it() {
     // behind a proxy the second connection finds another server than the first
     let (trusted, other) =
-        (TlsConfig::self_signed(["a.invalid"]).unwrap(), TlsConfig::self_signed(["a.invalid"]).unwrap());
+        (TlsConfig::self_signed(["a.localhost"]).unwrap(), TlsConfig::self_signed(["a.localhost"]).unwrap());
     let serve = |tls| TestServer::serving(Server::with(ServerContainer::builder().register::<Gone>()).tls(tls));
     let servers = [serve(trusted.clone()).await, serve(other).await];
     let proxy = RawServer::bind().await;
@@ -356,7 +356,7 @@ async fn certificate_that_is_not_trusted_ends_it() {
     let container = container.proxy(Proxy::all(format!("http://{}", proxy.addr)).unwrap()).build();
     let own = journal.clone();
     let make = move || Bot { number: 0, journal: own.clone() };
-    let connecting = container.request("wss://a.invalid/").reconnect(at_once(&journal)).connect(make);
+    let connecting = container.request("wss://a.localhost/").reconnect(at_once(&journal)).connect(make);
     let (kept, ()) = soon(async { tokio::join!(connecting, tunnel(&servers[0])) }).await;
     let kept = kept.unwrap();
     journal.expect("open 0").await;
