@@ -71,37 +71,46 @@ impl std::error::Error for TooDeep {}
 /// The arrays, maps and tags that are open, by how many values each is still to get: what a loop keeps instead of the call
 /// stack. It grows with the depth of the data, up to the bound.
 #[cfg(any(feature = "msgpack", feature = "cbor"))]
-#[derive(Default)]
-pub(crate) struct Open(Vec<u64>);
+pub(crate) struct Open {
+    /// Those around the innermost, from the outermost on; the first is the message, which gets one value.
+    outer: Vec<u64>,
+    /// The innermost.
+    left: u64,
+}
 
 #[cfg(any(feature = "msgpack", feature = "cbor"))]
 impl Open {
+    pub(crate) fn new() -> Self {
+        Self { outer: Vec::new(), left: 1 }
+    }
+
     /// A value begins that has `values` inside of it. False if that would be a level more than `limit`.
+    #[inline]
     pub(crate) fn begin(&mut self, values: u64, limit: usize) -> bool {
-        let fits = self.0.len() < limit;
+        let fits = self.outer.len() < limit;
         if fits {
+            self.outer.push(self.left);
             // its own head is one of what it is to get
-            self.0.push(values.saturating_add(1));
+            self.left = values.saturating_add(1);
         }
         fits
     }
 
     /// Mutable access to the number of values that the innermost is still to get.
     #[cfg(feature = "cbor")]
-    pub(crate) fn innermost(&mut self) -> Option<&mut u64> {
-        self.0.last_mut()
+    pub(crate) fn innermost(&mut self) -> &mut u64 {
+        &mut self.left
     }
 
-    /// The head of a value, or a value without others inside, has been read. True if the outermost value ends with it.
+    /// The head of a value, or a value without others inside, has been read. True if the message ends with it.
+    #[inline]
     pub(crate) fn end(&mut self) -> bool {
-        while let Some(left) = self.0.last_mut() {
-            *left -= 1;
-            if *left > 0 {
-                return false;
-            }
-            self.0.pop();
+        self.left -= 1;
+        while self.left == 0 {
+            let Some(left) = self.outer.pop() else { return true };
+            self.left = left - 1;
         }
-        true
+        false
     }
 }
 

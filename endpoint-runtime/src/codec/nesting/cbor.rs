@@ -5,20 +5,21 @@ use super::Open;
 /// Whether the value that `data` begins with has more than `limit` levels. What is no CBOR may count as less; its decoder
 /// stops there.
 pub(crate) fn exceeds(mut data: &[u8], limit: usize) -> bool {
-    let mut open = Open::default();
+    let mut open = Open::new();
     loop {
         let inside = match head(&mut data) {
             None => return false,
             Some(Head::Leaf) => None,
             Some(Head::Holds(values)) => Some(values),
-            Some(Head::Break) => match open.innermost() {
+            Some(Head::Break) => {
+                let left = open.innermost();
                 // counted from so high, a message cannot reach the half
-                Some(left) if *left >= ENDLESS / 2 => {
-                    *left = 1;
-                    None
+                if *left < ENDLESS / 2 {
+                    return false;
                 }
-                _ => return false,
-            },
+                *left = 1;
+                None
+            }
         };
         if inside.is_some_and(|values| !open.begin(values, limit)) {
             return true;
@@ -42,6 +43,7 @@ enum Head {
 }
 
 /// Takes the head of a value off, and all of a string.
+#[inline]
 fn head(data: &mut &[u8]) -> Option<Head> {
     let (major, argument) = argument(data)?;
     Some(match (major, argument) {
@@ -59,6 +61,7 @@ fn head(data: &mut &[u8]) -> Option<Head> {
 }
 
 /// Takes off the first byte of a head and the number behind it; of a float, its bits.
+#[inline]
 fn argument(data: &mut &[u8]) -> Option<(u8, Option<u64>)> {
     let (&first, rest) = data.split_first()?;
     *data = rest;

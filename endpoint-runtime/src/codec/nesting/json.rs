@@ -13,29 +13,169 @@ fn openings(text: &[u8]) -> usize {
     text.chunks(u8::MAX as usize).map(|part| usize::from(sum(part))).sum()
 }
 
+/// Reads 64 bytes at a time, each kind of byte as the bits of a number: a branch for each byte costs as much as to decode it.
 fn reads_deeper(text: &[u8], limit: usize) -> bool {
-    let (mut depth, mut bytes) = (0, text.iter());
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => loop {
-                match bytes.next() {
-                    Some(b'"') | None => break,
-                    Some(b'\\') => _ = bytes.next(),
-                    Some(_) => {}
-                }
-            },
-            b'[' | b'{' if depth == limit => return true,
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
+    // all ones while a string goes on, and whether its next byte is escaped
+    let (mut depth, mut in_string, mut escapes) = (0_usize, 0_u64, false);
+    for block in text.chunks(64) {
+        let mut bytes = [b' '; 64];
+        bytes[..block.len()].copy_from_slice(block);
+        let Kinds { mut quotes, backslashes, opening, closing } = Kinds::of(&bytes);
+        if backslashes != 0 || escapes {
+            let escaped;
+            (escaped, escapes) = after_backslashes(backslashes, escapes);
+            quotes &= !escaped;
+        }
+        let inside = between(quotes) ^ in_string;
+        in_string = if inside >> 63 == 1 { u64::MAX } else { 0 };
+        let (opening, closing) = (opening & !inside, closing & !inside);
+        let (opens, closes) = (opening.count_ones() as usize, closing.count_ones() as usize);
+        if depth + opens > limit && is_deeper(opening, closing, depth, limit) {
+            return true;
+        }
+        // JSON never closes more than is open, and what does so is read by nobody
+        depth = (depth + opens).saturating_sub(closes);
+    }
+    false
+}
+
+/// Whether there is a level too many within one block.
+fn is_deeper(opening: u64, closing: u64, mut depth: usize, limit: usize) -> bool {
+    let mut rest = opening | closing;
+    while rest != 0 {
+        let first = rest & rest.wrapping_neg();
+        rest ^= first;
+        match opening & first {
+            0 => depth = depth.saturating_sub(1),
+            _ if depth == limit => return true,
+            _ => depth += 1,
         }
     }
     false
 }
 
+/// The places of the bytes that count; the lowest bit is the first byte.
+#[derive(Default)]
+struct Kinds {
+    quotes: u64,
+    backslashes: u64,
+    opening: u64,
+    closing: u64,
+}
+
+impl Kinds {
+    #[inline]
+    fn of(bytes: &[u8; 64]) -> Self {
+        /// The bit in which `[` differs from `{`, and `]` from `}`.
+        const CASE: u64 = all(0x20);
+        let mut kinds = Self::default();
+        let mut words = &bytes[..];
+        let mut place = 0;
+        while let Some((word, rest)) = words.split_first_chunk() {
+            let word = u64::from_le_bytes(*word);
+            let shift = 8 * place;
+            kinds.quotes |= equal(word, b'"') << shift;
+            kinds.backslashes |= equal(word, b'\\') << shift;
+            kinds.opening |= equal(word | CASE, b'{') << shift;
+            kinds.closing |= equal(word | CASE, b'}') << shift;
+            (words, place) = (rest, place + 1);
+        }
+        kinds
+    }
+}
+
+/// Eight times the same byte.
+const fn all(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Which of eight bytes are equal to `byte`, as eight bits.
+#[inline]
+fn equal(word: u64, byte: u8) -> u64 {
+    let differing = word ^ all(byte);
+    // the highest bit of each byte that has no other; then these bits side by side
+    let zero = !(((differing & all(0x7f)) + all(0x7f)) | differing | all(0x7f));
+    (zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// The bytes behind backslashes, each of which escapes one; and whether the last escapes one of the next block.
+fn after_backslashes(backslashes: u64, escapes: bool) -> (u64, bool) {
+    let mut escaped = u64::from(escapes);
+    let mut rest = backslashes & !escaped;
+    let mut goes_on = false;
+    while rest != 0 {
+        let first = rest & rest.wrapping_neg();
+        let next = first << 1;
+        goes_on = next == 0;
+        escaped |= next;
+        rest &= !(first | next);
+    }
+    (escaped, goes_on)
+}
+
+/// The places from each first of two quotes to the byte before the second.
+#[inline]
+fn between(quotes: u64) -> u64 {
+    [1, 2, 4, 8, 16, 32].into_iter().fold(quotes, |bits, step| bits ^ bits << step)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Byte by byte.
+    fn depth(text: &[u8]) -> usize {
+        let (mut depth, mut most, mut bytes) = (0_usize, 0, text.iter());
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'"' => loop {
+                    match bytes.next() {
+                        Some(b'"') | None => break,
+                        Some(b'\\') => _ = bytes.next(),
+                        Some(_) => {}
+                    }
+                },
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            most = most.max(depth);
+        }
+        most
+    }
+
+    /// Texts in which brackets close what is open, and strings hold anything.
+    fn text() -> impl Strategy<Value = String> {
+        let word = proptest::collection::vec(proptest::sample::select(br#"[]{}\\""ab"#.to_vec()), 0..40);
+        let string = word.prop_map(|word| {
+            let escaped = |byte: u8| match byte {
+                b'"' | b'\\' => format!("\\{}", char::from(byte)),
+                byte => char::from(byte).to_string(),
+            };
+            format!("\"{}\"", word.into_iter().map(escaped).collect::<String>())
+        });
+        let leaf = prop_oneof![string, Just("17".to_owned())];
+        leaf.prop_recursive(20, 200, 4, |inner| {
+            (proptest::collection::vec(inner, 0..4), any::<bool>()).prop_map(|(inner, object)| match object {
+                true => {
+                    format!("{{{}}}", inner.iter().map(|value| format!("\"k\":{value}")).collect::<Vec<_>>().join(","))
+                }
+                false => format!("[{}]", inner.join(", ")),
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_are_read_as_bytes_are(text in text(), padding in 0usize..130) {
+            let text = format!("{}{text}", " ".repeat(padding));
+            let depth = depth(text.as_bytes());
+            prop_assert!(!reads_deeper(text.as_bytes(), depth));
+            prop_assert!(depth == 0 || reads_deeper(text.as_bytes(), depth - 1));
+        }
+    }
 
     #[test]
     fn arrays_and_objects_are_levels_and_what_stands_in_strings_is_not() {

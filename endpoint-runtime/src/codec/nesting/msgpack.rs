@@ -5,7 +5,7 @@ use super::Open;
 /// Whether the value that `data` begins with has more than `limit` levels. What is no MessagePack may count as less; its
 /// decoder stops there.
 pub(crate) fn exceeds(mut data: &[u8], limit: usize) -> bool {
-    let mut open = Open::default();
+    let mut open = Open::new();
     loop {
         let Some((size, inside)) = value(data) else { return false };
         if inside.is_some_and(|values| !open.begin(values, limit)) {
@@ -20,6 +20,7 @@ pub(crate) fn exceeds(mut data: &[u8], limit: usize) -> bool {
 }
 
 /// The bytes that the first value takes without those inside of it, and how many those are if it is an array or a map.
+#[inline]
 fn value(data: &[u8]) -> Option<(usize, Option<u64>)> {
     let (&first, rest) = data.split_first()?;
     let number = |bytes: usize| Some(rest.get(..bytes)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)));
