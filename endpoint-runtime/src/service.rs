@@ -385,6 +385,8 @@ impl ContainerBuilder {
     }
 
     /// The most bytes of a whole message, unless the endpoint says otherwise. Default: 1 MiB.
+    ///
+    /// Of a compressed message it is what comes out; what goes in may be twice as much and 1 KiB. More ends the session with 1009.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.limits.max_message_size = bytes;
         self
