@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{Endpoint, EndpointConfig, MessageHandler, MessageKind, Principal, WeakSession};
-use support::{Client, DEADLINE, TestServer, soon};
+use support::{Client, DEADLINE, Log, TestServer, soon};
 
 /// Counts what is kept: each value that the application gives a session has a clone.
 type Token = Arc<()>;
@@ -380,4 +380,98 @@ async fn destructor_of_a_value_may_use_the_session() {
         }
     })
     .await;
+}
+
+// ---- destructors that panic ----
+
+/// Panics when it is dropped for the last time.
+#[derive(Clone)]
+struct Bomb(#[allow(dead_code)] Arc<Fuse>);
+
+struct Fuse;
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        panic!("boom");
+    }
+}
+
+fn bomb() -> Bomb {
+    Bomb(Arc::new(Fuse))
+}
+
+impl Principal for Bomb {
+    fn name(&self) -> &str {
+        "bomb"
+    }
+}
+
+/// Has such a value at a place that a test names.
+struct Armed {
+    place: &'static str,
+    own: Option<Bomb>,
+}
+
+impl Endpoint for Armed {
+    async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
+        let handler = |bomb: Bomb| MessageHandler::text(move |_, line: String| (&bomb, line).1);
+        match self.place {
+            "the endpoint" => self.own = Some(bomb()),
+            "a property" => drop(session.properties().insert(bomb())),
+            "a principal" => session.reauthenticate(bomb()),
+            "a message handler" => session.add_message_handler(handler(bomb()))?,
+            "a message handler that was removed" => {
+                session.add_message_handler(handler(bomb()))?;
+                // the connection has looked
+                session.basic_remote().send_text("").await?;
+                drop(session.remove_message_handler(MessageKind::Text));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn panic_of_a_destructor_ends_nothing() {
+    let places =
+        ["the endpoint", "a property", "a principal", "a message handler", "a message handler that was removed"];
+    for place in places {
+        let log = Log::capture();
+        let container = ServerContainer::builder().add_endpoint("/x", move || Armed { place, own: None });
+        let server = TestServer::with(container).await;
+        for _ in 0..2 {
+            let mut client = server.connect("/x").await;
+            if place.ends_with("removed") {
+                client.expect_text("").await;
+            }
+            client.expect_silence().await;
+            // as ever, with a close frame and an end of TCP
+            client.close(1000, "").await;
+            client.expect_close(1000).await;
+            client.expect_end().await;
+        }
+        let shutdown = server.shutdown().await;
+        assert_eq!(shutdown.cut, 0, "{place}");
+        assert!(!log.lines("panicked: boom").is_empty(), "{place}: {:?}", log.lines(""));
+        assert!(log.lines("something in it panicked").is_empty(), "{place}");
+    }
+}
+
+#[tokio::test]
+async fn panic_of_a_states_destructor_ends_no_session() {
+    let log = Log::capture();
+    let container = ServerContainer::builder().register::<Echo>().state(bomb());
+    let server = TestServer::with(container).await;
+    let mut client = server.connect("/echo").await;
+    client.text("a").await;
+    client.expect_text("a").await;
+    let session = server.container.sessions().iter().next().unwrap().clone();
+    client.close(1000, "").await;
+    client.expect_close(1000).await;
+    client.expect_end().await;
+    server.shutdown().await;
+    // the last that holds it
+    drop(session);
+    assert_eq!(log.lines("the destructor of a state panicked").len(), 1);
 }

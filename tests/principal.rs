@@ -378,3 +378,52 @@ async fn all_sessions_of_one_principal_can_be_closed() {
     }
     clients[2].expect_silence().await;
 }
+
+#[tokio::test]
+async fn session_is_found_by_its_last_name_alone_however_many_name_it_at_a_time() {
+    const NAMES: [&str; 4] = ["ada", "bob", "cyd", "dan"];
+    let server = TestServer::of::<Open>().await;
+    let mut client = server.connect("/open").await;
+    client.expect_silence().await;
+    let session = server.container.sessions().iter().next().unwrap().clone();
+    let container = server.container.clone();
+    let racing = std::thread::spawn(move || {
+        for round in 0..1_000 {
+            let begin = std::sync::Barrier::new(NAMES.len());
+            std::thread::scope(|scope| {
+                for name in NAMES {
+                    let (session, begin, container) = (&session, &begin, &container);
+                    scope.spawn(move || {
+                        begin.wait();
+                        for _ in 0..8 {
+                            session.reauthenticate(User::parse(name));
+                            // so that some have to wait for the groups
+                            container.principal(name).len();
+                        }
+                    });
+                }
+            });
+            let last = session.principal::<User>().unwrap().name.clone();
+            let found: Vec<_> = NAMES.into_iter().filter(|name| !container.principal(name).is_empty()).collect();
+            assert_eq!(found, [last], "round {round}");
+        }
+        (session, container)
+    });
+    soon(async {
+        while !racing.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let (session, container) = racing.join().unwrap();
+    client.close(1000, "").await;
+    client.expect_close(1000).await;
+    client.expect_end().await;
+    soon(async {
+        while !NAMES.iter().all(|name| container.principal(name).is_empty()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!session.is_open());
+}
