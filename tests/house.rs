@@ -71,6 +71,7 @@ const STAIRCASE: &[&[&str]] = &[
         "outbound/line",
         "outbound/overflow",
         "outbound/parts",
+        "outbound/running",
     ],
     &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
     &["frames", "frames/burst", "frames/masking"],
@@ -104,6 +105,7 @@ const STAIRCASE: &[&[&str]] = &[
     &["role"],
     &["buffer"],
     &["close"],
+    &["log_rate"],
     &["destructors"],
     &["sync"],
     // an error keeps the message that did not decode

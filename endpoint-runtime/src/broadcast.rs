@@ -130,8 +130,12 @@ impl<'a> Broadcast<'a> {
         if owed.len() > 0 {
             flushers.hand_over(&mut owed);
         }
-        if report.dropped > 0 {
-            tracing::warn!(report.dropped, "a broadcast left out peers whose outbound queue is full");
+        // a peer that does not read is left out of every one
+        if report.dropped > 0
+            && let Some(first) = self.sessions.iter().next()
+            && let Some(not_logged) = first.endpoint().log.broadcasts.due()
+        {
+            tracing::warn!(report.dropped, not_logged, "a broadcast left out peers whose outbound queue is full");
         }
         report
     }

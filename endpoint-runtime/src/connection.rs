@@ -122,7 +122,9 @@ where
             biased;
             () = last_word(ending, reason) => {}
             () = cut() => {
-                tracing::warn!(session = %session.id(), "on_close was given up at the shutdown's deadline");
+                if let Some(not_logged) = session.endpoint().log.on_close.due() {
+                    tracing::warn!(not_logged, session = %session.id(), "on_close was given up at the shutdown's deadline");
+                }
             }
         }
     };
@@ -137,9 +139,11 @@ where
             }
         }
         let count = link.dropped_messages();
-        if count > 0 {
+        if count > 0
+            && let Some(not_logged) = session.endpoint().log.unheard.due()
+        {
             let session = session.id();
-            tracing::info!(%session, count, "messages that were received were not handled: the session had ended");
+            tracing::info!(%session, count, not_logged, "messages that were received were not handled: the session had ended");
         }
         drop(link);
         // the socket goes with the link, though on_close may go on
@@ -220,8 +224,9 @@ async fn last_word<E: Contract>(mut ending: Ending<E>, reason: CloseReason) {
     if E::ERROR.exists() {
         let mut failing = pin!(dispatch.on_error(error));
         log_second_error(&session, poll_fn(|cx| dispatch::poll(session.outbound(), failing.as_mut(), cx)).await);
-    } else {
-        tracing::warn!(%error, session = %session.id(), endpoint = session.endpoint().name, "on_close failed");
+    } else if let Some(not_logged) = session.endpoint().log.on_close.due() {
+        let endpoint = session.endpoint().name;
+        tracing::warn!(%error, not_logged, session = %session.id(), endpoint, "on_close failed");
     }
 }
 
@@ -282,19 +287,16 @@ where
         log_second_error(&session, failed);
         panicked
     } else {
-        let (endpoint, path) = (session.endpoint().name, &*session.endpoint().path);
-        let session = session.id();
-        if error.is_user() || error.is_panic() {
-            tracing::warn!(%error, endpoint, path, %session, "a handler failed, and the endpoint has no on_error");
-        } else {
-            tracing::warn!(%error, endpoint, path, %session, "the endpoint has no on_error to be told");
-        }
+        dispatch::log_unhandled(&session, &error);
         false
     }
 }
 
 fn log_second_error(session: &Session, result: Result<(), Error>) {
-    if let Err(error) = result {
-        tracing::error!(%error, session = %session.id(), endpoint = session.endpoint().name, "on_error failed itself");
+    if let Err(error) = result
+        && let Some(not_logged) = session.endpoint().log.on_error.due()
+    {
+        let endpoint = session.endpoint().name;
+        tracing::error!(%error, not_logged, session = %session.id(), endpoint, "on_error failed itself");
     }
 }

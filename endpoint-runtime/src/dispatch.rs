@@ -216,8 +216,10 @@ where
 /// first suspension.
 impl<E: Contract> Drop for Dispatch<E> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(session = %self.session.id(), "a connection's task is dropped because something in it panicked");
+        if std::thread::panicking()
+            && let Some(not_logged) = self.session.endpoint().log.panics.due()
+        {
+            tracing::error!(not_logged, session = %self.session.id(), "a connection's task is dropped because something in it panicked");
         }
         self.session.outbound().end(false);
         self.session.retire();
@@ -239,9 +241,11 @@ impl<E: Contract> Drop for Ending<E> {
     fn drop(&mut self) {
         let Some(dispatch) = self.0.take() else { return };
         let session = dispatch.session.clone();
-        if let Some(error) = destructors::caught(dispatch) {
+        if let Some(error) = destructors::caught(dispatch)
+            && let Some(not_logged) = session.endpoint().log.panics.due()
+        {
             let endpoint = session.endpoint().name;
-            tracing::error!(%error, endpoint, session = %session.id(), "the endpoint's destructor panicked");
+            tracing::error!(%error, not_logged, endpoint, session = %session.id(), "the endpoint's destructor panicked");
         }
         session.release();
     }
@@ -254,18 +258,36 @@ impl<E: Contract> Dispatch<E> {
         let mut handler = pin!(self.on_close(reason.by(Initiator::Container)));
         if let Poll::Ready(Err(error)) =
             poll(session.outbound(), handler.as_mut(), &mut Context::from_waker(Waker::noop()))
+            && let Some(not_logged) = session.endpoint().log.on_close.due()
         {
-            tracing::error!(%error, session = %session.id(), "on_close failed after the connection's task was dropped");
+            tracing::error!(%error, not_logged, session = %session.id(), "on_close failed after the connection's task was dropped");
         }
+    }
+}
+
+/// Logs an error of which no `on_error` is told. A peer may bring such errors about as often as it likes.
+pub(crate) fn log_unhandled(session: &Session, error: &Error) {
+    let (endpoint, path, log) = (session.endpoint().name, &*session.endpoint().path, &session.endpoint().log);
+    let session = session.id();
+    // a violation takes a peer one frame and says little; what else fails has a text that may help
+    let violates = error.is_protocol() || error.is_too_big();
+    let due = if violates { log.violations.due() } else { log.failures.due() };
+    let Some(not_logged) = due else { return };
+    if error.is_user() || error.is_panic() {
+        tracing::warn!(%error, not_logged, endpoint, path, %session, "a handler failed, and the endpoint has no on_error");
+    } else {
+        tracing::warn!(%error, not_logged, endpoint, path, %session, "the endpoint has no on_error to be told");
     }
 }
 
 /// The end of the coders that the endpoint lists.
 fn destroy_coders(session: &Session) {
     for mut coder in session.coders().into_iter().flat_map(Coders::end) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy())) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy()))
+            && let Some(not_logged) = session.endpoint().log.panics.due()
+        {
             let error = Error::panic(&*panic);
-            tracing::error!(%error, session = %session.id(), "a coder failed while it was destroyed");
+            tracing::error!(%error, not_logged, session = %session.id(), "a coder failed while it was destroyed");
         }
         // apart: two panics at a time would end the process
         destructors::run("a coder", coder);

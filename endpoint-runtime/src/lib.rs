@@ -279,6 +279,7 @@ mod keepalive;
 mod layer;
 mod link;
 mod listed;
+mod log_rate;
 mod message;
 #[cfg(feature = "adopted")]
 // with neither there is nothing to serve

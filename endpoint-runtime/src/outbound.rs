@@ -11,9 +11,9 @@ mod outgoing;
 mod overflow;
 mod parts;
 mod refused;
+mod running;
 mod waiting;
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -34,8 +34,9 @@ pub(crate) use self::waiting::{FAR, Waiting};
 use crate::close::CloseReason;
 use crate::config::Overflow;
 use crate::frames::Frames;
+use crate::log_rate::QueueLog;
 use crate::role::Role;
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, thread_local};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
@@ -44,12 +45,14 @@ use crate::wire::frame::OpCode;
 const CORK: usize = 64 << 10;
 
 /// How much may wait, and how long.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Bounds {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
     pub(crate) send_timeout: Duration,
     pub(crate) overflow: Option<Overflow>,
+    /// What is logged of it.
+    pub(crate) log: QueueLog,
 }
 
 /// A place in the order of accepted messages.
@@ -175,19 +178,6 @@ fn wake_waiters(state: MutexGuard<'_, State>) {
     wakers.into_iter().flatten().for_each(Waker::wake);
 }
 
-thread_local! {
-    /// The queue of the session whose handler is being polled on this thread.
-    static RUNNING: Cell<*const Outbound> = const { Cell::new(std::ptr::null()) };
-}
-
-struct Restore(*const Outbound);
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        RUNNING.with(|running| running.set(self.0));
-    }
-}
-
 impl Outbound {
     /// `socket` is the writing half of a plain socket; without it the connection alone writes.
     pub(crate) fn new(
@@ -214,28 +204,6 @@ impl Outbound {
     #[inline]
     pub(crate) fn deflation(&self) -> Option<&Deflation> {
         self.deflation.as_deref()
-    }
-
-    /// Polls a handler of this session: what it sends meanwhile needs no waking, and joins the batch.
-    #[inline]
-    pub(crate) fn running<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let _restore = Restore(RUNNING.with(|running| running.replace(self)));
-        poll()
-    }
-
-    /// The opposite: what is done meanwhile is as if no handler ran.
-    pub(crate) fn aside<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let _restore = Restore(RUNNING.with(|running| running.replace(std::ptr::null())));
-        poll()
-    }
-
-    /// Whether a handler is being polled on this thread, of whichever session.
-    pub(crate) fn is_in_handler() -> bool {
-        !RUNNING.get().is_null()
-    }
-
-    fn is_running(&self) -> bool {
-        std::ptr::eq(RUNNING.with(Cell::get), self)
     }
 
     pub(crate) fn is_open(&self) -> bool {

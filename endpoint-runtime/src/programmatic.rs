@@ -3,6 +3,7 @@
 use std::future::{Future, ready};
 
 use crate::close::{CloseCode, CloseReason};
+use crate::dispatch::log_unhandled;
 use crate::endpoint::{Contract, Handler, Reply};
 use crate::error::Error;
 use crate::message::{Binary, Pong};
@@ -63,8 +64,7 @@ pub trait Endpoint: Send + 'static {
 }
 
 fn unhandled(session: &Session, error: &Error) {
-    let endpoint = session.endpoint().name;
-    tracing::warn!(%error, endpoint, session = %session.id(), "the endpoint has no on_error to be told");
+    log_unhandled(session, error);
     let (code, phrase) = if error.is_decode() {
         (CloseCode::NotConsistent, "the message cannot be decoded")
     } else {

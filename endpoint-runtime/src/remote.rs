@@ -371,8 +371,11 @@ impl<'a> AsyncRemote<'a> {
             false => (message, false),
         };
         let ticket = outbound.offer_or(message, in_order, overflow);
-        if ticket == Err(Refused::Full) && outbound.first_overflow() {
-            tracing::warn!("a message was not sent: the outbound queue is full, the peer reads too slowly");
+        if ticket == Err(Refused::Full)
+            && outbound.first_overflow()
+            && let Some(not_logged) = outbound.log().full.due()
+        {
+            tracing::warn!(not_logged, "a message was not sent: the outbound queue is full, the peer reads too slowly");
         }
         Sent::new(outbound.clone(), ticket, Waiting::within(how.timeout))
     }

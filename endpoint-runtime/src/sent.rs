@@ -102,9 +102,12 @@ impl Completion {
                 Poll::Ready(result) => (state.take(), result),
             }
         };
-        let Some((_, callback)) = done else { return };
-        if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
-            tracing::error!("the callback of a message that was sent has panicked");
+        let Some((written, callback)) = done else { return };
+        let outbound = &written.outbound;
+        if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err()
+            && let Some(not_logged) = outbound.log().callbacks.due()
+        {
+            tracing::error!(not_logged, "the callback of a message that was sent has panicked");
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::keepalive::Keepalive;
+use crate::log_rate::LogRate;
 use crate::programmatic::Endpoint;
 use crate::registry::ServerEndpoint;
 use crate::request::{HandshakeRequest, Transport};
@@ -132,6 +133,7 @@ impl Server {
             cut: CancellationToken::new(),
         };
         let accept = async {
+            let failures = LogRate::<1>::default();
             loop {
                 match listener.accept().await {
                     Ok((stream, peer)) => {
@@ -144,7 +146,9 @@ impl Server {
                     }
                     Err(error) => {
                         // out of file descriptors, most likely: wait for some to be given back
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        if let Some(not_logged) = failures.due() {
+                            tracing::warn!(%error, not_logged, "a connection could not be accepted");
+                        }
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }

@@ -38,6 +38,7 @@ use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::{Excerpt, Refusal};
+use crate::log_rate::HandshakeLog;
 use crate::path::ContextPath;
 use crate::programmatic::Endpoint;
 use crate::registry::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};
@@ -76,6 +77,7 @@ struct Inner {
     handshake_timeout: Duration,
     tasks: TaskTracker,
     closing: AtomicBool,
+    log: HandshakeLog,
 }
 
 /// Whose a request is.
@@ -143,7 +145,7 @@ impl ServerContainer {
         let (mounted, params) = match table.router.find(request.uri().path()) {
             Lookup::Found { value, params } => (value, params),
             Lookup::BadPath if request.headers().contains_key(header::UPGRADE) => {
-                return Routed::Ours(refuse(request.uri(), Refusal::bad_path()).into());
+                return Routed::Ours(self.0.refuse(request.uri(), Refusal::bad_path()).into());
             }
             Lookup::BadPath | Lookup::NotFound => return Routed::Theirs(request),
         };
@@ -183,17 +185,21 @@ impl PartialEq for ServerContainer {
 
 impl Eq for ServerContainer {}
 
-fn refuse(uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
-    log_refused(uri, &refusal);
-    refusal.into()
-}
+impl Inner {
+    fn refuse(&self, uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
+        self.log_refused(uri, &refusal);
+        refusal.into()
+    }
 
-fn log_refused(uri: &Uri, refusal: &Refusal) {
-    let (path, status) = (&*Excerpt(uri.path()).to_string(), refusal.status());
-    if status == StatusCode::INTERNAL_SERVER_ERROR {
-        tracing::error!(path, status = status.as_u16(), "handshake refused: {}", refusal.reason());
-    } else {
-        tracing::info!(path, status = status.as_u16(), "handshake refused: {}", refusal.reason());
+    fn log_refused(&self, uri: &Uri, refusal: &Refusal) {
+        let status = refusal.status();
+        let Some(not_logged) = self.log.of(status.as_u16()).due() else { return };
+        let path = &*Excerpt(uri.path()).to_string();
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(path, status = status.as_u16(), not_logged, "handshake refused: {}", refusal.reason());
+        } else {
+            tracing::info!(path, status = status.as_u16(), not_logged, "handshake refused: {}", refusal.reason());
+        }
     }
 }
 
@@ -233,7 +239,7 @@ impl<B> Service<Request<B>> for ServerContainer {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.respond(request, Transport::default()) {
             Routed::Ours(responding) => responding,
-            Routed::Theirs(request) => refuse(request.uri(), Refusal::unknown_path()).into(),
+            Routed::Theirs(request) => self.0.refuse(request.uri(), Refusal::unknown_path()).into(),
         }
     }
 }
@@ -570,6 +576,7 @@ impl ContainerBuilder {
             handshake_timeout: self.handshake_timeout,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
+            log: HandshakeLog::default(),
         }));
         for mounted in container.0.table().mounted() {
             mounted.sessions.belongs_to(container.weak());

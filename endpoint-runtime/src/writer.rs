@@ -331,8 +331,10 @@ impl Drop for Writer {
             Stage::Ended(_) => {}
             Stage::New => self.outbound.give_up_turn(&mut self.turn, false),
             Stage::Begun | Stage::Failed => {
-                if self.outbound.is_open() {
-                    tracing::warn!("a message was begun and not finished: its session ends with 1011");
+                if self.outbound.is_open()
+                    && let Some(not_logged) = self.outbound.log().unfinished.due()
+                {
+                    tracing::warn!(not_logged, "a message was begun and not finished: its session ends with 1011");
                 }
                 self.outbound.give_up_turn(&mut self.turn, true);
             }

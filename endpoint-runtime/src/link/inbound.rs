@@ -275,10 +275,12 @@ impl Link {
     }
 
     pub(super) fn unwanted(&mut self, text: bool) {
-        if !std::mem::replace(&mut self.warned_unwanted, true) {
+        if !std::mem::replace(&mut self.warned_unwanted, true)
+            && let Some(not_logged) = self.session.endpoint().log.unwanted.due()
+        {
             let kind = if text { "text" } else { "binary" };
             let endpoint = self.session.endpoint().name;
-            tracing::warn!(endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
+            tracing::warn!(not_logged, endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
         }
     }
 

@@ -227,7 +227,7 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, writer) = listener.accept().await.unwrap().0.into_split();
         socket.as_ref().writable().await.unwrap();
-        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None };
+        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None, log: <_>::default() };
         (Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)), socket, peer)
     }
 

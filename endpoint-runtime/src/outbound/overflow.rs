@@ -3,12 +3,18 @@
 use super::{Outbound, Outgoing, Refused, State, Ticket};
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::Overflow;
+use crate::log_rate::QueueLog;
 
 impl Outbound {
     /// What the endpoint, or the container, says of messages for which there is no room.
     #[inline]
     pub(crate) fn overflow(&self) -> Option<Overflow> {
         self.bounds.overflow
+    }
+
+    /// What is logged of the queues of its endpoint.
+    pub(crate) fn log(&self) -> &QueueLog {
+        &self.bounds.log
     }
 
     /// How many messages were dropped for want of room.

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite;
 
 use super::mounting::{Mounted, undeployable};
-use super::{EndpointConfig, RETRY_AFTER, ServerContainer, log_refused};
+use super::{EndpointConfig, RETRY_AFTER, ServerContainer};
 use crate::close::{CloseCode, CloseReason};
 use crate::configurator::HandshakeResponse;
 use crate::error::Error;
@@ -211,10 +211,11 @@ impl AdoptedRequest {
     async fn serve<M: Messages>(self, messages: M) -> Result<CloseReason, Refusal> {
         let (socket, uri) = (MessageSocket::new(messages), self.head.uri.clone());
         let limit = self.endpoint.mounted.sessions.limits.close_timeout;
+        let container = self.endpoint.container.clone();
         let (prepared, mut opening, ended) = match self.accept().await {
             Ok(accepted) => accepted,
             Err(refusal) => {
-                log_refused(&uri, &refusal);
+                container.0.log_refused(&uri, &refusal);
                 let reason = close_reason(&refusal);
                 let mut socket = socket;
                 let _ = timeout(limit, poll_fn(|cx| socket.poll_refuse(cx, &reason))).await;

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::mounting::Mounted;
-use super::{Inner, RETRY_AFTER, refuse};
+use super::{Inner, RETRY_AFTER};
 use crate::configurator::HandshakeResponse;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::{self, Accepted, extensions, offered_subprotocols};
@@ -91,16 +91,16 @@ impl Inner {
     ) -> Responding {
         // before anything of it is copied
         if let Err(refusal) = self.head_limits.check(parts.method.as_str(), &parts.uri, &parts.headers) {
-            return refuse(&parts.uri, refusal).into();
+            return self.refuse(&parts.uri, refusal).into();
         }
         let Some(configured) = mounted.configured.clone() else {
             let opened = self.open(mounted, params, &mut parts, transport);
-            return opened.unwrap_or_else(|refusal| refuse(&parts.uri, refusal)).into();
+            return opened.unwrap_or_else(|refusal| self.refuse(&parts.uri, refusal)).into();
         };
         let (container, mounted) = (self.clone(), mounted.clone());
         Responding(Answer::Waiting(Box::pin(async move {
             let opened = container.open_configured(&mounted, &configured, params, &mut parts, transport).await;
-            opened.unwrap_or_else(|refusal| refuse(&parts.uri, refusal))
+            opened.unwrap_or_else(|refusal| container.refuse(&parts.uri, refusal))
         })))
     }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
+use super::ServerContainer;
 use super::mounting::{EndpointConfig, Mounted, Mounting, Table, undeployable};
-use super::{ServerContainer, refuse};
 use crate::error::Error;
 use crate::handshake::refusal::Refusal;
 use crate::path::PathParams;
@@ -114,8 +114,10 @@ impl ServerContainer {
         let mounted = match mounted {
             Ok(mounted) => mounted,
             Err(error) => {
-                tracing::error!(endpoint = name, %error, "an upgrade by hand is not possible");
-                return refuse(&parts.uri, Refusal::construction_failed(&error));
+                if let Some(not_logged) = self.0.log.by_hand.due() {
+                    tracing::error!(endpoint = name, %error, not_logged, "an upgrade by hand is not possible");
+                }
+                return self.0.refuse(&parts.uri, Refusal::construction_failed(&error));
             }
         };
         match self.0.answer(&mounted, params, parts, Transport::default()).await {

@@ -13,6 +13,7 @@ use super::{Groups, NOWHERE, Session};
 use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::deadlines::{Deadlines, Entry, Sweep, is_far};
+use crate::log_rate::EndpointLog;
 use crate::outbound::Bounds;
 use crate::quantum::Round;
 use crate::state::States;
@@ -37,6 +38,7 @@ pub(crate) struct OpenSet {
     /// The count of the sweep over the deadlines that goes on, or zero: what can be known without the lock.
     sweep: AtomicU32,
     pub(crate) round: Round,
+    pub(crate) log: EndpointLog,
     /// How often somebody took the lock on its members.
     #[cfg(test)]
     taken: AtomicUsize,
@@ -61,12 +63,13 @@ impl OpenSet {
             bytes: limits.send_queue_bytes,
             send_timeout: limits.send_timeout,
             overflow: limits.overflow,
+            log: <_>::default(),
         };
         let (path, bounds) = (path.into(), Arc::new(bounds));
         let base = Instant::now();
         let deadlines = Deadlines::since(base);
         let members = Mutex::new(Members { list: Chunks::default(), open: 0, deadlines, closing: None });
-        let (states, groups, annotated, container, round) = <_>::default();
+        let (states, groups, annotated, container, round, log) = <_>::default();
         Self {
             path,
             name,
@@ -80,6 +83,7 @@ impl OpenSet {
             members,
             sweep: AtomicU32::new(0),
             round,
+            log,
             #[cfg(test)]
             taken: AtomicUsize::new(0),
         }

@@ -1,0 +1,123 @@
+//! How often the log hears of what a peer can bring about at will: once a second for each kind, some kinds a few times at
+//! first, with a count of those left out. The places that log ask here first.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+/// The least time between two lines of one kind, in milliseconds: short enough to see that it goes on, long enough that a
+/// peer cannot fill a disk.
+const APART: u64 = 1000;
+
+/// So many lines of faults whose text differs from one to the next may come at once, before they have to be apart.
+const AT_ONCE: u64 = 16;
+
+/// Lines of one kind at one place: as many as `BURST` at once, and one a second in the long run.
+#[derive(Debug, Default)]
+pub(crate) struct LogRate<const BURST: u64 = 1> {
+    /// When the lines so far would have come one a second, and the next one would be due; in milliseconds of the process.
+    next: AtomicU64,
+    left_out: AtomicU64,
+}
+
+/// For faults that are rare and differ in their text.
+pub(crate) type Burst = LogRate<AT_ONCE>;
+
+impl<const BURST: u64> LogRate<BURST> {
+    /// Whether a line is due; if so, how many were left out since the last one. A line that is not is counted.
+    pub(crate) fn due(&self) -> Option<u64> {
+        static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        self.due_at(u64::try_from(BEGUN.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn due_at(&self, now: u64) -> Option<u64> {
+        let early = (BURST - 1) * APART;
+        let due = |next: u64| (next <= now.saturating_add(early)).then(|| next.max(now).saturating_add(APART));
+        if self.next.fetch_update(Relaxed, Relaxed, due).is_err() {
+            self.left_out.fetch_add(1, Relaxed);
+            return None;
+        }
+        Some(self.left_out.swap(0, Relaxed))
+    }
+}
+
+/// What is logged of the sessions of one endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointLog {
+    /// Violations of the protocol, where there is no `on_error`.
+    pub(crate) violations: LogRate,
+    /// Handlers that failed or panicked, messages that do not decode, where there is no `on_error`.
+    pub(crate) failures: Burst,
+    /// Failures of `on_error`.
+    pub(crate) on_error: Burst,
+    /// Failures of `on_close`, and those that were given up.
+    pub(crate) on_close: Burst,
+    /// Messages for which there is no handler.
+    pub(crate) unwanted: LogRate,
+    /// Messages that were received and not handled.
+    pub(crate) unheard: Burst,
+    /// Sessions that may not join more rooms.
+    pub(crate) rooms: Burst,
+    /// Broadcasts that left a peer out.
+    pub(crate) broadcasts: LogRate,
+    /// Panics in destructors and in a connection's own task.
+    pub(crate) panics: Burst,
+}
+
+/// What is logged of the queues of one endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct QueueLog {
+    /// Messages for which there was no room.
+    pub(crate) full: LogRate,
+    /// Messages that were begun and not finished.
+    pub(crate) unfinished: LogRate,
+    /// Callbacks that panicked.
+    pub(crate) callbacks: LogRate,
+}
+
+/// What is logged of the handshakes of one container: a line for each status at a time, so that a crowd at an unknown path
+/// does not hide that a configurator fails.
+#[derive(Debug, Default)]
+pub(crate) struct HandshakeLog {
+    listed: [Burst; STATUSES.len()],
+    others: Burst,
+    /// Upgrades by hand that are not possible.
+    pub(crate) by_hand: Burst,
+}
+
+/// Those that the library itself answers, and 401.
+const STATUSES: [u16; 8] = [400, 401, 403, 404, 405, 426, 500, 503];
+
+impl HandshakeLog {
+    pub(crate) fn of(&self, status: u16) -> &Burst {
+        STATUSES.iter().position(|listed| *listed == status).map_or(&self.others, |place| &self.listed[place])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_second_counts_those_left_out() {
+        let rate = LogRate::<1>::default();
+        let due: Vec<_> = [0, 0, 1, 999, 1000, 1001, 5000, 5999, 6000].map(|now| rate.due_at(now)).into();
+        assert_eq!(due, [Some(0), None, None, None, Some(3), None, Some(1), None, Some(1)]);
+    }
+
+    #[test]
+    fn burst_is_followed_by_one_line_a_second() {
+        let rate = LogRate::<3>::default();
+        let due: Vec<_> =
+            [0, 0, 0, 0, 999, 1000, 1001, 2000, 9000, 9000, 9000, 9000].map(|now| rate.due_at(now)).into();
+        assert_eq!(due[..8], [Some(0), Some(0), Some(0), None, None, Some(2), None, Some(1)]);
+        assert_eq!(due[8..], [Some(0), Some(0), Some(0), None]);
+    }
+
+    #[test]
+    fn statuses_have_lines_of_their_own() {
+        let log = HandshakeLog::default();
+        assert!(std::ptr::eq(log.of(404), log.of(404)) && !std::ptr::eq(log.of(404), log.of(500)));
+        assert!(std::ptr::eq(log.of(418), log.of(599)));
+    }
+}

@@ -1,0 +1,43 @@
+//! Which session's handler runs on this thread: what it sends on its own session needs no waking, and joins the batch.
+
+use std::cell::Cell;
+
+use super::Outbound;
+use crate::sync::thread_local;
+
+thread_local! {
+    /// The queue of the session whose handler is being polled on this thread.
+    static RUNNING: Cell<*const Outbound> = const { Cell::new(std::ptr::null()) };
+}
+
+struct Restore(*const Outbound);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        RUNNING.with(|running| running.set(self.0));
+    }
+}
+
+impl Outbound {
+    /// Polls a handler of this session: what it sends meanwhile needs no waking, and joins the batch.
+    #[inline]
+    pub(crate) fn running<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let _restore = Restore(RUNNING.with(|running| running.replace(self)));
+        poll()
+    }
+
+    /// The opposite: what is done meanwhile is as if no handler ran.
+    pub(crate) fn aside<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let _restore = Restore(RUNNING.with(|running| running.replace(std::ptr::null())));
+        poll()
+    }
+
+    /// Whether a handler is being polled on this thread, of whichever session.
+    pub(crate) fn is_in_handler() -> bool {
+        !RUNNING.get().is_null()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        std::ptr::eq(RUNNING.with(Cell::get), self)
+    }
+}
