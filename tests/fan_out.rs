@@ -292,56 +292,89 @@ impl Echo {
     }
 }
 
-/// How often costly handlers are called while somebody else waits for an answer: the median of many times. The floods
-/// send the frames again and again.
-async fn calls_per_round_trip(members: usize, path: &str, said: Vec<u8>) -> usize {
-    let (calls, counted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let own = calls.clone();
-    let container = container().register::<Echo>().endpoint_with(move |_| Ok(Costly(own.clone())));
-    let server = TestServer::with(container.send_queue(1 << 20, 1 << 30)).await;
-    let mut tasks = JoinSet::new();
-    for client in listeners(&server, members).await {
-        tasks.spawn(async move {
-            let (mut stream, mut lost) = (client.stream, vec![0; 64 << 10]);
-            while stream.read(&mut lost).await.is_ok_and(|count| count > 0) {}
-        });
-    }
-    let mut flood = server.connect(path).await;
-    tasks.spawn(async move { while flood.stream.write_all(&said).await.is_ok() {} });
-    let mut witness = server.connect("/echo").await;
-    soon(async {
-        while calls.load(Ordering::Relaxed) < 100 {
-            yield_now().await;
+/// A server with costly handlers, a room, and a peer that sends frames again and again.
+struct Flooded {
+    server: TestServer,
+    calls: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+impl Flooded {
+    async fn with(members: usize, path: &str, said: Vec<u8>) -> Self {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let own = calls.clone();
+        let container = container().register::<Echo>().endpoint_with(move |_| Ok(Costly(own.clone())));
+        let server = TestServer::with(container.send_queue(1 << 20, 1 << 30)).await;
+        let mut tasks = JoinSet::new();
+        for client in listeners(&server, members).await {
+            tasks.spawn(async move {
+                let (mut stream, mut lost) = (client.stream, vec![0; 64 << 10]);
+                while stream.read(&mut lost).await.is_ok_and(|count| count > 0) {}
+            });
         }
-    })
-    .await;
-    let mut trips = Vec::new();
-    for _ in 0..20 {
-        counted.store(calls.load(Ordering::Relaxed), Ordering::Relaxed);
-        witness.text("you there?").await;
-        witness.expect_text("you there?").await;
-        trips.push(calls.load(Ordering::Relaxed) - counted.load(Ordering::Relaxed));
+        let mut flood = server.connect(path).await;
+        tasks.spawn(async move { while flood.stream.write_all(&said).await.is_ok() {} });
+        let flooded = Self { server, calls, _tasks: tasks };
+        soon(async {
+            while flooded.calls() < 100 {
+                yield_now().await;
+            }
+        })
+        .await;
+        flooded
     }
-    trips.sort_unstable();
-    trips[trips.len() / 2]
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// How often the costly handlers are called while somebody else waits for an answer, sorted: for many answers, and
+    /// until there were many calls.
+    async fn calls_per_round_trip(&self) -> Vec<usize> {
+        let mut witness = self.server.connect("/echo").await;
+        let (mut trips, begun) = (Vec::new(), self.calls());
+        while trips.len() < 50 || self.calls() - begun < 300 {
+            let before = self.calls();
+            witness.text("you there?").await;
+            witness.expect_text("you there?").await;
+            trips.push(self.calls() - before);
+        }
+        trips.sort_unstable();
+        trips
+    }
 }
 
 #[tokio::test]
 async fn who_floods_a_room_does_not_keep_others_waiting() {
-    let calls = calls_per_round_trip(100, "/costly/fan-out", frame(0x80 | BINARY, &[7; 20]).repeat(1000)).await;
-    assert!(calls < 30, "{calls} broadcasts while one message was echoed");
+    let flooded = Flooded::with(100, "/costly/fan-out", frame(0x80 | BINARY, &[7; 20]).repeat(1000)).await;
+    let trips = flooded.calls_per_round_trip().await;
+    assert!(trips[trips.len() / 2] < 30, "broadcasts while one message was echoed: {:?}", trips.last_chunk::<10>());
 }
 
 #[tokio::test]
 async fn handlers_that_take_a_millisecond_do_not_keep_others_waiting() {
-    let calls = calls_per_round_trip(0, "/costly/busy", frame(0x80 | BINARY, &[7; 20]).repeat(1000)).await;
-    assert!(calls < 30, "{calls} handlers while one message was echoed");
+    let flooded = Flooded::with(0, "/costly/busy", frame(0x80 | BINARY, &[7; 20]).repeat(1000)).await;
+    let trips = flooded.calls_per_round_trip().await;
+    assert!(trips[trips.len() / 2] < 30, "handlers while one message was echoed: {:?}", trips.last_chunk::<10>());
+}
+
+#[tokio::test]
+async fn handlers_that_take_a_millisecond_do_not_keep_newcomers_waiting() {
+    let flooded = Flooded::with(0, "/costly/busy", frame(0x80 | BINARY, &[7; 20]).repeat(1000)).await;
+    let (mut coming, before) = (JoinSet::new(), flooded.calls());
+    for _ in 0..50 {
+        coming.spawn(Client::connect(flooded.server.addr, "/echo"));
+    }
+    soon(coming.join_all()).await;
+    let calls = flooded.calls() - before;
+    assert!(calls < 200, "{calls} handlers while fifty came");
 }
 
 #[tokio::test]
 async fn messages_that_came_while_a_handler_ran_do_not_keep_others_waiting() {
     let mut said = frame(0x80 | TEXT, b"first");
-    said.extend(frame(0x80 | TEXT, b"another").repeat(200));
-    let calls = calls_per_round_trip(100, "/costly/fan-out", said).await;
-    assert!(calls < 30, "{calls} broadcasts while one message was echoed");
+    said.extend(frame(0x80 | TEXT, b"another").repeat(63));
+    let flooded = Flooded::with(100, "/costly/fan-out", said).await;
+    let trips = flooded.calls_per_round_trip().await;
+    assert!(trips[trips.len() - 1] < 30, "broadcasts while one message was echoed: {:?}", trips.last_chunk::<10>());
 }

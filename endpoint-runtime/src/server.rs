@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -77,6 +77,12 @@ impl fmt::Debug for Fallback {
     }
 }
 
+/// Connections are accepted at least this often on average, however long the others take between.
+const ACCEPT_INTERVAL: Duration = Duration::from_micros(200);
+
+/// At most so many more than one are accepted at a time.
+const ACCEPT_MORE: u128 = 15;
+
 impl Server {
     /// Begins a server with every annotated endpoint of the program ([`ContainerBuilder::discover`]).
     pub fn builder() -> ServerBuilder {
@@ -134,12 +140,20 @@ impl Server {
         };
         let accept = async {
             let failures = LogRate::<1>::default();
+            let mut more = 0;
             loop {
                 match listener.accept().await {
                     Ok((stream, peer)) => {
                         http.serve(stream, peer);
-                        // those that are open are heard before a crowd that comes all at once
+                        if more > 0 {
+                            more -= 1;
+                            continue;
+                        }
+                        // those that are open are heard before a crowd that comes all at once; if they take long,
+                        // several of the crowd are accepted the next time
+                        let begun = Instant::now();
                         yield_now().await;
+                        more = (begun.elapsed().as_micros() / ACCEPT_INTERVAL.as_micros()).min(ACCEPT_MORE);
                     }
                     // the client's affair alone
                     Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {

@@ -17,7 +17,7 @@ use compare::stats::{Histogram, spread};
 
 const HELP: &str = "bad-days: round trips of a good client beside a hundred bad ones
 
-  --kinds a,b      of: silent drip deaf pings empty fragments large handshakes resets (all)
+  --kinds a,b      of: silent drip deaf pings empty fragments large room handshakes resets (all)
   --bad N          how many of them (100)
   --rounds N       3
   --seconds S      measured per round, alone and beside them (1)
@@ -25,7 +25,8 @@ const HELP: &str = "bad-days: round trips of a good client beside a hundred bad 
   --load-core N    1
   --server PATH    the bench_server to start (../../target/release/examples/bench_server)";
 
-const KINDS: [&str; 9] = ["silent", "drip", "deaf", "pings", "empty", "fragments", "large", "handshakes", "resets"];
+const KINDS: [&str; 10] =
+    ["silent", "drip", "deaf", "pings", "empty", "fragments", "large", "room", "handshakes", "resets"];
 
 /// No step waits longer for the server.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -144,7 +145,7 @@ fn round(
 fn await_server(addr: SocketAddr, server: &mut Process) -> Result<TcpStream> {
     let start = Instant::now();
     loop {
-        match open(addr) {
+        match open(addr, "/ws") {
             Ok(stream) => return Ok(stream),
             Err(e) if start.elapsed() > SILENCE || server.ended()?.is_some() => return Err(e),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
@@ -153,12 +154,12 @@ fn await_server(addr: SocketAddr, server: &mut Process) -> Result<TcpStream> {
 }
 
 /// Connects and upgrades; the socket blocks, but not for long.
-fn open(addr: SocketAddr) -> Result<TcpStream> {
+fn open(addr: SocketAddr, path: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
-    stream.write_all(&handshake::request(addr, "/ws", false))?;
+    stream.write_all(&handshake::request(addr, path, false))?;
     let (mut bytes, mut chunk) = (Vec::new(), [0; 1024]);
     loop {
         let length = stream.read(&mut chunk)?;
@@ -202,7 +203,7 @@ fn misbehave(kind: &str, addr: SocketAddr, count: usize) -> Result<()> {
     let chunk = repeated(kind);
     let mut streams = Vec::new();
     for _ in 0..count {
-        let mut stream = open(addr)?;
+        let mut stream = open(addr, if kind == "room" { "/broadcast" } else { "/ws" })?;
         if kind == "fragments" {
             // the first of a message without end
             stream.write_all(&[BINARY, 0x80, 0, 0, 0, 0])?;
@@ -214,7 +215,8 @@ fn misbehave(kind: &str, addr: SocketAddr, count: usize) -> Result<()> {
     let mut scratch = vec![0; 256 << 10];
     loop {
         let mut moved = false;
-        for (stream, sent) in &mut streams {
+        for (index, (stream, sent)) in streams.iter_mut().enumerate() {
+            let chunk = if kind == "room" && index > 0 { &[] } else { &chunk[..] };
             let piece = &chunk[*sent % chunk.len().max(1)..];
             let piece = if kind == "drip" { &piece[..1] } else { piece };
             let written = if piece.is_empty() { None } else { attempt(stream.write(piece))? };
@@ -242,6 +244,8 @@ fn repeated(kind: &str) -> Vec<u8> {
         "pings" => (10_000, PING, 0),
         "empty" => (10_000, BINARY, 0),
         "large" => (1, BINARY, 1 << 20),
+        // one of them to all of them
+        "room" => (1000, BINARY, 20),
         _ => return [0x00, 0x80, 0, 0, 0, 0].repeat(10_000),
     };
     for _ in 0..count {
