@@ -23,6 +23,9 @@ const DIRECT: usize = 128;
 /// the queues: an eighth of what it takes to write to each of them.
 const PAUSE: Duration = Duration::from_nanos(500);
 
+/// So many sessions are looked at together.
+const STEP: usize = 16;
+
 /// So many sessions are left to flushers at a time.
 const HANDED_OVER: usize = 256;
 
@@ -109,22 +112,32 @@ impl<'a> Broadcast<'a> {
     ) -> Report {
         let flushers = &fan_out.first.groups().flushers;
         let (mut report, mut owed) = (Report::default(), Owed::default());
-        for session in self.sessions.addressed() {
-            let mut claimed = false;
-            let offered = message(session, fan_out.direct, &mut claimed);
-            if claimed {
-                owed.push(session.outbound());
-                if owed.len() >= HANDED_OVER {
-                    flushers.hand_over(&mut owed);
+        let (mut sessions, mut step) = (self.sessions.addressed(), Vec::with_capacity(STEP));
+        loop {
+            step.extend(sessions.by_ref().take(STEP));
+            if step.is_empty() {
+                break;
+            }
+            if fan_out.many {
+                step.iter().for_each(|session: &&Session| session.outbound().prefetch());
+            }
+            for session in step.drain(..) {
+                let mut claimed = false;
+                let offered = message(session, fan_out.direct, &mut claimed);
+                if claimed {
+                    owed.push(session.outbound());
+                }
+                match offered {
+                    Ok(displaced) => {
+                        report.sent += 1;
+                        report.displaced += displaced as usize;
+                    }
+                    Err(Refused::Closed) => report.closed += 1,
+                    Err(_) => report.dropped += 1,
                 }
             }
-            match offered {
-                Ok(displaced) => {
-                    report.sent += 1;
-                    report.displaced += displaced as usize;
-                }
-                Err(Refused::Closed) => report.closed += 1,
-                Err(_) => report.dropped += 1,
+            if owed.len() >= HANDED_OVER {
+                flushers.hand_over(&mut owed);
             }
         }
         if owed.len() > 0 {

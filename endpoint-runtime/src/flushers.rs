@@ -13,7 +13,7 @@ use crate::outbound::Outbound;
 use crate::per_runtime::PerRuntime;
 
 /// For so long a flusher goes on before others have their turn.
-const CHUNK: Duration = Duration::from_micros(200);
+const CHUNK: Duration = Duration::from_micros(400);
 
 /// So many sessions are taken from the list at a time.
 const STEP: usize = 16;
@@ -142,6 +142,7 @@ impl Flusher {
             }
             owed.0.extend(todo.sessions.drain(..count));
             drop(todo);
+            owed.0.iter().for_each(|session| session.prefetch());
             owed.0.drain(..).for_each(|session| session.flush());
         }
         true

@@ -246,7 +246,9 @@ impl Outbound {
 
     /// Says that there is something to look at; wakes the connection unless it is the one that runs.
     fn notify(&self, mut state: MutexGuard<'_, State>) {
-        let told = self.pending.swap(true, Ordering::AcqRel) && !std::mem::take(&mut state.batched);
+        // what was pending a moment ago may be under way, but whoever takes it waits for the lock, and then sees this
+        let pending = self.pending.load(Ordering::Acquire) || self.pending.swap(true, Ordering::AcqRel);
+        let told = pending && !std::mem::take(&mut state.batched);
         if told || self.is_running() {
             return;
         }
