@@ -143,6 +143,37 @@ async fn oldest_are_dropped_for_the_newest_and_counted() {
 }
 
 #[tokio::test]
+async fn queued_messages_are_counted_to_the_end_though_some_were_dropped() {
+    let mut served = Served::of::<Oldest>(queue).await;
+    let (mut client, session) = served.open_stuck().await;
+    (0..1000).for_each(|number| session.async_remote().send_text(number.to_string()).queued().unwrap());
+    assert_eq!((session.queued_messages(), session.dropped_messages()), (10, 991));
+    // the peer closes while the others wait
+    client.close(1000, "").await;
+    soon(async {
+        while session.is_open() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(session.queued_messages(), 10);
+    assert_eq!(numbers(&mut client, 999).await, (991..1000).collect::<Vec<_>>());
+    client.expect_close(1000).await;
+    served.journal.expect("close 1000 by Peer").await;
+    assert_eq!((session.queued_messages(), session.queued_bytes()), (0, 0));
+}
+
+#[tokio::test]
+async fn nothing_is_queued_after_the_end_of_a_session_whose_peer_never_read() {
+    let mut served = Served::of::<Oldest>(queue).await;
+    let (client, session) = served.open_stuck().await;
+    (0..1000).for_each(|number| session.async_remote().send_text(number.to_string()).queued().unwrap());
+    drop(client);
+    served.journal.expect("close 1006 by Transport").await;
+    assert_eq!((session.queued_messages(), session.queued_bytes()), (0, 0));
+}
+
+#[tokio::test]
 async fn what_was_not_sent_to_be_dropped_is_kept() {
     let mut served = Served::of::<Plain>(queue).await;
     let (mut client, session) = served.open_stuck().await;

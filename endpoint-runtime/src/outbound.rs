@@ -141,8 +141,12 @@ impl State {
         self.outstanding() == 0 && self.frames.is_empty() && self.rare.as_deref().is_none_or(nothing)
     }
 
-    /// How many messages were accepted and are not written.
+    /// Number of outstanding messages: accepted, and neither reported as written nor dropped. A message in parts counts
+    /// from when its turn was asked for. After the end nothing is outstanding.
     fn outstanding(&self) -> u64 {
+        if self.ended {
+            return 0;
+        }
         let passed = self.accepted - self.written - self.skipped;
         if self.lined { passed + self.line_len() } else { passed }
     }

@@ -264,13 +264,14 @@ impl Session {
         }
     }
 
-    /// Bytes that were accepted for sending and are not written yet. While the peer does not keep up, replies and pongs
-    /// count as well.
+    /// Bytes that were accepted for sending and are neither written nor dropped yet. While the peer does not keep up,
+    /// replies and pongs count as well. Zero once the connection has ended.
     pub fn queued_bytes(&self) -> usize {
         self.0.outbound.queued_bytes()
     }
 
-    /// Messages that were accepted for sending and are not written yet.
+    /// Number of messages that were accepted for sending and are neither written nor dropped yet. A message in parts
+    /// counts as one from when its turn was asked for. Zero once the connection has ended.
     pub fn queued_messages(&self) -> usize {
         self.0.outbound.queued_messages()
     }

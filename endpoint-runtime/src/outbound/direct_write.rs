@@ -6,9 +6,7 @@
 //! connection; a broadcast puts the session on the list of a flusher instead.
 
 use std::io;
-use std::sync::MutexGuard;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,10 +15,11 @@ use tokio::net::tcp::OwnedWriteHalf;
 use super::{CORK, Outbound, Refused, State};
 use crate::frames::Frames;
 use crate::role::Role;
+use crate::sync::{MutexGuard, Ordering};
 
 /// A session is written to by broadcasts themselves once in so many microseconds: what follows gathers, so that a burst
 /// does not cost a system call for each message.
-const GATHER: u32 = 1000;
+pub(super) const GATHER: u32 = 1000;
 
 /// When a broadcast happens: microseconds since an arbitrary beginning. They begin again after 71 minutes; then one
 /// broadcast is queued that might have been written at once.

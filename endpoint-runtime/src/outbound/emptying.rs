@@ -47,10 +47,15 @@ impl Outbound {
         self.lock().connection = Some(waker.clone());
     }
 
-    /// Forgets it: its memory must not live as long as the last clone of the session.
+    /// Forgets it: its memory must not live as long as the last clone of the session. Without a connection the queue has
+    /// ended.
     pub(crate) fn detach(&self) {
         let mut state = self.lock();
-        state.clear_line();
+        if !state.ended {
+            drop(state);
+            self.end(false);
+            state = self.lock();
+        }
         let gone = (state.connection.take(), state.rare.take());
         // what is dropped with a waker may look here
         drop(state);

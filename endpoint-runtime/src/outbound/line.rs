@@ -191,12 +191,13 @@ impl State {
         }
     }
 
-    /// Forgets the line: nothing of it will be written.
+    /// Drops what is in the line. The gaps stay: `skipped` counts them until the tickets around them are written.
     pub(super) fn clear_line(&mut self) {
         self.lined = false;
-        if let Some(rare) = &mut self.rare {
-            rare.line = None;
-        }
+        let Some(line) = self.rare.as_mut().and_then(|rare| rare.line.as_mut()) else { return };
+        let gaps = std::mem::take(&mut line.gaps);
+        let cleared = std::mem::replace(&mut **line, Line { gaps, ..Line::default() });
+        self.bytes = self.bytes.saturating_sub(cleared.bytes);
     }
 }
 
@@ -237,5 +238,321 @@ impl Outbound {
         }
         state.shorten();
         granted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use proptest::prelude::*;
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use super::*;
+    use crate::outbound::direct_write::{GATHER, Moment};
+    use crate::outbound::{Bounds, FAR, Refused, Turn, Waiting};
+    use crate::role::Role;
+
+    /// What senders, the peer, the connection and the end do to a queue.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Send(usize),
+        Reply(usize),
+        SendDroppable(usize),
+        /// A broadcast, which may be written here and now, and is left to a flusher otherwise.
+        Broadcast(usize, bool),
+        /// The flusher comes by.
+        Flush,
+        Batch(bool),
+        /// A part of the session's own message, and whether it is the last.
+        Part(usize, bool),
+        AskForTurn,
+        /// A part by one of those who asked for a turn.
+        PartOf(usize, bool),
+        GiveUpTurn(usize),
+        PeerReads,
+        Collect,
+        /// The socket takes so many bytes of the connection.
+        Write(usize),
+        Close,
+        /// The connection has learnt of the end: the peer's close frame, a violation, a limit.
+        Finish,
+        End(bool),
+        Cut,
+        Detach,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let size = || prop_oneof![6 => 1usize..200, 3 => 1usize..20_000, 1 => Just(100_000)];
+        prop_oneof![
+            6 => size().prop_map(Step::Send),
+            2 => size().prop_map(Step::Reply),
+            12 => size().prop_map(Step::SendDroppable),
+            6 => (size(), any::<bool>()).prop_map(|(size, droppable)| Step::Broadcast(size, droppable)),
+            6 => Just(Step::Flush),
+            2 => any::<bool>().prop_map(Step::Batch),
+            3 => (size(), any::<bool>()).prop_map(|(size, last)| Step::Part(size, last)),
+            3 => Just(Step::AskForTurn),
+            4 => (0usize..4, any::<bool>()).prop_map(|(turn, last)| Step::PartOf(turn, last)),
+            3 => (0usize..4).prop_map(Step::GiveUpTurn),
+            4 => Just(Step::PeerReads),
+            10 => Just(Step::Collect),
+            10 => size().prop_map(Step::Write),
+            1 => Just(Step::Close),
+            1 => Just(Step::Finish),
+            1 => any::<bool>().prop_map(Step::End),
+            1 => Just(Step::Cut),
+            1 => Just(Step::Detach),
+        ]
+    }
+
+    /// A queue, its connection as far as the queue knows it, and the messages that are outstanding by the definition: a
+    /// message is, from when it was accepted, or its turn was asked for, until it was reported as written or dropped.
+    struct Given {
+        outbound: Outbound,
+        peer: TcpStream,
+        out: Frames,
+        /// Bytes that were put into `out` and that were written, and up to where each ticket goes.
+        put: usize,
+        wrote: usize,
+        marks: VecDeque<(usize, Ticket)>,
+        turns: Vec<(Turn, Ticket, bool)>,
+        moments: u32,
+        outstanding: BTreeSet<Ticket>,
+    }
+
+    impl Given {
+        async fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let socket = TcpSocket::new_v4().unwrap();
+            // little room, so that a broadcast is written in part
+            socket.set_recv_buffer_size(4 << 10).unwrap();
+            let peer = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+            let (_, writer) = listener.accept().await.unwrap().0.into_split();
+            writer.as_ref().writable().await.unwrap();
+            let (messages, bytes) = (20, 256 << 10);
+            let bounds = Bounds { messages, bytes, send_timeout: FAR, overflow: None, log: <_>::default() };
+            Self {
+                outbound: Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)),
+                peer,
+                out: Frames::default(),
+                put: 0,
+                wrote: 0,
+                marks: VecDeque::new(),
+                turns: Vec::new(),
+                moments: 0,
+                outstanding: BTreeSet::new(),
+            }
+        }
+
+        /// The tickets in the line.
+        fn line(&self) -> BTreeSet<Ticket> {
+            let state = self.outbound.lock();
+            let line = state.rare.as_ref().and_then(|rare| rare.line.as_ref());
+            let waiting = line.into_iter().flat_map(|line| line.waiting.iter().map(|entry| entry.ticket));
+            waiting.chain(line.and_then(|line| line.open.as_ref()).map(|open| open.ticket)).collect()
+        }
+
+        fn last(&self) -> Ticket {
+            self.outbound.lock().last_ticket()
+        }
+
+        /// Whatever left the line while `offer` ran was dropped for it.
+        fn drops<T>(&mut self, offer: impl FnOnce(&Outbound) -> T) -> T {
+            let before = self.line();
+            let result = offer(&self.outbound);
+            let after = self.line();
+            self.outstanding.retain(|ticket| !before.contains(ticket) || after.contains(ticket));
+            result
+        }
+
+        fn accepted(&mut self, offered: Result<Ticket, Refused>) {
+            if let Ok(ticket) = offered {
+                assert!(self.outstanding.insert(ticket), "ticket {ticket} was given away twice");
+            }
+        }
+
+        fn collect(&mut self) {
+            let before = self.out.len();
+            let collected = self.outbound.collect(&mut self.out);
+            self.outbound.set_busy(!self.out.is_empty());
+            self.put += self.out.len() - before;
+            self.marks.push_back((self.put, collected.ticket));
+        }
+
+        fn write(&mut self, most: usize) {
+            if self.outbound.has_news() {
+                // as the connection does before each write, so that the rest of a broadcast goes first
+                self.collect();
+            }
+            let count = most.min(self.out.len());
+            self.out.advance(count);
+            self.wrote += count;
+            self.outbound.set_busy(!self.out.is_empty());
+            let mut reported = None;
+            while self.marks.front().is_some_and(|(place, _)| *place <= self.wrote) {
+                reported = self.marks.pop_front().map(|(_, ticket)| ticket);
+            }
+            let Some(ticket) = reported else { return };
+            let more = self.outbound.written(ticket, self.out.len());
+            self.outstanding.retain(|other| *other > ticket);
+            if more {
+                self.collect();
+            }
+        }
+
+        fn obey(&mut self, step: Step) {
+            let cx = &mut Context::from_waker(Waker::noop());
+            match step {
+                Step::Send(size) => {
+                    let offered = self.outbound.offer(Outgoing::Large(OpCode::Binary, vec![0; size].into()));
+                    self.accepted(offered);
+                }
+                Step::Reply(size) => {
+                    let offered = self.outbound.offer_reply(Outgoing::Small(OpCode::Binary, &vec![0; size]));
+                    self.accepted(offered);
+                }
+                Step::SendDroppable(size) => {
+                    let message = Outgoing::Large(OpCode::Binary, vec![0; size].into());
+                    let offered = self.drops(|outbound| outbound.offer_droppable(message, false));
+                    self.accepted(offered.map(|(ticket, _)| ticket));
+                }
+                Step::Broadcast(size, droppable) => {
+                    self.moments += GATHER;
+                    let frame = vec![0; size];
+                    match self.outbound.try_write_direct(&frame, Moment(self.moments)) {
+                        Err(_) => {}
+                        Ok(true) => {
+                            let ticket = self.last();
+                            let is_written = self.outbound.lock().written == ticket;
+                            // the rest of it is queued
+                            if !is_written {
+                                self.accepted(Ok(ticket));
+                            }
+                        }
+                        Ok(false) => {
+                            self.outbound.claim();
+                            let message = Outgoing::Encoded(&frame);
+                            let offered = self.drops(|outbound| {
+                                if !droppable {
+                                    return outbound.offer(message);
+                                }
+                                outbound.offer_droppable(message, false).map(|(ticket, _)| ticket)
+                            });
+                            self.accepted(offered);
+                        }
+                    }
+                }
+                Step::Flush => {
+                    let before = self.outbound.lock().written;
+                    self.outbound.flush();
+                    let (written, frames) = {
+                        let state = self.outbound.lock();
+                        (state.written, state.frames.len())
+                    };
+                    if written > before {
+                        assert!(frames == 0 && self.out.is_empty(), "something is before it");
+                        self.outstanding.retain(|ticket| *ticket > written);
+                    }
+                }
+                Step::Batch(allowed) => self.outbound.set_batching(allowed),
+                Step::Part(size, last) => {
+                    let before = self.last();
+                    let part = Outgoing::Large(OpCode::Binary, vec![0; size].into());
+                    if self.outbound.offer_part(part, last, false).is_ok() && self.last() > before {
+                        self.accepted(Ok(self.last()));
+                    }
+                }
+                Step::AskForTurn => {
+                    let (mut turn, before) = (Turn::default(), self.last());
+                    let _ = self.outbound.poll_turn(cx, OpCode::Text, &mut turn, &mut Waiting::default());
+                    let ticket = self.last();
+                    if ticket > before {
+                        self.accepted(Ok(ticket));
+                        self.turns.push((turn, ticket, false));
+                    }
+                }
+                Step::PartOf(which, last) => {
+                    let Some((turn, _, begun)) = self.turns.get_mut(which) else { return };
+                    let part = Outgoing::Small(OpCode::Text, &[0; 100]);
+                    if self.outbound.offer_part_of(turn, part, last, false).is_ok() {
+                        *begun = true;
+                        if last {
+                            self.turns.remove(which);
+                        }
+                    }
+                }
+                Step::GiveUpTurn(which) => {
+                    if which >= self.turns.len() {
+                        return;
+                    }
+                    let (mut turn, ticket, begun) = self.turns.remove(which);
+                    self.outbound.give_up_turn(&mut turn, begun);
+                    // of one that has begun there is no whole message, and the session ends for it
+                    if !begun {
+                        self.outstanding.remove(&ticket);
+                    }
+                }
+                Step::PeerReads => while self.peer.try_read(&mut [0; 64 << 10]).is_ok_and(|count| count > 0) {},
+                Step::Collect => self.collect(),
+                Step::Write(most) => self.write(most),
+                Step::Close => self.outbound.close(crate::close::CloseCode::NormalClosure.into()),
+                Step::Finish => {
+                    self.outbound.refuse();
+                    self.collect();
+                    let gone = self.line();
+                    self.outbound.seal();
+                    self.outstanding.retain(|ticket| !gone.contains(ticket));
+                }
+                Step::End(timed_out) => {
+                    self.outbound.end(timed_out);
+                    self.outstanding.clear();
+                    (self.out, self.marks) = (Frames::default(), VecDeque::new());
+                    (self.put, self.wrote) = (0, 0);
+                }
+                Step::Cut => self.outbound.cut(),
+                Step::Detach => {
+                    self.outbound.detach();
+                    self.outstanding.clear();
+                    (self.out, self.marks) = (Frames::default(), VecDeque::new());
+                    (self.put, self.wrote) = (0, 0);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// Through every end: sealed, ended, detached, refused, cut; in parts, batched, dropped, written at once.
+        #[test]
+        fn outstanding_messages_are_those_accepted_and_neither_written_nor_dropped(
+            steps in proptest::collection::vec(step(), 1..80),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut given = Given::new().await;
+                let mut ended = false;
+                for (place, step) in steps.iter().enumerate() {
+                    // nothing is written after the end
+                    ended |= matches!(step, Step::End(_) | Step::Detach);
+                    if ended && matches!(step, Step::Write(_) | Step::Collect | Step::Finish) {
+                        continue;
+                    }
+                    given.obey(*step);
+                    let outstanding = given.outbound.queued_messages();
+                    prop_assert_eq!(outstanding, given.outstanding.len(), "after {}, {:?}", place, step);
+                }
+                // all that is left is written, but for what waits behind an unfinished message
+                while !ended && !(given.out.is_empty() && !given.outbound.has_news()) {
+                    given.write(usize::MAX);
+                }
+                prop_assert_eq!(given.outbound.queued_messages(), given.outstanding.len());
+                if given.outstanding.is_empty() {
+                    prop_assert_eq!(given.outbound.queued_bytes(), 0);
+                }
+                Ok(())
+            })?;
+        }
     }
 }
