@@ -137,7 +137,7 @@ async fn late_answers_to_own_pings_do_not_reach_the_pong_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_frame_that_grows_proves_life() {
-    let mut served = Served::with(|container| container);
+    let mut served = Served::with(|container| container.min_receive_rate(0));
     let (mut client, session) = served.open().await;
     let (frame, mut tick) = (support::frame(0x80 | TEXT, &[b'x'; 100]), interval(5 * SECOND));
     for byte in &frame {
@@ -297,9 +297,9 @@ async fn peer_that_is_not_read_because_a_handler_is_behind_has_not_vanished() {
 async fn peer_whose_pong_waits_behind_its_own_large_message_has_not_vanished() {
     let mut served = Served::with(|container| container);
     let (mut client, session) = served.open().await;
-    let message = support::frame(0x80 | TEXT, &[b'x'; 60_000]);
-    let mut tick = interval(2 * SECOND);
-    for piece in message.chunks(500) {
+    let message = support::frame(0x80 | TEXT, &[b'x'; 300_000]);
+    let mut tick = interval(SECOND);
+    for piece in message.chunks(1_500) {
         tick.tick().await;
         client.send_raw(piece.to_vec()).await;
     }

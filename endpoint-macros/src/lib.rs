@@ -64,6 +64,7 @@ use crate::parse::{EndpointArgs, Kind, Method, Side};
 /// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | send a ping when one of the two sides was silent this long |
 /// | `pong_timeout` | `"30s"`, an expression of type `Duration`, or `off` | close when nothing came this long after a ping |
 /// | `send_timeout` | `"30s"`, or an expression of type `Duration` | how long a message may wait to be written |
+/// | `min_receive_rate` | `"1KiB"` per second, an expression of type `usize`, or `off` | the least that comes of a message that is taken whole |
 /// | `min_send_rate` | `"1KiB"` per second, an expression of type `usize`, or `off` | the least that a peer takes while something waits for it |
 /// | `compression` | `on`, `on(level = 1, threshold = 512, context_takeover = false, window_bits = 15)`, an expression of type `Compression`, or `off` | whether and how messages are compressed, if the client offers it; not without `on` |
 /// | `instance` | `shared`, or `per_connection` | whether all connections share one instance; not unless it says so |

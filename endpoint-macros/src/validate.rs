@@ -61,7 +61,7 @@ pub(crate) enum Configurator {
     Value(Expr),
 }
 
-const CLIENT_OPTIONS: [&str; 13] = [
+const CLIENT_OPTIONS: [&str; 14] = [
     "subprotocols",
     "decoders",
     "encoders",
@@ -72,6 +72,7 @@ const CLIENT_OPTIONS: [&str; 13] = [
     "ping_interval",
     "pong_timeout",
     "send_timeout",
+    "min_receive_rate",
     "min_send_rate",
     "compression",
     "overflow",
@@ -169,8 +170,8 @@ fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
         "max_message_size" => size(setting)?,
         "max_nesting" => count(setting)?,
         "send_timeout" => time(setting)?,
-        "min_send_rate" if is_off(setting) => quote!(0),
-        "min_send_rate" => size(setting)?,
+        "min_receive_rate" | "min_send_rate" if is_off(setting) => quote!(0),
+        "min_receive_rate" | "min_send_rate" => size(setting)?,
         "compression" => compression(setting)?,
         "overflow" => overflow(setting)?,
         _ if is_off(setting) => quote!(::core::option::Option::None),

@@ -30,8 +30,12 @@ use self::exchange::Agreed;
 use self::proxy::Proxy;
 use self::request::ClientRequest;
 use self::target::Target;
+use crate::budget::{Budget, Budgets};
 use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::config::{COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits, SHUTDOWN_REST};
+use crate::config::{
+    COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits, RECEIVE_BUDGET, SEND_BUDGET,
+    SHUTDOWN_REST,
+};
 use crate::error::{Error, Kind};
 use crate::extension::{Extension, Parameter};
 use crate::handshake::head::HeadLimits;
@@ -48,7 +52,7 @@ use crate::session::{Groups, OpenSessions, OpenSet, Session, Terms};
 use crate::state::States;
 #[cfg(feature = "tls")]
 use crate::tls::trust::Trust;
-use crate::wire::deflate::{Budget, Deflation};
+use crate::wire::deflate::Deflation;
 
 /// What connects endpoints to servers: its settings and its open sessions (Jakarta's `WebSocketContainer`).
 ///
@@ -90,6 +94,7 @@ struct Inner {
     compression_budget: Arc<Budget>,
     states: Arc<States>,
     groups: Arc<Groups>,
+    budgets: Arc<Budgets>,
     proxy: Proxy,
     #[cfg(feature = "tls")]
     trust: Trust,
@@ -122,6 +127,7 @@ impl ClientContainer {
             compression_budget: Arc::new(Budget::new(builder.compression_budget)),
             states: Arc::new(builder.states),
             groups: Arc::default(),
+            budgets: Arc::new(Budgets::new(builder.receive_budget, builder.send_budget)),
             proxy: builder.proxy.unwrap_or_else(Proxy::from_env),
             #[cfg(feature = "tls")]
             trust: builder.trust.unwrap_or_else(Trust::public),
@@ -196,7 +202,9 @@ impl ClientContainer {
             return set.clone();
         }
         let limits = self.0.limits.with(&E::OPTIONS);
-        let set = OpenSet::new("", E::name(), limits).with(self.0.states.clone(), self.0.groups.clone());
+        let inner = &self.0;
+        let (states, groups, budgets) = (inner.states.clone(), inner.groups.clone(), inner.budgets.clone());
+        let set = OpenSet::new("", E::name(), limits).with(states, groups, budgets);
         let set = Arc::new(set.annotated(Handlers::of::<E>().message_kinds()));
         sets.push((TypeId::of::<E>(), set.clone()));
         set
@@ -377,6 +385,8 @@ pub struct ClientBuilder {
     head_limits: HeadLimits,
     keepalive: Keepalive,
     compression_budget: usize,
+    receive_budget: usize,
+    send_budget: usize,
     states: States,
     proxy: Option<Proxy>,
     #[cfg(feature = "tls")]
@@ -391,6 +401,8 @@ impl Default for ClientBuilder {
             head_limits: HeadLimits::RESPONSE,
             keepalive: Keepalive::default(),
             compression_budget: COMPRESSION_BUDGET,
+            receive_budget: RECEIVE_BUDGET,
+            send_budget: SEND_BUDGET,
             states: States::default(),
             proxy: None,
             #[cfg(feature = "tls")]
@@ -494,6 +506,27 @@ impl ClientBuilder {
     /// Default: 30 seconds.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
         self.limits.send_timeout = timeout;
+        self
+    }
+
+    /// The least bytes per second of a message that a handler takes whole; zero is no such limit. Default: 1 KiB. See
+    /// [`ContainerBuilder::min_receive_rate`](crate::ContainerBuilder::min_receive_rate).
+    pub fn min_receive_rate(mut self, bytes_per_second: usize) -> Self {
+        self.limits.min_receive_rate = bytes_per_second;
+        self
+    }
+
+    /// How many bytes the unfinished messages of all sessions may take together. Default: 256 MiB. See
+    /// [`ContainerBuilder::receive_budget`](crate::ContainerBuilder::receive_budget).
+    pub fn receive_budget(mut self, bytes: usize) -> Self {
+        self.receive_budget = bytes;
+        self
+    }
+
+    /// How many bytes may wait in the outbound queues of all sessions together. Default: 1 GiB. See
+    /// [`ContainerBuilder::send_budget`](crate::ContainerBuilder::send_budget).
+    pub fn send_budget(mut self, bytes: usize) -> Self {
+        self.send_budget = bytes;
         self
     }
 

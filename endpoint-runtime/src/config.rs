@@ -30,6 +30,19 @@ pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// that reads a byte now and then would otherwise keep its queue for ever.
 pub(crate) const MIN_SEND_RATE: usize = 1 << 10;
 
+/// How long a message that is taken whole may take, beside its size at [`MIN_RECEIVE_RATE`]: a few times what a mobile
+/// network is away for, so that nobody's small message is ended by it.
+pub(crate) const RECEIVE_GRACE: Duration = Duration::from_secs(30);
+
+/// The least bytes per second of such a message: a modem sends five times as much. A message of 1 MiB may take 17 minutes.
+pub(crate) const MIN_RECEIVE_RATE: usize = 1 << 10;
+
+/// 256 MiB of messages whose end has not come: 256 of the largest at a time, or 65,536 that have come to 4 KiB.
+pub(crate) const RECEIVE_BUDGET: usize = 256 << 20;
+
+/// 1 GiB of messages that wait for peers that do not keep up: 64 full queues, and what a small server has.
+pub(crate) const SEND_BUDGET: usize = 1 << 30;
+
 /// How long the closing handshake may take, and how long a handler may go on after its connection has ended.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -282,6 +295,8 @@ pub struct EndpointOptions {
     pub pong_timeout: Option<Option<Duration>>,
     /// How long a message may wait to be written.
     pub send_timeout: Option<Duration>,
+    /// The least bytes per second of a message that is taken whole; zero is `off`.
+    pub min_receive_rate: Option<usize>,
     /// The least bytes per second that a peer has to take while it is behind; zero is `off`.
     pub min_send_rate: Option<usize>,
     /// Whether and how messages are compressed.
@@ -301,6 +316,7 @@ impl EndpointOptions {
         ping_interval: None,
         pong_timeout: None,
         send_timeout: None,
+        min_receive_rate: None,
         min_send_rate: None,
         compression: None,
         overflow: None,
@@ -316,6 +332,7 @@ pub(crate) struct Limits {
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) pong_timeout: Option<Duration>,
     pub(crate) send_timeout: Duration,
+    pub(crate) min_receive_rate: usize,
     pub(crate) min_send_rate: usize,
     pub(crate) close_timeout: Duration,
     pub(crate) send_queue_messages: usize,
@@ -335,6 +352,7 @@ impl Default for Limits {
             ping_interval: Some(PING_INTERVAL),
             pong_timeout: Some(PONG_TIMEOUT),
             send_timeout: SEND_TIMEOUT,
+            min_receive_rate: MIN_RECEIVE_RATE,
             min_send_rate: MIN_SEND_RATE,
             close_timeout: CLOSE_TIMEOUT,
             send_queue_messages: SEND_QUEUE_MESSAGES,
@@ -355,6 +373,7 @@ impl Limits {
         self.ping_interval = options.ping_interval.unwrap_or(self.ping_interval);
         self.pong_timeout = options.pong_timeout.unwrap_or(self.pong_timeout);
         self.send_timeout = options.send_timeout.unwrap_or(self.send_timeout);
+        self.min_receive_rate = options.min_receive_rate.unwrap_or(self.min_receive_rate);
         self.min_send_rate = options.min_send_rate.unwrap_or(self.min_send_rate);
         self.compression = options.compression.unwrap_or(self.compression);
         self.overflow = options.overflow.or(self.overflow);

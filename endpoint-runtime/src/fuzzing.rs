@@ -18,7 +18,7 @@ use crate::path::{self, ContextPath, PathParams, RequestPath, Segment};
 use crate::request::{HandshakeRequest, Transport};
 use crate::role::Role;
 use crate::router::{self, Lookup, TrailingSlash};
-use crate::wire::deflate::{Budget, Deflation, Inbound};
+use crate::wire::deflate::{Deflation, Inbound};
 use crate::wire::event::{Chars, Event, Octets, Rules};
 use crate::wire::frame::OpCode;
 use crate::wire::{Violation, decode, encode, event};
@@ -126,7 +126,7 @@ impl Deflater {
         let parameters = forgets.then_some(Parameter::ServerNoContextTakeover);
         let parameters = parameters.into_iter().chain([Parameter::ServerMaxWindowBits(window_bits)]);
         let compression = Compression::ON.level(level);
-        let budget = Arc::new(Budget::new(usize::MAX));
+        let budget = Arc::default();
         let deflation = Deflation::new(Extension::permessage_deflate(parameters), Role::Server, &compression, &budget);
         Self(deflation.expect("room in the budget"))
     }

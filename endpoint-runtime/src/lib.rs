@@ -201,7 +201,10 @@
 //! | [`ping_interval`](ContainerBuilder::ping_interval) | 30 seconds | taking a silent peer for a vanished one, a proxy that cuts silent connections |
 //! | [`pong_timeout`](ContainerBuilder::pong_timeout) | 30 seconds | a peer that vanished while it was spoken to |
 //! | [`send_timeout`](ContainerBuilder::send_timeout) | 30 seconds | a peer that does not read |
+//! | [`min_receive_rate`](ContainerBuilder::min_receive_rate) | 1 KiB per second, after 30 seconds | a message that never ends |
 //! | [`min_send_rate`](ContainerBuilder::min_send_rate) | 1 KiB per second | a peer that reads a byte now and then |
+//! | [`receive_budget`](ContainerBuilder::receive_budget) | 256 MiB | many messages that never end |
+//! | [`send_budget`](ContainerBuilder::send_budget) | 1 GiB | many peers that do not read |
 //! | [`send_queue`](ContainerBuilder::send_queue) | 65,536 messages and 16 MiB | the same, in memory |
 //! | [`max_rooms_per_session`](ContainerBuilder::max_rooms_per_session) | 10,000 | a client that names rooms without an end |
 //! | [`max_request_head`](ContainerBuilder::max_request_head) | 16 KiB | sessions that hold a large request, and requests that do not end |
@@ -219,7 +222,7 @@
 //! | (fixed) request head | 30 seconds | clients that connect to a [`Server`] and say nothing |
 //! | (fixed) read ahead of a suspended handler | 64 messages or 256 KiB | a peer that is faster than its handler |
 //!
-//! The first seven may be said in [`macro@server_endpoint`] as well, which then holds for that endpoint. The limits in
+//! The first eight may be said in [`macro@server_endpoint`] as well, which then holds for that endpoint. The limits in
 //! time are looked at now and then, not to the millisecond: the idle timeout acts at most an eighth of itself late.
 //!
 //! There is no limit on how long a handler may take while its session is open, nor on `on_close`, except that a
@@ -250,6 +253,7 @@
 mod base64;
 mod brief;
 mod broadcast;
+mod budget;
 mod buffer;
 #[cfg(feature = "cbor")]
 mod cbor;

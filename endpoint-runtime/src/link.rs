@@ -7,6 +7,7 @@ mod closing;
 mod inbound;
 mod outgoing;
 mod streaming;
+mod unfinished;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use self::added::Added;
 use self::clock::Clock;
 use self::streaming::Feed;
+use self::unfinished::Unfinished;
 use crate::buffer;
 use crate::close::{CloseReason, Initiator};
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits};
@@ -45,6 +47,8 @@ pub(crate) struct Link {
     decoder: Decoder,
     /// The session's limit for a message, as the queue told last.
     max_message_size: usize,
+    /// There while a message is not complete, and some time after.
+    unfinished: Option<Box<Unfinished>>,
     input: Input,
     /// How large the last message was that an asynchronous handler got, if it was not huge.
     expected: u32,
@@ -190,6 +194,7 @@ impl Link {
             role: session.outbound().role,
             decoder: Decoder::new(session.outbound().role, session.outbound().deflation().map(Deflation::inbound)),
             session,
+            unfinished: None,
             input,
             expected: 0,
             added: None,
@@ -315,6 +320,9 @@ impl Link {
             if self.end.is_some() && !self.has_more() {
                 // the message that a handler reads will not come to its end
                 self.break_stream(Error::closed);
+            }
+            if self.unfinished.is_some() {
+                self.release_finished();
             }
             if !self.poll_clock(cx) {
                 self.suspend(cx);

@@ -52,6 +52,8 @@ pub(crate) struct EndpointLog {
     pub(crate) on_error: Burst,
     /// Failures of `on_close`, and those that were given up.
     pub(crate) on_close: Burst,
+    /// Messages for which a budget of the container had no room.
+    pub(crate) no_room: LogRate,
     /// Messages for which there is no handler.
     pub(crate) unwanted: LogRate,
     /// Messages that were received and not handled.

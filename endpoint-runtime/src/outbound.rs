@@ -4,6 +4,7 @@
 //! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
 
 mod batch;
+mod counted;
 mod direct_write;
 mod emptying;
 mod line;
@@ -31,6 +32,7 @@ pub(crate) use self::parts::Turn;
 pub(crate) use self::refused::Refused;
 use self::waiting::Waiters;
 pub(crate) use self::waiting::{FAR, Waiting};
+use crate::budget::Budget;
 use crate::close::CloseReason;
 use crate::config::Overflow;
 use crate::frames::Frames;
@@ -53,6 +55,8 @@ pub(crate) struct Bounds {
     pub(crate) overflow: Option<Overflow>,
     /// What is logged of it.
     pub(crate) log: QueueLog,
+    /// For all queues of the container together.
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// A place in the order of accepted messages.
@@ -85,6 +89,8 @@ struct State {
     frames: Frames,
     /// Octets of messages that were accepted and are not written.
     bytes: usize,
+    /// How many of them are counted in the budget of the container.
+    counted: usize,
     /// The last message that was accepted and is not in the line, and the last one written.
     accepted: Ticket,
     written: Ticket,
@@ -321,6 +327,7 @@ impl Outbound {
         droppable: bool,
     ) -> Ticket {
         let ticket = state.line_up(message, in_order, droppable);
+        self.grew(&mut state);
         self.notify(state);
         ticket
     }
@@ -370,6 +377,7 @@ impl Outbound {
     #[inline]
     fn accepted(&self, mut state: MutexGuard<'_, State>, size: usize) -> Ticket {
         state.bytes += size;
+        self.grew(&mut state);
         state.accepted += 1;
         let ticket = state.accepted;
         if state.batching {
@@ -381,7 +389,14 @@ impl Outbound {
     }
 
     /// A message that is alone may exceed the bound, so that it can be sent at all.
+    #[inline]
     fn is_full(&self, state: &State, size: usize) -> bool {
+        self.exceeds_bounds(state, size) || state.outstanding() > 0 && self.exceeds_budget(state, size)
+    }
+
+    /// The same for the bounds of this queue alone.
+    #[inline]
+    fn exceeds_bounds(&self, state: &State, size: usize) -> bool {
         let outstanding = state.outstanding();
         outstanding > 0
             && (outstanding >= self.bounds.messages as u64 || state.bytes.saturating_add(size) > self.bounds.bytes)

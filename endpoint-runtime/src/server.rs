@@ -546,6 +546,21 @@ impl ServerBuilder {
         self.map(|container| container.send_timeout(timeout))
     }
 
+    /// See [`ContainerBuilder::min_receive_rate`].
+    pub fn min_receive_rate(self, bytes_per_second: usize) -> Self {
+        self.map(|container| container.min_receive_rate(bytes_per_second))
+    }
+
+    /// See [`ContainerBuilder::receive_budget`].
+    pub fn receive_budget(self, bytes: usize) -> Self {
+        self.map(|container| container.receive_budget(bytes))
+    }
+
+    /// See [`ContainerBuilder::send_budget`].
+    pub fn send_budget(self, bytes: usize) -> Self {
+        self.map(|container| container.send_budget(bytes))
+    }
+
     /// See [`ContainerBuilder::min_send_rate`].
     pub fn min_send_rate(self, bytes_per_second: usize) -> Self {
         self.map(|container| container.min_send_rate(bytes_per_second))

@@ -36,7 +36,7 @@ use crate::registry::ServerEndpoint;
 use crate::request::Transport;
 use crate::role::Role;
 use crate::service::{Routed, ServerContainer, Shutdown};
-use crate::wire::deflate::{Budget, Deflation};
+use crate::wire::deflate::Deflation;
 
 /// How much may be on its way in each direction: about what the kernel has for a connection on one machine.
 const ON_ITS_WAY: usize = 64 << 10;
@@ -343,7 +343,7 @@ impl TestRequest {
                 _ => panic!("{place}: the handshake failed: {error}"),
             },
         };
-        let budget = Arc::new(Budget::new(usize::MAX));
+        let budget = Arc::default();
         let inbound = agreed.extension.and_then(|extension| {
             Deflation::new(extension, Role::Client, &compression, &budget).map(|deflation| deflation.inbound())
         });

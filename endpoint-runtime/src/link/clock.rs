@@ -17,7 +17,7 @@ use crate::outbound::FAR;
 use crate::wire::frame::OpCode;
 
 /// How many times within a limit the clock looks at a connection: it acts at most so much of the limit late.
-const LOOKS: u32 = 8;
+pub(super) const LOOKS: u32 = 8;
 
 /// The limits in time of one connection. Activity is noted without asking for the time; the clock looks now and then.
 #[derive(Default)]
@@ -83,15 +83,16 @@ impl Link {
     pub(super) fn look_at_clock(&mut self, cx: &mut Context<'_>) -> bool {
         self.clock.look = false;
         let now = Instant::now();
-        let ended = self.end.is_some();
-        let pings = self.clock.pings;
-        let Some(next) = self.check_limits(now) else {
+        let before = (self.end.is_some(), self.violation.is_some(), self.clock.pings);
+        let next = self.check_limits(now);
+        let acted = before != (self.end.is_some(), self.violation.is_some(), self.clock.pings);
+        let Some(next) = next else {
             self.clock.sleep = None;
-            return self.end.is_some() != ended;
+            return acted;
         };
         if self.session.endpoint().wake_at(&self.session, &mut self.clock.entry, now, next) {
             self.clock.sleep = None;
-            return self.end.is_some() != ended || self.clock.pings != pings;
+            return acted;
         }
         let sleep = match &mut self.clock.sleep {
             Some(sleep) => {
@@ -106,7 +107,7 @@ impl Link {
         // (without tokio's budget: a timer that is told to wait its turn registers nobody)
         let due = pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready();
         self.clock.look |= due;
-        due || self.end.is_some() != ended || self.clock.pings != pings
+        due || acted
     }
 
     /// Acts on every limit that has passed; the next moment to look.
@@ -164,8 +165,10 @@ impl Link {
             }
         }
         let overdue = self.clock.owes.zip(pong_timeout).map(|(since, limit)| after(since.instant(base), limit));
+        let unfinished = self.check_unfinished(now);
         [
             waiter,
+            unfinished,
             expires.map(|left| after(now, left)),
             blocked,
             idle.map(|limit| after(heard.max(spoke), limit).min(after(now, limit / LOOKS))),
@@ -212,13 +215,13 @@ impl Link {
 
     /// Whether everything is read that the peer sends. Its silence means nothing while a handler is behind, a violation
     /// is yet to be reported, others are served first, or a message of ours in parts holds everything up.
-    fn is_reading(&self) -> bool {
+    pub(super) fn is_reading(&self) -> bool {
         self.listens() && self.inbox_has_room() && !self.quantum.is_over() && !(self.lined && self.outbound.is_over())
     }
 }
 
 /// So much later: a millisecond at least, which is what timers count in, and at most what the clock can say.
-fn after(time: Instant, limit: Duration) -> Instant {
+pub(super) fn after(time: Instant, limit: Duration) -> Instant {
     time.checked_add(limit.max(Duration::from_millis(1))).unwrap_or_else(|| time + FAR)
 }
 

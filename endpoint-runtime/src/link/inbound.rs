@@ -13,7 +13,7 @@ use crate::handlers::{MessageKind, Payload};
 use crate::listed::{Fed, Part};
 use crate::message::{Binary, Message, Pong};
 use crate::wire::Violation;
-use crate::wire::decode::OWN_FROM;
+use crate::wire::decode::{Decoder, OWN_FROM};
 use crate::wire::event::{Event, Rules, Take};
 
 /// Up to this size a message is expected to come again, and in one piece.
@@ -160,7 +160,7 @@ impl Link {
                 }
                 Some(Event::Close(reason)) => self.peer_closes(reason),
                 Some(Event::Unwanted { text }) => self.discarded(text),
-                None => {}
+                None => self.leave_unfinished(),
             }
         }
         None
@@ -196,6 +196,8 @@ impl Link {
                     return self.fails(violation);
                 }
                 self.keep::<E>(event);
+            } else {
+                self.leave_unfinished();
             }
         }
         if self.input.is_empty() {
@@ -230,8 +232,16 @@ impl Link {
 
     /// The peer broke the protocol: nothing more is read.
     #[cold]
-    fn fails(&mut self, violation: Violation) {
+    pub(super) fn fails(&mut self, violation: Violation) {
         self.reading = false;
+        if violation == Violation::NoRoom
+            && let Some(not_logged) = self.session.endpoint().log.no_room.due()
+        {
+            let (endpoint, path) = (self.session.endpoint().name, &*self.session.endpoint().path);
+            tracing::warn!(endpoint, path, not_logged, "a message found no room in the receive or compression budget");
+        }
+        // a handler may take its time before it is reported
+        (self.decoder, self.unfinished) = (Decoder::default(), None);
         self.break_stream(|| violation.into());
         self.violation = Some(Box::new(violation));
     }
@@ -247,6 +257,8 @@ impl Link {
     }
 
     pub(super) fn pong<E: Contract>(&mut self, data: Binary) -> Option<Work> {
+        // it may stand between two parts of a message
+        self.leave_unfinished();
         if let Some(pinged) = self.clock.take_answer(&data) {
             if let Some(pinged) = pinged {
                 self.session.set_rtt(pinged.instant(self.session.endpoint().base).elapsed());
@@ -310,10 +322,17 @@ impl Link {
                 }
             }
             // the grace for closing may have ended: then there is nothing to wait for
+            if self.unfinished.is_some() {
+                self.release_finished();
+            }
             if !self.poll_clock(cx) && !self.clock.abandon {
                 self.input.put_aside();
                 self.suspend(cx);
                 return Poll::Pending;
+            }
+            if self.violation.is_some() {
+                // a message that takes too long is one as well
+                return Poll::Ready(());
             }
         }
     }
@@ -329,7 +348,7 @@ impl Link {
             self.quantum.spend(count);
             match self.decoder.filled(count) {
                 Ok(Some(event)) => self.keep::<E>(event),
-                Ok(None) => {}
+                Ok(None) => self.leave_unfinished(),
                 Err(violation) => self.fails(violation),
             }
             return Poll::Ready(());

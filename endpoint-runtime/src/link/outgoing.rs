@@ -123,7 +123,15 @@ impl Link {
     #[inline]
     pub(super) fn is_behind(&self) -> bool {
         let left_out = self.stall.as_ref().map_or(0, |stall| stall.left_out);
-        self.out.len() + left_out >= self.limits().send_queue_bytes || self.lined && self.outbound.is_over()
+        self.out.len() + left_out >= self.limits().send_queue_bytes
+            || self.lined && self.outbound.is_over()
+            || self.is_out_of_budget()
+    }
+
+    /// Whether the peer does not read, and the queues of all sessions together are as long as they may be.
+    #[inline]
+    fn is_out_of_budget(&self) -> bool {
+        self.stall.as_ref().is_some_and(|stall| stall.since.is_some()) && self.outbound.is_budget_used_up()
     }
 
     /// Whether enough is gathered for a write.
@@ -143,7 +151,8 @@ impl Link {
             if self.out.has_block() && self.role == Role::Server {
                 self.out.seal_block();
             }
-            if flushed || self.end.is_some() || self.out.len() < self.limits().send_queue_bytes {
+            let has_room = self.out.len() < self.limits().send_queue_bytes && !self.is_out_of_budget();
+            if flushed || self.end.is_some() || has_room {
                 return Poll::Ready(());
             }
             if !self.poll_clock(cx) {
@@ -267,6 +276,8 @@ impl Link {
 
     /// Answers a ping. While the peer does not read, only the latest one is answered.
     pub(super) fn answer_ping(&mut self, data: &[u8]) {
+        // it may stand between two parts of a message
+        self.leave_unfinished();
         if self.close_sent || self.broken {
             return;
         }

@@ -17,7 +17,7 @@ use crate::wire::frame::OpCode;
 /// A queue with room for so many messages.
 fn queue(messages: usize) -> Arc<Outbound> {
     let (send_timeout, log) = (Duration::from_secs(3600), <_>::default());
-    let bounds = Bounds { messages, bytes: 1 << 20, send_timeout, overflow: None, log };
+    let bounds = Bounds { messages, bytes: 1 << 20, send_timeout, overflow: None, log, budget: Arc::default() };
     Arc::new(Outbound::new(Arc::new(bounds), Role::Server, None, None))
 }
 

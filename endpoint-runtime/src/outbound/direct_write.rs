@@ -162,6 +162,7 @@ impl Outbound {
             }
             state.frames.shrink(512);
             (state.bytes, state.written) = (0, state.accepted);
+            self.shrank(&mut state);
             (state.warned, state.blocked) = (false, false);
             state.count_gaps();
         }
@@ -231,7 +232,8 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, writer) = listener.accept().await.unwrap().0.into_split();
         socket.as_ref().writable().await.unwrap();
-        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None, log: <_>::default() };
+        let (log, budget) = <_>::default();
+        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None, log, budget };
         (Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)), socket, peer)
     }
 

@@ -157,6 +157,7 @@ impl Outbound {
         state.warned = false;
         state.count_gaps();
         let more = state.lined && self.count_line(&mut state);
+        self.shrank(&mut state);
         if state.rare.as_ref().is_some_and(|rare| !rare.waiters.is_empty()) {
             wake_waiters(state);
         }
@@ -177,6 +178,7 @@ impl Outbound {
         if !state.ended {
             state.blocked = true;
             state.bytes = state.own_bytes() + state.line_bytes() + left;
+            self.recount(&mut state);
         }
     }
 
@@ -198,6 +200,7 @@ impl Outbound {
         state.timed_out |= timed_out;
         state.ended = true;
         (state.frames, state.bytes) = (Frames::default(), 0);
+        self.shrank(&mut state);
         state.clear_line();
         if let Some(rare) = &mut state.rare {
             (rare.control, rare.torn) = (Vec::new(), Vec::new());

@@ -333,7 +333,8 @@ mod tests {
             let (_, writer) = listener.accept().await.unwrap().0.into_split();
             writer.as_ref().writable().await.unwrap();
             let (messages, bytes) = (20, 256 << 10);
-            let bounds = Bounds { messages, bytes, send_timeout: FAR, overflow: None, log: <_>::default() };
+            let (log, budget) = <_>::default();
+            let bounds = Bounds { messages, bytes, send_timeout: FAR, overflow: None, log, budget };
             Self {
                 outbound: Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)),
                 peer,

@@ -60,8 +60,9 @@ impl Outbound {
         if !self.is_open() {
             return Err(Refused::Closed);
         }
-        let before = state.dropped;
-        while self.is_full(&state, message.len()) {
+        let (before, bytes, size) = (state.dropped, state.bytes, message.len());
+        // in the budget of the container a message has room where as much was dropped for it
+        while self.exceeds_bounds(&state, size) || bytes - state.bytes.min(bytes) < size && self.is_full(&state, size) {
             if !state.drop_oldest() {
                 state.count_dropped();
                 return Err(Refused::Dropped);

@@ -161,6 +161,7 @@ impl Outbound {
             }
         }
         state.bytes += frames.len() - before;
+        self.grew(&mut state);
         state.frames = frames;
         if !done {
             drop(state);

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::{EndpointInfo, Inner, ServerContainer};
+use crate::budget::Budgets;
 use crate::config::{Compression, EndpointOptions, Limits};
 use crate::configurator::Configurator;
 use crate::error::{Error, Kind};
@@ -128,6 +129,7 @@ pub(super) struct Ground {
     pub(super) limits: Limits,
     pub(super) states: Arc<States>,
     pub(super) groups: Arc<Groups>,
+    pub(super) budgets: Arc<Budgets>,
 }
 
 impl Ground {
@@ -159,7 +161,8 @@ impl Ground {
             format!("{about}: `{method}` takes State<{}>, provide it with .state(…)", type_name())
         }));
         let full = format!("{}{}", self.context_path.trim_end_matches('/'), about.path);
-        let sessions = OpenSet::new(full, about.name, limits).with(self.states.clone(), self.groups.clone());
+        let (states, groups, budgets) = (self.states.clone(), self.groups.clone(), self.budgets.clone());
+        let sessions = OpenSet::new(full, about.name, limits).with(states, groups, budgets);
         let annotated = registration.map(|registration| registration.handlers().message_kinds()).unwrap_or_default();
         let sessions = Arc::new(sessions.annotated(annotated));
         let (template, prepare) = template.zip(prepare)?;

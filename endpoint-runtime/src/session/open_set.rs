@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::chunks::{Chunks, Replaced, Snapshot};
 use super::{Groups, NOWHERE, Session};
+use crate::budget::Budgets;
 use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::deadlines::{Deadlines, Entry, Sweep, is_far};
@@ -30,6 +31,7 @@ pub(crate) struct OpenSet {
     pub(super) bounds: Arc<Bounds>,
     pub(super) states: Arc<States>,
     pub(super) groups: Arc<Groups>,
+    pub(crate) budgets: Arc<Budgets>,
     /// For which kinds of messages there is an annotated handler.
     pub(super) annotated: [bool; 3],
     /// What it is mounted in; the front door knows the type.
@@ -64,12 +66,13 @@ impl OpenSet {
             send_timeout: limits.send_timeout,
             overflow: limits.overflow,
             log: <_>::default(),
+            budget: Arc::default(),
         };
         let (path, bounds) = (path.into(), Arc::new(bounds));
         let base = Instant::now();
         let deadlines = Deadlines::since(base);
         let members = Mutex::new(Members { list: Chunks::default(), open: 0, deadlines, closing: None });
-        let (states, groups, annotated, container, round, log) = <_>::default();
+        let (states, groups, budgets, annotated, container, round, log) = <_>::default();
         Self {
             path,
             name,
@@ -78,6 +81,7 @@ impl OpenSet {
             bounds,
             states,
             groups,
+            budgets,
             annotated,
             container,
             members,
@@ -89,9 +93,13 @@ impl OpenSet {
         }
     }
 
-    /// With what all endpoints of a container share: what the application provides, and the groups of sessions.
-    pub(crate) fn with(mut self, states: Arc<States>, groups: Arc<Groups>) -> Self {
-        (self.states, self.groups) = (states, groups);
+    /// With what all endpoints of a container share: what the application provides, the groups of sessions, and what
+    /// they may hold together.
+    pub(crate) fn with(mut self, states: Arc<States>, groups: Arc<Groups>, budgets: Arc<Budgets>) -> Self {
+        if let Some(bounds) = Arc::get_mut(&mut self.bounds) {
+            bounds.budget = budgets.send.clone();
+        }
+        (self.states, self.groups, self.budgets) = (states, groups, budgets);
         self
     }
 

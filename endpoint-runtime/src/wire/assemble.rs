@@ -35,6 +35,8 @@ pub(crate) struct Assembler {
     frame: Option<Frame>,
     /// The data message that is not complete.
     message: Option<Assembly>,
+    /// How many of them there were.
+    messages: u32,
     /// Its octets so far if it is taken whole, else the beginning of a character.
     buffer: Vec<u8>,
     /// How many octets of `buffer` are known to be UTF-8.
@@ -63,6 +65,17 @@ struct Assembly {
     deflated: bool,
 }
 
+/// A message that is to be taken whole, and whose end has not come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unfinished {
+    /// Which one it is.
+    pub(crate) number: u32,
+    /// The bytes of its payload that have come.
+    pub(crate) received: u64,
+    /// The bytes that are kept for it, which may be more if it is compressed.
+    pub(crate) held: usize,
+}
+
 impl Assembler {
     pub(crate) fn new(role: Role, deflate: Option<Inbound>) -> Self {
         Self { role, deflate: deflate.map(Box::new), ..Self::default() }
@@ -77,6 +90,16 @@ impl Assembler {
     /// Whether there is a data message that is not complete: true is text.
     pub(crate) fn begun(&self) -> Option<bool> {
         self.message.map(|message| message.text)
+    }
+
+    /// As [`Decoder::unfinished`](super::decode::Decoder::unfinished).
+    pub(crate) fn unfinished(&self) -> Option<Unfinished> {
+        let message = self.message.filter(|message| matches!(message.take, Take::Whole { .. }))?;
+        let received = match &self.deflate {
+            Some(deflate) if message.deflated => deflate.fed(),
+            _ => self.buffer.len() as u64,
+        };
+        Some(Unfinished { number: self.messages, received, held: self.buffer.capacity() })
     }
 
     /// As [`Decoder::next`](super::decode::Decoder::next).
@@ -114,6 +137,7 @@ impl Assembler {
                     let text = header.opcode == OpCode::Text;
                     let take = if text { rules.text } else { rules.binary };
                     self.message = Some(Assembly { text, take, deflated: header.deflated });
+                    self.messages = self.messages.wrapping_add(1);
                 }
                 self.frame = Some(Frame {
                     fin: header.fin,
@@ -335,7 +359,7 @@ impl Assembler {
         if last {
             deflate.finish()?;
         } else {
-            deflate.wait();
+            deflate.wait()?;
         }
         if matches!(message.take, Take::Whole { .. }) {
             return Ok((used, self.assembled()?));

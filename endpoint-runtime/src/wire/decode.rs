@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-use super::assemble::Assembler;
+use super::assemble::{Assembler, Unfinished};
 use super::deflate::Inbound;
 use super::event::{Chars, Event, Octets, Rules, Take};
 use super::{Violation, mask, utf8};
@@ -30,6 +30,11 @@ impl Decoder {
     /// Whether a message has begun whose end has not come, and of which kind: true is text.
     pub(crate) fn begun(&self) -> Option<bool> {
         self.assembler.as_ref()?.begun()
+    }
+
+    /// The message that has begun and whose end has not come, if it is to be taken whole: only then its bytes are kept.
+    pub(crate) fn unfinished(&self) -> Option<Unfinished> {
+        self.assembler.as_ref()?.unfinished()
     }
 
     /// `role` is ours.

@@ -8,7 +8,6 @@ mod history;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::LocalKey;
 
@@ -17,6 +16,7 @@ use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use self::history::History;
 use super::frame::OpCode;
 use super::{Violation, encode};
+use crate::budget::{Budget, Reservation};
 use crate::config::Compression;
 use crate::extension::{Extension, MAX_WINDOW_BITS};
 use crate::role::Role;
@@ -218,7 +218,7 @@ pub(crate) struct Inbound {
 impl Inbound {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn new(forgets: bool) -> Self {
-        Self::with(forgets, MAX_WINDOW, Arc::new(Budget::new(0)))
+        Self::with(forgets, MAX_WINDOW, Arc::default())
     }
 
     fn with(forgets: bool, window: usize, budget: Arc<Budget>) -> Self {
@@ -238,13 +238,18 @@ impl Inbound {
         let inflater = self.inflater.get_or_insert_with(make);
         let inflated = inflater.inflate(piece, out, full);
         let remembers = inflater.history.capacity();
-        if !forgets && self.counted.as_ref().map_or(0, |counted| counted.bytes) < remembers {
-            self.counted = Some(self.budget.count(remembers));
+        if !forgets && self.counted.as_ref().map_or(0, Reservation::bytes) < remembers {
+            self.reserve(remembers)?;
         }
         let used = inflated.as_ref().map_or(piece.len(), |(used, _)| *used);
         self.fed += used as u64;
         self.work += out.len() - before + INPUT_WORK * used;
         inflated
+    }
+
+    /// The bytes of the message that were fed.
+    pub(crate) fn fed(&self) -> u64 {
+        self.fed
     }
 
     /// How much work it has done since it was asked last, in octets that are made.
@@ -273,10 +278,22 @@ impl Inbound {
     }
 
     /// The rest of a message is waited for.
-    pub(crate) fn wait(&mut self) {
+    pub(crate) fn wait(&mut self) -> Result<(), Violation> {
         if self.forgets && self.inflater.is_some() && self.counted.is_none() {
-            self.counted = Some(self.budget.count(INFLATER_BYTES + MAX_WINDOW));
+            self.reserve(INFLATER_BYTES + MAX_WINDOW)?;
         }
+        Ok(())
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<(), Violation> {
+        let fits = match &mut self.counted {
+            Some(counted) => counted.grow_to(bytes),
+            none => {
+                *none = self.budget.reserve(bytes);
+                none.is_some()
+            }
+        };
+        if fits { Ok(()) } else { Err(Violation::NoRoom) }
     }
 }
 
@@ -526,48 +543,6 @@ pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     result
 }
 
-/// The memory that the connections of a container own for compression, and how much it may be.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    limit: usize,
-    used: AtomicUsize,
-}
-
-/// A part of a budget, until it is dropped.
-#[derive(Debug)]
-struct Reservation {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0) }
-    }
-
-    /// Takes so many bytes, if there is room; for none there is as long as the budget is not used up.
-    fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
-        let fits = |used: usize| {
-            let sum = used.checked_add(bytes)?;
-            (sum <= self.limit && used < self.limit).then_some(sum)
-        };
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
-        Some(Reservation { budget: self.clone(), bytes })
-    }
-
-    /// Takes so many bytes in any case.
-    fn count(self: &Arc<Self>, bytes: usize) -> Reservation {
-        self.used.fetch_add(bytes, Ordering::AcqRel);
-        Reservation { budget: self.clone(), bytes }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -722,15 +697,18 @@ mod tests {
         let (first, forgetting) = (open(false).unwrap(), open(false).unwrap());
         let mut inbound = forgetting.inbound();
         inbound.inflate(&[0xf2], &mut Vec::new(), 1).unwrap();
-        inbound.wait();
-        inbound.wait();
-        assert_eq!(budget.used.load(Ordering::Relaxed), INFLATER_BYTES + MAX_WINDOW);
+        inbound.wait().unwrap();
+        inbound.wait().unwrap();
+        assert_eq!(budget.used(), INFLATER_BYTES + MAX_WINDOW);
         assert!(open(true).is_none());
         drop(inbound);
         let keeping = open(true).unwrap();
         assert!(open(true).is_none());
+        let mut another = forgetting.inbound();
+        another.inflate(&[0xf2], &mut Vec::new(), 1).unwrap();
+        assert_eq!(another.wait(), Err(Violation::NoRoom));
         // what a session remembers is counted as it fills
-        let used = || budget.used.load(Ordering::Relaxed) - DEFLATER_BYTES - INFLATER_BYTES;
+        let used = || budget.used() - DEFLATER_BYTES - INFLATER_BYTES;
         let mut inbound = keeping.inbound();
         inbound.inflate(&compressed(&[&[7; 1000]], 1, 15, false)[0], &mut Vec::new(), 1000).unwrap();
         inbound.finish().unwrap();
@@ -739,9 +717,9 @@ mod tests {
         assert_eq!(used(), MAX_WINDOW);
         drop(inbound);
         keeping.end();
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used(), 0);
         drop((first, keeping));
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub(crate) enum Violation {
     NotDeflate,
     /// A message that exceeds its limit; `size` is what is known of it so far: 1009.
     TooBig { limit: usize, size: u64 },
+    /// A message that comes too slowly; `received` of its bytes have come: 1008.
+    TooSlow { received: u64, seconds: u64 },
+    /// The unfinished messages of all sessions leave no room for this one: 1013.
+    NoRoom,
 }
 
 impl Violation {
@@ -31,6 +35,8 @@ impl Violation {
             Self::Protocol(_) => CloseCode::ProtocolError,
             Self::NotUtf8 | Self::NotDeflate => CloseCode::NotConsistent,
             Self::TooBig { .. } => CloseCode::TooBig,
+            Self::TooSlow { .. } => CloseCode::ViolatedPolicy,
+            Self::NoRoom => CloseCode::TryAgainLater,
         }
     }
 
@@ -66,6 +72,12 @@ impl From<Violation> for Error {
             Violation::NotDeflate => Error::new(Kind::Protocol, "the message cannot be decompressed"),
             Violation::TooBig { limit, size } => {
                 Error::new(Kind::TooBig, format!("a message of at least {size} bytes exceeds the limit of {limit}"))
+            }
+            Violation::TooSlow { received, seconds } => {
+                Error::new(Kind::Timeout, format!("a message is too slow: {received} bytes came in {seconds} seconds"))
+            }
+            Violation::NoRoom => {
+                Error::new(Kind::TooBig, "the unfinished messages of all sessions leave no room for this one")
             }
         }
     }

@@ -17,6 +17,7 @@ const TIME: Duration = Duration::from_secs(5);
     ping_interval = "500ms",
     pong_timeout = "20s",
     min_send_rate = "2KiB",
+    min_receive_rate = 4096,
     send_timeout = "5m",
     overflow = drop_oldest,
     compression = on(level = 6, threshold = "1KiB", context_takeover = true, window_bits = 12)

@@ -1,0 +1,129 @@
+//! Budgets in bytes that all sessions of a container share: a number, and parts of it that are given back when they are
+//! dropped. What a session has only for a moment is not counted, so that small messages touch no shared memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A number of bytes that may be used, and how many of them are.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+/// A part of a budget, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+/// What the sessions of a container may hold together.
+#[derive(Debug, Default)]
+pub(crate) struct Budgets {
+    /// Of messages that are not complete.
+    pub(crate) receive: Arc<Budget>,
+    /// Of messages that wait to be written.
+    pub(crate) send: Arc<Budget>,
+}
+
+impl Budgets {
+    pub(crate) fn new(receive: usize, send: usize) -> Self {
+        Self { receive: Arc::new(Budget::new(receive)), send: Arc::new(Budget::new(send)) }
+    }
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, used: AtomicUsize::new(0) }
+    }
+
+    /// Takes so many bytes, if there is room; for none there is as long as the budget is not used up.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        self.take(bytes).then(|| Reservation { budget: self.clone(), bytes })
+    }
+
+    /// Takes so many bytes in any case.
+    pub(crate) fn count(self: &Arc<Self>, bytes: usize) -> Reservation {
+        self.add(bytes);
+        Reservation { budget: self.clone(), bytes }
+    }
+
+    /// As [`count`](Self::count), for somebody who gives them back by [`give_back`](Self::give_back).
+    pub(crate) fn add(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.used() >= self.limit
+    }
+
+    /// A number alone is kept here, and no memory is handed over by it, so no ordering is needed.
+    fn take(&self, bytes: usize) -> bool {
+        let fits = |used: usize| {
+            let sum = used.checked_add(bytes)?;
+            (sum <= self.limit && used < self.limit).then_some(sum)
+        };
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+}
+
+/// One without a limit.
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
+}
+
+impl Reservation {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes as many more as are missing to so many bytes; false, and nothing is taken, if there is no room.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
+        let missing = bytes.saturating_sub(self.bytes);
+        let grows = missing == 0 || self.budget.take(missing);
+        if grows {
+            self.bytes += missing;
+        }
+        grows
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_grows_within_the_limit_and_is_given_back() {
+        let budget = Arc::new(Budget::new(10));
+        let mut first = budget.reserve(4).unwrap();
+        assert!(first.grow_to(6) && first.grow_to(2), "it does not shrink");
+        assert_eq!((first.bytes(), budget.used()), (6, 6));
+        assert!(budget.reserve(5).is_none());
+        let mut second = budget.reserve(4).unwrap();
+        assert!(budget.is_used_up() && budget.reserve(0).is_none());
+        assert!(!second.grow_to(5));
+        assert_eq!(budget.used(), 10);
+        drop(first);
+        assert!(second.grow_to(5));
+        drop(second);
+        assert_eq!(budget.used(), 0);
+    }
+}

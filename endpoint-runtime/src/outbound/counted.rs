@@ -1,0 +1,61 @@
+//! What of a queue counts in the budget of the container: what stays. A message that leaves at once never gets here.
+
+use super::{Outbound, State};
+
+/// A queue that is no longer than this, and whose peer reads, is not counted: it is about to leave.
+const UNCOUNTED: usize = 64 << 10;
+
+/// The same for one whose peer does not read.
+const BLOCKED_STEP: usize = 4 << 10;
+
+impl Outbound {
+    /// Whether the container has no room for a message behind others that stay. A short queue of a peer that reads does
+    /// not pay for those who do not.
+    #[inline]
+    pub(super) fn exceeds_budget(&self, state: &State, size: usize) -> bool {
+        (state.blocked || state.bytes.saturating_add(size) > UNCOUNTED) && self.is_budget_used_up()
+    }
+
+    /// Whether all queues of the container together are as long as they may be.
+    #[inline]
+    pub(crate) fn is_budget_used_up(&self) -> bool {
+        self.bounds.budget.is_used_up()
+    }
+
+    /// Something was added to the queue.
+    #[inline]
+    pub(super) fn grew(&self, state: &mut State) {
+        let step = if state.blocked { BLOCKED_STEP } else { UNCOUNTED };
+        if state.bytes > state.counted.saturating_add(step) {
+            self.recount(state);
+        }
+    }
+
+    /// Something has left the queue.
+    #[inline]
+    pub(super) fn shrank(&self, state: &mut State) {
+        if state.counted > 0 {
+            self.recount(state);
+        }
+    }
+
+    #[cold]
+    pub(super) fn recount(&self, state: &mut State) {
+        let (before, now) = (std::mem::replace(&mut state.counted, state.bytes), state.bytes);
+        if now > before {
+            self.bounds.budget.add(now - before);
+        } else {
+            self.bounds.budget.give_back(before - now);
+        }
+    }
+}
+
+/// A queue may go without its end, with a task that is dropped.
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        let counted = self.lock().counted;
+        if counted > 0 {
+            self.bounds.budget.give_back(counted);
+        }
+    }
+}
