@@ -48,8 +48,8 @@ use crate::msgpack::MessagePack;
 /// such clients takes [`Json`].
 ///
 /// A handler of it takes text and binary data: an endpoint has no other for either. It must be spelled in the handler's
-/// signature, since attributes see words; so must a reply, inside of `Option` and `Result` if need be. A broadcast is
-/// encoded for the first of its sessions: send to those of one subprotocol at a time.
+/// signature, since attributes see words; so must a reply, inside of `Option` and `Result` if need be. A
+/// broadcast is encoded once for each subprotocol of its sessions; if one of them names no form, nobody is sent anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Negotiated<T>(pub T);
 
