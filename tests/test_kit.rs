@@ -16,7 +16,13 @@ use tokio::time::Instant;
 
 // ---- an endpoint, and the tests of it ----
 
-#[server_endpoint("/chat/{room}", subprotocols("chat.v2", "chat.v1"), idle_timeout = "5m", configurator = Door)]
+#[server_endpoint(
+    "/chat/{room}",
+    subprotocols("chat.v2", "chat.v1"),
+    idle_timeout = "5m",
+    pong_timeout = off,
+    configurator = Door
+)]
 #[derive(Default)]
 struct Chat;
 
@@ -86,7 +92,13 @@ async fn silent_client_is_pinged_and_ends_at_the_idle_timeout() {
     client.expect_text("welcome to 1, somebody").await;
     client.expect_ping().await;
     assert!((29..=31).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-    while client.next().await != (Traffic::Close { code: CloseCode::GoingAway, reason: "idle timeout".into() }) {}
+    let closed = loop {
+        match client.next().await {
+            Traffic::Ping(_) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(closed, Traffic::Close { code: CloseCode::GoingAway, reason: "idle timeout".into() });
     // an eighth late at most
     assert!((300..=340).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert!(real.elapsed() < Duration::from_secs(20), "it should take no time, and took {:?}", real.elapsed());
@@ -540,4 +552,89 @@ async fn it_works_with_a_running_clock_and_several_threads() {
     client.expect_close(1000).await;
     client.expect_end().await;
     assert_eq!(client.transcript().entries().len(), 203);
+}
+
+// ---- a client that is not asked ----
+
+/// Sends as many texts as it is told to, a second apart or all at once.
+#[server_endpoint("/ticker", idle_timeout = "1m", ping_interval = "20s")]
+#[derive(Default)]
+struct Ticker;
+
+impl Ticker {
+    #[on_message]
+    async fn tick(&mut self, text: String, session: &Session) -> Result<&'static str, Error> {
+        let (count, pause) = text.split_once(' ').unwrap();
+        let pause = Duration::from_secs(pause.parse().unwrap());
+        for number in 0..count.parse().unwrap() {
+            session.basic_remote().send_text(format!("{number:0100}")).await?;
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        Ok("done")
+    }
+}
+
+async fn ticker() -> (TestServer, TestClient) {
+    let server = TestServer::of::<Ticker>();
+    let client = server.connect("/ticker").await;
+    (server, client)
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_reads_all_the_time_though_nobody_asks() {
+    for (count, pause) in [(10_000, 0), (5_000, 1)] {
+        let (server, mut client) = ticker().await;
+        client.send_text(format!("{count} {pause}")).await;
+        // longer than each limit of the server
+        tokio::time::sleep(Duration::from_secs(count * pause + 600)).await;
+        assert_eq!(server.container().sessions().len(), 1);
+        assert_eq!(server.container().sessions().iter().next().unwrap().queued_bytes(), 0);
+        for number in 0..count {
+            client.expect_text(&format!("{number:0100}")).await;
+        }
+        client.expect_text("done").await;
+        client.expect_nothing().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn test_that_never_asks_fails_once_too_much_waits() {
+    const SENTENCE: &str = "more than 100000 bytes came and were not asked for, so the client no longer reads: ask with \
+                            next(), allow more with set_max_unread(bytes), or be a slow peer with set_reading(false)";
+    async fn overrun() -> (TestServer, TestClient) {
+        let (server, mut client) = ticker().await;
+        client.set_max_unread(100_000);
+        // what is asked for does not count
+        for _ in 0..3 {
+            client.send_text("200 0").await;
+            for number in 0..200 {
+                client.expect_text(&format!("{number:0100}")).await;
+            }
+            client.expect_text("done").await;
+        }
+        client.send_text("2000 0").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        (server, client)
+    }
+    let asked = failure(async {
+        let (_server, mut client) = overrun().await;
+        client.next().await;
+    });
+    let said = failure(async {
+        let (_server, mut client) = overrun().await;
+        client.send_text("1 1").await;
+    });
+    let silent = failure(async {
+        let (_server, mut client) = overrun().await;
+        client.expect_nothing().await;
+    });
+    let dropped = failure(async {
+        overrun().await;
+    });
+    for (what, failure) in [asked.await, said.await, silent.await, dropped.await].into_iter().enumerate() {
+        assert!(failure.contains(SENTENCE), "{what}: {failure}");
+        assert_eq!(failure.contains("tests/test_kit.rs:"), what < 3, "{failure}");
+    }
 }

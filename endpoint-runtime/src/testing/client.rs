@@ -34,7 +34,10 @@ const QUIET: Duration = Duration::from_millis(50);
 
 /// A client of a [`TestServer`](super::TestServer): it sends what it is told to send, right or wrong.
 ///
-/// It reads all the time. By itself it does what a browser does: it answers pings, and a close frame with another, and
+/// It reads all the time, whether or not the test asks for what came: so the server meets a slow peer only where the test
+/// says so ([`set_reading`](Self::set_reading)). What waits to be asked for may have 256 MiB
+/// ([`set_max_unread`](Self::set_max_unread)); beyond that the test fails, at its next use of the client or when it drops
+/// it. By itself it does what a browser does: it answers pings, and a close frame with another, and
 /// lets go of the connection when the server does ([`set_silent`](Self::set_silent) stops that). What came is kept in
 /// order until it is asked for by [`next`](Self::next) or one of the `expect_` methods, which stop the test where it is
 /// something else, with what came instead and the end of the [transcript](Self::transcript). Pings that were answered are
@@ -48,7 +51,7 @@ const QUIET: Duration = Duration::from_millis(50);
 /// A wait for what comes loses nothing if it is dropped. What is sent is on its way when the call has begun to wait.
 pub struct TestClient {
     shared: Arc<Shared>,
-    arriving: mpsc::Receiver<Arrived>,
+    arriving: mpsc::UnboundedReceiver<Arrived>,
     leaving: mpsc::Sender<Leaving>,
     tasks: JoinSet<()>,
     response: Response<()>,
@@ -81,6 +84,15 @@ impl TestClient {
     /// finds that its peer is slow.
     pub fn set_reading(&mut self, reading: bool) {
         self.shared.is_reading.send_replace(reading);
+    }
+
+    /// How many bytes may wait to be asked for, each message counted with about a hundred beside its payload. Default: 256
+    /// MiB, which protects the machine from a test that forgot to ask.
+    ///
+    /// # Panics
+    /// Not here: the next call to the client, or its drop, panics once there were more.
+    pub fn set_max_unread(&mut self, bytes: usize) {
+        self.shared.max_unread.store(bytes, Ordering::Relaxed);
     }
 
     /// How long each wait may take, by tokio's clock. Default: ten seconds; with a paused clock one hour, which takes no
@@ -212,6 +224,7 @@ impl TestClient {
     fn say(&mut self, what: Traffic, octets: Bytes) -> impl Future<Output = ()> + use<'_> {
         let place = Location::caller();
         async move {
+            self.check(place);
             let (told, written) = oneshot::channel();
             let limit = limit_of(self.limit);
             let late = |shared: &Shared| -> ! {
@@ -349,7 +362,7 @@ impl TestClient {
         let place = Location::caller();
         async move {
             settled().await;
-            while let Some(what) = self.arrived() {
+            while let Some(what) = self.arrived(place) {
                 if !what.is_answered {
                     self.fail(place, "nothing", &what.what);
                 }
@@ -358,9 +371,10 @@ impl TestClient {
     }
 
     /// What has come already.
-    fn arrived(&mut self) -> Option<Arrived> {
+    fn arrived(&mut self, place: &Location<'_>) -> Option<Arrived> {
+        self.check(place);
         match self.arriving.try_recv() {
-            Ok(arrived) => Some(arrived),
+            Ok(arrived) => Some(self.read(arrived)),
             Err(mpsc::error::TryRecvError::Empty) => None,
             Err(mpsc::error::TryRecvError::Disconnected) => Some(Arrived { what: Traffic::End, is_answered: false }),
         }
@@ -368,8 +382,10 @@ impl TestClient {
 
     async fn hear(&mut self, wanted: &str, pings: bool, place: &Location<'_>) -> Traffic {
         let limit = limit_of(self.limit);
+        self.check(place);
         let hearing = async {
-            while let Some(Arrived { what, is_answered }) = self.arriving.recv().await {
+            while let Some(arrived) = self.arriving.recv().await {
+                let Arrived { what, is_answered } = self.read(arrived);
                 if pings || !is_answered {
                     return what;
                 }
@@ -379,6 +395,18 @@ impl TestClient {
         match timeout(limit, hearing).await {
             Ok(what) => what,
             Err(_) => panic!("{place}: expected {wanted}, but nothing came within {limit:?}{}", self.shared.end()),
+        }
+    }
+
+    fn read(&self, arrived: Arrived) -> Arrived {
+        self.shared.read(&arrived.what);
+        arrived
+    }
+
+    /// Fails the test if it let more wait than may: what would follow is not what a client meets.
+    fn check(&self, place: &Location<'_>) {
+        if let Some(overrun) = self.shared.overrun() {
+            panic!("{place}: {overrun}{}", self.shared.end());
         }
     }
 
@@ -406,6 +434,17 @@ impl TestClient {
 
     fn fail(&self, place: &Location<'_>, wanted: &str, came: &Traffic) -> ! {
         panic!("{place}: expected {wanted}, but what came was {came}{}", self.shared.end())
+    }
+}
+
+/// A test that never asks must not pass.
+impl Drop for TestClient {
+    fn drop(&mut self) {
+        if !std::thread::panicking()
+            && let Some(overrun) = self.shared.overrun()
+        {
+            panic!("{overrun}");
+        }
     }
 }
 

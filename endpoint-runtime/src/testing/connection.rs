@@ -1,6 +1,6 @@
 //! The connection of a test's client: one task reads, and answers what a client answers by itself; one writes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -18,8 +18,15 @@ use crate::wire::decode::Decoder;
 use crate::wire::deflate::Inbound;
 use crate::wire::event::{Event, Rules, Take};
 
-/// The most that waits to be asked for; then the client stops reading. And the most that waits to be written.
+/// The most frames that wait to be written.
 const WAITING: usize = 1 << 10;
+
+/// The most bytes that wait to be asked for, if the test says nothing else: more than a test looks at, and less than fills
+/// the memory of a machine that runs many. Beyond it the client stops reading, and the test fails.
+pub(super) const UNREAD: usize = 256 << 20;
+
+/// So much is counted for a message beside its payload.
+const EACH: usize = size_of::<Arrived>() + size_of::<Entry>();
 
 /// The largest message that is taken.
 const LARGEST: Take = Take::Whole { limit: 1 << 30 };
@@ -34,6 +41,11 @@ pub(super) struct Shared {
     /// A close frame was sent.
     pub(super) is_closing: AtomicBool,
     pub(super) is_reading: watch::Sender<bool>,
+    /// Bytes that came and were not asked for, and how many there may be.
+    unread: AtomicUsize,
+    pub(super) max_unread: AtomicUsize,
+    /// There were more.
+    is_overrun: AtomicBool,
 }
 
 pub(super) struct Arrived {
@@ -56,7 +68,34 @@ impl Shared {
             is_silent: is_silent.into(),
             is_closing: false.into(),
             is_reading: watch::Sender::new(true),
+            unread: 0.into(),
+            max_unread: UNREAD.into(),
+            is_overrun: false.into(),
         }
+    }
+
+    /// Counts what came; false if it was too much.
+    fn has_room(&self, what: &Traffic) -> bool {
+        let unread = self.unread.fetch_add(EACH + what.payload_len(), Ordering::Relaxed) + EACH + what.payload_len();
+        let has_room = unread <= self.max_unread.load(Ordering::Relaxed);
+        self.is_overrun.fetch_or(!has_room, Ordering::Relaxed);
+        has_room
+    }
+
+    /// Counts what was asked for.
+    pub(super) fn read(&self, what: &Traffic) {
+        self.unread.fetch_sub(EACH + what.payload_len(), Ordering::Relaxed);
+    }
+
+    /// The sentence for a test that let more wait than may.
+    pub(super) fn overrun(&self) -> Option<String> {
+        self.is_overrun.load(Ordering::Relaxed).then(|| {
+            let most = self.max_unread.load(Ordering::Relaxed);
+            format!(
+                "more than {most} bytes came and were not asked for, so the client no longer reads: ask with next(), allow \
+                 more with set_max_unread(bytes), or be a slow peer with set_reading(false)"
+            )
+        })
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -93,11 +132,11 @@ pub(super) fn run<T>(
     early: Bytes,
     inbound: Option<Inbound>,
     shared: &Arc<Shared>,
-) -> (mpsc::Receiver<Arrived>, mpsc::Sender<Leaving>)
+) -> (mpsc::UnboundedReceiver<Arrived>, mpsc::Sender<Leaving>)
 where
     T: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let (arrives, arriving) = mpsc::channel(WAITING);
+    let (arrives, arriving) = mpsc::unbounded_channel();
     let (leaving, leaves) = mpsc::channel(WAITING);
     let decoder = Decoder::new(Role::Client, inbound);
     let reader = Reader { decoder, shared: shared.clone(), arrives, leaving: leaving.clone() };
@@ -126,7 +165,7 @@ async fn write<T: AsyncWrite>(mut io: WriteHalf<T>, mut leaves: mpsc::Receiver<L
 struct Reader {
     decoder: Decoder,
     shared: Arc<Shared>,
-    arrives: mpsc::Sender<Arrived>,
+    arrives: mpsc::UnboundedSender<Arrived>,
     leaving: mpsc::Sender<Leaving>,
 }
 
@@ -135,7 +174,7 @@ impl Reader {
         let mut buffer = early.to_vec();
         let mut is_reading = self.shared.is_reading.subscribe();
         loop {
-            if self.take(&mut buffer).await.is_none() {
+            if self.take(&mut buffer).is_none() {
                 return;
             }
             buffer.clear();
@@ -151,37 +190,42 @@ impl Reader {
                 break;
             }
         }
-        self.arrived(Traffic::End).await;
+        self.arrived(Traffic::End);
         if !self.is_silent() {
             let _ = self.leaving.send(Leaving::End).await;
         }
     }
 
     /// Takes what was read; none if that was the last.
-    async fn take(&mut self, buffer: &mut [u8]) -> Option<()> {
+    fn take(&mut self, buffer: &mut [u8]) -> Option<()> {
         let mut at = 0;
         while at < buffer.len() {
             let (used, event) = match self.decoder.next(&RULES, &mut buffer[at..]) {
                 Ok((used, event)) => (used, event.map(Event::into_owned)),
                 Err(violation) => {
                     let reason = violation.close_reason();
-                    self.arrived(Traffic::Violation(reason.reason().to_owned())).await;
+                    self.arrived(Traffic::Violation(reason.reason().to_owned()));
                     return None;
                 }
             };
             at += used;
             if let Some(event) = event {
-                self.arrived(event.into()).await;
+                self.arrived(event.into())?;
             }
         }
         Some(())
     }
 
-    async fn arrived(&self, what: Traffic) {
+    /// Hands on what came; none if too much waits.
+    fn arrived(&self, what: Traffic) -> Option<()> {
+        if !self.shared.has_room(&what) {
+            return None;
+        }
         self.shared.note(Direction::Received, what.clone());
         let is_answered = self.answer(&what);
         // nobody may be there any more to ask for it
-        let _ = self.arrives.send(Arrived { what, is_answered }).await;
+        let _ = self.arrives.send(Arrived { what, is_answered });
+        Some(())
     }
 
     fn is_silent(&self) -> bool {

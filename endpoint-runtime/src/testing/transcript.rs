@@ -54,6 +54,19 @@ impl From<Event<'_>> for Traffic {
     }
 }
 
+impl Traffic {
+    /// Bytes of its payload.
+    pub(super) fn payload_len(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Close { reason: text, .. } => text.len(),
+            Self::Binary(data) | Self::Ping(data) | Self::Pong(data) => data.len(),
+            Self::Raw(data) => data.len(),
+            // nothing that is counted
+            Self::Frame(_) | Self::Violation(_) | Self::End => 0,
+        }
+    }
+}
+
 /// As it stands in a [`Transcript`]; long payloads are cut.
 impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
