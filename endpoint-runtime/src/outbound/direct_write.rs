@@ -167,7 +167,7 @@ impl Outbound {
             state.count_gaps();
         }
         // under the lock: a connection that sees nothing pending must not write before what is written here
-        self.pending.store(false, Ordering::Release);
+        self.pending.swap(false, Ordering::AcqRel);
     }
 
     /// Whether there is nothing but frames to write, and nothing before them.

@@ -105,7 +105,8 @@ impl Outbound {
 
     /// Moves what has gathered to the end of `out`, control frames first.
     pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
-        self.pending.store(false, Ordering::Release);
+        // swapped, so that it comes after whatever set it, in every order of memory
+        self.pending.swap(false, Ordering::AcqRel);
         let mut state = self.lock();
         state.batched = false;
         state.mend(out);

@@ -273,6 +273,8 @@ mod tests {
         PartOf(usize, bool),
         GiveUpTurn(usize),
         PeerReads,
+        /// It takes nothing of what the connection has.
+        Blocked,
         Collect,
         /// The socket takes so many bytes of the connection.
         Write(usize),
@@ -298,6 +300,7 @@ mod tests {
             4 => (0usize..4, any::<bool>()).prop_map(|(turn, last)| Step::PartOf(turn, last)),
             3 => (0usize..4).prop_map(Step::GiveUpTurn),
             4 => Just(Step::PeerReads),
+            2 => Just(Step::Blocked),
             10 => Just(Step::Collect),
             10 => size().prop_map(Step::Write),
             1 => Just(Step::Close),
@@ -497,6 +500,7 @@ mod tests {
                     }
                 }
                 Step::PeerReads => while self.peer.try_read(&mut [0; 64 << 10]).is_ok_and(|count| count > 0) {},
+                Step::Blocked => self.outbound.blocked(self.out.len()),
                 Step::Collect => self.collect(),
                 Step::Write(most) => self.write(most),
                 Step::Close => self.outbound.close(crate::close::CloseCode::NormalClosure.into()),
@@ -537,12 +541,13 @@ mod tests {
                 for (place, step) in steps.iter().enumerate() {
                     // nothing is written after the end
                     ended |= matches!(step, Step::End(_) | Step::Detach);
-                    if ended && matches!(step, Step::Write(_) | Step::Collect | Step::Finish) {
+                    if ended && matches!(step, Step::Write(_) | Step::Collect | Step::Blocked | Step::Finish) {
                         continue;
                     }
                     given.obey(*step);
                     let outstanding = given.outbound.queued_messages();
                     prop_assert_eq!(outstanding, given.outstanding.len(), "after {}, {:?}", place, step);
+                    prop_assert!(!ended || given.outbound.bounds.budget.used() == 0, "it keeps a part of the budget");
                 }
                 // all that is left is written, but for what waits behind an unfinished message
                 while !ended && !(given.out.is_empty() && !given.outbound.has_news()) {

@@ -34,7 +34,7 @@ impl Outbound {
 
     /// Whether a handler is being polled on this thread, of whichever session.
     pub(crate) fn is_in_handler() -> bool {
-        !RUNNING.get().is_null()
+        !RUNNING.with(Cell::get).is_null()
     }
 
     pub(super) fn is_running(&self) -> bool {
