@@ -550,7 +550,7 @@ mod tests {
                     prop_assert!(!ended || given.outbound.bounds.budget.used() == 0, "it keeps a part of the budget");
                 }
                 // all that is left is written, but for what waits behind an unfinished message
-                while !ended && !(given.out.is_empty() && !given.outbound.has_news()) {
+                while !ended && (!given.out.is_empty() || given.outbound.has_news()) {
                     given.write(usize::MAX);
                 }
                 prop_assert_eq!(given.outbound.queued_messages(), given.outstanding.len());
