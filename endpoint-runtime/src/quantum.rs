@@ -430,14 +430,17 @@ mod tests {
             assert!(quantum.is_awaited() && quantum.goes_on(&round, cx));
             assert_eq!(calls(&mut quantum), 1);
         }
-        // it is quick again
-        quantum.suspend(&round, cx);
-        assert!(quantum.goes_on(&round, cx));
-        while !quantum.is_over() {
-            quantum.spend_on_frame(10);
-            quantum.called();
-        }
-        assert_ne!(quantum.left, OVERTIME);
+        // it is quick again: its bytes end it, unless the machine took the thread away meanwhile
+        let is_ended_by_bytes = |_| {
+            quantum.suspend(&round, cx);
+            assert!(quantum.goes_on(&round, cx));
+            while !quantum.is_over() {
+                quantum.spend_on_frame(10);
+                quantum.called();
+            }
+            quantum.left != OVERTIME
+        };
+        assert!((0..1000).any(is_ended_by_bytes));
     }
 
     #[test]
