@@ -105,6 +105,9 @@ impl ContainerBuilder {
     /// the session ended; how long the peer may take nothing of what is still queued, which is written for as long as
     /// bytes move, at most for the send timeout; and the closing handshake together with the end of TCP (RFC 6455 §7.1).
     /// It protects against peers and handlers that would keep a closed session for ever. Default: 5 seconds.
+    ///
+    /// A session whose send timeout is off ([`set_send_timeout(None)`](crate::Session::set_send_timeout)) has no limit for
+    /// the whole of what is queued, only the one without progress.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.limits.close_timeout = timeout;
         self
