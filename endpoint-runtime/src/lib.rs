@@ -249,8 +249,6 @@
 //! of it ([`is_timeout`](Error::is_timeout)). If the runtime itself goes down, `on_close` runs up to its first
 //! suspension.
 
-#[cfg(any(feature = "client", feature = "tls"))]
-mod base64;
 mod brief;
 mod broadcast;
 mod budget;
@@ -353,7 +351,7 @@ pub use crate::client::reconnect::{Reconnect, ReconnectAttempt, ReconnectEnd, Re
 pub use crate::client::request::ClientRequest;
 #[cfg(feature = "client")]
 pub use crate::client::{ClientBuilder, ClientContainer};
-pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES};
+pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES, ReasonTooLong};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,

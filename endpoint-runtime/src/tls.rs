@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -22,7 +23,6 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::{TlsAcceptor, client, server};
 
-use crate::base64;
 use crate::config::TLS_HANDSHAKE_TIMEOUT;
 use crate::error::{BoxError, Error, Kind};
 use crate::socket::Io;
@@ -176,7 +176,7 @@ fn certified(certificates: &[u8], key: &[u8], provider: &CryptoProvider) -> Resu
 
 /// RFC 7468.
 fn pem(certificate: &CertificateDer<'_>) -> String {
-    let text = base64::encode(certificate);
+    let text = BASE64.encode(certificate);
     let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
     for line in text.as_bytes().chunks(64) {
         pem.extend(line.iter().map(|digit| char::from(*digit)));

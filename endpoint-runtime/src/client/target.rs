@@ -2,12 +2,12 @@
 
 use std::net::Ipv4Addr;
 
+use data_encoding::BASE64;
 use http::Uri;
 use http::header::HeaderValue;
 use http::uri::Authority;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::base64;
 use crate::error::{Error, Kind};
 
 /// Characters that a query of `ws` and `wss` does not carry as they are (WHATWG URL, special-query percent-encode set).
@@ -216,7 +216,7 @@ pub(crate) fn basic(credentials: &str) -> HeaderValue {
     pair.extend(percent_decode_str(password));
     // base64 is visible ASCII
     let mut value =
-        HeaderValue::try_from(format!("Basic {}", base64::encode(&pair))).unwrap_or(HeaderValue::from_static("Basic"));
+        HeaderValue::try_from(format!("Basic {}", BASE64.encode(&pair))).unwrap_or(HeaderValue::from_static("Basic"));
     value.set_sensitive(true);
     value
 }

@@ -2,13 +2,13 @@
 //!
 //! Pure: it writes headers and reads headers; whoever calls it owns the socket.
 
+use data_encoding::BASE64;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::extensions::{self, agree};
 use super::{elements, has_token, only};
-use crate::base64;
 use crate::config::Compression;
 use crate::extension::Extension;
 
@@ -42,7 +42,7 @@ pub(crate) struct Agreement {
 impl Offer {
     /// `nonce` is random (RFC 6455 §4.1).
     pub(crate) fn new(nonce: [u8; 16], subprotocols: Vec<String>, compression: Compression) -> Self {
-        Self { key: base64::encode(&nonce), subprotocols, compression }
+        Self { key: BASE64.encode(&nonce), subprotocols, compression }
     }
 
     /// Writes it into the headers of a request.
