@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::error::{Error, Kind};
 use crate::text::Text;
 
 /// The most bytes of UTF-8 a reason phrase may have: a control frame's 125 less the code's two (RFC 6455 §5.5).
@@ -137,17 +136,11 @@ impl CloseReason {
     /// A reason to close with.
     ///
     /// # Errors
-    /// [`Error::is_too_big`] if `reason` has more than [`MAX_REASON_BYTES`] bytes of UTF-8 (Jakarta's `CloseReason`
+    /// [`ReasonTooLong`] if `reason` has more than [`MAX_REASON_BYTES`] bytes of UTF-8 (Jakarta's `CloseReason`
     /// throws there as well); use [`CloseReason::truncating`] for phrases whose length you don't know.
-    pub fn new(code: CloseCode, reason: &str) -> Result<Self, Error> {
+    pub fn new(code: CloseCode, reason: &str) -> Result<Self, ReasonTooLong> {
         if reason.len() > MAX_REASON_BYTES {
-            return Err(Error::new(
-                Kind::TooBig,
-                format!(
-                    "a close reason of {} bytes exceeds the {MAX_REASON_BYTES} that fit a close frame",
-                    reason.len()
-                ),
-            ));
+            return Err(ReasonTooLong { bytes: reason.len() });
         }
         Ok(Self::truncating(code, reason))
     }
@@ -181,6 +174,29 @@ impl CloseReason {
         self
     }
 }
+
+/// A close reason of more than [`MAX_REASON_BYTES`] bytes, which no close frame can carry.
+///
+/// It converts into an `Error` of the runtime whose `is_too_big` is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasonTooLong {
+    bytes: usize,
+}
+
+impl ReasonTooLong {
+    /// The bytes of the reason.
+    pub fn bytes(self) -> usize {
+        self.bytes
+    }
+}
+
+impl fmt::Display for ReasonTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a close reason of {} bytes exceeds the {MAX_REASON_BYTES} that fit a close frame", self.bytes)
+    }
+}
+
+impl std::error::Error for ReasonTooLong {}
 
 /// A reason without a phrase.
 impl From<CloseCode> for CloseReason {
@@ -219,7 +235,7 @@ mod tests {
     #[test]
     fn reason_is_limited_in_bytes_and_cut_on_a_character() {
         assert!(CloseReason::new(CloseCode::NormalClosure, &"x".repeat(123)).is_ok());
-        assert!(CloseReason::new(CloseCode::NormalClosure, &"x".repeat(124)).unwrap_err().is_too_big());
+        assert!(CloseReason::new(CloseCode::NormalClosure, &"x".repeat(124)).is_err_and(|error| error.bytes() == 124));
         // 41 characters of three bytes are 123; the 42nd is cut off whole
         assert!(CloseReason::new(CloseCode::NormalClosure, &"言".repeat(42)).is_err());
         assert_eq!(CloseReason::truncating(CloseCode::NormalClosure, &"言".repeat(42)).reason(), "言".repeat(41));

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::brief::{self, excerpt};
+use crate::close::ReasonTooLong;
 use crate::message::Message;
+use crate::wire::Violation;
 
 /// Any error that a handler may return: whatever converts into this becomes an [`Error`] for `#[on_error]`.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
@@ -315,6 +317,23 @@ impl From<std::io::Error> for Error {
             Err(error) => error,
         };
         Self::with_source(Kind::Io, brief::within(&error, LONGEST).to_string(), error)
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        let kind = match violation {
+            Violation::TooBig { .. } | Violation::NoRoom => Kind::TooBig,
+            Violation::TooSlow { .. } => Kind::Timeout,
+            Violation::Protocol(_) | Violation::NotUtf8 | Violation::NotDeflate => Kind::Protocol,
+        };
+        Self::new(kind, violation.to_string())
+    }
+}
+
+impl From<ReasonTooLong> for Error {
+    fn from(reason: ReasonTooLong) -> Self {
+        Self::with_source(Kind::TooBig, reason.to_string(), reason)
     }
 }
 

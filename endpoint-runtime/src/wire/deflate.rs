@@ -17,9 +17,9 @@ use self::history::History;
 use super::frame::OpCode;
 use super::{Violation, encode};
 use crate::budget::{Budget, Reservation};
-use crate::config::Compression;
 use crate::extension::{Extension, MAX_WINDOW_BITS};
 use crate::role::Role;
+use crate::wire::compression::Compression;
 
 /// What a [`Deflater`] takes with the full window, as measured: a little more than 380 KB at any level.
 const DEFLATER_BYTES: usize = 384 << 10;

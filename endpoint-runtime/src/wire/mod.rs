@@ -1,6 +1,7 @@
 //! Bytes on the wire and back (RFC 6455 §5): pure, no socket, no clock, no task.
 
 pub(crate) mod assemble;
+pub(crate) mod compression;
 pub(crate) mod decode;
 pub(crate) mod deflate;
 pub(crate) mod encode;
@@ -10,7 +11,6 @@ pub(crate) mod mask;
 pub(crate) mod utf8;
 
 use crate::close::{CloseCode, CloseReason};
-use crate::error::{Error, Kind};
 
 /// What a peer did wrong; it ends the connection with the code that belongs to it (RFC 6455 §7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,43 +42,32 @@ impl Violation {
 
     /// The reason to close with.
     pub(crate) fn close_reason(self) -> CloseReason {
-        CloseReason::truncating(self.close_code(), &Error::from(self).to_string())
+        CloseReason::truncating(self.close_code(), &self.to_string())
     }
 }
 
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Protocol(text) => f.write_str(text),
+            Self::NotUtf8 => f.write_str("the text is not UTF-8"),
+            Self::NotDeflate => f.write_str("the message cannot be decompressed"),
+            Self::TooBig { limit, size } => {
+                write!(f, "a message of at least {size} bytes exceeds the limit of {limit}")
+            }
+            Self::TooSlow { received, seconds } => {
+                write!(f, "a message is too slow: {received} bytes came in {seconds} seconds")
+            }
+            Self::NoRoom => f.write_str("the unfinished messages of all sessions leave no room for this one"),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}
+
 /// A transport that reads frames itself may find one, too.
-#[cfg(feature = "adopted")]
 impl From<Violation> for std::io::Error {
     fn from(violation: Violation) -> Self {
         Self::new(std::io::ErrorKind::InvalidData, violation)
-    }
-}
-
-#[cfg(feature = "adopted")]
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Error::from(*self).fmt(f)
-    }
-}
-
-#[cfg(feature = "adopted")]
-impl std::error::Error for Violation {}
-
-impl From<Violation> for Error {
-    fn from(violation: Violation) -> Self {
-        match violation {
-            Violation::Protocol(text) => Error::new(Kind::Protocol, text),
-            Violation::NotUtf8 => Error::new(Kind::Protocol, "the text is not UTF-8"),
-            Violation::NotDeflate => Error::new(Kind::Protocol, "the message cannot be decompressed"),
-            Violation::TooBig { limit, size } => {
-                Error::new(Kind::TooBig, format!("a message of at least {size} bytes exceeds the limit of {limit}"))
-            }
-            Violation::TooSlow { received, seconds } => {
-                Error::new(Kind::Timeout, format!("a message is too slow: {received} bytes came in {seconds} seconds"))
-            }
-            Violation::NoRoom => {
-                Error::new(Kind::TooBig, "the unfinished messages of all sessions leave no room for this one")
-            }
-        }
     }
 }
