@@ -29,25 +29,25 @@ const SEGMENTS: usize = 64;
 /// Encoded frames in order: small ones in one piece, large payloads shared and remembered by their place in it.
 #[derive(Default)]
 pub(crate) struct Frames {
-    small: Vec<u8>,
+    pub(super) small: Vec<u8>,
     /// How much of `small` is written.
     start: usize,
-    large: Option<Box<Large>>,
+    pub(super) large: Option<Box<Large>>,
 }
 
 /// Payloads that are not copied.
 #[derive(Default)]
-struct Large {
+pub(super) struct Large {
     /// Each with how much of `small` comes before it.
-    payloads: VecDeque<(usize, Bytes)>,
-    len: usize,
+    pub(super) payloads: VecDeque<(usize, Bytes)>,
+    pub(super) len: usize,
     /// How many at the end are not masked, and how much of `small` is: for a client, who has this in any case.
-    bare: usize,
-    masked: usize,
+    pub(super) bare: usize,
+    pub(super) masked: usize,
 }
 
 impl Large {
-    fn push(&mut self, place: usize, payload: Bytes) {
+    pub(super) fn push(&mut self, place: usize, payload: Bytes) {
         self.len += payload.len();
         self.bare += 1;
         self.payloads.push_back((place, payload));
@@ -176,7 +176,7 @@ impl Frames {
         self.payloads().next().is_none().then(|| &octets[..octets.len().min(most)])
     }
 
-    fn payloads(&self) -> impl Iterator<Item = &(usize, Bytes)> {
+    pub(super) fn payloads(&self) -> impl Iterator<Item = &(usize, Bytes)> {
         self.large.iter().flat_map(|large| &large.payloads)
     }
 

@@ -140,18 +140,18 @@ impl<'s> Accepted<'s> {
 }
 
 /// The value of a header that may occur once only; `None` as well if it occurs more often.
-fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+pub(super) fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
 
 /// The elements of a list, over all lines of the header (RFC 9110 §5.6.1). A line that is not ASCII has none.
-fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+pub(super) fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(|element| element.trim_matches([' ', '\t'])).filter(|e| !e.is_empty())
 }
 
-fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+pub(super) fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     elements(headers, name).any(|element| element.eq_ignore_ascii_case(token))
 }
 

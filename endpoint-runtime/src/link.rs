@@ -39,86 +39,86 @@ use crate::wire::deflate::Deflation;
 
 /// A socket and the protocol's state on it.
 pub(crate) struct Link {
-    socket: Socket,
-    session: Session,
+    pub(super) socket: Socket,
+    pub(super) session: Session,
     /// The session's, at hand.
-    outbound: Arc<Outbound>,
-    role: Role,
-    decoder: Decoder,
+    pub(super) outbound: Arc<Outbound>,
+    pub(super) role: Role,
+    pub(super) decoder: Decoder,
     /// The session's limit for a message, as the queue told last.
-    max_message_size: usize,
+    pub(super) max_message_size: usize,
     /// There while a message is not complete, and some time after.
-    unfinished: Option<Box<Unfinished>>,
-    input: Input,
+    pub(super) unfinished: Option<Box<Unfinished>>,
+    pub(super) input: Input,
     /// How large the last message was that an asynchronous handler got, if it was not huge.
-    expected: u32,
+    pub(super) expected: u32,
     /// There once handlers were added to the session.
-    added: Option<Box<Added>>,
+    pub(super) added: Option<Box<Added>>,
     /// There once messages came while a handler ran.
-    inbox: Option<Box<Inbox>>,
-    out: Frames,
+    pub(super) inbox: Option<Box<Inbox>>,
+    pub(super) out: Frames,
     /// Everything up to this is in `out` or written.
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
     /// As far as the queue was told.
-    reported: Ticket,
+    pub(super) reported: Ticket,
     /// There while the peer takes nothing.
-    stall: Option<Box<Stall>>,
-    unflushed: bool,
-    shut: bool,
+    pub(super) stall: Option<Box<Stall>>,
+    pub(super) unflushed: bool,
+    pub(super) shut: bool,
     /// What was not written never will be.
-    broken: bool,
-    reading: bool,
+    pub(super) broken: bool,
+    pub(super) reading: bool,
     /// The last read took all there was.
-    drained: bool,
-    quantum: Quantum,
-    clock: Clock,
+    pub(super) drained: bool,
+    pub(super) quantum: Quantum,
+    pub(super) clock: Clock,
     /// The queue wakes this task.
     attached: bool,
     /// Messages wait in the queue's line, and replies go behind them.
-    lined: bool,
-    close_sent: bool,
-    close_received: bool,
-    end: Option<Box<End>>,
+    pub(super) lined: bool,
+    pub(super) close_sent: bool,
+    pub(super) close_received: bool,
+    pub(super) end: Option<Box<End>>,
     /// What the peer did wrong, until it is reported. Nothing is read after it.
-    violation: Option<Box<Violation>>,
-    warned_unwanted: bool,
+    pub(super) violation: Option<Box<Violation>>,
+    pub(super) warned_unwanted: bool,
 }
 
 /// The end of the session, as the application hears of it.
-struct End {
-    reason: CloseReason,
+pub(super) struct End {
+    pub(super) reason: CloseReason,
     /// Messages that were received before it are still handled.
-    hears_out: bool,
+    pub(super) hears_out: bool,
     /// When the clock saw it first.
-    seen: Option<Instant>,
+    pub(super) seen: Option<Instant>,
     /// Number of messages that came whole and that no handler gets.
-    dropped: u64,
+    pub(super) dropped: u64,
 }
 
 /// Messages whose turn has not come.
 #[derive(Default)]
-struct Inbox {
-    messages: VecDeque<Work>,
-    bytes: usize,
+pub(super) struct Inbox {
+    pub(super) messages: VecDeque<Work>,
+    pub(super) bytes: usize,
     /// The message that a handler reads while it arrives.
-    feed: Option<Feed>,
+    pub(super) feed: Option<Feed>,
     /// The octets so far of a message in parts that has a limit for all of them.
-    total: u64,
+    pub(super) total: u64,
 }
 
 impl Inbox {
-    fn push(&mut self, work: Work) {
+    pub(super) fn push(&mut self, work: Work) {
         self.bytes += work.size();
         self.messages.push_back(work);
     }
 
-    fn pop(&mut self) -> Option<Work> {
+    pub(super) fn pop(&mut self) -> Option<Work> {
         let work = self.messages.pop_front()?;
         self.bytes -= work.size();
         Some(work)
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let pipe = self.feed.as_ref().and_then(|feed| feed.pipe.as_ref());
         self.messages.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES && pipe.is_none_or(|pipe| pipe.has_room())
     }
@@ -126,39 +126,39 @@ impl Inbox {
 
 /// A write that waits for the peer to read, or whose end is to be reported in any case.
 #[derive(Default)]
-struct Stall {
+pub(super) struct Stall {
     /// Since when it takes nothing at all.
-    since: Option<Instant>,
+    pub(super) since: Option<Instant>,
     /// When its rate began to be measured, and how many bytes it has taken since.
-    taken: Option<(Instant, usize)>,
+    pub(super) taken: Option<(Instant, usize)>,
     /// So many octets until the messages up to a ticket are written.
-    mark: Option<(usize, Ticket)>,
+    pub(super) mark: Option<(usize, Ticket)>,
     /// What the queue knows of the bytes that wait here.
-    told: usize,
+    pub(super) told: usize,
     /// The answer to the latest ping, while a write is blocked: that to an earlier one is left out (RFC 6455 §5.5.3).
-    pong: Option<Binary>,
+    pub(super) pong: Option<Binary>,
     /// So many bytes until a pong that was put off, and then added, is written.
-    pong_left: usize,
+    pub(super) pong_left: usize,
     /// The bytes of pongs that were left out. They hold the peer up as if they waited.
-    left_out: usize,
+    pub(super) left_out: usize,
 }
 
 /// The batch that is being decoded: in the thread's buffer while the task runs, its rest in one of its own after.
 #[derive(Default)]
-struct Input {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    lent: bool,
+pub(super) struct Input {
+    pub(super) buffer: Vec<u8>,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) lent: bool,
 }
 
 impl Input {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Gives the thread's buffer back; what is left of the batch is put aside.
-    fn put_aside(&mut self) {
+    pub(super) fn put_aside(&mut self) {
         if self.lent {
             let rest = self.buffer[self.start..self.end].to_vec();
             buffer::return_from_reading(std::mem::replace(&mut self.buffer, rest));
@@ -167,7 +167,7 @@ impl Input {
     }
 
     /// Gives an exhausted buffer away.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
         if self.lent {
             buffer::return_from_reading(buffer);
@@ -333,7 +333,7 @@ impl Link {
 
     /// Whether something may be taken from the peer: others have been served.
     #[inline]
-    fn may_go_on(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn may_go_on(&mut self, cx: &mut Context<'_>) -> bool {
         self.quantum.goes_on(&self.session.endpoint().round, cx)
     }
 
@@ -368,13 +368,13 @@ impl Link {
 
     /// The task is to be suspended. If it is because others are to be served first, it is woken after that.
     #[inline]
-    fn suspend(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn suspend(&mut self, cx: &mut Context<'_>) {
         self.quantum.suspend(&self.session.endpoint().round, cx);
     }
 
     /// Makes sure that the queue, and the clock, wake this task. It is a task of its own, whose waker never changes.
     #[inline]
-    fn attach(&mut self, cx: &Context<'_>) {
+    pub(super) fn attach(&mut self, cx: &Context<'_>) {
         if !self.attached {
             self.attached = true;
             self.outbound.attach(cx.waker());

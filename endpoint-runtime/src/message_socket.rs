@@ -250,13 +250,13 @@ impl<M: Messages> AsyncWrite for MessageSocket<M> {
 }
 
 /// The payload of a close frame, as the libraries have its parts.
-fn close_payload(frame: Option<(u16, &str)>) -> Bytes {
+pub(super) fn close_payload(frame: Option<(u16, &str)>) -> Bytes {
     let octets = frame.map(|(code, reason)| [&code.to_be_bytes()[..], reason.as_bytes()].concat());
     octets.unwrap_or_default().into()
 }
 
 /// Code and reason of the payload of a close frame of ours.
-fn close_parts(payload: &Bytes) -> Option<(u16, Bytes)> {
+pub(super) fn close_parts(payload: &Bytes) -> Option<(u16, Bytes)> {
     let [a, b, ..] = **payload else { return None };
     Some((u16::from_be_bytes([a, b]), payload.slice(2..)))
 }

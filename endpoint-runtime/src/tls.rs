@@ -28,7 +28,7 @@ use crate::error::{BoxError, Error, Kind};
 use crate::socket::Io;
 
 /// What is spoken inside (RFC 7301): a handshake is an upgrade of HTTP/1.1.
-const ALPN: &[u8] = b"http/1.1";
+pub(super) const ALPN: &[u8] = b"http/1.1";
 
 /// The certificate that a [`Server`](crate::Server) shows, with its key (cargo feature `tls`).
 ///
@@ -152,16 +152,16 @@ pub(crate) fn take_stream(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Up
     Ok((Box::new(parts.io.into_inner()), parts.read_buf))
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn wrong(what: &str, error: impl Into<BoxError>) -> Error {
+pub(super) fn wrong(what: &str, error: impl Into<BoxError>) -> Error {
     let error = error.into();
     Error::with_source(Kind::Tls, format!("{what}: {error}"), error)
 }
 
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let chain = chain.map_err(|error| wrong("the certificates are not PEM", error))?;
     if chain.is_empty() { Err(Error::new(Kind::Tls, "there is no certificate in the PEM")) } else { Ok(chain) }
