@@ -265,7 +265,7 @@ fn address_of(host: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::target::Values;
+    use crate::client::target::Values;
     use super::*;
 
     fn proxy(vars: &[(&str, &str)], uri: &str) -> Result<Option<String>, String> {

@@ -325,7 +325,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::tests::session_of;
+    use crate::session::tests::session_of;
     use super::*;
 
     #[derive(Clone, Copy, Debug, PartialEq)]

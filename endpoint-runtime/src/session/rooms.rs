@@ -237,7 +237,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::session_of;
+    use crate::session::tests::session_of;
     use super::*;
     use crate::config::Limits;
     use crate::session::OpenSet;

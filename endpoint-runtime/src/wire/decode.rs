@@ -168,7 +168,7 @@ fn whole_frame(rules: &Rules, input: &[u8]) -> Option<(Range<usize>, [u8; 4])> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::assemble::{AT_ONCE, DIRECT_STEP, PART};
+    use crate::wire::assemble::{AT_ONCE, DIRECT_STEP, PART};
     use super::*;
 
     const WHOLE: Rules = Rules { text: Take::Whole { limit: 1000 }, binary: Take::Whole { limit: 1000 } };

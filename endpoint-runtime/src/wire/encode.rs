@@ -147,7 +147,7 @@ mod tests {
             let mut out = Vec::new();
             masked_header(&mut out, &plain[..header], key);
             masked(&mut out, &plain[header..], key);
-            let read = super::super::frame::parse(&out, crate::role::Role::Server, false).unwrap().unwrap();
+            let read = crate::wire::frame::parse(&out, crate::role::Role::Server, false).unwrap().unwrap();
             assert_eq!((read.fin, read.opcode, read.mask, read.payload), (false, OpCode::Text, key, len as u64));
             mask::apply(&mut out[read.len..], key, 0);
             assert!(out[read.len..] == payload);
