@@ -8,12 +8,12 @@ use crate::codec::Encode;
 use crate::config::Overflow;
 use crate::error::Error;
 use crate::flushers::Owed;
-use crate::message::{Binary, Message};
 use crate::outbound::{Moment, Outbound, Refused};
 use crate::quantum;
 use crate::remote::{How, Shared};
 use crate::session::{OpenSessions, Session};
-use crate::text::Text;
+use crate::wire::message::{Binary, Message};
+use crate::wire::text::Text;
 
 /// A broadcast to so many writes to their sockets itself; one to more is queued, and left to flushers. Each write costs a
 /// few microseconds, in which the thread does nothing else.

@@ -5,12 +5,12 @@ use std::future::{Future, ready};
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use crate::extension::Extension;
 use crate::handshake::extensions::ExtensionOffer;
 use crate::handshake::refusal::Refusal;
 use crate::principal::{Identity, Principal};
 use crate::rare::{self, MaybeRare, Properties};
 use crate::request::HandshakeRequest;
+use crate::wire::extension::Extension;
 
 /// Takes part in the opening handshakes of an endpoint `E` (Jakarta's `ServerEndpointConfig.Configurator`). Every
 /// method has a default, which does what happens without a configurator.

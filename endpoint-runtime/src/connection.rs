@@ -9,16 +9,16 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::dispatch::{self, Dispatch, Ending};
 use crate::endpoint::{Contract, Reply};
 use crate::error::{Error, Kind};
 use crate::link::Link;
-use crate::message::Message;
 use crate::outbound::FAR;
 use crate::session::{Place, Session};
 use crate::socket::Socket;
 use crate::wire::Violation;
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
+use crate::wire::message::Message;
 
 /// A socket whose opening handshake is done, and the endpoint that is served on it.
 pub(crate) struct Connection<E: Contract> {

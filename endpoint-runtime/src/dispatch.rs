@@ -8,17 +8,17 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::destructors;
 use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::error::Error;
 use crate::handlers::{Answer, Entry, Payload, Pending};
 use crate::listed::{Coders, Fed, Part};
-use crate::message::{Binary, Pong};
 use crate::outbound::Outbound;
 use crate::session::Session;
 use crate::stream::{BinaryStream, TextStream};
-use crate::text::Text;
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
+use crate::wire::message::{Binary, Pong};
+use crate::wire::text::Text;
 
 /// An endpoint instance and its session; sees to it that `on_close` runs exactly once after `on_open` was begun.
 pub(crate) struct Dispatch<E: Contract> {

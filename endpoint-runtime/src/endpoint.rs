@@ -9,17 +9,17 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::close::CloseReason;
 use crate::coders::choice::List;
 use crate::error::Error;
 use crate::listed::Feed;
-use crate::message::{Binary, Message, Pong};
 use crate::path::PathParams;
 use crate::request::HandshakeRequest;
 use crate::session::Session;
 use crate::state::Wanted;
 use crate::stream::{BinaryStream, TextStream};
-use crate::text::Text;
+use crate::wire::close::CloseReason;
+use crate::wire::message::{Binary, Message, Pong};
+use crate::wire::text::Text;
 
 /// What a message handler came to: a reply to send or none, or the error for `on_error`.
 pub type Reply = Result<Option<Message>, Error>;

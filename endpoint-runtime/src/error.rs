@@ -9,9 +9,9 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::brief::{self, excerpt};
-use crate::close::ReasonTooLong;
-use crate::message::Message;
 use crate::wire::Violation;
+use crate::wire::close::ReasonTooLong;
+use crate::wire::message::Message;
 
 /// Any error that a handler may return: whatever converts into this becomes an [`Error`] for `#[on_error]`.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;

@@ -11,8 +11,8 @@ use crate::brief::excerpt;
 use crate::codec::{DecodeText, Encode, IntoError};
 use crate::error::{BoxError, Error, Kind};
 use crate::json::{self, Json};
-use crate::message::Message;
-use crate::text::Text;
+use crate::wire::message::Message;
+use crate::wire::text::Text;
 
 /// An event with its data: `{"event": "chat.say", "data": …}` as JSON in a text message.
 ///

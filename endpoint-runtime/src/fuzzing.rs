@@ -9,18 +9,18 @@ use std::sync::Arc;
 use http::Response;
 use http::request::Parts;
 
-use crate::close::{CloseCode, CloseReason};
 use crate::config::Compression;
 use crate::error::Error;
-use crate::extension::{Extension, Parameter};
 use crate::handshake::{self, hosts::Hosts, origins::Origins, refusal::Refusal};
 use crate::path::{self, ContextPath, PathParams, RequestPath, Segment};
 use crate::request::{HandshakeRequest, Transport};
-use crate::role::Role;
 use crate::router::{self, Lookup, TrailingSlash};
+use crate::wire::close::{CloseCode, CloseReason};
 use crate::wire::deflate::{Deflation, Inbound};
 use crate::wire::event::{Chars, Event, Octets, Rules};
+use crate::wire::extension::{Extension, Parameter};
 use crate::wire::frame::OpCode;
+use crate::wire::role::Role;
 use crate::wire::{Violation, decode, encode, event};
 
 /// What becomes of the messages of one kind.

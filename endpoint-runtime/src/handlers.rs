@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::codec::{DecodeBinary, DecodeText, IntoReply};
 use crate::destructors;
 use crate::error::Error;
-use crate::message::{Binary, Message, Pong};
 use crate::session::Session;
-use crate::text::Text;
+use crate::wire::message::{Binary, Message, Pong};
+use crate::wire::text::Text;
 
 /// The kinds of messages a handler may be for; a session has at most one handler of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

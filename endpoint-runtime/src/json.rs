@@ -8,8 +8,8 @@ use crate::codec::nesting::{self, TooDeep};
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, DecodeText, Encode};
 use crate::error::{BoxError, Error, Kind};
-use crate::message::{Binary, Message};
-use crate::text::Text;
+use crate::wire::message::{Binary, Message};
+use crate::wire::text::Text;
 
 /// A value that travels as JSON in a text message: the payload of a handler, a reply, an object to send.
 ///

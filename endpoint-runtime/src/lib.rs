@@ -251,13 +251,11 @@
 
 mod brief;
 mod broadcast;
-mod budget;
 mod buffer;
 #[cfg(feature = "cbor")]
 mod cbor;
 #[cfg(feature = "client")]
 mod client;
-mod close;
 mod codec;
 mod coders;
 mod config;
@@ -270,7 +268,6 @@ mod endpoint;
 mod error;
 #[cfg(feature = "json")]
 mod event;
-mod extension;
 mod flushers;
 mod frames;
 mod handlers;
@@ -282,7 +279,6 @@ mod layer;
 mod link;
 mod listed;
 mod log_rate;
-mod message;
 #[cfg(feature = "adopted")]
 // with neither there is nothing to serve
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
@@ -305,7 +301,6 @@ mod rare;
 mod registry;
 mod remote;
 mod request;
-mod role;
 mod router;
 mod sent;
 mod server;
@@ -317,7 +312,6 @@ mod stream;
 mod sync;
 #[cfg(feature = "test")]
 mod testing;
-mod text;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;
@@ -351,7 +345,6 @@ pub use crate::client::reconnect::{Reconnect, ReconnectAttempt, ReconnectEnd, Re
 pub use crate::client::request::ClientRequest;
 #[cfg(feature = "client")]
 pub use crate::client::{ClientBuilder, ClientContainer};
-pub use crate::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES, ReasonTooLong};
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
@@ -362,7 +355,6 @@ pub use crate::configurator::{Configurator, HandshakeResponse};
 pub use crate::error::{BoxError, Error};
 #[cfg(feature = "json")]
 pub use crate::event::Event;
-pub use crate::extension::Extension;
 pub use crate::handlers::{MessageHandler, MessageKind};
 pub use crate::handshake::extensions::ExtensionOffer;
 pub use crate::handshake::origins::Origins;
@@ -371,7 +363,6 @@ pub use crate::handshake::refusal::Refusal;
 pub use crate::json::Json;
 pub use crate::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
 pub use crate::listed::Dialect;
-pub use crate::message::{Binary, Message, Pong};
 #[cfg(feature = "msgpack")]
 pub use crate::msgpack::MessagePack;
 #[cfg(feature = "json")]
@@ -396,11 +387,14 @@ pub use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Respond
 pub use crate::session::{OpenSessions, Session, SessionId, WeakSession};
 pub use crate::state::State;
 pub use crate::stream::{BinaryStream, TextStream};
-pub use crate::text::Text;
 #[cfg(feature = "tls")]
 pub use crate::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use crate::tls::trust::Trust;
+pub use crate::wire::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES, ReasonTooLong};
+pub use crate::wire::extension::Extension;
+pub use crate::wire::message::{Binary, Message, Pong};
+pub use crate::wire::text::Text;
 pub use crate::writer::{BinaryWriter, TextWriter};
 
 /// Endpoints tested in memory, without a port and, if the clock is paused, without a wait.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::destructors;
 use crate::error::Error;
-use crate::message::Message;
+use crate::wire::message::Message;
 
 /// A decoder of a list. What it makes is put into an `Option<Object>`.
 pub(crate) trait ListedDecoder: Send {

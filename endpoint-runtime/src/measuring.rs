@@ -8,11 +8,11 @@ use std::sync::Arc;
 use crate::config::Limits;
 use crate::path::PathParams;
 use crate::request::{HandshakeRequest, Transport};
-use crate::role::Role;
 use crate::session::{OpenSet, Place, Session, Terms};
 use crate::wire::decode;
 use crate::wire::event::{Event, Rules, Take};
 use crate::wire::frame::{self, OpCode};
+use crate::wire::role::Role;
 use crate::wire::{encode, mask, utf8};
 
 /// The length of the header at the front of `input`, and that of its payload.

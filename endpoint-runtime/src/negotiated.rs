@@ -11,9 +11,9 @@ use crate::codec::{DecodeBinary, DecodeText, Encode};
 use crate::error::Error;
 use crate::json::Json;
 use crate::listed::Dialect;
-use crate::message::Message;
 #[cfg(feature = "msgpack")]
 use crate::msgpack::MessagePack;
+use crate::wire::message::Message;
 
 /// A value that travels in the form that the session's subprotocol names: the payload of a handler, a reply, an object
 /// to send. One handler for clients of every form.

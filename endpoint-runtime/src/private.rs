@@ -6,7 +6,6 @@ pub use std::sync::Arc;
 
 pub use inventory;
 
-pub use crate::close::CloseReason;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply};
 pub use crate::coders::choice::{
     ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
@@ -18,7 +17,6 @@ pub use crate::error::Error;
 use crate::error::Kind;
 #[cfg(feature = "json")]
 pub use crate::event::{FromEvent, IntoEventReply, Occurrence};
-pub use crate::message::{Binary, Message, Pong};
 #[cfg(feature = "json")]
 pub use crate::negotiated::Negotiated;
 pub use crate::path::{PathParam, PathParams, template_has};
@@ -29,7 +27,9 @@ pub use crate::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::state::{State, Wanted};
 pub use crate::stream::{BinaryStream, TextStream};
-pub use crate::text::Text;
+pub use crate::wire::close::CloseReason;
+pub use crate::wire::message::{Binary, Message, Pong};
+pub use crate::wire::text::Text;
 
 /// Finds out whether a type has `Default`: `Construct::<T>::DEFAULT` is the inherent constant if it has, and that of
 /// [`NoDefault`] if it has not.

@@ -2,13 +2,13 @@
 
 use std::future::{Future, ready};
 
-use crate::close::{CloseCode, CloseReason};
 use crate::dispatch::log_unhandled;
 use crate::endpoint::{Contract, Handler, Reply};
 use crate::error::Error;
-use crate::message::{Binary, Pong};
 use crate::session::Session;
-use crate::text::Text;
+use crate::wire::close::{CloseCode, CloseReason};
+use crate::wire::message::{Binary, Pong};
+use crate::wire::text::Text;
 
 /// An endpoint that is made by hand (Jakarta's `Endpoint`), where an annotated one would be too rigid: its path is known
 /// at run time only, or its message handlers change.

@@ -17,14 +17,14 @@ use crate::config::Overflow;
 use crate::error::{Error, Kind};
 use crate::frames::Burst;
 use crate::listed::Dialect;
-use crate::message::{Binary, Message};
 use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Wait, Waiting};
-use crate::role::Role;
 use crate::sent::Sent;
-use crate::text::Text;
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::{MAX_CONTROL, OpCode};
+use crate::wire::message::{Binary, Message};
+use crate::wire::role::Role;
+use crate::wire::text::Text;
 use crate::writer::{BinaryWriter, TextWriter};
 
 /// Sends and waits (Jakarta's `RemoteEndpoint.Basic`).

@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::config::INBOX_BYTES;
 use crate::error::Error;
-use crate::message::Message;
 use crate::outbound::Outbound;
-use crate::text::Text;
+use crate::wire::message::Message;
+use crate::wire::text::Text;
 
 /// A text message as it arrives (Jakarta's `Reader`): the payload of an `async fn` with `#[on_message]`.
 ///

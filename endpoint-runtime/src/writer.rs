@@ -14,10 +14,10 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use crate::error::{Error, Kind};
-use crate::message::Binary;
 use crate::outbound::{Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Turn, Waiting};
-use crate::text::Text;
 use crate::wire::frame::OpCode;
+use crate::wire::message::Binary;
+use crate::wire::text::Text;
 use crate::wire::utf8;
 
 /// So much is gathered for one part.

@@ -30,14 +30,11 @@ use self::exchange::Agreed;
 use self::proxy::Proxy;
 use self::request::ClientRequest;
 use self::target::Target;
-use crate::budget::{Budget, Budgets};
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::{
     COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits, RECEIVE_BUDGET, SEND_BUDGET,
     SHUTDOWN_REST,
 };
 use crate::error::{Error, Kind};
-use crate::extension::{Extension, Parameter};
 use crate::handshake::head::HeadLimits;
 use crate::handshake::offer::Offer;
 use crate::keepalive::Keepalive;
@@ -46,13 +43,16 @@ use crate::path::PathParams;
 use crate::programmatic::{Endpoint, Programmatic};
 use crate::registry::{ClientEndpoint, Handlers, Opened, Serving};
 use crate::request::{HandshakeRequest, Transport};
-use crate::role::Role;
 use crate::service::{Shutdown, end_all};
 use crate::session::{Groups, OpenSessions, OpenSet, Session, Terms};
 use crate::state::States;
 #[cfg(feature = "tls")]
 use crate::tls::trust::Trust;
+use crate::wire::budget::{Budget, Budgets};
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::deflate::Deflation;
+use crate::wire::extension::{Extension, Parameter};
+use crate::wire::role::Role;
 
 /// What connects endpoints to servers: its settings and its open sessions (Jakarta's `WebSocketContainer`).
 ///

@@ -265,8 +265,8 @@ fn address_of(host: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use crate::client::target::Values;
     use super::*;
+    use crate::client::target::Values;
 
     fn proxy(vars: &[(&str, &str)], uri: &str) -> Result<Option<String>, String> {
         let read = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::ClientContainer;
 use super::request::ClientRequest;
 use super::retry::{is_final, may_pass, retry_after};
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::{RECONNECT_FIRST, RECONNECT_LEAST, RECONNECT_MOST, RECONNECT_STABLE};
 use crate::error::Error;
 use crate::registry::{ClientEndpoint, Serving};
 use crate::session::Session;
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
 
 /// How a lost connection is made again.
 ///

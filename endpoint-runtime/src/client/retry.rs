@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Response, StatusCode};
 
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::error::{Error, Kind};
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
 
 /// Whether a session has ended for good.
 pub(crate) fn is_final(reason: &CloseReason) -> bool {

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::error::{BoxError, Error};
 use crate::listed::Dialect;
-use crate::message::{Binary, Message};
-use crate::text::Text;
+use crate::wire::message::{Binary, Message};
+use crate::wire::text::Text;
 
 /// A type that an `#[on_message]` handler can take from a text message.
 ///

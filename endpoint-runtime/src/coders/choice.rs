@@ -18,9 +18,9 @@ use super::{
 use crate::codec::{DecodeBinary, DecodeText, IntoReply};
 use crate::error::Error;
 use crate::listed::Feed;
-use crate::message::{Binary, Message};
 use crate::session::Session;
-use crate::text::Text;
+use crate::wire::message::{Binary, Message};
+use crate::wire::text::Text;
 
 type Reply = Result<Option<Message>, Error>;
 

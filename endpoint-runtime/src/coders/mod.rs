@@ -11,9 +11,9 @@ use std::marker::PhantomData;
 
 use crate::error::Error;
 use crate::listed::{ListedDecoder, ListedEncoder, Part};
-use crate::message::{Binary, Message};
 use crate::session::Session;
-use crate::text::Text;
+use crate::wire::message::{Binary, Message};
+use crate::wire::text::Text;
 
 /// Makes objects of text messages (Jakarta's `Decoder.Text`).
 ///

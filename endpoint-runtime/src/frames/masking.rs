@@ -89,8 +89,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::role::Role;
     use crate::wire::frame::{self, OpCode};
+    use crate::wire::role::Role;
 
     /// What the next write would take.
     fn next(frames: &Frames) -> Vec<u8> {

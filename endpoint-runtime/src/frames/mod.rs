@@ -10,9 +10,9 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 pub(crate) use self::burst::Burst;
-use crate::message::INLINE;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
+use crate::wire::message::INLINE;
 
 /// So much that was written is given up at once.
 const RECLAIM: usize = if cfg!(test) { 64 } else { 64 << 10 };

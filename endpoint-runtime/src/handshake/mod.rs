@@ -18,11 +18,11 @@ use http::{Method, Response, StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::config::Compression;
-use crate::extension::Extension;
 use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::request::{self, Authority, Transport};
+use crate::wire::extension::Extension;
 
 /// A handshake that may be answered with 101.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::extensions::{self, agree};
 use super::{elements, has_token, only};
 use crate::config::Compression;
-use crate::extension::Extension;
+use crate::wire::extension::Extension;
 
 /// What the handshake itself says; nobody else may.
 pub(crate) const OURS: [HeaderName; 8] = [

@@ -11,9 +11,9 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Link;
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::deadlines::Entry;
 use crate::outbound::FAR;
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::frame::OpCode;
 
 /// How many times within a limit the clock looks at a connection: it acts at most so much of the limit late.

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use super::{End, Input, Link};
 use crate::buffer;
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::error::Error;
 use crate::frames::Frames;
-use crate::role::Role;
 use crate::socket::Socket;
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::encode;
 use crate::wire::event::{Event, Rules, Take};
+use crate::wire::role::Role;
 
 impl Link {
     /// Ends the session; the first reason wins. `wire` is for the close frame, if one can be sent. With `hears_out`

@@ -11,10 +11,10 @@ use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::handlers::{MessageKind, Payload};
 use crate::listed::{Fed, Part};
-use crate::message::{Binary, Message, Pong};
 use crate::wire::Violation;
 use crate::wire::decode::{Decoder, OWN_FROM};
 use crate::wire::event::{Event, Rules, Take};
+use crate::wire::message::{Binary, Message, Pong};
 
 /// Up to this size a message is expected to come again, and in one piece.
 const OWN_MOST: usize = 64 << 10;
@@ -436,7 +436,6 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
-    use crate::close::CloseReason;
     use crate::config::Limits;
     use crate::endpoint::Reply;
     use crate::error::Error;
@@ -444,8 +443,9 @@ mod tests {
     use crate::request::{HandshakeRequest, Transport};
     use crate::session::{OpenSet, Session, Terms};
     use crate::socket::Socket;
-    use crate::text::Text;
+    use crate::wire::close::CloseReason;
     use crate::wire::frame::OpCode;
+    use crate::wire::text::Text;
 
     /// Takes binary messages and says nothing.
     struct Taker;

@@ -21,21 +21,21 @@ use self::clock::Clock;
 use self::streaming::Feed;
 use self::unfinished::Unfinished;
 use crate::buffer;
-use crate::close::{CloseReason, Initiator};
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits};
 use crate::dispatch::Work;
 use crate::endpoint::Contract;
 use crate::error::Error;
 use crate::frames::Frames;
-use crate::message::Binary;
 use crate::outbound::{Outbound, Ticket};
 use crate::quantum::Quantum;
-use crate::role::Role;
 use crate::session::Session;
 use crate::socket::Socket;
 use crate::wire::Violation;
+use crate::wire::close::{CloseReason, Initiator};
 use crate::wire::decode::Decoder;
 use crate::wire::deflate::Deflation;
+use crate::wire::message::Binary;
+use crate::wire::role::Role;
 
 /// A socket and the protocol's state on it.
 pub(crate) struct Link {

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 use super::Link;
 use crate::buffer;
-use crate::close::Initiator;
 use crate::error::Error;
 use crate::frames::Frames;
-use crate::message::{Binary, Message};
 use crate::outbound::{Outgoing, SHARE_FROM};
-use crate::role::Role;
 use crate::socket::{Io, Socket};
+use crate::wire::close::Initiator;
 use crate::wire::frame::OpCode;
+use crate::wire::message::{Binary, Message};
+use crate::wire::role::Role;
 
 /// So much of a batch's answers is gathered for one write.
 const CORK: usize = 64 << 10;

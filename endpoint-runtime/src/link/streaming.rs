@@ -6,10 +6,10 @@ use super::{Inbox, Link};
 use crate::dispatch::Work;
 use crate::endpoint::{Contract, Handler};
 use crate::error::Error;
-use crate::message::Message;
 use crate::stream::{BinaryStream, Pipe, TextStream};
 use crate::wire::Violation;
 use crate::wire::event::Event;
+use crate::wire::message::Message;
 
 /// A message whose handler has been called with its first part.
 pub(super) struct Feed {

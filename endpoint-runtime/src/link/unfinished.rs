@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::Link;
 use super::clock::{LOOKS, after};
-use crate::budget::Reservation;
 use crate::config::RECEIVE_GRACE;
 use crate::wire::Violation;
+use crate::wire::budget::Reservation;
 
 /// A message that is cut by the end of a read keeps less than this, and is not counted.
 const UNCOUNTED: usize = 4 << 10;

@@ -21,10 +21,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(crate) use self::axum::AxumMessages;
 #[cfg(feature = "tungstenite")]
 pub(crate) use self::tungstenite::TungsteniteMessages;
-use crate::close::CloseReason;
-use crate::role::Role;
+use crate::wire::close::CloseReason;
 use crate::wire::encode;
 use crate::wire::frame::{self, Header, MAX_HEADER, OpCode};
+use crate::wire::role::Role;
 
 /// The most pings whose answers have not come through yet. Then nothing is read, until some have.
 const PINGS: usize = 64;

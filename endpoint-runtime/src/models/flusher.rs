@@ -14,12 +14,12 @@ use loom::thread;
 use tokio::runtime::Runtime;
 
 use super::{block_on, check};
-use crate::close::{CloseCode, CloseReason};
 use crate::frames::Frames;
 use crate::outbound::{Bounds, Moment, Outbound, Outgoing, Waiting};
-use crate::role::Role;
+use crate::wire::close::{CloseCode, CloseReason};
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
+use crate::wire::role::Role;
 
 const FEW: Option<usize> = Some(2);
 

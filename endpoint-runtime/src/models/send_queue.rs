@@ -11,11 +11,11 @@ use std::time::Duration;
 use loom::thread;
 
 use super::{block_on, check};
-use crate::close::{CloseCode, CloseReason};
 use crate::frames::Frames;
 use crate::outbound::{Bounds, Outbound, Outgoing, Refused, Ticket, Waiting};
-use crate::role::Role;
+use crate::wire::close::{CloseCode, CloseReason};
 use crate::wire::frame::OpCode;
+use crate::wire::role::Role;
 
 /// Preemptions of a model with three threads, and with two.
 const FEW: Option<usize> = Some(3);

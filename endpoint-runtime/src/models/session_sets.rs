@@ -5,10 +5,10 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::check;
-use crate::close::{CloseCode, CloseReason};
 use crate::config::Limits;
 use crate::session::tests::session_of;
 use crate::session::{OpenSessions, OpenSet, Place, Session};
+use crate::wire::close::{CloseCode, CloseReason};
 
 fn endpoint() -> Arc<OpenSet> {
     Arc::new(OpenSet::new("/", "Model", Limits::default()))

@@ -14,8 +14,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use super::{CORK, Outbound, Refused, State};
 use crate::frames::Frames;
-use crate::role::Role;
 use crate::sync::{MutexGuard, Ordering};
+use crate::wire::role::Role;
 
 /// A session is written to by broadcasts themselves once in so many microseconds: what follows gathers, so that a burst
 /// does not cost a system call for each message.

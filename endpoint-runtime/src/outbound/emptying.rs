@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::direct_write::try_write;
 use super::{Outbound, State, Ticket, wake_waiters};
-use crate::close::CloseReason;
 use crate::frames::Frames;
 use crate::sync::{MutexGuard, Ordering};
+use crate::wire::close::CloseReason;
 
 /// What the connection collected.
 #[derive(Debug, Default)]

@@ -253,7 +253,7 @@ mod tests {
     use super::*;
     use crate::outbound::direct_write::{GATHER, Moment};
     use crate::outbound::{Bounds, FAR, Refused, Turn, Waiting};
-    use crate::role::Role;
+    use crate::wire::role::Role;
 
     /// What senders, the peer, the connection and the end do to a queue.
     #[derive(Clone, Copy, Debug)]
@@ -503,7 +503,7 @@ mod tests {
                 Step::Blocked => self.outbound.blocked(self.out.len()),
                 Step::Collect => self.collect(),
                 Step::Write(most) => self.write(most),
-                Step::Close => self.outbound.close(crate::close::CloseCode::NormalClosure.into()),
+                Step::Close => self.outbound.close(crate::wire::close::CloseCode::NormalClosure.into()),
                 Step::Finish => {
                     self.outbound.refuse();
                     self.collect();

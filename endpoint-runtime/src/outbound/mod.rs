@@ -32,16 +32,16 @@ pub(crate) use self::parts::Turn;
 pub(crate) use self::refused::Refused;
 use self::waiting::Waiters;
 pub(crate) use self::waiting::{FAR, Waiting};
-use crate::budget::Budget;
-use crate::close::CloseReason;
 use crate::config::Overflow;
 use crate::frames::Frames;
 use crate::log_rate::QueueLog;
-use crate::role::Role;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::wire::budget::Budget;
+use crate::wire::close::CloseReason;
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
+use crate::wire::role::Role;
 
 /// What a handler may send on its own session before it has to wait for the socket: one good write.
 const CORK: usize = 64 << 10;

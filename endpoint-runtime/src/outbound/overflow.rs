@@ -1,9 +1,9 @@
 //! What is done with a message for which the queue has no room.
 
 use super::{Outbound, Outgoing, Refused, State, Ticket};
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::Overflow;
 use crate::log_rate::QueueLog;
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
 
 impl Outbound {
     /// What the endpoint, or the container, says of messages for which there is no room.

@@ -3,10 +3,10 @@
 use std::task::{Context, Poll, Waker};
 
 use super::{Outbound, Outgoing, Refused, SHARE_FROM, State, Ticket, Waiting};
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::sync::MutexGuard;
 #[cfg(feature = "adopted")]
 use crate::sync::Ordering;
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
 

@@ -19,7 +19,6 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use self::configured::Configured;
-use crate::close::CloseReason;
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
 use crate::deadlines::{SWEEP, Sweep};
@@ -32,6 +31,7 @@ use crate::request::HandshakeRequest;
 use crate::session::{OpenSet, Session, Terms};
 use crate::socket::{Io, Socket};
 use crate::state::{States, Wanted};
+use crate::wire::close::CloseReason;
 
 /// An annotated endpoint as the registry knows it.
 pub struct Registration {

@@ -20,7 +20,6 @@ use tokio_tungstenite::tungstenite;
 
 use super::mounting::{Mounted, undeployable};
 use super::{EndpointConfig, RETRY_AFTER, ServerContainer};
-use crate::close::{CloseCode, CloseReason};
 use crate::configurator::HandshakeResponse;
 use crate::error::Error;
 use crate::handshake::refusal::Refusal;
@@ -36,6 +35,7 @@ use crate::rare::MaybeRare;
 use crate::registry::{Configured, Opening, Prepared, ServerEndpoint, Upgraded};
 use crate::request::{self, HandshakeRequest, Transport};
 use crate::session::Terms;
+use crate::wire::close::{CloseCode, CloseReason};
 
 impl ServerContainer {
     /// Makes the annotated endpoint `E` ready for WebSockets that others have accepted, such as a handler of axum: an

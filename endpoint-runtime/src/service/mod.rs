@@ -31,8 +31,6 @@ use self::mounting::{Ground, Mounted, Mounting, Table, undeployable};
 pub use self::opening::Responding;
 #[cfg(feature = "client")]
 pub(crate) use self::opening::take_socket;
-use crate::budget::{Budget, Budgets};
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
 use crate::configurator::Configurator;
 use crate::error::Error;
@@ -48,6 +46,8 @@ use crate::request::{HandshakeRequest, Transport};
 use crate::router::{Lookup, TrailingSlash};
 use crate::session::{OpenSessions, OpenSet, Session};
 use crate::state::States;
+use crate::wire::budget::{Budget, Budgets};
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
 
 /// When a client that came during a shutdown may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -9,7 +9,6 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::{EndpointInfo, Inner, ServerContainer};
-use crate::budget::Budgets;
 use crate::config::{Compression, EndpointOptions, Limits};
 use crate::configurator::Configurator;
 use crate::error::{Error, Kind};
@@ -20,6 +19,7 @@ use crate::request::HandshakeRequest;
 use crate::router::{Router, TrailingSlash};
 use crate::session::{Groups, OpenSet};
 use crate::state::{States, Wanted};
+use crate::wire::budget::Budgets;
 
 /// An endpoint at its path.
 pub(super) struct Mounted {

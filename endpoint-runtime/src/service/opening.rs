@@ -28,11 +28,11 @@ use crate::principal::Identity;
 use crate::rare::{self, MaybeRare};
 use crate::registry::{Configured, Opening, Prepared, Upgraded};
 use crate::request::{HandshakeRequest, Transport};
-use crate::role::Role;
 use crate::session::Terms;
 #[cfg(feature = "tls")]
 use crate::tls;
 use crate::wire::deflate::Deflation;
+use crate::wire::role::Role;
 
 /// Everything a session begins with, once its handshake is accepted.
 struct Beginning {

@@ -23,19 +23,19 @@ pub(crate) use self::open_set::{OpenSet, Place};
 pub(crate) use self::rooms::Groups;
 pub use self::weak::WeakSession;
 use crate::broadcast::Broadcast;
-use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::codec::nesting;
 use crate::error::Error;
-use crate::extension::Extension;
 use crate::listed::{Agreed, Coders, Dialect};
 use crate::outbound::{Outbound, Wait, Waiting};
 use crate::path::PathParams;
 use crate::rare::{MaybeRare, Properties};
 use crate::remote::{AsyncRemote, BasicRemote};
 use crate::request::HandshakeRequest;
-use crate::role::Role;
 use crate::state::State;
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::deflate::Deflation;
+use crate::wire::extension::Extension;
+use crate::wire::role::Role;
 
 /// The identity of a session: 128 random bits, unique and unguessable, printed as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

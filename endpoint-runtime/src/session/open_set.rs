@@ -10,8 +10,6 @@ use tokio::time::Instant;
 
 use super::chunks::{Chunks, Replaced, Snapshot};
 use super::{Groups, NOWHERE, Session};
-use crate::budget::Budgets;
-use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::deadlines::{Deadlines, Entry, Sweep, is_far};
 use crate::log_rate::EndpointLog;
@@ -19,6 +17,8 @@ use crate::outbound::Bounds;
 use crate::quantum::Round;
 use crate::state::States;
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::wire::budget::Budgets;
+use crate::wire::close::CloseReason;
 
 /// The sessions of one mounted endpoint.
 #[derive(Debug)]
@@ -325,8 +325,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::session::tests::session_of;
     use super::*;
+    use crate::session::tests::session_of;
 
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum At {
@@ -394,7 +394,7 @@ mod tests {
         let set = Arc::new(OpenSet::new("/", "Endpoint", Limits::default()));
         let (there, late) = (session_of(&set), session_of(&set));
         set.add(&there);
-        set.close(CloseReason::truncating(crate::close::CloseCode::GoingAway, "shutdown"));
+        set.close(CloseReason::truncating(crate::wire::close::CloseCode::GoingAway, "shutdown"));
         set.add(&late);
         assert!(!there.is_open() && !late.is_open());
         assert!(set.snapshot().iter().count() == 2, "their connections have not seen it yet");

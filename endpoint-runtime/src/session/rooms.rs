@@ -237,10 +237,10 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use crate::session::tests::session_of;
     use super::*;
     use crate::config::Limits;
     use crate::session::OpenSet;
+    use crate::session::tests::session_of;
 
     fn endpoint() -> Arc<OpenSet> {
         Arc::new(OpenSet::new("/", "Endpoint", Limits::default()))

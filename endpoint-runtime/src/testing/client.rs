@@ -17,11 +17,11 @@ use super::connection::{Arrived, Leaving, Shared, close_frame, run};
 use super::frame::TestFrame;
 use super::transcript::{Direction, Traffic, Transcript};
 use crate::client::exchange::Agreed;
-use crate::close::CloseCode;
-use crate::message::Binary;
 use crate::registry::Upgraded;
-use crate::text::Text;
+use crate::wire::close::CloseCode;
 use crate::wire::deflate::Inbound;
+use crate::wire::message::Binary;
+use crate::wire::text::Text;
 
 /// How long a wait may take with a running clock: more than anything in memory takes on a busy machine.
 const RUNNING: Duration = Duration::from_secs(10);

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::frame::TestFrame;
 use super::transcript::{Direction, Entry, Traffic, Transcript};
-use crate::close::CloseCode;
-use crate::role::Role;
-use crate::text::Text;
+use crate::wire::close::CloseCode;
 use crate::wire::decode::Decoder;
 use crate::wire::deflate::Inbound;
 use crate::wire::event::{Event, Rules, Take};
+use crate::wire::role::Role;
+use crate::wire::text::Text;
 
 /// The most frames that wait to be written.
 const WAITING: usize = 1 << 10;

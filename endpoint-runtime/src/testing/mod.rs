@@ -34,9 +34,9 @@ use crate::handshake::offer::{OURS, Offer};
 use crate::handshake::refusal::Refusal;
 use crate::registry::ServerEndpoint;
 use crate::request::Transport;
-use crate::role::Role;
 use crate::service::{Routed, ServerContainer, Shutdown};
 use crate::wire::deflate::Deflation;
+use crate::wire::role::Role;
 
 /// How much may be on its way in each direction: about what the kernel has for a connection on one machine.
 const ON_ITS_WAY: usize = 64 << 10;

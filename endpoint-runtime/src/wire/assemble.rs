@@ -7,10 +7,10 @@ use super::deflate::{self, Inbound};
 use super::event::{Chars, Event, Octets, Rules, Take};
 use super::frame::{self, Header, MAX_HEADER, OpCode};
 use super::{Violation, mask, utf8};
-use crate::close::{CloseCode, CloseReason, Initiator};
-use crate::message::Binary;
-use crate::role::Role;
-use crate::text::Text;
+use crate::wire::close::{CloseCode, CloseReason, Initiator};
+use crate::wire::message::Binary;
+use crate::wire::role::Role;
+use crate::wire::text::Text;
 
 /// From this many missing octets on, reading past the receive buffer pays.
 const DIRECT_FROM: u64 = 16 << 10;

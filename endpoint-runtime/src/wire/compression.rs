@@ -1,6 +1,6 @@
 //! How an endpoint compresses its messages (permessage-deflate, RFC 7692): a value that its options carry.
 
-use crate::extension::MAX_WINDOW_BITS;
+use crate::wire::extension::MAX_WINDOW_BITS;
 
 /// Smaller messages are sent as they are: a compressor that starts afresh spends microseconds on each, and saves
 /// little where there is little to repeat.

@@ -11,9 +11,9 @@ use super::assemble::{Assembler, Unfinished};
 use super::deflate::Inbound;
 use super::event::{Chars, Event, Octets, Rules, Take};
 use super::{Violation, mask, utf8};
-use crate::message::Binary;
-use crate::role::Role;
-use crate::text::Text;
+use crate::wire::message::Binary;
+use crate::wire::role::Role;
+use crate::wire::text::Text;
 
 /// From this size on a message takes over the buffer it was read into, if that is its own.
 pub(crate) const OWN_FROM: usize = 8 << 10;
@@ -168,8 +168,8 @@ fn whole_frame(rules: &Rules, input: &[u8]) -> Option<(Range<usize>, [u8; 4])> {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::wire::assemble::{AT_ONCE, DIRECT_STEP, PART};
     use super::*;
+    use crate::wire::assemble::{AT_ONCE, DIRECT_STEP, PART};
 
     const WHOLE: Rules = Rules { text: Take::Whole { limit: 1000 }, binary: Take::Whole { limit: 1000 } };
     const PARTS: Rules = Rules { text: Take::Parts, binary: Take::Parts };

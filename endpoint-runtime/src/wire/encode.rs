@@ -2,8 +2,8 @@
 
 use super::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
 use super::mask;
-use crate::close::{CloseCode, CloseReason};
-use crate::message::INLINE;
+use crate::wire::close::{CloseCode, CloseReason};
+use crate::wire::message::INLINE;
 
 /// Appends the header of an unmasked frame that carries `payload` octets.
 #[inline]
@@ -147,7 +147,7 @@ mod tests {
             let mut out = Vec::new();
             masked_header(&mut out, &plain[..header], key);
             masked(&mut out, &plain[header..], key);
-            let read = crate::wire::frame::parse(&out, crate::role::Role::Server, false).unwrap().unwrap();
+            let read = crate::wire::frame::parse(&out, crate::wire::role::Role::Server, false).unwrap().unwrap();
             assert_eq!((read.fin, read.opcode, read.mask, read.payload), (false, OpCode::Text, key, len as u64));
             mask::apply(&mut out[read.len..], key, 0);
             assert!(out[read.len..] == payload);

@@ -1,8 +1,8 @@
 //! What a decoder is told to do with messages, and what it says came.
 
-use crate::close::CloseReason;
-use crate::message::Binary;
-use crate::text::Text;
+use crate::wire::close::CloseReason;
+use crate::wire::message::Binary;
+use crate::wire::text::Text;
 
 /// What becomes of the messages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! A frame's header (RFC 6455 §5.2): read, and refused where a single frame can be wrong by itself.
 
 use super::Violation;
-use crate::role::Role;
+use crate::wire::role::Role;
 
 /// The longest header: two octets, eight of length, four of mask.
 pub(crate) const MAX_HEADER: usize = 14;

@@ -1,16 +1,22 @@
 //! Bytes on the wire and back (RFC 6455 §5): pure, no socket, no clock, no task.
 
 pub(crate) mod assemble;
+pub(crate) mod budget;
+pub(crate) mod close;
 pub(crate) mod compression;
 pub(crate) mod decode;
 pub(crate) mod deflate;
 pub(crate) mod encode;
 pub(crate) mod event;
+pub(crate) mod extension;
 pub(crate) mod frame;
 pub(crate) mod mask;
+pub(crate) mod message;
+pub(crate) mod role;
+pub(crate) mod text;
 pub(crate) mod utf8;
 
-use crate::close::{CloseCode, CloseReason};
+use crate::wire::close::{CloseCode, CloseReason};
 
 /// What a peer did wrong; it ends the connection with the code that belongs to it (RFC 6455 §7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

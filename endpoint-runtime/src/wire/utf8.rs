@@ -1,6 +1,6 @@
 //! UTF-8 that is checked as it comes (RFC 6455 §8.1), so that a bad octet fails the connection at once.
 
-use crate::text;
+use crate::wire::text;
 
 /// From this length on the vectorised check wins; below, the standard library's.
 const SIMD_FROM: usize = 64;

@@ -16,10 +16,10 @@ use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use self::history::History;
 use super::frame::OpCode;
 use super::{Violation, encode};
-use crate::budget::{Budget, Reservation};
-use crate::extension::{Extension, MAX_WINDOW_BITS};
-use crate::role::Role;
+use crate::wire::budget::{Budget, Reservation};
 use crate::wire::compression::Compression;
+use crate::wire::extension::{Extension, MAX_WINDOW_BITS};
+use crate::wire::role::Role;
 
 /// What a [`Deflater`] takes with the full window, as measured: a little more than 380 KB at any level.
 const DEFLATER_BYTES: usize = 384 << 10;
@@ -548,7 +548,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::extension::Parameter;
+    use crate::wire::extension::Parameter;
 
     fn compressed(messages: &[&[u8]], level: u32, window_bits: u8, forgets: bool) -> Vec<Vec<u8>> {
         let mut deflater = Deflater::new(level, window_bits);

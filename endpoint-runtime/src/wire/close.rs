@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::Text;
+use crate::wire::text::Text;
 
 /// The most bytes of UTF-8 a reason phrase may have: a control frame's 125 less the code's two (RFC 6455 §5.5).
 pub const MAX_REASON_BYTES: usize = 123;

@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::text::Text;
+use crate::wire::text::Text;
 
 /// Messages up to this many bytes live inside the value itself; it makes [`Text`] and [`Binary`] 40 bytes large.
 pub(crate) const INLINE: usize = 38;

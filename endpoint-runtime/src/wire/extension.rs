@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::role::Role;
+use crate::wire::role::Role;
 
 /// An extension that is in use on a session, as the answer to the handshake named it (RFC 6455 §9, Jakarta's
 /// `Extension`).
