@@ -7,8 +7,8 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::brief::excerpt;
 use crate::codec::{DecodeText, Encode, IntoError};
+use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
 use crate::json::{self, Json};
 use crate::wire::message::Message;

@@ -3,10 +3,10 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::brief::excerpt;
 use crate::codec::nesting::{self, TooDeep};
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, DecodeText, Encode};
+use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
 use crate::wire::message::{Binary, Message};
 use crate::wire::text::Text;

@@ -249,7 +249,6 @@
 //! of it ([`is_timeout`](Error::is_timeout)). If the runtime itself goes down, `on_close` runs up to its first
 //! suspension.
 
-mod brief;
 mod broadcast;
 mod buffer;
 #[cfg(feature = "cbor")]

@@ -3,12 +3,12 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::brief::excerpt;
 #[cfg(feature = "cbor")]
 use crate::cbor::Cbor;
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, DecodeText, Encode};
 use crate::error::Error;
+use crate::error::excerpt::excerpt;
 use crate::json::Json;
 use crate::listed::Dialect;
 #[cfg(feature = "msgpack")]

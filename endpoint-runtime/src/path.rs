@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
-use crate::brief::excerpt;
+use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
 
 /// A type that a path variable can be turned into: every `FromStr` whose error can be boxed.

@@ -14,7 +14,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use crate::brief::excerpt;
+use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
 use crate::path::PathParams;
 

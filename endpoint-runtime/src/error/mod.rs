@@ -1,5 +1,7 @@
 //! The one error type: opaque, with questions. What failed is in the text, why it failed in `source`.
 
+pub(crate) mod excerpt;
+
 use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -8,7 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::Response;
 
-use crate::brief::{self, excerpt};
+use self::excerpt::excerpt;
 use crate::wire::Violation;
 use crate::wire::close::ReasonTooLong;
 use crate::wire::message::Message;
@@ -68,7 +70,7 @@ impl Error {
         // an error of ours that travelled through a boxed error stays what it was
         match source.downcast::<Error>() {
             Ok(ours) => *ours,
-            Err(source) => Self::with_source(Kind::User, brief::within(&source, LONGEST).to_string(), source),
+            Err(source) => Self::with_source(Kind::User, excerpt::within(&source, LONGEST).to_string(), source),
         }
     }
 
@@ -96,7 +98,7 @@ impl Error {
     fn made(kind: Kind, mut text: Cow<'static, str>, source: Option<BoxError>) -> Self {
         if let Cow::Owned(text) = &mut text {
             if kind != Kind::Deploy {
-                brief::cut(text, LONGEST);
+                excerpt::cut(text, LONGEST);
             }
         }
         Self(Box::new(Inner { kind, text, source, message: None, response: None }))
@@ -264,7 +266,7 @@ impl Error {
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("(a panic without a message)");
-        Self::new(Kind::Panic, format!("a handler panicked: {}", brief::within(message, LONGEST)))
+        Self::new(Kind::Panic, format!("a handler panicked: {}", excerpt::within(message, LONGEST)))
     }
 
     /// `failure` says of the message what it is not, as in "is not of type u8".
@@ -316,7 +318,7 @@ impl From<std::io::Error> for Error {
             Ok(ours) => return ours,
             Err(error) => error,
         };
-        Self::with_source(Kind::Io, brief::within(&error, LONGEST).to_string(), error)
+        Self::with_source(Kind::Io, excerpt::within(&error, LONGEST).to_string(), error)
     }
 }
 
