@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::codec::{DecodeBinary, DecodeText, IntoReply};
-use crate::destructors;
 use crate::error::Error;
+use crate::observe::destructors;
 use crate::session::Session;
 use crate::wire::message::{Binary, Message, Pong};
 use crate::wire::text::Text;

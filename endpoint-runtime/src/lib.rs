@@ -261,7 +261,6 @@ mod config;
 mod configurator;
 mod connection;
 mod deadlines;
-mod destructors;
 mod dispatch;
 mod endpoint;
 mod error;
@@ -277,7 +276,6 @@ mod keepalive;
 mod layer;
 mod link;
 mod listed;
-mod log_rate;
 #[cfg(feature = "adopted")]
 // with neither there is nothing to serve
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
@@ -288,6 +286,7 @@ mod models;
 mod msgpack;
 #[cfg(feature = "json")]
 mod negotiated;
+mod observe;
 mod outbound;
 mod path;
 mod per_runtime;

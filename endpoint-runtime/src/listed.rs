@@ -6,8 +6,8 @@ use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::destructors;
 use crate::error::Error;
+use crate::observe::destructors;
 use crate::wire::message::Message;
 
 /// A decoder of a list. What it makes is put into an `Option<Object>`.

@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::destructors;
 use crate::handlers::Handlers;
+use crate::observe::destructors;
 use crate::principal::Identity;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::destructors;
+use crate::observe::destructors;
 
 /// A value that all sessions share, such as a pool of database connections: given to
 /// [`ContainerBuilder::state`](crate::ContainerBuilder::state) once, taken by any handler.

@@ -34,7 +34,7 @@ use self::waiting::Waiters;
 pub(crate) use self::waiting::{FAR, Waiting};
 use crate::config::Overflow;
 use crate::frames::Frames;
-use crate::log_rate::QueueLog;
+use crate::observe::log_rate::QueueLog;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::wire::budget::Budget;
 use crate::wire::close::CloseReason;

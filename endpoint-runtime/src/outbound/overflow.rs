@@ -2,7 +2,7 @@
 
 use super::{Outbound, Outgoing, Refused, State, Ticket};
 use crate::config::Overflow;
-use crate::log_rate::QueueLog;
+use crate::observe::log_rate::QueueLog;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 
 impl Outbound {

@@ -34,7 +34,7 @@ use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::keepalive::Keepalive;
-use crate::log_rate::LogRate;
+use crate::observe::log_rate::LogRate;
 use crate::programmatic::Endpoint;
 use crate::registry::ServerEndpoint;
 use crate::request::{HandshakeRequest, Transport};

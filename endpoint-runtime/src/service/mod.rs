@@ -38,7 +38,7 @@ use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::{Excerpt, Refusal};
-use crate::log_rate::HandshakeLog;
+use crate::observe::log_rate::HandshakeLog;
 use crate::path::ContextPath;
 use crate::programmatic::Endpoint;
 use crate::registry::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};

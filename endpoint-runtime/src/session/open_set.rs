@@ -12,7 +12,7 @@ use super::chunks::{Chunks, Replaced, Snapshot};
 use super::{Groups, NOWHERE, Session};
 use crate::config::Limits;
 use crate::deadlines::{Deadlines, Entry, Sweep, is_far};
-use crate::log_rate::EndpointLog;
+use crate::observe::log_rate::EndpointLog;
 use crate::outbound::Bounds;
 use crate::quantum::Round;
 use crate::state::States;

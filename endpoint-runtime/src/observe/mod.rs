@@ -1,0 +1,2 @@
+pub(crate) mod destructors;
+pub(crate) mod log_rate;
