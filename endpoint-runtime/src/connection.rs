@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::link::Link;
 use crate::outbound::FAR;
 use crate::session::{Place, Session};
-use crate::socket::Socket;
+use crate::transport::socket::Socket;
 use crate::wire::Violation;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::message::Message;

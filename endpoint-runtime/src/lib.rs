@@ -250,7 +250,6 @@
 //! suspension.
 
 mod broadcast;
-mod buffer;
 #[cfg(feature = "cbor")]
 mod cbor;
 #[cfg(feature = "client")]
@@ -272,14 +271,9 @@ mod handlers;
 mod handshake;
 #[cfg(feature = "json")]
 mod json;
-mod keepalive;
 mod layer;
 mod link;
 mod listed;
-#[cfg(feature = "adopted")]
-// with neither there is nothing to serve
-#[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
-mod message_socket;
 #[cfg(all(test, model_check))]
 mod models;
 #[cfg(feature = "msgpack")]
@@ -304,14 +298,12 @@ mod sent;
 mod server;
 mod service;
 mod session;
-mod socket;
 mod state;
 mod stream;
 mod sync;
 #[cfg(feature = "test")]
 mod testing;
-#[cfg(feature = "tls")]
-mod tls;
+mod transport;
 mod wire;
 mod writer;
 
@@ -386,9 +378,9 @@ pub use crate::session::{OpenSessions, Session, SessionId, WeakSession};
 pub use crate::state::State;
 pub use crate::stream::{BinaryStream, TextStream};
 #[cfg(feature = "tls")]
-pub use crate::tls::TlsConfig;
+pub use crate::transport::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]
-pub use crate::tls::trust::Trust;
+pub use crate::transport::trust::Trust;
 pub use crate::wire::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES, ReasonTooLong};
 pub use crate::wire::extension::Extension;
 pub use crate::wire::message::{Binary, Message, Pong};

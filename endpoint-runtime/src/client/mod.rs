@@ -37,7 +37,6 @@ use crate::config::{
 use crate::error::{Error, Kind};
 use crate::handshake::head::HeadLimits;
 use crate::handshake::offer::Offer;
-use crate::keepalive::Keepalive;
 use crate::outbound::FAR;
 use crate::path::PathParams;
 use crate::programmatic::{Endpoint, Programmatic};
@@ -46,8 +45,9 @@ use crate::request::{HandshakeRequest, Transport};
 use crate::service::{Shutdown, end_all};
 use crate::session::{Groups, OpenSessions, OpenSet, Session, Terms};
 use crate::state::States;
+use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]
-use crate::tls::trust::Trust;
+use crate::transport::trust::Trust;
 use crate::wire::budget::{Budget, Budgets};
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::deflate::Deflation;

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::{Frames, Large};
-use crate::buffer;
+use crate::transport::buffers;
 use crate::wire::{encode, mask};
 
 impl Frames {
@@ -18,7 +18,7 @@ impl Frames {
             return;
         }
         let begin = *masked;
-        let mut plain = buffer::lend_for_writing();
+        let mut plain = buffers::lend_for_writing();
         plain.extend_from_slice(&small[begin..]);
         small.truncate(begin);
         let mut shared = payloads.len() - *bare;
@@ -51,7 +51,7 @@ impl Frames {
             }
         }
         (*masked, *bare) = (small.len(), 0);
-        buffer::return_from_writing(plain);
+        buffers::return_from_writing(plain);
     }
 }
 

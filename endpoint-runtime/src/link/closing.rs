@@ -7,10 +7,10 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::{End, Input, Link};
-use crate::buffer;
 use crate::error::Error;
 use crate::frames::Frames;
-use crate::socket::Socket;
+use crate::transport::buffers;
+use crate::transport::socket::Socket;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::encode;
 use crate::wire::event::{Event, Rules, Take};
@@ -185,7 +185,7 @@ impl Link {
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         debug_assert!(self.input.is_empty(), "undecoded input would be lost");
         self.input.release();
-        let mut buffer = buffer::lend_for_reading();
+        let mut buffer = buffers::lend_for_reading();
         let read = self.socket.poll_read(cx, &mut buffer).map(|read| read.unwrap_or(0));
         let end = if let Poll::Ready(count) = read { count } else { 0 };
         self.quantum.spend(end);

@@ -6,11 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use super::streaming::{exceeds, streams};
 use super::{Input, Link};
-use crate::buffer;
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::handlers::{MessageKind, Payload};
 use crate::listed::{Fed, Part};
+use crate::transport::buffers;
 use crate::wire::Violation;
 use crate::wire::decode::{Decoder, OWN_FROM};
 use crate::wire::event::{Event, Rules, Take};
@@ -362,7 +362,7 @@ impl Link {
             return self.poll_read_owned(cx);
         }
         if !self.input.lent {
-            self.input = Input { buffer: buffer::lend_for_reading(), start: 0, end: 0, lent: true };
+            self.input = Input { buffer: buffers::lend_for_reading(), start: 0, end: 0, lent: true };
         }
         let most = self.input.buffer.len().min(most);
         match self.socket.poll_read(cx, &mut self.input.buffer[..most]) {
@@ -442,7 +442,7 @@ mod tests {
     use crate::path::PathParams;
     use crate::request::{HandshakeRequest, Transport};
     use crate::session::{OpenSet, Session, Terms};
-    use crate::socket::Socket;
+    use crate::transport::socket::Socket;
     use crate::wire::close::CloseReason;
     use crate::wire::frame::OpCode;
     use crate::wire::text::Text;

@@ -20,7 +20,6 @@ use self::added::Added;
 use self::clock::Clock;
 use self::streaming::Feed;
 use self::unfinished::Unfinished;
-use crate::buffer;
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits};
 use crate::dispatch::Work;
 use crate::endpoint::Contract;
@@ -29,7 +28,8 @@ use crate::frames::Frames;
 use crate::outbound::{Outbound, Ticket};
 use crate::quantum::Quantum;
 use crate::session::Session;
-use crate::socket::Socket;
+use crate::transport::buffers;
+use crate::transport::socket::Socket;
 use crate::wire::Violation;
 use crate::wire::close::{CloseReason, Initiator};
 use crate::wire::decode::Decoder;
@@ -161,7 +161,7 @@ impl Input {
     pub(super) fn put_aside(&mut self) {
         if self.lent {
             let rest = self.buffer[self.start..self.end].to_vec();
-            buffer::return_from_reading(std::mem::replace(&mut self.buffer, rest));
+            buffers::return_from_reading(std::mem::replace(&mut self.buffer, rest));
             (self.start, self.end, self.lent) = (0, self.buffer.len(), false);
         }
     }
@@ -170,7 +170,7 @@ impl Input {
     pub(super) fn release(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
         if self.lent {
-            buffer::return_from_reading(buffer);
+            buffers::return_from_reading(buffer);
         }
         (self.start, self.end, self.lent) = (0, 0, false);
     }

@@ -8,11 +8,11 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::Link;
-use crate::buffer;
 use crate::error::Error;
 use crate::frames::Frames;
 use crate::outbound::{Outgoing, SHARE_FROM};
-use crate::socket::{Io, Socket};
+use crate::transport::buffers;
+use crate::transport::socket::{Io, Socket};
 use crate::wire::close::Initiator;
 use crate::wire::frame::OpCode;
 use crate::wire::message::{Binary, Message};
@@ -29,7 +29,7 @@ impl Link {
     #[inline]
     pub(super) fn room(&mut self) -> &mut Frames {
         if !self.out.has_room() {
-            self.out.lend(buffer::lend_for_writing());
+            self.out.lend(buffers::lend_for_writing());
             self.outbound.set_busy(true);
         }
         &mut self.out
@@ -205,7 +205,7 @@ impl Link {
             }
         }
         if self.out.has_room() {
-            buffer::return_from_writing(self.out.give_back());
+            buffers::return_from_writing(self.out.give_back());
             self.outbound.set_busy(false);
         }
         Poll::Ready(())

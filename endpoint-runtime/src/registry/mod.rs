@@ -29,8 +29,8 @@ use crate::path::PathParams;
 use crate::programmatic::{Endpoint, Programmatic};
 use crate::request::HandshakeRequest;
 use crate::session::{OpenSet, Session, Terms};
-use crate::socket::{Io, Socket};
 use crate::state::{States, Wanted};
+use crate::transport::socket::{Io, Socket};
 use crate::wire::close::CloseReason;
 
 /// An annotated endpoint as the registry knows it.

@@ -33,15 +33,15 @@ use crate::error::{BoxError, Error};
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
-use crate::keepalive::Keepalive;
 use crate::observe::log_rate::LogRate;
 use crate::programmatic::Endpoint;
 use crate::registry::ServerEndpoint;
 use crate::request::{HandshakeRequest, Transport};
 use crate::router::TrailingSlash;
 use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Routed, ServerContainer, Shutdown};
+use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]
-use crate::tls::TlsConfig;
+use crate::transport::tls::TlsConfig;
 
 /// A [`ServerContainer`] with a listener.
 ///

@@ -23,11 +23,6 @@ use super::{EndpointConfig, RETRY_AFTER, ServerContainer};
 use crate::configurator::HandshakeResponse;
 use crate::error::Error;
 use crate::handshake::refusal::Refusal;
-#[cfg(feature = "axum")]
-use crate::message_socket::AxumMessages;
-#[cfg(feature = "tungstenite")]
-use crate::message_socket::TungsteniteMessages;
-use crate::message_socket::{MessageSocket, Messages};
 use crate::path::PathParams;
 use crate::principal::Identity;
 use crate::programmatic::Endpoint;
@@ -35,6 +30,11 @@ use crate::rare::MaybeRare;
 use crate::registry::{Configured, Opening, Prepared, ServerEndpoint, Upgraded};
 use crate::request::{self, HandshakeRequest, Transport};
 use crate::session::Terms;
+#[cfg(feature = "axum")]
+use crate::transport::message_socket::AxumMessages;
+#[cfg(feature = "tungstenite")]
+use crate::transport::message_socket::TungsteniteMessages;
+use crate::transport::message_socket::{MessageSocket, Messages};
 use crate::wire::close::{CloseCode, CloseReason};
 
 impl ServerContainer {

@@ -30,7 +30,7 @@ use crate::registry::{Configured, Opening, Prepared, Upgraded};
 use crate::request::{HandshakeRequest, Transport};
 use crate::session::Terms;
 #[cfg(feature = "tls")]
-use crate::tls;
+use crate::transport::tls;
 use crate::wire::deflate::Deflation;
 use crate::wire::role::Role;
 

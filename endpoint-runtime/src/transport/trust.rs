@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsConnector, client};
 
-use super::{ALPN, chain, provider, wrong};
+use super::tls::{ALPN, chain, provider, wrong};
 use crate::error::{Error, Kind};
 
 /// Whom a [`ClientContainer`](crate::ClientContainer) believes that it is the server of a `wss://` URI (cargo feature

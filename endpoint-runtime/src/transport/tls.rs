@@ -1,9 +1,6 @@
 //! TLS: what a server shows, and beside it whom a client trusts. By rustls, with the provider ring; nothing is installed
 //! for the whole process.
 
-#[cfg(feature = "client")]
-pub(crate) mod trust;
-
 use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,7 +22,7 @@ use tokio_rustls::{TlsAcceptor, client, server};
 
 use crate::config::TLS_HANDSHAKE_TIMEOUT;
 use crate::error::{BoxError, Error, Kind};
-use crate::socket::Io;
+use crate::transport::socket::Io;
 
 /// What is spoken inside (RFC 7301): a handshake is an upgrade of HTTP/1.1.
 pub(super) const ALPN: &[u8] = b"http/1.1";

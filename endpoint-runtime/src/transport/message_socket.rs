@@ -4,11 +4,6 @@
 //! It holds one message in each direction and no more, so that back-pressure passes through it both ways. It spawns
 //! nothing and keeps no time.
 
-#[cfg(feature = "axum")]
-mod axum;
-#[cfg(feature = "tungstenite")]
-mod tungstenite;
-
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -18,9 +13,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[cfg(feature = "axum")]
-pub(crate) use self::axum::AxumMessages;
+pub(crate) use crate::transport::axum::AxumMessages;
 #[cfg(feature = "tungstenite")]
-pub(crate) use self::tungstenite::TungsteniteMessages;
+pub(crate) use crate::transport::tungstenite::TungsteniteMessages;
 use crate::wire::close::CloseReason;
 use crate::wire::encode;
 use crate::wire::frame::{self, Header, MAX_HEADER, OpCode};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use super::{Messages, close_parts, close_payload};
+use super::message_socket::{Messages, close_parts, close_payload};
 use crate::wire::frame::OpCode;
 
 /// Its messages. What its errors are it does not tell, so each of them is the end of the connection.

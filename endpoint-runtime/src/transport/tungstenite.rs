@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::{Messages, close_parts, close_payload};
+use super::message_socket::{Messages, close_parts, close_payload};
 use crate::wire::Violation;
 use crate::wire::frame::OpCode;
 

@@ -1,0 +1,15 @@
+#[cfg(feature = "axum")]
+mod axum;
+pub(crate) mod buffers;
+pub(crate) mod keepalive;
+#[cfg(feature = "adopted")]
+// with neither there is nothing to serve
+#[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
+pub(crate) mod message_socket;
+pub(crate) mod socket;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+#[cfg(feature = "client")]
+pub(crate) mod trust;
+#[cfg(feature = "tungstenite")]
+mod tungstenite;
