@@ -7,9 +7,9 @@ use http::header::{self, HeaderMap, HeaderName};
 
 use crate::handshake::extensions::ExtensionOffer;
 use crate::handshake::refusal::Refusal;
+use crate::handshake::request::HandshakeRequest;
 use crate::principal::{Identity, Principal};
 use crate::rare::{self, MaybeRare, Properties};
-use crate::request::HandshakeRequest;
 use crate::wire::extension::Extension;
 
 /// Takes part in the opening handshakes of an endpoint `E` (Jakarta's `ServerEndpointConfig.Configurator`). Every

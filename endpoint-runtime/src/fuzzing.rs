@@ -11,10 +11,15 @@ use http::request::Parts;
 
 use crate::config::Compression;
 use crate::error::Error;
-use crate::handshake::{self, hosts::Hosts, origins::Origins, refusal::Refusal};
-use crate::path::{self, ContextPath, PathParams, RequestPath, Segment};
-use crate::request::{HandshakeRequest, Transport};
-use crate::router::{self, Lookup, TrailingSlash};
+use crate::handshake::hosts::Hosts;
+use crate::handshake::origins::Origins;
+use crate::handshake::path;
+use crate::handshake::path::{ContextPath, PathParams, RequestPath, Segment};
+use crate::handshake::refusal::Refusal;
+use crate::handshake::request::{HandshakeRequest, Transport};
+use crate::handshake::router;
+use crate::handshake::router::{Lookup, TrailingSlash};
+use crate::handshake::server;
 use crate::wire::close::{CloseCode, CloseReason};
 use crate::wire::deflate::{Deflation, Inbound};
 use crate::wire::event::{Chars, Event, Octets, Rules};
@@ -231,7 +236,7 @@ pub fn accept<'s>(
     subprotocols: &[&'s str],
 ) -> Result<(Option<&'s str>, Response<()>), Refusal> {
     let accepted =
-        handshake::accept(parts, Transport::default(), &Hosts::default(), origins, subprotocols, &Compression::ON)?;
+        server::accept(parts, Transport::default(), &Hosts::default(), origins, subprotocols, &Compression::ON)?;
     let response = accepted.response();
     let subprotocol = match accepted.into_subprotocol() {
         Some(Cow::Borrowed(name)) => Some(name),

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::request::Transport;
+use crate::handshake::request::Transport;
 use crate::service::{Responding, Routed, ServerContainer};
 
 impl ServerContainer {

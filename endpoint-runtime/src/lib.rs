@@ -282,7 +282,6 @@ mod msgpack;
 mod negotiated;
 mod observe;
 mod outbound;
-mod path;
 mod per_runtime;
 mod principal;
 mod programmatic;
@@ -292,8 +291,6 @@ mod quantum;
 mod rare;
 mod registry;
 mod remote;
-mod request;
-mod router;
 mod sent;
 mod server;
 mod service;
@@ -348,7 +345,10 @@ pub use crate::event::Event;
 pub use crate::handlers::{MessageHandler, MessageKind};
 pub use crate::handshake::extensions::ExtensionOffer;
 pub use crate::handshake::origins::Origins;
+pub use crate::handshake::path::PathParams;
 pub use crate::handshake::refusal::Refusal;
+pub use crate::handshake::request::HandshakeRequest;
+pub use crate::handshake::router::TrailingSlash;
 #[cfg(feature = "json")]
 pub use crate::json::Json;
 pub use crate::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
@@ -357,7 +357,6 @@ pub use crate::listed::Dialect;
 pub use crate::msgpack::MessagePack;
 #[cfg(feature = "json")]
 pub use crate::negotiated::Negotiated;
-pub use crate::path::PathParams;
 pub use crate::principal::{Identity, Principal};
 pub use crate::programmatic::Endpoint;
 #[cfg(feature = "protobuf")]
@@ -367,8 +366,6 @@ pub use crate::rare::Properties;
 pub use crate::registry::ClientEndpoint;
 pub use crate::registry::ServerEndpoint;
 pub use crate::remote::{AsyncRemote, BasicRemote};
-pub use crate::request::HandshakeRequest;
-pub use crate::router::TrailingSlash;
 pub use crate::sent::{Sent, Written};
 pub use crate::server::{Server, ServerBuilder};
 #[cfg(feature = "adopted")]

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::config::Limits;
-use crate::path::PathParams;
-use crate::request::{HandshakeRequest, Transport};
+use crate::handshake::path::PathParams;
+use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::session::{OpenSet, Place, Session, Terms};
 use crate::wire::decode;
 use crate::wire::event::{Event, Rules, Take};

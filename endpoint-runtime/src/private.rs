@@ -17,13 +17,13 @@ pub use crate::error::Error;
 use crate::error::Kind;
 #[cfg(feature = "json")]
 pub use crate::event::{FromEvent, IntoEventReply, Occurrence};
+pub use crate::handshake::path::{PathParam, PathParams, template_has};
+pub use crate::handshake::request::{HandshakeRequest, QueryParam};
 #[cfg(feature = "json")]
 pub use crate::negotiated::Negotiated;
-pub use crate::path::{PathParam, PathParams, template_has};
 #[cfg(feature = "client")]
 pub use crate::registry::ClientEndpoint;
 pub use crate::registry::{Configured, Lender, Registration, ServerEndpoint, Sharing, lend};
-pub use crate::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::state::{State, Wanted};
 pub use crate::stream::{BinaryStream, TextStream};

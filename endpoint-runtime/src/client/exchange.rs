@@ -20,8 +20,8 @@ use super::target::Target;
 
 use crate::config::{ANSWER_BODY, ANSWER_BODY_TIMEOUT};
 use crate::error::{Error, Kind};
+use crate::handshake::client::{Agreement, Offer};
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
-use crate::handshake::offer::{Agreement, Offer};
 use crate::registry::Upgraded;
 use crate::service::take_socket;
 use crate::wire::extension::Extension;

@@ -35,13 +35,13 @@ use crate::config::{
     SHUTDOWN_REST,
 };
 use crate::error::{Error, Kind};
+use crate::handshake::client::Offer;
 use crate::handshake::head::HeadLimits;
-use crate::handshake::offer::Offer;
+use crate::handshake::path::PathParams;
+use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::outbound::FAR;
-use crate::path::PathParams;
 use crate::programmatic::{Endpoint, Programmatic};
 use crate::registry::{ClientEndpoint, Handlers, Opened, Serving};
-use crate::request::{HandshakeRequest, Transport};
 use crate::service::{Shutdown, end_all};
 use crate::session::{Groups, OpenSessions, OpenSet, Session, Terms};
 use crate::state::States;

@@ -7,7 +7,7 @@ use http::header::HeaderValue;
 
 use super::target::{Target, basic};
 use crate::error::{Error, Kind};
-use crate::request::Authority;
+use crate::handshake::request::Authority;
 
 /// Through which proxy a [`ClientContainer`](crate::ClientContainer) connects. Default: [`Proxy::from_env`].
 ///

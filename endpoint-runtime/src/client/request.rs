@@ -10,7 +10,7 @@ use super::ClientContainer;
 use super::target::{Target, Values};
 use crate::config::EndpointOptions;
 use crate::error::{Error, Kind};
-use crate::handshake::offer::{OURS, Offer, is_subprotocol};
+use crate::handshake::client::{OURS, Offer, is_subprotocol};
 use crate::programmatic::{Endpoint, Programmatic};
 use crate::registry::ClientEndpoint;
 use crate::session::Session;

@@ -11,7 +11,8 @@ use http::{Uri, Version};
 
 use crate::error::{Error, Kind};
 use crate::handshake::refusal::Refusal;
-use crate::request::{self, Authority, Transport};
+use crate::handshake::request;
+use crate::handshake::request::{Authority, Transport};
 
 /// Hosts that requests may be for.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderValue, ORIGIN};
 use crate::error::{Error, Kind};
 use crate::handshake::hosts::HostPattern;
 use crate::handshake::refusal::Refusal;
-use crate::request::Authority;
+use crate::handshake::request::Authority;
 
 /// Which origins may open a session. The default is [`Origins::same_origin`].
 ///

@@ -10,7 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use crate::error::Error;
-use crate::request::Authority;
+use crate::handshake::request::Authority;
 
 /// An HTTP answer that refuses a handshake: no endpoint instance is made, no handler runs.
 ///

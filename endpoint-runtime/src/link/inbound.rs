@@ -439,8 +439,8 @@ mod tests {
     use crate::config::Limits;
     use crate::endpoint::Reply;
     use crate::error::Error;
-    use crate::path::PathParams;
-    use crate::request::{HandshakeRequest, Transport};
+    use crate::handshake::path::PathParams;
+    use crate::handshake::request::{HandshakeRequest, Transport};
     use crate::session::{OpenSet, Session, Terms};
     use crate::transport::socket::Socket;
     use crate::wire::close::CloseReason;

@@ -33,11 +33,11 @@ use crate::error::{BoxError, Error};
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
+use crate::handshake::request::{HandshakeRequest, Transport};
+use crate::handshake::router::TrailingSlash;
 use crate::observe::log_rate::LogRate;
 use crate::programmatic::Endpoint;
 use crate::registry::ServerEndpoint;
-use crate::request::{HandshakeRequest, Transport};
-use crate::router::TrailingSlash;
 use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Routed, ServerContainer, Shutdown};
 use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]

@@ -8,7 +8,7 @@ use super::{ContainerBuilder, ServerContainer};
 use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
-use crate::request::Transport;
+use crate::handshake::request::Transport;
 
 impl ContainerBuilder {
     /// Admits requests for these hosts and no others, whatever their `Origin`: `example.org` with every port,

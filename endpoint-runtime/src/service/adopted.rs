@@ -22,13 +22,14 @@ use super::mounting::{Mounted, undeployable};
 use super::{EndpointConfig, RETRY_AFTER, ServerContainer};
 use crate::configurator::HandshakeResponse;
 use crate::error::Error;
+use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
-use crate::path::PathParams;
+use crate::handshake::request;
+use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::principal::Identity;
 use crate::programmatic::Endpoint;
 use crate::rare::MaybeRare;
 use crate::registry::{Configured, Opening, Prepared, ServerEndpoint, Upgraded};
-use crate::request::{self, HandshakeRequest, Transport};
 use crate::session::Terms;
 #[cfg(feature = "axum")]
 use crate::transport::message_socket::AxumMessages;

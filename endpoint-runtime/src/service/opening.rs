@@ -21,13 +21,14 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::mounting::Mounted;
 use super::{Inner, RETRY_AFTER};
 use crate::configurator::HandshakeResponse;
+use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
-use crate::handshake::{self, Accepted, extensions, offered_subprotocols};
-use crate::path::PathParams;
+use crate::handshake::request::{HandshakeRequest, Transport};
+use crate::handshake::server::{Accepted, offered_subprotocols};
+use crate::handshake::{extensions, server};
 use crate::principal::Identity;
 use crate::rare::{self, MaybeRare};
 use crate::registry::{Configured, Opening, Prepared, Upgraded};
-use crate::request::{HandshakeRequest, Transport};
 use crate::session::Terms;
 #[cfg(feature = "tls")]
 use crate::transport::tls;
@@ -114,14 +115,8 @@ impl Inner {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let Mounted { options, prepare, sessions, .. } = mounted;
         let subprotocols = options.subprotocols;
-        let accepted = handshake::accept(
-            parts,
-            transport,
-            &self.hosts,
-            &self.origins,
-            subprotocols,
-            &sessions.limits.compression,
-        )?;
+        let accepted =
+            server::accept(parts, transport, &self.hosts, &self.origins, subprotocols, &sessions.limits.compression)?;
         // taken before the question, so that a shutdown either is seen here or waits for this
         let token = self.tasks.token();
         self.takes_sessions()?;
@@ -148,7 +143,7 @@ impl Inner {
         transport: Transport,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let Mounted { options, prepare, sessions, .. } = mounted;
-        let sound = handshake::check(parts)?;
+        let sound = server::check(parts)?;
         self.hosts.check(sound.host, transport)?;
         let policy = self.origins.check(&parts.headers, sound.host, transport.is_secure);
         let request = HandshakeRequest::new(parts, params, transport);

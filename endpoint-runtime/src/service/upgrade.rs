@@ -10,11 +10,11 @@ use http_body_util::Full;
 use super::ServerContainer;
 use super::mounting::{EndpointConfig, Mounted, Mounting, Table, undeployable};
 use crate::error::Error;
+use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
-use crate::path::PathParams;
+use crate::handshake::request::Transport;
 use crate::programmatic::Endpoint;
 use crate::registry::ServerEndpoint;
-use crate::request::Transport;
 
 impl ServerContainer {
     /// Answers one request for the annotated endpoint `E`, whatever path it came to: for routers that decide

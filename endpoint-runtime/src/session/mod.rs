@@ -25,12 +25,12 @@ pub use self::weak::WeakSession;
 use crate::broadcast::Broadcast;
 use crate::codec::nesting;
 use crate::error::Error;
+use crate::handshake::path::PathParams;
+use crate::handshake::request::HandshakeRequest;
 use crate::listed::{Agreed, Coders, Dialect};
 use crate::outbound::{Outbound, Wait, Waiting};
-use crate::path::PathParams;
 use crate::rare::{MaybeRare, Properties};
 use crate::remote::{AsyncRemote, BasicRemote};
-use crate::request::HandshakeRequest;
 use crate::state::State;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::deflate::Deflation;
@@ -497,7 +497,7 @@ fn but(except: Option<SessionId>) -> impl Fn(&&Session) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::request::Transport;
+    use crate::handshake::request::Transport;
 
     /// A session of this endpoint without a socket. It has not entered it.
     pub(crate) fn session_of(endpoint: &Arc<OpenSet>) -> Session {

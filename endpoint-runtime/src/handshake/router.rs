@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::path::{BadPath, ContextPath, PathParams, RequestPath, Segment, Template};
+use crate::handshake::path::{BadPath, ContextPath, PathParams, RequestPath, Segment, Template};
 
 /// Whether `/chat` and `/chat/` are two paths or one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
-use crate::path::PathParams;
+use crate::handshake::path::PathParams;
 
 /// The HTTP request that opened a session: where it came from, what it asked for, its headers.
 ///

@@ -8,7 +8,7 @@ use http::{StatusCode, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::extensions::{self, agree};
-use super::{elements, has_token, only};
+use super::server::{elements, has_token, only};
 use crate::config::Compression;
 use crate::wire::extension::Extension;
 
