@@ -263,8 +263,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::codec::session_coders::Dialect;
     use crate::config::Limits;
-    use crate::listed::Dialect;
     use crate::session::OpenSet;
     use crate::session::tests::speaking;
 

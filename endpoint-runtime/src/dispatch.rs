@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
+use crate::codec::session_coders::{Coders, Fed, Part};
 use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::error::Error;
 use crate::handlers::{Answer, Entry, Payload, Pending};
-use crate::listed::{Coders, Fed, Part};
 use crate::observe::destructors;
 use crate::outbound::Outbound;
 use crate::session::Session;

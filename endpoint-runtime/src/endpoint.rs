@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::codec::session_coders::Feed;
 use crate::coders::choice::List;
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;
-use crate::listed::Feed;
 use crate::session::Session;
 use crate::state::Wanted;
 use crate::stream::{BinaryStream, TextStream};

@@ -250,8 +250,6 @@
 //! suspension.
 
 mod broadcast;
-#[cfg(feature = "cbor")]
-mod cbor;
 #[cfg(feature = "client")]
 mod client;
 mod codec;
@@ -263,30 +261,19 @@ mod deadlines;
 mod dispatch;
 mod endpoint;
 mod error;
-#[cfg(feature = "json")]
-mod event;
 mod flushers;
 mod frames;
 mod handlers;
 mod handshake;
-#[cfg(feature = "json")]
-mod json;
 mod layer;
 mod link;
-mod listed;
 #[cfg(all(test, model_check))]
 mod models;
-#[cfg(feature = "msgpack")]
-mod msgpack;
-#[cfg(feature = "json")]
-mod negotiated;
 mod observe;
 mod outbound;
 mod per_runtime;
 mod principal;
 mod programmatic;
-#[cfg(feature = "protobuf")]
-mod protobuf;
 mod quantum;
 mod rare;
 mod registry;
@@ -322,8 +309,6 @@ pub use endpoint_macros::client_endpoint;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
 pub use crate::broadcast::{Broadcast, Report};
-#[cfg(feature = "cbor")]
-pub use crate::cbor::Cbor;
 #[cfg(feature = "client")]
 pub use crate::client::proxy::Proxy;
 #[cfg(feature = "client")]
@@ -332,6 +317,19 @@ pub use crate::client::reconnect::{Reconnect, ReconnectAttempt, ReconnectEnd, Re
 pub use crate::client::request::ClientRequest;
 #[cfg(feature = "client")]
 pub use crate::client::{ClientBuilder, ClientContainer};
+#[cfg(feature = "cbor")]
+pub use crate::codec::cbor::Cbor;
+#[cfg(feature = "json")]
+pub use crate::codec::event::Event;
+#[cfg(feature = "json")]
+pub use crate::codec::json::Json;
+#[cfg(feature = "msgpack")]
+pub use crate::codec::msgpack::MessagePack;
+#[cfg(feature = "json")]
+pub use crate::codec::negotiated::Negotiated;
+#[cfg(feature = "protobuf")]
+pub use crate::codec::protobuf::Protobuf;
+pub use crate::codec::session_coders::Dialect;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
@@ -340,8 +338,6 @@ pub use crate::coders::{
 pub use crate::config::{Compression, Overflow};
 pub use crate::configurator::{Configurator, HandshakeResponse};
 pub use crate::error::{BoxError, Error};
-#[cfg(feature = "json")]
-pub use crate::event::Event;
 pub use crate::handlers::{MessageHandler, MessageKind};
 pub use crate::handshake::extensions::ExtensionOffer;
 pub use crate::handshake::origins::Origins;
@@ -349,18 +345,9 @@ pub use crate::handshake::path::PathParams;
 pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
-#[cfg(feature = "json")]
-pub use crate::json::Json;
 pub use crate::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
-pub use crate::listed::Dialect;
-#[cfg(feature = "msgpack")]
-pub use crate::msgpack::MessagePack;
-#[cfg(feature = "json")]
-pub use crate::negotiated::Negotiated;
 pub use crate::principal::{Identity, Principal};
 pub use crate::programmatic::Endpoint;
-#[cfg(feature = "protobuf")]
-pub use crate::protobuf::Protobuf;
 pub use crate::rare::Properties;
 #[cfg(feature = "client")]
 pub use crate::registry::ClientEndpoint;

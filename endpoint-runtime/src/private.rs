@@ -6,6 +6,10 @@ pub use std::sync::Arc;
 
 pub use inventory;
 
+#[cfg(feature = "json")]
+pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
+#[cfg(feature = "json")]
+pub use crate::codec::negotiated::Negotiated;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply};
 pub use crate::coders::choice::{
     ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
@@ -15,12 +19,8 @@ pub use crate::config::{Compression, EndpointOptions, Overflow};
 pub use crate::endpoint::{Annotated, Call, Contract, Fallback, Handler, Mode, ReachMut, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
-#[cfg(feature = "json")]
-pub use crate::event::{FromEvent, IntoEventReply, Occurrence};
 pub use crate::handshake::path::{PathParam, PathParams, template_has};
 pub use crate::handshake::request::{HandshakeRequest, QueryParam};
-#[cfg(feature = "json")]
-pub use crate::negotiated::Negotiated;
 #[cfg(feature = "client")]
 pub use crate::registry::ClientEndpoint;
 pub use crate::registry::{Configured, Lender, Registration, ServerEndpoint, Sharing, lend};
@@ -65,7 +65,7 @@ pub fn occurrence<'a>(session: &Session, message: &'a str) -> Result<Occurrence<
 /// The error for a message of a session that is none of the listed events, where nothing else takes text.
 #[cfg(feature = "json")]
 pub fn no_event(session: &Session, message: &str, listed: &[&str]) -> Error {
-    session.decoding(|| crate::event::no_event(message, listed))
+    session.decoding(|| crate::codec::event::no_event(message, listed))
 }
 
 /// Decodes a message of a session, whose endpoint bounds its nesting.

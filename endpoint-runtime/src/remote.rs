@@ -13,10 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::codec::Encode;
+use crate::codec::session_coders::Dialect;
 use crate::config::Overflow;
 use crate::error::{Error, Kind};
 use crate::frames::Burst;
-use crate::listed::Dialect;
 use crate::outbound::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Wait, Waiting};
 use crate::sent::Sent;
 use crate::wire::deflate::Deflation;

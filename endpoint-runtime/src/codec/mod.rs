@@ -1,13 +1,26 @@
 //! Between messages and the handler's types: what a parameter is decoded from, what a returned value is encoded to.
 
+#[cfg(feature = "cbor")]
+pub(crate) mod cbor;
+#[cfg(feature = "json")]
+pub(crate) mod event;
+#[cfg(feature = "json")]
+pub(crate) mod json;
+#[cfg(feature = "msgpack")]
+pub(crate) mod msgpack;
+#[cfg(feature = "json")]
+pub(crate) mod negotiated;
 pub(crate) mod nesting;
+#[cfg(feature = "protobuf")]
+pub(crate) mod protobuf;
+pub(crate) mod session_coders;
 #[cfg(any(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf"))]
 pub(crate) mod wrapper;
 
 use bytes::Bytes;
 
+use crate::codec::session_coders::Dialect;
 use crate::error::{BoxError, Error};
-use crate::listed::Dialect;
 use crate::wire::message::{Binary, Message};
 use crate::wire::text::Text;
 

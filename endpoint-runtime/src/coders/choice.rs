@@ -15,9 +15,9 @@ use super::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
     TextStreamDecoder, TextStreamEncoder,
 };
+use crate::codec::session_coders::Feed;
 use crate::codec::{DecodeBinary, DecodeText, IntoReply};
 use crate::error::Error;
-use crate::listed::Feed;
 use crate::session::Session;
 use crate::wire::message::{Binary, Message};
 use crate::wire::text::Text;

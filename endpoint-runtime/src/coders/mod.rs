@@ -9,8 +9,8 @@ pub(crate) mod choice;
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 
+use crate::codec::session_coders::{ListedDecoder, ListedEncoder, Part};
 use crate::error::Error;
-use crate::listed::{ListedDecoder, ListedEncoder, Part};
 use crate::session::Session;
 use crate::wire::message::{Binary, Message};
 use crate::wire::text::Text;

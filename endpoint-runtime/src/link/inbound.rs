@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use super::streaming::{exceeds, streams};
 use super::{Input, Link};
+use crate::codec::session_coders::{Fed, Part};
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::handlers::{MessageKind, Payload};
-use crate::listed::{Fed, Part};
 use crate::transport::buffers;
 use crate::wire::Violation;
 use crate::wire::decode::{Decoder, OWN_FROM};

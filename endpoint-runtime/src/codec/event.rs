@@ -7,10 +7,11 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::codec::json;
+use crate::codec::json::Json;
 use crate::codec::{DecodeText, Encode, IntoError};
 use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
-use crate::json::{self, Json};
 use crate::wire::message::Message;
 use crate::wire::text::Text;
 

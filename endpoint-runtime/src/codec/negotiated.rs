@@ -4,15 +4,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 #[cfg(feature = "cbor")]
-use crate::cbor::Cbor;
+use crate::codec::cbor::Cbor;
+use crate::codec::json::Json;
+#[cfg(feature = "msgpack")]
+use crate::codec::msgpack::MessagePack;
+use crate::codec::session_coders::Dialect;
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, DecodeText, Encode};
 use crate::error::Error;
 use crate::error::excerpt::excerpt;
-use crate::json::Json;
-use crate::listed::Dialect;
-#[cfg(feature = "msgpack")]
-use crate::msgpack::MessagePack;
 use crate::wire::message::Message;
 
 /// A value that travels in the form that the session's subprotocol names: the payload of a handler, a reply, an object
