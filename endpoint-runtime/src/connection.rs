@@ -13,7 +13,7 @@ use crate::dispatch::{self, Dispatch, Ending};
 use crate::endpoint::{Contract, Reply};
 use crate::error::{Error, Kind};
 use crate::link::Link;
-use crate::outbound::FAR;
+use crate::send_queue::FAR;
 use crate::session::{Place, Session};
 use crate::transport::socket::Socket;
 use crate::wire::Violation;

@@ -13,7 +13,7 @@ use crate::endpoint::{Contract, Handler, Mode, Reply};
 use crate::error::Error;
 use crate::handlers::{Answer, Entry, Payload, Pending};
 use crate::observe::destructors;
-use crate::outbound::Outbound;
+use crate::send_queue::Outbound;
 use crate::session::Session;
 use crate::stream::{BinaryStream, TextStream};
 use crate::wire::close::{CloseCode, CloseReason, Initiator};

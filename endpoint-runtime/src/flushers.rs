@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use crate::outbound::Outbound;
 use crate::per_runtime::PerRuntime;
+use crate::send_queue::Outbound;
 
 /// For so long a flusher goes on before others have their turn.
 const CHUNK: Duration = Duration::from_micros(400);

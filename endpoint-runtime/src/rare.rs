@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use crate::handlers::Handlers;
 use crate::observe::destructors;
 use crate::principal::Identity;
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::send_queue::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// The rare part of a session, if it has come to that.
 pub(crate) type MaybeRare = OnceLock<Box<Rare>>;

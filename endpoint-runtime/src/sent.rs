@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use crate::error::Error;
-use crate::outbound::{Outbound, Refused, Ticket, Waiting};
+use crate::send_queue::{Outbound, Refused, Ticket, Waiting};
 
 /// A message that was handed over. Await it to learn that it was written; dropping it changes nothing.
 ///

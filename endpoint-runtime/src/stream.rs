@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::config::INBOX_BYTES;
 use crate::error::Error;
-use crate::outbound::Outbound;
+use crate::send_queue::Outbound;
 use crate::wire::message::Message;
 use crate::wire::text::Text;
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use crate::error::{Error, Kind};
-use crate::outbound::{Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Turn, Waiting};
+use crate::send_queue::{Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Turn, Waiting};
 use crate::wire::frame::OpCode;
 use crate::wire::message::Binary;
 use crate::wire::text::Text;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Link;
 use crate::deadlines::Entry;
-use crate::outbound::FAR;
+use crate::send_queue::FAR;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::frame::OpCode;
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{End, Input, Link};
 use crate::error::Error;
-use crate::frames::Frames;
+use crate::send_queue::write_buffer::Frames;
 use crate::transport::buffers;
 use crate::transport::socket::Socket;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::Link;
 use crate::error::Error;
-use crate::frames::Frames;
-use crate::outbound::{Outgoing, SHARE_FROM};
+use crate::send_queue::write_buffer::Frames;
+use crate::send_queue::{Outgoing, SHARE_FROM};
 use crate::transport::buffers;
 use crate::transport::socket::{Io, Socket};
 use crate::wire::close::Initiator;

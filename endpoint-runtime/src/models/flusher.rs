@@ -14,8 +14,8 @@ use loom::thread;
 use tokio::runtime::Runtime;
 
 use super::{block_on, check};
-use crate::frames::Frames;
-use crate::outbound::{Bounds, Moment, Outbound, Outgoing, Waiting};
+use crate::send_queue::write_buffer::Frames;
+use crate::send_queue::{Bounds, Moment, Outbound, Outgoing, Waiting};
 use crate::wire::close::{CloseCode, CloseReason};
 use crate::wire::encode;
 use crate::wire::frame::OpCode;

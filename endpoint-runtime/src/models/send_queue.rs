@@ -11,8 +11,8 @@ use std::time::Duration;
 use loom::thread;
 
 use super::{block_on, check};
-use crate::frames::Frames;
-use crate::outbound::{Bounds, Outbound, Outgoing, Refused, Ticket, Waiting};
+use crate::send_queue::write_buffer::Frames;
+use crate::send_queue::{Bounds, Outbound, Outgoing, Refused, Ticket, Waiting};
 use crate::wire::close::{CloseCode, CloseReason};
 use crate::wire::frame::OpCode;
 use crate::wire::role::Role;

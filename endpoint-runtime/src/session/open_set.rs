@@ -13,10 +13,10 @@ use super::{Groups, NOWHERE, Session};
 use crate::config::Limits;
 use crate::deadlines::{Deadlines, Entry, Sweep, is_far};
 use crate::observe::log_rate::EndpointLog;
-use crate::outbound::Bounds;
 use crate::quantum::Round;
+use crate::send_queue::Bounds;
+use crate::send_queue::sync::{AtomicU32, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::state::States;
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::wire::budget::Budgets;
 use crate::wire::close::CloseReason;
 

@@ -8,7 +8,7 @@ use super::chunks::{Chunks, Replaced, Snapshot};
 use super::{OpenSessions, Session};
 use crate::flushers::Flushers;
 use crate::rare;
-use crate::sync::{Mutex, MutexGuard, PoisonError};
+use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
 
 /// All groups of one container.
 #[derive(Debug, Default)]

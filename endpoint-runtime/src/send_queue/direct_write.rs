@@ -13,8 +13,8 @@ use bytes::Bytes;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::{CORK, Outbound, Refused, State};
-use crate::frames::Frames;
-use crate::sync::{MutexGuard, Ordering};
+use crate::send_queue::sync::{MutexGuard, Ordering};
+use crate::send_queue::write_buffer::Frames;
 use crate::wire::role::Role;
 
 /// A session is written to by broadcasts themselves once in so many microseconds: what follows gathers, so that a burst
@@ -222,7 +222,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::outbound::{Bounds, FAR, Turn, Waiting};
+    use crate::send_queue::{Bounds, FAR, Turn, Waiting};
     use crate::wire::encode;
     use crate::wire::frame::OpCode;
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::frames::{Burst, Frames};
+use crate::send_queue::write_buffer::{Burst, Frames};
 use crate::wire::deflate::Deflation;
 use crate::wire::frame::OpCode;
 

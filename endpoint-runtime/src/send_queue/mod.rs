@@ -3,17 +3,21 @@
 //! Frames keep the order in which they were accepted; control frames have a lane of their own and pass. A lock guards
 //! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
 
+mod backlog;
 mod batch;
+mod burst;
 mod counted;
+mod current_handler;
 mod direct_write;
-mod emptying;
-mod line;
-mod outgoing;
+mod drain;
+mod fragments;
+mod item;
+mod masking;
 mod overflow;
-mod parts;
 mod refused;
-mod running;
-mod waiting;
+pub(crate) mod sync;
+mod waiters;
+pub(crate) mod write_buffer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,19 +27,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use self::backlog::Line;
 use self::direct_write::Broadcasts;
 pub(crate) use self::direct_write::Moment;
-use self::line::Line;
-use self::outgoing::deflate;
-pub(crate) use self::outgoing::{Outgoing, SHARE_FROM};
-pub(crate) use self::parts::Turn;
+pub(crate) use self::fragments::Turn;
+use self::item::deflate;
+pub(crate) use self::item::{Outgoing, SHARE_FROM};
 pub(crate) use self::refused::Refused;
-use self::waiting::Waiters;
-pub(crate) use self::waiting::{FAR, Waiting};
+use self::waiters::Waiters;
+pub(crate) use self::waiters::{FAR, Waiting};
 use crate::config::Overflow;
-use crate::frames::Frames;
 use crate::observe::log_rate::QueueLog;
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::send_queue::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::send_queue::write_buffer::Frames;
 use crate::wire::budget::Budget;
 use crate::wire::close::CloseReason;
 use crate::wire::deflate::Deflation;

@@ -1,7 +1,7 @@
 //! Batching: messages gather until they are asked for.
 
 use super::{CORK, Outbound, State, Ticket};
-use crate::sync::{MutexGuard, Ordering};
+use crate::send_queue::sync::{MutexGuard, Ordering};
 
 impl Outbound {
     /// Whether what is sent may wait for more.

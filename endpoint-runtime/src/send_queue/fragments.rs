@@ -3,9 +3,9 @@
 use std::task::{Context, Poll, Waker};
 
 use super::{Outbound, Outgoing, Refused, SHARE_FROM, State, Ticket, Waiting};
-use crate::sync::MutexGuard;
+use crate::send_queue::sync::MutexGuard;
 #[cfg(feature = "adopted")]
-use crate::sync::Ordering;
+use crate::send_queue::sync::Ordering;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::encode;
 use crate::wire::frame::OpCode;

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::direct_write::try_write;
 use super::{Outbound, State, Ticket, wake_waiters};
-use crate::frames::Frames;
-use crate::sync::{MutexGuard, Ordering};
+use crate::send_queue::sync::{MutexGuard, Ordering};
+use crate::send_queue::write_buffer::Frames;
 use crate::wire::close::CloseReason;
 
 /// What the connection collected.

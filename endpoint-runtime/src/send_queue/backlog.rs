@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::{Outbound, Outgoing, State, Ticket};
-use crate::frames::Frames;
+use crate::send_queue::write_buffer::Frames;
 use crate::wire::deflate::PartDeflater;
 use crate::wire::frame::OpCode;
 
@@ -251,8 +251,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::*;
-    use crate::outbound::direct_write::{GATHER, Moment};
-    use crate::outbound::{Bounds, FAR, Refused, Turn, Waiting};
+    use crate::send_queue::direct_write::{GATHER, Moment};
+    use crate::send_queue::{Bounds, FAR, Refused, Turn, Waiting};
     use crate::wire::role::Role;
 
     /// What senders, the peer, the connection and the end do to a queue.

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::Outbound;
-use crate::sync::thread_local;
+use crate::send_queue::sync::thread_local;
 
 thread_local! {
     /// The queue of the session whose handler is being polled on this thread.

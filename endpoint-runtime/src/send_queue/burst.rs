@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::Frames;
+use super::write_buffer::Frames;
 
 /// A piece is not longer, so that a session that reads slowly does not hold much that is not for it.
 const MOST: usize = 16 << 10;

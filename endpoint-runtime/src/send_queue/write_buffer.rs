@@ -1,15 +1,12 @@
 //! Encoded frames on their way to a socket: in order, small ones together, large payloads without a copy.
 
-mod burst;
-mod masking;
-
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-pub(crate) use self::burst::Burst;
+pub(crate) use crate::send_queue::burst::Burst;
 use crate::wire::encode;
 use crate::wire::frame::OpCode;
 use crate::wire::message::INLINE;

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{Frames, Large};
+use super::write_buffer::{Frames, Large};
 use crate::transport::buffers;
 use crate::wire::{encode, mask};
 
