@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::codec::Encode;
 use crate::config::Overflow;
 use crate::error::Error;
-use crate::flushers::Owed;
-use crate::quantum;
 use crate::remote::{How, Shared};
+use crate::scheduling::fairness;
+use crate::scheduling::flushers::Owed;
 use crate::send_queue::{Moment, Outbound, Refused};
 use crate::session::{OpenSessions, Session};
 use crate::wire::message::{Binary, Message};
@@ -211,7 +211,7 @@ impl<'a> FanOut<'a> {
     fn end(self, report: &Report, shared: Option<Shared>) {
         let count = report.sent + report.dropped + report.closed;
         if Outbound::is_in_handler() {
-            quantum::charge(count * if self.direct.is_some() { WRITTEN } else { QUEUED });
+            fairness::charge(count * if self.direct.is_some() { WRITTEN } else { QUEUED });
         }
         let pause = PAUSE * u32::try_from(count).unwrap_or(u32::MAX);
         self.first.outbound().ends_broadcast(pause, shared.and_then(Shared::into_burst));

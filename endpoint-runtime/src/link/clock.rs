@@ -11,7 +11,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Link;
-use crate::deadlines::Entry;
+use crate::scheduling::coarse_timer::Entry;
 use crate::send_queue::FAR;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::frame::OpCode;

@@ -24,7 +24,7 @@ use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits};
 use crate::dispatch::Work;
 use crate::endpoint::Contract;
 use crate::error::Error;
-use crate::quantum::Quantum;
+use crate::scheduling::fairness::Quantum;
 use crate::send_queue::write_buffer::Frames;
 use crate::send_queue::{Outbound, Ticket};
 use crate::session::Session;

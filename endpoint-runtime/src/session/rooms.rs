@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::chunks::{Chunks, Replaced, Snapshot};
 use super::{OpenSessions, Session};
-use crate::flushers::Flushers;
 use crate::rare;
+use crate::scheduling::flushers::Flushers;
 use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
 
 /// All groups of one container.

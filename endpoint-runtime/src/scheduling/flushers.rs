@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use crate::per_runtime::PerRuntime;
+use crate::scheduling::per_runtime::PerRuntime;
 use crate::send_queue::Outbound;
 
 /// For so long a flusher goes on before others have their turn.

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio_util::sync::PollSemaphore;
 
-use crate::per_runtime::PerRuntime;
+use crate::scheduling::per_runtime::PerRuntime;
 
 /// In bytes that are read, written or made: some ten microseconds of work.
 const QUANTUM: isize = 64 << 10;
