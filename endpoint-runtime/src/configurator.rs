@@ -8,8 +8,9 @@ use http::header::{self, HeaderMap, HeaderName};
 use crate::handshake::extensions::ExtensionOffer;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
-use crate::principal::{Identity, Principal};
-use crate::rare::{self, MaybeRare, Properties};
+use crate::session::principal::{Identity, Principal};
+use crate::session::properties;
+use crate::session::properties::{MaybeRare, Properties};
 use crate::wire::extension::Extension;
 
 /// Takes part in the opening handshakes of an endpoint `E` (Jakarta's `ServerEndpointConfig.Configurator`). Every
@@ -122,7 +123,7 @@ impl HandshakeResponse {
     pub(crate) fn new(subprotocol: Option<&str>, extension: Option<Extension>, identity: Option<Identity>) -> Self {
         let (subprotocol, rare) = (subprotocol.map(Box::from), MaybeRare::new());
         if let Some(identity) = identity {
-            rare::of(&rare).set_identity(identity);
+            properties::of(&rare).set_identity(identity);
         }
         Self { headers: HeaderMap::new(), subprotocol, extension, rare }
     }
@@ -158,7 +159,7 @@ impl HandshakeResponse {
     /// Says who the peer is: [`Session::principal`](crate::Session::principal). This goes before an
     /// [`Identity`] in the request's extensions.
     pub fn set_principal<P: Principal>(&mut self, principal: P) {
-        rare::of(&self.rare).set_identity(Identity::new(principal));
+        properties::of(&self.rare).set_identity(Identity::new(principal));
     }
 
     /// The name of a header that must not be there.

@@ -249,7 +249,6 @@
 //! of it ([`is_timeout`](Error::is_timeout)). If the runtime itself goes down, `on_close` runs up to its first
 //! suspension.
 
-mod broadcast;
 #[cfg(feature = "client")]
 mod client;
 mod codec;
@@ -260,31 +259,23 @@ mod connection;
 mod dispatch;
 mod endpoint;
 mod error;
-mod handlers;
 mod handshake;
 mod layer;
 mod link;
 #[cfg(all(test, model_check))]
 mod models;
 mod observe;
-mod principal;
 mod programmatic;
-mod rare;
 mod registry;
-mod remote;
 mod scheduling;
 mod send_queue;
-mod sent;
 mod server;
 mod service;
 mod session;
-mod state;
-mod stream;
 #[cfg(feature = "test")]
 mod testing;
 mod transport;
 mod wire;
-mod writer;
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -303,7 +294,6 @@ pub use bytes::Bytes;
 pub use endpoint_macros::client_endpoint;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
 
-pub use crate::broadcast::{Broadcast, Report};
 #[cfg(feature = "client")]
 pub use crate::client::proxy::Proxy;
 #[cfg(feature = "client")]
@@ -333,7 +323,6 @@ pub use crate::coders::{
 pub use crate::config::{Compression, Overflow};
 pub use crate::configurator::{Configurator, HandshakeResponse};
 pub use crate::error::{BoxError, Error};
-pub use crate::handlers::{MessageHandler, MessageKind};
 pub use crate::handshake::extensions::ExtensionOffer;
 pub use crate::handshake::origins::Origins;
 pub use crate::handshake::path::PathParams;
@@ -341,21 +330,24 @@ pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
 pub use crate::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
-pub use crate::principal::{Identity, Principal};
 pub use crate::programmatic::Endpoint;
-pub use crate::rare::Properties;
 #[cfg(feature = "client")]
 pub use crate::registry::ClientEndpoint;
 pub use crate::registry::ServerEndpoint;
-pub use crate::remote::{AsyncRemote, BasicRemote};
-pub use crate::sent::{Sent, Written};
 pub use crate::server::{Server, ServerBuilder};
 #[cfg(feature = "adopted")]
 pub use crate::service::{Adopted, AdoptedRequest};
 pub use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Responding, ServerContainer, Shutdown};
+pub use crate::session::broadcast::{Broadcast, Report};
+pub use crate::session::completion::{Sent, Written};
+pub use crate::session::message_handler::{MessageHandler, MessageKind};
+pub use crate::session::principal::{Identity, Principal};
+pub use crate::session::properties::Properties;
+pub use crate::session::remote::{AsyncRemote, BasicRemote};
+pub use crate::session::state::State;
+pub use crate::session::stream::{BinaryStream, TextStream};
+pub use crate::session::writer::{BinaryWriter, TextWriter};
 pub use crate::session::{OpenSessions, Session, SessionId, WeakSession};
-pub use crate::state::State;
-pub use crate::stream::{BinaryStream, TextStream};
 #[cfg(feature = "tls")]
 pub use crate::transport::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]
@@ -364,7 +356,6 @@ pub use crate::wire::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES
 pub use crate::wire::extension::Extension;
 pub use crate::wire::message::{Binary, Message, Pong};
 pub use crate::wire::text::Text;
-pub use crate::writer::{BinaryWriter, TextWriter};
 
 /// Endpoints tested in memory, without a port and, if the clock is paused, without a wait.
 ///

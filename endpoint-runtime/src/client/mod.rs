@@ -43,8 +43,8 @@ use crate::programmatic::{Endpoint, Programmatic};
 use crate::registry::{ClientEndpoint, Handlers, Opened, Serving};
 use crate::send_queue::FAR;
 use crate::service::{Shutdown, end_all};
+use crate::session::state::States;
 use crate::session::{Groups, OpenSessions, OpenSet, Session, Terms};
-use crate::state::States;
 use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]
 use crate::transport::trust::Trust;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Link;
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::Contract;
-use crate::handlers::{Entry, Handlers, MessageKind, Payload};
+use crate::session::message_handler::{Entry, Handlers, MessageKind, Payload};
 use crate::wire::event::Take;
 
 /// The handlers that were added, as they were when the connection looked last.

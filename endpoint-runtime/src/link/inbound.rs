@@ -9,7 +9,7 @@ use super::{Input, Link};
 use crate::codec::session_coders::{Fed, Part};
 use crate::dispatch::{Dispatch, Work};
 use crate::endpoint::{Contract, Handler, Mode, Reply};
-use crate::handlers::{MessageKind, Payload};
+use crate::session::message_handler::{MessageKind, Payload};
 use crate::transport::buffers;
 use crate::wire::Violation;
 use crate::wire::decode::{Decoder, OWN_FROM};

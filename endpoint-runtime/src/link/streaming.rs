@@ -6,7 +6,7 @@ use super::{Inbox, Link};
 use crate::dispatch::Work;
 use crate::endpoint::{Contract, Handler};
 use crate::error::Error;
-use crate::stream::{BinaryStream, Pipe, TextStream};
+use crate::session::stream::{BinaryStream, Pipe, TextStream};
 use crate::wire::Violation;
 use crate::wire::event::Event;
 use crate::wire::message::Message;

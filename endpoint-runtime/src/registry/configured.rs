@@ -13,8 +13,8 @@ use crate::error::{Error, Kind};
 use crate::handshake::extensions::ExtensionOffer;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
-use crate::principal::Identity;
 use crate::programmatic::{Endpoint, Programmatic};
+use crate::session::principal::Identity;
 
 /// The configurator of an endpoint. A panic in it is a refusal.
 #[derive(Clone)]

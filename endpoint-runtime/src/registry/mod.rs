@@ -28,8 +28,8 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::programmatic::{Endpoint, Programmatic};
 use crate::scheduling::coarse_timer::{SWEEP, Sweep};
+use crate::session::state::{States, Wanted};
 use crate::session::{OpenSet, Session, Terms};
-use crate::state::{States, Wanted};
 use crate::transport::socket::{Io, Socket};
 use crate::wire::close::CloseReason;
 

@@ -26,11 +26,11 @@ use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::{HandshakeRequest, Transport};
-use crate::principal::Identity;
 use crate::programmatic::Endpoint;
-use crate::rare::MaybeRare;
 use crate::registry::{Configured, Opening, Prepared, ServerEndpoint, Upgraded};
 use crate::session::Terms;
+use crate::session::principal::Identity;
+use crate::session::properties::MaybeRare;
 #[cfg(feature = "axum")]
 use crate::transport::message_socket::AxumMessages;
 #[cfg(feature = "tungstenite")]
@@ -263,7 +263,7 @@ impl AdoptedRequest {
                 prepared = prepare(&request)?;
                 rare = MaybeRare::new();
                 if let Some(identity) = identity {
-                    crate::rare::of(&rare).set_identity(identity);
+                    crate::session::properties::of(&rare).set_identity(identity);
                 }
             }
             Some(configured) => {

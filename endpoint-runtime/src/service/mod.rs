@@ -44,8 +44,8 @@ use crate::handshake::router::{Lookup, TrailingSlash};
 use crate::observe::log_rate::HandshakeLog;
 use crate::programmatic::Endpoint;
 use crate::registry::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};
+use crate::session::state::States;
 use crate::session::{OpenSessions, OpenSet, Session};
-use crate::state::States;
 use crate::wire::budget::{Budget, Budgets};
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 

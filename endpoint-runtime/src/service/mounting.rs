@@ -17,8 +17,8 @@ use crate::handshake::request::HandshakeRequest;
 use crate::handshake::router::{Router, TrailingSlash};
 use crate::programmatic::Endpoint;
 use crate::registry::{Configured, Prepare, Registration, ServerEndpoint, no_constructor, prepare_programmatic};
+use crate::session::state::{States, Wanted};
 use crate::session::{Groups, OpenSet};
-use crate::state::{States, Wanted};
 use crate::wire::budget::Budgets;
 
 /// An endpoint at its path.

@@ -26,10 +26,11 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::server::{Accepted, offered_subprotocols};
 use crate::handshake::{extensions, server};
-use crate::principal::Identity;
-use crate::rare::{self, MaybeRare};
 use crate::registry::{Configured, Opening, Prepared, Upgraded};
 use crate::session::Terms;
+use crate::session::principal::Identity;
+use crate::session::properties;
+use crate::session::properties::MaybeRare;
 #[cfg(feature = "tls")]
 use crate::transport::tls;
 use crate::wire::deflate::Deflation;
@@ -128,7 +129,7 @@ impl Inner {
         Configured::admit(options.roles, identity.as_ref())?;
         let prepared = prepare(&request)?;
         if let Some(identity) = identity {
-            rare::of(&rare).set_identity(identity);
+            properties::of(&rare).set_identity(identity);
         }
         self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
     }

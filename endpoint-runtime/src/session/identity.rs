@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::Session;
-use crate::principal::{Identity, Principal};
-use crate::rare::{self, Known};
+use crate::session::principal::{Identity, Principal};
+use crate::session::properties;
+use crate::session::properties::Known;
 
 impl Session {
     /// The user on the other side (Jakarta's `getUserPrincipal`), if a
@@ -28,7 +29,7 @@ impl Session {
     /// `on_close` has returned, the principal is dropped instead.
     pub fn reauthenticate<P: Principal>(&self, principal: P) {
         let identity = Identity::new(principal);
-        let rare = rare::of(&self.0.rare);
+        let rare = properties::of(&self.0.rare);
         let mut known = rare.principal();
         let before = if rare.is_released() {
             Some(identity)

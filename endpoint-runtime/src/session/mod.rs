@@ -1,11 +1,20 @@
 //! What a handler holds: one conversation with one peer, and the others at the same endpoint.
 
+pub(crate) mod broadcast;
 mod chunks;
-mod handlers;
+pub(crate) mod completion;
+mod handler_methods;
 mod identity;
-mod open_set;
+pub(crate) mod message_handler;
+mod open_sessions;
+pub(crate) mod principal;
+pub(crate) mod properties;
+pub(crate) mod remote;
 mod rooms;
+pub(crate) mod state;
+pub(crate) mod stream;
 mod weak;
+pub(crate) mod writer;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,19 +28,19 @@ use http::HeaderMap;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use self::chunks::Snapshot;
-pub(crate) use self::open_set::{OpenSet, Place};
+pub(crate) use self::open_sessions::{OpenSet, Place};
 pub(crate) use self::rooms::Groups;
 pub use self::weak::WeakSession;
-use crate::broadcast::Broadcast;
 use crate::codec::nesting;
 use crate::codec::session_coders::{Agreed, Coders, Dialect};
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;
-use crate::rare::{MaybeRare, Properties};
-use crate::remote::{AsyncRemote, BasicRemote};
 use crate::send_queue::{Outbound, Wait, Waiting};
-use crate::state::State;
+use crate::session::broadcast::Broadcast;
+use crate::session::properties::{MaybeRare, Properties};
+use crate::session::remote::{AsyncRemote, BasicRemote};
+use crate::session::state::State;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 use crate::wire::deflate::Deflation;
 use crate::wire::extension::Extension;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::chunks::{Chunks, Replaced, Snapshot};
 use super::{OpenSessions, Session};
-use crate::rare;
 use crate::scheduling::flushers::Flushers;
 use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
+use crate::session::properties;
 
 /// All groups of one container.
 #[derive(Debug, Default)]
@@ -170,7 +170,7 @@ impl Session {
     /// a warning.
     pub fn join(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
-        let mut joined = rare::of(&self.0.rare).rooms();
+        let mut joined = properties::of(&self.0.rare).rooms();
         if !joined.names.contains(room) && self.is_open() {
             let bound = self.0.endpoint.limits.max_rooms_per_session;
             if joined.names.len() >= bound {

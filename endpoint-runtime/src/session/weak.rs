@@ -64,7 +64,7 @@ impl Session {
     pub(super) fn release_for_good(&self) {
         // with nobody to add anything there is nothing to remember
         if self.0.rare.get().is_some() || Arc::strong_count(&self.0) > 1 || Arc::weak_count(&self.0) > 0 {
-            crate::rare::of(&self.0.rare).release();
+            crate::session::properties::of(&self.0.rare).release();
         }
     }
 }

@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::handlers::Handlers;
 use crate::observe::destructors;
-use crate::principal::Identity;
 use crate::send_queue::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::session::message_handler::Handlers;
+use crate::session::principal::Identity;
 
 /// The rare part of a session, if it has come to that.
 pub(crate) type MaybeRare = OnceLock<Box<Rare>>;

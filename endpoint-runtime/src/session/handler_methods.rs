@@ -2,8 +2,8 @@
 
 use super::Session;
 use crate::error::{Error, Kind};
-use crate::handlers::{Handlers, MessageHandler, MessageKind};
-use crate::rare;
+use crate::session::message_handler::{Handlers, MessageHandler, MessageKind};
+use crate::session::properties;
 
 /// Message handlers.
 impl Session {
@@ -24,7 +24,7 @@ impl Session {
         if self.is_annotated(kind) {
             return Err(taken());
         }
-        let rare = rare::of(&self.0.rare);
+        let rare = properties::of(&self.0.rare);
         let mut handlers = rare.handlers();
         if rare.is_released() {
             // the application's destructor must not run under the lock

@@ -16,7 +16,7 @@ use crate::scheduling::coarse_timer::{Deadlines, Entry, Sweep, is_far};
 use crate::scheduling::fairness::Round;
 use crate::send_queue::Bounds;
 use crate::send_queue::sync::{AtomicU32, Mutex, MutexGuard, Ordering, PoisonError};
-use crate::state::States;
+use crate::session::state::States;
 use crate::wire::budget::Budgets;
 use crate::wire::close::CloseReason;
 

@@ -18,14 +18,14 @@ use crate::config::Overflow;
 use crate::error::{Error, Kind};
 use crate::send_queue::write_buffer::Burst;
 use crate::send_queue::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Wait, Waiting};
-use crate::sent::Sent;
+use crate::session::completion::Sent;
+use crate::session::writer::{BinaryWriter, TextWriter};
 use crate::wire::deflate::Deflation;
 use crate::wire::encode;
 use crate::wire::frame::{MAX_CONTROL, OpCode};
 use crate::wire::message::{Binary, Message};
 use crate::wire::role::Role;
 use crate::wire::text::Text;
-use crate::writer::{BinaryWriter, TextWriter};
 
 /// Sends and waits (Jakarta's `RemoteEndpoint.Basic`).
 ///
