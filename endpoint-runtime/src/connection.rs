@@ -9,8 +9,9 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::dispatch::{self, Dispatch, Ending};
-use crate::endpoint::{Contract, Reply};
+use crate::endpoint::contract::{Contract, Reply};
+use crate::endpoint::dispatch;
+use crate::endpoint::dispatch::{Dispatch, Ending};
 use crate::error::{Error, Kind};
 use crate::link::Link;
 use crate::send_queue::FAR;

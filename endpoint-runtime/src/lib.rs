@@ -252,11 +252,9 @@
 #[cfg(feature = "client")]
 mod client;
 mod codec;
-mod coders;
 mod config;
 mod configurator;
 mod connection;
-mod dispatch;
 mod endpoint;
 mod error;
 mod handshake;
@@ -265,7 +263,6 @@ mod link;
 #[cfg(all(test, model_check))]
 mod models;
 mod observe;
-mod programmatic;
 mod registry;
 mod scheduling;
 mod send_queue;
@@ -316,12 +313,13 @@ pub use crate::codec::negotiated::Negotiated;
 pub use crate::codec::protobuf::Protobuf;
 pub use crate::codec::session_coders::Dialect;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
-pub use crate::coders::{
+pub use crate::config::{Compression, Overflow};
+pub use crate::configurator::{Configurator, HandshakeResponse};
+pub use crate::endpoint::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
     TextStreamDecoder, TextStreamEncoder,
 };
-pub use crate::config::{Compression, Overflow};
-pub use crate::configurator::{Configurator, HandshakeResponse};
+pub use crate::endpoint::programmatic::Endpoint;
 pub use crate::error::{BoxError, Error};
 pub use crate::handshake::extensions::ExtensionOffer;
 pub use crate::handshake::origins::Origins;
@@ -330,7 +328,6 @@ pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
 pub use crate::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
-pub use crate::programmatic::Endpoint;
 #[cfg(feature = "client")]
 pub use crate::registry::ClientEndpoint;
 pub use crate::registry::ServerEndpoint;

@@ -11,12 +11,12 @@ pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
 #[cfg(feature = "json")]
 pub use crate::codec::negotiated::Negotiated;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply};
-pub use crate::coders::choice::{
+pub use crate::config::{Compression, EndpointOptions, Overflow};
+pub use crate::endpoint::coder_selection::{
     ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
 };
-pub use crate::coders::{list_decoder, list_encoder};
-pub use crate::config::{Compression, EndpointOptions, Overflow};
-pub use crate::endpoint::{Annotated, Call, Contract, Fallback, Handler, Mode, ReachMut, Reply};
+pub use crate::endpoint::coders::{list_decoder, list_encoder};
+pub use crate::endpoint::contract::{Annotated, Call, Contract, Fallback, Handler, Mode, ReachMut, Reply};
 pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::handshake::path::{PathParam, PathParams, template_has};

@@ -9,9 +9,9 @@ use http::{Method, Request};
 use super::ClientContainer;
 use super::target::{Target, Values};
 use crate::config::EndpointOptions;
+use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::client::{OURS, Offer, is_subprotocol};
-use crate::programmatic::{Endpoint, Programmatic};
 use crate::registry::ClientEndpoint;
 use crate::session::Session;
 

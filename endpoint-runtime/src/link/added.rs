@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Link;
-use crate::dispatch::{Dispatch, Work};
-use crate::endpoint::Contract;
+use crate::endpoint::contract::Contract;
+use crate::endpoint::dispatch::{Dispatch, Work};
 use crate::session::message_handler::{Entry, Handlers, MessageKind, Payload};
 use crate::wire::event::Take;
 

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use super::streaming::{exceeds, streams};
 use super::{Input, Link};
 use crate::codec::session_coders::{Fed, Part};
-use crate::dispatch::{Dispatch, Work};
-use crate::endpoint::{Contract, Handler, Mode, Reply};
+use crate::endpoint::contract::{Contract, Handler, Mode, Reply};
+use crate::endpoint::dispatch::{Dispatch, Work};
 use crate::session::message_handler::{MessageKind, Payload};
 use crate::transport::buffers;
 use crate::wire::Violation;
@@ -437,7 +437,7 @@ mod tests {
 
     use super::*;
     use crate::config::Limits;
-    use crate::endpoint::Reply;
+    use crate::endpoint::contract::Reply;
     use crate::error::Error;
     use crate::handshake::path::PathParams;
     use crate::handshake::request::{HandshakeRequest, Transport};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Inbox, Link};
-use crate::dispatch::Work;
-use crate::endpoint::{Contract, Handler};
+use crate::endpoint::contract::{Contract, Handler};
+use crate::endpoint::dispatch::Work;
 use crate::error::Error;
 use crate::session::stream::{BinaryStream, Pipe, TextStream};
 use crate::wire::Violation;

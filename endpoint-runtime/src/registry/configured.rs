@@ -9,11 +9,11 @@ use std::time::SystemTime;
 
 use super::{Prepare, Prepared, ServerEndpoint, Sharing, prepare};
 use crate::configurator::{Configurator, HandshakeResponse};
+use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::extensions::ExtensionOffer;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
-use crate::programmatic::{Endpoint, Programmatic};
 use crate::session::principal::Identity;
 
 /// The configurator of an endpoint. A panic in it is a refusal.

@@ -9,11 +9,11 @@ use http_body_util::Full;
 
 use super::ServerContainer;
 use super::mounting::{EndpointConfig, Mounted, Mounting, Table, undeployable};
+use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
-use crate::programmatic::Endpoint;
 use crate::registry::ServerEndpoint;
 
 impl ServerContainer {

@@ -404,7 +404,7 @@ mod tests {
     struct Quiet;
 
     #[cfg(feature = "test")]
-    impl crate::programmatic::Endpoint for Quiet {
+    impl crate::endpoint::programmatic::Endpoint for Quiet {
         async fn on_open(&mut self, _: &Session) -> Result<(), crate::error::Error> {
             Ok(())
         }

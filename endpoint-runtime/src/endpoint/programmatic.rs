@@ -2,8 +2,8 @@
 
 use std::future::{Future, ready};
 
-use crate::dispatch::log_unhandled;
-use crate::endpoint::{Contract, Handler, Reply};
+use crate::endpoint::contract::{Contract, Handler, Reply};
+use crate::endpoint::dispatch::log_unhandled;
 use crate::error::Error;
 use crate::session::Session;
 use crate::wire::close::{CloseCode, CloseReason};

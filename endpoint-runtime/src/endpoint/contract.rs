@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::codec::session_coders::Feed;
-use crate::coders::choice::List;
+use crate::endpoint::coder_selection::List;
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;

@@ -4,8 +4,6 @@
 //! the connection begins and ends. What needs none of that implements [`DecodeText`](crate::DecodeText),
 //! [`DecodeBinary`](crate::DecodeBinary) and [`Encode`](crate::Encode) itself.
 
-pub(crate) mod choice;
-
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::codec::session_coders::{Coders, Fed, Part};
-use crate::endpoint::{Contract, Handler, Mode, Reply};
+use crate::endpoint::contract::{Contract, Handler, Mode, Reply};
 use crate::error::Error;
 use crate::observe::destructors;
 use crate::send_queue::Outbound;
