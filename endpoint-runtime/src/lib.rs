@@ -259,7 +259,6 @@ mod endpoint;
 mod error;
 mod handshake;
 mod layer;
-mod link;
 #[cfg(all(test, model_check))]
 mod models;
 mod observe;

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::io::{Input, Link};
 use super::streaming::{exceeds, streams};
-use super::{Input, Link};
 use crate::codec::session_coders::{Fed, Part};
 use crate::endpoint::contract::{Contract, Handler, Mode, Reply};
 use crate::endpoint::dispatch::{Dispatch, Work};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Link;
+use super::io::Link;
 use crate::scheduling::coarse_timer::Entry;
 use crate::send_queue::FAR;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Inbox, Link};
+use super::io::{Inbox, Link};
 use crate::endpoint::contract::{Contract, Handler};
 use crate::endpoint::dispatch::Work;
 use crate::error::Error;

@@ -1,5 +1,14 @@
 //! One socket's life, told in order: open, messages one by one, close.
 
+mod closing;
+mod dynamic_handlers;
+mod io;
+mod reader;
+mod streaming;
+mod timers;
+mod unfinished;
+mod writer;
+
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -9,11 +18,11 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::connection::io::Link;
 use crate::endpoint::contract::{Contract, Reply};
 use crate::endpoint::dispatch;
 use crate::endpoint::dispatch::{Dispatch, Ending};
 use crate::error::{Error, Kind};
-use crate::link::Link;
 use crate::send_queue::FAR;
 use crate::session::{Place, Session};
 use crate::transport::socket::Socket;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::{End, Input, Link};
+use super::io::{End, Input, Link};
 use crate::error::Error;
 use crate::send_queue::write_buffer::Frames;
 use crate::transport::buffers;

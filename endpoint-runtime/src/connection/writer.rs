@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::Link;
+use super::io::Link;
 use crate::error::Error;
 use crate::send_queue::write_buffer::Frames;
 use crate::send_queue::{Outgoing, SHARE_FROM};

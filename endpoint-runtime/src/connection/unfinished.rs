@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Link;
-use super::clock::{LOOKS, after};
+use super::io::Link;
+use super::timers::{LOOKS, after};
 use crate::config::RECEIVE_GRACE;
 use crate::wire::Violation;
 use crate::wire::budget::Reservation;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Link;
+use super::io::Link;
 use crate::endpoint::contract::Contract;
 use crate::endpoint::dispatch::{Dispatch, Work};
 use crate::session::message_handler::{Entry, Handlers, MessageKind, Payload};

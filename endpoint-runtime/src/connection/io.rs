@@ -1,14 +1,6 @@
 //! One socket: what is read, what is to be written, the limits in time. Everything here is a poll; nothing runs code
 //! of the user but through `dispatch`.
 
-mod added;
-mod clock;
-mod closing;
-mod inbound;
-mod outgoing;
-mod streaming;
-mod unfinished;
-
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,11 +8,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use self::added::Added;
-use self::clock::Clock;
-use self::streaming::Feed;
-use self::unfinished::Unfinished;
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits};
+use crate::connection::dynamic_handlers::Added;
+use crate::connection::streaming::Feed;
+use crate::connection::timers::Clock;
+use crate::connection::unfinished::Unfinished;
 use crate::endpoint::contract::Contract;
 use crate::endpoint::dispatch::Work;
 use crate::error::Error;
