@@ -253,20 +253,17 @@
 mod client;
 mod codec;
 mod config;
-mod configurator;
 mod connection;
+mod container;
 mod endpoint;
 mod error;
 mod handshake;
-mod layer;
 #[cfg(all(test, model_check))]
 mod models;
 mod observe;
-mod registry;
 mod scheduling;
 mod send_queue;
 mod server;
-mod service;
 mod session;
 #[cfg(feature = "test")]
 mod testing;
@@ -313,7 +310,14 @@ pub use crate::codec::protobuf::Protobuf;
 pub use crate::codec::session_coders::Dialect;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::config::{Compression, Overflow};
-pub use crate::configurator::{Configurator, HandshakeResponse};
+pub use crate::container::configurator::{Configurator, HandshakeResponse};
+pub use crate::container::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
+#[cfg(feature = "client")]
+pub use crate::container::registration::ClientEndpoint;
+pub use crate::container::registration::ServerEndpoint;
+#[cfg(feature = "adopted")]
+pub use crate::container::{Adopted, AdoptedRequest};
+pub use crate::container::{ContainerBuilder, EndpointConfig, EndpointInfo, Responding, ServerContainer, Shutdown};
 pub use crate::endpoint::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
     TextStreamDecoder, TextStreamEncoder,
@@ -326,14 +330,7 @@ pub use crate::handshake::path::PathParams;
 pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
-pub use crate::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
-#[cfg(feature = "client")]
-pub use crate::registry::ClientEndpoint;
-pub use crate::registry::ServerEndpoint;
 pub use crate::server::{Server, ServerBuilder};
-#[cfg(feature = "adopted")]
-pub use crate::service::{Adopted, AdoptedRequest};
-pub use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Responding, ServerContainer, Shutdown};
 pub use crate::session::broadcast::{Broadcast, Report};
 pub use crate::session::completion::{Sent, Written};
 pub use crate::session::message_handler::{MessageHandler, MessageKind};

@@ -12,6 +12,9 @@ pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
 pub use crate::codec::negotiated::Negotiated;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply};
 pub use crate::config::{Compression, EndpointOptions, Overflow};
+#[cfg(feature = "client")]
+pub use crate::container::registration::ClientEndpoint;
+pub use crate::container::registration::{Configured, Lender, Registration, ServerEndpoint, Sharing, lend};
 pub use crate::endpoint::coder_selection::{
     ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
 };
@@ -21,9 +24,6 @@ pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::handshake::path::{PathParam, PathParams, template_has};
 pub use crate::handshake::request::{HandshakeRequest, QueryParam};
-#[cfg(feature = "client")]
-pub use crate::registry::ClientEndpoint;
-pub use crate::registry::{Configured, Lender, Registration, ServerEndpoint, Sharing, lend};
 pub use crate::session::Session;
 pub use crate::session::state::{State, Wanted};
 pub use crate::session::stream::{BinaryStream, TextStream};

@@ -19,11 +19,11 @@ use super::proxy::Hop;
 use super::target::Target;
 
 use crate::config::{ANSWER_BODY, ANSWER_BODY_TIMEOUT};
+use crate::container::registration::Upgraded;
+use crate::container::take_socket;
 use crate::error::{Error, Kind};
 use crate::handshake::client::{Agreement, Offer};
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
-use crate::registry::Upgraded;
-use crate::service::take_socket;
 use crate::wire::extension::Extension;
 
 /// What a server agreed to.

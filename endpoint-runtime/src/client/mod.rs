@@ -34,15 +34,15 @@ use crate::config::{
     COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits, RECEIVE_BUDGET, SEND_BUDGET,
     SHUTDOWN_REST,
 };
+use crate::container::registration::{ClientEndpoint, Handlers, Opened, Serving};
+use crate::container::{Shutdown, end_all};
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::client::Offer;
 use crate::handshake::head::HeadLimits;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::{HandshakeRequest, Transport};
-use crate::registry::{ClientEndpoint, Handlers, Opened, Serving};
 use crate::send_queue::FAR;
-use crate::service::{Shutdown, end_all};
 use crate::session::state::States;
 use crate::session::{Groups, OpenSessions, OpenSet, Session, Terms};
 use crate::transport::keepalive::Keepalive;

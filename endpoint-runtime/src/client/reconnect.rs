@@ -16,8 +16,8 @@ use super::ClientContainer;
 use super::request::ClientRequest;
 use super::retry::{is_final, may_pass, retry_after};
 use crate::config::{RECONNECT_FIRST, RECONNECT_LEAST, RECONNECT_MOST, RECONNECT_STABLE};
+use crate::container::registration::{ClientEndpoint, Serving};
 use crate::error::Error;
-use crate::registry::{ClientEndpoint, Serving};
 use crate::session::Session;
 use crate::wire::close::{CloseCode, CloseReason, Initiator};
 

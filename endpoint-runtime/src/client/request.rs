@@ -9,10 +9,10 @@ use http::{Method, Request};
 use super::ClientContainer;
 use super::target::{Target, Values};
 use crate::config::EndpointOptions;
+use crate::container::registration::ClientEndpoint;
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::client::{OURS, Offer, is_subprotocol};
-use crate::registry::ClientEndpoint;
 use crate::session::Session;
 
 /// A connection that is asked for: where to, and what the opening request says beside what it must (Jakarta's

@@ -28,7 +28,9 @@ use tower_service::Service;
 
 use self::when_woken::when_woken;
 use crate::config::{Compression, Overflow, REQUEST_HEAD_TIMEOUT};
-use crate::configurator::Configurator;
+use crate::container::configurator::Configurator;
+use crate::container::registration::ServerEndpoint;
+use crate::container::{ContainerBuilder, EndpointConfig, EndpointInfo, Routed, ServerContainer, Shutdown};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::{BoxError, Error};
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
@@ -37,8 +39,6 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::router::TrailingSlash;
 use crate::observe::log_rate::LogRate;
-use crate::registry::ServerEndpoint;
-use crate::service::{ContainerBuilder, EndpointConfig, EndpointInfo, Routed, ServerContainer, Shutdown};
 use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsConfig;

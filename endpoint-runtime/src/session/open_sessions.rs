@@ -413,7 +413,7 @@ mod tests {
     #[cfg(feature = "test")]
     #[tokio::test]
     async fn sends_that_are_awaited_outside_of_a_handler_take_no_lock_of_the_endpoint() {
-        let container = crate::service::ServerContainer::builder().add_endpoint("/", || Quiet).build().unwrap();
+        let container = crate::container::ServerContainer::builder().add_endpoint("/", || Quiet).build().unwrap();
         let server = crate::testing::TestServer::new(container);
         let mut client = server.connect("/").await;
         let session = server.container().sessions().iter().next().unwrap().clone();

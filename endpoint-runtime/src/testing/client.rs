@@ -17,7 +17,7 @@ use super::connection::{Arrived, Leaving, Shared, close_frame, run};
 use super::frame::TestFrame;
 use super::transcript::{Direction, Traffic, Transcript};
 use crate::client::exchange::Agreed;
-use crate::registry::Upgraded;
+use crate::container::registration::Upgraded;
 use crate::wire::close::CloseCode;
 use crate::wire::deflate::Inbound;
 use crate::wire::message::Binary;

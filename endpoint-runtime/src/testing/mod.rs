@@ -29,12 +29,12 @@ use tokio::time::Instant;
 use self::client::{TestClient, limit_of};
 use crate::client::exchange::exchange;
 use crate::config::Compression;
+use crate::container::registration::ServerEndpoint;
+use crate::container::{Routed, ServerContainer, Shutdown};
 use crate::handshake::client::{OURS, Offer};
 use crate::handshake::head::HeadLimits;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
-use crate::registry::ServerEndpoint;
-use crate::service::{Routed, ServerContainer, Shutdown};
 use crate::wire::deflate::Deflation;
 use crate::wire::role::Role;
 

@@ -18,15 +18,15 @@ use hyper_util::server::conn::auto::upgrade as auto;
 use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::mounting::Mounted;
+use super::deploy::Mounted;
 use super::{Inner, RETRY_AFTER};
-use crate::configurator::HandshakeResponse;
+use crate::container::configurator::HandshakeResponse;
+use crate::container::registration::{Configured, Opening, Prepared, Upgraded};
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::server::{Accepted, offered_subprotocols};
 use crate::handshake::{extensions, server};
-use crate::registry::{Configured, Opening, Prepared, Upgraded};
 use crate::session::Terms;
 use crate::session::principal::Identity;
 use crate::session::properties;

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Prepare, Prepared, ServerEndpoint, Sharing, prepare};
-use crate::configurator::{Configurator, HandshakeResponse};
+use super::registration::{Prepare, Prepared, ServerEndpoint, Sharing, prepare};
+use crate::container::configurator::{Configurator, HandshakeResponse};
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::extensions::ExtensionOffer;

@@ -13,8 +13,8 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::container::{Responding, Routed, ServerContainer};
 use crate::handshake::request::Transport;
-use crate::service::{Responding, Routed, ServerContainer};
 
 impl ServerContainer {
     /// A `tower` layer: requests to the path of an endpoint are taken or refused as by the container itself, every

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use super::{EndpointInfo, Inner, ServerContainer};
 use crate::config::{Compression, EndpointOptions, Limits};
-use crate::configurator::Configurator;
+use crate::container::configurator::Configurator;
+use crate::container::registration::{
+    Configured, Prepare, Registration, ServerEndpoint, no_constructor, prepare_programmatic,
+};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::{Error, Kind};
 use crate::handshake::path::{ContextPath, PathParams, Template};
 use crate::handshake::request::HandshakeRequest;
 use crate::handshake::router::{Router, TrailingSlash};
-use crate::registry::{Configured, Prepare, Registration, ServerEndpoint, no_constructor, prepare_programmatic};
 use crate::session::state::{States, Wanted};
 use crate::session::{Groups, OpenSet};
 use crate::wire::budget::Budgets;

@@ -8,13 +8,13 @@ use http::{Request, Response};
 use http_body_util::Full;
 
 use super::ServerContainer;
-use super::mounting::{EndpointConfig, Mounted, Mounting, Table, undeployable};
+use super::deploy::{EndpointConfig, Mounted, Mounting, Table, undeployable};
+use crate::container::registration::ServerEndpoint;
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
-use crate::registry::ServerEndpoint;
 
 impl ServerContainer {
     /// Answers one request for the annotated endpoint `E`, whatever path it came to: for routers that decide

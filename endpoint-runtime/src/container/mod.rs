@@ -1,12 +1,16 @@
 //! The container: which endpoints are mounted where, and the door that every HTTP server calls with its requests.
 
+mod accept;
 mod admission;
 #[cfg(feature = "adopted")]
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
-mod adopted;
-mod limits;
-mod mounting;
-mod opening;
+mod adopt;
+pub(crate) mod configurator;
+mod deploy;
+mod erased_configurator;
+pub(crate) mod layer;
+mod options;
+pub(crate) mod registration;
 mod upgrade;
 
 use std::any::Any;
@@ -24,15 +28,16 @@ use http_body_util::Full;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-#[cfg(feature = "adopted")]
-pub use self::adopted::{Adopted, AdoptedRequest};
-pub use self::mounting::EndpointConfig;
-use self::mounting::{Ground, Mounted, Mounting, Table, undeployable};
-pub use self::opening::Responding;
+pub use self::accept::Responding;
 #[cfg(feature = "client")]
-pub(crate) use self::opening::take_socket;
+pub(crate) use self::accept::take_socket;
+#[cfg(feature = "adopted")]
+pub use self::adopt::{Adopted, AdoptedRequest};
+pub use self::deploy::EndpointConfig;
+use self::deploy::{Ground, Mounted, Mounting, Table, undeployable};
 use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
-use crate::configurator::Configurator;
+use crate::container::configurator::Configurator;
+use crate::container::registration::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
 use crate::handshake::head::HeadLimits;
@@ -43,7 +48,6 @@ use crate::handshake::refusal::{Excerpt, Refusal};
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::router::{Lookup, TrailingSlash};
 use crate::observe::log_rate::HandshakeLog;
-use crate::registry::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};
 use crate::session::state::States;
 use crate::session::{OpenSessions, OpenSet, Session};
 use crate::wire::budget::{Budget, Budgets};
@@ -465,7 +469,7 @@ impl ContainerBuilder {
         }));
         for mounted in container.0.table().mounted() {
             mounted.sessions.belongs_to(container.weak());
-            mounting::log(mounted);
+            crate::container::deploy::log(mounted);
         }
         if container.endpoints().next().is_none() {
             tracing::warn!(

@@ -18,16 +18,16 @@ use tokio::time::timeout;
 #[cfg(feature = "tungstenite")]
 use tokio_tungstenite::tungstenite;
 
-use super::mounting::{Mounted, undeployable};
+use super::deploy::{Mounted, undeployable};
 use super::{EndpointConfig, RETRY_AFTER, ServerContainer};
-use crate::configurator::HandshakeResponse;
+use crate::container::configurator::HandshakeResponse;
+use crate::container::registration::{Configured, Opening, Prepared, ServerEndpoint, Upgraded};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::{HandshakeRequest, Transport};
-use crate::registry::{Configured, Opening, Prepared, ServerEndpoint, Upgraded};
 use crate::session::Terms;
 use crate::session::principal::Identity;
 use crate::session::properties::MaybeRare;

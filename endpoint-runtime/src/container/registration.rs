@@ -1,8 +1,6 @@
 //! What is known of an endpoint before anything is served: path, type, place in the source, options, and how a
 //! connection is handed to it.
 
-mod configured;
-
 use std::any::TypeId;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -18,9 +16,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-pub use self::configured::Configured;
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
+pub use crate::container::erased_configurator::Configured;
 use crate::endpoint::contract::{Annotated, Contract, Handler};
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
