@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::exchange::tunnel;
+use super::handshake::tunnel;
 use super::proxy::Proxy;
-use super::target::Target;
+use super::uri::Target;
 use crate::config::{ADDRESS_DELAY, ADDRESS_DELAY_LEAST, ADDRESSES_AT_ONCE};
 use crate::error::{Error, Kind};
 use crate::handshake::head::HeadLimits;

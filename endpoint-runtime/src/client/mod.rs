@@ -1,12 +1,12 @@
 //! The front door on the other side: a container whose endpoints connect to servers.
 
 mod dial;
-pub(crate) mod exchange;
+pub(crate) mod handshake;
 pub(crate) mod proxy;
 pub(crate) mod reconnect;
 pub(crate) mod request;
 mod retry;
-mod target;
+mod uri;
 
 use std::any::TypeId;
 use std::borrow::Cow;
@@ -26,10 +26,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::exchange::Agreed;
+use self::handshake::Agreed;
 use self::proxy::Proxy;
 use self::request::ClientRequest;
-use self::target::Target;
+use self::uri::Target;
 use crate::config::{
     COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits, RECEIVE_BUDGET, SEND_BUDGET,
     SHUTDOWN_REST,
@@ -302,9 +302,9 @@ impl ClientContainer {
                 let late = |_| Error::new(Kind::Timeout, format!("TLS handshake with {} timed out", target.host));
                 let connecting = self.0.trust.connect(&target.host, stream);
                 let stream = timeout_at(deadline, connecting).await.map_err(late)??;
-                exchange::exchange(TokioIo::new(stream), head, &offer, limits, deadline).await?
+                crate::client::handshake::exchange(TokioIo::new(stream), head, &offer, limits, deadline).await?
             }
-            _ => exchange::exchange(TokioIo::new(stream), head, &offer, limits, deadline).await?,
+            _ => crate::client::handshake::exchange(TokioIo::new(stream), head, &offer, limits, deadline).await?,
         };
         let deflation = agreed.extension.take().map(|extension| {
             let deflation = Deflation::new(extension, Role::Client, &compression, &self.0.compression_budget);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use http::header::HeaderValue;
 
-use super::target::{Target, basic};
+use super::uri::{Target, basic};
 use crate::error::{Error, Kind};
 use crate::handshake::request::Authority;
 
@@ -266,7 +266,7 @@ fn address_of(host: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::target::Values;
+    use crate::client::uri::Values;
 
     fn proxy(vars: &[(&str, &str)], uri: &str) -> Result<Option<String>, String> {
         let read = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());

@@ -7,7 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
 
 use super::ClientContainer;
-use super::target::{Target, Values};
+use super::uri::{Target, Values};
 use crate::config::EndpointOptions;
 use crate::container::registration::ClientEndpoint;
 use crate::endpoint::programmatic::{Endpoint, Programmatic};

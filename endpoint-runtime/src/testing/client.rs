@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::connection::{Arrived, Leaving, Shared, close_frame, run};
 use super::frame::TestFrame;
 use super::transcript::{Direction, Traffic, Transcript};
-use crate::client::exchange::Agreed;
+use crate::client::handshake::Agreed;
 use crate::container::registration::Upgraded;
 use crate::wire::close::CloseCode;
 use crate::wire::deflate::Inbound;

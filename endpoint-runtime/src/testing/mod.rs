@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::client::{TestClient, limit_of};
-use crate::client::exchange::exchange;
+use crate::client::handshake::exchange;
 use crate::config::Compression;
 use crate::container::registration::ServerEndpoint;
 use crate::container::{Routed, ServerContainer, Shutdown};

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::proxy::Hop;
-use super::target::Target;
+use super::uri::Target;
 
 use crate::config::{ANSWER_BODY, ANSWER_BODY_TIMEOUT};
 use crate::container::registration::Upgraded;
