@@ -258,8 +258,6 @@ mod container;
 mod endpoint;
 mod error;
 mod handshake;
-#[cfg(all(test, model_check))]
-mod models;
 mod observe;
 mod scheduling;
 mod send_queue;
@@ -268,19 +266,12 @@ mod session;
 #[cfg(feature = "test")]
 mod testing;
 mod transport;
+mod verification;
 mod wire;
 
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
-
-#[cfg(measuring)]
-#[doc(hidden)]
-pub mod measuring;
 
 pub use bytes::Bytes;
 #[cfg(feature = "client")]
