@@ -1,262 +1,133 @@
-//! Guards the house: a file names only rooms further down the staircase, and only the outside crates its room may use.
+//! Guards the layout: a file names only rooms below its own, and only the outside crates that its room may use.
 //!
-//! If this complains, move the line it names; change a list only with a reason in the commit.
+//! If a test here fails, move the line that it names. Change a list only with a reason in the commit.
 
 use std::fs;
 use std::path::Path;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// The rooms of `endpoint-runtime/src` from the front door down: a file names only what stands below it. Rooms on one
-/// step may name each other. `lib`, `private`, `fuzzing`, `measuring` and `models` stand outside, and nobody names them.
-const STAIRCASE: &[&[&str]] = &[
+/// The rooms of `endpoint-runtime/src`, top to bottom: a file names only its own room and rooms on lower steps. A room is
+/// a folder, or a file beside `lib.rs`.
+const STEPS: &[&[&str]] = &[
     &["testing"],
-    &["testing/client"],
-    &["testing/connection"],
-    &["testing/transcript"],
-    &["testing/frame"],
-    &["server"],
-    &["server/when_woken"],
-    // more of what a request can be told: an impl block of the same type
-    &["client", "client/reconnect", "client/request"],
-    &["client/retry"],
-    &["client/dial"],
-    &["client/exchange"],
-    &["client/proxy"],
-    &["client/target"],
-    &["layer"],
-    &[
-        "service",
-        "service/adopted",
-        "service/admission",
-        "service/limits",
-        "service/mounting",
-        "service/opening",
-        "service/upgrade",
-    ],
-    &["tls", "tls/trust"],
-    &["router"],
-    &["registry", "registry/configured"],
-    &["programmatic"],
-    &["configurator"],
-    // the two sides of it
-    &["handshake", "handshake/offer"],
-    &["handshake/extensions"],
-    &["handshake/head", "handshake/origins"],
-    &["handshake/hosts"],
-    &["handshake/refusal"],
+    &["server", "client"],
+    &["container"],
     &["connection"],
-    // the sides of one link: impl blocks of the same type
-    &[
-        "link",
-        "link/added",
-        "link/clock",
-        "link/closing",
-        "link/inbound",
-        "link/outgoing",
-        "link/streaming",
-        "link/unfinished",
-    ],
-    &["dispatch"],
     &["endpoint"],
-    &["coders/choice"],
-    &["coders"],
-    &[
-        "session",
-        "session/handlers",
-        "session/identity",
-        "session/open_set",
-        "session/rooms",
-        "session/weak",
-        "broadcast",
-        // what a session keeps may be called with it
-        "rare",
-        "handlers",
-    ],
-    &["session/chunks"],
-    &["deadlines", "quantum", "flushers"],
-    &["per_runtime"],
-    &["remote"],
-    &["sent"],
-    &["writer", "stream"],
-    // the sides of one queue: impl blocks of the same type
-    &[
-        "outbound",
-        "outbound/batch",
-        "outbound/direct_write",
-        "outbound/counted",
-        "outbound/emptying",
-        "outbound/line",
-        "outbound/overflow",
-        "outbound/parts",
-        "outbound/running",
-    ],
-    &["outbound/waiting", "outbound/outgoing", "outbound/refused"],
-    &["frames", "frames/burst", "frames/masking"],
-    // the messages of each library
-    &["message_socket", "message_socket/axum", "message_socket/tungstenite"],
-    &["keepalive", "socket"],
-    &["negotiated", "event"],
-    &["json", "msgpack", "cbor", "protobuf"],
-    &["codec"],
-    &["codec/wrapper"],
-    // a loop over bytes for each format
-    &["codec/nesting", "codec/nesting/cbor", "codec/nesting/json", "codec/nesting/msgpack"],
-    &["listed"],
-    &["request"],
-    // wire is pure: below it are the words, and nothing else
-    &["wire/decode"],
-    &["wire/assemble"],
-    &["wire/deflate"],
-    &["wire/deflate/history"],
-    &["wire/encode"],
-    &["wire/event"],
-    &["wire/compression"],
-    &["wire/frame", "wire/mask", "wire/utf8"],
+    &["session"],
+    &["scheduling"],
+    &["send_queue", "codec"],
+    &["handshake", "transport"],
+    &["observe"],
+    &["error", "config"],
     &["wire"],
-    // the shared words
-    &["path"],
-    &["config"],
-    &["state"],
-    &["principal"],
-    &["extension"],
-    &["role"],
-    &["buffer"],
-    &["budget"],
-    &["close"],
-    &["log_rate"],
-    &["destructors"],
-    &["sync"],
-    // an error keeps the message that did not decode
-    &["error"],
-    &["message", "text"],
-    &["brief"],
 ];
 
-const OUTSIDE: &[&str] =
-    &["lib", "private", "fuzzing", "measuring", "models", "models/flusher", "models/send_queue", "models/session_sets"];
+/// What stands outside the steps: the crate's face, what macros expand to, and what only the checks of the crate see.
+/// Nobody names them.
+const OUTSIDE: &[&str] = &["lib", "macro_support", "verification"];
 
 /// The stages of `endpoint-macros/src`, in the same way. `settings` is a part of `validate` in a file of its own.
 const STAGES: &[&[&str]] =
     &[&["lib"], &["expand", "events"], &["validate", "settings"], &["spelling"], &["template"], &["parse"]];
 
-/// Which rooms may name an outside crate, or the one item of it that stands here. A room's own folder goes with it.
+/// Which rooms may name an outside crate, or the one item of it that stands here. A room's files go with it.
 const CRATES: &[(&str, &[&str])] = &[
-    ("axum", &["message_socket/axum", "service/adopted"]),
+    ("axum", &["container", "transport"]),
     ("bytes", &["*"]),
-    ("ciborium", &["cbor"]),
-    ("data_encoding", &["client/target", "handshake/offer", "tls"]),
+    ("ciborium", &["codec"]),
+    ("data_encoding", &["client", "handshake", "transport"]),
     ("endpoint_macros", &[]),
-    ("flate2", &["wire/deflate"]),
-    ("futures_core", &["message_socket", "service/adopted", "stream"]),
-    ("futures_sink", &["message_socket", "service/adopted"]),
-    ("http", &["testing", "server", "client", "layer", "service", "configurator", "handshake", "session", "request"]),
+    ("flate2", &["wire"]),
+    ("futures_core", &["container", "session", "transport"]),
+    ("futures_sink", &["container", "transport"]),
+    ("http", &["testing", "server", "client", "container", "handshake", "session"]),
     // what a client's server answered
     ("http::Response", &["error"]),
-    ("http_body_util", &["testing", "server", "client", "layer", "service"]),
-    ("httpdate", &["client/retry"]),
-    ("hyper", &["testing", "server", "client/exchange", "client/retry", "layer", "service", "tls"]),
-    ("hyper_util", &["testing", "server", "client", "service", "tls"]),
-    ("inventory", &["service", "registry"]),
-    ("multiversion", &["wire/mask"]),
-    ("percent_encoding", &["client/target", "request", "path"]),
-    ("pin_project_lite", &["layer", "dispatch", "endpoint"]),
-    ("prost", &["protobuf"]),
-    ("rand", &["client", "frames/masking", "session"]),
-    ("rcgen", &["tls"]),
-    ("rmp_serde", &["msgpack"]),
-    ("serde", &["json", "msgpack", "cbor", "negotiated", "event"]),
-    ("serde_json", &["json", "event"]),
-    ("simdutf8", &["wire/utf8"]),
-    ("socket2", &["keepalive"]),
+    ("http_body_util", &["testing", "server", "client", "container"]),
+    ("httpdate", &["client"]),
+    ("hyper", &["testing", "server", "client", "container", "transport"]),
+    ("hyper_util", &["testing", "server", "client", "container", "transport"]),
+    ("inventory", &["container"]),
+    ("multiversion", &["wire"]),
+    ("percent_encoding", &["client", "handshake"]),
+    ("pin_project_lite", &["container", "endpoint"]),
+    ("prost", &["codec"]),
+    ("rand", &["client", "session", "send_queue"]),
+    ("rcgen", &["transport"]),
+    ("rmp_serde", &["codec"]),
+    ("serde", &["codec"]),
+    ("serde_json", &["codec"]),
+    ("simdutf8", &["wire"]),
+    ("socket2", &["transport"]),
     // sockets and timers are awaited in these
-    (
-        "tokio",
-        &[
-            "testing",
-            "server",
-            "client",
-            "service",
-            "tls",
-            "connection",
-            "link",
-            "link/clock",
-            "link/closing",
-            "link/inbound",
-            "link/outgoing",
-            "socket",
-        ],
-    ),
-    // types without a task: what a socket is, and when something is too late
-    ("tokio::net::TcpStream", &["registry"]),
-    ("tokio::spawn", &["registry"]),
-    ("tokio::sync::oneshot", &["registry"]),
-    ("tokio::net::tcp::OwnedWriteHalf", &["registry", "session", "outbound"]),
-    ("tokio::time::Instant", &["outbound", "outbound/waiting", "session/open_set", "deadlines", "registry"]),
-    ("tokio::time::timeout", &["registry"]),
-    ("tokio::runtime::Handle", &["quantum", "flushers", "per_runtime"]),
-    ("tokio::runtime::Id", &["per_runtime"]),
-    ("tokio::sync::OwnedSemaphorePermit", &["quantum"]),
-    ("tokio::sync::Semaphore", &["quantum"]),
-    ("tokio::task::yield_now", &["quantum", "flushers"]),
-    ("tokio::io::AsyncWrite", &["message_socket", "writer"]),
-    ("tokio::io::AsyncRead", &["message_socket", "stream"]),
-    ("tokio::io::ReadBuf", &["message_socket", "stream"]),
-    ("tokio_rustls", &["tls"]),
-    ("tokio_tungstenite", &["message_socket/tungstenite", "service/adopted"]),
+    ("tokio", &["testing", "server", "client", "container", "connection", "transport"]),
+    // types without a task: an adapter of a stream, the half of a socket, a point in time, a worker
+    ("tokio::io", &["session"]),
+    ("tokio::net::tcp::OwnedWriteHalf", &["session", "send_queue"]),
+    ("tokio::time::Instant", &["session", "scheduling", "send_queue"]),
+    ("tokio::runtime", &["scheduling"]),
+    ("tokio::sync", &["scheduling"]),
+    ("tokio::task::yield_now", &["scheduling"]),
+    ("tokio_rustls", &["transport"]),
+    ("tokio_tungstenite", &["container", "transport"]),
     ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
-    ("tokio_util", &["server", "client", "service"]),
-    ("tokio_util::sync::PollSemaphore", &["quantum"]),
-    ("tokio_util::task::TaskTracker", &["flushers"]),
-    ("tokio_util::task::task_tracker::TaskTrackerToken", &["registry", "connection"]),
-    ("tower_layer", &["layer"]),
-    ("tower_service", &["server", "layer", "service"]),
+    ("tokio_util", &["server", "client", "container", "connection", "scheduling"]),
+    ("tower_layer", &["container"]),
+    ("tower_service", &["server", "container"]),
     (
         "tracing",
-        &[
-            "testing",
-            "server",
-            "client",
-            "service",
-            "programmatic",
-            "connection",
-            "link/inbound",
-            "message_socket",
-            "keepalive",
-            "dispatch",
-            "session",
-            "broadcast",
-            "remote",
-            "sent",
-            "writer",
-            "destructors",
-        ],
+        &["testing", "server", "client", "container", "connection", "endpoint", "session", "transport", "observe"],
     ),
-    ("webpki_roots", &["tls"]),
+    ("webpki_roots", &["transport"]),
 ];
 
-/// Words that only some rooms may say.
+/// Words that only some files may contain.
 const WORDS: &[(&str, &[&str], &str)] = &[
     (
         "spawn",
-        &["testing", "testing/connection", "server", "client/reconnect", "registry", "flushers"],
-        "only the front door, the place where a type is erased and the flushers spawn, and what they spawn is waited for",
+        &[
+            "testing",
+            "testing/connection",
+            "server",
+            "client/reconnect",
+            "container/registration",
+            "scheduling/flushers",
+        ],
+        "every task is spawned in one of these files, and each of them is waited for at a shutdown",
     ),
     (
         "catch_unwind",
-        &["dispatch", "registry", "registry/configured", "sent", "destructors", "client/reconnect"],
-        "only these call the user's code: handlers, constructors, configurators, callbacks of what was sent, destructors",
+        &[
+            "client/reconnect",
+            "container/erased_configurator",
+            "container/registration",
+            "endpoint/dispatch",
+            "observe/destructors",
+            "session/completion",
+        ],
+        "only these files call code of the application: handlers, constructors, configurators, callbacks, destructors",
     ),
-    ("unsafe", &["text"], "the one audited file with `unsafe` code is text.rs"),
-    ("from_validated", &["text", "wire/decode", "wire/assemble"], "only the decoder knows that octets were validated"),
+    ("unsafe", &["wire/text"], "wire/text.rs is the one audited file with `unsafe` code"),
+    (
+        "from_validated",
+        &["wire/text", "wire/decode", "wire/assemble"],
+        "only the decoder knows that bytes were validated as UTF-8",
+    ),
 ];
 
 /// The most lines a file may have above its unit tests.
 const LONG: usize = 600;
 
-/// Where a room stands; `None` if it has no place.
-fn step(staircase: &[&[&str]], room: &str) -> Option<usize> {
-    staircase.iter().position(|step| step.contains(&room))
+/// The step of a room; `None` if it has none.
+fn step(steps: &[&[&str]], room: &str) -> Option<usize> {
+    steps.iter().position(|step| step.contains(&room))
+}
+
+/// The room of a file: the folder it is in.
+fn room_of(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file)
 }
 
 // ---- reading ----
@@ -368,30 +239,22 @@ fn follow(tokens: &[Token], index: usize, path: &mut Vec<String>, found: &mut Ve
 
 // ---- judging ----
 
-/// What is wrong in one file of a crate whose rooms are `staircase`.
-fn staircase_mistakes(staircase: &[&[&str]], room: &str, source: &str) -> Vec<String> {
-    let Some(own) = step(staircase, room) else {
-        return vec![format!("{room}.rs has no place on the staircase: give it one in tests/house.rs")];
+/// Every path of `file` that names its own step or a higher one, in a crate with these steps.
+fn step_mistakes(steps: &[&[&str]], file: &str, source: &str) -> Vec<String> {
+    let room = room_of(file);
+    let Some(own) = step(steps, room) else {
+        return vec![format!("{file}.rs is in no room that tests/house.rs lists: move it into one")];
     };
     let mut mistakes = Vec::new();
     for (path, line) in paths(&tokens(source), &["crate", "super"]) {
-        let mut segments: Vec<&str> = path[1..].iter().map(String::as_str).collect();
-        if path[0] == "super" {
-            if let Some((parent, _)) = room.rsplit_once('/') {
-                segments.insert(0, parent);
-            }
-        }
-        let two = segments.get(..2).map(|two| two.join("/"));
-        let named = two.filter(|two| step(staircase, two).is_some()).unwrap_or_else(|| segments[0].to_owned());
+        let is_inside = path[0] == "super" && file.contains('/');
+        let named = if is_inside { room } else { path[1].as_str() };
         let path = path.join("::");
-        match step(staircase, &named) {
-            None => mistakes.push(format!(
-                "{room}.rs:{line} names `{path}`, which is no room: name the room that `{}` lives in",
-                segments.last().unwrap_or(&"it")
-            )),
-            Some(below) if below < own => mistakes.push(format!(
-                "{room}.rs:{line} names `{path}`, but `{named}` stands above `{room}` on the staircase: move the line \
-                 to `{named}` or above it, or move what it needs down"
+        match step(steps, named) {
+            None => mistakes.push(format!("{file}.rs:{line} names `{path}`, which is in no room: name it by its room")),
+            Some(below) if named != room && below <= own => mistakes.push(format!(
+                "{file}.rs:{line} names `{path}`, but `{named}` is not below `{room}`: move the line up, or move what \
+                 it needs down"
             )),
             Some(_) => {}
         }
@@ -430,7 +293,7 @@ fn word_mistakes(room: &str, source: &str) -> Vec<String> {
     for token in tokens(source) {
         for (word, rooms, reason) in WORDS {
             if token.text == *word && !rooms.contains(&room) {
-                mistakes.push(format!("{room}.rs:{} says `{word}`: {reason}; move the line there", token.line));
+                mistakes.push(format!("{room}.rs:{} has `{word}`: {reason}; move the line there", token.line));
             }
         }
     }
@@ -470,10 +333,10 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     out
 }
 
-/// Asks `judge` about every room of the runtime.
+/// Asks `judge` about every file of the runtime.
 fn runtime(judge: impl Fn(&str, &str) -> Vec<String>) -> Vec<String> {
-    let rooms = sources("endpoint-runtime/src").into_iter().filter(|(room, _)| !OUTSIDE.contains(&room.as_str()));
-    rooms.flat_map(|(room, source)| judge(&room, &source)).collect()
+    let files = sources("endpoint-runtime/src").into_iter().filter(|(file, _)| !OUTSIDE.contains(&room_of(file)));
+    files.flat_map(|(file, source)| judge(&file, &source)).collect()
 }
 
 #[track_caller]
@@ -482,17 +345,17 @@ fn assert_none(mistakes: Vec<String>) {
 }
 
 #[test]
-fn runtime_goes_down_the_staircase() {
-    assert_none(runtime(|room, source| staircase_mistakes(STAIRCASE, room, source)));
+fn rooms_name_only_lower_rooms() {
+    assert_none(runtime(|file, source| step_mistakes(STEPS, file, source)));
 }
 
 #[test]
-fn architecture_shows_the_same_staircase() {
+fn architecture_shows_the_same_steps() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
-    let section = text.split("## The staircase").nth(1).expect("the section on the staircase");
-    let shown = section.split("```").nth(1).expect("the staircase in a block");
+    let section = text.split("## The rooms").nth(1).expect("the section on the rooms");
+    let shown = section.split("```").nth(1).expect("the steps in a block");
     let shown: Vec<Vec<&str>> = shown.split('→').map(|step| step.split(',').map(str::trim).collect()).collect();
-    assert_eq!(shown, STAIRCASE, "ARCHITECTURE.md and tests/house.rs show different staircases");
+    assert_eq!(shown, STEPS, "ARCHITECTURE.md and tests/house.rs show different steps");
 }
 
 #[test]
@@ -513,7 +376,7 @@ fn files_are_not_too_long() {
 #[test]
 fn every_room_of_the_lists_exists() {
     let rooms: Vec<String> = sources("endpoint-runtime/src").into_iter().map(|(room, _)| room).collect();
-    let listed = STAIRCASE.iter().copied().flatten().chain(OUTSIDE);
+    let listed = STEPS.iter().copied().flatten().chain(OUTSIDE);
     let listed = listed.chain(CRATES.iter().flat_map(|(_, rooms)| *rooms).filter(|room| **room != "*"));
     let listed = listed.chain(WORDS.iter().flat_map(|(_, rooms, _)| *rooms));
     for room in listed {
@@ -542,7 +405,7 @@ fn every_dependency_has_its_rooms() {
 #[test]
 fn macros_go_down_their_stages() {
     let mistakes = sources("endpoint-macros/src");
-    let mistakes = mistakes.iter().flat_map(|(room, source)| staircase_mistakes(STAGES, room, source));
+    let mistakes = mistakes.iter().flat_map(|(file, source)| step_mistakes(STAGES, file, source));
     assert_none(mistakes.collect());
 }
 
@@ -560,24 +423,26 @@ fn expanding_a_macro_neither_parses_nor_fails() {
 
 // ---- the guard itself ----
 
-fn on_stairs(room: &str, source: &str) -> Vec<String> {
-    staircase_mistakes(STAIRCASE, room, source)
+fn on_steps(file: &str, source: &str) -> Vec<String> {
+    step_mistakes(STEPS, file, source)
 }
 
 #[test]
 fn guard_finds_a_line_that_looks_up() {
-    let source = "use crate::path::PathParams;\n\nuse crate::handshake::refusal::Refusal;\n";
+    let source = "use crate::error::Error;\n\nuse crate::container::Shutdown;\n";
     assert_eq!(
-        on_stairs("session", source),
-        ["session.rs:3 names `crate::handshake::refusal::Refusal`, but `handshake/refusal` stands above `session` on \
-          the staircase: move the line to `handshake/refusal` or above it, or move what it needs down"]
+        on_steps("session/rooms", source),
+        [
+            "session/rooms.rs:3 names `crate::container::Shutdown`, but `container` is not below `session`: move the line \
+          up, or move what it needs down"
+        ]
     );
 }
 
 #[test]
 fn guard_finds_paths_in_lists_in_bodies_in_macros_and_in_types() {
     for source in [
-        "use crate::{close::CloseCode, session::Session};",
+        "use crate::{wire::close::CloseCode, session::Session};",
         "use crate::{wire::{self, frame as f}, session as other};",
         "fn f() { let x = crate::session::Session::new(); }",
         "fn f(x: crate::session::Session) {}",
@@ -585,20 +450,26 @@ fn guard_finds_paths_in_lists_in_bodies_in_macros_and_in_types() {
         "fn f() { println!(\"{}\", crate::session::OFF); }",
         "pub(crate) use crate::session::{Session};",
         "impl From<crate::session::Session> for X {}",
-        "use super::session::Session;",
         "#[cfg(not(test))] use crate::session::Session;",
     ] {
-        let mistakes = on_stairs("outbound", source);
+        let mistakes = on_steps("send_queue/item", source);
         assert_eq!(mistakes.len(), 1, "{source}: {mistakes:?}");
-        assert!(mistakes[0].contains("`session` stands above `outbound`"), "{mistakes:?}");
+        assert!(mistakes[0].contains("`session` is not below `send_queue`"), "{mistakes:?}");
     }
+}
+
+#[test]
+fn guard_keeps_rooms_on_one_step_apart() {
+    assert!(on_steps("codec/json", "use crate::send_queue::SendQueue;")[0].contains("is not below `codec`"));
+    assert!(on_steps("codec/json", "use crate::codec::Encode; use super::Encode;").is_empty());
+    assert!(on_steps("config", "use crate::error::Error;")[0].contains("`error` is not below `config`"));
+    assert!(on_steps("config", "use super::wire::mask;").is_empty());
 }
 
 #[test]
 fn guard_lets_pass_what_looks_down_or_is_no_path() {
     for source in [
         "use crate::wire::{Violation, decode, encode, frame::OpCode};",
-        "use crate::close::{CloseCode, CloseReason};",
         "// crate::session::Session\n/* crate::session */\n/// See [`crate::session::Session`].\nstruct X;",
         "const X: &str = \"crate::session::Session\"; const Y: &str = r#\"use crate::session;\"#;",
         "#[cfg(test)]\nmod tests { use crate::session::Session; }",
@@ -606,56 +477,38 @@ fn guard_lets_pass_what_looks_down_or_is_no_path() {
         "#[cfg(test)]\n#[allow(dead_code)]\nfn f() { crate::session::f() }",
         "pub(crate) fn f() {}",
     ] {
-        assert_eq!(on_stairs("outbound", source), [""; 0], "{source}");
+        assert_eq!(on_steps("send_queue/item", source), [""; 0], "{source}");
     }
 }
 
 #[test]
 fn guard_goes_on_behind_unit_tests() {
-    let source = "#[cfg(test)]\nmod tests { use crate::session::Session; }\nuse crate::service::Shutdown;";
-    assert!(on_stairs("outbound", source)[0].starts_with("outbound.rs:3 names `crate::service::Shutdown`"));
-}
-
-#[test]
-fn guard_knows_the_rooms_inside_wire() {
-    assert!(on_stairs("wire/decode", "use super::frame::{self, Header}; use super::{Violation, mask};").is_empty());
-    assert!(on_stairs("wire/frame", "use super::decode::Decoder;")[0].contains("`wire/decode` stands above"));
-    assert!(on_stairs("wire/frame", "use crate::codec::excerpt;")[0].contains("`codec` stands above"));
-    assert!(on_stairs("wire", "use crate::error::Error;").is_empty());
-}
-
-#[test]
-fn guard_lets_words_name_those_below_or_beside_them() {
-    assert!(on_stairs("text", "use crate::message::Binary;").is_empty());
-    assert!(on_stairs("message", "use crate::text::Text;").is_empty());
-    assert!(on_stairs("path", "use crate::wire::Violation;")[0].contains("`wire` stands above `path`"));
-    assert!(on_stairs("text", "use crate::error::Error;")[0].contains("`error` stands above `text`"));
-    assert!(on_stairs("error", "use crate::close::CloseCode;")[0].contains("`close` stands above `error`"));
+    let source = "#[cfg(test)]\nmod tests { use crate::session::Session; }\nuse crate::container::Shutdown;";
+    assert!(on_steps("send_queue/item", source)[0].starts_with("send_queue/item.rs:3 names `crate::container"));
 }
 
 #[test]
 fn guard_wants_the_room_and_not_the_reexport() {
-    assert!(on_stairs("outbound", "use crate::Session;")[0].contains("which is no room"));
-    assert!(on_stairs("outbound", "use crate::private::Session;")[0].contains("which is no room"));
+    assert!(on_steps("send_queue", "use crate::Session;")[0].contains("which is in no room"));
+    assert!(on_steps("send_queue", "use crate::macro_support::Session;")[0].contains("which is in no room"));
 }
 
 #[test]
-fn guard_wants_a_place_for_a_new_file() {
-    assert!(on_stairs("deflate", "")[0].contains("deflate.rs has no place"));
+fn guard_wants_a_room_for_a_new_file() {
+    assert!(on_steps("deflate", "")[0].contains("deflate.rs is in no room"));
 }
 
 #[test]
 fn guard_finds_outside_crates_in_the_wrong_room() {
-    for (room, source, named) in [
+    for (file, source, named) in [
         ("wire/frame", "use tokio::time::Instant;", "tokio::time::Instant"),
-        ("close", "fn f(x: http::StatusCode) {}", "http::StatusCode"),
-        ("session", "use hyper::upgrade::Upgraded;", "hyper::upgrade::Upgraded"),
-        ("outbound", "use tokio::time::{Instant, sleep};", "tokio::time::sleep"),
-        ("registry", "fn f() { tokio::spawn_blocking(x) }", "tokio::spawn_blocking"),
-        ("dispatch", "async fn f() { tokio::select! {} }", "tokio::select"),
-        ("handshake", "use ::tokio::net::TcpStream;", "tokio::net::TcpStream"),
+        ("wire/close", "fn f(x: http::StatusCode) {}", "http::StatusCode"),
+        ("session/rooms", "use hyper::upgrade::Upgraded;", "hyper::upgrade::Upgraded"),
+        ("send_queue", "use tokio::time::{Instant, sleep};", "tokio::time::sleep"),
+        ("endpoint/dispatch", "async fn f() { tokio::select! {} }", "tokio::select"),
+        ("handshake/server", "use ::tokio::net::TcpStream;", "tokio::net::TcpStream"),
     ] {
-        let mistakes = crate_mistakes(room, source);
+        let mistakes = crate_mistakes(file, source);
         assert_eq!(mistakes.len(), 1, "{source}: {mistakes:?}");
         assert!(mistakes[0].contains(&format!("names `{named}`")), "{mistakes:?}");
     }
@@ -663,32 +516,33 @@ fn guard_finds_outside_crates_in_the_wrong_room() {
 
 #[test]
 fn guard_lets_outside_crates_pass_where_they_belong() {
-    for (room, source) in [
-        ("outbound", "use tokio::time::Instant;"),
-        ("registry", "use tokio::net::TcpStream;"),
-        ("link", "use tokio::time::{Instant, Sleep, sleep_until};"),
-        ("session", "use http::HeaderMap;"),
-        ("wire/mask", "// tokio::spawn\nfn f(http: u8) -> u8 { crate::close::http::x(); http }"),
+    for (file, source) in [
+        ("send_queue/waiters", "use tokio::time::Instant;"),
+        ("container/registration", "use tokio::net::TcpStream;"),
+        ("connection/timers", "use tokio::time::{Instant, Sleep, sleep_until};"),
+        ("session/identity", "use http::HeaderMap;"),
+        ("wire/mask", "// tokio::spawn\nfn f(http: u8) -> u8 { crate::wire::http::x(); http }"),
         ("config", "#[cfg(test)] mod tests { fn f() { tokio::spawn(x) } }"),
     ] {
-        assert_eq!(crate_mistakes(room, source), [""; 0], "{source}");
+        assert_eq!(crate_mistakes(file, source), [""; 0], "{source}");
     }
 }
 
 #[test]
-fn guard_finds_words_in_the_wrong_room() {
-    assert!(word_mistakes("link", "fn f() { unsafe { g() } }")[0].starts_with("link.rs:1 says `unsafe`"));
-    assert!(word_mistakes("link", "\nfn f() { Text::from_validated(x) }")[0].starts_with("link.rs:2 says"));
-    assert!(word_mistakes("session", "fn f() { tokio::spawn(x); }")[0].contains("only the front door, the"));
-    assert!(word_mistakes("text", "fn f() { unsafe { g() } }").is_empty());
+fn guard_finds_words_in_the_wrong_file() {
+    let unsafe_block = "fn f() { unsafe { g() } }";
+    assert!(word_mistakes("connection/io", unsafe_block)[0].starts_with("connection/io.rs:1 has `unsafe`"));
+    assert!(word_mistakes("session", "\nfn f() { Text::from_validated(x) }")[0].starts_with("session.rs:2 has"));
+    assert!(word_mistakes("session", "fn f() { tokio::spawn(x); }")[0].contains("waited for at a shutdown"));
+    assert!(word_mistakes("wire/text", unsafe_block).is_empty());
     assert!(word_mistakes("wire/decode", "fn f() { Text::from_validated(x) }").is_empty());
-    assert!(word_mistakes("link", "#![deny(unsafe_code)] // unsafe\nconst X: &str = \"unsafe\";").is_empty());
+    assert!(word_mistakes("session", "#![deny(unsafe_code)] // unsafe\nconst X: &str = \"unsafe\";").is_empty());
 }
 
 #[test]
 fn guard_measures_files_above_their_tests() {
     let long = "\n".repeat(LONG + 1);
-    assert!(length_mistakes("session", &long)[0].contains("601 lines"));
+    assert!(length_mistakes("session", &long)[0].contains(&format!("{} lines", LONG + 1)));
     assert!(length_mistakes("session", &"\n".repeat(LONG)).is_empty());
     assert!(length_mistakes("session", &format!("#[cfg(test)]\n{long}")).is_empty());
 }

@@ -266,12 +266,20 @@ mod session;
 #[cfg(feature = "test")]
 mod testing;
 mod transport;
+#[cfg(any(fuzzing, measuring, all(test, model_check)))]
 mod verification;
 mod wire;
 
 #[doc(hidden)]
-#[path = "private.rs"]
+#[path = "macro_support.rs"]
 pub mod __private;
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use crate::verification::fuzzing;
+#[cfg(measuring)]
+#[doc(hidden)]
+pub use crate::verification::measuring;
 
 pub use bytes::Bytes;
 #[cfg(feature = "client")]

@@ -1,3 +1,5 @@
+//! The call into the application's code: which handler takes an event, and how its result is used.
+
 pub(crate) mod coder_selection;
 pub(crate) mod coders;
 pub(crate) mod contract;

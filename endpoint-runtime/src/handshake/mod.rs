@@ -1,3 +1,5 @@
+//! The opening handshake of both sides (RFC 6455 §4): an HTTP head becomes a verdict. Pure: nothing here reads a socket.
+
 #[cfg(feature = "client")]
 pub(crate) mod client;
 pub(crate) mod extensions;

@@ -1,3 +1,5 @@
+//! Which connection runs when: a quantum of work for each turn, and timers that many connections share.
+
 pub(crate) mod coarse_timer;
 pub(crate) mod fairness;
 pub(crate) mod flushers;

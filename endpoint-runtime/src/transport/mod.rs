@@ -1,3 +1,5 @@
+//! What bytes travel on: TCP, TLS, and WebSockets that other libraries have accepted.
+
 #[cfg(feature = "axum")]
 mod axum;
 pub(crate) mod buffers;
@@ -9,7 +11,7 @@ pub(crate) mod message_socket;
 pub(crate) mod socket;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
-#[cfg(feature = "client")]
+#[cfg(all(feature = "client", feature = "tls"))]
 pub(crate) mod trust;
 #[cfg(feature = "tungstenite")]
 mod tungstenite;

@@ -1,8 +1,8 @@
+//! What only the checks of the crate see: entry points for fuzzing and measuring, and model checks.
+
 #[cfg(fuzzing)]
-#[doc(hidden)]
-mod fuzzing;
+pub mod fuzzing;
 #[cfg(measuring)]
-#[doc(hidden)]
-mod measuring;
+pub mod measuring;
 #[cfg(all(test, model_check))]
 mod models;
