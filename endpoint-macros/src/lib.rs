@@ -22,7 +22,7 @@ use crate::parse::{EndpointArgs, Kind, Method, Side};
 
 /// Makes a struct or enum a WebSocket endpoint, served under a path.
 ///
-/// ```ignore
+/// ```
 /// use endpoint_runtime::prelude::*;
 ///
 /// #[server_endpoint("/chat/{room}", subprotocols("chat.v2", "chat.v1"), max_message_size = "64KiB")]
@@ -115,7 +115,7 @@ pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStr
 
 /// Makes a struct or enum the client's side of a conversation, to be connected by a `ClientContainer`.
 ///
-/// ```ignore
+/// ```no_run
 /// use endpoint_runtime::prelude::*;
 ///
 /// #[client_endpoint(subprotocols("chat.v2"), idle_timeout = "60s")]
@@ -133,7 +133,9 @@ pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStr
 ///     }
 /// }
 ///
+/// # async fn connect() -> Result<(), Error> {
 /// let session = ClientContainer::new().connect(Bot, "ws://example.org/chat/blue").await?;
+/// # Ok(()) }
 /// ```
 ///
 /// Options and handlers are those of [`macro@server_endpoint`], with these differences: there is no path, and so there
@@ -147,9 +149,18 @@ pub fn client_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStr
 
 /// Calls the method when a connection is established, before any message.
 ///
-/// ```ignore
+/// ```
+/// # use endpoint_runtime::prelude::*;
+/// # type ChatError = Error;
+/// # #[server_endpoint("/chat/{room}")]
+/// # #[derive(Default)]
+/// # struct Chat;
+/// # impl Chat {
 /// #[on_open]
-/// async fn enter(&mut self, session: &Session, #[path_param] room: String) -> Result<(), ChatError> { /* … */ }
+/// async fn enter(&mut self, session: &Session, #[path_param] room: String) -> Result<(), ChatError> {
+///     session.basic_remote().send_text(format!("welcome to {room}")).await
+/// }
+/// # }
 /// ```
 ///
 /// Takes `&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]`s and `#[query_param]`s; returns nothing or a
@@ -162,18 +173,39 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 
 /// Calls the method for each message of one kind: text, binary, or pong.
 ///
-/// ```ignore
+/// ```
+/// # use endpoint_runtime::prelude::*;
+/// # #[server_endpoint("/chat")]
+/// # #[derive(Default)]
+/// # struct Chat { bytes: usize }
+/// # impl Chat {
 /// #[on_message(max_size = "4KiB")]
-/// async fn say(&mut self, text: String, session: &Session) -> Option<String> { /* … */ }
+/// async fn say(&mut self, text: String, session: &Session) -> Option<String> {
+///     (!text.is_empty()).then(|| format!("{}: {text}", session.id()))
+/// }
 ///
 /// #[on_message]
-/// fn picture(&mut self, part: &[u8], last: bool) { /* … */ }
-///
-/// #[on_message(max_total = "1GiB")]
-/// async fn upload(&mut self, mut body: BinaryStream) -> Result<(), Error> { /* … */ }
+/// fn picture(&mut self, part: &[u8], last: bool) {
+///     self.bytes = if last { 0 } else { self.bytes + part.len() };
+/// }
 ///
 /// #[on_message]
 /// fn alive(&self, pong: Pong) { /* … */ }
+/// # }
+/// # #[server_endpoint("/upload")]
+/// # #[derive(Default)]
+/// # struct Upload;
+/// # impl Upload {
+///
+/// // or, in another endpoint
+/// #[on_message(max_total = "1GiB")]
+/// async fn upload(&mut self, mut body: BinaryStream) -> Result<(), Error> {
+///     while let Some(part) = body.next().await {
+///         println!("{} bytes", part?.len());
+///     }
+///     Ok(())
+/// }
+/// # }
 /// ```
 ///
 /// # The message
@@ -233,9 +265,15 @@ pub fn on_message(args: proc_macro::TokenStream, item: proc_macro::TokenStream) 
 /// Calls the method when the connection ends, whoever ended it: once for each [`macro@on_open`],
 /// and last of all but an [`macro@on_error`] that is told of its failure.
 ///
-/// ```ignore
+/// ```
+/// # use endpoint_runtime::prelude::*;
+/// # #[server_endpoint("/chat")]
+/// # #[derive(Default)]
+/// # struct Chat;
+/// # impl Chat {
 /// #[on_close]
 /// async fn leave(&mut self, session: &Session, reason: CloseReason) { /* … */ }
+/// # }
 /// ```
 ///
 /// Takes `CloseReason` or `&CloseReason`, and what all handlers take; returns nothing or a `Result<(), E>`. The session can still be asked everything, but nothing can be sent any more. What all handlers share is told at
@@ -248,11 +286,18 @@ pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) ->
 /// Calls the method when something goes wrong: another handler returned an error or panicked, a message did not
 /// decode, a peer broke the protocol.
 ///
-/// ```ignore
+/// ```
+/// # use endpoint_runtime::prelude::*;
+/// # type ChatError = std::io::Error;
+/// # #[server_endpoint("/chat")]
+/// # #[derive(Default)]
+/// # struct Chat;
+/// # impl Chat {
 /// #[on_error]
 /// async fn failed(&mut self, session: &Session, error: &Error) {
 ///     if let Some(error) = error.downcast_ref::<ChatError>() { /* … */ }
 /// }
+/// # }
 /// ```
 ///
 /// Takes `&Error` or `Error`, which is required, and what all handlers take; returns nothing or a `Result<(), E>`. What
@@ -315,3 +360,8 @@ fn handler(kind: Kind, args: TokenStream, item: TokenStream) -> TokenStream {
     method.attrs.retain(|attribute| Kind::of(attribute).is_none() && !parse::is_mark(attribute));
     quote!(#method #beside)
 }
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

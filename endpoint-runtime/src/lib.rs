@@ -139,10 +139,19 @@
 //! [`Server::builder`] mounts every annotated endpoint that is linked into the program. The linker leaves out a crate
 //! that nothing names, and its endpoints with it. Name it once, or name the endpoint:
 //!
-//! ```ignore
+//! ```no_run
+//! # mod that_crate {
+//! #     #[endpoint_runtime::server_endpoint("/chat")]
+//! #     #[derive(Default)]
+//! #     pub struct Chat;
+//! # }
+//! # use endpoint_runtime::Server;
 //! use that_crate as _;
+//! # fn main() {
+//! # let server =
 //! // or
 //! Server::builder().register::<that_crate::Chat>()
+//! # ; }
 //! ```
 //!
 //! What is mounted, and where it was annotated, is logged through `tracing` when the server starts; so is a warning if
@@ -154,12 +163,21 @@
 //! [`fallback`](ServerBuilder::fallback). A [`ServerContainer`] is the same without the listener: a `tower` service for
 //! an HTTP server you have already, as in axum:
 //!
-//! ```ignore
+//! ```no_run
+//! # use std::time::Duration;
+//! # use axum::routing::get;
+//! # use endpoint_runtime::ServerContainer;
+//! # async fn page() {}
+//! # async fn serve(
+//! #     listener: tokio::net::TcpListener,
+//! #     signal: impl Future<Output = ()> + Send + 'static,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let container = ServerContainer::builder().discover().context_path("/websocket").build()?;
 //! let app = axum::Router::new().route("/", get(page)).fallback_service(container.clone());
 //! axum::serve(listener, app).with_graceful_shutdown(signal).await?;
 //! // HTTP servers do not wait for upgraded connections
 //! container.shutdown(Duration::from_secs(10)).await;
+//! # Ok(()) }
 //! ```
 //!
 //! [`ServerContainer::layer`] is the same as a `tower` layer: requests for no endpoint pass through to what is inside, so
@@ -248,6 +266,7 @@
 //! open. Once it has ended, a handler that is still suspended is dropped after the close timeout, and `on_error` is told
 //! of it ([`is_timeout`](Error::is_timeout)). If the runtime itself goes down, `on_close` runs up to its first
 //! suspension.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "client")]
 mod client;
@@ -377,3 +396,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The program of this crate's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;
