@@ -14,6 +14,8 @@
 #   ENDPOINT_TOMCAT        Tomcat 10: the folder with its bin and lib (default: /usr/share/tomcat10)
 #   ENDPOINT_JAVA_HOME     a JDK, 17 or newer (default: java and javac of the path)
 #   ENDPOINT_SCREENSHOTS   a folder for pictures of the page (default: target/screenshots)
+#   ENDPOINT_NGINX         nginx, 1.20 or newer
+#   ENDPOINT_HAPROXY       HAProxy, 2.4 or newer
 #   AUTOBAHN_PYTHON        the CPython that runs the Autobahn suite (default: python3)
 #
 # What is installed lives in ${XDG_CACHE_HOME:-~/.cache}/websocket-endpoints, outside the repository. Where all of it
@@ -57,6 +59,13 @@ main() {
   fi
 
   run 'outside programs' need_outside_programs
+  run 'proxies' need_proxies
+  run 'tools of cargo' need_cargo_tools
+  run 'guide' build_guide
+  run 'licences, bans and sources of dependencies' "$cache/cargo-deny/bin/cargo-deny" --all-features check licenses bans sources
+  run 'advisories about dependencies' check_advisories
+  run 'crates as they are published' cargo publish --workspace --dry-run --allow-dirty
+  run 'minimum Rust version' check_minimum_rust
   # not the ignored code blocks of the documentation, which are not meant to run
   run 'tests with outside programs' cargo test --workspace --features socketio --lib --bins --tests --examples -- --ignored
   RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps --all-features
@@ -126,6 +135,49 @@ start() {
   echo "$1 listens at $endpoint"
 }
 
+# --- what is published ---
+
+# The guide is one book for each language.
+build_guide() {
+  local book
+  while read -r book; do
+    "$cache/mdbook/bin/mdbook" build "${book%/book.toml}"
+  done < <(find docs/guide -name book.toml | sort)
+}
+
+check_advisories() {
+  local deny=$cache/cargo-deny/bin/cargo-deny
+  if timeout 120 "$deny" --all-features fetch db > "$logs/advisories" 2>&1; then
+    "$deny" --all-features check --disable-fetch advisories
+  else
+    echo 'skipped: the database of advisories (github.com/rustsec/advisory-db) cannot be reached'
+  fi
+}
+
+# The version that the manifests name, for the crates that are published and all their features.
+check_minimum_rust() {
+  local crate version packages=()
+  while read -r crate version; do
+    packages+=("--package=$crate")
+  done < <(published)
+  [ ${#packages[@]} -gt 0 ] || { echo 'no crate is published' >&2; return 1; }
+  if ! cargo "+$version" --version > /dev/null 2>&1; then
+    echo "skipped: there is no Rust $version; rustup toolchain install $version"
+    return
+  fi
+  cargo "+$version" check --all-features --target-dir target/minimum-rust "${packages[@]}"
+}
+
+# The crates of the workspace that are published, each with its minimum Rust version.
+published() {
+  cargo metadata --no-deps --format-version 1 | python3 -c '
+import json, sys
+for package in json.load(sys.stdin)["packages"]:
+    if package["publish"] is None:
+        print(package["name"], package["rust_version"])
+'
+}
+
 # --- what has to be there ---
 
 need_rust() {
@@ -178,6 +230,51 @@ need_outside_programs() {
     "Chromium  $ENDPOINT_CHROMIUM" "Tomcat    ${ENDPOINT_TOMCAT:-/usr/share/tomcat10}"
 }
 
+# nginx and HAProxy. Debian's packages would start services, so they are unpacked into the cache instead, with the
+# libraries that are missing here.
+need_proxies() {
+  local path=$PATH:/usr/sbin
+  export ENDPOINT_NGINX=${ENDPOINT_NGINX:-$(PATH=$path command -v nginx || true)}
+  export ENDPOINT_HAPROXY=${ENDPOINT_HAPROXY:-$(PATH=$path command -v haproxy || true)}
+  if [ -z "$ENDPOINT_NGINX" ] || [ -z "$ENDPOINT_HAPROXY" ]; then
+    cached proxies "$(cat /etc/debian_version) nginx haproxy" build_proxies
+    export ENDPOINT_NGINX=${ENDPOINT_NGINX:-$cache/proxies/nginx} ENDPOINT_HAPROXY=${ENDPOINT_HAPROXY:-$cache/proxies/haproxy}
+  fi
+  "$ENDPOINT_NGINX" -v
+  "$ENDPOINT_HAPROXY" -v | head -n 1
+}
+
+build_proxies() {
+  local folder=$1 name
+  as_root apt-get update -qq
+  mkdir -p "$folder/archives/partial" "$folder/root"
+  apt-get install -y -qq --no-install-recommends --download-only -o Debug::NoLocking=1 \
+    -o Dir::Cache::archives="$folder/archives" nginx haproxy < /dev/null
+  for archive in "$folder"/archives/*.deb; do
+    dpkg-deb --extract "$archive" "$folder/root"
+  done
+  rm -r "$folder/archives"
+  for name in nginx haproxy; do
+    # found from the place of the script, because the folder is moved when it is complete
+    printf '%s\n' '#!/bin/sh' 'root=$(dirname "$(readlink -f "$0")")/root' \
+      'for folder in "$root"/usr/lib/*-linux-gnu "$root"/lib/*-linux-gnu; do libraries=$libraries:$folder; done' \
+      "LD_LIBRARY_PATH=\${libraries#:} exec \"\$root/usr/sbin/$name\" \"\$@\"" > "$folder/$name"
+    chmod +x "$folder/$name"
+  done
+}
+
+# The versions are fixed, so that the same source passes or fails tomorrow as it does today.
+need_cargo_tools() {
+  # without search and server, which only reading the book needs
+  cached mdbook 'mdbook 0.5.4 --no-default-features' install_crate mdbook 0.5.4 --no-default-features
+  cached cargo-deny 'cargo-deny 0.20.2' install_crate cargo-deny 0.20.2
+}
+
+# Without optimisation: a tool that runs for a second is not worth minutes of compiling.
+install_crate() {
+  cargo install --quiet --locked --debug --root "${!#}" "$1" --version "$2" "${@:3:$#-3}"
+}
+
 # cached NAME RECIPE COMMAND...: has COMMAND fill a folder of the cache, again whenever RECIPE changes. It is filled
 # aside and moved into place, so that a try that breaks off leaves nothing that looks complete.
 cached() {
@@ -207,11 +304,12 @@ build_node() {
 
 apt_install() {
   say_install "Debian packages: $*"
-  local as_root=()
-  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-  ${as_root[@]+"${as_root[@]}"} apt-get update -qq
-  ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "$@" < /dev/null
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" < /dev/null
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 say_install() {
