@@ -183,9 +183,9 @@ async fn bad_frames_end_the_session_with_the_code_for_each() {
     assert_eq!(server.container().sessions().len(), 0);
 }
 
-// ---- the README's test ----
+// ---- the test in the guide ----
 
-mod readme {
+mod guide {
     use endpoint_runtime::prelude::*;
     use endpoint_runtime::test::TestServer;
 
@@ -194,22 +194,28 @@ mod readme {
     struct Chat;
 
     impl Chat {
+        #[on_open]
+        fn enter(&self, session: &Session, #[path_param] room: &str) {
+            session.join(room);
+        }
+
         #[on_message]
-        fn say(&self, line: String, session: &Session) {
-            session.open_sessions().async_remote().send_text(line);
+        fn say(&self, line: String, session: &Session, #[path_param] room: &str) {
+            session.room(room).async_remote().send_text(line);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_one_says_everybody_hears() {
+    async fn everyone_in_the_room_hears_what_one_says() {
         let server = TestServer::of::<Chat>();
         let mut ann = server.connect("/chat/1").await;
         let mut ben = server.connect("/chat/1").await;
+        let mut cat = server.connect("/chat/2").await;
 
         ann.send_text("hello").await;
         ann.expect_text("hello").await;
         ben.expect_text("hello").await;
-        ben.expect_nothing().await;
+        cat.expect_nothing().await;
 
         ben.expect_close(1001).await; // half an hour later, which takes no time
 
@@ -219,8 +225,8 @@ mod readme {
 }
 
 #[test]
-fn readme_shows_the_test_above() {
-    let block = include_str!("../README.md").split("## Testing your endpoints").nth(1).expect("the section");
+fn guide_shows_the_test_above() {
+    let block = include_str!("../docs/guide/src/testing.md").split("## A test").nth(1).expect("the section");
     let block = block.split("```").nth(1).expect("a block").split_once('\n').expect("its code").1;
     let lines = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
     assert!(lines(include_str!("test_kit.rs")).contains(&lines(block)), "{block}");
