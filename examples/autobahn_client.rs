@@ -1,6 +1,6 @@
 //! A client that echoes, for the fuzzing server of the Autobahn suite: `tests/autobahn/run_client.py` starts both.
 //!
-//! `cargo run --release --example autobahn_client -- ws://127.0.0.1:9001`
+//! `cargo run --release -p examples --example autobahn_client -- ws://127.0.0.1:9001`
 
 use endpoint_runtime::prelude::*;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};

@@ -1,7 +1,7 @@
 //! What the benchmarks talk to: an echo of everything, one that keeps its compression contexts, and a broadcast; not a
 //! word per message.
 //!
-//! `cargo run --release --example bench_server -- --addr 127.0.0.1:9001 --threads 1`
+//! `cargo run --profile bench-lto --example bench_server -- --addr 127.0.0.1:9001 --threads 1`
 
 use std::num::NonZeroUsize;
 

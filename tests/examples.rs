@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use endpoint_runtime::Trust;
 use endpoint_runtime::prelude::*;
 use support::{Answer, BINARY, CLOSE, Client, PING, PONG, TEXT, soon};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -37,7 +36,7 @@ impl Example {
         // target/debug/deps/examples-… → target/debug/examples/
         let tests = std::env::current_exe().unwrap();
         let path = tests.parent().unwrap().parent().unwrap().join("examples").join(name);
-        assert!(path.exists(), "{} is not built: run `cargo build --examples`", path.display());
+        assert!(path.exists(), "{} is not built: run `cargo build --workspace --examples`", path.display());
         path
     }
 
@@ -148,12 +147,13 @@ async fn ws_server_admits_its_own_page_and_no_foreign_one() {
     assert_eq!(answer.status, 403);
 }
 
+#[cfg(feature = "tls")]
 #[tokio::test]
 async fn ws_server_speaks_tls_with_a_certificate_that_it_names() {
     let mut example = Example::start("ws_server", &["--tls"]);
     let line = example.line().await;
     let place = line.strip_prefix("certificate: ").unwrap_or_else(|| panic!("{line:?}"));
-    let trust = Trust::only(std::fs::read(place).unwrap()).unwrap();
+    let trust = endpoint_runtime::Trust::only(std::fs::read(place).unwrap()).unwrap();
     std::fs::remove_file(place).unwrap();
     example.url("page", "https").await;
     let (addr, path) = example.url("endpoint", "wss").await;
@@ -166,14 +166,26 @@ async fn ws_server_speaks_tls_with_a_certificate_that_it_names() {
 }
 
 /// Hands on what it hears.
+#[cfg(feature = "tls")]
 #[client_endpoint]
 struct Ear(tokio::sync::mpsc::UnboundedSender<String>);
 
+#[cfg(feature = "tls")]
 impl Ear {
     #[on_message]
     fn text(&self, text: String) {
         let _ = self.0.send(text);
     }
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn ws_server_without_tls_says_how_it_is_built_with_it() {
+    let process = Command::new(Example::path("ws_server")).arg("--tls").kill_on_drop(true).output();
+    let output = soon(process).await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error, "built without TLS: cargo run --release --features tls --example ws_server -- --tls\n");
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ fn sum(data: &[u8]) -> u64 {
 async fn start(program: &str, script: &str, arguments: &[&str]) -> (Child, u16) {
     let program = std::env::var(program).unwrap_or_else(|_| panic!("{program} is not set: run tests/run.sh"));
     let mut command = Command::new(program);
-    command.arg(format!("{}/tests/foreign/{script}", env!("CARGO_MANIFEST_DIR"))).args(arguments);
+    command.arg(format!("{}/foreign/{script}", env!("CARGO_MANIFEST_DIR"))).args(arguments);
     if let Some(path) = std::env::var_os("ENDPOINT_NODE_PATH") {
         command.env("NODE_PATH", path);
     }

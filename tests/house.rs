@@ -7,6 +7,9 @@ use std::path::Path;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
+/// The folder of the workspace.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
 /// The rooms of `endpoint-runtime/src`, top to bottom: a file names only its own room and rooms on lower steps. A room is
 /// a folder, or a file beside `lib.rs`.
 const STEPS: &[&[&str]] = &[
@@ -325,7 +328,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
             }
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let root = Path::new(ROOT).join(folder);
     let mut out = Vec::new();
     collect(&root, &root, &mut out);
     assert!(out.len() > 5, "{} is no crate", root.display());
@@ -351,7 +354,7 @@ fn rooms_name_only_lower_rooms() {
 
 #[test]
 fn architecture_shows_the_same_steps() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    let text = fs::read_to_string(Path::new(ROOT).join("ARCHITECTURE.md")).unwrap();
     let section = text.split("## The order of the rooms").nth(1).expect("the section on their order");
     let shown = section.split("```").nth(1).expect("the steps in a block");
     let shown: Vec<Vec<&str>> = shown.split('→').map(|step| step.split(',').map(str::trim).collect()).collect();
@@ -386,8 +389,7 @@ fn every_room_of_the_lists_exists() {
 
 #[test]
 fn every_dependency_has_its_rooms() {
-    let manifest =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("endpoint-runtime/Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(Path::new(ROOT).join("endpoint-runtime/Cargo.toml")).unwrap();
     let section = manifest.split("[dependencies]").nth(1).expect("a section of dependencies");
     let lines = section.lines().skip(1).take_while(|line| !line.starts_with('['));
     let mut count = 0;
@@ -427,6 +429,20 @@ fn expanding_a_macro_neither_parses_nor_fails() {
             path.join("::")
         );
     }
+}
+
+#[test]
+fn every_test_file_is_in_the_manifest() {
+    let manifest = fs::read_to_string(Path::new(ROOT).join("tests/Cargo.toml")).unwrap();
+    let mut count = 0;
+    for entry in fs::read_dir(Path::new(ROOT).join("tests")).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let Some(name) = file.strip_suffix(".rs") else { continue };
+        let target = format!("[[test]]\nname = \"{name}\"\npath = \"{file}\"\n");
+        assert!(manifest.contains(&target), "cargo does not run tests/{file}: add to tests/Cargo.toml\n{target}");
+        count += 1;
+    }
+    assert!(count > 5, "{count} test files");
 }
 
 // ---- the guard itself ----

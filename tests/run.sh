@@ -50,6 +50,7 @@ main() {
   # nothing else here builds them
   RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
     run 'doors for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors
+  run 'crates of the first command' few_crates
   run 'tests' cargo test --workspace --all-features
   RUSTFLAGS='--cfg model_check -D warnings' \
     run 'model checks' cargo test --package endpoint-runtime --lib --target-dir target/models models::
@@ -67,9 +68,9 @@ main() {
   run 'crates as they are published' cargo publish --workspace --dry-run --allow-dirty
   run 'minimum Rust version' check_minimum_rust
   # not the ignored code blocks of the documentation, which are not meant to run
-  run 'tests with outside programs' cargo test --workspace --features socketio --lib --bins --tests --examples -- --ignored
+  run 'tests with outside programs' cargo test --workspace --features examples/socketio,tests/socketio --lib --bins --tests --examples -- --ignored
   RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps --all-features
-  run 'release build of the examples' cargo build --release --features socketio --examples
+  run 'release build of the examples' cargo build --release --workspace --features examples/socketio,websocket-endpoints/tls --examples
   run 'tests of the Autobahn gate itself' python3 -m unittest discover --quiet --start-directory tests/autobahn
   run 'bench_server starts' start bench_server
   # of the 216 cases of compression, which take five minutes, those that differ and are quick
@@ -133,6 +134,15 @@ start() {
   }
   endpoint=${line#endpoint: }
   echo "$1 listens at $endpoint"
+}
+
+# `cargo run --release --example ws_server` is what a visitor tries first: it compiles no more than it uses.
+few_crates() {
+  local crates
+  crates=$(cargo tree --package websocket-endpoints --edges normal,build --prefix none --no-dedupe --format '{p}' |
+    sed 's/ (.*//' | sort -u | wc -l)
+  echo "$crates crates"
+  [ "$crates" -le 75 ] || { echo "more than 75: cargo tree --package websocket-endpoints shows why" >&2; return 1; }
 }
 
 # --- what is published ---

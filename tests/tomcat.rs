@@ -101,7 +101,7 @@ fn the_page_lists_these_scripts_and_differences() {
     if std::env::var_os("TOMCAT_PAGE").is_some_and(|wish| wish == "overwrite") {
         page::write(&should);
     } else {
-        assert!(page == should, "docs/tomcat.md is stale: TOMCAT_PAGE=overwrite cargo test --test tomcat");
+        assert!(page == should, "docs/tomcat.md is stale: TOMCAT_PAGE=overwrite cargo test --workspace --test tomcat");
     }
 }
 

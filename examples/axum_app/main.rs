@@ -2,7 +2,7 @@
 //! open. A layer in front of all of it reads the cookie, and handlers and endpoint know the user from there. A list of
 //! things to do is the same in every window at any time; the first to log in may clear it.
 //!
-//! `cargo run --release --example axum_app` and open the printed address in two windows.
+//! `cargo run --release -p examples --example axum_app` and open the printed address in two windows.
 
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -1,7 +1,7 @@
 //! Broadcasting and listening: the time, quotes and scores are pushed by a task that is no handler, and every page
 //! chooses what it listens to. Quotes and scores are invented.
 //!
-//! `cargo run --release --example broadcast` and open the printed address in several windows.
+//! `cargo run --release -p examples --example broadcast` and open the printed address in several windows.
 
 #[path = "../shared/mod.rs"]
 mod shared;

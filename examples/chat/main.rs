@@ -1,6 +1,6 @@
 //! A chat with rooms: JSON in, JSON to everyone in the room, for which it is written once.
 //!
-//! `cargo run --release --example chat` and open the printed address in two windows.
+//! `cargo run --release -p examples --example chat` and open the printed address in two windows.
 
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -1,6 +1,6 @@
 //! The opening handshake of a page's own connection: what the browser asked, what the server answered, field by field.
 //!
-//! `cargo run --release --example handshake` and open the printed address.
+//! `cargo run --release -p examples --example handshake` and open the printed address.
 
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -1,7 +1,7 @@
 //! The same events twice: a page asks for them again and again, as pages did before WebSocket, and is told of them.
 //! What each way costs is counted here, octet by octet, and measured in the page.
 //!
-//! `cargo run --release --example polling_vs_push` and open the printed address.
+//! `cargo run --release -p examples --example polling_vs_push` and open the printed address.
 
 mod octets;
 #[path = "../shared/mod.rs"]

@@ -1,7 +1,7 @@
 //! The programmatic way: an endpoint by the trait `Endpoint` instead of annotations, message handlers that come and go
 //! while the session is open, and the two remotes side by side.
 //!
-//! `cargo run --release --example programmatic` and open the printed address.
+//! `cargo run --release -p examples --example programmatic` and open the printed address.
 
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -1,7 +1,7 @@
 //! One chat for two worlds: Socket.IO by `socketioxide`, plain WebSocket by an annotated endpoint, both on one port.
 //!
 //! `npm ci --prefix examples/socketio_chat` once, for the library of the browser; then
-//! `cargo run --release --features socketio --example socketio_chat` and open the printed address in two windows.
+//! `cargo run --release -p examples --features socketio --example socketio_chat` and open the printed address in two windows.
 
 #[path = "../shared/mod.rs"]
 mod shared;
@@ -19,7 +19,7 @@ use socketioxide::handler::ConnectHandler;
 
 /// The library for browsers, as npm installs it.
 const LIBRARY: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/examples/socketio_chat/node_modules/socket.io-client/dist/socket.io.min.js");
+    concat!(env!("CARGO_MANIFEST_DIR"), "/socketio_chat/node_modules/socket.io-client/dist/socket.io.min.js");
 
 /// The name that somebody of the world of Socket.IO has joined with.
 #[derive(Clone)]

@@ -1,14 +1,18 @@
 //! The `WSServer` of a Java tutorial, line by line, with the page that talks to it.
 //!
-//! `cargo run --release --example ws_server` and open the printed address in a browser. With `--tls` it makes itself a
-//! certificate and says where it lies: a browser warns of it, as nobody else vouches for it.
+//! `cargo run --release --example ws_server` and open the printed address in a browser. With
+//! `--features tls … -- --tls` it makes a certificate and prints where the file is. A browser warns of that certificate,
+//! because no authority has signed it.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
 
-use endpoint_runtime::TlsConfig;
+use endpoint_runtime::ServerBuilder;
 use endpoint_runtime::prelude::*;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use tower_service::Service;
 
 // The path of the annotation is what the client connects to, as in ws://127.0.0.1:8080/websocket/ws:
 // ws://host:port/context path/path of the endpoint
@@ -57,16 +61,29 @@ impl WsServer {
     }
 }
 
-/// The page, at `/`.
-async fn page<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, body) = match request.uri().path() {
-        "/" => (StatusCode::OK, include_str!("page.html")),
-        _ => (StatusCode::NOT_FOUND, "404\n"),
-    };
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/html; charset=utf-8"));
-    Ok(response)
+/// The page, at `/`: any `tower` service serves what is no endpoint, an `axum::Router` as well.
+#[derive(Clone)]
+struct Page;
+
+impl<B> Service<Request<B>> for Page {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (status, body) = match request.uri().path() {
+            "/" => (StatusCode::OK, include_str!("page.html")),
+            _ => (StatusCode::NOT_FOUND, "404\n"),
+        };
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        ready(Ok(response))
+    }
 }
 
 /// Ctrl-C, or a polite `kill`.
@@ -79,6 +96,22 @@ async fn asked_to_stop() {
         },
         Err(_) => drop(tokio::signal::ctrl_c().await),
     }
+}
+
+/// Gives the server a certificate of its own, and prints where the file is.
+#[cfg(feature = "tls")]
+fn with_tls(server: ServerBuilder) -> Result<ServerBuilder, Error> {
+    let tls = endpoint_runtime::TlsConfig::self_signed(["localhost", "127.0.0.1", "::1"])?;
+    let file = std::env::temp_dir().join(format!("ws_server-{}.pem", std::process::id()));
+    std::fs::write(&file, tls.certificate_pem())?;
+    println!("certificate: {}", file.display());
+    Ok(server.tls(tls))
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_tls(_: ServerBuilder) -> Result<ServerBuilder, Error> {
+    eprintln!("built without TLS: cargo run --release --features tls --example ws_server -- --tls");
+    std::process::exit(2)
 }
 
 fn usage() -> ! {
@@ -99,13 +132,9 @@ async fn main() -> Result<(), Error> {
             _ => usage(),
         }
     }
-    let mut server = Server::builder().context_path("/websocket").origins(origins).fallback(tower::service_fn(page));
+    let mut server = Server::builder().context_path("/websocket").origins(origins).fallback(Page);
     if secure {
-        let tls = TlsConfig::self_signed(["localhost", "127.0.0.1", "::1"])?;
-        let place = std::env::temp_dir().join(format!("ws_server-{}.pem", std::process::id()));
-        std::fs::write(&place, tls.certificate_pem())?;
-        println!("certificate: {}", place.display());
-        server = server.tls(tls);
+        server = with_tls(server)?;
     }
     let server = server.bind(&addr).await?;
     let (addr, s) = (server.local_addr()?, if secure { "s" } else { "" });

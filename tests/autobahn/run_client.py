@@ -25,7 +25,7 @@ def main():
 def run(options):
     client = options.client.resolve()
     if not client.is_file():
-        raise CannotRun(f"{client} is not there: cargo build --release --example autobahn_client")
+        raise CannotRun(f"{client} is not there: cargo build --release -p examples --example autobahn_client")
     suite = Suite.installed()
 
     def play(cases, options, folder):

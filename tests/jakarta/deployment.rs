@@ -55,7 +55,7 @@ const REFUSED_BY_THE_COMPILER: &[(&str, &str, &str)] = &[
 
 #[test]
 fn each_malformed_endpoint_has_its_case_and_its_sentence() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui/fail");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("ui/fail");
     for (rule, case, words) in REFUSED_BY_THE_COMPILER {
         println!("{rule}: {case}");
         assert!(folder.join(case).with_extension("rs").exists(), "{rule}: there is no case {case}");

@@ -1,17 +1,17 @@
 //! The part of docs/tomcat.md that is made of the scripts and the differences.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::differences::{DIFFERENCES, Difference};
 use crate::scripts;
 
 const BEGIN: &str =
-    "<!-- made by tests/tomcat.rs: to write it anew, TOMCAT_PAGE=overwrite cargo test --test tomcat -->\n";
+    "<!-- made by tests/tomcat.rs: to write it anew, TOMCAT_PAGE=overwrite cargo test --workspace --test tomcat -->\n";
 const END: &str = "<!-- end of what is made -->\n";
 
 fn path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tomcat.md")
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/tomcat.md"))
 }
 
 /// The page as it is, and as it should be.

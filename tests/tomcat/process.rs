@@ -25,7 +25,7 @@ impl Tomcat {
     pub fn start() -> Self {
         let home = PathBuf::from(env::var("ENDPOINT_TOMCAT").unwrap_or_else(|_| "/usr/share/tomcat10".to_owned()));
         assert!(home.join("bin/bootstrap.jar").is_file(), "no Tomcat in {home:?}: see ENDPOINT_TOMCAT in tests/run.sh");
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tomcat");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tomcat");
         let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tomcat-{}", std::process::id()));
         let classes = base.join("webapps/ROOT/WEB-INF/classes");
         for folder in [&classes, &base.join("conf"), &base.join("temp")] {
