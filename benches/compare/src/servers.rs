@@ -18,6 +18,8 @@ const PEERS: [(&str, &str); 5] = [
 
 const OURS: &str = "ours";
 const OURS_EXAMPLE: &str = "bench_server";
+/// Of the project's manifest: as the peers are built, see Cargo.toml.
+const OURS_PROFILE: &str = "bench-lto";
 
 /// A server by its name in the tables.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ impl Choice {
             }
         }
         if self.build {
-            cargo(own_dir(), &["--bins"])?;
+            cargo(own_dir(), &["--release", "--bins"])?;
         }
         let bins = std::env::current_exe()?;
         for (name, binary) in PEERS {
@@ -111,12 +113,10 @@ fn ours(build: bool) -> Result<Option<String>> {
         return Ok(None);
     }
     if !build {
-        let path = root.join("target/release/examples").join(OURS_EXAMPLE);
+        let path = root.join("target").join(OURS_PROFILE).join("examples").join(OURS_EXAMPLE);
         return Ok(Some(path.to_string_lossy().into_owned()));
     }
-    // as the peers are built, see Cargo.toml
-    let lines = "profile.release.debug='line-tables-only'";
-    let args = ["--example", OURS_EXAMPLE, "--message-format=json-render-diagnostics", "--config", lines];
+    let args = ["--profile", OURS_PROFILE, "--example", OURS_EXAMPLE, "--message-format=json-render-diagnostics"];
     let messages = cargo(&root, &args)?;
     let executable = messages
         .lines()
@@ -129,7 +129,7 @@ fn ours(build: bool) -> Result<Option<String>> {
 fn cargo(dir: &Path, args: &[&str]) -> Result<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--release", "--quiet"])
+        .args(["build", "--quiet"])
         .args(args)
         .current_dir(dir)
         .stderr(Stdio::inherit())

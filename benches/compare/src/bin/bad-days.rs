@@ -23,7 +23,7 @@ const HELP: &str = "bad-days: round trips of a good client beside a hundred bad 
   --seconds S      measured per round, alone and beside them (1)
   --server-core N  0
   --load-core N    1
-  --server PATH    the bench_server to start (../../target/release/examples/bench_server)";
+  --server PATH    the bench_server to start (../../target/bench-lto/examples/bench_server)";
 
 const KINDS: [&str; 10] =
     ["silent", "drip", "deaf", "pings", "empty", "fragments", "large", "room", "handshakes", "resets"];
@@ -57,11 +57,11 @@ fn main() -> Result<()> {
     let delivering = process::delivering(load_core);
     let load_core = Cores::one(load_core);
     let server: String = args.opt_value_from_str("--server")?.unwrap_or_else(|| {
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/examples/bench_server").to_owned()
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench-lto/examples/bench_server").to_owned()
     });
     let rest = args.finish();
     ensure!(rest.is_empty(), "unknown arguments {rest:?}\n\n{HELP}");
-    ensure!(Path::new(&server).exists(), "no {server}: cargo build --release --example bench_server");
+    ensure!(Path::new(&server).exists(), "no {server}: cargo build --profile bench-lto --example bench_server");
     process::raise_open_files()?;
     process::pin(&load_core)?;
 
