@@ -62,6 +62,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rmp_serde", &["codec"]),
     ("serde", &["codec"]),
     ("serde_json", &["codec"]),
+    ("sha1", &["handshake"]),
     ("simdutf8", &["wire"]),
     ("socket2", &["transport"]),
     // sockets and timers are awaited in these
@@ -75,7 +76,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio::task::yield_now", &["scheduling"]),
     ("tokio_rustls", &["transport"]),
     ("tokio_tungstenite", &["container", "transport"]),
-    ("tokio_tungstenite::tungstenite::handshake::derive_accept_key", &["handshake"]),
     ("tokio_util", &["server", "client", "container", "connection", "scheduling"]),
     ("tower_layer", &["container"]),
     ("tower_service", &["server", "container"]),

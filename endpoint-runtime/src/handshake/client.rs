@@ -5,8 +5,8 @@
 use data_encoding::BASE64;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::accept_key::derive_accept_key;
 use super::extensions::{self, agree};
 use super::server::{elements, has_token, only};
 use crate::config::Compression;

@@ -1,5 +1,6 @@
 //! The opening handshake of both sides (RFC 6455 §4): an HTTP head becomes a verdict. Pure: nothing here reads a socket.
 
+pub(crate) mod accept_key;
 #[cfg(feature = "client")]
 pub(crate) mod client;
 pub(crate) mod extensions;
