@@ -24,7 +24,6 @@ const STEPS: &[&[&str]] = &[
     &["handshake", "transport"],
     &["observe"],
     &["error", "config"],
-    &["wire"],
 ];
 
 /// What stands outside the steps: the crate's face, what macros expand to, and what only the checks of the crate see.
@@ -42,6 +41,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ciborium", &["codec"]),
     ("data_encoding", &["client", "handshake", "transport"]),
     ("endpoint_macros", &[]),
+    ("endpoint_wire", &["*"]),
     ("flate2", &["wire"]),
     ("futures_core", &["container", "session", "transport"]),
     ("futures_sink", &["container", "transport"]),
@@ -336,6 +336,15 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     out
 }
 
+/// Asks `judge` about every file of the runtime, and of the wire crate as if it were the lowest room.
+fn data_path(judge: impl Fn(&str, &str) -> Vec<String>) -> Vec<String> {
+    let mut mistakes = runtime(&judge);
+    for (file, source) in sources("endpoint-wire/src") {
+        mistakes.extend(judge(&format!("wire/{file}"), &source));
+    }
+    mistakes
+}
+
 /// Asks `judge` about every file of the runtime.
 fn runtime(judge: impl Fn(&str, &str) -> Vec<String>) -> Vec<String> {
     let files = sources("endpoint-runtime/src").into_iter().filter(|(file, _)| !OUTSIDE.contains(&room_of(file)));
@@ -363,22 +372,24 @@ fn architecture_shows_the_same_steps() {
 
 #[test]
 fn outside_crates_are_named_only_where_they_belong() {
-    assert_none(runtime(crate_mistakes));
+    assert_none(data_path(crate_mistakes));
 }
 
 #[test]
 fn dangerous_words_are_said_only_where_they_belong() {
-    assert_none(runtime(word_mistakes));
+    assert_none(data_path(word_mistakes));
 }
 
 #[test]
 fn files_are_not_too_long() {
-    assert_none(runtime(length_mistakes));
+    assert_none(data_path(length_mistakes));
 }
 
 #[test]
 fn every_room_of_the_lists_exists() {
-    let rooms: Vec<String> = sources("endpoint-runtime/src").into_iter().map(|(room, _)| room).collect();
+    let mut rooms: Vec<String> = sources("endpoint-runtime/src").into_iter().map(|(room, _)| room).collect();
+    rooms.push("wire".to_owned());
+    rooms.extend(sources("endpoint-wire/src").into_iter().map(|(file, _)| format!("wire/{file}")));
     let listed = STEPS.iter().copied().flatten().chain(OUTSIDE);
     let listed = listed.chain(CRATES.iter().flat_map(|(_, rooms)| *rooms).filter(|room| **room != "*"));
     let listed = listed.chain(WORDS.iter().flat_map(|(_, rooms, _)| *rooms));
@@ -387,21 +398,31 @@ fn every_room_of_the_lists_exists() {
     }
 }
 
-#[test]
-fn every_dependency_has_its_rooms() {
-    let manifest = fs::read_to_string(Path::new(ROOT).join("endpoint-runtime/Cargo.toml")).unwrap();
+/// The names of the packages that a manifest depends on.
+fn dependencies(folder: &str) -> Vec<String> {
+    let manifest = Path::new(ROOT).join(folder).join("Cargo.toml");
+    let manifest = fs::read_to_string(manifest).unwrap();
     let section = manifest.split("[dependencies]").nth(1).expect("a section of dependencies");
     let lines = section.lines().skip(1).take_while(|line| !line.starts_with('['));
-    let mut count = 0;
-    for line in lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
-        let name = line.split(['=', '.', ' ']).next().unwrap_or_default().replace('-', "_");
+    let lines = lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.split(['=', '.', ' ']).next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn every_dependency_has_its_rooms() {
+    let names = dependencies("endpoint-runtime");
+    assert!(names.len() > 5, "{names:?}");
+    for name in names {
         assert!(
-            CRATES.iter().any(|(known, _)| *known == name),
-            "`{name}` is a dependency of endpoint-runtime: say in tests/house.rs which rooms may name it"
+            CRATES.iter().any(|(known, _)| *known == name.replace('-', "_")),
+            "`{name}` is a dependency of endpoint-runtime: name the rooms that may use it in tests/house.rs"
         );
-        count += 1;
     }
-    assert!(count > 5, "{section}");
+}
+
+#[test]
+fn wire_crate_depends_on_no_socket_no_runtime_and_no_http() {
+    assert_eq!(dependencies("endpoint-wire"), ["bytes", "flate2", "multiversion", "simdutf8"]);
 }
 
 #[test]
@@ -466,8 +487,8 @@ fn guard_finds_a_line_that_looks_up() {
 #[test]
 fn guard_finds_paths_in_lists_in_bodies_in_macros_and_in_types() {
     for source in [
-        "use crate::{wire::close::CloseCode, session::Session};",
-        "use crate::{wire::{self, frame as f}, session as other};",
+        "use crate::{error::Error, session::Session};",
+        "use crate::{error::{self, excerpt as f}, session as other};",
         "fn f() { let x = crate::session::Session::new(); }",
         "fn f(x: crate::session::Session) {}",
         "fn f(x: &'a crate::session::Session) {}",
@@ -487,13 +508,13 @@ fn guard_keeps_rooms_on_one_step_apart() {
     assert!(on_steps("codec/json", "use crate::send_queue::SendQueue;")[0].contains("is not below `codec`"));
     assert!(on_steps("codec/json", "use crate::codec::Encode; use super::Encode;").is_empty());
     assert!(on_steps("config", "use crate::error::Error;")[0].contains("`error` is not below `config`"));
-    assert!(on_steps("config", "use super::wire::mask;").is_empty());
+    assert!(on_steps("config", "use endpoint_wire::mask;").is_empty());
 }
 
 #[test]
 fn guard_lets_pass_what_looks_down_or_is_no_path() {
     for source in [
-        "use crate::wire::{Violation, decode, encode, frame::OpCode};",
+        "use crate::error::{Error, excerpt::{self, cut}}; use endpoint_wire::frame::OpCode;",
         "// crate::session::Session\n/* crate::session */\n/// See [`crate::session::Session`].\nstruct X;",
         "const X: &str = \"crate::session::Session\"; const Y: &str = r#\"use crate::session;\"#;",
         "#[cfg(test)]\nmod tests { use crate::session::Session; }",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use crate::wire::compression::Compression;
+pub use endpoint_wire::compression::Compression;
 
 /// 1 MiB: far above what messages of browsers are, far below what hurts; Tomcat's 8 KiB surprises its users.
 pub(crate) const MAX_MESSAGE_SIZE: usize = 1 << 20;

@@ -121,7 +121,6 @@ mod testing;
 mod transport;
 #[cfg(any(fuzzing, measuring, all(test, model_check)))]
 mod verification;
-mod wire;
 
 #[doc(hidden)]
 #[path = "macro_support.rs"]
@@ -197,10 +196,10 @@ pub use crate::session::{OpenSessions, Session, SessionId, WeakSession};
 pub use crate::transport::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use crate::transport::trust::Trust;
-pub use crate::wire::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES, ReasonTooLong};
-pub use crate::wire::extension::Extension;
-pub use crate::wire::message::{Binary, Message, Pong};
-pub use crate::wire::text::Text;
+pub use endpoint_wire::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES, ReasonTooLong};
+pub use endpoint_wire::extension::Extension;
+pub use endpoint_wire::message::{Binary, Message, Pong};
+pub use endpoint_wire::text::Text;
 
 /// Endpoints tested in memory, without a port and, if the clock is paused, without a wait.
 ///

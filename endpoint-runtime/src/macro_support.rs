@@ -27,9 +27,9 @@ pub use crate::handshake::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::session::state::{State, Wanted};
 pub use crate::session::stream::{BinaryStream, TextStream};
-pub use crate::wire::close::CloseReason;
-pub use crate::wire::message::{Binary, Message, Pong};
-pub use crate::wire::text::Text;
+pub use endpoint_wire::close::CloseReason;
+pub use endpoint_wire::message::{Binary, Message, Pong};
+pub use endpoint_wire::text::Text;
 
 /// Finds out whether a type has `Default`: `Construct::<T>::DEFAULT` is the inherent constant if it has, and that of
 /// [`NoDefault`] if it has not.

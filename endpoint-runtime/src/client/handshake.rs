@@ -24,7 +24,7 @@ use crate::container::take_socket;
 use crate::error::{Error, Kind};
 use crate::handshake::client::{Agreement, Offer};
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
-use crate::wire::extension::Extension;
+use endpoint_wire::extension::Extension;
 
 /// What a server agreed to.
 pub(crate) struct Agreed {

@@ -48,11 +48,11 @@ use crate::session::{Groups, OpenSessions, OpenSet, Session, Terms};
 use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]
 use crate::transport::trust::Trust;
-use crate::wire::budget::{Budget, Budgets};
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
-use crate::wire::deflate::Deflation;
-use crate::wire::extension::{Extension, Parameter};
-use crate::wire::role::Role;
+use endpoint_wire::budget::{Budget, Budgets};
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::extension::{Extension, Parameter};
+use endpoint_wire::role::Role;
 
 /// What connects endpoints to servers: its settings and its open sessions (Jakarta's `WebSocketContainer`).
 ///

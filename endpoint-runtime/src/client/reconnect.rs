@@ -19,7 +19,7 @@ use crate::config::{RECONNECT_FIRST, RECONNECT_LEAST, RECONNECT_MOST, RECONNECT_
 use crate::container::registration::{ClientEndpoint, Serving};
 use crate::error::Error;
 use crate::session::Session;
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
 /// How a lost connection is made again.
 ///

@@ -9,7 +9,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{Response, StatusCode};
 
 use crate::error::{Error, Kind};
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
 /// Whether a session has ended for good.
 pub(crate) fn is_final(reason: &CloseReason) -> bool {

@@ -8,7 +8,7 @@ use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, Encode};
 use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
-use crate::wire::message::{Binary, Message};
+use endpoint_wire::message::{Binary, Message};
 
 /// A value that travels as CBOR (RFC 8949) in a binary message: the payload of a handler, a reply, an object to send.
 ///

@@ -12,8 +12,8 @@ use crate::codec::json::Json;
 use crate::codec::{DecodeText, Encode, IntoError};
 use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
-use crate::wire::message::Message;
-use crate::wire::text::Text;
+use endpoint_wire::message::Message;
+use endpoint_wire::text::Text;
 
 /// An event with its data: `{"event": "chat.say", "data": …}` as JSON in a text message.
 ///

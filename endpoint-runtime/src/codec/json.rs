@@ -8,8 +8,8 @@ use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, DecodeText, Encode};
 use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
-use crate::wire::message::{Binary, Message};
-use crate::wire::text::Text;
+use endpoint_wire::message::{Binary, Message};
+use endpoint_wire::text::Text;
 
 /// A value that travels as JSON in a text message: the payload of a handler, a reply, an object to send.
 ///

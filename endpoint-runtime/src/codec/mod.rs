@@ -21,8 +21,8 @@ use bytes::Bytes;
 
 use crate::codec::session_coders::Dialect;
 use crate::error::{BoxError, Error};
-use crate::wire::message::{Binary, Message};
-use crate::wire::text::Text;
+use endpoint_wire::message::{Binary, Message};
+use endpoint_wire::text::Text;
 
 /// A type that an `#[on_message]` handler can take from a text message.
 ///

@@ -13,7 +13,7 @@ use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, DecodeText, Encode};
 use crate::error::Error;
 use crate::error::excerpt::excerpt;
-use crate::wire::message::Message;
+use endpoint_wire::message::Message;
 
 /// A value that travels in the form that the session's subprotocol names: the payload of a handler, a reply, an object
 /// to send. One handler for clients of every form.

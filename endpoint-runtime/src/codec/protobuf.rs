@@ -9,7 +9,7 @@ use crate::codec::nesting;
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, Encode};
 use crate::error::Error;
-use crate::wire::message::{Binary, Message};
+use endpoint_wire::message::{Binary, Message};
 
 /// A message of Protocol Buffers that travels in a binary message: the payload of a handler, a reply, an object to send.
 /// `T` is what `prost` generates, or anything else that implements `prost::Message`.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
 use crate::observe::destructors;
-use crate::wire::message::Message;
+use endpoint_wire::message::Message;
 
 /// A decoder of a list. What it makes is put into an `Option<Object>`.
 pub(crate) trait ListedDecoder: Send {

@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::send_queue::write_buffer::Frames;
 use crate::transport::buffers;
 use crate::transport::socket::Socket;
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
-use crate::wire::encode;
-use crate::wire::event::{Event, Rules, Take};
-use crate::wire::role::Role;
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::encode;
+use endpoint_wire::event::{Event, Rules, Take};
+use endpoint_wire::role::Role;
 
 impl Link {
     /// Ends the session; the first reason wins. `wire` is for the close frame, if one can be sent. With `hears_out`

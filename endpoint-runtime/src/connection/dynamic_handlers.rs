@@ -6,7 +6,7 @@ use super::io::Link;
 use crate::endpoint::contract::Contract;
 use crate::endpoint::dispatch::{Dispatch, Work};
 use crate::session::message_handler::{Entry, Handlers, MessageKind, Payload};
-use crate::wire::event::Take;
+use endpoint_wire::event::Take;
 
 /// The handlers that were added, as they were when the connection looked last.
 pub(super) struct Added {

@@ -22,12 +22,12 @@ use crate::send_queue::{Outbound, Ticket};
 use crate::session::Session;
 use crate::transport::buffers;
 use crate::transport::socket::Socket;
-use crate::wire::Violation;
-use crate::wire::close::{CloseReason, Initiator};
-use crate::wire::decode::Decoder;
-use crate::wire::deflate::Deflation;
-use crate::wire::message::Binary;
-use crate::wire::role::Role;
+use endpoint_wire::Violation;
+use endpoint_wire::close::{CloseReason, Initiator};
+use endpoint_wire::decode::Decoder;
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::message::Binary;
+use endpoint_wire::role::Role;
 
 /// A socket and the protocol's state on it.
 pub(crate) struct Link {

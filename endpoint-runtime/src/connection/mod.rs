@@ -26,9 +26,9 @@ use crate::error::{Error, Kind};
 use crate::send_queue::FAR;
 use crate::session::{Place, Session};
 use crate::transport::socket::Socket;
-use crate::wire::Violation;
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
-use crate::wire::message::Message;
+use endpoint_wire::Violation;
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::message::Message;
 
 /// A socket whose opening handshake is done, and the endpoint that is served on it.
 pub(crate) struct Connection<E: Contract> {

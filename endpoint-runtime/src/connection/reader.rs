@@ -11,10 +11,10 @@ use crate::endpoint::contract::{Contract, Handler, Mode, Reply};
 use crate::endpoint::dispatch::{Dispatch, Work};
 use crate::session::message_handler::{MessageKind, Payload};
 use crate::transport::buffers;
-use crate::wire::Violation;
-use crate::wire::decode::{Decoder, OWN_FROM};
-use crate::wire::event::{Event, Rules, Take};
-use crate::wire::message::{Binary, Message, Pong};
+use endpoint_wire::Violation;
+use endpoint_wire::decode::{Decoder, OWN_FROM};
+use endpoint_wire::event::{Event, Rules, Take};
+use endpoint_wire::message::{Binary, Message, Pong};
 
 /// Up to this size a message is expected to come again, and in one piece.
 const OWN_MOST: usize = 64 << 10;
@@ -443,9 +443,9 @@ mod tests {
     use crate::handshake::request::{HandshakeRequest, Transport};
     use crate::session::{OpenSet, Session, Terms};
     use crate::transport::socket::Socket;
-    use crate::wire::close::CloseReason;
-    use crate::wire::frame::OpCode;
-    use crate::wire::text::Text;
+    use endpoint_wire::close::CloseReason;
+    use endpoint_wire::frame::OpCode;
+    use endpoint_wire::text::Text;
 
     /// Takes binary messages and says nothing.
     struct Taker;

@@ -7,9 +7,9 @@ use crate::endpoint::contract::{Contract, Handler};
 use crate::endpoint::dispatch::Work;
 use crate::error::Error;
 use crate::session::stream::{BinaryStream, Pipe, TextStream};
-use crate::wire::Violation;
-use crate::wire::event::Event;
-use crate::wire::message::Message;
+use endpoint_wire::Violation;
+use endpoint_wire::event::Event;
+use endpoint_wire::message::Message;
 
 /// A message whose handler has been called with its first part.
 pub(super) struct Feed {

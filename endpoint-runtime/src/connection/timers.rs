@@ -13,8 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::io::Link;
 use crate::scheduling::coarse_timer::Entry;
 use crate::send_queue::FAR;
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
-use crate::wire::frame::OpCode;
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::frame::OpCode;
 
 /// How many times within a limit the clock looks at a connection: it acts at most so much of the limit late.
 pub(super) const LOOKS: u32 = 8;

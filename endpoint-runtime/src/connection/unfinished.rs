@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::io::Link;
 use super::timers::{LOOKS, after};
 use crate::config::RECEIVE_GRACE;
-use crate::wire::Violation;
-use crate::wire::budget::Reservation;
+use endpoint_wire::Violation;
+use endpoint_wire::budget::Reservation;
 
 /// A message that is cut by the end of a read keeps less than this, and is not counted.
 const UNCOUNTED: usize = 4 << 10;

@@ -13,10 +13,10 @@ use crate::send_queue::write_buffer::Frames;
 use crate::send_queue::{Outgoing, SHARE_FROM};
 use crate::transport::buffers;
 use crate::transport::socket::{Io, Socket};
-use crate::wire::close::Initiator;
-use crate::wire::frame::OpCode;
-use crate::wire::message::{Binary, Message};
-use crate::wire::role::Role;
+use endpoint_wire::close::Initiator;
+use endpoint_wire::frame::OpCode;
+use endpoint_wire::message::{Binary, Message};
+use endpoint_wire::role::Role;
 
 /// So much of a batch's answers is gathered for one write.
 const CORK: usize = 64 << 10;

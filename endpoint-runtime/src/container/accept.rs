@@ -33,8 +33,8 @@ use crate::session::properties;
 use crate::session::properties::MaybeRare;
 #[cfg(feature = "tls")]
 use crate::transport::tls;
-use crate::wire::deflate::Deflation;
-use crate::wire::role::Role;
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::role::Role;
 
 /// Everything a session begins with, once its handshake is accepted.
 struct Beginning {

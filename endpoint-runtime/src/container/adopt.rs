@@ -36,7 +36,7 @@ use crate::transport::message_socket::AxumMessages;
 #[cfg(feature = "tungstenite")]
 use crate::transport::message_socket::TungsteniteMessages;
 use crate::transport::message_socket::{MessageSocket, Messages};
-use crate::wire::close::{CloseCode, CloseReason};
+use endpoint_wire::close::{CloseCode, CloseReason};
 
 impl ServerContainer {
     /// Makes the annotated endpoint `E` ready for WebSockets that others have accepted, such as a handler of axum: an

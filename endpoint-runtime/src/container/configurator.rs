@@ -11,7 +11,7 @@ use crate::handshake::request::HandshakeRequest;
 use crate::session::principal::{Identity, Principal};
 use crate::session::properties;
 use crate::session::properties::{MaybeRare, Properties};
-use crate::wire::extension::Extension;
+use endpoint_wire::extension::Extension;
 
 /// Takes part in the opening handshakes of an endpoint `E` (Jakarta's `ServerEndpointConfig.Configurator`). Every
 /// method has a default, which does what happens without a configurator.

@@ -21,7 +21,7 @@ use crate::handshake::request::HandshakeRequest;
 use crate::handshake::router::{Router, TrailingSlash};
 use crate::session::state::{States, Wanted};
 use crate::session::{Groups, OpenSet};
-use crate::wire::budget::Budgets;
+use endpoint_wire::budget::Budgets;
 
 /// An endpoint at its path.
 pub(super) struct Mounted {

@@ -50,8 +50,8 @@ use crate::handshake::router::{Lookup, TrailingSlash};
 use crate::observe::log_rate::HandshakeLog;
 use crate::session::state::States;
 use crate::session::{OpenSessions, OpenSet, Session};
-use crate::wire::budget::{Budget, Budgets};
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::budget::{Budget, Budgets};
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
 /// When a client that came during a shutdown may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -29,7 +29,7 @@ use crate::scheduling::coarse_timer::{SWEEP, Sweep};
 use crate::session::state::{States, Wanted};
 use crate::session::{OpenSet, Session, Terms};
 use crate::transport::socket::{Io, Socket};
-use crate::wire::close::CloseReason;
+use endpoint_wire::close::CloseReason;
 
 /// An annotated endpoint as the registry knows it.
 pub struct Registration {

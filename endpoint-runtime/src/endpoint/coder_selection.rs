@@ -19,8 +19,8 @@ use crate::codec::session_coders::Feed;
 use crate::codec::{DecodeBinary, DecodeText, IntoReply};
 use crate::error::Error;
 use crate::session::Session;
-use crate::wire::message::{Binary, Message};
-use crate::wire::text::Text;
+use endpoint_wire::message::{Binary, Message};
+use endpoint_wire::text::Text;
 
 type Reply = Result<Option<Message>, Error>;
 

@@ -10,8 +10,8 @@ use std::marker::PhantomData;
 use crate::codec::session_coders::{ListedDecoder, ListedEncoder, Part};
 use crate::error::Error;
 use crate::session::Session;
-use crate::wire::message::{Binary, Message};
-use crate::wire::text::Text;
+use endpoint_wire::message::{Binary, Message};
+use endpoint_wire::text::Text;
 
 /// Makes objects of text messages (Jakarta's `Decoder.Text`).
 ///

@@ -17,9 +17,9 @@ use crate::handshake::request::HandshakeRequest;
 use crate::session::Session;
 use crate::session::state::Wanted;
 use crate::session::stream::{BinaryStream, TextStream};
-use crate::wire::close::CloseReason;
-use crate::wire::message::{Binary, Message, Pong};
-use crate::wire::text::Text;
+use endpoint_wire::close::CloseReason;
+use endpoint_wire::message::{Binary, Message, Pong};
+use endpoint_wire::text::Text;
 
 /// What a message handler came to: a reply to send or none, or the error for `on_error`.
 pub type Reply = Result<Option<Message>, Error>;

@@ -16,9 +16,9 @@ use crate::send_queue::Outbound;
 use crate::session::Session;
 use crate::session::message_handler::{Answer, Entry, Payload, Pending};
 use crate::session::stream::{BinaryStream, TextStream};
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
-use crate::wire::message::{Binary, Pong};
-use crate::wire::text::Text;
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::message::{Binary, Pong};
+use endpoint_wire::text::Text;
 
 /// An endpoint instance and its session; sees to it that `on_close` runs exactly once after `on_open` was begun.
 pub(crate) struct Dispatch<E: Contract> {

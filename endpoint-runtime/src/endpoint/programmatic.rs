@@ -6,9 +6,9 @@ use crate::endpoint::contract::{Contract, Handler, Reply};
 use crate::endpoint::dispatch::log_unhandled;
 use crate::error::Error;
 use crate::session::Session;
-use crate::wire::close::{CloseCode, CloseReason};
-use crate::wire::message::{Binary, Pong};
-use crate::wire::text::Text;
+use endpoint_wire::close::{CloseCode, CloseReason};
+use endpoint_wire::message::{Binary, Pong};
+use endpoint_wire::text::Text;
 
 /// An endpoint that is made by hand (Jakarta's `Endpoint`), where an annotated one would be too rigid: its path is known
 /// at run time only, or its message handlers change.

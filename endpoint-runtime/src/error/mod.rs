@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::Response;
 
 use self::excerpt::excerpt;
-use crate::wire::Violation;
-use crate::wire::close::ReasonTooLong;
-use crate::wire::message::Message;
+use endpoint_wire::Violation;
+use endpoint_wire::close::ReasonTooLong;
+use endpoint_wire::message::Message;
 
 /// Any error that a handler may return: whatever converts into this becomes an [`Error`] for `#[on_error]`.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;

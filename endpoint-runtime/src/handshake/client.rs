@@ -10,7 +10,7 @@ use super::accept_key::derive_accept_key;
 use super::extensions::{self, agree};
 use super::server::{elements, has_token, only};
 use crate::config::Compression;
-use crate::wire::extension::Extension;
+use endpoint_wire::extension::Extension;
 
 /// What the handshake itself says; nobody else may.
 pub(crate) const OURS: [HeaderName; 8] = [

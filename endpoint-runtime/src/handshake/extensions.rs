@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::header::{self, HeaderMap};
 
 use crate::config::Compression;
-use crate::wire::extension::{Extension, MAX_WINDOW_BITS, PERMESSAGE_DEFLATE, Parameter};
+use endpoint_wire::extension::{Extension, MAX_WINDOW_BITS, PERMESSAGE_DEFLATE, Parameter};
 
 /// The answer to the extensions a client offers: the first offer of permessage-deflate that can be met.
 ///

@@ -15,7 +15,7 @@ use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::{Authority, Transport};
-use crate::wire::extension::Extension;
+use endpoint_wire::extension::Extension;
 
 /// A handshake that may be answered with 101.
 #[derive(Debug)]

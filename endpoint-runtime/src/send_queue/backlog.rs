@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use super::{Outbound, Outgoing, State, Ticket};
 use crate::send_queue::write_buffer::Frames;
-use crate::wire::deflate::PartDeflater;
-use crate::wire::frame::OpCode;
+use endpoint_wire::deflate::PartDeflater;
+use endpoint_wire::frame::OpCode;
 
 /// While so much is to be written the line waits.
 const AHEAD: usize = 64 << 10;
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
     use crate::send_queue::direct_write::{GATHER, Moment};
     use crate::send_queue::{Bounds, FAR, Refused, Turn, Waiting};
-    use crate::wire::role::Role;
+    use endpoint_wire::role::Role;
 
     /// What senders, the peer, the connection and the end do to a queue.
     #[derive(Clone, Copy, Debug)]
@@ -503,7 +503,7 @@ mod tests {
                 Step::Blocked => self.outbound.blocked(self.out.len()),
                 Step::Collect => self.collect(),
                 Step::Write(most) => self.write(most),
-                Step::Close => self.outbound.close(crate::wire::close::CloseCode::NormalClosure.into()),
+                Step::Close => self.outbound.close(endpoint_wire::close::CloseCode::NormalClosure.into()),
                 Step::Finish => {
                     self.outbound.refuse();
                     self.collect();

@@ -15,7 +15,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use super::{CORK, Outbound, Refused, State};
 use crate::send_queue::sync::{MutexGuard, Ordering};
 use crate::send_queue::write_buffer::Frames;
-use crate::wire::role::Role;
+use endpoint_wire::role::Role;
 
 /// A session is written to by broadcasts themselves once in so many microseconds: what follows gathers, so that a burst
 /// does not cost a system call for each message.
@@ -223,8 +223,8 @@ mod tests {
 
     use super::*;
     use crate::send_queue::{Bounds, FAR, Turn, Waiting};
-    use crate::wire::encode;
-    use crate::wire::frame::OpCode;
+    use endpoint_wire::encode;
+    use endpoint_wire::frame::OpCode;
 
     /// A queue over a plain socket, the rest of that socket, and its peer.
     async fn outbound() -> (Outbound, OwnedReadHalf, TcpStream) {

@@ -10,7 +10,7 @@ use super::direct_write::try_write;
 use super::{Outbound, State, Ticket, wake_waiters};
 use crate::send_queue::sync::{MutexGuard, Ordering};
 use crate::send_queue::write_buffer::Frames;
-use crate::wire::close::CloseReason;
+use endpoint_wire::close::CloseReason;
 
 /// What the connection collected.
 #[derive(Debug, Default)]

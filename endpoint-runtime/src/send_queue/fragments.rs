@@ -6,9 +6,9 @@ use super::{Outbound, Outgoing, Refused, SHARE_FROM, State, Ticket, Waiting};
 use crate::send_queue::sync::MutexGuard;
 #[cfg(feature = "adopted")]
 use crate::send_queue::sync::Ordering;
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
-use crate::wire::encode;
-use crate::wire::frame::OpCode;
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::encode;
+use endpoint_wire::frame::OpCode;
 
 /// How far a writer may be ahead of the socket.
 const AHEAD: usize = 256 << 10;

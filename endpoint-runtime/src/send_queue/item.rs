@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::send_queue::write_buffer::{Burst, Frames};
-use crate::wire::deflate::Deflation;
-use crate::wire::frame::OpCode;
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::frame::OpCode;
 
 /// From this size on a payload is shared with whoever made it; below, copying is cheaper than another write segment.
 pub(crate) const SHARE_FROM: usize = 8 << 10;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::write_buffer::{Frames, Large};
 use crate::transport::buffers;
-use crate::wire::{encode, mask};
+use endpoint_wire::{encode, mask};
 
 impl Frames {
     /// Masks the frames that were appended since it was called last, each with a fresh key that cannot be foreseen
@@ -89,8 +89,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::frame::{self, OpCode};
-    use crate::wire::role::Role;
+    use endpoint_wire::frame::{self, OpCode};
+    use endpoint_wire::role::Role;
 
     /// What the next write would take.
     fn next(frames: &Frames) -> Vec<u8> {

@@ -40,12 +40,12 @@ use crate::config::Overflow;
 use crate::observe::log_rate::QueueLog;
 use crate::send_queue::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::send_queue::write_buffer::Frames;
-use crate::wire::budget::Budget;
-use crate::wire::close::CloseReason;
-use crate::wire::deflate::Deflation;
-use crate::wire::encode;
-use crate::wire::frame::OpCode;
-use crate::wire::role::Role;
+use endpoint_wire::budget::Budget;
+use endpoint_wire::close::CloseReason;
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::encode;
+use endpoint_wire::frame::OpCode;
+use endpoint_wire::role::Role;
 
 /// What a handler may send on its own session before it has to wait for the socket: one good write.
 const CORK: usize = 64 << 10;

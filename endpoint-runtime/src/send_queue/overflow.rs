@@ -3,7 +3,7 @@
 use super::{Outbound, Outgoing, Refused, State, Ticket};
 use crate::config::Overflow;
 use crate::observe::log_rate::QueueLog;
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
 impl Outbound {
     /// What the endpoint, or the container, says of messages for which there is no room.

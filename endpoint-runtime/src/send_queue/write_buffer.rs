@@ -7,9 +7,9 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 pub(crate) use crate::send_queue::burst::Burst;
-use crate::wire::encode;
-use crate::wire::frame::OpCode;
-use crate::wire::message::INLINE;
+use endpoint_wire::encode;
+use endpoint_wire::frame::OpCode;
+use endpoint_wire::message::INLINE;
 
 /// So much that was written is given up at once.
 const RECLAIM: usize = if cfg!(test) { 64 } else { 64 << 10 };

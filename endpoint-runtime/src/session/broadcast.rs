@@ -12,8 +12,8 @@ use crate::scheduling::flushers::Owed;
 use crate::send_queue::{Moment, Outbound, Refused};
 use crate::session::remote::{How, Shared};
 use crate::session::{OpenSessions, Session};
-use crate::wire::message::{Binary, Message};
-use crate::wire::text::Text;
+use endpoint_wire::message::{Binary, Message};
+use endpoint_wire::text::Text;
 
 /// A broadcast to so many writes to their sockets itself; one to more is queued, and left to flushers. Each write costs a
 /// few microseconds, in which the thread does nothing else.

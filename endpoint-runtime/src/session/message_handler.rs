@@ -9,8 +9,8 @@ use crate::codec::{DecodeBinary, DecodeText, IntoReply};
 use crate::error::Error;
 use crate::observe::destructors;
 use crate::session::Session;
-use crate::wire::message::{Binary, Message, Pong};
-use crate::wire::text::Text;
+use endpoint_wire::message::{Binary, Message, Pong};
+use endpoint_wire::text::Text;
 
 /// The kinds of messages a handler may be for; a session has at most one handler of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

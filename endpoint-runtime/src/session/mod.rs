@@ -41,10 +41,10 @@ use crate::session::broadcast::Broadcast;
 use crate::session::properties::{MaybeRare, Properties};
 use crate::session::remote::{AsyncRemote, BasicRemote};
 use crate::session::state::State;
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
-use crate::wire::deflate::Deflation;
-use crate::wire::extension::Extension;
-use crate::wire::role::Role;
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::extension::Extension;
+use endpoint_wire::role::Role;
 
 /// The identity of a session: 128 random bits, unique and unguessable, printed as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -17,8 +17,8 @@ use crate::scheduling::fairness::Round;
 use crate::send_queue::Bounds;
 use crate::send_queue::sync::{AtomicU32, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::session::state::States;
-use crate::wire::budget::Budgets;
-use crate::wire::close::CloseReason;
+use endpoint_wire::budget::Budgets;
+use endpoint_wire::close::CloseReason;
 
 /// The sessions of one mounted endpoint.
 #[derive(Debug)]
@@ -394,7 +394,7 @@ mod tests {
         let set = Arc::new(OpenSet::new("/", "Endpoint", Limits::default()));
         let (there, late) = (session_of(&set), session_of(&set));
         set.add(&there);
-        set.close(CloseReason::truncating(crate::wire::close::CloseCode::GoingAway, "shutdown"));
+        set.close(CloseReason::truncating(endpoint_wire::close::CloseCode::GoingAway, "shutdown"));
         set.add(&late);
         assert!(!there.is_open() && !late.is_open());
         assert!(set.snapshot().iter().count() == 2, "their connections have not seen it yet");

@@ -20,12 +20,12 @@ use crate::send_queue::write_buffer::Burst;
 use crate::send_queue::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Wait, Waiting};
 use crate::session::completion::Sent;
 use crate::session::writer::{BinaryWriter, TextWriter};
-use crate::wire::deflate::Deflation;
-use crate::wire::encode;
-use crate::wire::frame::{MAX_CONTROL, OpCode};
-use crate::wire::message::{Binary, Message};
-use crate::wire::role::Role;
-use crate::wire::text::Text;
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::encode;
+use endpoint_wire::frame::{MAX_CONTROL, OpCode};
+use endpoint_wire::message::{Binary, Message};
+use endpoint_wire::role::Role;
+use endpoint_wire::text::Text;
 
 /// Sends and waits (Jakarta's `RemoteEndpoint.Basic`).
 ///

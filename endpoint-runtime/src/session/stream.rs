@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::config::INBOX_BYTES;
 use crate::error::Error;
 use crate::send_queue::Outbound;
-use crate::wire::message::Message;
-use crate::wire::text::Text;
+use endpoint_wire::message::Message;
+use endpoint_wire::text::Text;
 
 /// A text message as it arrives (Jakarta's `Reader`): the payload of an `async fn` with `#[on_message]`.
 ///

@@ -15,10 +15,10 @@ use tokio::io::AsyncWrite;
 
 use crate::error::{Error, Kind};
 use crate::send_queue::{Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Turn, Waiting};
-use crate::wire::frame::OpCode;
-use crate::wire::message::Binary;
-use crate::wire::text::Text;
-use crate::wire::utf8;
+use endpoint_wire::frame::OpCode;
+use endpoint_wire::message::Binary;
+use endpoint_wire::text::Text;
+use endpoint_wire::utf8;
 
 /// So much is gathered for one part.
 const PART: usize = 16 << 10;

@@ -18,10 +18,10 @@ use super::frame::TestFrame;
 use super::transcript::{Direction, Traffic, Transcript};
 use crate::client::handshake::Agreed;
 use crate::container::registration::Upgraded;
-use crate::wire::close::CloseCode;
-use crate::wire::deflate::Inbound;
-use crate::wire::message::Binary;
-use crate::wire::text::Text;
+use endpoint_wire::close::CloseCode;
+use endpoint_wire::deflate::Inbound;
+use endpoint_wire::message::Binary;
+use endpoint_wire::text::Text;
 
 /// How long a wait may take with a running clock: more than anything in memory takes on a busy machine.
 const RUNNING: Duration = Duration::from_secs(10);

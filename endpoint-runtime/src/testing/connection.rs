@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::frame::TestFrame;
 use super::transcript::{Direction, Entry, Traffic, Transcript};
-use crate::wire::close::CloseCode;
-use crate::wire::decode::Decoder;
-use crate::wire::deflate::Inbound;
-use crate::wire::event::{Event, Rules, Take};
-use crate::wire::role::Role;
-use crate::wire::text::Text;
+use endpoint_wire::close::CloseCode;
+use endpoint_wire::decode::Decoder;
+use endpoint_wire::deflate::Inbound;
+use endpoint_wire::event::{Event, Rules, Take};
+use endpoint_wire::role::Role;
+use endpoint_wire::text::Text;
 
 /// The most frames that wait to be written.
 const WAITING: usize = 1 << 10;

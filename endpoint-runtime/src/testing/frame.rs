@@ -4,9 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::wire::encode;
-use crate::wire::frame::OpCode;
-use crate::wire::message::Binary;
+use endpoint_wire::encode;
+use endpoint_wire::frame::OpCode;
+use endpoint_wire::message::Binary;
 
 /// The same for every frame, so that the same test sends the same octets. That of the example in RFC 6455 §5.7.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];

@@ -35,8 +35,8 @@ use crate::handshake::client::{OURS, Offer};
 use crate::handshake::head::HeadLimits;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
-use crate::wire::deflate::Deflation;
-use crate::wire::role::Role;
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::role::Role;
 
 /// How much may be on its way in each direction: about what the kernel has for a connection on one machine.
 const ON_ITS_WAY: usize = 64 << 10;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::frame::TestFrame;
-use crate::wire::close::CloseCode;
-use crate::wire::event::{Chars, Event, Octets};
-use crate::wire::message::Binary;
-use crate::wire::text::Text;
+use endpoint_wire::close::CloseCode;
+use endpoint_wire::event::{Chars, Event, Octets};
+use endpoint_wire::message::Binary;
+use endpoint_wire::text::Text;
 
 /// The most of a payload that is shown.
 const SHOWN: usize = 120;

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use futures_sink::Sink;
 
 use super::message_socket::{Messages, close_parts, close_payload};
-use crate::wire::frame::OpCode;
+use endpoint_wire::frame::OpCode;
 
 /// Its messages. What its errors are it does not tell, so each of them is the end of the connection.
 pub(crate) struct AxumMessages(pub(crate) WebSocket);

@@ -16,10 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(crate) use crate::transport::axum::AxumMessages;
 #[cfg(feature = "tungstenite")]
 pub(crate) use crate::transport::tungstenite::TungsteniteMessages;
-use crate::wire::close::CloseReason;
-use crate::wire::encode;
-use crate::wire::frame::{self, Header, MAX_HEADER, OpCode};
-use crate::wire::role::Role;
+use endpoint_wire::close::CloseReason;
+use endpoint_wire::encode;
+use endpoint_wire::frame::{self, Header, MAX_HEADER, OpCode};
+use endpoint_wire::role::Role;
 
 /// The most pings whose answers have not come through yet. Then nothing is read, until some have.
 const PINGS: usize = 64;

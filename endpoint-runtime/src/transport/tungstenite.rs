@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::message_socket::{Messages, close_parts, close_payload};
-use crate::wire::Violation;
-use crate::wire::frame::OpCode;
+use endpoint_wire::Violation;
+use endpoint_wire::frame::OpCode;
 
 /// Its messages, and its errors.
 pub(crate) struct TungsteniteMessages<T>(pub(crate) T);

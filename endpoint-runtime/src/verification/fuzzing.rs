@@ -20,13 +20,13 @@ use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::router;
 use crate::handshake::router::{Lookup, TrailingSlash};
 use crate::handshake::server;
-use crate::wire::close::{CloseCode, CloseReason};
-use crate::wire::deflate::{Deflation, Inbound};
-use crate::wire::event::{Chars, Event, Octets, Rules};
-use crate::wire::extension::{Extension, Parameter};
-use crate::wire::frame::OpCode;
-use crate::wire::role::Role;
-use crate::wire::{Violation, decode, encode, event};
+use endpoint_wire::close::{CloseCode, CloseReason};
+use endpoint_wire::deflate::{Deflation, Inbound};
+use endpoint_wire::event::{Chars, Event, Octets, Rules};
+use endpoint_wire::extension::{Extension, Parameter};
+use endpoint_wire::frame::OpCode;
+use endpoint_wire::role::Role;
+use endpoint_wire::{Violation, decode, encode, event};
 
 /// What becomes of the messages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

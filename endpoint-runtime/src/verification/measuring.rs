@@ -9,11 +9,11 @@ use crate::config::Limits;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::session::{OpenSet, Place, Session, Terms};
-use crate::wire::decode;
-use crate::wire::event::{Event, Rules, Take};
-use crate::wire::frame::{self, OpCode};
-use crate::wire::role::Role;
-use crate::wire::{encode, mask, utf8};
+use endpoint_wire::decode;
+use endpoint_wire::event::{Event, Rules, Take};
+use endpoint_wire::frame::{self, OpCode};
+use endpoint_wire::role::Role;
+use endpoint_wire::{encode, mask, utf8};
 
 /// The length of the header at the front of `input`, and that of its payload.
 pub fn header(input: &[u8]) -> Option<(usize, u64)> {

@@ -16,10 +16,10 @@ use tokio::runtime::Runtime;
 use super::{block_on, check};
 use crate::send_queue::write_buffer::Frames;
 use crate::send_queue::{Bounds, Moment, Outbound, Outgoing, Waiting};
-use crate::wire::close::{CloseCode, CloseReason};
-use crate::wire::encode;
-use crate::wire::frame::OpCode;
-use crate::wire::role::Role;
+use endpoint_wire::close::{CloseCode, CloseReason};
+use endpoint_wire::encode;
+use endpoint_wire::frame::OpCode;
+use endpoint_wire::role::Role;
 
 const FEW: Option<usize> = Some(2);
 

@@ -13,9 +13,9 @@ use loom::thread;
 use super::{block_on, check};
 use crate::send_queue::write_buffer::Frames;
 use crate::send_queue::{Bounds, Outbound, Outgoing, Refused, Ticket, Waiting};
-use crate::wire::close::{CloseCode, CloseReason};
-use crate::wire::frame::OpCode;
-use crate::wire::role::Role;
+use endpoint_wire::close::{CloseCode, CloseReason};
+use endpoint_wire::frame::OpCode;
+use endpoint_wire::role::Role;
 
 /// Preemptions of a model with three threads, and with two.
 const FEW: Option<usize> = Some(3);

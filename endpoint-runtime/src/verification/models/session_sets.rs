@@ -8,7 +8,7 @@ use super::check;
 use crate::config::Limits;
 use crate::session::tests::session_of;
 use crate::session::{OpenSessions, OpenSet, Place, Session};
-use crate::wire::close::{CloseCode, CloseReason};
+use endpoint_wire::close::{CloseCode, CloseReason};
 
 fn endpoint() -> Arc<OpenSet> {
     Arc::new(OpenSet::new("/", "Model", Limits::default()))

@@ -7,7 +7,7 @@ const LONG: usize = 256;
 
 /// Masks or unmasks `data` in place; its first octet is the payload's octet number `offset`.
 #[inline]
-pub(crate) fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
+pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
     let key = rotate(key, offset);
     if data.len() < LONG { words(data, key) } else { vectors(data, key) }
 }

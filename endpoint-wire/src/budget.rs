@@ -6,40 +6,42 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A number of bytes that may be used, and how many of them are.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     limit: usize,
     used: AtomicUsize,
 }
 
 /// A part of a budget, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Reservation {
+pub struct Reservation {
     budget: Arc<Budget>,
     bytes: usize,
 }
 
 /// What the sessions of a container may hold together.
 #[derive(Debug, Default)]
-pub(crate) struct Budgets {
+pub struct Budgets {
     /// Of messages that are not complete.
-    pub(crate) receive: Arc<Budget>,
+    pub receive: Arc<Budget>,
     /// Of messages that wait to be written.
-    pub(crate) send: Arc<Budget>,
+    pub send: Arc<Budget>,
 }
 
 impl Budgets {
-    pub(crate) fn new(receive: usize, send: usize) -> Self {
+    /// Budgets with these limits, in bytes.
+    pub fn new(receive: usize, send: usize) -> Self {
         Self { receive: Arc::new(Budget::new(receive)), send: Arc::new(Budget::new(send)) }
     }
 }
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
+    /// A budget of so many bytes, none of them used.
+    pub fn new(limit: usize) -> Self {
         Self { limit, used: AtomicUsize::new(0) }
     }
 
     /// Takes so many bytes, if there is room; for none there is as long as the budget is not used up.
-    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+    pub fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         self.take(bytes).then(|| Reservation { budget: self.clone(), bytes })
     }
 
@@ -50,20 +52,23 @@ impl Budget {
     }
 
     /// As [`count`](Self::count), for somebody who gives them back by [`give_back`](Self::give_back).
-    pub(crate) fn add(&self, bytes: usize) {
+    pub fn add(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn give_back(&self, bytes: usize) {
+    /// Returns bytes that [`add`](Self::add) took.
+    pub fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn used(&self) -> usize {
+    /// The bytes that are in use.
+    pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Whether no byte is left.
     #[inline]
-    pub(crate) fn is_used_up(&self) -> bool {
+    pub fn is_used_up(&self) -> bool {
         self.used() >= self.limit
     }
 
@@ -90,7 +95,7 @@ impl Reservation {
     }
 
     /// Takes as many more as are missing to so many bytes; false, and nothing is taken, if there is no room.
-    pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
+    pub fn grow_to(&mut self, bytes: usize) -> bool {
         let missing = bytes.saturating_sub(self.bytes);
         let grows = missing == 0 || self.budget.take(missing);
         if grows {

@@ -1,26 +1,26 @@
 //! Bytes on the wire and back (RFC 6455 §5): pure, no socket, no clock, no task.
 
-pub(crate) mod assemble;
-pub(crate) mod budget;
-pub(crate) mod close;
-pub(crate) mod compression;
-pub(crate) mod decode;
-pub(crate) mod deflate;
-pub(crate) mod encode;
-pub(crate) mod event;
-pub(crate) mod extension;
-pub(crate) mod frame;
-pub(crate) mod mask;
-pub(crate) mod message;
-pub(crate) mod role;
-pub(crate) mod text;
-pub(crate) mod utf8;
+pub mod assemble;
+pub mod budget;
+pub mod close;
+pub mod compression;
+pub mod decode;
+pub mod deflate;
+pub mod encode;
+pub mod event;
+pub mod extension;
+pub mod frame;
+pub mod mask;
+pub mod message;
+pub mod role;
+pub mod text;
+pub mod utf8;
 
-use crate::wire::close::{CloseCode, CloseReason};
+use crate::close::{CloseCode, CloseReason};
 
 /// What a peer did wrong; it ends the connection with the code that belongs to it (RFC 6455 §7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Violation {
+pub enum Violation {
     /// A frame that RFC 6455 §5 does not allow: 1002.
     Protocol(&'static str),
     /// Text, or a close reason, that is not UTF-8: 1007.
@@ -28,9 +28,19 @@ pub(crate) enum Violation {
     /// A compressed message that is none (RFC 7692 §7.2.2): 1007.
     NotDeflate,
     /// A message that exceeds its limit; `size` is what is known of it so far: 1009.
-    TooBig { limit: usize, size: u64 },
+    TooBig {
+        /// The most bytes of a message.
+        limit: usize,
+        /// The bytes that are known so far.
+        size: u64,
+    },
     /// A message that comes too slowly; `received` of its bytes have come: 1008.
-    TooSlow { received: u64, seconds: u64 },
+    TooSlow {
+        /// The bytes that have come.
+        received: u64,
+        /// How long they took.
+        seconds: u64,
+    },
     /// The unfinished messages of all sessions leave no room for this one: 1013.
     NoRoom,
 }
@@ -47,7 +57,7 @@ impl Violation {
     }
 
     /// The reason to close with.
-    pub(crate) fn close_reason(self) -> CloseReason {
+    pub fn close_reason(self) -> CloseReason {
         CloseReason::truncating(self.close_code(), &self.to_string())
     }
 }

@@ -2,9 +2,11 @@
 
 /// The side that we are. A client masks what it sends, a server never does (RFC 6455 §5.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
+    /// The side that was connected to.
     #[default]
     Server,
+    /// The side that connected.
     Client,
 }
 

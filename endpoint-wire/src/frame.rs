@@ -1,13 +1,13 @@
 //! A frame's header (RFC 6455 §5.2): read, and refused where a single frame can be wrong by itself.
 
-use super::Violation;
-use crate::wire::role::Role;
+use crate::Violation;
+use crate::role::Role;
 
 /// The longest header: two octets, eight of length, four of mask.
-pub(crate) const MAX_HEADER: usize = 14;
+pub const MAX_HEADER: usize = 14;
 
 /// The most a control frame may carry (RFC 6455 §5.5).
-pub(crate) const MAX_CONTROL: usize = 125;
+pub const MAX_CONTROL: usize = 125;
 
 /// The reserved bit that marks a compressed message on its first frame (RFC 7692 §6).
 pub(crate) const RSV1: u8 = 0x40;
@@ -15,12 +15,18 @@ pub(crate) const RSV1: u8 = 0x40;
 /// The kinds of frame (RFC 6455 §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum OpCode {
+pub enum OpCode {
+    /// 0: the next frame of a fragmented message.
     Continuation = 0,
+    /// 1: the first frame of a text message.
     Text = 1,
+    /// 2: the first frame of a binary message.
     Binary = 2,
+    /// 8: the connection is to be closed.
     Close = 8,
+    /// 9: to be answered by a pong.
     Ping = 9,
+    /// 10: the answer to a ping.
     Pong = 10,
 }
 
@@ -32,16 +38,19 @@ impl OpCode {
 
 /// A header that is well-formed by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) fin: bool,
+pub struct Header {
+    /// Whether the message ends with this frame.
+    pub fin: bool,
     /// The message that it begins is compressed.
-    pub(crate) deflated: bool,
-    pub(crate) opcode: OpCode,
+    pub deflated: bool,
+    /// The kind of frame.
+    pub opcode: OpCode,
     /// All zero, which changes nothing, if the payload is not masked.
-    pub(crate) mask: [u8; 4],
-    pub(crate) payload: u64,
+    pub mask: [u8; 4],
+    /// The bytes of the payload.
+    pub payload: u64,
     /// The header's own octets.
-    pub(crate) len: usize,
+    pub len: usize,
 }
 
 /// Reads the header at the front of `input`; `None` if it is not complete yet. `role` is ours; `deflate` says that
@@ -50,7 +59,7 @@ pub(crate) struct Header {
 /// Refuses what it can as soon as it can: reserved bits and opcodes, a client's frame without a mask and a server's with
 /// one (§5.1), control frames that are fragmented or too long, lengths that are not in their shortest form (§5.2).
 #[inline]
-pub(crate) fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, Violation> {
+pub fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, Violation> {
     let [first, second, rest @ ..] = input else {
         return match input {
             [first] => check_first(*first, deflate).map(|_| None),

@@ -6,10 +6,10 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::wire::text::Text;
+use crate::text::Text;
 
 /// Messages up to this many bytes live inside the value itself; it makes [`Text`] and [`Binary`] 40 bytes large.
-pub(crate) const INLINE: usize = 38;
+pub const INLINE: usize = 38;
 
 /// A binary message: cheap to clone, and without an allocation up to 38 bytes.
 ///
@@ -32,7 +32,7 @@ impl Binary {
 
     /// Where the bytes lie and how many they are, if they are few.
     #[inline]
-    pub(crate) fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
+    pub fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
         match &self.0 {
             Repr::Inline { len, data } => Some((data, usize::from(*len))),
             Repr::Shared(_) => None,
@@ -179,7 +179,8 @@ impl fmt::Debug for Binary {
 pub struct Pong(Binary);
 
 impl Pong {
-    pub(crate) fn new(data: Binary) -> Self {
+    /// A pong with this application data.
+    pub fn new(data: Binary) -> Self {
         Self(data)
     }
 

@@ -1,14 +1,17 @@
 //! What a decoder is told to do with messages, and what it says came.
 
-use crate::wire::close::CloseReason;
-use crate::wire::message::Binary;
-use crate::wire::text::Text;
+use crate::close::CloseReason;
+use crate::message::Binary;
+use crate::text::Text;
 
 /// What becomes of the messages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Take {
+pub enum Take {
     /// Put together, up to so many octets.
-    Whole { limit: usize },
+    Whole {
+        /// The most bytes.
+        limit: usize,
+    },
     /// Handed on as it comes.
     Parts,
     /// Nobody wants it: checked and dropped.
@@ -17,48 +20,64 @@ pub(crate) enum Take {
 
 /// How the messages of a connection are taken.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    pub(crate) text: Take,
-    pub(crate) binary: Take,
+pub struct Rules {
+    /// Messages of text.
+    pub text: Take,
+    /// Binary messages.
+    pub binary: Take,
 }
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event<'i> {
+pub enum Event<'i> {
+    /// Text: a whole message, or a part of one.
     Text {
+        /// Valid UTF-8; a part ends between characters.
         text: Chars<'i>,
+        /// Whether the message ends with it.
         last: bool,
     },
+    /// Binary data: a whole message, or a part of one.
     Binary {
+        /// The bytes.
         data: Octets<'i>,
+        /// Whether the message ends with it.
         last: bool,
     },
+    /// A ping (RFC 6455 §5.5.2), with its payload.
     Ping(Binary),
+    /// A pong (RFC 6455 §5.5.3), with its payload.
     Pong(Binary),
+    /// A close frame (RFC 6455 §5.5.1).
     Close(CloseReason),
     /// A message of a kind that is discarded came to its end.
     Unwanted {
+        /// Whether it was a message of text.
         text: bool,
     },
 }
 
 /// Text, in the input or put together.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Chars<'i> {
+pub enum Chars<'i> {
+    /// In the input.
     Borrowed(&'i str),
+    /// Put together.
     Owned(Text),
 }
 
 /// Octets, in the input or put together.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Octets<'i> {
+pub enum Octets<'i> {
+    /// In the input.
     Borrowed(&'i [u8]),
+    /// Put together.
     Owned(Binary),
 }
 
 impl Event<'_> {
     /// The same, out of the input.
-    pub(crate) fn into_owned(self) -> Event<'static> {
+    pub fn into_owned(self) -> Event<'static> {
         match self {
             Self::Text { text, last } => Event::Text { text: Chars::Owned(text.into_text()), last },
             Self::Binary { data, last } => Event::Binary { data: Octets::Owned(data.into_binary()), last },
@@ -71,16 +90,18 @@ impl Event<'_> {
 }
 
 impl Chars<'_> {
+    /// The text.
     #[inline]
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Borrowed(text) => text,
             Self::Owned(text) => text,
         }
     }
 
+    /// The text, out of the input.
     #[inline]
-    pub(crate) fn into_text(self) -> Text {
+    pub fn into_text(self) -> Text {
         match self {
             Self::Borrowed(text) => text.into(),
             Self::Owned(text) => text,
@@ -89,16 +110,18 @@ impl Chars<'_> {
 }
 
 impl Octets<'_> {
+    /// The bytes.
     #[inline]
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Borrowed(data) => data,
             Self::Owned(data) => data,
         }
     }
 
+    /// The bytes, out of the input.
     #[inline]
-    pub(crate) fn into_binary(self) -> Binary {
+    pub fn into_binary(self) -> Binary {
         match self {
             Self::Borrowed(data) => data.into(),
             Self::Owned(data) => data,

@@ -3,14 +3,14 @@
 //! Sizes are checked before anything is buffered, and a buffer grows with the octets that came, never with a length that
 //! was claimed.
 
-use super::deflate::{self, Inbound};
-use super::event::{Chars, Event, Octets, Rules, Take};
-use super::frame::{self, Header, MAX_HEADER, OpCode};
-use super::{Violation, mask, utf8};
-use crate::wire::close::{CloseCode, CloseReason, Initiator};
-use crate::wire::message::Binary;
-use crate::wire::role::Role;
-use crate::wire::text::Text;
+use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::deflate::{self, Inbound};
+use crate::event::{Chars, Event, Octets, Rules, Take};
+use crate::frame::{self, Header, MAX_HEADER, OpCode};
+use crate::message::Binary;
+use crate::role::Role;
+use crate::text::Text;
+use crate::{Violation, mask, utf8};
 
 /// From this many missing octets on, reading past the receive buffer pays.
 const DIRECT_FROM: u64 = 16 << 10;
@@ -67,13 +67,13 @@ struct Assembly {
 
 /// A message that is to be taken whole, and whose end has not come.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Unfinished {
+pub struct Unfinished {
     /// Which one it is.
-    pub(crate) number: u32,
+    pub number: u32,
     /// The bytes of its payload that have come.
-    pub(crate) received: u64,
+    pub received: u64,
     /// The bytes that are kept for it, which may be more if it is compressed.
-    pub(crate) held: usize,
+    pub held: usize,
 }
 
 impl Assembler {
@@ -92,7 +92,7 @@ impl Assembler {
         self.message.map(|message| message.text)
     }
 
-    /// As [`Decoder::unfinished`](super::decode::Decoder::unfinished).
+    /// As [`Decoder::unfinished`](crate::decode::Decoder::unfinished).
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
         let message = self.message.filter(|message| matches!(message.take, Take::Whole { .. }))?;
         let received = match &self.deflate {
@@ -102,7 +102,7 @@ impl Assembler {
         Some(Unfinished { number: self.messages, received, held: self.buffer.capacity() })
     }
 
-    /// As [`Decoder::next`](super::decode::Decoder::next).
+    /// As [`Decoder::next`](crate::decode::Decoder::next).
     pub(crate) fn next<'i>(
         &mut self,
         rules: &Rules,

@@ -14,12 +14,12 @@ use std::thread::LocalKey;
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
 use self::history::History;
-use super::frame::OpCode;
-use super::{Violation, encode};
-use crate::wire::budget::{Budget, Reservation};
-use crate::wire::compression::Compression;
-use crate::wire::extension::{Extension, MAX_WINDOW_BITS};
-use crate::wire::role::Role;
+use crate::budget::{Budget, Reservation};
+use crate::compression::Compression;
+use crate::extension::{Extension, MAX_WINDOW_BITS};
+use crate::frame::OpCode;
+use crate::role::Role;
+use crate::{Violation, encode};
 
 /// What a [`Deflater`] takes with the full window, as measured: a little more than 380 KB at any level.
 const DEFLATER_BYTES: usize = 384 << 10;
@@ -200,7 +200,7 @@ impl Inflater {
 
 /// The receiving side of a connection that negotiated compression.
 #[derive(Debug)]
-pub(crate) struct Inbound {
+pub struct Inbound {
     forgets: bool,
     /// Its own if the context is taken over, else lent while a message is not complete.
     inflater: Option<Inflater>,
@@ -217,7 +217,7 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn new(forgets: bool) -> Self {
+    pub fn new(forgets: bool) -> Self {
         Self::with(forgets, MAX_WINDOW, Arc::default())
     }
 
@@ -369,13 +369,19 @@ fn give_back(mut deflater: Deflater) {
 }
 
 /// What compresses a message in parts, lent until its last.
-pub(crate) struct PartDeflater {
+pub struct PartDeflater {
     deflater: Deflater,
     _counted: Reservation,
 }
 
+impl fmt::Debug for PartDeflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartDeflater").finish_non_exhaustive()
+    }
+}
+
 /// What a session does about compression: the agreement, and the sending side.
-pub(crate) struct Deflation {
+pub struct Deflation {
     extension: Extension,
     role: Role,
     level: u32,
@@ -395,12 +401,7 @@ struct Own {
 
 impl Deflation {
     /// `None` if the budget has no room for what such a session may own.
-    pub(crate) fn new(
-        extension: Extension,
-        role: Role,
-        compression: &Compression,
-        budget: &Arc<Budget>,
-    ) -> Option<Self> {
+    pub fn new(extension: Extension, role: Role, compression: &Compression, budget: &Arc<Budget>) -> Option<Self> {
         let deflater = if extension.forgets(role) { 0 } else { DEFLATER_BYTES };
         let inflater = if extension.forgets(role.other()) { 0 } else { INFLATER_BYTES };
         let own = Own { deflater: None, _reservation: Some(budget.reserve(deflater + inflater)?) };
@@ -411,31 +412,32 @@ impl Deflation {
         Some(Self { extension, role, level, window_bits, threshold, budget: budget.clone(), own: Mutex::new(own) })
     }
 
-    pub(crate) fn extension(&self) -> &Extension {
+    /// The parameters that were agreed on.
+    pub fn extension(&self) -> &Extension {
         &self.extension
     }
 
     /// The receiving side, which is to be made once.
-    pub(crate) fn inbound(&self) -> Inbound {
+    pub fn inbound(&self) -> Inbound {
         let peer = self.role.other();
         Inbound::with(self.extension.forgets(peer), window(self.extension.window_bits(peer)), self.budget.clone())
     }
 
     /// Whether a message of so many octets is worth it.
     #[inline]
-    pub(crate) fn is_for(&self, size: usize) -> bool {
+    pub fn is_for(&self, size: usize) -> bool {
         size >= self.threshold
     }
 
     /// Whether a message is compressed by itself: then the order of compressing does not matter, and the result will do
     /// for every session with the same [`kind`](Self::kind).
     #[inline]
-    pub(crate) fn forgets(&self) -> bool {
+    pub fn forgets(&self) -> bool {
         self.extension.forgets(self.role)
     }
 
     /// Sessions of one kind that forget compress to the same octets.
-    pub(crate) fn kind(&self) -> (u32, u8) {
+    pub fn kind(&self) -> (u32, u8) {
         (self.level, self.window_bits)
     }
 
@@ -450,7 +452,7 @@ impl Deflation {
     /// Hands on what a part of a message becomes. The parts of a message come one after another and no other message
     /// between them; its deflater is kept in `own` until the last, unless it is the session's. False if that failed, and
     /// the message cannot go on.
-    pub(crate) fn part(
+    pub fn part(
         &self,
         own: &mut Option<PartDeflater>,
         payload: &[u8],
@@ -481,7 +483,7 @@ impl Deflation {
     }
 
     /// Appends a message by itself, as a frame, unless it would not become smaller.
-    pub(crate) fn frame_afresh(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> bool {
+    pub fn frame_afresh(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> bool {
         let mut deflater = self.lend();
         with_scratch(|scratch| {
             if !deflater.message(payload, scratch) {
@@ -497,7 +499,7 @@ impl Deflation {
     }
 
     /// Appends a message that refers to those before it, as a frame. The order of calls is the order on the wire.
-    pub(crate) fn frame_in_order(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
+    pub fn frame_in_order(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let (level, window_bits) = self.kind();
         let deflater = own.deflater.get_or_insert_with(|| Deflater::new(level, window_bits));
@@ -516,7 +518,7 @@ impl Deflation {
     }
 
     /// Gives up what the session owns: it sends nothing more.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Own::default();
     }
 }
@@ -548,7 +550,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::extension::Parameter;
+    use crate::extension::Parameter;
 
     fn compressed(messages: &[&[u8]], level: u32, window_bits: u8, forgets: bool) -> Vec<Vec<u8>> {
         let mut deflater = Deflater::new(level, window_bits);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::text::Text;
+use crate::text::Text;
 
 /// The most bytes of UTF-8 a reason phrase may have: a control frame's 125 less the code's two (RFC 6455 §5.5).
 pub const MAX_REASON_BYTES: usize = 123;
@@ -169,7 +169,8 @@ impl CloseReason {
         self.initiator
     }
 
-    pub(crate) fn by(mut self, initiator: Initiator) -> Self {
+    /// The same reason with another initiator.
+    pub fn by(mut self, initiator: Initiator) -> Self {
         self.initiator = initiator;
         self
     }

@@ -1,13 +1,13 @@
 //! UTF-8 that is checked as it comes (RFC 6455 §8.1), so that a bad octet fails the connection at once.
 
-use crate::wire::text;
+use crate::text;
 
 /// From this length on the vectorised check wins; below, the standard library's.
 const SIMD_FROM: usize = 64;
 
 /// The whole of `data` as text, or `None`.
 #[inline]
-pub(crate) fn whole(data: &[u8]) -> Option<&str> {
+pub fn whole(data: &[u8]) -> Option<&str> {
     if data.len() >= SIMD_FROM {
         return simdutf8::basic::from_utf8(data).ok();
     }
@@ -17,7 +17,7 @@ pub(crate) fn whole(data: &[u8]) -> Option<&str> {
 /// How many octets at the front of `data` are complete characters, when the rest is the beginning of one; `None` if
 /// no continuation can make `data` valid.
 #[inline]
-pub(crate) fn valid_prefix(data: &[u8]) -> Option<usize> {
+pub fn valid_prefix(data: &[u8]) -> Option<usize> {
     match simdutf8::compat::from_utf8(data) {
         Ok(_) => Some(data.len()),
         Err(error) if error.error_len().is_none() => Some(error.valid_up_to()),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::wire::role::Role;
+use crate::role::Role;
 
 /// An extension that is in use on a session, as the answer to the handshake named it (RFC 6455 §9, Jakarta's
 /// `Extension`).
@@ -16,22 +16,26 @@ pub struct Extension {
 
 /// A parameter of an answer (RFC 7692 §7.1). The numbers are from 8 to 15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parameter {
+pub enum Parameter {
+    /// `server_no_context_takeover` (§7.1.1.1).
     ServerNoContextTakeover,
+    /// `client_no_context_takeover` (§7.1.1.2).
     ClientNoContextTakeover,
+    /// `server_max_window_bits` (§7.1.2.1).
     ServerMaxWindowBits(u8),
+    /// `client_max_window_bits` (§7.1.2.2).
     ClientMaxWindowBits(u8),
 }
 
 /// The name of the one extension (RFC 7692 §9.1).
-pub(crate) const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
+pub const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
 
 /// The window where nothing else is said: 32 KiB.
-pub(crate) const MAX_WINDOW_BITS: u8 = 15;
+pub const MAX_WINDOW_BITS: u8 = 15;
 
 impl Extension {
     /// permessage-deflate with these parameters, at most one of each kind.
-    pub(crate) fn permessage_deflate(parameters: impl IntoIterator<Item = Parameter>) -> Self {
+    pub fn permessage_deflate(parameters: impl IntoIterator<Item = Parameter>) -> Self {
         let mut places = [None; 4];
         places.iter_mut().zip(parameters).for_each(|(place, parameter)| *place = Some(parameter));
         Self { parameters: places }

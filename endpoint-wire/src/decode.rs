@@ -7,20 +7,20 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-use super::assemble::{Assembler, Unfinished};
-use super::deflate::Inbound;
-use super::event::{Chars, Event, Octets, Rules, Take};
-use super::{Violation, mask, utf8};
-use crate::wire::message::Binary;
-use crate::wire::role::Role;
-use crate::wire::text::Text;
+use crate::assemble::{Assembler, Unfinished};
+use crate::deflate::Inbound;
+use crate::event::{Chars, Event, Octets, Rules, Take};
+use crate::message::Binary;
+use crate::role::Role;
+use crate::text::Text;
+use crate::{Violation, mask, utf8};
 
 /// From this size on a message takes over the buffer it was read into, if that is its own.
-pub(crate) const OWN_FROM: usize = 8 << 10;
+pub const OWN_FROM: usize = 8 << 10;
 
 /// Takes messages off a stream of octets.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     /// There once something did not lie whole in the input, or if compression was negotiated: most connections of a
     /// server live without. Those of a client have it, because it knows the role.
     assembler: Option<Box<Assembler>>,
@@ -28,17 +28,17 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     /// Whether a message has begun whose end has not come, and of which kind: true is text.
-    pub(crate) fn begun(&self) -> Option<bool> {
+    pub fn begun(&self) -> Option<bool> {
         self.assembler.as_ref()?.begun()
     }
 
     /// The message that has begun and whose end has not come, if it is to be taken whole: only then its bytes are kept.
-    pub(crate) fn unfinished(&self) -> Option<Unfinished> {
+    pub fn unfinished(&self) -> Option<Unfinished> {
         self.assembler.as_ref()?.unfinished()
     }
 
     /// `role` is ours.
-    pub(crate) fn new(role: Role, deflate: Option<Inbound>) -> Self {
+    pub fn new(role: Role, deflate: Option<Inbound>) -> Self {
         let is_plain = role == Role::Server && deflate.is_none();
         Self { assembler: (!is_plain).then(|| Box::new(Assembler::new(role, deflate))) }
     }
@@ -46,11 +46,7 @@ impl Decoder {
     /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all, or
     /// some frames, without completing one.
     #[inline]
-    pub(crate) fn next<'i>(
-        &mut self,
-        rules: &Rules,
-        input: &'i mut [u8],
-    ) -> Result<(usize, Option<Event<'i>>), Violation> {
+    pub fn next<'i>(&mut self, rules: &Rules, input: &'i mut [u8]) -> Result<(usize, Option<Event<'i>>), Violation> {
         // the common case first: a message in one frame, whole, between two others
         if self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle() && assembler.takes_masked()) {
             if let Some((place, key)) = whole_frame(rules, input) {
@@ -72,7 +68,7 @@ impl Decoder {
     /// Like [`Decoder::next`], for input that lies at `range` in a buffer of its own: a large message becomes the owner
     /// of that buffer, if it fills at least half of it, instead of being copied out of it. Returns where the rest of the
     /// input lies then.
-    pub(crate) fn next_owned(
+    pub fn next_owned(
         &mut self,
         rules: &Rules,
         buffer: &mut Vec<u8>,
@@ -107,30 +103,30 @@ impl Decoder {
     }
 
     /// As [`Assembler::direct`].
-    pub(crate) fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
+    pub fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
         self.assembler.as_mut()?.direct(expected)
     }
 
     /// As [`Assembler::filled`].
-    pub(crate) fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
+    pub fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
         self.assembler.as_mut().map_or(Ok(None), |assembler| assembler.filled(count))
     }
 
     /// As [`Assembler::take_work`].
     #[inline]
-    pub(crate) fn take_work(&mut self) -> usize {
+    pub fn take_work(&mut self) -> usize {
         self.assembler.as_mut().map_or(0, |assembler| assembler.take_work())
     }
 
     /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle())
     }
 
     /// How many octets are kept of a data message and of a control frame, and the room reserved for both.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn kept(&self) -> (usize, usize, usize) {
+    pub fn kept(&self) -> (usize, usize, usize) {
         self.assembler.as_ref().map_or((0, 0, 0), |assembler| assembler.kept())
     }
 }
@@ -169,7 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::assemble::{AT_ONCE, DIRECT_STEP, PART};
+    use crate::assemble::{AT_ONCE, DIRECT_STEP, PART};
 
     const WHOLE: Rules = Rules { text: Take::Whole { limit: 1000 }, binary: Take::Whole { limit: 1000 } };
     const PARTS: Rules = Rules { text: Take::Parts, binary: Take::Parts };

@@ -1,13 +1,13 @@
 //! Frames to bytes (RFC 6455 §5.2), unmasked, as a server must send them (§5.1). A client masks them afterwards.
 
-use super::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
-use super::mask;
-use crate::wire::close::{CloseCode, CloseReason};
-use crate::wire::message::INLINE;
+use crate::close::{CloseCode, CloseReason};
+use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
+use crate::mask;
+use crate::message::INLINE;
 
 /// Appends the header of an unmasked frame that carries `payload` octets.
 #[inline]
-pub(crate) fn header(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: usize) {
+pub fn header(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: usize) {
     let first = if fin { 0x80 } else { 0 } | opcode as u8;
     match payload {
         // each cast keeps the value: the arm's pattern is its proof
@@ -26,7 +26,7 @@ pub(crate) fn header(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: usiz
 
 /// Appends a whole unmasked frame.
 #[inline]
-pub(crate) fn frame(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: &[u8]) {
+pub fn frame(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: &[u8]) {
     out.reserve(payload.len() + MAX_HEADER);
     header(out, fin, opcode, payload.len());
     out.extend_from_slice(payload);
@@ -40,7 +40,7 @@ pub(crate) fn deflated(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
 }
 
 /// Appends a frame with a part of a message that is compressed: the first of them says so (RFC 7692 §6.1).
-pub(crate) fn part(out: &mut Vec<u8>, fin: bool, opcode: OpCode, first: bool, payload: &[u8]) {
+pub fn part(out: &mut Vec<u8>, fin: bool, opcode: OpCode, first: bool, payload: &[u8]) {
     let start = out.len();
     frame(out, fin, opcode, payload);
     if first {
@@ -52,7 +52,7 @@ pub(crate) fn part(out: &mut Vec<u8>, fin: bool, opcode: OpCode, first: bool, pa
 ///
 /// The rest of the place is written along and taken back, because a copy of fixed length takes no call.
 #[inline]
-pub(crate) fn small(out: &mut Vec<u8>, opcode: OpCode, place: &[u8; INLINE], len: usize) {
+pub fn small(out: &mut Vec<u8>, opcode: OpCode, place: &[u8; INLINE], len: usize) {
     let mut frame = [0; 2 + INLINE];
     // INLINE is below 126
     (frame[0], frame[1]) = (0x80 | opcode as u8, len as u8);
@@ -63,7 +63,7 @@ pub(crate) fn small(out: &mut Vec<u8>, opcode: OpCode, place: &[u8; INLINE], len
 }
 
 /// Appends a close frame; a code that must not travel (1005 above all) makes it an empty one (RFC 6455 §7.4.1).
-pub(crate) fn close(out: &mut Vec<u8>, reason: &CloseReason) {
+pub fn close(out: &mut Vec<u8>, reason: &CloseReason) {
     if reason.code() == CloseCode::NoStatusCode || !reason.code().is_sendable() {
         return header(out, true, OpCode::Close, 0);
     }
@@ -76,7 +76,7 @@ pub(crate) fn close(out: &mut Vec<u8>, reason: &CloseReason) {
 }
 
 /// How long the header of an unmasked frame of ours is, and its payload.
-pub(crate) fn lengths(frame: &[u8]) -> (usize, usize) {
+pub fn lengths(frame: &[u8]) -> (usize, usize) {
     match *frame {
         [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
         [_, 127, p, q, r, s, t, u, v, w, ..] => {
@@ -90,7 +90,7 @@ pub(crate) fn lengths(frame: &[u8]) -> (usize, usize) {
 }
 
 /// Appends `header`, which is that of an unmasked frame, as that of one that is masked with `key` (RFC 6455 §5.3).
-pub(crate) fn masked_header(out: &mut Vec<u8>, header: &[u8], key: [u8; 4]) {
+pub fn masked_header(out: &mut Vec<u8>, header: &[u8], key: [u8; 4]) {
     let first = out.len();
     out.extend_from_slice(header);
     if let Some(second) = out.get_mut(first + 1) {
@@ -100,7 +100,7 @@ pub(crate) fn masked_header(out: &mut Vec<u8>, header: &[u8], key: [u8; 4]) {
 }
 
 /// Appends `payload` masked with `key`.
-pub(crate) fn masked(out: &mut Vec<u8>, payload: &[u8], key: [u8; 4]) {
+pub fn masked(out: &mut Vec<u8>, payload: &[u8], key: [u8; 4]) {
     let first = out.len();
     out.extend_from_slice(payload);
     mask::apply(&mut out[first..], key, 0);
@@ -147,7 +147,7 @@ mod tests {
             let mut out = Vec::new();
             masked_header(&mut out, &plain[..header], key);
             masked(&mut out, &plain[header..], key);
-            let read = crate::wire::frame::parse(&out, crate::wire::role::Role::Server, false).unwrap().unwrap();
+            let read = crate::frame::parse(&out, crate::role::Role::Server, false).unwrap().unwrap();
             assert_eq!((read.fin, read.opcode, read.mask, read.payload), (false, OpCode::Text, key, len as u64));
             mask::apply(&mut out[read.len..], key, 0);
             assert!(out[read.len..] == payload);

@@ -1,6 +1,6 @@
 //! How an endpoint compresses its messages (permessage-deflate, RFC 7692): a value that its options carry.
 
-use crate::wire::extension::MAX_WINDOW_BITS;
+use crate::extension::MAX_WINDOW_BITS;
 
 /// Smaller messages are sent as they are: a compressor that starts afresh spends microseconds on each, and saves
 /// little where there is little to repeat.
@@ -56,8 +56,7 @@ impl Compression {
     ///
     /// Small messages that resemble each other become a fraction of their size. The price is memory: about 380 KB for
     /// each such session once it has sent a message, and 48 to 80 KB once it has received one. The container's
-    /// [`compression_budget`](crate::ContainerBuilder::compression_budget) bounds it. A client may still say that it
-    /// wants none.
+    /// `compression_budget` bounds it. A client may still say that it wants none.
     pub const fn context_takeover(self, keep: bool) -> Self {
         Self { context_takeover: keep, ..self }
     }
@@ -69,15 +68,17 @@ impl Compression {
     }
 
     /// Whether there is any.
-    pub(crate) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.on
     }
 
-    pub(crate) fn takes_over(&self) -> bool {
+    /// Whether a message may refer to those before it.
+    pub fn takes_over(&self) -> bool {
         self.context_takeover
     }
 
-    pub(crate) fn max_window_bits(&self) -> u8 {
+    /// The window as a power of two.
+    pub fn max_window_bits(&self) -> u8 {
         self.window_bits
     }
 
@@ -87,7 +88,7 @@ impl Compression {
     }
 
     /// What is wrong with it.
-    pub(crate) fn mistake(&self) -> Option<String> {
+    pub fn mistake(&self) -> Option<String> {
         if self.level > 9 {
             return Some(format!("the compression level {} is not from 0 to 9", self.level));
         }
