@@ -30,9 +30,9 @@ const STEPS: &[&[&str]] = &[
 /// Nobody names them.
 const OUTSIDE: &[&str] = &["lib", "macro_support", "verification"];
 
-/// The stages of `endpoint-macros/src`, in the same way. `settings` is a part of `validate` in a file of its own.
+/// The stages of `endpoint-macros/src`, in the same way. `options` is a part of `validate` in a file of its own.
 const STAGES: &[&[&str]] =
-    &[&["lib"], &["expand", "events"], &["validate", "settings"], &["spelling"], &["template"], &["parse"]];
+    &[&["lib"], &["expand", "expand/event"], &["validate", "options"], &["types"], &["template"], &["parse"]];
 
 /// Which rooms may name an outside crate, or the one item of it that stands here. A room's files go with it.
 const CRATES: &[(&str, &[&str])] = &[

@@ -10,12 +10,11 @@ use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::{Attribute, DeriveInput, Error, LitStr};
 
-mod events;
 mod expand;
+mod options;
 mod parse;
-mod settings;
-mod spelling;
 mod template;
+mod types;
 mod validate;
 
 use crate::parse::{EndpointArgs, Kind, Method, Side};

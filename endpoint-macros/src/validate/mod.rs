@@ -8,13 +8,13 @@ use syn::{
     ReturnType, Type,
 };
 
-use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Side, Value, is_named, without_groups};
-use crate::settings::{
+use crate::options::{
     coders, compression, configurator, count, event_name, events, instance, is_off, no_setting_twice, overflow, roles,
     size, subprotocols, time, unknown_setting,
 };
-use crate::spelling::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
+use crate::parse::{EndpointArgs, Kind, Method, Parameter, Setting, Side, Value, is_named, without_groups};
 use crate::template;
+use crate::types::{Known, brief, error_box, inside_state, is_bool, is_str, known, quiet};
 
 /// The mistakes found so far.
 #[derive(Default)]

@@ -9,9 +9,11 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr, ReturnType, Type};
 
-use crate::events;
-use crate::spelling::{Known, inside_option, inside_result, inside_vec, is_str, known};
+use crate::expand::event as events;
+use crate::types::{Known, inside_option, inside_result, inside_vec, is_str, known};
 use crate::validate::{Argument, Configurator, Endpoint, Event, Handler, Role};
+
+mod event;
 
 /// The only way from generated code into the runtime.
 pub(crate) fn runtime() -> TokenStream {
