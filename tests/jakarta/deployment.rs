@@ -15,7 +15,7 @@ use crate::support::{Client, TestServer};
 const REFUSED_BY_THE_COMPILER: &[(&str, &str, &str)] = &[
     ("N @OnOpen with a String that is no @PathParam", "open_takes_message", "#[path_param]"),
     ("N @OnOpen with a Throwable", "open_takes_error", "#[on_error]"),
-    ("N two @OnOpen, WSC-4.4-3", "handler_two_of_one_kind", "on_open"),
+    ("N two @OnOpen, WSC-4.4-3", "handler_two_on_open", "on_open"),
     ("N @OnClose with a Throwable", "close_takes_error", "#[on_error]"),
     ("N @OnClose with a String", "close_takes_message", "receives no message"),
     ("N two @OnClose", "handler_two_on_close", "on_close"),
