@@ -30,9 +30,26 @@ const STEPS: &[&[&str]] = &[
 /// Nobody names them.
 const OUTSIDE: &[&str] = &["lib", "macro_support", "verification"];
 
-/// The stages of `endpoint-macros/src`, in the same way. `options` is a part of `validate` in a file of its own.
-const STAGES: &[&[&str]] =
-    &[&["lib"], &["expand", "expand/event"], &["validate", "options"], &["types"], &["template"], &["parse"]];
+/// The files of `endpoint-macros/src`, top to bottom, one on each step: a file names only files below it, so no two files
+/// import each other, directly or through others.
+const STAGES: &[&str] = &[
+    "lib",
+    "expand/endpoint",
+    "expand/handler",
+    "expand/argument",
+    "expand/event",
+    "expand",
+    "validate/endpoint",
+    "validate/handler",
+    "validate/parameter",
+    // the model of what is valid
+    "validate",
+    "options",
+    "types",
+    "template",
+    "parse",
+    "diagnostics",
+];
 
 /// Which rooms may name an outside crate, or the one item of it that stands here. A room's files go with it.
 const CRATES: &[(&str, &[&str])] = &[
@@ -425,30 +442,67 @@ fn wire_crate_depends_on_no_socket_no_runtime_and_no_http() {
     assert_eq!(dependencies("endpoint-wire"), ["bytes", "flate2", "multiversion", "simdutf8"]);
 }
 
+/// Every path of `file` to a file of the macros that is not below it.
+fn stage_mistakes(file: &str, source: &str) -> Vec<String> {
+    let stage = |file: &str| STAGES.iter().position(|stage| *stage == file);
+    let Some(own) = stage(file) else {
+        return vec![format!("{file}.rs has no stage: give it one in tests/house.rs")];
+    };
+    // a `mod.rs` names the files of its folder without `crate`, too
+    let children: Vec<&str> = STAGES.iter().filter_map(|other| other.strip_prefix(file)?.strip_prefix('/')).collect();
+    let starts = [&["crate", "super", "self"], &children[..]].concat();
+    let mut mistakes = Vec::new();
+    for (path, line) in paths(&tokens(source), &starts) {
+        let inside: Vec<&str> = match (path[0].as_str(), file.rsplit_once('/')) {
+            ("crate", _) | ("super", None) => Vec::new(),
+            ("super", Some((folder, _))) => vec![folder],
+            _ => vec![file],
+        };
+        let skipped = usize::from(!children.contains(&path[0].as_str()));
+        let segments = [inside, path[skipped..].iter().map(String::as_str).collect()].concat();
+        let named = [2, 1].into_iter().filter_map(|count| Some(segments.get(..count)?.join("/")));
+        let named = named.into_iter().find_map(|named| Some((stage(&named)?, named)));
+        let path = path.join("::");
+        match named {
+            None => mistakes.push(format!("{file}.rs:{line} names `{path}`, which is in no file of tests/house.rs")),
+            Some((below, named)) if below < own || below == own && named != file => {
+                mistakes.push(format!("{file}.rs:{line} names `{path}`, but `{named}` is not below `{file}`"));
+            }
+            Some(_) => {}
+        }
+    }
+    mistakes
+}
+
 #[test]
 fn macros_go_down_their_stages() {
-    let mistakes = sources("endpoint-macros/src");
-    let mistakes = mistakes.iter().flat_map(|(file, source)| step_mistakes(STAGES, file, source));
-    // two pairs of files are one stage each
-    let mistakes = mistakes.filter(|mistake| {
-        let are = |one: &str, other: &str| mistake.contains(&format!("`{one}` is not below `{other}`"));
-        !are("settings", "validate")
-            && !are("validate", "settings")
-            && !are("events", "expand")
-            && !are("expand", "events")
-    });
-    assert_none(mistakes.collect());
+    let sources = sources("endpoint-macros/src");
+    assert_none(sources.iter().flat_map(|(file, source)| stage_mistakes(file, source)).collect());
+    for (index, stage) in STAGES.iter().enumerate() {
+        assert!(sources.iter().any(|(file, _)| file == stage), "tests/house.rs lists `{stage}`, which is no file");
+        assert!(!STAGES[..index].contains(stage), "tests/house.rs lists `{stage}` twice");
+    }
+}
+
+#[test]
+fn files_of_the_macros_are_not_too_long() {
+    let sources = sources("endpoint-macros/src");
+    assert_none(sources.iter().flat_map(|(file, source)| length_mistakes(file, source)).collect());
 }
 
 #[test]
 fn expanding_a_macro_neither_parses_nor_fails() {
-    let (_, source) = sources("endpoint-macros/src").into_iter().find(|(room, _)| room == "expand").unwrap();
-    for (path, line) in paths(&tokens(&source), &["syn"]) {
-        assert!(
-            !matches!(path[1].as_str(), "parse" | "parse2" | "parse_str" | "parse_quote" | "Error" | "Result"),
-            "expand.rs:{line} names `{}`: whatever can fail belongs to parse.rs or validate.rs",
-            path.join("::")
-        );
+    let sources = sources("endpoint-macros/src");
+    let expand: Vec<_> = sources.iter().filter(|(file, _)| is_in(file, "expand")).collect();
+    assert!(expand.len() > 1, "{expand:?}");
+    for (file, source) in expand {
+        for (path, line) in paths(&tokens(source), &["syn"]) {
+            assert!(
+                !matches!(path[1].as_str(), "parse" | "parse2" | "parse_str" | "parse_quote" | "Error" | "Result"),
+                "{file}.rs:{line} names `{}`: code that can fail belongs to parse or validate",
+                path.join("::")
+            );
+        }
     }
 }
 
@@ -541,6 +595,34 @@ fn guard_wants_the_room_and_not_the_reexport() {
 #[test]
 fn guard_wants_a_room_for_a_new_file() {
     assert!(on_steps("deflate", "")[0].contains("deflate.rs is in no room"));
+}
+
+#[test]
+fn guard_finds_circles_in_the_macros() {
+    for (file, source) in [
+        ("expand/event", "use crate::expand::handler::body;"),
+        ("expand/event", "use super::handler::body;"),
+        ("types", "use crate::validate::Handler;"),
+        ("expand", "fn f() { event::g() }"),
+        ("expand", "use self::event::g;"),
+    ] {
+        let mistakes = stage_mistakes(file, source);
+        assert_eq!(mistakes.len(), 1, "{source}: {mistakes:?}");
+        assert!(mistakes[0].contains("is not below"), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn guard_lets_the_macros_look_down() {
+    for (file, source) in [
+        ("expand/handler", "use crate::expand::{event, runtime};"),
+        ("expand/handler", "use super::runtime;"),
+        ("expand", "mod event; fn f(self) { self.g(crate::validate::g()) }"),
+        ("lib", "fn f() { parse::keyword() }"),
+    ] {
+        assert_eq!(stage_mistakes(file, source), [""; 0], "{source}");
+    }
+    assert!(stage_mistakes("expand/other", "")[0].contains("has no stage"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::{Attribute, DeriveInput, Error, LitStr};
 
+mod diagnostics;
 mod expand;
 mod options;
 mod parse;
@@ -324,12 +325,12 @@ fn endpoint(side: Side, args: TokenStream, mut item: TokenStream) -> TokenStream
         Err(error) => {
             // as if the path were there
             let path = (side == Side::Server).then(|| LitStr::new("/", Span::call_site()));
-            let annotated = expand::annotated(path.as_ref(), false, &input);
+            let annotated = expand::endpoint::annotated(path.as_ref(), false, &input);
             let error = error.into_compile_error();
             return quote!(#item #annotated #error);
         }
     };
-    let (endpoint, result) = validate::endpoint(args, &input);
+    let (endpoint, result) = validate::endpoint::endpoint(args, &input);
     let is_second = |attribute: &Attribute| Side::of(attribute).is_some();
     if input.attrs.iter().any(is_second) {
         input.attrs.retain(|attribute| !is_second(attribute));
@@ -338,9 +339,9 @@ fn endpoint(side: Side, args: TokenStream, mut item: TokenStream) -> TokenStream
     let error = result.err().map(Error::into_compile_error);
     let is_plain = input.generics.params.is_empty() && !matches!(input.data, syn::Data::Union(_));
     let expanded = if is_plain {
-        expand::endpoint(&endpoint, &input)
+        expand::endpoint::endpoint(&endpoint, &input)
     } else {
-        expand::annotated(endpoint.path.as_ref(), endpoint.shared.is_some(), &input)
+        expand::endpoint::annotated(endpoint.path.as_ref(), endpoint.shared.is_some(), &input)
     };
     quote!(#item #expanded #error)
 }
@@ -353,8 +354,8 @@ fn handler(kind: Kind, args: TokenStream, item: TokenStream) -> TokenStream {
         let error = Error::new(place, sentence).into_compile_error();
         return quote!(#item #error);
     };
-    let valid = parse::settings.parse2(args).and_then(|settings| validate::handler(kind, settings, &method));
-    let beside = valid.map_or_else(Error::into_compile_error, |handler| expand::handler(&handler));
+    let valid = parse::settings.parse2(args).and_then(|settings| validate::handler::handler(kind, settings, &method));
+    let beside = valid.map_or_else(Error::into_compile_error, |handler| expand::handler::handler(&handler));
     // One that does not belong here has been complained about and must not do so itself.
     method.attrs.retain(|attribute| Kind::of(attribute).is_none() && !parse::is_mark(attribute));
     quote!(#method #beside)

@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, Lit, LitStr, Type};
+use syn::{Error, Expr, ExprLit, ExprPath, Lit, LitStr, Type};
 
+use crate::diagnostics::Mistakes;
 use crate::parse::{Setting, Value};
-use crate::validate::{Configurator, Mistakes};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -149,6 +149,13 @@ pub(crate) fn roles(setting: &Setting) -> Result<Vec<LitStr>> {
         }
     }
     mistakes.into_result().map(|()| names)
+}
+
+/// What makes the configurator.
+pub(crate) enum Configurator {
+    /// Its `Default`.
+    Type(ExprPath),
+    Value(Expr),
 }
 
 // configurator = Type
