@@ -45,6 +45,8 @@ const STAGES: &[&str] = &[
     // the model of what is valid
     "validate",
     "options",
+    "options/units",
+    "options/table",
     "types",
     "template",
     "parse",

@@ -1,9 +1,9 @@
-//! The attributes of `endpoint-runtime`. Depend on that crate; it exports them, and what they generate names it.
+//! The attributes of `endpoint-runtime`. Depend on that crate: it exports them, and the generated code names it.
 //!
-//! [`macro@server_endpoint`] stands above a type and says where it is served, [`macro@client_endpoint`] above one that
-//! connects. [`macro@on_open`], [`macro@on_message`],
-//! [`macro@on_close`] and [`macro@on_error`] stand above methods in plain `impl` blocks and say when they are called.
-//! The crate must be known as `endpoint_runtime`: a dependency under another name is not supported.
+//! [`macro@server_endpoint`] goes on a type that a server serves under a path, [`macro@client_endpoint`] on one that
+//! connects to a server. [`macro@on_open`], [`macro@on_message`], [`macro@on_close`] and [`macro@on_error`] go on methods
+//! in ordinary `impl` blocks. The generated code needs the crate under its own name, `endpoint_runtime`; a renamed
+//! dependency does not work.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -18,9 +18,9 @@ mod template;
 mod types;
 mod validate;
 
-use crate::parse::{EndpointArgs, Kind, Method, Side};
+use crate::parse::{EndpointArgs, EndpointAttr, HandlerAttr, Method, ParamAttr};
 
-/// Makes a struct or enum a WebSocket endpoint, served under a path.
+/// Serves a struct or an enum as a WebSocket endpoint under a path.
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -37,83 +37,71 @@ use crate::parse::{EndpointArgs, Kind, Method, Side};
 /// }
 /// ```
 ///
-/// Each connection gets an instance of its own, made by `Default` unless the server is given another way. The type is
-/// `Send`, has no generics and no lifetimes. With `instance = shared` there is one instance for all connections, made
-/// once when the server is built; its handlers take `&self`, and the type is `Sync`.
+/// Each connection has its own instance of the type, created by `Default` unless the server is given another
+/// constructor. The type is `Send` and has no generics and no lifetimes. With `instance = shared` all connections share
+/// one instance, which is created once when the server is built; then handlers take `&self`, and the type is `Sync`.
 ///
-/// # The path
+/// # Path
 ///
-/// A string literal that starts with `/`. A variable replaces a whole segment: `/chat/{room}`, not `/chat-{room}`; its
-/// name is made of letters, digits and `_`, and stands in the path once. A trailing slash is part of the path: `/a/`
-/// and `/a` are two. Segments are written decoded: `/café`, not `/caf%C3%A9`. There are no globs, no `.` or `..`, and
-/// no empty segments.
+/// A string literal that starts with `/`. A variable replaces a whole segment: `/chat/{room}`, not `/chat-{room}`. Its
+/// name consists of letters, digits and `_`, and appears in the path once. A trailing slash is significant: `/a/` and
+/// `/a` are two paths. Write segments decoded: `/café`, not `/caf%C3%A9`. Wildcards, `.`, `..` and empty segments are not
+/// allowed.
 ///
 /// # Options
 ///
-/// What is not said is as the server has it.
+/// *container* means the setting of the same name on the container's builder.
 ///
-/// | Option | Values | Meaning |
-/// |---|---|---|
-/// | `subprotocols` | `subprotocols("chat.v2", "chat.v1")` | the subprotocols the endpoint speaks |
-/// | `decoders` | `decoders(PointDecoder, PictureDecoder)` | coders of yours that make payloads, asked in this order |
-/// | `encoders` | `encoders(PointEncoder)` | coders of yours that make messages of what is returned or sent |
-/// | `events` | `events("chat.say", "chat.leave")` | the events that have handlers of their own, `#[on_message(event = "chat.say")]` |
-/// | `max_message_size` | `"64KiB"`, or an expression of type `usize` | the most bytes of a whole message; more closes with 1009 |
-/// | `max_nesting` | `64`, or an expression of type `usize` | how deeply the data of a message may be nested, in levels; more is a decode error |
-/// | `idle_timeout` | `"60s"`, an expression of type `Duration`, or `off` | close after this long without a frame |
-/// | `ping_interval` | `"30s"`, an expression of type `Duration`, or `off` | send a ping when one of the two sides was silent this long |
-/// | `pong_timeout` | `"30s"`, an expression of type `Duration`, or `off` | close when nothing came this long after a ping |
-/// | `send_timeout` | `"30s"`, or an expression of type `Duration` | how long a message may wait to be written |
-/// | `min_receive_rate` | `"1KiB"` per second, an expression of type `usize`, or `off` | the least that comes of a message that is taken whole |
-/// | `min_send_rate` | `"1KiB"` per second, an expression of type `usize`, or `off` | the least that a peer takes while something waits for it |
-/// | `compression` | `on`, `on(level = 1, threshold = 512, context_takeover = false, window_bits = 15)`, an expression of type `Compression`, or `off` | whether and how messages are compressed, if the client offers it; not without `on` |
-/// | `instance` | `shared`, or `per_connection` | whether all connections share one instance; not unless it says so |
-/// | `configurator` | a type that has `Default`, or an expression | takes part in the handshake: a `Configurator` |
-/// | `roles` | `roles("admin", "ops")` | only for principals with one of these roles: others get 403, and without a principal 401, before the handshake is accepted |
-/// | `overflow` | `wait`, `error`, `drop_oldest`, `drop_newest`, `close`, or an expression of type `Overflow` | what is done with a message for which the outbound queue has no room |
+#[doc = crate::options::table::endpoint_options_markdown!()]
 ///
-/// Sizes are whole numbers of B, KB, KiB, MB, MiB, GB or GiB; times of ms, s, m or h. Expressions are constants.
+/// Sizes are whole numbers of B, KB, KiB, MB, MiB, GB or GiB, and times are whole numbers of ms, s, m or h. Expressions
+/// must be constant.
+///
+/// Settings of `compression = on(…)`:
+///
+#[doc = crate::options::table::compression_options_markdown!()]
 ///
 /// # Handlers
 ///
-/// At most one method each for the opening, text, binary, pongs, the closing and errors, marked with the other four
-/// attributes. They may stand in any number of `impl` blocks in any module of the crate. A method
+/// Each handler is a method with one of the other four attributes. An endpoint has at most one handler each for the
+/// opening, text, binary, pongs, the closing and errors. The methods may be in any number of `impl` blocks, in any module
+/// of the crate. A handler
 ///
-/// - takes `&self` or `&mut self`. The handlers of a connection are called one after another, so `&mut self` is always
-///   free; an `async fn` that takes `&self` needs a type that is `Sync`.
-/// - is a `fn` or an `async fn`. A `fn` runs on the thread of the connection and must not block; it may look straight
-///   into the receive buffer, so `&str` and `&[u8]` cost nothing. The future of an `async fn` is `Send`.
-/// - takes its other parameters in any order. They are known by the last word of their type, so an alias of `Session`
-///   is not known.
+/// - takes `&self` or `&mut self`. The handlers of a connection never run concurrently, so `&mut self` is always
+///   available. An `async fn` that takes `&self` requires that the type is `Sync`.
+/// - is a `fn` or an `async fn`. A `fn` runs on the thread of the connection and must not block. It borrows from the
+///   receive buffer, so `&str` and `&[u8]` are not copied. The future of an `async fn` is `Send`.
+/// - takes its other parameters in any order. The attribute recognizes them by the last segment of their type, so it does
+///   not recognize an alias of `Session`.
 ///
-/// | Parameter | In | Value |
+/// | Parameter | Handlers | Value |
 /// |---|---|---|
-/// | `&Session`, `Session` | all | the conversation |
+/// | `&Session`, `Session` | all | the session |
 /// | `#[path_param] room: T`, `#[path_param("room")] r: T` | all | a variable of the path, decoded: `&str`, or any `FromStr` |
 /// | `#[path_param] room: Option<T>` | all | the same, or `None` if the path has no such variable |
 /// | `#[query_param] page: T`, `#[query_param("page")] p: T` | all | a parameter of the query, decoded: any `FromStr` |
 /// | `#[query_param] page: Option<T>` | all | the same, or `None` if the query has no such parameter |
-/// | `#[query_param] tag: Vec<T>` | all | all of that name, in their order, or none |
+/// | `#[query_param] tag: Vec<T>` | all | all parameters of that name, in their order |
 /// | `&HandshakeRequest` | all | the request that opened the session |
-/// | `State<T>`, `&State<T>` | all | what the application provides with `.state(value)` on the builder |
+/// | `State<T>`, `&State<T>` | all | the value that the application provides with `.state(value)` on the builder |
 /// | the message | `on_message` | see [`macro@on_message`] |
-/// | `CloseReason`, `&CloseReason` | `on_close` | why it ended |
+/// | `CloseReason`, `&CloseReason` | `on_close` | why the session ended |
 /// | `&Error`, `Error` | `on_error`, required | what went wrong |
 ///
-/// A path parameter that does not parse refuses the handshake with 404, before any handler is called. One that the path
-/// does not have is a compile error, unless it is an `Option`.
+/// A path parameter that does not parse refuses the handshake with 404, before any handler is called. A path parameter
+/// that is not in the path is a compile error, unless it is an `Option`.
 ///
-/// A query parameter that does not parse refuses the handshake with 400, whatever handler asks for it; so does one that
-/// is missing, unless it is an `Option` or a `Vec`. It is read anew for each call: what every message needs is kept in
-/// a field.
+/// A query parameter that does not parse refuses the handshake with 400, whichever handler takes it. So does one that is
+/// missing, unless it is an `Option` or a `Vec`. It is parsed again for each call: keep a value that every message needs
+/// in a field.
 ///
-/// A `State<T>` that nobody provides is an error when the container is built, before the port is bound.
+/// A `State<T>` that the application does not provide is an error when the container is built, before the port is bound.
 #[proc_macro_attribute]
 pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    endpoint(Side::Server, args.into(), item.into()).into()
+    endpoint(EndpointAttr::Server, args.into(), item.into()).into()
 }
 
-/// Makes a struct or enum the client's side of a conversation, to be connected by a `ClientContainer`.
+/// Makes a struct or an enum the client side of a session. A `ClientContainer` connects it to a server.
 ///
 /// ```no_run
 /// use endpoint_runtime::prelude::*;
@@ -138,16 +126,15 @@ pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStr
 /// # Ok(()) }
 /// ```
 ///
-/// Options and handlers are those of [`macro@server_endpoint`], with these differences: there is no path, and so there
-/// are no `#[path_param]`s; `subprotocols` are what the client offers, the one it likes best first; `compression` is
-/// what it offers; a `#[query_param]` is looked for in the URI that is connected to. The instance is made by whoever
-/// connects, so the type needs no `Default`.
+/// Handlers are the same as those of [`macro@server_endpoint`], and its table of options shows which are allowed here.
+/// There is no path, so there is no `#[path_param]`; a `#[query_param]` is a parameter of the URI that the client connects
+/// to. The instance is passed to `connect`, so the type does not need `Default`.
 #[proc_macro_attribute]
 pub fn client_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    endpoint(Side::Client, args.into(), item.into()).into()
+    endpoint(EndpointAttr::Client, args.into(), item.into()).into()
 }
 
-/// Calls the method when a connection is established, before any message.
+/// Calls the method when a session opens, before its first message.
 ///
 /// ```
 /// # use endpoint_runtime::prelude::*;
@@ -163,15 +150,15 @@ pub fn client_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStr
 /// # }
 /// ```
 ///
-/// Takes `&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]`s and `#[query_param]`s; returns nothing or a
-/// `Result<(), E>`, whose error goes to [`macro@on_error`]. Messages wait until it has returned. What all handlers share is told at
-/// [`macro@server_endpoint`].
+/// The method takes `&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]` and `#[query_param]` parameters. It returns
+/// nothing or a `Result<(), E>`, whose error goes to [`macro@on_error`]. Messages wait until it has returned.
+/// [`macro@server_endpoint`] describes what applies to all handlers.
 #[proc_macro_attribute]
 pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    handler(Kind::Open, args.into(), item.into()).into()
+    handler(HandlerAttr::Open, args.into(), item.into()).into()
 }
 
-/// Calls the method for each message of one kind: text, binary, or pong.
+/// Calls the method for each message of one kind: text, binary or pong.
 ///
 /// ```
 /// # use endpoint_runtime::prelude::*;
@@ -208,62 +195,54 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// # }
 /// ```
 ///
-/// # The message
+/// # Message
 ///
-/// Exactly one parameter; its type says the kind. Each may be taken by `&` as well.
+/// Exactly one parameter is the message. Its type determines the kind; a `&` before it makes no difference.
 ///
 /// | Kind | Types |
 /// |---|---|
 /// | text | `String`, `&str`, `Text`; numbers, `bool` and `char`, parsed from the text; `Json<T>` |
 /// | binary | `Vec<u8>`, `&[u8]`, `Bytes`, `Binary`; `MessagePack<T>`, `Cbor<T>`, `Protobuf<T>` |
-/// | either | `Negotiated<T>`, in the form that the subprotocol names |
+/// | either | `Negotiated<T>`, in the format of the subprotocol |
 /// | pong | `Pong` |
 ///
-/// Any other type that decodes (`DecodeText`, `DecodeBinary`), or for which the endpoint lists a decoder, needs the kind
-/// in the attribute: `#[on_message(text)]` or `#[on_message(binary)]`. A listed decoder goes before what the type says
-/// of itself. A message that does not decode goes to [`macro@on_error`], and the method is not called.
+/// For any other type, specify the kind: `#[on_message(text)]` or `#[on_message(binary)]`. The type implements
+/// `DecodeText` or `DecodeBinary`, or the endpoint lists a decoder for it; a listed decoder takes precedence. A message
+/// that does not decode goes to [`macro@on_error`], and the method is not called.
 ///
-/// # In parts
+/// # Parts
 ///
-/// With a `bool` named `last` beside the message the method gets the parts as they arrive, and `true` with the final
-/// one; nothing is put together for it. For `String`, `&str`, `Text` and all binary types. Parts need not be the
-/// frames that were sent.
+/// With a `bool` named `last` beside the message, the method gets the parts of each message as they arrive, and `true`
+/// with the final part; the message is not assembled. The type is `String`, `&str`, `Text` or one of the first four binary
+/// types. The parts are not necessarily the frames that were sent.
 ///
-/// # The reply
+/// # Reply
 ///
-/// What the method returns is sent back: text (`String`, `&str`, `Text`), bytes (`Vec<u8>`, `Bytes`, `Binary`), the text
-/// form of numbers, `bool` and `char`, `Json<T>`, and every other type that implements `Encode` or for which the endpoint
-/// lists an encoder, which goes before the type's own form. `()` and `None` send nothing. What does not encode, and the `Err` of a `Result`, goes to [`macro@on_error`]; `Err` has any error that
-/// converts into `Box<dyn Error + Send + Sync>`.
+/// The value that the method returns is sent back: text (`String`, `&str`, `Text`), bytes (`Vec<u8>`, `Bytes`, `Binary`),
+/// numbers, `bool` and `char` as text, `Json<T>`, and every type that implements `Encode` or for which the endpoint lists
+/// an encoder, which takes precedence. `()` and `None` send nothing. The `Err` of a `Result` and a value that does not
+/// encode go to [`macro@on_error`]. The error type is any that converts into `Box<dyn Error + Send + Sync>`.
 ///
 /// # Events
 ///
-/// `#[on_message(event = "chat.say")]` is for one of the `events(…)` that the endpoint lists: a text message of the form
+/// `#[on_message(event = "chat.say")]` handles one of the `events(…)` that the endpoint lists: text messages of the form
 /// `{"event": "chat.say", "data": …}`. The method takes the data as `Json<T>`, or name and data as `Event<T>`, or neither.
-/// It returns `Json<T>`, which is sent back as the data of an event of the same name; or an `Event<T>`, which has its own
-/// name; `()`, and `Option` and `Result` of these. A text message that is none of the listed events goes to the ordinary
-/// handler of text, or if there is none to [`macro@on_error`].
+/// It returns `Json<T>`, which is sent as the data of an event of the same name; an `Event<T>`, which has its own name;
+/// `()`; or an `Option` or a `Result` of these. A text message that is no listed event goes to the ordinary text handler,
+/// or, if there is none, to [`macro@on_error`].
 ///
 /// # Options
 ///
-/// `max_total = "1GiB"`, or an expression of type `u64`: the most bytes of all parts of a message together, for a method
-/// that takes parts or a stream; more closes with 1009. Without it there is no limit but that of the memory for what
-/// the handler has not taken, which is small: 256 KiB.
+#[doc = crate::options::table::message_options_markdown!()]
 ///
-/// `max_size = "4KiB"`, or an expression of type `usize`: the most bytes of a whole message for this method, instead of
-/// the endpoint's `max_message_size`. Not for parts.
-///
-/// `roles("admin")`: only for principals with one of these roles. The message of another is dropped, which
-/// [`macro@on_error`] is told (`is_forbidden`), and the session goes on.
-///
-/// What all handlers share is told at [`macro@server_endpoint`].
+/// Without `max_total`, a message in parts or a stream has no size limit; the data that the handler has not taken yet
+/// needs at most 256 KiB. [`macro@server_endpoint`] describes what applies to all handlers.
 #[proc_macro_attribute]
 pub fn on_message(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    handler(Kind::Message, args.into(), item.into()).into()
+    handler(HandlerAttr::Message, args.into(), item.into()).into()
 }
 
-/// Calls the method when the connection ends, whoever ended it: once for each [`macro@on_open`],
-/// and last of all but an [`macro@on_error`] that is told of its failure.
+/// Calls the method when a session ends, whichever side ended it: exactly once for each [`macro@on_open`].
 ///
 /// ```
 /// # use endpoint_runtime::prelude::*;
@@ -276,15 +255,16 @@ pub fn on_message(args: proc_macro::TokenStream, item: proc_macro::TokenStream) 
 /// # }
 /// ```
 ///
-/// Takes `CloseReason` or `&CloseReason`, and what all handlers take; returns nothing or a `Result<(), E>`. The session can still be asked everything, but nothing can be sent any more. What all handlers share is told at
-/// [`macro@server_endpoint`].
+/// No other handler is called after it, except [`macro@on_error`] for its own error. The method takes `CloseReason` or
+/// `&CloseReason` and the parameters of all handlers, and returns nothing or a `Result<(), E>`. The session is still
+/// readable, but nothing can be sent. [`macro@server_endpoint`] describes what applies to all handlers.
 #[proc_macro_attribute]
 pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    handler(Kind::Close, args.into(), item.into()).into()
+    handler(HandlerAttr::Close, args.into(), item.into()).into()
 }
 
-/// Calls the method when something goes wrong: another handler returned an error or panicked, a message did not
-/// decode, a peer broke the protocol.
+/// Calls the method for an error: another handler returned an error or panicked, a message did not decode, or the peer
+/// violated the protocol.
 ///
 /// ```
 /// # use endpoint_runtime::prelude::*;
@@ -300,64 +280,64 @@ pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) ->
 /// # }
 /// ```
 ///
-/// Takes `&Error` or `Error`, which is required, and what all handlers take; returns nothing or a `Result<(), E>`. What
-/// all handlers share is told at [`macro@server_endpoint`].
+/// The method must take `&Error` or `Error`, may take the parameters of all handlers, and returns nothing or a
+/// `Result<(), E>`. [`macro@server_endpoint`] describes what applies to all handlers.
 #[proc_macro_attribute]
 pub fn on_error(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
-    handler(Kind::Error, args.into(), item.into()).into()
+    handler(HandlerAttr::Error, args.into(), item.into()).into()
 }
 
-/// The item as it was, what makes it an endpoint, and what is wrong with it.
-fn endpoint(side: Side, args: TokenStream, mut item: TokenStream) -> TokenStream {
+/// The unchanged item, the items that make it an endpoint, and the errors.
+fn endpoint(attribute: EndpointAttr, args: TokenStream, mut item: TokenStream) -> TokenStream {
     let Ok(mut input) = syn::parse2::<DeriveInput>(item.clone()) else {
         let (keyword, place) = parse::keyword(&item);
-        let sentence =
-            format!("`#[{}]` belongs above the struct or enum of the endpoint, not on this `{keyword}`", side.name());
-        let error = Error::new(place, sentence).into_compile_error();
+        let message = format!("`#[{}]` goes on a struct or an enum, not on this `{keyword}`", attribute.name());
+        let error = Error::new(place, message).into_compile_error();
         return quote!(#item #error);
     };
-    let parsed = match side {
-        Side::Server => syn::parse2::<EndpointArgs>(args),
-        Side::Client => EndpointArgs::of_client.parse2(args),
+    let parsed = match attribute {
+        EndpointAttr::Server => syn::parse2::<EndpointArgs>(args),
+        EndpointAttr::Client => EndpointArgs::parse_client.parse2(args),
     };
     let args = match parsed {
         Ok(args) => args,
         Err(error) => {
-            // as if the path were there
-            let path = (side == Side::Server).then(|| LitStr::new("/", Span::call_site()));
-            let annotated = expand::endpoint::annotated(path.as_ref(), false, &input);
+            // with a path, so that the handlers do not report follow-up errors
+            let path = (attribute == EndpointAttr::Server).then(|| LitStr::new("/", Span::call_site()));
+            let annotated = expand::endpoint::annotated_impl(path.as_ref(), false, &input);
             let error = error.into_compile_error();
             return quote!(#item #annotated #error);
         }
     };
-    let (endpoint, result) = validate::endpoint::endpoint(args, &input);
-    let is_second = |attribute: &Attribute| Side::of(attribute).is_some();
+    let (endpoint, result) = validate::endpoint::validate(attribute, args, &input);
+    let is_second = |attribute: &Attribute| EndpointAttr::of(attribute).is_some();
     if input.attrs.iter().any(is_second) {
         input.attrs.retain(|attribute| !is_second(attribute));
         item = input.to_token_stream();
     }
     let error = result.err().map(Error::into_compile_error);
-    let is_plain = input.generics.params.is_empty() && !matches!(input.data, syn::Data::Union(_));
-    let expanded = if is_plain {
-        expand::endpoint::endpoint(&endpoint, &input)
+    let can_be_endpoint = input.generics.params.is_empty() && !matches!(input.data, syn::Data::Union(_));
+    let expanded = if can_be_endpoint {
+        expand::endpoint::expand(&endpoint, &input)
     } else {
-        expand::endpoint::annotated(endpoint.path.as_ref(), endpoint.shared.is_some(), &input)
+        expand::endpoint::annotated_impl(endpoint.path.as_ref(), endpoint.shared.is_some(), &input)
     };
     quote!(#item #expanded #error)
 }
 
-/// The method as it was without the marks of its parameters, and the hidden items or what is wrong with it.
-fn handler(kind: Kind, args: TokenStream, item: TokenStream) -> TokenStream {
+/// The method without the attributes of its parameters, and the hidden items or the errors.
+fn handler(attribute: HandlerAttr, args: TokenStream, item: TokenStream) -> TokenStream {
     let Ok(mut method) = syn::parse2::<Method>(item.clone()) else {
         let (keyword, place) = parse::keyword(&item);
-        let sentence = format!("`#[{}]` belongs on a method of the endpoint, not on this `{keyword}`", kind.name());
-        let error = Error::new(place, sentence).into_compile_error();
+        let message = format!("`#[{}]` goes on a method, not on this `{keyword}`", attribute.name());
+        let error = Error::new(place, message).into_compile_error();
         return quote!(#item #error);
     };
-    let valid = parse::settings.parse2(args).and_then(|settings| validate::handler::handler(kind, settings, &method));
-    let beside = valid.map_or_else(Error::into_compile_error, |handler| expand::handler::handler(&handler));
-    // One that does not belong here has been complained about and must not do so itself.
-    method.attrs.retain(|attribute| Kind::of(attribute).is_none() && !parse::is_mark(attribute));
+    let valid =
+        parse::options.parse2(args).and_then(|options| validate::handler::validate(attribute, &options, &method));
+    let beside = valid.map_or_else(Error::into_compile_error, |handler| expand::handler::expand(&handler));
+    // a misplaced attribute of ours has been reported, and must not report itself
+    method.attrs.retain(|attribute| HandlerAttr::of(attribute).is_none() && ParamAttr::of(attribute).is_none());
     quote!(#method #beside)
 }
 

@@ -1,26 +1,44 @@
-//! From tokens to a model of what was written. Whether it makes sense is asked in `validate`.
+//! From tokens to a model of what was written. `validate` decides whether it makes sense.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, TokenStreamExt};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, Expr, FnArg, LitStr, Pat, Result, Signature, Token, Type, Visibility, parenthesized};
+use syn::{Attribute, Error, Expr, FnArg, LitStr, Pat, Result, Signature, Token, Type, Visibility};
 
-/// The four attributes of methods.
+/// The attributes of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum EndpointAttr {
+    Server,
+    Client,
+}
+
+impl EndpointAttr {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server_endpoint",
+            Self::Client => "client_endpoint",
+        }
+    }
+
+    /// The endpoint attribute that `attribute` is, if it is one.
+    pub(crate) fn of(attribute: &Attribute) -> Option<Self> {
+        [Self::Server, Self::Client].into_iter().find(|this| is_named(attribute, this.name()))
+    }
+}
+
+/// The attributes of methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandlerAttr {
     Open,
     Message,
     Close,
     Error,
 }
 
-impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Open, Self::Message, Self::Close, Self::Error];
-
-    /// The attribute's name.
+impl HandlerAttr {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Open => "on_open",
@@ -32,7 +50,28 @@ impl Kind {
 
     /// The handler attribute that `attribute` is, if it is one.
     pub(crate) fn of(attribute: &Attribute) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| is_named(attribute, kind.name()))
+        [Self::Open, Self::Message, Self::Close, Self::Error].into_iter().find(|this| is_named(attribute, this.name()))
+    }
+}
+
+/// The attributes of parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParamAttr {
+    Path,
+    Query,
+}
+
+impl ParamAttr {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Path => "path_param",
+            Self::Query => "query_param",
+        }
+    }
+
+    /// The parameter attribute that `attribute` is, if it is one.
+    pub(crate) fn of(attribute: &Attribute) -> Option<Self> {
+        [Self::Path, Self::Query].into_iter().find(|this| is_named(attribute, this.name()))
     }
 }
 
@@ -41,123 +80,88 @@ pub(crate) fn is_named(attribute: &Attribute, name: &str) -> bool {
     attribute.path().segments.last().is_some_and(|segment| segment.ident == name)
 }
 
-/// Which attribute of types it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Server,
-    Client,
-}
-
-impl Side {
-    /// The attribute's name.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Server => "server_endpoint",
-            Self::Client => "client_endpoint",
-        }
-    }
-
-    /// The attribute of types that `attribute` is, if it is one.
-    pub(crate) fn of(attribute: &Attribute) -> Option<Self> {
-        [Self::Server, Self::Client].into_iter().find(|side| is_named(attribute, side.name()))
-    }
-}
-
-/// What stands in the parentheses of `#[server_endpoint(…)]` or `#[client_endpoint(…)]`.
+/// The arguments of `#[server_endpoint(…)]` or `#[client_endpoint(…)]`.
 pub(crate) struct EndpointArgs {
-    /// The path or template of a server's; a client's has none.
+    /// The path template of a server endpoint. A client endpoint has none.
     pub(crate) path: Option<LitStr>,
-    /// What follows the path.
-    pub(crate) settings: Vec<Setting>,
+    pub(crate) options: Vec<OptionArg>,
 }
 
 impl EndpointArgs {
     // #[client_endpoint]
-    // #[client_endpoint(setting, setting, …)]
-    /// Those of a client.
-    pub(crate) fn of_client(input: ParseStream<'_>) -> Result<Self> {
+    // #[client_endpoint(option, option, …)]
+    /// The arguments of a client endpoint.
+    pub(crate) fn parse_client(input: ParseStream<'_>) -> Result<Self> {
         if input.peek(LitStr) {
             return Err(input.error(
-                "a client endpoint has no path: it is told where to connect, as in \
-                 container.connect(Bot::default(), \"ws://example.org/chat\")",
+                "a client endpoint has no path: pass the URI to `connect`, as in \
+                 `container.connect(Bot::default(), \"ws://example.org/chat\")`",
             ));
         }
-        Ok(Self { path: None, settings: settings(input)? })
+        Ok(Self { path: None, options: options(input)? })
     }
 }
 
 // #[server_endpoint("/path")]
-// #[server_endpoint("/path", setting, setting, …)]
+// #[server_endpoint("/path", option, option, …)]
 impl Parse for EndpointArgs {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        const WRITE: &str = "write the path first, as in #[server_endpoint(\"/chat\")]";
+        const WRITE: &str = "write `#[server_endpoint(\"/chat\")]`";
         if input.is_empty() {
             return Err(Error::new(Span::call_site(), format!("the path is missing: {WRITE}")));
         }
         if !input.peek(LitStr) {
-            let is_setting = input.peek(syn::Ident) && (input.peek2(Token![=]) || input.peek2(syn::token::Paren));
-            if is_setting {
-                return Err(input.error(WRITE));
+            let is_option = input.peek(syn::Ident) && (input.peek2(Token![=]) || input.peek2(syn::token::Paren));
+            if is_option {
+                return Err(input.error(format!("the path must come first: {WRITE}")));
             }
             let path: Expr = input.parse()?;
-            return Err(Error::new_spanned(
-                path,
-                "the path is a string literal, because it is checked at compile time",
-            ));
+            let message = "the path must be a string literal, because it is checked at compile time";
+            return Err(Error::new_spanned(path, message));
         }
         let path = input.parse()?;
         if !input.is_empty() {
             input.parse::<Token![,]>()?;
         }
-        Ok(Self { path: Some(path), settings: settings(input)? })
+        Ok(Self { path: Some(path), options: options(input)? })
     }
 }
 
-/// One setting in the parentheses of an attribute.
-pub(crate) struct Setting {
+/// One option in the parentheses of an attribute.
+pub(crate) struct OptionArg {
     pub(crate) name: Ident,
     pub(crate) value: Value,
 }
 
-/// How a setting is given.
+/// How an option is written.
 pub(crate) enum Value {
     /// `name`
     Flag,
     /// `name = expression`
-    Is(Expr),
-    /// `name(expression, …)`
-    List(Vec<Expr>),
-    /// `decoders(Type, …)`, `encoders(Type, …)`
-    Types(Vec<Type>),
+    Expr(Expr),
+    /// `name(…)`: the parentheses, which `options` reads
+    List(Group),
 }
 
-// setting, setting, …
-pub(crate) fn settings(input: ParseStream<'_>) -> Result<Vec<Setting>> {
-    Ok(Punctuated::<Setting, Token![,]>::parse_terminated(input)?.into_iter().collect())
+// option, option, …
+pub(crate) fn options(input: ParseStream<'_>) -> Result<Vec<OptionArg>> {
+    Ok(Punctuated::<OptionArg, Token![,]>::parse_terminated(input)?.into_iter().collect())
 }
 
 // name
 // name = expression
-// name(expression, …)
-// decoders(Type, …)
-// encoders(Type, …)
-impl Parse for Setting {
+// name(…)
+impl Parse for OptionArg {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         if !input.peek(Ident::peek_any) {
-            return Err(input.error("an option starts with its name, as in `max_size = \"4KiB\"`"));
+            return Err(input.error("expected the name of an option, as in `max_size = \"4KiB\"`"));
         }
         let name = input.call(Ident::parse_any)?;
         let value = if input.peek(Token![=]) {
             input.parse::<Token![=]>()?;
-            Value::Is(input.parse()?)
+            Value::Expr(input.parse()?)
         } else if input.peek(syn::token::Paren) {
-            let list;
-            parenthesized!(list in input);
-            if name == "decoders" || name == "encoders" {
-                let types = Punctuated::<Type, Token![,]>::parse_terminated(&list)?.into_iter().collect();
-                return Ok(Self { name, value: Value::Types(types) });
-            }
-            Value::List(Punctuated::<Expr, Token![,]>::parse_terminated(&list)?.into_iter().collect())
+            Value::List(input.parse()?)
         } else {
             Value::Flag
         };
@@ -169,21 +173,21 @@ impl Parse for Setting {
 pub(crate) struct Method {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
-    /// Without the marks of its parameters.
+    /// Without the `#[path_param]` and `#[query_param]` attributes of its parameters.
     pub(crate) signature: Signature,
     /// The parameters after `self`, in order.
     pub(crate) parameters: Vec<Parameter>,
-    /// The block, unread; or the semicolon of a declaration.
+    /// The block, not parsed; or the semicolon of a declaration.
     pub(crate) body: TokenStream,
 }
 
 /// A parameter of a handler.
 pub(crate) struct Parameter {
     /// The `#[path_param]` and `#[query_param]` attributes.
-    pub(crate) marks: Vec<Attribute>,
-    /// The attributes that stay on it.
+    pub(crate) param_attrs: Vec<Attribute>,
+    /// All other attributes.
     pub(crate) attrs: Vec<Attribute>,
-    /// The name, if the pattern is no more than that.
+    /// The name, if the pattern is a plain name.
     pub(crate) name: Option<Ident>,
     pub(crate) ty: Type,
 }
@@ -198,26 +202,22 @@ impl Parse for Method {
         let mut parameters = Vec::new();
         for argument in &mut signature.inputs {
             if let FnArg::Typed(typed) = argument {
-                let (marks, attrs) = std::mem::take(&mut typed.attrs).into_iter().partition(is_mark);
+                let is_param_attr = |attribute: &Attribute| ParamAttr::of(attribute).is_some();
+                let (param_attrs, attrs) = std::mem::take(&mut typed.attrs).into_iter().partition(is_param_attr);
                 typed.attrs = attrs;
                 let name = match &*typed.pat {
                     Pat::Ident(pat) if pat.subpat.is_none() => Some(pat.ident.clone()),
                     _ => None,
                 };
                 let attrs = typed.attrs.clone();
-                parameters.push(Parameter { marks, attrs, name, ty: without_groups(&typed.ty).clone() });
+                parameters.push(Parameter { param_attrs, attrs, name, ty: without_groups(&typed.ty).clone() });
             }
         }
         Ok(Self { attrs, vis, signature, parameters, body })
     }
 }
 
-/// Whether it is an attribute of ours for parameters.
-pub(crate) fn is_mark(attribute: &Attribute) -> bool {
-    is_named(attribute, "path_param") || is_named(attribute, "query_param")
-}
-
-/// The type inside the invisible groups that `macro_rules` leaves, and inside parentheses.
+/// The type inside the invisible groups that `macro_rules!` leaves, and inside parentheses.
 pub(crate) fn without_groups(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => without_groups(&group.elem),
@@ -235,7 +235,7 @@ impl ToTokens for Method {
     }
 }
 
-/// The keyword that says what `item` is, with its place: for an attribute that stands on the wrong thing.
+/// The keyword of `item`, with its place: for the error about an attribute on the wrong kind of item.
 pub(crate) fn keyword(item: &TokenStream) -> (String, Span) {
     const KEYWORDS: [&str; 11] =
         ["struct", "enum", "union", "fn", "impl", "trait", "mod", "const", "static", "type", "macro_rules"];
@@ -255,31 +255,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_and_settings_of_each_form() {
+    fn a_path_and_options_of_each_form() {
         let args: EndpointArgs = parse2(quote!("/a/{b}", subprotocols("x", "y"), idle_timeout = off, extra,)).unwrap();
         assert_eq!(args.path.unwrap().value(), "/a/{b}");
-        let names: Vec<_> = args.settings.iter().map(|setting| setting.name.to_string()).collect();
+        let names: Vec<_> = args.options.iter().map(|option| option.name.to_string()).collect();
         assert_eq!(names, ["subprotocols", "idle_timeout", "extra"]);
-        assert!(matches!(&args.settings[0].value, Value::List(list) if list.len() == 2));
-        assert!(matches!(&args.settings[1].value, Value::Is(_)));
-        assert!(matches!(&args.settings[2].value, Value::Flag));
+        assert!(matches!(&args.options[0].value, Value::List(list) if list.to_string() == "(\"x\" , \"y\")"));
+        assert!(matches!(&args.options[1].value, Value::Expr(_)));
+        assert!(matches!(&args.options[2].value, Value::Flag));
     }
 
     #[test]
     fn the_path_comes_first_and_is_a_literal() {
         let error = |tokens| parse2::<EndpointArgs>(tokens).err().unwrap().to_string();
         assert!(error(quote!()).starts_with("the path is missing"));
-        assert!(error(quote!(value = "/a")).starts_with("write the path first"));
-        assert!(error(quote!(PATH)).starts_with("the path is a string literal"));
+        assert!(error(quote!(value = "/a")).starts_with("the path must come first"));
+        assert!(error(quote!(PATH)).starts_with("the path must be a string literal"));
     }
 
     #[test]
     fn an_option_has_a_name() {
-        assert!(Parser::parse2(settings, quote!("4KiB")).err().unwrap().to_string().starts_with("an option starts"));
+        let error = Parser::parse2(options, quote!("4KiB")).err().unwrap().to_string();
+        assert!(error.starts_with("expected the name of an option"), "{error}");
     }
 
     #[test]
-    fn a_method_loses_only_our_marks() {
+    fn a_method_loses_only_our_parameter_attributes() {
         let method: Method = parse2(quote! {
             /// Text.
             #[inline]
@@ -287,7 +288,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(method.parameters.len(), 2);
-        assert_eq!(method.parameters[0].marks.len(), 1);
+        assert_eq!(method.parameters[0].param_attrs.len(), 1);
         assert_eq!(method.parameters[0].name.as_ref().unwrap(), "room");
         assert!(method.parameters[1].name.is_none());
         let text = method.to_token_stream().to_string();
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keyword_says_what_an_item_is() {
+    fn the_keyword_of_an_item_is_found() {
         assert_eq!(
             keyword(&quote!(
                 #[derive(Debug)]

@@ -1,13 +1,13 @@
-//! What the spelling of a type says. Attributes see tokens, not types: an alias is a word they do not know.
+//! Recognizes types by their names. Attributes see tokens, not types, so they do not recognize an alias.
 
 use quote::ToTokens;
 use syn::{GenericArgument, PathArguments, ReturnType, Type, TypeParamBound};
 
 use crate::parse::without_groups;
 
-/// What the spelling of a type says about a parameter.
+/// A parameter type, recognized by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum KnownType {
     Session,
     CloseReason,
     Error,
@@ -16,54 +16,60 @@ pub(crate) enum Known {
     Text,
     /// Text, only whole: numbers, `bool`, `char`.
     Scalar,
-    /// `Json<T>`: text, or binary data if that is said; only whole.
+    /// `Json<T>`, only whole: text, or binary with `#[on_message(binary)]`.
     Json,
     /// Binary, only whole: `MessagePack<T>`, `Cbor<T>`, `Protobuf<T>`.
-    Packed,
+    BinaryFormat,
     /// `Event<T>`: text, only whole.
     Event,
     /// `Negotiated<T>`: text and binary, only whole.
     Negotiated,
     /// Binary, whole or in parts.
     Binary,
-    /// Text that is read while it arrives.
+    /// A text message that the handler reads while it arrives.
     TextStream,
-    /// Binary data that is read while it arrives.
+    /// A binary message that the handler reads while it arrives.
     BinaryStream,
-    Request,
+    HandshakeRequest,
     /// `State<T>`
     State,
     Unknown,
 }
 
-pub(crate) fn known(ty: &Type) -> Known {
+impl KnownType {
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Self::TextStream | Self::BinaryStream)
+    }
+}
+
+pub(crate) fn known_type(ty: &Type) -> KnownType {
     let is_u8 = |ty: &Type| matches!(without_groups(ty), Type::Path(path) if path.path.is_ident("u8"));
     match ty {
-        Type::Slice(slice) if is_u8(&slice.elem) => Known::Binary,
+        Type::Slice(slice) if is_u8(&slice.elem) => KnownType::Binary,
         Type::Path(path) => {
-            let Some(last) = path.path.segments.last() else { return Known::Unknown };
+            let Some(last) = path.path.segments.last() else { return KnownType::Unknown };
             match &*last.ident.to_string() {
-                "Session" => Known::Session,
-                "CloseReason" => Known::CloseReason,
-                "Error" => Known::Error,
-                "Pong" => Known::Pong,
-                "str" | "String" | "Text" => Known::Text,
-                "Bytes" | "Binary" => Known::Binary,
-                "Vec" if only_argument(&last.arguments).is_some_and(is_u8) => Known::Binary,
+                "Session" => KnownType::Session,
+                "CloseReason" => KnownType::CloseReason,
+                "Error" => KnownType::Error,
+                "Pong" => KnownType::Pong,
+                "str" | "String" | "Text" => KnownType::Text,
+                "Bytes" | "Binary" => KnownType::Binary,
+                "Vec" if only_argument(&last.arguments).is_some_and(is_u8) => KnownType::Binary,
                 "i8" | "i16" | "i32" | "i64" | "i128" | "isize" | "u8" | "u16" | "u32" | "u64" | "u128" | "usize"
-                | "f32" | "f64" | "bool" | "char" => Known::Scalar,
-                "Json" => Known::Json,
-                "MessagePack" | "Cbor" | "Protobuf" => Known::Packed,
-                "Event" => Known::Event,
-                "Negotiated" => Known::Negotiated,
-                "TextStream" => Known::TextStream,
-                "BinaryStream" => Known::BinaryStream,
-                "HandshakeRequest" => Known::Request,
-                "State" if only_argument(&last.arguments).is_some() => Known::State,
-                _ => Known::Unknown,
+                | "f32" | "f64" | "bool" | "char" => KnownType::Scalar,
+                "Json" => KnownType::Json,
+                "MessagePack" | "Cbor" | "Protobuf" => KnownType::BinaryFormat,
+                "Event" => KnownType::Event,
+                "Negotiated" => KnownType::Negotiated,
+                "TextStream" => KnownType::TextStream,
+                "BinaryStream" => KnownType::BinaryStream,
+                "HandshakeRequest" => KnownType::HandshakeRequest,
+                "State" if only_argument(&last.arguments).is_some() => KnownType::State,
+                _ => KnownType::Unknown,
             }
         }
-        _ => Known::Unknown,
+        _ => KnownType::Unknown,
     }
 }
 
@@ -79,28 +85,28 @@ fn only_argument(arguments: &PathArguments) -> Option<&Type> {
 }
 
 /// The `T` of `Option<T>`.
-pub(crate) fn inside_option(ty: &Type) -> Option<&Type> {
-    inside("Option", ty)
+pub(crate) fn option_inner(ty: &Type) -> Option<&Type> {
+    inner_of("Option", ty)
 }
 
 /// The `T` of `Vec<T>`.
-pub(crate) fn inside_vec(ty: &Type) -> Option<&Type> {
-    inside("Vec", ty)
+pub(crate) fn vec_inner(ty: &Type) -> Option<&Type> {
+    inner_of("Vec", ty)
 }
 
 /// The `T` of `State<T>`.
-pub(crate) fn inside_state(ty: &Type) -> Option<&Type> {
-    inside("State", ty)
+pub(crate) fn state_inner(ty: &Type) -> Option<&Type> {
+    inner_of("State", ty)
 }
 
-fn inside<'a>(name: &str, ty: &'a Type) -> Option<&'a Type> {
+fn inner_of<'a>(name: &str, ty: &'a Type) -> Option<&'a Type> {
     let Type::Path(path) = without_groups(ty) else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == name)?;
     only_argument(&last.arguments)
 }
 
 /// The `T` and `E` of `Result<T, E>`.
-pub(crate) fn inside_result(ty: &Type) -> Option<(&Type, &Type)> {
+pub(crate) fn result_inner(ty: &Type) -> Option<(&Type, &Type)> {
     let Type::Path(path) = without_groups(ty) else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == "Result")?;
     let PathArguments::AngleBracketed(list) = &last.arguments else { return None };
@@ -111,9 +117,9 @@ pub(crate) fn inside_result(ty: &Type) -> Option<(&Type, &Type)> {
     }
 }
 
-/// The `Box<dyn Error>` in a returned `Result<T, Box<dyn Error>>`, and what is in the box: it cannot go to another
-/// thread, and the compiler's own words for that lead nowhere.
-pub(crate) fn error_box(output: &ReturnType) -> Option<(&Type, &Type)> {
+/// The `Box<dyn Error>` in a returned `Result<T, Box<dyn Error>>`, and the type in the box. Such an error is not `Send`,
+/// and the compiler's own message for that does not lead to the fix.
+pub(crate) fn unsendable_error_box(output: &ReturnType) -> Option<(&Type, &Type)> {
     let ReturnType::Type(_, ty) = output else { return None };
     let Type::Path(result) = without_groups(ty) else { return None };
     let PathArguments::AngleBracketed(list) = &result.path.segments.last()?.arguments else { return None };
@@ -131,7 +137,6 @@ pub(crate) fn error_box(output: &ReturnType) -> Option<(&Type, &Type)> {
     (has("Error") && !(has("Send") && has("Sync"))).then_some((error, object))
 }
 
-/// Whether it is `str`.
 pub(crate) fn is_str(ty: &Type) -> bool {
     matches!(without_groups(ty), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "str"))
 }
@@ -140,16 +145,16 @@ pub(crate) fn is_bool(ty: &Type) -> bool {
     matches!(ty, Type::Path(path) if path.path.is_ident("bool"))
 }
 
-/// The type as one would say it: the last segment, or all of it.
-pub(crate) fn brief(ty: &Type) -> String {
+/// The last segment of the type's path, or all of the type if it is not a path.
+pub(crate) fn short_name(ty: &Type) -> String {
     match ty {
         Type::Path(path) => path.path.segments.last().map(|last| last.ident.to_string()).unwrap_or_default(),
         other => other.to_token_stream().to_string(),
     }
 }
 
-/// A type as the user wrote it, without the spaces of the tokenizer.
-pub(crate) fn quiet(ty: impl ToTokens) -> String {
+/// A type as the user wrote it, without the spaces that printing tokens adds.
+pub(crate) fn type_text(ty: impl ToTokens) -> String {
     let spaced = [(" <", "<"), ("< ", "<"), (" >", ">"), ("& ", "&"), (" ::", "::"), (":: ", "::"), (" ,", ",")];
     spaced.iter().fold(ty.to_token_stream().to_string(), |text, (from, to)| text.replace(from, to))
 }
@@ -161,38 +166,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_known_by_their_last_word() {
+    fn types_are_recognized_by_their_last_segment() {
         for (text, expected) in [
-            ("Session", Known::Session),
-            ("endpoint_runtime::CloseReason", Known::CloseReason),
-            ("Error", Known::Error),
-            ("Pong", Known::Pong),
-            ("endpoint_runtime::BinaryStream", Known::BinaryStream),
-            ("TextStream", Known::TextStream),
-            ("std::string::String", Known::Text),
-            ("u128", Known::Scalar),
-            ("endpoint_runtime::Json<Vec<u8>>", Known::Json),
-            ("Cbor<u8>", Known::Packed),
-            ("Negotiated<u8>", Known::Negotiated),
-            ("Vec<u8>", Known::Binary),
-            ("[u8]", Known::Binary),
-            ("Vec<u16>", Known::Unknown),
-            ("[u8; 4]", Known::Unknown),
-            ("Option<String>", Known::Unknown),
-            ("HandshakeRequest", Known::Request),
-            ("State<Db>", Known::State),
-            ("State", Known::Unknown),
+            ("Session", KnownType::Session),
+            ("endpoint_runtime::CloseReason", KnownType::CloseReason),
+            ("Error", KnownType::Error),
+            ("Pong", KnownType::Pong),
+            ("endpoint_runtime::BinaryStream", KnownType::BinaryStream),
+            ("TextStream", KnownType::TextStream),
+            ("std::string::String", KnownType::Text),
+            ("u128", KnownType::Scalar),
+            ("endpoint_runtime::Json<Vec<u8>>", KnownType::Json),
+            ("Cbor<u8>", KnownType::BinaryFormat),
+            ("Negotiated<u8>", KnownType::Negotiated),
+            ("Vec<u8>", KnownType::Binary),
+            ("[u8]", KnownType::Binary),
+            ("Vec<u16>", KnownType::Unknown),
+            ("[u8; 4]", KnownType::Unknown),
+            ("Option<String>", KnownType::Unknown),
+            ("HandshakeRequest", KnownType::HandshakeRequest),
+            ("State<Db>", KnownType::State),
+            ("State", KnownType::Unknown),
         ] {
-            assert_eq!(known(&parse_str(text).unwrap()), expected, "{text}");
+            assert_eq!(known_type(&parse_str(text).unwrap()), expected, "{text}");
         }
     }
 
     #[test]
-    fn options_and_results_are_seen_into_where_they_are_spelled_out() {
-        let option = |text: &str| inside_option(&parse_str(text).unwrap()).map(quiet);
+    fn option_and_result_are_opened_only_under_their_own_names() {
+        let option = |text: &str| option_inner(&parse_str(text).unwrap()).map(type_text);
         assert_eq!(option("std::option::Option<Vec<u8>>").as_deref(), Some("Vec<u8>"));
         assert_eq!(option("Options<u8>"), None);
-        let result = |text: &str| inside_result(&parse_str(text).unwrap()).map(|(a, b)| (quiet(a), quiet(b)));
+        let result = |text: &str| result_inner(&parse_str(text).unwrap()).map(|(a, b)| (type_text(a), type_text(b)));
         assert_eq!(result("Result<(), E>"), Some(("()".into(), "E".into())));
         // an alias may mean anything
         assert_eq!(result("std::io::Result<u8>"), None);
@@ -200,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_box_that_cannot_travel_is_found() {
-        let found = |text: &str| error_box(&parse_str(text).unwrap()).is_some();
+    fn an_error_box_that_is_not_send_and_sync_is_found() {
+        let found = |text: &str| unsendable_error_box(&parse_str(text).unwrap()).is_some();
         assert!(found("-> Result<(), Box<dyn Error>>"));
         assert!(found("-> Result<(), Box<dyn std::error::Error + Send>>"));
         assert!(!found("-> Result<(), Box<dyn Error + Send + Sync>>"));

@@ -17,7 +17,7 @@ const REFUSED_BY_THE_COMPILER: &[(&str, &str, &str)] = &[
     ("N @OnOpen with a Throwable", "open_takes_error", "#[on_error]"),
     ("N two @OnOpen, WSC-4.4-3", "handler_two_on_open", "on_open"),
     ("N @OnClose with a Throwable", "close_takes_error", "#[on_error]"),
-    ("N @OnClose with a String", "close_takes_message", "receives no message"),
+    ("N @OnClose with a String", "close_takes_message", "only `#[on_message]` takes a message"),
     ("N two @OnClose", "handler_two_on_close", "on_close"),
     ("N @OnError with a CloseReason", "error_takes_close_reason", "#[on_close]"),
     ("N @OnError without a Throwable", "error_missing", "Error"),
@@ -48,7 +48,7 @@ const REFUSED_BY_THE_COMPILER: &[(&str, &str, &str)] = &[
     ("N path with an empty segment", "path_with_empty_segment", "segment"),
     ("N path with a dot segment", "path_with_dot_segment", "segment"),
     ("N path with a variable in part of a segment", "path_variable_in_part_of_segment", "segment"),
-    ("N path with a variable twice", "path_variable_twice", "twice"),
+    ("N path with a variable twice", "path_variable_twice", "duplicate"),
     ("N an endpoint twice on one class", "endpoint_twice", "server_endpoint"),
     ("O a second method of a kind in another impl block", "handler_two_in_two_impls", "on_message"),
 ];

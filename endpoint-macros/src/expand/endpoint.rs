@@ -1,4 +1,4 @@
-//! What stands beside the type.
+//! The items beside an endpoint's type.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -6,151 +6,199 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr};
 
-use crate::expand::{at, event as events, runtime};
+use crate::expand::{event, located_at, runtime, sync_method};
 use crate::options::Configurator;
-use crate::validate::{Endpoint, Event};
+use crate::validate::{Endpoint, HandlerKind};
 
-/// What makes the type an endpoint.
-pub(crate) fn endpoint(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
+/// The items that make `item` an endpoint.
+pub(crate) fn expand(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let rt = runtime();
     let ident = &item.ident;
-    let annotated = annotated(endpoint.path.as_ref(), endpoint.shared.is_some(), item);
+    let annotated = annotated_impl(endpoint.path.as_ref(), endpoint.shared.is_some(), item);
     let lists = lists(endpoint, ident);
-    let coders = coders(endpoint);
-    let name = ident.unraw().to_string();
-    let options = options(endpoint);
-    let configured = endpoint.configurator.as_ref().map(configured);
-    // a shared instance is reached through what each connection holds of it
-    let shared = endpoint.shared;
-    let (instance, me) = match shared {
-        None => (quote!(#ident), quote!(self)),
-        Some(place) => (quote!(__Shared), quote_spanned!(at(place)=> &*self.0)),
-    };
-    let (definition, sharing) = match shared {
-        None => (None, quote!(PerConnection(|__instance| __instance))),
-        Some(_) => (
-            Some(quote! {
-                #[doc(hidden)]
-                #[allow(missing_docs, missing_debug_implementations, unreachable_pub, unnameable_types)]
-                pub struct __Shared(#rt::Arc<#ident>);
-            }),
-            quote!(Shared(|__instance| #rt::lend(__instance, __Shared))),
-        ),
-    };
-    let handlers = [
-        (quote!(OPEN), quote!(__ENDPOINT_ON_OPEN)),
-        (quote!(TEXT), quote!(__ENDPOINT_ON_TEXT)),
-        (quote!(BINARY), quote!(__ENDPOINT_ON_BINARY)),
-        (quote!(PONG), quote!(__ENDPOINT_ON_PONG)),
-        (quote!(CLOSE), quote!(__ENDPOINT_ON_CLOSE)),
-        (quote!(ERROR), quote!(__ENDPOINT_ON_ERROR)),
-    ]
-    .map(|(name, hidden)| match name.to_string().as_str() {
-        "TEXT" if !endpoint.events.is_empty() => events::text(endpoint, ident),
-        _ => quote!(const #name: #rt::Handler = <#ident>::#hidden;),
-    });
-    let events = events::endpoint(endpoint, ident);
-    let methods = [Event::Open, Event::Text, Event::Binary, Event::Pong, Event::Close, Event::Error].map(|event| {
-        let (method, hidden) = (format_ident!("{}", event.method()), event.hidden_method());
-        let (parameter, parameters) = (event.parameter_names(), event.owned_parameters());
-        let output = event.output();
-        if event == Event::Text && !endpoint.events.is_empty() {
-            return events::on_text(endpoint, ident, &me);
-        }
-        quote! {
-            fn #method<'a>(&'a mut self, __session: &'a #rt::Session, #parameters)
-                -> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a
-            {
-                <#ident>::#hidden(#me, __session, #parameter)
-            }
-        }
-    });
-    let methods_of_streams = [Event::Text, Event::Binary].map(|event| {
-        let (method, hidden) = (format_ident!("{}_stream", event.method()), event.hidden_stream());
-        let stream = event.stream();
-        quote! {
-            fn #method<'a>(&'a mut self, __session: &'a #rt::Session, __payload: #rt::#stream)
-                -> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a
-            {
-                <#ident>::#hidden(#me, __session, __payload)
-            }
-        }
-    });
-    let methods_now = [Event::Text, Event::Binary].map(|event| {
-        let (method, hidden) =
-            (format_ident!("{}_now", event.method()), format_ident!("{}_now", event.hidden_method()));
-        let (parameter, parameters) = (event.parameter_names(), event.borrowed_parameters());
-        if event == Event::Text && !endpoint.events.is_empty() {
-            return events::on_text_now(endpoint, ident, &me);
-        }
-        quote! {
-            fn #method(&mut self, __session: &#rt::Session, #parameters) -> #rt::Reply {
-                <#ident>::#hidden(#me, __session, #parameter)
-            }
-        }
-    });
-    let registered = if endpoint.path.is_some() {
-        quote! {
-            #[automatically_derived]
-            impl #rt::ServerEndpoint for #ident {
-                type Instance = #instance;
-                const SHARING: #rt::Sharing<Self> = #rt::Sharing::#sharing;
-                const REGISTRATION: #rt::Registration = #rt::Registration::of::<Self>(
-                    ::core::concat!(::core::module_path!(), "::", #name),
-                    ::core::file!(),
-                    ::core::line!(),
-                    #options,
-                )
-                #configured;
-                const CONSTRUCT: ::core::option::Option<fn() -> Self> = #rt::Construct::<Self>::DEFAULT;
-            }
-
-            #rt::inventory::submit! { <#ident as #rt::ServerEndpoint>::REGISTRATION }
-        }
-    } else {
-        quote! {
-            #[automatically_derived]
-            impl #rt::ClientEndpoint for #ident {
-                fn name() -> &'static ::core::primitive::str {
-                    ::core::concat!(::core::module_path!(), "::", #name)
-                }
-                const OPTIONS: #rt::EndpointOptions = #options;
-            }
-        }
-    };
+    let shared_wrapper = endpoint.shared.map(|_| shared_wrapper(ident));
+    let event_stand_ins = event::stand_ins(endpoint, ident);
+    let contract = contract_impl(endpoint, ident);
+    let registration =
+        if endpoint.path.is_some() { server_impl(endpoint, ident) } else { client_impl(endpoint, ident) };
     quote! {
         #annotated
         #lists
         const _: () = {
-            // Inherent items win over these.
+            // Inherent items take precedence over these.
             use #rt::{Fallback as _, NoDefault as _};
 
-            #definition
-            #events
-
-            #[automatically_derived]
-            impl #rt::Contract for #instance {
-                #(#handlers)*
-                #coders
-                #(#methods)*
-                #(#methods_now)*
-                #(#methods_of_streams)*
-            }
-
-            #registered
+            #shared_wrapper
+            #event_stand_ins
+            #contract
+            #registration
         };
     }
 }
 
+/// The type that the connections of a shared instance hold.
+fn shared_wrapper(ident: &Ident) -> TokenStream {
+    let rt = runtime();
+    quote! {
+        #[doc(hidden)]
+        #[allow(missing_docs, missing_debug_implementations, unreachable_pub, unnameable_types)]
+        pub struct __Shared(#rt::Arc<#ident>);
+    }
+}
+
+/// The type that a connection calls: the endpoint, or the wrapper of its shared instance.
+fn instance_type(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+    if endpoint.shared.is_some() { quote!(__Shared) } else { quote!(#ident) }
+}
+
+/// The implementation of the trait that the connection calls.
+fn contract_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+    let rt = runtime();
+    let instance = instance_type(endpoint, ident);
+    // a shared instance is reached through the wrapper
+    let receiver = match endpoint.shared {
+        None => quote!(self),
+        Some(place) => quote_spanned!(located_at(place)=> &*self.0),
+    };
+    let handlers = handler_consts(endpoint, ident);
+    let coders = coders(endpoint);
+    let methods = async_methods(endpoint, ident, &receiver);
+    let sync_methods = sync_methods(endpoint, ident, &receiver);
+    let stream_methods = stream_methods(ident, &receiver);
+    quote! {
+        #[automatically_derived]
+        impl #rt::Contract for #instance {
+            #handlers
+            #coders
+            #methods
+            #sync_methods
+            #stream_methods
+        }
+    }
+}
+
+fn handler_consts(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+    use HandlerKind::{Binary, Close, Error, Open, Pong, Text};
+    let rt = runtime();
+    let consts = [Open, Text, Binary, Pong, Close, Error].map(|kind| {
+        if kind == Text && !endpoint.events.is_empty() {
+            return event::text_consts(endpoint, ident);
+        }
+        let (name, hidden) = (kind.trait_const(), kind.hidden_const());
+        quote!(const #name: #rt::Handler = <#ident>::#hidden;)
+    });
+    quote!(#(#consts)*)
+}
+
+/// The methods that return a future.
+fn async_methods(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream) -> TokenStream {
+    use HandlerKind::{Binary, Close, Error, Open, Pong, Text};
+    let rt = runtime();
+    let methods = [Open, Text, Binary, Pong, Close, Error].map(|kind| {
+        if kind == Text && !endpoint.events.is_empty() {
+            return event::on_text(endpoint, ident, receiver);
+        }
+        let (method, hidden) = (kind.trait_method(), kind.hidden_method());
+        let (names, parameters) = (kind.parameter_names(), kind.owned_parameters());
+        let output = kind.output();
+        quote! {
+            fn #method<'a>(&'a mut self, __session: &'a #rt::Session, #parameters)
+                -> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a
+            {
+                <#ident>::#hidden(#receiver, __session, #names)
+            }
+        }
+    });
+    quote!(#(#methods)*)
+}
+
+/// The methods for ordinary `fn`s, which borrow the message.
+fn sync_methods(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream) -> TokenStream {
+    let rt = runtime();
+    let methods = [HandlerKind::Text, HandlerKind::Binary].map(|kind| {
+        if kind == HandlerKind::Text && !endpoint.events.is_empty() {
+            return event::on_text_sync(endpoint, ident, receiver);
+        }
+        let (method, hidden) = (sync_method(&kind.trait_method()), sync_method(&kind.hidden_method()));
+        let (names, parameters) = (kind.parameter_names(), kind.borrowed_parameters());
+        quote! {
+            fn #method(&mut self, __session: &#rt::Session, #parameters) -> #rt::Reply {
+                <#ident>::#hidden(#receiver, __session, #names)
+            }
+        }
+    });
+    quote!(#(#methods)*)
+}
+
+/// The methods for handlers that read their message as a stream.
+fn stream_methods(ident: &Ident, receiver: &TokenStream) -> TokenStream {
+    let rt = runtime();
+    let methods = [HandlerKind::Text, HandlerKind::Binary].map(|kind| {
+        let (method, hidden, stream) = (kind.trait_stream_method(), kind.hidden_stream_method(), kind.stream_type());
+        quote! {
+            fn #method<'a>(&'a mut self, __session: &'a #rt::Session, __payload: #rt::#stream)
+                -> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a
+            {
+                <#ident>::#hidden(#receiver, __session, __payload)
+            }
+        }
+    });
+    quote!(#(#methods)*)
+}
+
+fn server_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+    let rt = runtime();
+    let name = ident.unraw().to_string();
+    let instance = instance_type(endpoint, ident);
+    let sharing = match endpoint.shared {
+        None => quote!(PerConnection(|__instance| __instance)),
+        Some(_) => quote!(Shared(|__instance| #rt::lend(__instance, __Shared))),
+    };
+    let options = options(endpoint);
+    let configured = endpoint.configurator.as_ref().map(configured_by);
+    quote! {
+        #[automatically_derived]
+        impl #rt::ServerEndpoint for #ident {
+            type Instance = #instance;
+            const SHARING: #rt::Sharing<Self> = #rt::Sharing::#sharing;
+            const REGISTRATION: #rt::Registration = #rt::Registration::of::<Self>(
+                ::core::concat!(::core::module_path!(), "::", #name),
+                ::core::file!(),
+                ::core::line!(),
+                #options,
+            )
+            #configured;
+            const CONSTRUCT: ::core::option::Option<fn() -> Self> = #rt::Construct::<Self>::DEFAULT;
+        }
+
+        #rt::inventory::submit! { <#ident as #rt::ServerEndpoint>::REGISTRATION }
+    }
+}
+
+fn client_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+    let rt = runtime();
+    let name = ident.unraw().to_string();
+    let options = options(endpoint);
+    quote! {
+        #[automatically_derived]
+        impl #rt::ClientEndpoint for #ident {
+            fn name() -> &'static ::core::primitive::str {
+                ::core::concat!(::core::module_path!(), "::", #name)
+            }
+            const OPTIONS: #rt::EndpointOptions = #options;
+        }
+    }
+}
+
 /// `.configured_by(…)`
-fn configured(configurator: &Configurator) -> TokenStream {
+fn configured_by(configurator: &Configurator) -> TokenStream {
     let rt = runtime();
     let (place, value) = match configurator {
-        Configurator::Type(ty) => (at(ty.span()), quote!(<#ty as ::core::default::Default>::default())),
-        Configurator::Value(value) => (at(value.span()), value.to_token_stream()),
+        Configurator::Type(ty) => (located_at(ty.span()), quote!(<#ty as ::core::default::Default>::default())),
+        Configurator::Value(value) => (located_at(value.span()), value.to_token_stream()),
     };
-    let made = quote_spanned!(place=> #rt::Configured::new::<Self>(#value));
-    quote!(.configured_by(|| #made))
+    let configured = quote_spanned!(place=> #rt::Configured::new::<Self>(#value));
+    quote!(.configured_by(|| #configured))
 }
 
 /// An expression of type `EndpointOptions`.
@@ -160,7 +208,7 @@ fn options(endpoint: &Endpoint) -> TokenStream {
     if endpoint.options.is_empty() && subprotocols.is_empty() && roles.is_empty() {
         return quote!(#rt::EndpointOptions::DEFAULT);
     }
-    let said = endpoint.options.iter().map(|(field, value)| {
+    let assignments = endpoint.options.iter().map(|(field, value)| {
         let field = format_ident!("{field}");
         quote!(__options.#field = ::core::option::Option::Some(#value);)
     });
@@ -168,17 +216,17 @@ fn options(endpoint: &Endpoint) -> TokenStream {
         let mut __options = #rt::EndpointOptions::DEFAULT;
         __options.subprotocols = &[#(#subprotocols),*];
         __options.roles = &[#(#roles),*];
-        #(#said)*
+        #(#assignments)*
         __options
     }}
 }
 
-/// That the type has an annotation. Said also of a type that cannot be an endpoint, so that its handlers do not
-/// complain in their turn.
-pub(crate) fn annotated(path: Option<&LitStr>, shared: bool, item: &DeriveInput) -> TokenStream {
+/// Marks the type as annotated. A type that cannot be an endpoint is marked, too, so that its handlers do not report
+/// follow-up errors.
+pub(crate) fn annotated_impl(path: Option<&LitStr>, shared: bool, item: &DeriveInput) -> TokenStream {
     let rt = runtime();
     let mutable = (!shared).then(|| quote!(mut));
-    // a path is never empty
+    // the path of a server endpoint is never empty
     let path = path.map_or_else(|| quote!(""), ToTokens::to_token_stream);
     let ident = &item.ident;
     let (impl_generics, ty_generics, where_clause) = item.generics.split_for_impl();
@@ -191,7 +239,7 @@ pub(crate) fn annotated(path: Option<&LitStr>, shared: bool, item: &DeriveInput)
     }
 }
 
-/// The lists of coders where the handlers find them: as types, `(A, (B, ()))`.
+/// The lists that the handlers use at compile time: coders as types, `(A, (B, ()))`, and the names of events.
 fn lists(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     let rt = runtime();
     let lists = [(quote!(__ENDPOINT_DECODERS), &endpoint.decoders), (quote!(__ENDPOINT_ENCODERS), &endpoint.encoders)];
@@ -219,14 +267,16 @@ fn lists(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     quote!(#(#lists)* #events)
 }
 
-/// How the endpoint's coders are made for a session; nothing if it lists none.
+/// The function that creates the endpoint's coders for a session; no tokens if it lists none.
 fn coders(endpoint: &Endpoint) -> TokenStream {
     let rt = runtime();
     if endpoint.decoders.is_empty() && endpoint.encoders.is_empty() {
         return TokenStream::new();
     }
-    let decoders = endpoint.decoders.iter().map(|ty| quote_spanned!(at(ty.span())=> #rt::list_decoder::<#ty, _>));
-    let encoders = endpoint.encoders.iter().map(|ty| quote_spanned!(at(ty.span())=> #rt::list_encoder::<#ty, _>));
+    let decoders =
+        endpoint.decoders.iter().map(|ty| quote_spanned!(located_at(ty.span())=> #rt::list_decoder::<#ty, _>));
+    let encoders =
+        endpoint.encoders.iter().map(|ty| quote_spanned!(located_at(ty.span())=> #rt::list_encoder::<#ty, _>));
     quote! {
         const LISTS_CODERS: ::core::primitive::bool = true;
         fn list_coders(__session: &#rt::Session) {

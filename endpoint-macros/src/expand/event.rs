@@ -1,48 +1,49 @@
-//! Messages by event: what `events(…)` and `#[on_message(event = …)]` agree on. A part of `expand`.
+//! The hidden items of events: those of `events(…)` on the endpoint and of `#[on_message(event = …)]`.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::LitStr;
 
-use crate::expand::{at, runtime};
+use crate::expand::{located_at, runtime, sync_method};
 use crate::validate::Endpoint;
 
-/// The event's name in letters that an identifier may have: `chat.say` is `chat_2esay`.
-fn letters(event: &LitStr) -> String {
+/// The event's name in characters that are legal in an identifier: `chat.say` is `chat_2esay`.
+fn identifier(event: &LitStr) -> String {
     event
         .value()
         .bytes()
-        .map(|octet| match octet {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(octet).to_string(),
+        .map(|byte| match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
             other => format!("_{other:02x}"),
         })
         .collect()
 }
 
-/// What is known of an event's handler.
-pub(crate) fn hidden_const(event: &LitStr) -> Ident {
-    format_ident!("__ENDPOINT_EVENT_{}", letters(event))
+/// The constant beside an event's handler.
+pub(super) fn hidden_const(event: &LitStr) -> Ident {
+    format_ident!("__ENDPOINT_EVENT_{}", identifier(event))
 }
 
-/// Calls an event's handler; with `_now` behind it if that is an ordinary `fn`.
-pub(crate) fn hidden_method(event: &LitStr) -> Ident {
-    format_ident!("__endpoint_event_{}", letters(event))
+/// The method beside an event's handler; its `sync_method` if the handler is an ordinary `fn`.
+pub(super) fn hidden_method(event: &LitStr) -> Ident {
+    format_ident!("__endpoint_event_{}", identifier(event))
 }
 
-/// That the endpoint lists the event of a handler: as the length of an array, which is evaluated though nobody uses it.
-pub(crate) fn is_listed(event: &LitStr) -> TokenStream {
+/// Asserts that the endpoint lists the event of a handler. The assertion is the length of an array, which the compiler
+/// evaluates although the array is not used.
+pub(super) fn assert_listed(event: &LitStr) -> TokenStream {
     let rt = runtime();
-    let message = format!("the endpoint lists no event {event:?}: add it to `events(…)`", event = event.value());
+    let message = format!("the endpoint does not list the event {:?}: add it to `events(…)`", event.value());
     let message = message.replace('{', "{{").replace('}', "}}");
-    quote_spanned!(at(event.span())=> let _: [(); 0] = [(); {
+    quote_spanned!(located_at(event.span())=> let _: [(); 0] = [(); {
         use #rt::Fallback as _;
         ::core::assert!(#rt::lists_event(Self::__ENDPOINT_EVENTS, #event), #message);
         0
     }];)
 }
 
-/// The handler of text, which calls those of events.
-pub(crate) fn text(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+/// The constants of an endpoint's text handler, which dispatches to the handlers of its events.
+pub(super) fn text_consts(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     let rt = runtime();
     let events = endpoint.events.iter().map(hidden_const);
     quote! {
@@ -51,54 +52,55 @@ pub(crate) fn text(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     }
 }
 
-/// What stands beside the endpoint: what an event is called without a handler, and that each has one.
-pub(crate) fn endpoint(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+/// The items beside an endpoint with events: stand-ins for missing handlers, and the assertions that none is missing.
+pub(super) fn stand_ins(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     let rt = runtime();
     if endpoint.events.is_empty() {
         return TokenStream::new();
     }
-    let missing = endpoint.events.iter().map(|event| {
-        let (about, method) = (hidden_const(event), hidden_method(event));
-        let now = format_ident!("{method}_now");
+    let stand_ins = endpoint.events.iter().map(|event| {
+        let (constant, method) = (hidden_const(event), hidden_method(event));
+        let sync = sync_method(&method);
         quote! {
-            const #about: #rt::Handler = #rt::Handler::MISSING;
+            const #constant: #rt::Handler = #rt::Handler::MISSING;
             fn #method<__R>(_: __R, _: &#rt::Session, _: &#rt::Occurrence<'_>) -> ::core::future::Ready<#rt::Reply> {
                 ::core::future::ready(::core::result::Result::Ok(::core::option::Option::None))
             }
-            fn #now<__R>(_: __R, _: &#rt::Session, _: &#rt::Occurrence<'_>) -> #rt::Reply {
+            fn #sync<__R>(_: __R, _: &#rt::Session, _: &#rt::Occurrence<'_>) -> #rt::Reply {
                 ::core::result::Result::Ok(::core::option::Option::None)
             }
         }
     });
-    let handled = endpoint.events.iter().map(|event| {
-        let about = hidden_const(event);
+    let assertions = endpoint.events.iter().map(|event| {
+        let constant = hidden_const(event);
         let message =
-            format!("no handler for this event: write `#[on_message(event = {:?})]` above a method", event.value());
+            format!("this event has no handler: write `#[on_message(event = {:?})]` on a method", event.value());
         let message = message.replace('{', "{{").replace('}', "}}");
-        quote_spanned!(at(event.span())=> const _: () = ::core::assert!(<#ident>::#about.exists(), #message);)
+        quote_spanned!(located_at(event.span())=>
+            const _: () = ::core::assert!(<#ident>::#constant.exists(), #message);)
     });
     quote! {
-        /// Inherent items win over these, too.
+        /// Inherent items take precedence over these.
         #[allow(non_upper_case_globals, non_snake_case)]
         trait __Events: ::core::marker::Sized {
-            #(#missing)*
+            #(#stand_ins)*
         }
         impl<__T> __Events for __T {}
 
-        #(#handled)*
+        #(#assertions)*
     }
 }
 
-/// `on_text` of an endpoint with events; then some handler is an `async fn`.
-pub(crate) fn on_text(endpoint: &Endpoint, ident: &Ident, me: &TokenStream) -> TokenStream {
+/// `on_text` of an endpoint with events, which is called if one of the handlers is an `async fn`.
+pub(super) fn on_text(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream) -> TokenStream {
     let rt = runtime();
     let arms = endpoint.events.iter().map(|event| {
-        let (about, method) = (hidden_const(event), hidden_method(event));
-        let now = format_ident!("{method}_now");
+        let (constant, method) = (hidden_const(event), hidden_method(event));
+        let sync = sync_method(&method);
         quote! {
-            #event => return match <#ident>::#about.mode {
-                #rt::Mode::Sync => <#ident>::#now(#me, __session, &__occurrence),
-                _ => <#ident>::#method(#me, __session, &__occurrence).await,
+            #event => return match <#ident>::#constant.mode {
+                #rt::Mode::Sync => <#ident>::#sync(#receiver, __session, &__occurrence),
+                _ => <#ident>::#method(#receiver, __session, &__occurrence).await,
             },
         }
     });
@@ -118,20 +120,20 @@ pub(crate) fn on_text(endpoint: &Endpoint, ident: &Ident, me: &TokenStream) -> T
                     #rt::Mode::Missing => {
                         ::core::result::Result::Err(#rt::no_event(__session, &__payload, &[#(#events),*]))
                     }
-                    #rt::Mode::Sync => <#ident>::__endpoint_on_text_now(#me, __session, &__payload, __last),
-                    #rt::Mode::Async => <#ident>::__endpoint_on_text(#me, __session, __payload, __last).await,
+                    #rt::Mode::Sync => <#ident>::__endpoint_on_text_now(#receiver, __session, &__payload, __last),
+                    #rt::Mode::Async => <#ident>::__endpoint_on_text(#receiver, __session, __payload, __last).await,
                 }
             }
         }
     }
 }
 
-/// `on_text_now` of an endpoint with events; then all of their handlers are ordinary.
-pub(crate) fn on_text_now(endpoint: &Endpoint, ident: &Ident, me: &TokenStream) -> TokenStream {
+/// `on_text_now` of an endpoint with events, which is called if all of the handlers are ordinary `fn`s.
+pub(super) fn on_text_sync(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream) -> TokenStream {
     let rt = runtime();
     let arms = endpoint.events.iter().map(|event| {
-        let now = format_ident!("{}_now", hidden_method(event));
-        quote!(#event => return <#ident>::#now(#me, __session, &__occurrence),)
+        let sync = sync_method(&hidden_method(event));
+        quote!(#event => return <#ident>::#sync(#receiver, __session, &__occurrence),)
     });
     let events = &endpoint.events;
     quote! {
@@ -149,7 +151,7 @@ pub(crate) fn on_text_now(endpoint: &Endpoint, ident: &Ident, me: &TokenStream) 
             }
             match <#ident>::__ENDPOINT_ON_TEXT.mode {
                 #rt::Mode::Missing => ::core::result::Result::Err(#rt::no_event(__session, __payload, &[#(#events),*])),
-                _ => <#ident>::__endpoint_on_text_now(#me, __session, __payload, __last),
+                _ => <#ident>::__endpoint_on_text_now(#receiver, __session, __payload, __last),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What stands beside a method.
+//! The items beside a handler's method.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -6,102 +6,76 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{LitStr, ReturnType, Type};
 
-use crate::expand::argument::{is_slice, is_text, path_param, query_param, value};
-use crate::expand::{at, event as events, runtime};
-use crate::types::{Known, inside_option, inside_result, is_str, known};
-use crate::validate::{Argument, Event, Handler, Role};
+use crate::expand::argument::{accepts_any_text, argument, borrows_from_call, is_slice, path_param, query_param};
+use crate::expand::{event, located_at, runtime, sync_method};
+use crate::types::{KnownType, is_str, known_type, option_inner, result_inner};
+use crate::validate::{Argument, Handler, HandlerKind, Source};
 
 /// The hidden items beside the method.
-pub(crate) fn handler(handler: &Handler) -> TokenStream {
+pub(crate) fn expand(handler: &Handler) -> TokenStream {
     if !is_negotiated(handler) {
-        return handler_of_one_kind(handler);
+        return expand_one_kind(handler);
     }
-    // it comes as either, and the rest of the handler does not see which
-    let kinds = [Event::Text, Event::Binary].map(|event| handler_of_one_kind(&Handler { event, ..handler.clone() }));
+    // the message may be of either kind, and the method does not see which
+    let kinds =
+        [HandlerKind::Text, HandlerKind::Binary].map(|kind| expand_one_kind(&Handler { kind, ..handler.clone() }));
     quote!(#(#kinds)*)
 }
 
-/// Whether the payload comes in the form that the subprotocol names.
+fn expand_one_kind(handler: &Handler) -> TokenStream {
+    let constant = handler_const(handler);
+    let method = match &handler.event {
+        Some(event) => event_method(handler, event),
+        // an ordinary `fn` for messages borrows from the receive buffer; all others are called as a future
+        None if is_sync_message(handler) => sync_call(handler),
+        None => async_call(handler),
+    };
+    quote!(#constant #method)
+}
+
+fn is_sync_message(handler: &Handler) -> bool {
+    !handler.is_async && matches!(handler.kind, HandlerKind::Text | HandlerKind::Binary)
+}
+
+fn payload(handler: &Handler) -> Option<&Argument> {
+    handler.arguments.iter().find(|argument| matches!(argument.source, Source::Payload))
+}
+
+/// Whether the subprotocol decides the kind of the message.
 fn is_negotiated(handler: &Handler) -> bool {
-    let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload));
-    payload.is_some_and(|payload| known(&payload.ty) == Known::Negotiated)
+    payload(handler).is_some_and(|payload| known_type(&payload.ty) == KnownType::Negotiated)
 }
 
-fn handler_of_one_kind(handler: &Handler) -> TokenStream {
-    let about = about(handler);
-    if let Some(event) = &handler.of_event {
-        let call = event_call(handler, event);
-        return quote!(#about #call);
-    }
-    // An ordinary `fn` for messages looks straight into the receive buffer; all others are called as a future.
-    let now = !handler.is_async && matches!(handler.event, Event::Text | Event::Binary);
-    let call = if now { call_now(handler) } else { call_later(handler) };
-    quote!(#about #call)
+fn takes_parts(handler: &Handler) -> bool {
+    handler.arguments.iter().any(|argument| matches!(argument.source, Source::Last))
 }
 
-/// `const __ENDPOINT_ON_X: Handler`, with the checks of compile time.
-fn about(handler: &Handler) -> TokenStream {
+/// `const __ENDPOINT_ON_X: Handler`, with the assertions about the path.
+fn handler_const(handler: &Handler) -> TokenStream {
     let rt = runtime();
-    let name = handler.of_event.as_ref().map_or_else(|| handler.event.hidden_const(), events::hidden_const);
+    let name = handler.event.as_ref().map_or_else(|| handler.kind.hidden_const(), event::hidden_const);
     let mode = if handler.is_async { quote!(Async) } else { quote!(Sync) };
     let streams = handler.streams;
-    let parts = streams || handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last));
     let feed = feed(handler);
     let parts = match &feed {
         Some(_) => quote!(::core::option::Option::is_some(&__feed)),
-        None => quote!(#parts),
+        None => (streams || takes_parts(handler)).to_token_stream(),
     };
     let feed = feed.unwrap_or_else(|| quote!(::core::option::Option::None));
-    let limit = |limit: &Option<TokenStream>| match limit {
-        Some(size) => quote!(::core::option::Option::Some(#size)),
-        None => quote!(::core::option::Option::None),
-    };
-    let (max_size, max_total) = (limit(&handler.max_size), limit(&handler.max_total));
-    let me = quote_spanned!(at(handler.receiver)=> Self);
-    let in_template = handler.arguments.iter().filter_map(|argument| match &argument.role {
-        Role::PathParam(variable) => {
-            let exists = inside_option(&argument.ty).is_none().then(|| variable_exists(variable));
-            let served = path_exists(variable);
-            Some(quote!(#served #exists))
-        }
-        _ => None,
-    });
-    let parsed: Vec<_> = handler
-        .arguments
-        .iter()
-        .filter_map(|argument| match &argument.role {
-            Role::PathParam(variable) if !is_text(&argument.ty) => {
-                let ty = &argument.ty;
-                let value = path_param(variable, argument, &quote!(__params));
-                Some(quote!(let _: #ty = #value;))
-            }
-            _ => None,
-        })
-        .collect();
-    let params = if parsed.is_empty() { quote!(_) } else { quote!(__params) };
-    let asked: Vec<_> = handler
-        .arguments
-        .iter()
-        .filter_map(|argument| match &argument.role {
-            Role::QueryParam(name) => {
-                let ty = &argument.ty;
-                let value = query_param(name, ty, &quote!(__request));
-                Some(quote!(let _: #ty = #value;))
-            }
-            _ => None,
-        })
-        .collect();
+    let (max_size, max_total) = (option_tokens(&handler.max_size), option_tokens(&handler.max_total));
+    let endpoint = quote_spanned!(located_at(handler.receiver)=> Self);
+    let path_assertions = path_assertions(handler);
+    let (check_path, check_query) = (check_path(handler), check_query(handler));
     let method = handler.method.unraw().to_string();
-    let states = handler.arguments.iter().filter_map(|argument| match &argument.role {
-        Role::State(ty) => Some(quote_spanned!(at(ty.span())=> #rt::Wanted::of::<#ty>(#method))),
+    let states = handler.arguments.iter().filter_map(|argument| match &argument.source {
+        Source::State(ty) => Some(quote_spanned!(located_at(ty.span())=> #rt::Wanted::of::<#ty>(#method))),
         _ => None,
     });
-    let request = if asked.is_empty() { quote!(_) } else { quote!(__request) };
     quote! {
         #[doc(hidden)]
         pub const #name: #rt::Handler = {
-            let __path = <#me as #rt::Annotated>::PATH;
-            #(#in_template)*
+            let __path = <#endpoint as #rt::Annotated>::PATH;
+            #path_assertions
             let __feed = #feed;
             #rt::Handler {
                 mode: #rt::Mode::#mode,
@@ -110,41 +84,106 @@ fn about(handler: &Handler) -> TokenStream {
                 max_total: #max_total,
                 feed: __feed,
                 max_size: #max_size,
-                check_path: |#params| {
-                    #(#parsed)*
-                    ::core::result::Result::Ok(())
-                },
-                check_query: |#request| {
-                    #(#asked)*
-                    ::core::result::Result::Ok(())
-                },
+                check_path: #check_path,
+                check_query: #check_query,
                 states: &[#(#states),*],
             }
         };
     }
 }
 
-/// A client has no path to take a variable from.
-fn path_exists(variable: &LitStr) -> TokenStream {
-    const SENTENCE: &str = "a client endpoint has no path parameters: take the &Session and ask for its uri(), or take \
-                            a #[query_param]";
-    quote_spanned!(at(variable.span())=> ::core::assert!(!__path.is_empty(), #SENTENCE);)
+fn option_tokens(value: &Option<TokenStream>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    }
 }
 
-/// What is given the parts of messages if a decoder of the endpoint's list wants them as they come; `None` where no such
-/// decoder can be.
+/// Asserts that the path has the variables that the handler takes.
+fn path_assertions(handler: &Handler) -> TokenStream {
+    let assertions = handler.arguments.iter().filter_map(|argument| match &argument.source {
+        Source::PathParam(variable) => {
+            let has_variable = option_inner(&argument.ty).is_none().then(|| assert_variable(variable));
+            let has_path = assert_path(variable);
+            Some(quote!(#has_path #has_variable))
+        }
+        _ => None,
+    });
+    quote!(#(#assertions)*)
+}
+
+/// Asserts that there is a path; the endpoint of a client has none.
+fn assert_path(variable: &LitStr) -> TokenStream {
+    const MESSAGE: &str =
+        "a client endpoint has no path parameters: take a #[query_param], or take the &Session and call uri()";
+    quote_spanned!(located_at(variable.span())=> ::core::assert!(!__path.is_empty(), #MESSAGE);)
+}
+
+fn assert_variable(variable: &LitStr) -> TokenStream {
+    let rt = runtime();
+    // the message of `assert!` is a format string, hence two braces for one
+    let message = format!(
+        "the endpoint's path has no variable {{{{{}}}}}: take one that it has, or take an Option",
+        variable.value().replace('{', "{{").replace('}', "}}")
+    );
+    quote_spanned!(located_at(variable.span())=> ::core::assert!(#rt::template_has(__path, #variable), #message);)
+}
+
+/// A closure that parses the path parameters, for the check before the handshake is accepted.
+fn check_path(handler: &Handler) -> TokenStream {
+    let parsed: Vec<_> = handler
+        .arguments
+        .iter()
+        .filter_map(|argument| match &argument.source {
+            Source::PathParam(variable) if !accepts_any_text(&argument.ty) => {
+                let ty = &argument.ty;
+                let value = path_param(variable, argument, &quote!(__params));
+                Some(quote!(let _: #ty = #value;))
+            }
+            _ => None,
+        })
+        .collect();
+    let params = if parsed.is_empty() { quote!(_) } else { quote!(__params) };
+    quote!(|#params| {
+        #(#parsed)*
+        ::core::result::Result::Ok(())
+    })
+}
+
+/// A closure that parses the query parameters, for the same check.
+fn check_query(handler: &Handler) -> TokenStream {
+    let parsed: Vec<_> = handler
+        .arguments
+        .iter()
+        .filter_map(|argument| match &argument.source {
+            Source::QueryParam(name) => {
+                let ty = &argument.ty;
+                let value = query_param(name, ty, &quote!(__request));
+                Some(quote!(let _: #ty = #value;))
+            }
+            _ => None,
+        })
+        .collect();
+    let request = if parsed.is_empty() { quote!(_) } else { quote!(__request) };
+    quote!(|#request| {
+        #(#parsed)*
+        ::core::result::Result::Ok(())
+    })
+}
+
+/// The function that feeds parts of a message to a stream decoder; `None` if no listed decoder can apply.
 fn feed(handler: &Handler) -> Option<TokenStream> {
     let rt = runtime();
-    let choice = match handler.event {
-        Event::Text if handler.of_event.is_none() => quote!(DecoderOfText),
-        Event::Binary => quote!(DecoderOfBinary),
+    let choice = match handler.kind {
+        HandlerKind::Text if handler.event.is_none() => quote!(DecoderOfText),
+        HandlerKind::Binary => quote!(DecoderOfBinary),
         _ => return None,
     };
-    if handler.streams || handler.arguments.iter().any(|argument| matches!(argument.role, Role::Last)) {
+    if handler.streams || takes_parts(handler) {
         return None;
     }
-    let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload))?;
-    if is_str(&payload.ty) || is_slice(payload) || known(&payload.ty) == Known::Negotiated {
+    let payload = payload(handler)?;
+    if is_str(&payload.ty) || is_slice(payload) || known_type(&payload.ty) == KnownType::Negotiated {
         return None;
     }
     let ty = &payload.ty;
@@ -154,35 +193,25 @@ fn feed(handler: &Handler) -> Option<TokenStream> {
     }))
 }
 
-fn variable_exists(variable: &LitStr) -> TokenStream {
+/// The method beside an event's handler. The data of the event is not decoded yet when it is called.
+fn event_method(handler: &Handler, event: &LitStr) -> TokenStream {
     let rt = runtime();
-    // The message of `assert!` is a format string, hence two braces for one.
-    let message = format!(
-        "the endpoint's path has no variable {{{{{}}}}}: name one it has, or take an Option",
-        variable.value().replace('{', "{{").replace('}', "}}")
-    );
-    quote_spanned!(at(variable.span())=> ::core::assert!(#rt::template_has(__path, #variable), #message);)
-}
-
-/// The handler of one event: takes what came, with its data still as text.
-fn event_call(handler: &Handler, event: &LitStr) -> TokenStream {
-    let rt = runtime();
-    let (hidden, listed) = (events::hidden_method(event), events::is_listed(event));
-    let payload = handler.arguments.iter().find(|argument| matches!(argument.role, Role::Payload)).map(|payload| {
+    let (hidden, listed) = (event::hidden_method(event), event::assert_listed(event));
+    let payload = payload(handler).map(|payload| {
         let ty = &payload.ty;
         quote!(let __payload = <#ty as #rt::FromEvent>::from_event(__occurrence);)
     });
-    let (permission, this) = (permission(handler), this(handler));
+    let (role_check, receiver_type) = (role_check(handler), receiver_type(handler));
     let body = body(handler, !handler.is_async);
-    let body = quote!(#permission #body);
+    let body = quote!(#role_check #body);
     if handler.is_async {
-        let place = at(handler.method.span());
+        let place = located_at(handler.method.span());
         let returned = quote_spanned!(place=> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a);
         let block = quote_spanned!(place=> async move { #body });
         return quote! {
             #[doc(hidden)]
             pub fn #hidden<'a>(
-                __this: #this,
+                __this: #receiver_type,
                 __session: &'a #rt::Session,
                 __occurrence: &#rt::Occurrence<'_>,
             ) -> #returned {
@@ -192,11 +221,11 @@ fn event_call(handler: &Handler, event: &LitStr) -> TokenStream {
             }
         };
     }
-    let hidden = format_ident!("{hidden}_now");
+    let hidden = sync_method(&hidden);
     quote! {
         #[doc(hidden)]
         pub fn #hidden<'a>(
-            __this: #this,
+            __this: #receiver_type,
             __session: &#rt::Session,
             __occurrence: &#rt::Occurrence<'_>,
         ) -> #rt::Reply {
@@ -207,105 +236,95 @@ fn event_call(handler: &Handler, event: &LitStr) -> TokenStream {
     }
 }
 
-/// An ordinary `fn` that takes text or binary.
-fn call_now(handler: &Handler) -> TokenStream {
+/// The method beside an ordinary `fn` that takes text or binary.
+fn sync_call(handler: &Handler) -> TokenStream {
     let rt = runtime();
-    let name = format_ident!("{}_now", handler.event.hidden_method());
-    let parameters = handler.event.borrowed_parameters();
-    let (permission, body) = (permission(handler), body(handler, true));
-    let this = this(handler);
-    let body = quote!(#permission #body);
+    let name = sync_method(&handler.kind.hidden_method());
+    let parameters = handler.kind.borrowed_parameters();
+    let (role_check, body) = (role_check(handler), body(handler, true));
+    let receiver_type = receiver_type(handler);
+    let body = quote!(#role_check #body);
     quote! {
         #[doc(hidden)]
-        pub fn #name<'a>(__this: #this, __session: &#rt::Session, #parameters) -> #rt::Reply {
+        pub fn #name<'a>(__this: #receiver_type, __session: &#rt::Session, #parameters) -> #rt::Reply {
             #body
         }
     }
 }
 
-/// Everything else.
-fn call_later(handler: &Handler) -> TokenStream {
+/// The method beside every other handler.
+fn async_call(handler: &Handler) -> TokenStream {
     let rt = runtime();
     let (name, parameters) = if handler.streams {
-        let stream = handler.event.stream();
-        (handler.event.hidden_stream(), quote!(__payload: #rt::#stream))
+        let stream = handler.kind.stream_type();
+        (handler.kind.hidden_stream_method(), quote!(__payload: #rt::#stream))
     } else {
-        (handler.event.hidden_method(), handler.event.owned_parameters())
+        (handler.kind.hidden_method(), handler.kind.owned_parameters())
     };
-    let output = handler.event.output();
-    // A future that is not `Send` is shown at the method's name.
-    let place = at(handler.method.span());
+    let output = handler.kind.output();
+    // the error about a future that is not `Send` points to the method's name
+    let place = located_at(handler.method.span());
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
-    let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
-    let (permission, this) = (permission(handler), this(handler));
-    let block = if is_message && handler.is_async && !handler.arguments.iter().any(borrows_from_call) {
+    let (role_check, receiver_type) = (role_check(handler), receiver_type(handler));
+    let is_lazy = handler.kind.is_message() && handler.is_async && !handler.arguments.iter().any(borrows_from_call);
+    let block = if is_lazy {
         let (call, conversion) = (call(handler, false), conversion(handler));
         quote_spanned!(place=> #rt::Call::new(
             move || {
-                #permission
+                #role_check
                 ::core::result::Result::<_, #rt::Error>::Ok(#call)
             },
             #conversion,
         ))
     } else {
         let body = body(handler, false);
-        quote_spanned!(place=> async move { #permission #body })
+        quote_spanned!(place=> async move { #role_check #body })
     };
     quote! {
         #[doc(hidden)]
-        pub fn #name<'a>(__this: #this, __session: &'a #rt::Session, #parameters) -> #returned {
+        pub fn #name<'a>(__this: #receiver_type, __session: &'a #rt::Session, #parameters) -> #returned {
             #block
         }
     }
 }
 
-/// Nothing, or the question whether the peer has a role that the handler is for.
-fn permission(handler: &Handler) -> Option<TokenStream> {
+/// The check that the peer has one of the handler's roles, if it has any.
+fn role_check(handler: &Handler) -> Option<TokenStream> {
     let (rt, roles) = (runtime(), &handler.roles);
     (!roles.is_empty()).then(|| quote!(#rt::permit(__session, &[#(#roles),*])?;))
 }
 
-/// Whether what the method is given must be kept beside it while it runs.
-fn borrows_from_call(argument: &Argument) -> bool {
-    match argument.role {
-        Role::Session | Role::Request | Role::State(_) | Role::QueryParam(_) | Role::Last => false,
-        // those borrow from the session
-        Role::PathParam(_) => argument.by_ref && !is_str(&argument.ty),
-        Role::CloseReason | Role::Error | Role::Payload => argument.by_ref,
-    }
-}
-
-/// The call of the user's method, and what its value becomes.
-fn body(handler: &Handler, now: bool) -> TokenStream {
-    let wait = if handler.is_async { quote_spanned!(at(handler.method.span())=> .await) } else { quote!() };
-    let (call, conversion) = (call(handler, now), conversion(handler));
+/// The call of the user's method, with its value converted.
+fn body(handler: &Handler, is_sync: bool) -> TokenStream {
+    let wait = if handler.is_async { quote_spanned!(located_at(handler.method.span())=> .await) } else { quote!() };
+    let (call, conversion) = (call(handler, is_sync), conversion(handler));
     quote!(#conversion(#call #wait))
 }
 
-/// The call alone.
-fn call(handler: &Handler, now: bool) -> TokenStream {
+/// The call of the user's method.
+fn call(handler: &Handler, is_sync: bool) -> TokenStream {
     let method = &handler.method;
-    let arguments = handler.arguments.iter().map(|argument| match (&handler.of_event, &argument.role) {
-        (Some(_), Role::Payload) if argument.by_ref => quote_spanned!(at(argument.ty.span())=> &__payload?),
-        (Some(_), Role::Payload) => quote_spanned!(at(argument.ty.span())=> __payload?),
-        _ => value(handler.event, argument, now),
+    let arguments = handler.arguments.iter().map(|this| match (&handler.event, &this.source) {
+        (Some(_), Source::Payload) if this.by_ref => quote_spanned!(located_at(this.ty.span())=> &__payload?),
+        (Some(_), Source::Payload) => quote_spanned!(located_at(this.ty.span())=> __payload?),
+        _ => argument(handler.kind, this, is_sync),
     });
-    let reached = reached(handler);
-    quote!(Self::#method(#reached, #(#arguments),*))
+    let receiver = receiver(handler);
+    quote!(Self::#method(#receiver, #(#arguments),*))
 }
 
-/// The type of what the method's `self` is reached by. It is no parameter: where clauses of their own would have the
-/// compiler prove again for every handler that a `Session` may be shared.
-fn this(handler: &Handler) -> TokenStream {
+/// The type of `__this`. It is no type parameter: with where clauses of its own the compiler would prove again for each
+/// handler that a `Session` may be shared.
+fn receiver_type(handler: &Handler) -> TokenStream {
     let rt = runtime();
-    // where `about` tells of a type that is no endpoint, so that it is told once
-    quote_spanned!(at(handler.receiver)=> <Self as #rt::Annotated>::This<'a>)
+    // the span of `handler_const`, so that the error about a type that is no endpoint appears once
+    quote_spanned!(located_at(handler.receiver)=> <Self as #rt::Annotated>::This<'a>)
 }
 
-/// The `self` of the method; a `&mut self` that a shared instance cannot give is shown here.
-fn reached(handler: &Handler) -> TokenStream {
+/// The `self` of the method. The error about a `&mut self` of a shared instance points here.
+fn receiver(handler: &Handler) -> TokenStream {
     let rt = runtime();
-    let place = at(handler.receiver);
+    let place = located_at(handler.receiver);
     if handler.by_mut {
         quote_spanned!(place=> <_ as #rt::ReachMut<'_, Self>>::reach(__this))
     } else {
@@ -313,45 +332,45 @@ fn reached(handler: &Handler) -> TokenStream {
     }
 }
 
-/// The function that turns what the method returns into what the connection takes.
+/// The function that converts the value of the method for the connection.
 fn conversion(handler: &Handler) -> TokenStream {
-    let is_message = matches!(handler.event, Event::Text | Event::Binary | Event::Pong);
     let rt = runtime();
+    let is_message = handler.kind.is_message();
     match &handler.output {
         ReturnType::Default if is_message => quote!(<() as #rt::IntoReply>::into_reply),
         ReturnType::Default => quote!(<() as #rt::IntoOutcome>::into_outcome),
-        ReturnType::Type(_, ty) if is_message => reply(ty, handler.of_event.as_ref()),
-        ReturnType::Type(_, ty) => through(ty, "IntoOutcome", "into_outcome"),
+        ReturnType::Type(_, ty) if is_message => reply_conversion(ty, handler.event.as_ref()),
+        ReturnType::Type(_, ty) => trait_function(ty, "IntoOutcome", "into_outcome"),
     }
 }
 
-/// The function that makes a reply of a `ty`. An `Option` and a `Result` that are spelled as such are taken apart here,
-/// so that what cannot be sent is shown inside them.
-fn reply(ty: &Type, of_event: Option<&LitStr>) -> TokenStream {
-    if let Some(inside) = inside_option(ty) {
-        let inside = reply(inside, of_event);
+/// The function that converts a `ty` to a reply. `Option` and `Result` are taken apart here, so that an error about the
+/// type in them points to that type.
+fn reply_conversion(ty: &Type, event: Option<&LitStr>) -> TokenStream {
+    if let Some(inner) = option_inner(ty) {
+        let inner = reply_conversion(inner, event);
         quote!((move |__option| match __option {
-            ::core::option::Option::Some(__some) => #inside(__some),
+            ::core::option::Option::Some(__some) => #inner(__some),
             ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
         }))
-    } else if let Some((inside, error)) = inside_result(ty) {
-        let (inside, error) = (reply(inside, of_event), through(error, "IntoError", "into_error"));
+    } else if let Some((inner, error)) = result_inner(ty) {
+        let (inner, error) = (reply_conversion(inner, event), trait_function(error, "IntoError", "into_error"));
         quote!((move |__result| match __result {
-            ::core::result::Result::Ok(__ok) => #inside(__ok),
+            ::core::result::Result::Ok(__ok) => #inner(__ok),
             ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error(__error)),
         }))
-    } else if let Some(event) = of_event {
-        let into = through(ty, "IntoEventReply", "into_event_reply");
+    } else if let Some(event) = event {
+        let into = trait_function(ty, "IntoEventReply", "into_event_reply");
         quote!((move |__reply| #into(__reply, #event)))
-    } else if known(ty) == Known::Negotiated {
+    } else if known_type(ty) == KnownType::Negotiated {
         let rt = runtime();
         quote!((move |__reply: #ty| #rt::reply_for(__session, &__reply)))
-    } else if has_impl(ty.to_token_stream()) {
-        through(ty, "IntoReply", "into_reply")
+    } else if has_impl_trait(ty.to_token_stream()) {
+        trait_function(ty, "IntoReply", "into_reply")
     } else {
         let rt = runtime();
         let (list, session) = (quote!(Self::__ENDPOINT_ENCODERS), quote!(__session));
-        // all at the type, so that what nobody encodes is shown there, and told once
+        // all with the span of the type, so that the error about a missing encoder points there, once
         let conversion = quote_spanned!(ty.span()=> {
             let encoder = ::endpoint_runtime::__private::EncoderOfReply::<_, #ty>::among(#list).encoder();
             ::endpoint_runtime::__private::EncodesReply::<#ty>::conversion(encoder, #session)
@@ -363,22 +382,22 @@ fn reply(ty: &Type, of_event: Option<&LitStr>) -> TokenStream {
     }
 }
 
-/// The function of a trait of the runtime for a `ty`.
-fn through(ty: &Type, to: &str, into: &str) -> TokenStream {
+/// A function of a trait of the runtime, for a `ty`.
+fn trait_function(ty: &Type, name: &str, function: &str) -> TokenStream {
     let rt = runtime();
-    let (to, into) = (format_ident!("{to}"), format_ident!("{into}"));
-    if has_impl(ty.to_token_stream()) {
-        // `impl Trait` can only be named where it is returned
-        quote_spanned!(at(ty.span())=> #rt::#to::#into)
+    let (name, function) = (format_ident!("{name}"), format_ident!("{function}"));
+    if has_impl_trait(ty.to_token_stream()) {
+        // `impl Trait` can be named only where it is returned
+        quote_spanned!(located_at(ty.span())=> #rt::#name::#function)
     } else {
-        quote_spanned!(at(ty.span())=> <#ty as #rt::#to>::#into)
+        quote_spanned!(located_at(ty.span())=> <#ty as #rt::#name>::#function)
     }
 }
 
-fn has_impl(tokens: TokenStream) -> bool {
+fn has_impl_trait(tokens: TokenStream) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => ident == "impl",
-        TokenTree::Group(group) => has_impl(group.stream()),
+        TokenTree::Group(group) => has_impl_trait(group.stream()),
         _ => false,
     })
 }
@@ -389,19 +408,19 @@ mod tests {
     use syn::parse2;
 
     use super::*;
-    use crate::parse::{self, Kind};
+    use crate::parse::{self, HandlerAttr};
     use crate::validate;
 
-    fn expanded(kind: Kind, settings: TokenStream, method: TokenStream) -> String {
-        let settings = parse::settings.parse2(settings).unwrap();
-        let valid = validate::handler::handler(kind, settings, &parse2(method).unwrap()).unwrap();
-        handler(&valid).to_string()
+    fn expanded(attribute: HandlerAttr, options: TokenStream, method: TokenStream) -> String {
+        let options = parse::options.parse2(options).unwrap();
+        let valid = validate::handler::validate(attribute, &options, &parse2(method).unwrap()).unwrap();
+        expand(&valid).to_string()
     }
 
     #[test]
     fn an_ordinary_text_handler_borrows_and_an_async_one_owns() {
         let now = expanded(
-            Kind::Message,
+            HandlerAttr::Message,
             quote!(),
             quote!(
                 fn f(&self, text: &str) {}
@@ -409,7 +428,7 @@ mod tests {
         );
         assert!(now.contains("fn __endpoint_on_text_now") && !now.contains("async"), "{now}");
         let later = expanded(
-            Kind::Message,
+            HandlerAttr::Message,
             quote!(),
             quote!(
                 async fn f(&self, text: &str) {}
@@ -421,7 +440,7 @@ mod tests {
     #[test]
     fn only_required_variables_are_asserted_and_only_typed_ones_parsed() {
         let text = expanded(
-            Kind::Open,
+            HandlerAttr::Open,
             quote!(),
             quote!(
                 fn f(&self, #[path_param] a: u8, #[path_param] b: Option<u8>, #[path_param] c: &str) {}

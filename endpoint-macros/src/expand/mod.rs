@@ -1,31 +1,36 @@
 //! From the valid model to tokens. Cannot fail; names only `::endpoint_runtime::__private` and `::core`.
 //!
-//! Two kinds of spans: what the user may hear about stands where he wrote the cause; everything resolves at the
-//! attribute, so that neither lints nor names of the surrounding code reach it.
+//! Tokens that may appear in a compile error have the span of their cause in the user's code. All names resolve at the
+//! attribute, so that neither lints nor names of the surrounding code apply to them.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::validate::Event;
+use crate::validate::HandlerKind;
 
 mod argument;
 pub(crate) mod endpoint;
 mod event;
 pub(crate) mod handler;
 
-/// The only way from generated code into the runtime.
+/// The only path from generated code into the runtime.
 pub(crate) fn runtime() -> TokenStream {
     quote!(::endpoint_runtime::__private)
 }
 
-/// The place of `span` with the names of the attribute.
-pub(crate) fn at(span: Span) -> Span {
+/// The location of `span`, with names resolved at the attribute.
+pub(crate) fn located_at(span: Span) -> Span {
     span.resolved_at(Span::call_site())
 }
 
-impl Event {
-    /// The last word of every name.
-    pub(super) fn word(self) -> &'static str {
+/// The name of the hidden method that calls a handler without a future.
+pub(super) fn sync_method(method: &Ident) -> Ident {
+    format_ident!("{method}_now")
+}
+
+impl HandlerKind {
+    /// The last word of the names below.
+    fn word(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Text => "text",
@@ -36,26 +41,39 @@ impl Event {
         }
     }
 
-    pub(super) fn method(self) -> String {
-        format!("on_{}", self.word())
+    /// The method of the trait that the connection calls.
+    pub(super) fn trait_method(self) -> Ident {
+        format_ident!("on_{}", self.word())
     }
 
+    /// The constant of that trait.
+    pub(super) fn trait_const(self) -> Ident {
+        format_ident!("{}", self.word().to_uppercase())
+    }
+
+    /// The method of that trait for a message that the handler reads as a stream.
+    pub(super) fn trait_stream_method(self) -> Ident {
+        format_ident!("on_{}_stream", self.word())
+    }
+
+    /// The method beside the handler.
     pub(super) fn hidden_method(self) -> Ident {
         format_ident!("__endpoint_on_{}", self.word())
     }
 
-    /// The hidden method for a message that is read while it arrives.
-    pub(super) fn hidden_stream(self) -> Ident {
+    /// The method beside a handler that reads its message as a stream.
+    pub(super) fn hidden_stream_method(self) -> Ident {
         format_ident!("{}_stream", self.hidden_method())
     }
 
-    /// What such a message is.
-    pub(super) fn stream(self) -> Ident {
-        format_ident!("{}", if self == Self::Text { "TextStream" } else { "BinaryStream" })
-    }
-
+    /// The constant beside the handler.
     pub(super) fn hidden_const(self) -> Ident {
         format_ident!("__ENDPOINT_ON_{}", self.word().to_uppercase())
+    }
+
+    /// The type of such a stream.
+    pub(super) fn stream_type(self) -> Ident {
+        format_ident!("{}", if self == Self::Text { "TextStream" } else { "BinaryStream" })
     }
 
     pub(super) fn parameter_names(self) -> TokenStream {
@@ -85,13 +103,12 @@ impl Event {
         }
     }
 
+    pub(super) fn is_message(self) -> bool {
+        matches!(self, Self::Text | Self::Binary | Self::Pong)
+    }
+
     pub(super) fn output(self) -> TokenStream {
         let rt = runtime();
-        match self {
-            Self::Text | Self::Binary | Self::Pong => quote!(#rt::Reply),
-            Self::Open | Self::Close | Self::Error => {
-                quote!(::core::result::Result<(), #rt::Error>)
-            }
-        }
+        if self.is_message() { quote!(#rt::Reply) } else { quote!(::core::result::Result<(), #rt::Error>) }
     }
 }

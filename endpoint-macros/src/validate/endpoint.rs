@@ -1,48 +1,25 @@
-//! What `#[server_endpoint]` or `#[client_endpoint]` says.
+//! Checks `#[server_endpoint]` and `#[client_endpoint]`, and the type below.
 
 use quote::quote;
 use syn::{Data, DeriveInput, Error, Result};
 
-use crate::diagnostics::Mistakes;
-use crate::options::{
-    coders, compression, configurator, count, events, instance, is_off, no_setting_twice, overflow, roles, size,
-    subprotocols, time, unknown_setting,
-};
-use crate::parse::{EndpointArgs, Setting, Side};
+use crate::diagnostics::Diagnostics;
+use crate::options::table::{EndpointOption, Section};
+use crate::options::{GivenOption, given};
+use crate::parse::{EndpointArgs, EndpointAttr};
 use crate::template;
 use crate::validate::Endpoint;
 
-const CLIENT_OPTIONS: [&str; 14] = [
-    "subprotocols",
-    "decoders",
-    "encoders",
-    "events",
-    "max_message_size",
-    "max_nesting",
-    "idle_timeout",
-    "ping_interval",
-    "pong_timeout",
-    "send_timeout",
-    "min_receive_rate",
-    "min_send_rate",
-    "compression",
-    "overflow",
-];
-
-/// What a server's may have beside those.
-const SERVER_OPTIONS: [&str; 3] = ["configurator", "roles", "instance"];
-
-/// The endpoint without what is wrong with it, and what is wrong with it.
-pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Result<()>) {
-    let mut mistakes = Mistakes::default();
-    type_is_plain(item, &mut mistakes);
-    annotated_once(item, &mut mistakes);
+/// The endpoint without its invalid parts, and the errors in these.
+pub(crate) fn validate(attribute: EndpointAttr, args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Result<()>) {
+    let mut diagnostics = Diagnostics::default();
+    check_type(item, &mut diagnostics);
+    check_attributes(item, &mut diagnostics);
     if let Some(path) = &args.path {
-        for (range, sentence) in template::mistakes(&path.value()) {
-            mistakes.push(Error::new(template::span_within(path, range), sentence));
+        for (range, message) in template::errors(&path.value()) {
+            diagnostics.push(Error::new(template::span_within(path, range), message));
         }
     }
-    let settings = no_setting_twice(args.settings, &mut mistakes);
     let mut endpoint = Endpoint {
         path: args.path,
         subprotocols: Vec::new(),
@@ -54,85 +31,62 @@ pub(crate) fn endpoint(args: EndpointArgs, item: &DeriveInput) -> (Endpoint, Res
         encoders: Vec::new(),
         events: Vec::new(),
     };
-    for setting in &settings {
-        if let Err(mistake) = endpoint_option(setting, &mut endpoint) {
-            mistakes.push(mistake);
-        }
+    for (option, given) in given(&args.options, attribute.name(), &mut diagnostics) {
+        diagnostics.take(set_option(&mut endpoint, option, &given));
     }
-    (endpoint, mistakes.into_result())
+    (endpoint, diagnostics.into_result())
 }
 
-fn type_is_plain(item: &DeriveInput, mistakes: &mut Mistakes) {
+fn check_type(item: &DeriveInput, diagnostics: &mut Diagnostics) {
     if let Data::Union(data) = &item.data {
-        mistakes.at(data.union_token, "an endpoint is a struct or an enum, not a union");
+        diagnostics.at(data.union_token, "a union cannot be an endpoint: write a struct or an enum");
     }
     if !item.generics.params.is_empty() {
-        let sentence =
-            "an endpoint has no generics and no lifetimes: it is registered as one type and outlives its connections";
-        mistakes.at(&item.generics.params, sentence);
+        let message =
+            "an endpoint cannot have generics or lifetimes: it is registered as one type and outlives its connections";
+        diagnostics.at(&item.generics.params, message);
     }
 }
 
-fn annotated_once(item: &DeriveInput, mistakes: &mut Mistakes) {
-    let second = item.attrs.iter().find_map(|attribute| Some((attribute, Side::of(attribute)?)));
-    if let Some((second, side)) = second {
-        mistakes.at(second, format!("a type is one endpoint: remove one `#[{}]`", side.name()));
+fn check_attributes(item: &DeriveInput, diagnostics: &mut Diagnostics) {
+    let second = item.attrs.iter().find_map(|attribute| Some((attribute, EndpointAttr::of(attribute)?)));
+    if let Some((attribute, second)) = second {
+        let message = format!("a type can have only one endpoint attribute: remove one `#[{}]`", second.name());
+        diagnostics.at(attribute, message);
     }
 }
 
-fn endpoint_option(setting: &Setting, endpoint: &mut Endpoint) -> Result<()> {
-    let name = setting.name.to_string();
-    let mut options = CLIENT_OPTIONS.to_vec();
-    if endpoint.path.is_some() {
-        options.extend(SERVER_OPTIONS);
+/// Reads the value of one option.
+fn set_option(endpoint: &mut Endpoint, option: EndpointOption, given: &GivenOption<'_>) -> Result<()> {
+    let field = option.row().name;
+    let mut set = |value| endpoint.options.push((field, value));
+    match option {
+        EndpointOption::Subprotocols => endpoint.subprotocols = given.strings("subprotocol", subprotocol_error)?,
+        EndpointOption::Roles => endpoint.roles = given.strings("role", |_| None)?,
+        EndpointOption::Events => endpoint.events = given.strings("event", |_| None)?,
+        EndpointOption::Decoders => endpoint.decoders = given.types()?,
+        EndpointOption::Encoders => endpoint.encoders = given.types()?,
+        EndpointOption::Instance => endpoint.shared = given.instance()?,
+        EndpointOption::Configurator => endpoint.configurator = Some(given.configurator()?),
+        EndpointOption::MaxMessageSize => set(given.size()?),
+        EndpointOption::MaxNesting => set(given.integer()?),
+        EndpointOption::SendTimeout => set(given.duration()?),
+        EndpointOption::IdleTimeout | EndpointOption::PingInterval | EndpointOption::PongTimeout => {
+            set(given.duration_or_off()?);
+        }
+        EndpointOption::MinReceiveRate | EndpointOption::MinSendRate if given.is_off() => set(quote!(0)),
+        EndpointOption::MinReceiveRate | EndpointOption::MinSendRate => set(given.size()?),
+        EndpointOption::Compression => set(given.compression()?),
+        EndpointOption::Overflow => set(given.overflow()?),
     }
-    let Some(option) = options.iter().copied().find(|option| *option == name) else {
-        return Err(unknown_setting(setting, &options));
-    };
-    let value = match option {
-        "subprotocols" => {
-            endpoint.subprotocols = subprotocols(setting)?;
-            return Ok(());
-        }
-        "roles" => {
-            endpoint.roles = roles(setting)?;
-            return Ok(());
-        }
-        "instance" => {
-            endpoint.shared = instance(setting)?;
-            return Ok(());
-        }
-        "configurator" => {
-            endpoint.configurator = Some(configurator(setting)?);
-            return Ok(());
-        }
-        "events" => {
-            endpoint.events = events(setting)?;
-            return Ok(());
-        }
-        "decoders" => {
-            endpoint.decoders = coders(setting)?;
-            return Ok(());
-        }
-        "encoders" => {
-            endpoint.encoders = coders(setting)?;
-            return Ok(());
-        }
-        "max_message_size" => size(setting)?,
-        "max_nesting" => count(setting)?,
-        "send_timeout" => time(setting)?,
-        "min_receive_rate" | "min_send_rate" if is_off(setting) => quote!(0),
-        "min_receive_rate" | "min_send_rate" => size(setting)?,
-        "compression" => compression(setting)?,
-        "overflow" => overflow(setting)?,
-        _ if is_off(setting) => quote!(::core::option::Option::None),
-        _ => {
-            let time = time(setting)?;
-            quote!(::core::option::Option::Some(#time))
-        }
-    };
-    endpoint.options.push((option, value));
     Ok(())
+}
+
+/// The error in the name of a subprotocol: it must be a token of RFC 7230 §3.2.6.
+fn subprotocol_error(name: &str) -> Option<&'static str> {
+    let is_token =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    (!is_token).then_some("invalid subprotocol name: use letters, digits and !#$%&'*+-.^_`|~ (RFC 7230 token)")
 }
 
 #[cfg(test)]
@@ -142,15 +96,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_with_mistakes_keeps_what_is_right() {
+    fn an_endpoint_with_errors_keeps_its_valid_parts() {
         let args = parse2(quote!("/a", idle_timeout = "1s", idle_timeout = off, max_message_size = 0)).unwrap();
-        let (endpoint, result) = endpoint(
-            args,
-            &parse2(quote!(
-                struct A;
-            ))
-            .unwrap(),
-        );
+        let item = parse2(quote!(
+            struct A;
+        ))
+        .unwrap();
+        let (endpoint, result) = validate(EndpointAttr::Server, args, &item);
         assert_eq!(endpoint.options.len(), 1);
         assert_eq!(result.unwrap_err().into_iter().count(), 2);
     }

@@ -1,359 +1,360 @@
-//! What an attribute of a method says, and the method.
+//! Checks a handler attribute and the method below.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use syn::{FnArg, LitStr, Receiver, ReceiverKind, Result};
+use syn::{FnArg, LitStr, Receiver, ReceiverKind, Result, Type};
 
-use crate::diagnostics::Mistakes;
-use crate::options::{event_name, no_setting_twice, roles, size, unknown_setting};
-use crate::parse::{Kind, Method, Setting, Value};
-use crate::types::{Known, error_box, is_bool, quiet};
-use crate::validate::parameter::{Mark, Taken, plain_lifetime, same, taken};
-use crate::validate::{Event, Handler, Role};
+use crate::diagnostics::Diagnostics;
+use crate::options::given;
+use crate::options::table::MessageOption;
+use crate::parse::{HandlerAttr, Method, OptionArg, ParamAttr};
+use crate::types::{KnownType, is_bool, type_text, unsendable_error_box};
+use crate::validate::parameter::{Resolved, check_lifetime, resolve};
+use crate::validate::{Handler, HandlerKind, Source};
 
-/// The handler, or every mistake in it.
-pub(crate) fn handler(kind: Kind, settings: Vec<Setting>, method: &Method) -> Result<Handler> {
-    let mut mistakes = Mistakes::default();
-    let m = &mut mistakes;
-    one_attribute(kind, method, m);
-    method_is_plain(method, m);
-    let receiver = receiver(kind, method, m);
-    error_can_be_boxed(method, m);
-    let settings = no_setting_twice(settings, m);
-    let said = message_settings(kind, &settings, m);
-    let taken: Vec<Taken<'_>> = method.parameters.iter().filter_map(|p| taken(kind, p, m)).collect();
-    no_second(&taken, m);
-    match &said.of_event {
-        Some((word, _)) => event_takes_data(word, &said, &taken, m),
-        None => nothing_missing(kind, method, &taken, m),
+/// The handler, or all errors in it.
+pub(crate) fn validate(attribute: HandlerAttr, args: &[OptionArg], method: &Method) -> Result<Handler> {
+    let mut diagnostics = Diagnostics::default();
+    let d = &mut diagnostics;
+    check_attributes(attribute, method, d);
+    check_signature(method, d);
+    let receiver = receiver(attribute, method, d);
+    check_error_type(method, d);
+    let options = message_options(attribute, args, d);
+    let resolved: Vec<Resolved<'_>> =
+        method.parameters.iter().filter_map(|parameter| resolve(attribute, parameter, d)).collect();
+    check_duplicates(&resolved, d);
+    match &options.event {
+        Some(_) => check_event(&options, &resolved, d),
+        None => check_missing(attribute, method, &resolved, d),
     }
-    let event = match kind {
-        Kind::Message if said.of_event.is_some() => Event::Text,
-        Kind::Open => Event::Open,
-        Kind::Close => Event::Close,
-        Kind::Error => Event::Error,
-        Kind::Message => message_event(&said, &taken, m),
+    let kind = match attribute {
+        HandlerAttr::Message if options.event.is_some() => HandlerKind::Text,
+        HandlerAttr::Message => message_kind(&options, &resolved, d),
+        HandlerAttr::Open => HandlerKind::Open,
+        HandlerAttr::Close => HandlerKind::Close,
+        HandlerAttr::Error => HandlerKind::Error,
     };
-    limits_fit(&said, &taken, m);
-    let streams = taken.iter().find(|this| this.is_stream());
-    if let (Some(stream), None) = (streams, method.signature.asyncness) {
-        m.at(&stream.parameter.ty, "a stream is read while its message arrives: write `async fn`");
+    check_limits(&options, &resolved, d);
+    let stream = resolved.iter().find(|resolved| resolved.known.is_stream());
+    if let (Some(stream), None) = (stream, method.signature.asyncness) {
+        d.at(&stream.parameter.ty, "a handler that takes a stream must be async: write `async fn`");
     }
-    let streams = streams.is_some();
-    mistakes.into_result()?;
+    let streams = stream.is_some();
+    diagnostics.into_result()?;
     Ok(Handler {
-        event,
+        kind,
         is_async: method.signature.asyncness.is_some(),
         method: method.signature.ident.clone(),
-        arguments: taken.into_iter().map(|taken| taken.argument).collect(),
-        max_size: said.max_size.map(|(_, size)| size),
-        roles: said.roles,
-        max_total: said.max_total.map(|(_, size)| size),
+        arguments: resolved.into_iter().map(|resolved| resolved.argument).collect(),
+        max_size: options.max_size.map(|(_, size)| size),
+        max_total: options.max_total.map(|(_, size)| size),
+        roles: options.roles,
         streams,
-        of_event: said.of_event.map(|(_, name)| name),
+        event: options.event,
         output: method.signature.output.clone(),
         receiver,
-        by_mut: is_by_mut(method),
+        by_mut: takes_mut_self(method),
     })
 }
 
-fn one_attribute(kind: Kind, method: &Method, mistakes: &mut Mistakes) {
-    for attribute in &method.attrs {
-        if let Some(second) = Kind::of(attribute) {
-            let sentence = if second == kind {
-                format!("`#[{}]` stands here twice: remove one", kind.name())
+fn check_attributes(attribute: HandlerAttr, method: &Method, diagnostics: &mut Diagnostics) {
+    let name = attribute.name();
+    for other in &method.attrs {
+        if let Some(second) = HandlerAttr::of(other) {
+            let message = if second == attribute {
+                format!("duplicate attribute `#[{name}]`: remove one")
             } else {
-                format!("a method handles one kind of event, and this one has `#[{}]` already", kind.name())
+                format!("a method can have only one handler attribute, and this one has `#[{name}]`: write two methods")
             };
-            mistakes.at(attribute, sentence);
-        } else if let Some(mark) = Mark::of(attribute) {
-            let name = mark.name();
-            mistakes.at(attribute, format!("`#[{name}]` belongs before a parameter, inside the parentheses"));
+            diagnostics.at(other, message);
+        } else if let Some(misplaced) = ParamAttr::of(other) {
+            diagnostics.at(other, format!("`#[{}]` goes on a parameter, not on the method", misplaced.name()));
         }
     }
 }
 
-fn method_is_plain(method: &Method, mistakes: &mut Mistakes) {
+fn check_signature(method: &Method, diagnostics: &mut Diagnostics) {
     let signature = &method.signature;
     if let Some(word) = &signature.constness {
-        mistakes.at(word, "a handler is not `const`: it runs when something happens");
+        diagnostics.at(word, "a handler cannot be `const`: remove it");
     }
     if let syn::Safety::Unsafe(word) = &signature.safety {
-        mistakes.at(word, "a handler is a safe `fn`: put the `unsafe` block inside");
+        diagnostics.at(word, "a handler cannot be `unsafe`: write an `unsafe` block in its body");
     }
     if let Some(abi) = &signature.abi {
-        mistakes.at(abi, "a handler is an ordinary `fn`: remove the `extern`");
+        diagnostics.at(abi, "a handler cannot be `extern`: remove it");
     }
     if !signature.generics.params.is_empty() {
-        mistakes.at(&signature.generics.params, "a handler has no generics: write the types it takes");
+        diagnostics.at(&signature.generics.params, "a handler cannot be generic: write concrete types");
     }
     if let Some(variadic) = &signature.variadic {
-        mistakes.at(variadic, "a handler has no `...`: write the parameters it takes");
+        diagnostics.at(variadic, "a handler cannot be variadic: write its parameters");
     }
     if method.body.to_string() == ";" {
-        mistakes.at(&signature.ident, "a handler has a body: write it in an `impl` block of the endpoint");
+        diagnostics.at(&signature.ident, "a handler needs a body: write it in an `impl` block of the endpoint");
     }
 }
 
-/// Where `self` stands.
-fn receiver(kind: Kind, method: &Method, mistakes: &mut Mistakes) -> Span {
-    let name = kind.name();
+/// The place of `self`.
+fn receiver(attribute: HandlerAttr, method: &Method, diagnostics: &mut Diagnostics) -> Span {
     match method.signature.inputs.first() {
         Some(FnArg::Receiver(receiver)) => {
             match &receiver.kind {
-                ReceiverKind::Reference(_, lifetime, _) => plain_lifetime(lifetime.as_ref(), mistakes),
-                _ => mistakes.at(receiver, "the endpoint lives on after a handler: write `&self` or `&mut self`"),
+                ReceiverKind::Reference(_, lifetime, _) => check_lifetime(lifetime.as_ref(), diagnostics),
+                _ => {
+                    let message = "the endpoint outlives the call of a handler: write `&self` or `&mut self`";
+                    diagnostics.at(receiver, message);
+                }
             }
             receiver.self_token.span
         }
         _ => {
-            let sentence = format!(
-                "`#[{name}]` is for a method of the endpoint: write `&self` or `&mut self` first, in an `impl` block"
+            let name = attribute.name();
+            let message = format!(
+                "`#[{name}]` goes on a method in an `impl` block of the endpoint: write `&self` or `&mut self` first"
             );
-            mistakes.at(&method.signature.ident, sentence);
+            diagnostics.at(&method.signature.ident, message);
             method.signature.ident.span()
         }
     }
 }
 
-fn is_by_mut(method: &Method) -> bool {
+fn takes_mut_self(method: &Method) -> bool {
     matches!(
         method.signature.inputs.first(),
         Some(FnArg::Receiver(Receiver { kind: ReceiverKind::Reference(_, _, Some(_)), .. }))
     )
 }
 
-fn error_can_be_boxed(method: &Method, mistakes: &mut Mistakes) {
-    if let Some((place, object)) = error_box(&method.signature.output) {
-        let object = quiet(object);
-        let sentence = format!(
-            "this error goes to another handler, perhaps on another thread: write `Box<{object} + Send + Sync>`"
-        );
-        mistakes.at(place, sentence);
+fn check_error_type(method: &Method, diagnostics: &mut Diagnostics) {
+    if let Some((place, object)) = unsendable_error_box(&method.signature.output) {
+        let object = type_text(object);
+        let message = format!("the error may be sent to another thread: write `Box<{object} + Send + Sync>`");
+        diagnostics.at(place, message);
     }
 }
 
-/// What stands in the parentheses of `#[on_message(…)]`.
+/// The options of `#[on_message(…)]`, with the names of those that may conflict.
 #[derive(Default)]
-struct Said {
-    format: Option<(Ident, Event)>,
+struct MessageOptions {
+    kind: Option<(Ident, HandlerKind)>,
     max_size: Option<(Ident, TokenStream)>,
-    roles: Vec<LitStr>,
     max_total: Option<(Ident, TokenStream)>,
-    of_event: Option<(Ident, LitStr)>,
+    roles: Vec<LitStr>,
+    event: Option<LitStr>,
 }
 
-/// The handler of an event takes its data as JSON, or nothing of it.
-fn event_takes_data(word: &Ident, said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) {
-    if let Some((word, _)) = &said.format {
-        mistakes.at(word, format!("an event is a text message: remove `{word}`"));
+fn message_options(attribute: HandlerAttr, args: &[OptionArg], diagnostics: &mut Diagnostics) -> MessageOptions {
+    let mut options = MessageOptions::default();
+    if attribute != HandlerAttr::Message {
+        for OptionArg { name, .. } in args {
+            diagnostics.at(name, format!("`#[{}]` has no options: remove the parentheses", attribute.name()));
+        }
+        return options;
     }
-    if let Some((max_size, _)) = &said.max_size {
-        let sentence = "events share the limit of text messages: write `max_message_size` in `#[server_endpoint]`";
-        mistakes.at(max_size, sentence);
+    for (option, given) in given::<MessageOption>(args, attribute.name(), diagnostics) {
+        let name = given.name;
+        match option {
+            MessageOption::Text | MessageOption::Binary => {
+                diagnostics.take(given.flag());
+                let kind = if option == MessageOption::Text { HandlerKind::Text } else { HandlerKind::Binary };
+                if options.kind.is_some() {
+                    let message = "a handler takes text or binary messages, not both: write one method for each";
+                    diagnostics.at(name, message);
+                } else {
+                    options.kind = Some((name.clone(), kind));
+                }
+            }
+            // an invalid name is one of an event all the same, so that no other errors follow from it
+            MessageOption::Event => {
+                options.event = diagnostics.take(given.string()).or_else(|| Some(LitStr::new("", name.span())));
+            }
+            MessageOption::MaxSize => {
+                options.max_size = diagnostics.take(given.size()).map(|size| (name.clone(), size));
+            }
+            MessageOption::MaxTotal => {
+                options.max_total = diagnostics.take(given.size()).map(|size| (name.clone(), size));
+            }
+            MessageOption::Roles => {
+                options.roles = diagnostics.take(given.strings("role", |_| None)).unwrap_or_default();
+            }
+        }
     }
-    for this in taken {
-        match this.argument.role {
-            Role::Last => mistakes.at(&this.parameter.name, "the data of an event is whole: remove `last`"),
-            Role::Payload if !matches!(this.known, Known::Json | Known::Event) => mistakes.at(
+    options
+}
+
+/// Checks the handler of an event: it takes the data as JSON, or does not take it.
+fn check_event(options: &MessageOptions, resolved: &[Resolved<'_>], diagnostics: &mut Diagnostics) {
+    if let Some((name, _)) = &options.kind {
+        diagnostics.at(name, format!("an event is always a text message: remove `{name}`"));
+    }
+    if let Some((name, _)) = &options.max_size {
+        let message = "events have the size limit of text messages: set `max_message_size` on the endpoint";
+        diagnostics.at(name, message);
+    }
+    for this in resolved {
+        match this.argument.source {
+            Source::Last => diagnostics.at(&this.parameter.name, "an event is never taken in parts: remove `last`"),
+            Source::Payload if !matches!(this.known, KnownType::Json | KnownType::Event) => diagnostics.at(
                 &this.parameter.ty,
-                format!("`{word}` has data in JSON: write `Json<T>`, or `Event<T>` for the event's name as well"),
+                "the data of an event is JSON: write `Json<T>`, or `Event<T>` for its name and data",
             ),
             _ => {}
         }
     }
 }
 
-fn message_settings(kind: Kind, settings: &[Setting], mistakes: &mut Mistakes) -> Said {
-    let mut said = Said::default();
-    for setting in settings {
-        let name = &setting.name;
-        if kind != Kind::Message {
-            mistakes.at(name, format!("`#[{}]` has no options: write it without parentheses", kind.name()));
-            continue;
-        }
-        let event = match &*name.to_string() {
-            "text" => Event::Text,
-            "binary" => Event::Binary,
-            "event" => {
-                // one that could not be told is an event all the same
-                let event = event_name(setting).unwrap_or_else(|mistake| {
-                    mistakes.push(mistake);
-                    LitStr::new("", name.span())
-                });
-                said.of_event = Some((name.clone(), event));
-                continue;
-            }
-            "max_size" => {
-                match size(setting) {
-                    Ok(size) => said.max_size = Some((name.clone(), size)),
-                    Err(mistake) => mistakes.push(mistake),
-                }
-                continue;
-            }
-            "roles" => {
-                match roles(setting) {
-                    Ok(roles) => said.roles = roles,
-                    Err(mistake) => mistakes.push(mistake),
-                }
-                continue;
-            }
-            "max_total" => {
-                match size(setting) {
-                    Ok(size) => said.max_total = Some((name.clone(), size)),
-                    Err(mistake) => mistakes.push(mistake),
-                }
-                continue;
-            }
-            _ => {
-                let known = ["text", "binary", "event", "max_size", "max_total", "roles"];
-                mistakes.push(unknown_setting(setting, &known));
-                continue;
-            }
-        };
-        if !matches!(setting.value, Value::Flag) {
-            mistakes.at(name, format!("write only `{name}`"));
-        }
-        match &said.format {
-            Some((_, other)) if *other != event => {
-                mistakes.at(name, "a handler takes text or binary, not both: write one method for each");
-            }
-            _ => said.format = Some((name.clone(), event)),
-        }
-    }
-    said
+/// Whether the two sources are the same, apart from a name or a type of state.
+fn is_same(a: &Source, b: &Source) -> bool {
+    std::mem::discriminant(a) == std::mem::discriminant(b)
 }
 
-fn no_second(taken: &[Taken<'_>], mistakes: &mut Mistakes) {
-    for (index, this) in taken.iter().enumerate() {
-        let ty = &this.parameter.ty;
-        let is_second = taken[..index].iter().any(|earlier| same(&earlier.argument.role, &this.argument.role));
-        match this.argument.role {
-            Role::Payload => {}
-            Role::PathParam(_) | Role::QueryParam(_) | Role::State(_) => {}
-            _ if !is_second => {}
-            Role::Session => mistakes.at(ty, "a second `Session`: there is only one, remove this"),
-            Role::Request => mistakes.at(ty, "a second `HandshakeRequest`: there is only one, remove this"),
-            Role::CloseReason => mistakes.at(ty, "a second `CloseReason`: there is only one, remove this"),
-            Role::Error => mistakes.at(ty, "a second `Error`: there is only one, remove this"),
-            Role::Last => mistakes.at(ty, "a second `last`: a part is the last or not, remove this"),
-        }
+fn check_duplicates(resolved: &[Resolved<'_>], diagnostics: &mut Diagnostics) {
+    for (index, this) in resolved.iter().enumerate() {
+        let is_second =
+            resolved[..index].iter().any(|earlier| is_same(&earlier.argument.source, &this.argument.source));
+        let name = match this.argument.source {
+            _ if !is_second => continue,
+            Source::Payload | Source::PathParam(_) | Source::QueryParam(_) | Source::State(_) => continue,
+            Source::Session => "Session",
+            Source::HandshakeRequest => "HandshakeRequest",
+            Source::CloseReason => "CloseReason",
+            Source::Error => "Error",
+            Source::Last => "last",
+        };
+        diagnostics.at(&this.parameter.ty, format!("duplicate parameter `{name}`: remove one"));
     }
-    let (bools, payloads): (Vec<_>, Vec<_>) = taken
+    let (bools, payloads): (Vec<_>, Vec<_>) = resolved
         .iter()
-        .filter(|this| matches!(this.argument.role, Role::Payload))
+        .filter(|this| matches!(this.argument.source, Source::Payload))
         .partition(|this| is_bool(&this.argument.ty));
     if !payloads.is_empty() {
         for this in &bools {
-            let sentence = "a `bool` beside the message says whether this part of it is the last: name it `last`";
-            mistakes.at(&this.parameter.ty, sentence);
+            let message = "a `bool` beside the message tells whether this is its last part: name it `last`";
+            diagnostics.at(&this.parameter.ty, message);
         }
     }
     let candidates = if payloads.is_empty() { bools } else { payloads };
     for this in candidates.iter().skip(1) {
-        mistakes.at(
+        diagnostics.at(
             &this.parameter.ty,
-            "a second message: a handler takes one; mark a variable of the path `#[path_param]` and one of the query `#[query_param]`, handle another kind in another method",
+            "second message: a handler takes only one; mark parameters of the path with `#[path_param]` and of the query \
+             with `#[query_param]`, and handle another kind of message in another method",
         );
     }
 }
 
-fn nothing_missing(kind: Kind, method: &Method, taken: &[Taken<'_>], mistakes: &mut Mistakes) {
-    // A parameter that could not be told may be the missing one, and has been complained about.
-    if taken.len() < method.parameters.len() {
+fn check_missing(attribute: HandlerAttr, method: &Method, resolved: &[Resolved<'_>], diagnostics: &mut Diagnostics) {
+    // a parameter that is not resolved may be the missing one, and has been reported
+    if resolved.len() < method.parameters.len() {
         return;
     }
-    let find = |role: &Role| taken.iter().find(|this| same(&this.argument.role, role));
+    let find = |source: &Source| resolved.iter().find(|this| is_same(&this.argument.source, source));
     let name = &method.signature.ident;
-    match kind {
-        Kind::Error if find(&Role::Error).is_none() => {
-            mistakes.at(name, "`#[on_error]` must see the error: add `error: &Error`");
+    match attribute {
+        HandlerAttr::Error if find(&Source::Error).is_none() => {
+            diagnostics.at(name, "`#[on_error]` must take the error: add `error: &Error`");
         }
-        Kind::Message if find(&Role::Payload).is_none() => match find(&Role::Last) {
-            Some(last) => mistakes.at(
+        HandlerAttr::Message if find(&Source::Payload).is_none() => match find(&Source::Last) {
+            Some(last) => diagnostics.at(
                 &last.parameter.name,
-                "`last` says whether a part is the last: add the part, as in `part: &str` or `part: &[u8]`",
+                "`last` tells whether a part is the last one: add the part, as in `part: &str` or `part: &[u8]`",
             ),
-            None => mistakes.at(
+            None => diagnostics.at(
                 name,
-                "`#[on_message]` takes a message: add `message: String` for text, `data: Vec<u8>` for binary, or `pong: Pong`",
+                "`#[on_message]` must take a message: add `message: String` for text, `data: Vec<u8>` for binary, or \
+                 `pong: Pong`",
             ),
         },
         _ => {}
     }
 }
 
-/// What kind of message it is, from what was said and from the payload's type.
-fn message_event(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) -> Event {
-    let Some(payload) = taken.iter().find(|this| matches!(this.argument.role, Role::Payload)) else {
-        return Event::Text;
+/// The kind of message, from the options and the payload's type.
+fn message_kind(options: &MessageOptions, resolved: &[Resolved<'_>], diagnostics: &mut Diagnostics) -> HandlerKind {
+    let Some(payload) = resolved.iter().find(|this| matches!(this.argument.source, Source::Payload)) else {
+        return HandlerKind::Text;
     };
     let ty = &payload.parameter.ty;
-    let told = said.format.as_ref().map(|(_, event)| *event);
+    let explicit = options.kind.as_ref().map(|(_, kind)| *kind);
     let from_type = match payload.known {
-        Known::Text | Known::Scalar | Known::Event | Known::TextStream => Some(Event::Text),
-        Known::Json => Some(told.filter(|event| *event == Event::Binary).unwrap_or(Event::Text)),
-        Known::Binary | Known::Packed | Known::BinaryStream => Some(Event::Binary),
-        Known::Negotiated => told.or(Some(Event::Text)),
-        Known::Pong => Some(Event::Pong),
+        KnownType::Text | KnownType::Scalar | KnownType::Event | KnownType::TextStream => Some(HandlerKind::Text),
+        KnownType::Binary | KnownType::BinaryFormat | KnownType::BinaryStream => Some(HandlerKind::Binary),
+        KnownType::Json | KnownType::Negotiated => Some(explicit.unwrap_or(HandlerKind::Text)),
+        KnownType::Pong => Some(HandlerKind::Pong),
         _ => None,
     };
-    if let (Some((word, _)), Known::Negotiated) = (&said.format, payload.known) {
-        mistakes.at(word, format!("`{}` is text or binary as the subprotocol says: remove `{word}`", quiet(ty)));
-    }
-    if let (Some((word, told)), Some(from_type)) = (&said.format, from_type) {
-        if *told != from_type {
-            let is = match from_type {
-                Event::Binary => "binary",
-                Event::Pong => "a pong",
-                _ => "text",
-            };
-            mistakes.at(word, format!("`{}` is {is}: remove `{word}`, or take another type", quiet(ty)));
-        }
-    }
-    let Some(event) = from_type.or(told) else {
-        mistakes.at(
-            ty,
-            format!(
-                "how does `{}` arrive? write `#[on_message(text)]` or `#[on_message(binary)]`; known by themselves are \
-                 String, &str, Text, numbers, bool, char, Json<T> (text), Vec<u8>, &[u8], Bytes, Binary, MessagePack<T>, Cbor<T>, \
-                 Protobuf<T> (binary), Negotiated<T> (either) and Pong",
-                quiet(ty)
-            ),
-        );
-        return Event::Text;
+    check_explicit_kind(options, payload, from_type, diagnostics);
+    let Some(kind) = from_type.or(explicit) else {
+        diagnostics.at(ty, cannot_tell_kind(ty));
+        return HandlerKind::Text;
     };
-    let last = taken.iter().find(|this| matches!(this.argument.role, Role::Last));
-    if let Some(last) = last.filter(|_| !matches!(payload.known, Known::Text | Known::Binary)) {
-        let sentence = match event {
-            Event::Pong => "a pong has no parts: remove `last`".into(),
-            _ if payload.is_stream() => "a stream ends by itself where its message does: remove `last`".into(),
-            Event::Binary => format!("`{}` is decoded from a whole message: remove `last`, or take `&[u8]`", quiet(ty)),
-            _ => format!("`{}` is decoded from a whole message: remove `last`, or take `&str`", quiet(ty)),
+    let last = resolved.iter().find(|this| matches!(this.argument.source, Source::Last));
+    if let Some(last) = last.filter(|_| !matches!(payload.known, KnownType::Text | KnownType::Binary)) {
+        let message = match kind {
+            HandlerKind::Pong => "a pong has no parts: remove `last`".into(),
+            _ if payload.known.is_stream() => "a stream ends where its message ends: remove `last`".into(),
+            kind => {
+                let part = if kind == HandlerKind::Binary { "&[u8]" } else { "&str" };
+                format!("`{}` is decoded from a whole message: remove `last`, or take `{part}`", type_text(ty))
+            }
         };
-        mistakes.at(&last.parameter.name, sentence);
+        diagnostics.at(&last.parameter.name, message);
     }
-    if let Some((word, _)) = said.max_size.as_ref().filter(|_| event == Event::Pong) {
-        mistakes.at(word, "a pong never has more than 125 bytes: remove `max_size`");
+    if let Some((name, _)) = options.max_size.as_ref().filter(|_| kind == HandlerKind::Pong) {
+        diagnostics.at(name, "a pong has at most 125 bytes: remove `max_size`");
     }
-    event
+    kind
 }
 
-fn limits_fit(said: &Said, taken: &[Taken<'_>], mistakes: &mut Mistakes) {
-    let parts = taken.iter().any(|this| matches!(this.argument.role, Role::Last));
-    let stream = taken.iter().any(Taken::is_stream);
-    if let Some((word, _)) = &said.max_size {
+/// Checks `text` and `binary` against the payload's type.
+fn check_explicit_kind(
+    options: &MessageOptions,
+    payload: &Resolved<'_>,
+    from_type: Option<HandlerKind>,
+    diagnostics: &mut Diagnostics,
+) {
+    let (Some((name, explicit)), Some(from_type)) = (&options.kind, from_type) else { return };
+    let ty = type_text(&payload.parameter.ty);
+    if payload.known == KnownType::Negotiated {
+        diagnostics.at(name, format!("the subprotocol decides whether `{ty}` is text or binary: remove `{name}`"));
+    } else if *explicit != from_type {
+        let is = match from_type {
+            HandlerKind::Binary => "binary",
+            HandlerKind::Pong => "a pong",
+            _ => "text",
+        };
+        diagnostics.at(name, format!("`{ty}` is {is}: remove `{name}`, or take another type"));
+    }
+}
+
+fn cannot_tell_kind(ty: &Type) -> String {
+    format!(
+        "cannot tell whether `{}` is text or binary: write `#[on_message(text)]` or `#[on_message(binary)]`, or take a \
+         type of known kind: String, &str, Text, a number, bool, char, Json<T> (text), Vec<u8>, &[u8], Bytes, Binary, \
+         MessagePack<T>, Cbor<T>, Protobuf<T> (binary), Negotiated<T> (either) or Pong",
+        type_text(ty)
+    )
+}
+
+fn check_limits(options: &MessageOptions, resolved: &[Resolved<'_>], diagnostics: &mut Diagnostics) {
+    let parts = resolved.iter().any(|this| matches!(this.argument.source, Source::Last));
+    let stream = resolved.iter().any(|this| this.known.is_stream());
+    if let Some((name, _)) = &options.max_size {
         if stream {
-            mistakes.at(word, "a stream is never put together, so it has no size: write `max_total` for all of it");
+            let message = "`max_size` limits whole messages, and this is a stream: write `max_total` for all of it";
+            diagnostics.at(name, message);
         } else if parts {
-            mistakes.at(
-                word,
-                "a message in parts is never put together, so it has no size: remove `last`, or write `max_total` for \
-                 all of it",
+            diagnostics.at(
+                name,
+                "`max_size` limits whole messages, and this one is taken in parts: remove `last`, or write `max_total` \
+                 for all of it",
             );
         }
     }
-    if let Some((word, _)) = said.max_total.as_ref().filter(|_| !stream && !parts) {
-        mistakes.at(word, "`max_total` is for all parts of a message, and this is a whole one: write `max_size`");
+    if let Some((name, _)) = options.max_total.as_ref().filter(|_| !stream && !parts) {
+        let message = "`max_total` limits messages in parts and streams, and this one is whole: write `max_size`";
+        diagnostics.at(name, message);
     }
 }
 
@@ -366,39 +367,40 @@ mod tests {
     use super::*;
     use crate::parse;
 
-    fn of(kind: Kind, settings: TokenStream, method: TokenStream) -> Result<Handler> {
-        handler(kind, parse::settings.parse2(settings)?, &parse2(method)?)
+    fn validated(attribute: HandlerAttr, options: TokenStream, method: TokenStream) -> Result<Handler> {
+        validate(attribute, &parse::options.parse2(options)?, &parse2(method)?)
     }
 
-    fn sentences(kind: Kind, settings: TokenStream, method: TokenStream) -> Vec<String> {
-        let mistakes = of(kind, settings, method).err().expect("a mistake");
-        mistakes.into_iter().map(|mistake| mistake.to_string()).collect()
+    fn errors(attribute: HandlerAttr, options: TokenStream, method: TokenStream) -> Vec<String> {
+        let errors = validated(attribute, options, method).err().expect("an error");
+        errors.into_iter().map(|error| error.to_string()).collect()
     }
 
     #[test]
-    fn the_payload_says_what_kind_of_message_it_is() {
-        for (payload, event) in [
-            (quote!(&str), Event::Text),
-            (quote!(f32), Event::Text),
-            (quote!(bool), Event::Text),
-            (quote!(Vec<u8>), Event::Binary),
-            (quote!(&[u8]), Event::Binary),
-            (quote!(&Pong), Event::Pong),
+    fn the_kind_of_message_follows_from_the_payload() {
+        for (payload, kind) in [
+            (quote!(&str), HandlerKind::Text),
+            (quote!(f32), HandlerKind::Text),
+            (quote!(bool), HandlerKind::Text),
+            (quote!(Vec<u8>), HandlerKind::Binary),
+            (quote!(&[u8]), HandlerKind::Binary),
+            (quote!(&Pong), HandlerKind::Pong),
         ] {
-            let handler = of(Kind::Message, quote!(), quote!(fn f(&self, s: &Session, x: #payload) {})).unwrap();
-            assert_eq!(handler.event, event, "{payload}");
+            let handler =
+                validated(HandlerAttr::Message, quote!(), quote!(fn f(&self, s: &Session, x: #payload) {})).unwrap();
+            assert_eq!(handler.kind, kind, "{payload}");
         }
         assert_eq!(
-            of(
-                Kind::Message,
+            validated(
+                HandlerAttr::Message,
                 quote!(binary),
                 quote!(
                     fn f(&self, x: Mine) {}
                 )
             )
             .unwrap()
-            .event,
-            Event::Binary
+            .kind,
+            HandlerKind::Binary
         );
     }
 
@@ -407,28 +409,28 @@ mod tests {
         let method = quote!(
             fn f(&self, last: bool, #[path_param("a")] b: u8, part: Bytes, s: Session) {}
         );
-        let handler = of(Kind::Message, quote!(), method).unwrap();
-        let roles: Vec<_> = handler.arguments.iter().map(|argument| &argument.role).collect();
+        let handler = validated(HandlerAttr::Message, quote!(), method).unwrap();
+        let sources: Vec<_> = handler.arguments.iter().map(|argument| &argument.source).collect();
         assert!(
-            matches!(*roles, [Role::Last, Role::PathParam(name), Role::Payload, Role::Session] if name.value() == "a")
+            matches!(*sources, [Source::Last, Source::PathParam(name), Source::Payload, Source::Session] if name.value() == "a")
         );
     }
 
     #[test]
-    fn all_mistakes_of_a_method_are_told_together() {
+    fn all_errors_in_a_method_are_reported_together() {
         let method = quote!(
             unsafe fn f(self, a: &Session, b: &Session, error: Error) -> u8 {
                 0
             }
         );
-        assert_eq!(sentences(Kind::Open, quote!(text), method).len(), 5);
+        assert_eq!(errors(HandlerAttr::Open, quote!(text), method).len(), 5);
     }
 
     #[test]
-    fn a_missing_parameter_is_not_missed_beside_one_that_could_not_be_told() {
+    fn a_missing_parameter_is_not_reported_beside_one_that_is_not_resolved() {
         assert_eq!(
-            sentences(
-                Kind::Error,
+            errors(
+                HandlerAttr::Error,
                 quote!(),
                 quote!(
                     fn f(&self, error: MyError) {}

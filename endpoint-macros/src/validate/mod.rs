@@ -1,4 +1,6 @@
-//! From what was written to what can be expanded, or to every mistake at once: one rule, one function, one sentence.
+//! From what was written to a valid model, or all errors at once: one rule, one function, one message.
+//!
+//! The model is here; `expand` cannot fail on it.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::{LitStr, ReturnType, Type};
@@ -9,26 +11,51 @@ pub(crate) mod endpoint;
 pub(crate) mod handler;
 mod parameter;
 
-/// What `#[server_endpoint]` or `#[client_endpoint]` says, checked.
+/// A valid `#[server_endpoint]` or `#[client_endpoint]`.
 pub(crate) struct Endpoint {
-    /// None of a client's.
+    /// `None` for a client.
     pub(crate) path: Option<LitStr>,
     pub(crate) subprotocols: Vec<LitStr>,
-    /// One of them is needed, unless there are none.
+    /// A principal needs one of these roles; empty admits everybody.
     pub(crate) roles: Vec<LitStr>,
     pub(crate) configurator: Option<Configurator>,
-    /// Where it says that all connections share one instance.
+    /// The place of `instance = shared`, if all connections share one instance.
     pub(crate) shared: Option<Span>,
-    /// Expressions of the types the fields of `EndpointOptions` have, inside their outermost `Some`.
+    /// Fields of `EndpointOptions`, each with an expression for the value inside its `Some`.
     pub(crate) options: Vec<(&'static str, TokenStream)>,
     pub(crate) decoders: Vec<Type>,
     pub(crate) encoders: Vec<Type>,
     pub(crate) events: Vec<LitStr>,
 }
 
-/// What happens, as the hidden items are called.
+/// A valid handler.
+#[derive(Clone)]
+pub(crate) struct Handler {
+    pub(crate) kind: HandlerKind,
+    pub(crate) is_async: bool,
+    pub(crate) method: Ident,
+    /// In the order of the method's parameters.
+    pub(crate) arguments: Vec<Argument>,
+    /// An expression of type `usize`.
+    pub(crate) max_size: Option<TokenStream>,
+    /// An expression of type `u64`.
+    pub(crate) max_total: Option<TokenStream>,
+    /// The peer's principal needs one of these roles; empty allows everybody.
+    pub(crate) roles: Vec<LitStr>,
+    /// Whether it reads its message as a stream.
+    pub(crate) streams: bool,
+    /// The event that it handles, if it handles one of `events(…)`.
+    pub(crate) event: Option<LitStr>,
+    pub(crate) output: ReturnType,
+    /// The place of `self`.
+    pub(crate) receiver: Span,
+    /// Whether it takes `&mut self`.
+    pub(crate) by_mut: bool,
+}
+
+/// The kind of a handler. An endpoint has at most one handler of each kind, and one for each of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum HandlerKind {
     Open,
     Text,
     Binary,
@@ -37,55 +64,30 @@ pub(crate) enum Event {
     Error,
 }
 
-/// A handler that can be expanded.
-#[derive(Clone)]
-pub(crate) struct Handler {
-    pub(crate) event: Event,
-    pub(crate) is_async: bool,
-    pub(crate) method: Ident,
-    /// In the order of the method.
-    pub(crate) arguments: Vec<Argument>,
-    /// Of type `usize`.
-    pub(crate) max_size: Option<TokenStream>,
-    /// The message is for principals with one of these, unless there are none.
-    pub(crate) roles: Vec<LitStr>,
-    /// Of type `u64`.
-    pub(crate) max_total: Option<TokenStream>,
-    /// It reads its message while that arrives.
-    pub(crate) streams: bool,
-    /// The one event whose data it takes.
-    pub(crate) of_event: Option<LitStr>,
-    pub(crate) output: ReturnType,
-    /// Where `self` stands.
-    pub(crate) receiver: Span,
-    /// Whether it is `&mut self`.
-    pub(crate) by_mut: bool,
-}
-
-/// What a parameter is given.
+/// The value that is passed for a parameter.
 #[derive(Clone)]
 pub(crate) struct Argument {
-    pub(crate) role: Role,
-    /// The parameter's type, without the `&` if there is one.
+    pub(crate) source: Source,
+    /// The parameter's type, without the `&` if it has one.
     pub(crate) ty: Type,
-    /// Whether there is one.
+    /// Whether it has one.
     pub(crate) by_ref: bool,
 }
 
+/// Where the value of an argument comes from.
 #[derive(Clone)]
-pub(crate) enum Role {
+pub(crate) enum Source {
     Session,
     CloseReason,
     Error,
-    /// The `bool` that says whether a part is the last.
+    /// Whether this part of a message is the last one.
     Last,
-    /// The value of the variable of this name.
+    /// The path variable of this name.
     PathParam(LitStr),
-    /// The value of the query's parameter of this name.
+    /// The query parameter of this name.
     QueryParam(LitStr),
-    /// The opening request.
-    Request,
-    /// The value that the application provides, of this type.
+    HandshakeRequest,
+    /// The value of this type that the application provides.
     State(Box<Type>),
     Payload,
 }

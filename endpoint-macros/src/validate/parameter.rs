@@ -1,97 +1,100 @@
-//! What a parameter of a handler is given.
+//! Checks a parameter of a handler, and decides where its argument comes from.
 
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Attribute, Lifetime, LitStr, Meta, Type};
 
-use crate::diagnostics::Mistakes;
-use crate::parse::{Kind, Parameter, is_named, without_groups};
-use crate::types::{Known, brief, inside_state, is_bool, is_str, known};
-use crate::validate::{Argument, Role};
+use crate::diagnostics::Diagnostics;
+use crate::parse::{HandlerAttr, ParamAttr, Parameter, is_named, without_groups};
+use crate::types::{KnownType, is_bool, is_str, known_type, short_name, state_inner};
+use crate::validate::{Argument, Source};
 
-/// An argument, what it was known by, and where.
-pub(super) struct Taken<'a> {
+/// A parameter as written, its recognized type, and its argument.
+pub(super) struct Resolved<'a> {
     pub(super) argument: Argument,
-    pub(super) known: Known,
+    pub(super) known: KnownType,
     pub(super) parameter: &'a Parameter,
 }
 
-impl Taken<'_> {
-    pub(super) fn is_stream(&self) -> bool {
-        matches!(self.known, Known::TextStream | Known::BinaryStream)
-    }
-}
-
-/// What `parameter` is given; `None` if that cannot be said, and then it is a mistake.
-pub(super) fn taken<'a>(kind: Kind, parameter: &'a Parameter, mistakes: &mut Mistakes) -> Option<Taken<'a>> {
-    no_cfg(parameter, mistakes);
-    let (ty, by_ref) = match &parameter.ty {
-        Type::Reference(reference) => {
-            if let Some(word) = &reference.mutability {
-                mistakes.at(word, "a handler takes what it is given by value or by `&`: remove `mut`");
-            }
-            plain_lifetime(reference.lifetime.as_ref(), mistakes);
-            (without_groups(&reference.elem), true)
-        }
-        ty => (ty, false),
-    };
+/// Resolves `parameter`; `None` if that is not possible, which is reported.
+pub(super) fn resolve<'a>(
+    attribute: HandlerAttr,
+    parameter: &'a Parameter,
+    diagnostics: &mut Diagnostics,
+) -> Option<Resolved<'a>> {
+    check_cfg(parameter, diagnostics);
+    let (ty, by_ref) = split_reference(parameter, diagnostics);
     if let Type::ImplTrait(ty) = ty {
-        mistakes.at(ty, "a handler has no generics: write the type it takes");
+        diagnostics.at(ty, "a handler cannot be generic: write a concrete type");
         return None;
     }
-    let role_and_known = match parameter.marks.first() {
-        Some(_) => (marked(parameter, ty, by_ref, mistakes)?, Known::Unknown),
-        None => {
-            let known = known(ty);
-            let role = match known {
-                Known::Session => Role::Session,
-                Known::CloseReason => Role::CloseReason,
-                Known::Error => Role::Error,
-                Known::Request => {
-                    if !by_ref {
-                        mistakes.at(ty, "the request belongs to the session: write `&HandshakeRequest`");
-                    }
-                    Role::Request
-                }
-                Known::State => Role::State(Box::new(inside_state(ty)?.clone())),
-                Known::Scalar if !by_ref && is_last(parameter, ty) => Role::Last,
-                _ => Role::Payload,
-            };
-            (role, known)
-        }
+    let (source, known) = if parameter.param_attrs.is_empty() {
+        let known = known_type(ty);
+        (source_of_type(known, parameter, ty, by_ref)?, known)
+    } else {
+        (source_of_attribute(parameter, ty, by_ref, diagnostics)?, KnownType::Unknown)
     };
-    let (role, known) = role_and_known;
-    let allowed = match role {
-        Role::Session | Role::PathParam(_) | Role::QueryParam(_) | Role::Request | Role::State(_) => true,
-        Role::CloseReason => kind == Kind::Close,
-        Role::Error => kind == Kind::Error,
-        Role::Last | Role::Payload => kind == Kind::Message,
+    let is_allowed = match source {
+        Source::Session
+        | Source::PathParam(_)
+        | Source::QueryParam(_)
+        | Source::HandshakeRequest
+        | Source::State(_) => true,
+        Source::CloseReason => attribute == HandlerAttr::Close,
+        Source::Error => attribute == HandlerAttr::Error,
+        Source::Last | Source::Payload => attribute == HandlerAttr::Message,
     };
-    if !allowed {
-        mistakes.at(&parameter.ty, not_here(kind, &role, ty, known));
+    if !is_allowed {
+        diagnostics.at(&parameter.ty, not_allowed(attribute, &source, ty, known));
         return None;
     }
-    if by_ref && matches!(known, Known::TextStream | Known::BinaryStream) {
-        mistakes.at(&parameter.ty, format!("a stream is the handler's own: write `{}`", ty.to_token_stream()));
+    if matches!(source, Source::HandshakeRequest) && !by_ref {
+        diagnostics.at(ty, "the session owns the request: write `&HandshakeRequest`");
     }
-    if matches!(role, Role::Payload) && !by_ref && (is_str(ty) || matches!(ty, Type::Slice(_))) {
-        mistakes.at(ty, format!("write `&{}`", ty.to_token_stream()));
+    if by_ref && known.is_stream() {
+        diagnostics.at(&parameter.ty, format!("a stream is passed by value: write `{}`", ty.to_token_stream()));
     }
-    Some(Taken { argument: Argument { role, ty: ty.clone(), by_ref }, known, parameter })
+    if matches!(source, Source::Payload) && !by_ref && (is_str(ty) || matches!(ty, Type::Slice(_))) {
+        let ty = ty.to_token_stream();
+        diagnostics.at(&parameter.ty, format!("`{ty}` has no size known at compile time: write `&{ty}`"));
+    }
+    Some(Resolved { argument: Argument { source, ty: ty.clone(), by_ref }, known, parameter })
 }
 
-fn no_cfg(parameter: &Parameter, mistakes: &mut Mistakes) {
+/// The type without its `&`, and whether there is one.
+fn split_reference<'a>(parameter: &'a Parameter, diagnostics: &mut Diagnostics) -> (&'a Type, bool) {
+    let Type::Reference(reference) = &parameter.ty else { return (&parameter.ty, false) };
+    if let Some(word) = &reference.mutability {
+        diagnostics.at(word, "a handler takes its parameters by value or by `&`: remove `mut`");
+    }
+    check_lifetime(reference.lifetime.as_ref(), diagnostics);
+    (without_groups(&reference.elem), true)
+}
+
+/// The source of an argument whose parameter has no attribute.
+fn source_of_type(known: KnownType, parameter: &Parameter, ty: &Type, by_ref: bool) -> Option<Source> {
+    Some(match known {
+        KnownType::Session => Source::Session,
+        KnownType::CloseReason => Source::CloseReason,
+        KnownType::Error => Source::Error,
+        KnownType::HandshakeRequest => Source::HandshakeRequest,
+        KnownType::State => Source::State(Box::new(state_inner(ty)?.clone())),
+        KnownType::Scalar if !by_ref && is_last(parameter, ty) => Source::Last,
+        _ => Source::Payload,
+    })
+}
+
+fn check_cfg(parameter: &Parameter, diagnostics: &mut Diagnostics) {
     let conditional =
         parameter.attrs.iter().find(|attribute| is_named(attribute, "cfg") || is_named(attribute, "cfg_attr"));
     if let Some(attribute) = conditional {
-        mistakes
-            .at(attribute, "a parameter of a handler is not conditional: write two methods, each with its `#[cfg]`");
+        diagnostics.at(attribute, "a parameter cannot be conditional: write two methods, each with its own `#[cfg]`");
     }
 }
 
-pub(super) fn plain_lifetime(lifetime: Option<&Lifetime>, mistakes: &mut Mistakes) {
+pub(super) fn check_lifetime(lifetime: Option<&Lifetime>, diagnostics: &mut Diagnostics) {
     if let Some(lifetime) = lifetime.filter(|lifetime| lifetime.ident != "_") {
-        mistakes.at(lifetime, "what a handler borrows lives as long as the call: remove the lifetime");
+        diagnostics.at(lifetime, "a handler borrows its parameters only for the call: remove the lifetime");
     }
 }
 
@@ -100,121 +103,104 @@ fn is_last(parameter: &Parameter, ty: &Type) -> bool {
     is_bool(ty) && parameter.name.as_ref().is_some_and(|name| name == "last" || name == "_last")
 }
 
-/// A mark of a parameter.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mark {
-    Path,
-    Query,
-}
-
-impl Mark {
-    pub(super) fn of(attribute: &Attribute) -> Option<Self> {
-        [Self::Path, Self::Query].into_iter().find(|mark| is_named(attribute, mark.name()))
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Path => "path_param",
-            Self::Query => "query_param",
-        }
-    }
-}
-
 // #[path_param] name: T
 // #[path_param("name")] anything: T
 // #[query_param] name: T
 // #[query_param("name")] anything: T
-/// The variable of the path or the query that the parameter is.
-fn marked(parameter: &Parameter, ty: &Type, by_ref: bool, mistakes: &mut Mistakes) -> Option<Role> {
-    let attribute = parameter.marks.first()?;
-    let mark = Mark::of(attribute)?;
-    if let Some(second) = parameter.marks.get(1) {
-        let sentence = match Mark::of(second) {
-            Some(second) if second == mark => format!("a parameter is one variable: remove one `#[{}]`", mark.name()),
-            _ => "a parameter is a variable of the path or of the query, not both: remove one".to_owned(),
+/// The source of an argument whose parameter has an attribute.
+fn source_of_attribute(
+    parameter: &Parameter,
+    ty: &Type,
+    by_ref: bool,
+    diagnostics: &mut Diagnostics,
+) -> Option<Source> {
+    let attribute = parameter.param_attrs.first()?;
+    let kind = ParamAttr::of(attribute)?;
+    if let Some(second) = parameter.param_attrs.get(1) {
+        let message = match ParamAttr::of(second) {
+            Some(second) if second == kind => format!("duplicate attribute `#[{}]`: remove one", kind.name()),
+            _ => "a parameter comes from the path or from the query, not from both: remove one attribute".to_owned(),
         };
-        mistakes.at(second, sentence);
+        diagnostics.at(second, message);
     }
-    match mark {
-        Mark::Path if by_ref && !is_str(ty) => {
-            let sentence = "a path parameter is `&str` or a type of its own, parsed from the path: remove the `&`";
-            mistakes.at(&parameter.ty, sentence);
+    match kind {
+        ParamAttr::Path if by_ref && !is_str(ty) => {
+            let message = "a path parameter is `&str` or an owned type that is parsed from the path: remove the `&`";
+            diagnostics.at(&parameter.ty, message);
         }
-        Mark::Query if by_ref && is_str(ty) => {
-            mistakes.at(&parameter.ty, "a query parameter is decoded for the handler: write `String`");
+        ParamAttr::Query if by_ref && is_str(ty) => {
+            diagnostics.at(&parameter.ty, "a query parameter is decoded into an owned value: write `String`");
         }
-        Mark::Query if by_ref => {
-            mistakes.at(&parameter.ty, "a query parameter is parsed for the handler: remove the `&`");
+        ParamAttr::Query if by_ref => {
+            diagnostics.at(&parameter.ty, "a query parameter is parsed into an owned value: remove the `&`");
         }
         _ => {}
     }
-    let name = variable(mark, attribute, parameter, mistakes)?;
-    Some(match mark {
-        Mark::Path => Role::PathParam(name),
-        Mark::Query => Role::QueryParam(name),
+    let name = name_of_param(kind, attribute, parameter, diagnostics)?;
+    Some(match kind {
+        ParamAttr::Path => Source::PathParam(name),
+        ParamAttr::Query => Source::QueryParam(name),
     })
 }
 
-/// The name that a mark says, or else that of the parameter.
-fn variable(mark: Mark, attribute: &Attribute, parameter: &Parameter, mistakes: &mut Mistakes) -> Option<LitStr> {
-    let word = mark.name();
+/// The name in the attribute, or else the name of the parameter.
+fn name_of_param(
+    kind: ParamAttr,
+    attribute: &Attribute,
+    parameter: &Parameter,
+    diagnostics: &mut Diagnostics,
+) -> Option<LitStr> {
+    let word = kind.name();
     let write = format!("write `#[{word}]` or `#[{word}(\"name\")]`");
     let name = match &attribute.meta {
         Meta::Path(_) => match &parameter.name {
             Some(name) => LitStr::new(&name.unraw().to_string(), name.span()),
             None => {
-                let of = if mark == Mark::Path { "variable of the path" } else { "parameter of the query" };
-                mistakes.at(attribute, format!("which {of}? write `#[{word}(\"name\")]`"));
+                let message = format!("cannot infer a name from this pattern: write `#[{word}(\"name\")]`");
+                diagnostics.at(attribute, message);
                 return None;
             }
         },
         Meta::List(list) => match syn::parse2::<LitStr>(list.tokens.clone()) {
             Ok(name) => name,
             Err(_) => {
-                mistakes.at(&list.tokens, format!("the name of a variable is one string literal: {write}"));
+                diagnostics.at(&list.tokens, format!("expected one string literal: {write}"));
                 return None;
             }
         },
         Meta::NameValue(_) => {
-            mistakes.at(attribute, write);
+            diagnostics.at(attribute, format!("invalid syntax: {write}"));
             return None;
         }
     };
-    if mark == Mark::Path && name.value().contains(['{', '}']) {
-        mistakes.at(name, "write the variable's name without braces");
+    if kind == ParamAttr::Path && name.value().contains(['{', '}']) {
+        diagnostics.at(name, "write the name of the variable without braces");
         return None;
     }
     Some(name)
 }
 
-fn not_here(kind: Kind, role: &Role, ty: &Type, known: Known) -> String {
-    let name = kind.name();
-    let own = match kind {
-        Kind::Open => "",
-        Kind::Message => "the message, ",
-        Kind::Close => "`CloseReason`, ",
-        Kind::Error => "`&Error`, ",
+/// The message for a parameter that this kind of handler cannot take.
+fn not_allowed(attribute: HandlerAttr, source: &Source, ty: &Type, known: KnownType) -> String {
+    let name = attribute.name();
+    let own = match attribute {
+        HandlerAttr::Open => "",
+        HandlerAttr::Message => "the message, ",
+        HandlerAttr::Close => "`CloseReason`, ",
+        HandlerAttr::Error => "`&Error`, ",
     };
-    let takes =
-        format!("takes {own}`&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]`s and `#[query_param]`s");
-    match role {
-        Role::CloseReason => format!("only `#[on_close]` is told a `CloseReason`; `#[{name}]` {takes}"),
-        Role::Error => {
-            format!("only `#[on_error]` is given an `Error`; `#[{name}]` {takes}, and may return a `Result`")
+    let takes = format!(
+        "`#[{name}]` takes {own}`&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]` and `#[query_param]` \
+         parameters"
+    );
+    match source {
+        Source::CloseReason => format!("only `#[on_close]` takes a `CloseReason`; {takes}"),
+        Source::Error => format!("only `#[on_error]` takes an `Error`; {takes}, and may return a `Result`"),
+        Source::Last => format!("only `#[on_message]` takes `last`; {takes}"),
+        _ if attribute == HandlerAttr::Error && known == KnownType::Unknown => {
+            let ty = short_name(ty);
+            format!("`#[on_error]` takes `error: &Error`: for your own type call `error.downcast_ref::<{ty}>()`")
         }
-        Role::Last => format!("only a message has a last part; `#[{name}]` {takes}"),
-        _ if kind == Kind::Error && known == Known::Unknown => {
-            let ty = brief(ty);
-            format!("`#[on_error]` takes `error: &Error`; look for your own type with `error.downcast_ref::<{ty}>()`")
-        }
-        _ => format!(
-            "`#[{name}]` receives no message: it {takes}; if this is a variable of the path or the query, mark it \
-             `#[path_param]` or `#[query_param]`"
-        ),
+        _ => format!("only `#[on_message]` takes a message; {takes}"),
     }
-}
-
-/// Whether the two are the same but for the variable's name, or the type of a state.
-pub(super) fn same(a: &Role, b: &Role) -> bool {
-    std::mem::discriminant(a) == std::mem::discriminant(b)
 }
