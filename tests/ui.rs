@@ -1,12 +1,12 @@
-//! What the user of the attributes gets to read: one annotation mistake each in `ui/fail`, what must compile in
-//! `ui/pass`. `TRYBUILD=overwrite cargo test --workspace --test ui` writes the sentences anew; then read them.
+//! The compile errors that users of the attributes read: each file in `ui/fail` has one mistake in an annotation, each
+//! file in `ui/pass` must compile. `TRYBUILD=overwrite cargo test --test ui` writes the errors again; then read them.
 
 #[test]
-fn mistakes_are_explained() {
-    trybuild::TestCases::new().compile_fail("ui/fail/*.rs");
+fn invalid_annotations_do_not_compile() {
+    trybuild::TestCases::new().compile_fail("tests/ui/fail/*.rs");
 }
 
 #[test]
-fn every_legal_form_compiles() {
-    trybuild::TestCases::new().pass("ui/pass/*.rs");
+fn valid_annotations_compile() {
+    trybuild::TestCases::new().pass("tests/ui/pass/*.rs");
 }

@@ -1,4 +1,4 @@
-//! A lone `bool` is the message itself.
+//! A single `bool` is the message.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;

@@ -1,4 +1,4 @@
-//! A client's endpoint: every option, every handler, no `Default`.
+//! A client endpoint with every option and every handler, without `Default`.
 
 use endpoint_runtime::prelude::*;
 

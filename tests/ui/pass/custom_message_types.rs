@@ -1,4 +1,4 @@
-//! A type of one's own, with the kind of message said in the attribute.
+//! Message types of the application, with their kind in the attribute.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;

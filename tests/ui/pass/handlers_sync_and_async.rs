@@ -1,4 +1,4 @@
-//! Every event, as an ordinary `fn` and as an `async fn`, with `&self` and with `&mut self`.
+//! Handlers of every kind, as an ordinary `fn` and as an `async fn`, with `&self` and with `&mut self`.
 use endpoint_runtime::prelude::*;
 
 #[server_endpoint("/sync")]

@@ -1,4 +1,4 @@
-//! The method keeps its own attributes, and a handler that is configured away is none.
+//! A method keeps its other attributes, and a handler that `#[cfg]` removes is not registered.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;

@@ -1,4 +1,4 @@
-//! `last: bool` beside the payload: parts as they arrive, of each type that can be a part.
+//! `last: bool` beside the message: parts as they arrive, in every type that supports parts.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;

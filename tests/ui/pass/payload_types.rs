@@ -1,4 +1,4 @@
-//! Every type a message can be taken as, by an ordinary `fn` and by an `async fn`, by value and by reference.
+//! Every built-in message type, by value and by reference, in an ordinary `fn` and in an `async fn`.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;

@@ -1,4 +1,4 @@
-//! Parameters of the query, and the request, in every handler, by an ordinary `fn` and by an `async fn`.
+//! Query parameters and the request in every handler, in an ordinary `fn` and in an `async fn`.
 #![deny(warnings)]
 
 use std::net::IpAddr;

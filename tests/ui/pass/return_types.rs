@@ -1,4 +1,4 @@
-//! Everything a handler may return, by an ordinary `fn` and by an `async fn`.
+//! Every return type of a handler, in an ordinary `fn` and in an `async fn`.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;

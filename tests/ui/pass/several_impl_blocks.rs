@@ -1,4 +1,4 @@
-//! Handlers in several `impl` blocks, in other modules, also private ones.
+//! Handlers in several `impl` blocks, some in other modules and in private ones.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;

@@ -1,4 +1,4 @@
-//! Names of the prelude mean something else here; generated code does not care.
+//! Generated code compiles where the names of the prelude are shadowed.
 #![deny(warnings)]
 #![allow(dead_code, unused_macros, non_camel_case_types)]
 

@@ -1,4 +1,4 @@
-//! State in every handler, by value and by reference, by an ordinary `fn` and by an `async fn`.
+//! State in every handler, by value and by reference, in an ordinary `fn` and in an `async fn`.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;

@@ -1,4 +1,4 @@
-//! Messages that are read while they arrive, and limits for all of one.
+//! Messages that a handler reads as a stream, and limits for the whole message.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;

@@ -1,4 +1,4 @@
-//! A crate that forbids what it can still compiles, and without a warning.
+//! A crate with strict lints compiles without warnings.
 #![forbid(unsafe_code, missing_docs, unreachable_pub, missing_debug_implementations, deprecated)]
 #![deny(
     warnings,

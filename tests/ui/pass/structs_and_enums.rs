@@ -1,4 +1,4 @@
-//! Structs of each shape and enums; with and without `Default`.
+//! Structs of every form and enums, with and without `Default`.
 #![deny(warnings)]
 
 use endpoint_runtime::prelude::*;
