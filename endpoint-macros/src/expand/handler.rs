@@ -123,7 +123,7 @@ fn assert_variable(variable: &LitStr) -> TokenStream {
     let rt = runtime();
     // the message of `assert!` is a format string, hence two braces for one
     let message = format!(
-        "the endpoint's path has no variable {{{{{}}}}}: take one that it has, or take an Option",
+        "the endpoint's path has no variable {{{{{}}}}}: use one of its variables, or take an Option",
         variable.value().replace('{', "{{").replace('}', "}}")
     );
     quote_spanned!(located_at(variable.span())=> ::core::assert!(#rt::template_has(__path, #variable), #message);)

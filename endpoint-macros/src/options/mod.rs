@@ -25,13 +25,14 @@ pub(crate) struct GivenOption<'a> {
     usage: &'static str,
 }
 
-/// The options in `args`, which stand in the parentheses of `place`. Unknown, misplaced and duplicate ones are reported.
-pub(crate) fn given<'a, S: Section>(
-    args: &'a [OptionArg],
+/// Calls `read` for each of the options in `args`, which stand in the parentheses of `place`. Its errors and those about
+/// unknown, misplaced and duplicate options are reported in the order of the options.
+pub(crate) fn read_options<S: Section>(
+    args: &[OptionArg],
     place: &str,
     diagnostics: &mut Diagnostics,
-) -> Vec<(S, GivenOption<'a>)> {
-    let mut given = Vec::new();
+    mut read: impl FnMut(S, &GivenOption<'_>) -> Result<()>,
+) {
     for (index, OptionArg { name, value }) in args.iter().enumerate() {
         if args[..index].iter().any(|earlier| earlier.name == *name) {
             diagnostics.at(name, format!("duplicate option `{name}`: remove one"));
@@ -42,7 +43,7 @@ pub(crate) fn given<'a, S: Section>(
             Some(option) => {
                 let row = option.row();
                 if row.allowed_in.contains(&place) {
-                    given.push((option, GivenOption { name, value, usage: row.usage }));
+                    diagnostics.take(read(option, &GivenOption { name, value, usage: row.usage }));
                 } else {
                     let places = row.allowed_in.join("]` and `#[");
                     diagnostics.at(name, format!("`{name}` is only for `#[{places}]`: remove it"));
@@ -50,7 +51,6 @@ pub(crate) fn given<'a, S: Section>(
             }
         }
     }
-    given
 }
 
 fn unknown_option<S: Section>(name: &Ident, place: &str) -> Error {
@@ -240,12 +240,12 @@ impl GivenOption<'_> {
         let mut diagnostics = Diagnostics::default();
         let args: Vec<_> = call.args.iter().filter_map(|argument| diagnostics.take(assignment(argument))).collect();
         let mut settings = TokenStream::new();
-        for (option, given) in given::<CompressionOption>(&args, self.name.to_string().as_str(), &mut diagnostics) {
-            if let Some(value) = diagnostics.take(given.compression_option(option)) {
-                let method = Ident::new(option.row().name, Span::call_site());
-                settings.extend(quote!(.#method(#value)));
-            }
-        }
+        read_options(&args, &self.name.to_string(), &mut diagnostics, |option: CompressionOption, given| {
+            let value = given.compression_option(option)?;
+            let method = Ident::new(option.row().name, Span::call_site());
+            settings.extend(quote!(.#method(#value)));
+            Ok(())
+        });
         diagnostics.into_result().map(|()| quote!(#ty::ON #settings))
     }
 

@@ -172,7 +172,7 @@ sections! {
     /// Settings in the parentheses of `compression = on(…)`.
     CompressionOption, compression_options_markdown {
         Level: "level" in [compression],
-            write "`level = 6`, from 0 (stored) and 1 (fastest) to 9 (smallest)",
+            write "`level = 6`, from 1 (fastest) to 9 (smallest), or 0 (stored)",
             default "1",
             "How much work goes into a smaller result.";
         Threshold: "threshold" in [compression],

@@ -5,7 +5,7 @@ use syn::{Data, DeriveInput, Error, Result};
 
 use crate::diagnostics::Diagnostics;
 use crate::options::table::{EndpointOption, Section};
-use crate::options::{GivenOption, given};
+use crate::options::{GivenOption, read_options};
 use crate::parse::{EndpointArgs, EndpointAttr};
 use crate::template;
 use crate::validate::Endpoint;
@@ -31,9 +31,8 @@ pub(crate) fn validate(attribute: EndpointAttr, args: EndpointArgs, item: &Deriv
         encoders: Vec::new(),
         events: Vec::new(),
     };
-    for (option, given) in given(&args.options, attribute.name(), &mut diagnostics) {
-        diagnostics.take(set_option(&mut endpoint, option, &given));
-    }
+    let set = |option, given: &GivenOption<'_>| set_option(&mut endpoint, option, given);
+    read_options(&args.options, attribute.name(), &mut diagnostics, set);
     (endpoint, diagnostics.into_result())
 }
 

@@ -1,11 +1,11 @@
 //! Checks a handler attribute and the method below.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use syn::{FnArg, LitStr, Receiver, ReceiverKind, Result, Type};
+use syn::{Error, FnArg, LitStr, Receiver, ReceiverKind, Result, Type};
 
 use crate::diagnostics::Diagnostics;
-use crate::options::given;
 use crate::options::table::MessageOption;
+use crate::options::{GivenOption, read_options};
 use crate::parse::{HandlerAttr, Method, OptionArg, ParamAttr};
 use crate::types::{KnownType, is_bool, type_text, unsendable_error_box};
 use crate::validate::parameter::{Resolved, check_lifetime, resolve};
@@ -152,35 +152,32 @@ fn message_options(attribute: HandlerAttr, args: &[OptionArg], diagnostics: &mut
         }
         return options;
     }
-    for (option, given) in given::<MessageOption>(args, attribute.name(), diagnostics) {
-        let name = given.name;
+    read_options(args, attribute.name(), diagnostics, |option, given| {
+        let name = given.name.clone();
         match option {
-            MessageOption::Text | MessageOption::Binary => {
-                diagnostics.take(given.flag());
-                let kind = if option == MessageOption::Text { HandlerKind::Text } else { HandlerKind::Binary };
-                if options.kind.is_some() {
-                    let message = "a handler takes text or binary messages, not both: write one method for each";
-                    diagnostics.at(name, message);
-                } else {
-                    options.kind = Some((name.clone(), kind));
-                }
-            }
-            // an invalid name is one of an event all the same, so that no other errors follow from it
+            MessageOption::Text => set_kind(&mut options, given, HandlerKind::Text)?,
+            MessageOption::Binary => set_kind(&mut options, given, HandlerKind::Binary)?,
             MessageOption::Event => {
-                options.event = diagnostics.take(given.string()).or_else(|| Some(LitStr::new("", name.span())));
+                // even if its name is invalid, so that no other errors follow from it
+                options.event = Some(LitStr::new("", name.span()));
+                options.event = Some(given.string()?);
             }
-            MessageOption::MaxSize => {
-                options.max_size = diagnostics.take(given.size()).map(|size| (name.clone(), size));
-            }
-            MessageOption::MaxTotal => {
-                options.max_total = diagnostics.take(given.size()).map(|size| (name.clone(), size));
-            }
-            MessageOption::Roles => {
-                options.roles = diagnostics.take(given.strings("role", |_| None)).unwrap_or_default();
-            }
+            MessageOption::MaxSize => options.max_size = Some((name, given.size()?)),
+            MessageOption::MaxTotal => options.max_total = Some((name, given.size()?)),
+            MessageOption::Roles => options.roles = given.strings("role", |_| None)?,
         }
-    }
+        Ok(())
+    });
     options
+}
+
+fn set_kind(options: &mut MessageOptions, given: &GivenOption<'_>, kind: HandlerKind) -> Result<()> {
+    if options.kind.is_some() {
+        let message = "a handler takes text or binary messages, not both: write one method for each";
+        return Err(Error::new_spanned(given.name, message));
+    }
+    options.kind = Some((given.name.clone(), kind));
+    given.flag()
 }
 
 /// Checks the handler of an event: it takes the data as JSON, or does not take it.

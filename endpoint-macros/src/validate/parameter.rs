@@ -190,8 +190,8 @@ fn not_allowed(attribute: HandlerAttr, source: &Source, ty: &Type, known: KnownT
         HandlerAttr::Error => "`&Error`, ",
     };
     let takes = format!(
-        "`#[{name}]` takes {own}`&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]` and `#[query_param]` \
-         parameters"
+        "`#[{name}]` takes {own}`&Session`, `&HandshakeRequest`, `State<T>`, and parameters marked `#[path_param]` or \
+         `#[query_param]`"
     );
     match source {
         Source::CloseReason => format!("only `#[on_close]` takes a `CloseReason`; {takes}"),
