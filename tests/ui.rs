@@ -1,12 +1,12 @@
 //! The compile errors that users of the attributes read: each file in `ui/fail` has one mistake in an annotation, each
-//! file in `ui/pass` must compile. `TRYBUILD=overwrite cargo test --test ui` writes the errors again; then read them.
+//! file in `ui/pass` must compile. `TRYBUILD=overwrite cargo test --workspace --test ui` writes the errors again; then read them.
 
 #[test]
 fn invalid_annotations_do_not_compile() {
-    trybuild::TestCases::new().compile_fail("tests/ui/fail/*.rs");
+    trybuild::TestCases::new().compile_fail("ui/fail/*.rs");
 }
 
 #[test]
 fn valid_annotations_compile() {
-    trybuild::TestCases::new().pass("tests/ui/pass/*.rs");
+    trybuild::TestCases::new().pass("ui/pass/*.rs");
 }
