@@ -88,6 +88,7 @@ const PAGES: &[&str] = &[
     "broadcast",
     "axum_app",
     "programmatic",
+    "ws_server",
     #[cfg(feature = "socketio")]
     "socketio_chat",
 ];
@@ -118,8 +119,8 @@ async fn ws_server_serves_its_page_and_nothing_else_of_http() {
 }
 
 #[tokio::test]
-async fn ws_server_echoes_and_tells_of_its_sessions() {
-    let mut example = Example::start("ws_server", &[]);
+async fn ws_server_echoes_and_prints_the_sentences_of_the_tutorial() {
+    let mut example = Example::start("ws_server", &["--lang", "zh"]);
     let page = example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
     assert_eq!((addr, path.as_str()), (page.0, "/websocket/ws"));
@@ -134,6 +135,26 @@ async fn ws_server_echoes_and_tells_of_its_sessions() {
     client.close(1000, "").await;
     client.expect_close(1000).await;
     assert_eq!(example.line().await, format!("一个客户端关闭了，它的sessionid是：{id}"));
+}
+
+#[tokio::test]
+async fn ws_server_prints_english_unless_asked_otherwise() {
+    for arguments in [&[][..], &["--lang", "en"]] {
+        let mut example = Example::start("ws_server", arguments);
+        let (addr, page) = example.url("page", "http").await;
+        assert!(get(addr, &page).await.body.contains(r#"<html lang="en">"#));
+        let (addr, path) = example.url("endpoint", "ws").await;
+        let mut client = Client::connect(addr, &path).await;
+        let opened = example.line().await;
+        let id =
+            opened.strip_prefix("a client has connected, its session id is ").unwrap_or_else(|| panic!("{opened}"));
+        client.text("hello").await;
+        client.expect_text("hello").await;
+        assert_eq!(example.line().await, format!("client {id} has sent: hello"));
+        client.close(1000, "").await;
+        client.expect_close(1000).await;
+        assert_eq!(example.line().await, format!("a client has left, its session id is {id}"));
+    }
 }
 
 #[tokio::test]
@@ -245,11 +266,17 @@ async fn bench_server_echoes_and_broadcasts() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_and_end_with_2() {
-    for &name in ["ws_server", "bench_server"].iter().chain(PAGES) {
+    for &name in ["bench_server"].iter().chain(PAGES) {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.starts_with(&format!("usage: {name} ")), "{said}");
+    }
+    for arguments in [&["--lang"][..], &["--lang", "de"], &["--addr"]] {
+        let output =
+            soon(Command::new(Example::path("chat")).args(arguments).kill_on_drop(true).output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(output.stderr, b"usage: chat [--addr HOST:PORT] [--lang en|zh]\n");
     }
 }
 
@@ -261,6 +288,7 @@ async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
         let mut example = Example::start(name, &[]);
         let (addr, path) = example.url("page", "http").await;
         for (path, kind, part) in [
+            (path.as_str(), "text/html; charset=utf-8", r#"<html lang="en">"#),
             (path.as_str(), "text/html; charset=utf-8", "/shared/page.js"),
             ("/shared/page.css", "text/css; charset=utf-8", "prefers-color-scheme: dark"),
             ("/shared/page.js", "text/javascript; charset=utf-8", "\"use strict\""),
@@ -270,6 +298,10 @@ async fn programs_with_a_page_serve_it_with_its_stylesheet_and_script() {
             assert!(answer.body.contains(part), "{name} {path}");
         }
         assert_eq!(get(addr, "/elsewhere").await.status, 404, "{name}");
+
+        let mut example = Example::start(name, &["--lang", "zh"]);
+        let (addr, path) = example.url("page", "http").await;
+        assert!(get(addr, &path).await.body.contains(r#"<html lang="zh-CN">"#), "{name}");
     }
 }
 
@@ -295,19 +327,19 @@ async fn programs_with_a_page_end_with_1001_to_its_connections_when_terminated()
 }
 
 #[tokio::test]
-async fn chat_tells_everybody_in_the_room_and_nobody_else() {
+async fn chat_reaches_everybody_in_the_room_and_nobody_else() {
     let mut example = Example::start("chat", &[]);
     example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
     assert_eq!(path, "/chat/lobby");
-    let system = |message: &str| format!(r#"{{"type":"system","message":"{message}"}}"#);
+    let system = |en: &str, zh: &str| format!(r#"{{"type":"system","message":"{en}","both":["{en}","{zh}"]}}"#);
     let mut ming = Client::connect(addr, "/chat/lobby?name=Ming").await;
-    ming.expect_text(&system("Ming 进入了聊天室（1 人在线）")).await;
+    ming.expect_text(&system("Ming entered the room (1 online)", "Ming 进入了聊天室（1 人在线）")).await;
     let mut guest = Client::connect(addr, "/chat/lobby").await;
     let mut elsewhere = Client::connect(addr, "/chat/elsewhere?name=Lei").await;
-    elsewhere.expect_text(&system("Lei 进入了聊天室（1 人在线）")).await;
+    elsewhere.expect_text(&system("Lei entered the room (1 online)", "Lei 进入了聊天室（1 人在线）")).await;
     for client in [&mut ming, &mut guest] {
-        client.expect_text(&system("一位客人 进入了聊天室（2 人在线）")).await;
+        client.expect_text(&system("a guest entered the room (2 online)", "a guest 进入了聊天室（2 人在线）")).await;
     }
 
     // a name comes with the connection, or with a message
@@ -324,12 +356,25 @@ async fn chat_tells_everybody_in_the_room_and_nobody_else() {
         }
     }
 
-    // what is no JSON is told to who said it alone
+    // only the sender learns that its message is no JSON
     guest.text("hello").await;
-    guest.expect_text(&system("消息不是约定的 JSON")).await;
+    guest.expect_text(&system("the message is not the agreed JSON", "消息不是约定的 JSON")).await;
     guest.close(1000, "").await;
-    ming.expect_text(&system("Hong 离开了聊天室（1 人在线）")).await;
+    ming.expect_text(&system("Hong left the room (1 online)", "Hong 离开了聊天室（1 人在线）")).await;
     elsewhere.expect_silence().await;
+}
+
+#[tokio::test]
+async fn chat_sends_chinese_sentences_if_asked_to() {
+    let mut example = Example::start("chat", &["--lang", "zh"]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    let mut guest = Client::connect(addr, &path).await;
+    for sentence in ["一位客人 进入了聊天室（1 人在线）", "消息不是约定的 JSON"] {
+        let message: serde_json::Value = serde_json::from_slice(&guest.expect(TEXT).await).unwrap();
+        assert_eq!((&message["type"], &message["message"]), (&"system".into(), &sentence.into()));
+        guest.text("hello").await;
+    }
 }
 
 // ---- polling_vs_push ----
@@ -348,7 +393,7 @@ async fn exchange(addr: SocketAddr, request: &str, until: Option<&str>) -> Strin
 }
 
 #[tokio::test]
-async fn polling_vs_push_counts_every_octet_of_an_answered_poll() {
+async fn polling_vs_push_counts_every_byte_of_an_answered_poll() {
     let mut example = Example::start("polling_vs_push", &[]);
     let (addr, _) = example.url("page", "http").await;
     for request in [
@@ -361,13 +406,13 @@ async fn polling_vs_push_counts_every_octet_of_an_answered_poll() {
         let answer = exchange(addr, &request, None).await;
         // hyper says of its own accord that it closes; a browser keeps its connection
         let length = request.len() + answer.len() - "connection: close\r\n".len();
-        let (_, octets) = answer.split_once("\r\noctets: ").unwrap();
-        assert_eq!(octets[..5].parse::<usize>().unwrap(), length, "{answer}");
+        let (_, bytes) = answer.split_once("\r\nbytes: ").unwrap();
+        assert_eq!(bytes[..5].parse::<usize>().unwrap(), length, "{answer}");
     }
 }
 
 #[tokio::test]
-async fn polling_vs_push_counts_every_octet_of_a_handshake() {
+async fn polling_vs_push_counts_every_byte_of_a_handshake() {
     let mut example = Example::start("polling_vs_push", &[]);
     example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
@@ -569,37 +614,46 @@ async fn hears(client: &mut Client, beginning: &str) {
 #[cfg(feature = "socketio")]
 #[tokio::test]
 async fn socketio_chat_is_one_group_of_two_worlds() {
-    let mut example = Example::start("socketio_chat", &[]);
+    for (arguments, joined, colon, left) in
+        [(&[][..], "joined the group", ": ", "left the group"), (&["--lang", "zh"], "加入了群聊", "：", "离开了群聊")]
+    {
+        one_group_of_two_worlds(arguments, joined, colon, left).await;
+    }
+}
+
+#[cfg(feature = "socketio")]
+async fn one_group_of_two_worlds(arguments: &[&str], joined: &str, colon: &str, left: &str) {
+    let mut example = Example::start("socketio_chat", arguments);
     example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
     assert_eq!(path, "/chat?name=WebSocket");
 
     let mut plain = Client::connect(addr, "/chat?name=Hong").await;
-    plain.expect_text("Hong 加入了群聊").await;
+    plain.expect_text(&format!("Hong {joined}")).await;
     let mut io = socket_io(addr).await;
     io.text(r#"42["join","Ming"]"#).await;
     hears(&mut io, r#"42["join","Ming"]"#).await;
-    plain.expect_text("Ming 加入了群聊").await;
+    plain.expect_text(&format!("Ming {joined}")).await;
 
     io.text(r#"42["message","hello"]"#).await;
-    hears(&mut io, r#"42["message","Ming：hello"]"#).await;
-    plain.expect_text("Ming：hello").await;
+    hears(&mut io, &format!(r#"42["message","Ming{colon}hello"]"#)).await;
+    plain.expect_text(&format!("Ming{colon}hello")).await;
     plain.text("hello, too").await;
-    hears(&mut io, r#"42["message","Hong：hello, too"]"#).await;
-    plain.expect_text("Hong：hello, too").await;
+    hears(&mut io, &format!(r#"42["message","Hong{colon}hello, too"]"#)).await;
+    plain.expect_text(&format!("Hong{colon}hello, too")).await;
 
     let mut third = socket_io(addr).await;
     third.text(r#"42["join","Lei"]"#).await;
     for client in [&mut third, &mut io] {
         hears(client, r#"42["join","Lei"]"#).await;
     }
-    plain.expect_text("Lei 加入了群聊").await;
+    plain.expect_text(&format!("Lei {joined}")).await;
 
     io.text("41").await;
-    plain.expect_text("Ming 离开了群聊").await;
-    hears(&mut third, r#"42["message","Ming 离开了群聊"]"#).await;
+    plain.expect_text(&format!("Ming {left}")).await;
+    hears(&mut third, &format!(r#"42["message","Ming {left}"]"#)).await;
     plain.close(1000, "").await;
-    hears(&mut third, r#"42["message","Hong 离开了群聊"]"#).await;
+    hears(&mut third, &format!(r#"42["message","Hong {left}"]"#)).await;
 }
 
 #[cfg(feature = "socketio")]

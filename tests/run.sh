@@ -84,9 +84,8 @@ main() {
   run 'Python client, contexts kept' "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$keeping" --binary --compression keeps
   run 'Node client' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary --forgets
   run 'Node client, contexts kept' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$keeping" --binary --keeps
-  run 'page in a browser' env NODE_PATH="$ENDPOINT_NODE_PATH" WS_SERVER="$examples/ws_server" "$ENDPOINT_NODE" tests/browser/page.js
   local program
-  for program in chat polling_vs_push handshake broadcast socketio_chat axum_app programmatic; do
+  for program in ws_server chat polling_vs_push handshake broadcast socketio_chat axum_app programmatic; do
     run "page of $program in a browser" env NODE_PATH="$ENDPOINT_NODE_PATH" EXAMPLES="$examples" "$ENDPOINT_NODE" "tests/browser/$program.js"
   done
 }

@@ -1,6 +1,6 @@
-//! A small application of axum: a page, a JSON API, a login by cookie, and an endpoint that only who is logged in may
-//! open. A layer in front of all of it reads the cookie, and handlers and endpoint know the user from there. A list of
-//! things to do is the same in every window at any time; the first to log in may clear it.
+//! A small axum application: a page, a JSON API, a login by cookie, and an endpoint for users who are logged in. A layer
+//! in front reads the cookie and names the user to the handlers and to the endpoint. Every window shows the same list of
+//! things to do at any time; the first user to log in may clear it.
 //!
 //! `cargo run --release -p examples --example axum_app` and open the printed address in two windows.
 
@@ -21,16 +21,17 @@ use endpoint_runtime::{Identity, OpenSessions, Principal};
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
+use shared::Lang;
 
-/// What pages and endpoints share.
+/// The state that pages and endpoints share.
 #[derive(Default)]
 struct App {
-    /// Users by the value of the cookie.
+    /// Users, by the value of their cookie.
     logins: Mutex<HashMap<String, User>>,
     items: Mutex<Vec<Item>>,
 }
 
-/// Who is logged in.
+/// A user who is logged in.
 #[derive(Clone, Serialize)]
 struct User {
     name: String,
@@ -47,7 +48,7 @@ impl Principal for User {
     }
 }
 
-/// What the first to log in may do, and what everybody else may.
+/// The roles of the first user to log in, and of everybody else.
 const ROLES: [&[&str]; 2] = [&["admin", "user"], &["user"]];
 
 #[derive(Clone, Serialize)]
@@ -57,7 +58,7 @@ struct Item {
     done: bool,
 }
 
-/// What every window shows.
+/// The list as every window shows it.
 #[derive(Serialize)]
 struct List {
     items: Vec<Item>,
@@ -68,7 +69,7 @@ const MOST_LOGINS: usize = 10_000;
 const MOST_ITEMS: usize = 100;
 
 impl App {
-    /// Whose request it is.
+    /// The user whose cookie the request has.
     fn who(&self, headers: &HeaderMap) -> Option<User> {
         let cookies = headers.get(COOKIE)?.to_str().ok()?;
         let value = cookies.split("; ").find_map(|cookie| cookie.strip_prefix("login="))?;
@@ -81,7 +82,7 @@ impl App {
     }
 }
 
-/// The layer in front: tells the container, and the handlers of axum, who asks.
+/// The layer in front: names the user to the container and to the handlers of axum.
 async fn read_cookie(Shared(app): Shared<Arc<App>>, mut request: Request, next: Next) -> Response {
     if let Some(user) = app.who(request.headers()) {
         request.extensions_mut().insert(Identity::new(user.clone()));
@@ -90,7 +91,7 @@ async fn read_cookie(Shared(app): Shared<Arc<App>>, mut request: Request, next: 
     next.run(request).await
 }
 
-/// Tells its window of every change; hears which item was ticked.
+/// Sends every change to its window, and receives which item was ticked.
 #[server_endpoint("/live", max_message_size = "1KiB", roles("user"))]
 #[derive(Default)]
 struct Live;
@@ -124,7 +125,7 @@ struct Login {
 
 type Cookie = AppendHeaders<[(HeaderName, String); 1]>;
 
-/// `POST /api/login`: whoever says a name is believed.
+/// `POST /api/login`: any name is accepted.
 async fn login(Shared((app, _)): Shared<Context>, login: axum::Json<Login>) -> Result<Cookie, StatusCode> {
     let mut logins = lock(&app.logins);
     if login.name.trim().is_empty() || login.name.len() > 100 || logins.len() >= MOST_LOGINS {
@@ -151,7 +152,7 @@ struct Add {
     what: String,
 }
 
-/// `POST /api/items`: every window is told.
+/// `POST /api/items`: every window receives the new list.
 async fn add(
     Shared((app, container)): Shared<Context>,
     user: Option<Extension<User>>,
@@ -166,7 +167,7 @@ async fn add(
     Ok(StatusCode::CREATED)
 }
 
-/// `DELETE /api/items`: those that are done go, if an admin says so.
+/// `DELETE /api/items`: an admin removes the items that are done.
 async fn clear(
     Shared((app, container)): Shared<Context>,
     user: Option<Extension<User>>,
@@ -188,10 +189,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let addr = shared::addr("axum_app", "127.0.0.1:8080");
+    let (addr, lang) = shared::arguments("axum_app", "127.0.0.1:8080", &mut []);
     let app = Arc::new(App::default());
     let container = ServerContainer::builder().register::<Live>().state(app.clone()).build()?;
-    // the container stands in a nested router, which takes /api away from the paths
+    // the container is in a nested router, which removes /api from the paths
     let api = Router::new()
         .route("/login", post(login))
         .route("/me", get(me))
@@ -199,18 +200,21 @@ async fn main() -> Result<(), Error> {
         .with_state((app.clone(), container.clone()))
         .fallback_service(container.clone())
         .layer(from_fn_with_state(app, read_cookie));
-    let app = shared::pages(include_str!("page.html")).nest("/api", api);
+    let app = shared::pages(include_str!("page.html"), lang).nest("/api", api);
 
     let listener = tokio::net::TcpListener::bind(addr).await?;
     let addr = listener.local_addr()?;
     println!("page: http://{addr}/");
     println!("endpoint: ws://{addr}/api/live");
-    let asked = shared::asked_to_stop();
+    let stop = shared::stop_signal();
     let shutdown = async move {
-        asked.await;
-        // axum does not know of connections that were upgraded: the container ends them
+        stop.await;
+        // axum does not wait for connections that were upgraded: the container closes them
         let shutdown = container.shutdown(Duration::from_secs(10)).await;
-        println!("{} connections closed, {} cut", shutdown.closed, shutdown.cut);
+        match lang {
+            Lang::English => println!("{} connections closed, {} cut", shutdown.closed, shutdown.cut),
+            Lang::Chinese => println!("{} 个连接已关闭，{} 个被切断", shutdown.closed, shutdown.cut),
+        }
     };
     Ok(axum::serve(listener, app).with_graceful_shutdown(shutdown).await?)
 }

@@ -1,4 +1,5 @@
-//! The opening handshake of a page's own connection: what the browser asked, what the server answered, field by field.
+//! The opening handshake of a page's own connection: the request of the browser and the response of the server, field by
+//! field.
 //!
 //! `cargo run --release -p examples --example handshake` and open the printed address.
 
@@ -17,10 +18,10 @@ use http::header::SEC_WEBSOCKET_KEY;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
-/// The headers of answers whose connections are about to open, by the keys of the requests.
+/// The response headers of connections that are about to open, by the keys of their requests.
 type Answers = Arc<Mutex<HashMap<HeaderValue, HeaderMap>>>;
 
-/// So many wait at most: not every handshake that is answered becomes a connection.
+/// The most responses that wait, because not every accepted handshake becomes a connection.
 const WAITING: usize = 1000;
 
 #[derive(Serialize)]
@@ -39,7 +40,7 @@ struct Plain;
 impl Plain {
     #[on_open]
     async fn open(&self, session: &Session, answers: State<Answers>) -> Result<(), Error> {
-        tell(session, &answers).await
+        send_handshake(session, &answers).await
     }
 }
 
@@ -50,12 +51,12 @@ struct Compressed;
 impl Compressed {
     #[on_open]
     async fn open(&self, session: &Session, answers: State<Answers>) -> Result<(), Error> {
-        tell(session, &answers).await
+        send_handshake(session, &answers).await
     }
 }
 
-/// Tells the session how it came about.
-async fn tell(session: &Session, answers: &Answers) -> Result<(), Error> {
+/// Sends the session its own handshake.
+async fn send_handshake(session: &Session, answers: &Answers) -> Result<(), Error> {
     let request = session.handshake_request();
     let key = request.headers().get(SEC_WEBSOCKET_KEY);
     let answer = key.and_then(|key| lock(answers).remove(key)).unwrap_or_default();
@@ -76,7 +77,7 @@ fn fields(headers: &HeaderMap) -> Vec<(&str, String)> {
         .collect()
 }
 
-/// Keeps the answer of the container for the session, which opens only after it is written.
+/// Keeps the response of the container for the session, which opens only after the response is written.
 async fn keep(Shared(answers): Shared<Answers>, request: Request, next: Next) -> Response {
     let key = request.headers().get(SEC_WEBSOCKET_KEY).cloned();
     let response = next.run(request).await;
@@ -96,19 +97,19 @@ fn lock(answers: &Answers) -> std::sync::MutexGuard<'_, HashMap<HeaderValue, Hea
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let addr = shared::addr("handshake", "127.0.0.1:8080");
+    let (addr, lang) = shared::arguments("handshake", "127.0.0.1:8080", &mut []);
     let answers = Answers::default();
     let container = ServerContainer::builder().discover().state(answers.clone()).build()?;
-    let app = shared::pages(include_str!("page.html"))
+    let app = shared::pages(include_str!("page.html"), lang)
         .fallback_service(container.clone())
         .layer(middleware::from_fn_with_state(answers, keep));
     let listener = tokio::net::TcpListener::bind(addr).await?;
     let addr = listener.local_addr()?;
     println!("page: http://{addr}/");
     println!("endpoint: ws://{addr}/compressed");
-    let asked = shared::asked_to_stop();
+    let stop = shared::stop_signal();
     let shutdown = async move {
-        asked.await;
+        stop.await;
         container.shutdown(Duration::from_secs(10)).await;
     };
     Ok(axum::serve(listener, app).with_graceful_shutdown(shutdown).await?)

@@ -1,5 +1,5 @@
-//! The programmatic way: an endpoint by the trait `Endpoint` instead of annotations, message handlers that come and go
-//! while the session is open, and the two remotes side by side.
+//! The programmatic way: an endpoint that implements the trait `Endpoint` instead of annotations, message handlers that
+//! are added and removed while the session is open, and the two remotes side by side.
 //!
 //! `cargo run --release -p examples --example programmatic` and open the printed address.
 
@@ -15,8 +15,9 @@ use endpoint_runtime::prelude::*;
 use endpoint_runtime::{Endpoint, MessageHandler, MessageKind, Sent};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use shared::Lang;
 
-/// What the page may choose of.
+/// The kinds of messages that the page can choose.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
@@ -32,21 +33,21 @@ enum Remote {
     Async,
 }
 
-/// What the endpoint says first.
+/// The first message of the endpoint.
 #[derive(Serialize)]
 struct Opened {
     id: String,
     handlers: Vec<Kind>,
 }
 
-/// What a handler says.
+/// The reply of a handler.
 #[derive(Serialize)]
 struct Heard {
     heard: Kind,
     what: String,
 }
 
-/// How long it took to push, in microseconds.
+/// The time that a push took, in microseconds.
 #[derive(Serialize)]
 struct Pushed {
     messages: usize,
@@ -57,8 +58,8 @@ struct Pushed {
     written: u128,
 }
 
-/// It is mounted by hand, and nothing in it is annotated.
-struct Programmatic;
+/// Mounted by hand; nothing in it is annotated.
+struct Programmatic(Lang);
 
 impl Endpoint for Programmatic {
     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
@@ -68,7 +69,11 @@ impl Endpoint for Programmatic {
     }
 
     async fn on_close(&mut self, session: &Session, reason: CloseReason) -> Result<(), Error> {
-        println!("{} left: {reason}", session.id());
+        let id = session.id();
+        match self.0 {
+            Lang::English => println!("{id} left: {reason}"),
+            Lang::Chinese => println!("{id} 离开了：{reason}"),
+        }
         Ok(())
     }
 }
@@ -101,7 +106,7 @@ impl From<Kind> for MessageKind {
     }
 }
 
-// ---- what the page asks for, which is no business of the endpoint: whoever holds a session may do it ----
+// ---- the HTTP API of the page: any code that holds a session can do this ----
 
 type Answer<T> = Result<axum::Json<T>, StatusCode>;
 
@@ -162,21 +167,21 @@ async fn push(Shared(container): Shared<ServerContainer>, Path((id, by)): Path<(
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let addr = shared::addr("programmatic", "127.0.0.1:8080");
-    let container = ServerContainer::builder().add_endpoint("/programmatic", || Programmatic).build()?;
+    let (addr, lang) = shared::arguments("programmatic", "127.0.0.1:8080", &mut []);
+    let container = ServerContainer::builder().add_endpoint("/programmatic", move || Programmatic(lang)).build()?;
     let requests = Router::new()
         .route("/sessions/{id}/handlers/{kind}", put(add).delete(remove))
         .route("/sessions/{id}/ping", post(ping))
         .route("/sessions/{id}/push/{remote}", post(push))
         .with_state(container.clone());
-    let app = shared::pages(include_str!("page.html")).merge(requests).fallback_service(container.clone());
+    let app = shared::pages(include_str!("page.html"), lang).merge(requests).fallback_service(container.clone());
     let listener = tokio::net::TcpListener::bind(addr).await?;
     let addr = listener.local_addr()?;
     println!("page: http://{addr}/");
     println!("endpoint: ws://{addr}/programmatic");
-    let asked = shared::asked_to_stop();
+    let stop = shared::stop_signal();
     let shutdown = async move {
-        asked.await;
+        stop.await;
         container.shutdown(Duration::from_secs(10)).await;
     };
     Ok(axum::serve(listener, app).with_graceful_shutdown(shutdown).await?)

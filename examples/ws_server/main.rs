@@ -1,17 +1,21 @@
-//! The `WSServer` of a Java tutorial, line by line, with the page that talks to it.
+//! The `WSServer` of a Java tutorial, line by line, with a page that talks to it.
 //!
-//! `cargo run --release --example ws_server` and open the printed address in a browser. With
-//! `--features tls … -- --tls` it makes a certificate and prints where the file is. A browser warns of that certificate,
-//! because no authority has signed it.
+//! `cargo run --release --example ws_server` and open the printed address in a browser. `-- --lang zh` prints the
+//! tutorial's own sentences. With `--features tls … -- --tls` it makes a certificate and prints where the file is; a
+//! browser warns of that certificate, because no authority has signed it.
 
-use std::convert::Infallible;
+#[path = "../shared/program.rs"]
+mod program;
+
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use endpoint_runtime::ServerBuilder;
 use endpoint_runtime::prelude::*;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::header::CONTENT_TYPE;
+use http::{Request, Response};
 use http_body_util::Full;
+use program::Lang;
 use tower_service::Service;
 
 // The path of the annotation is what the client connects to, as in ws://127.0.0.1:8080/websocket/ws:
@@ -25,15 +29,23 @@ pub struct WsServer {
 impl WsServer {
     // when a connection opens
     #[on_open]
-    async fn on_open(&mut self, session: Session) {
-        println!("一个客户端连接进来了 ... 它的sessionid是：{}", session.id());
+    async fn on_open(&mut self, session: Session, lang: State<Lang>) {
+        let id = session.id();
+        match *lang {
+            Lang::English => println!("a client has connected, its session id is {id}"),
+            Lang::Chinese => println!("一个客户端连接进来了 ... 它的sessionid是：{id}"),
+        }
         self.session = Some(session);
     }
 
     // when a message comes
     #[on_message]
-    async fn on_message(&mut self, message: String, session: &Session) {
-        println!("{}客户端发送的消息是：{message}", session.id());
+    async fn on_message(&mut self, message: String, session: &Session, lang: State<Lang>) {
+        let id = session.id();
+        match *lang {
+            Lang::English => println!("client {id} has sent: {message}"),
+            Lang::Chinese => println!("{id}客户端发送的消息是：{message}"),
+        }
         // sends the message back to the client
         if let Err(error) = self.send_message(message).await {
             eprintln!("{error:?}");
@@ -43,8 +55,12 @@ impl WsServer {
 
     // when a connection closes
     #[on_close]
-    async fn on_close(&mut self, session: &Session, _reason: CloseReason) {
-        println!("一个客户端关闭了，它的sessionid是：{}", session.id());
+    async fn on_close(&mut self, session: &Session, _reason: CloseReason, lang: State<Lang>) {
+        let id = session.id();
+        match *lang {
+            Lang::English => println!("a client has left, its session id is {id}"),
+            Lang::Chinese => println!("一个客户端关闭了，它的sessionid是：{id}"),
+        }
     }
 
     // when something went wrong
@@ -53,7 +69,7 @@ impl WsServer {
         eprintln!("{error:?}");
     }
 
-    // a method of its own, to send a message
+    // the tutorial's own method that sends a message
     async fn send_message(&self, message: String) -> Result<(), Error> {
         let Some(session) = &self.session else { return Ok(()) };
         session.basic_remote().send_text(message).await
@@ -61,40 +77,28 @@ impl WsServer {
     }
 }
 
-/// The page, at `/`: any `tower` service serves what is no endpoint, an `axum::Router` as well.
+/// The page and what it loads. Any `tower` service can serve what is no endpoint; an `axum::Router` is one, too.
 #[derive(Clone)]
-struct Page;
+struct Pages(Lang);
 
-impl<B> Service<Request<B>> for Page {
+impl<B> Service<Request<B>> for Pages {
     type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Error = http::Error;
+    type Future = Ready<Result<Self::Response, http::Error>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), http::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (status, body) = match request.uri().path() {
-            "/" => (StatusCode::OK, include_str!("page.html")),
-            _ => (StatusCode::NOT_FOUND, "404\n"),
+        let (status, kind, body) = match request.uri().path() {
+            "/" => (200, "text/html", self.0.page(include_str!("page.html"))),
+            "/shared/page.css" => (200, "text/css", include_str!("../shared/page.css").to_owned()),
+            "/shared/page.js" => (200, "text/javascript", include_str!("../shared/page.js").to_owned()),
+            _ => (404, "text/plain", "404\n".to_owned()),
         };
-        let mut response = Response::new(Full::from(body));
-        *response.status_mut() = status;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        ready(Ok(response))
-    }
-}
-
-/// Ctrl-C, or a polite `kill`.
-async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+        let response = Response::builder().status(status).header(CONTENT_TYPE, format!("{kind}; charset=utf-8"));
+        ready(response.body(Full::from(body)))
     }
 }
 
@@ -114,25 +118,13 @@ fn with_tls(_: ServerBuilder) -> Result<ServerBuilder, Error> {
     std::process::exit(2)
 }
 
-fn usage() -> ! {
-    eprintln!("usage: ws_server [--addr HOST:PORT] [--allow-any-origin] [--tls]");
-    std::process::exit(2)
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let (mut addr, mut origins, mut secure) = ("127.0.0.1:8080".to_owned(), Origins::same_origin(), false);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--addr" => addr = arguments.next().unwrap_or_else(|| usage()),
-            "--allow-any-origin" => origins = Origins::any(),
-            "--tls" => secure = true,
-            _ => usage(),
-        }
-    }
-    let mut server = Server::builder().context_path("/websocket").origins(origins).fallback(Page);
+    let (mut any_origin, mut secure) = (false, false);
+    let mut switches = [("--allow-any-origin", &mut any_origin), ("--tls", &mut secure)];
+    let (addr, lang) = program::arguments("ws_server", "127.0.0.1:8080", &mut switches);
+    let origins = if any_origin { Origins::any() } else { Origins::same_origin() };
+    let mut server = Server::builder().context_path("/websocket").origins(origins).state(lang).fallback(Pages(lang));
     if secure {
         server = with_tls(server)?;
     }
@@ -140,6 +132,6 @@ async fn main() -> Result<(), Error> {
     let (addr, s) = (server.local_addr()?, if secure { "s" } else { "" });
     println!("page: http{s}://{addr}/");
     println!("endpoint: ws{s}://{addr}/websocket/ws");
-    server.run_until(asked_to_stop()).await?;
+    server.run_until(program::stop_signal()).await?;
     Ok(())
 }

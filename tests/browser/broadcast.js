@@ -1,16 +1,18 @@
 "use strict";
-// Drives the page of broadcast with several windows that listen to different things.
+// Drives the page of broadcast with several windows that listen to different topics.
 
 const assert = require("node:assert/strict");
-const { PHONE, Server, Window, check, tell } = require("./windows.js");
+const { PHONE, Server, Window, check, comesBack, speaksBothLanguages, tell } = require("./windows.js");
 
-/** What a window shows of a topic. */
+const TOPICS = ["time", "quotes", "scores"];
+
+/** The news of a topic as a window shows it. */
 function shown(window, topic) {
   return window.page.innerText(`#${topic} .news`);
 }
 
 async function threeListeners() {
-  const server = await Server.start("broadcast");
+  let server = await Server.start("broadcast");
   const [all, other, phone] = [
     await Window.open(server.urls.page, { viewport: { width: 1000, height: 420 } }),
     await Window.open(server.urls.page),
@@ -19,10 +21,10 @@ async function threeListeners() {
 
   await check("everybody hears the same, and how many listen", async () => {
     for (const window of [all, other, phone]) {
-      await window.untilState("1 OPEN");
-      for (const topic of ["time", "quotes", "scores"]) await window.untilShown(`#${topic} .listeners`, "3 个窗口在收听");
+      await window.untilState("connected");
+      for (const topic of TOPICS) await window.untilShown(`#${topic} .listeners`, "3 windows listen");
     }
-    await all.untilShown("#quotes td", "黄山茶业");
+    await all.untilShown("#quotes td", "Huangshan Tea");
     await all.untilShown("#scores .score", " : ");
   });
 
@@ -35,42 +37,56 @@ async function threeListeners() {
     assert.ok(apart <= 5 || apart >= 86_390, `${apart} s`);
   });
 
-  await check("who listens to less is sent less, and the others are told", async () => {
+  await check("a window that leaves a topic is not sent it, and the others see the number", async () => {
     await other.page.uncheck("[value=quotes]");
     await other.page.uncheck("[value=scores]");
-    await all.untilShown("#quotes .listeners", "2 个窗口在收听");
-    await other.untilShown("#quotes .listeners", "没有收听");
-    await other.page.evaluate(() => { window.topics = []; socket.addEventListener("message", ({ data }) => topics.push(JSON.parse(data).topic)); });
+    await all.untilShown("#quotes .listeners", "2 windows listen");
+    await other.untilShown("#quotes .listeners", "not chosen");
+    await other.page.evaluate(() => {
+      window.topics = [];
+      connection.socket.addEventListener("message", ({ data }) => topics.push(JSON.parse(data).topic));
+    });
     await other.until("three messages", () => topics.length >= 3);
     assert.deepEqual([...new Set(await other.page.evaluate(() => topics))], ["time"]);
   });
 
-  await check("and it is sent more again when it asks", async () => {
+  await check("and it is sent the topic again when it asks", async () => {
     await other.page.check("[value=quotes]");
-    await all.untilShown("#quotes .listeners", "3 个窗口在收听");
+    await all.untilShown("#quotes .listeners", "3 windows listen");
   });
 
   for (const window of [all, phone]) await check("fits its window and names its controls", () => window.isFitForAll());
-  await all.picture("broadcast-desktop");
+  await all.picture("broadcast");
   await phone.picture("broadcast-phone-dark");
 
-  await check("who has gone is no longer counted, and may come back", async () => {
-    await phone.page.click("#toggle");
-    await phone.untilState("3 CLOSED 1000");
-    await all.untilShown("#time .listeners", "2 个窗口在收听");
-    await phone.page.click("#toggle");
-    await all.untilShown("#time .listeners", "3 个窗口在收听");
+  await check("speaks both languages", async () => {
+    await speaksBothLanguages(phone, ["Broadcasting and listening", "广播和收听"]);
+    await phone.changeLanguage();
+    await phone.untilState("已连接");
+    await phone.untilShown("#quotes td", "黄山茶业");
+    await phone.untilShown("#quotes .listeners", "3 个窗口在收听");
+    await phone.picture("broadcast-zh");
+    await phone.changeLanguage();
   });
 
-  await check("says that the server has gone", async () => {
-    assert.equal(await server.terminate(), 0);
-    for (const window of [all, other, phone]) {
-      await window.untilState("3 CLOSED 1001");
-      await window.untilShown("#trouble", "代码 1001");
-      assert.deepEqual(window.complaints, []);
-      await window.close();
-    }
+  await check("a window that has gone is no longer counted, and may come back", async () => {
+    await phone.page.click("#toggle");
+    await phone.untilState("closed: 1000 normal closure");
+    await all.untilShown("#time .listeners", "2 windows listen");
+    await phone.page.click("#toggle");
+    await all.untilShown("#time .listeners", "3 windows listen");
   });
+
+  await check("comes back after a restart, with its topics", async () => {
+    for (const window of [all, other, phone]) assert.deepEqual(window.complaints, []);
+    server = await comesBack(server, all, other, phone);
+    await all.untilShown("#quotes .listeners", "3 windows listen");
+    await all.untilShown("#scores .listeners", "2 windows listen");
+    await other.untilShown("#scores .listeners", "not chosen");
+    for (const window of [all, other, phone]) assert.deepEqual(window.complaints, []);
+  });
+  for (const window of [all, other, phone]) await window.close();
+  await server.terminate();
 }
 
 tell(threeListeners);

@@ -3,14 +3,14 @@
 
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
-const { PHONE, Server, Window, check, tell } = require("./windows.js");
+const { PHONE, Server, Window, check, comesBack, speaksBothLanguages, tell } = require("./windows.js");
 
 async function enter(window, name, room) {
   await window.page.fill("#name", name);
   await window.page.fill("#room", room);
   await window.page.click("#enter");
-  await window.untilState("1 OPEN");
-  await window.untilLine("系统", `${name} 进入了聊天室`);
+  await window.untilState("connected");
+  await window.untilLine("System", `${name} entered the room`);
 }
 
 async function say(window, message) {
@@ -19,7 +19,7 @@ async function say(window, message) {
 }
 
 async function threePeople() {
-  const server = await Server.start("chat");
+  let server = await Server.start("chat");
   const [ming, hong, lei] = [
     await Window.open(server.urls.page),
     await Window.open(server.urls.page, { viewport: PHONE, colorScheme: "dark" }),
@@ -27,73 +27,96 @@ async function threePeople() {
   ];
 
   await check("waits for a name before it connects", async () => {
-    assert.equal(await ming.page.textContent("#state"), "3 CLOSED");
+    assert.equal(await ming.page.textContent("#state"), "not connected");
     assert.ok(await ming.page.isDisabled("#message"));
     assert.equal(await ming.page.evaluate(() => document.activeElement.id), "name");
   });
 
+  await check("speaks both languages", async () => {
+    await speaksBothLanguages(lei, ["Chat room", "聊天室"]);
+    assert.match(await lei.page.getAttribute("#log", "data-empty"), /^Write your name/);
+  });
+
   await check("announces who comes to everybody in the room", async () => {
-    await enter(ming, "小明", "大厅");
-    await enter(hong, "小红", "大厅");
-    await ming.untilLine("系统", "小红 进入了聊天室（2 人在线）");
-    await enter(lei, "雷雷", "另一间/房");
-    await lei.untilLine("系统", "雷雷 进入了聊天室（1 人在线）");
+    await enter(ming, "Ming", "tea house");
+    await enter(hong, "Hong", "tea house");
+    await ming.untilLine("System", "Hong entered the room (2 online)");
+    await enter(lei, "Lei", "另一间/房");
+    await lei.untilLine("System", "Lei entered the room (1 online)");
   });
 
   await check("what one says is heard by everybody in the room", async () => {
-    await say(ming, "大家好！");
-    for (const window of [ming, hong]) await window.untilLine("小明", "大家好！");
-    await say(hong, "你好，小明");
-    for (const window of [ming, hong]) await window.untilLine("小红", "你好，小明");
+    await say(ming, "Hello everybody!");
+    for (const window of [ming, hong]) await window.untilLine("Ming", "Hello everybody!");
+    await say(hong, "Hello Ming");
+    for (const window of [ming, hong]) await window.untilLine("Hong", "Hello Ming");
     assert.equal(await ming.page.inputValue("#message"), "");
   });
 
   await check("shows markup as the text it is", async () => {
     const markup = "<img src=x onerror=\"document.title='run'\"><b>bold</b>";
     await say(ming, markup);
-    await hong.untilLine("小明", markup);
+    await hong.untilLine("Ming", markup);
     assert.equal(await hong.page.locator("#log img").count(), 0);
   });
 
   await check("another room hears nothing of it", async () => {
-    await say(lei, "有人吗");
-    await lei.untilLine("雷雷", "有人吗");
+    await say(lei, "Is anybody here?");
+    await lei.untilLine("Lei", "Is anybody here?");
     const heard = await lei.log();
-    assert.ok(heard.every(line => !/小明|小红/.test(line)), heard.join("\n"));
+    assert.ok(heard.every(line => !/Ming|Hong/.test(line)), heard.join("\n"));
   });
 
-  await say(hong, "这里有一条比较长的消息，在手机上要换行才看得完，看看它换不换");
-  await ming.untilLine("小红", "看看它换不换");
+  await say(hong, "This message is longer, and a phone has to break its line: 看看它换不换");
+  await ming.untilLine("Hong", "看看它换不换");
   for (const window of [ming, hong]) await check("fits its window and names its controls", () => window.isFitForAll());
-  await ming.picture("chat-desktop");
-  await hong.picture("chat-phone-dark");
+  await ming.picture("chat");
+  await check("lines of the log change their language, too", async () => {
+    await hong.changeLanguage();
+    await hong.untilLine("系统", "Hong 进入了聊天室（2 人在线）");
+    await hong.untilState("已连接");
+    await hong.picture("chat-phone-dark");
+    await hong.changeLanguage();
+    await hong.untilLine("System", "Hong entered the room (2 online)");
+  });
 
-  await check("announces who leaves, with the code of the close at him", async () => {
+  await check("announces who leaves; the page that left says how its connection was closed", async () => {
     await hong.page.click("#leave");
-    await hong.untilState("3 CLOSED 1000");
-    await ming.untilLine("系统", "小红 离开了聊天室（1 人在线）");
+    await hong.untilState("closed: 1000 left");
+    await ming.untilLine("System", "Hong left the room (1 online)");
   });
 
   await check("a link leads into the room", async () => {
     assert.match(ming.page.url(), /\?room=/);
     const guest = await Window.open(ming.page.url());
-    assert.equal(await guest.page.inputValue("#room"), "大厅");
+    assert.equal(await guest.page.inputValue("#room"), "tea house");
     await guest.close();
+    await enter(hong, "Hong", "tea house");
   });
 
-  await check("says that the connection was lost, with 1001 after SIGTERM", async () => {
-    const status = await server.terminate();
-    assert.equal(status, 0);
-    await ming.untilState("3 CLOSED 1001");
-    await ming.untilLine("系统", "WebSocket 连接已关闭：代码 1001");
+  await check("comes back into its room after a restart", async () => {
+    for (const window of [ming, hong, lei]) assert.deepEqual(window.complaints, []);
+    server = await comesBack(server, ming, hong, lei);
+    await ming.untilRed("#log .error span", "the connection is closed: 1001 the server is shutting down");
+    await ming.until("both to be there", () => document.querySelector("#log").textContent.includes("(2 online)", document.querySelector("#log").textContent.lastIndexOf("closed: 1001")));
+    await say(hong, "I am back");
+    await ming.untilLine("Hong", "I am back");
+    assert.ok((await lei.log()).every(line => !line.includes("I am back")));
+    for (const window of [ming, hong, lei]) assert.deepEqual(window.complaints, []);
+  });
+
+  await check("leaves while the server is away, and then stays away", async () => {
+    await server.terminate();
+    await ming.untilState("closed: 1001 the server is shutting down; connecting again");
     assert.ok(await ming.page.isDisabled("#send"));
+    await ming.page.click("#leave");
+    await ming.until("the last word", () => document.querySelector("#state").textContent === "closed: 1001 the server is shutting down");
   });
-  for (const window of [ming, hong, lei]) assert.deepEqual(window.complaints, []);
 
-  await check("says so when nobody is there", async () => {
+  await check("says so in red when nobody is there", async () => {
     await ming.page.click("#enter");
-    await ming.untilLine("系统", "连接 WebSocket 服务器出错");
-    await ming.untilState("3 CLOSED 1006");
+    await ming.untilRed("#log .error span", "no connection to the server");
+    await ming.untilRed("#state", "closed: no connection to the server");
   });
   for (const window of [ming, hong, lei]) await window.close();
 }
@@ -140,11 +163,17 @@ const TUTORIAL = address => `<!doctype html><meta charset="utf-8"><title>tutoria
 </script>`;
 
 async function aTutorialsPage() {
-  const server = await Server.start("chat");
+  const server = await Server.start("chat", "--lang", "zh");
   // written over a page of the server, so it has that page's origin
   const tutorial = await Window.open(server.urls.page);
   await tutorial.page.setContent(TUTORIAL(server.urls.endpoint));
   const ming = await Window.open(`${server.urls.page}?room=lobby`);
+
+  await check("a server that was started in Chinese serves a Chinese page", async () => {
+    assert.equal(await ming.page.innerText("h1"), "聊天室");
+    await ming.changeLanguage();
+    assert.equal(await ming.page.innerText("h1"), "Chat room");
+  });
 
   await check("the page of a tutorial connects and hears the system", async () => {
     await tutorial.untilShown(".bg-info", "Connected to WebSocket server!");
@@ -152,9 +181,9 @@ async function aTutorialsPage() {
   });
 
   await check("it hears others with their names", async () => {
-    await enter(ming, "小明", "lobby");
+    await enter(ming, "Ming", "lobby");
     await say(ming, "你好，旧页面");
-    await tutorial.untilShown(".bg-success", "小明 : 你好，旧页面");
+    await tutorial.untilShown(".bg-success", "Ming : 你好，旧页面");
   });
 
   await check("it is heard", async () => {

@@ -2,7 +2,7 @@
 // Drives the page of handshake: the fields it shows are those of its own connection, and change with what is chosen.
 
 const assert = require("node:assert/strict");
-const { PHONE, Server, Window, check, tell } = require("./windows.js");
+const { PHONE, Server, Window, check, comesBack, speaksBothLanguages, tell } = require("./windows.js");
 
 /** The fields of a table of the page, by their names. */
 function fields(window, id) {
@@ -16,14 +16,14 @@ async function choose(window, subprotocols, path) {
     await box.setChecked(subprotocols.includes(await box.getAttribute("value")));
   }
   await window.page.check(`[value="${path}"]`);
-  await window.page.click("button");
+  await window.page.click("#again");
 }
 
 async function fieldByField() {
-  const server = await Server.start("handshake");
+  let server = await Server.start("handshake");
   const window = await Window.open(server.urls.page, { viewport: { width: 1000, height: 760 } });
-  await window.untilState("1 OPEN");
-  await window.untilShown("#response td", "本页算了，正确");
+  await window.untilState("connected");
+  await window.untilShown("#response td", "This page has computed it: correct");
 
   await check("the request and the answer are those of this connection", async () => {
     const [request, response] = [await fields(window, "request"), await fields(window, "response")];
@@ -38,27 +38,31 @@ async function fieldByField() {
 
   await check("every field is explained", async () => {
     const unknown = await window.page.evaluate(() => [...document.querySelectorAll("tbody tr")]
-      .filter(row => row.cells[2].textContent === "与 WebSocket 无关").map(row => row.dataset.name));
+      .filter(row => row.cells[2].textContent === "No part of WebSocket").map(row => row.dataset.name));
     // what a browser sends of its own is in the list; Sec-GPC and their like may come
     assert.ok(unknown.length <= 2, unknown.join());
   });
 
   await check("the server's choices are what the browser says, too", async () => {
     const response = await fields(window, "response");
-    const { protocol, extensions } = await window.page.evaluate(() => ({ protocol: socket.protocol, extensions: socket.extensions }));
+    const { protocol, extensions } = await window.page.evaluate(() => ({ protocol: connection.socket.protocol, extensions: connection.socket.extensions }));
     assert.equal(response["sec-websocket-protocol"], protocol);
     assert.equal(protocol, "table.v1");
     assert.equal(response["sec-websocket-extensions"], extensions);
     assert.match(extensions, /^permessage-deflate/);
-    await window.untilShown("#outcome", "说的一样");
+    await window.untilShown("#outcome", "say the same");
   });
   await window.isFitForAll();
-  await window.picture("handshake-desktop");
+  await window.picture("handshake");
+  await check("speaks both languages", async () => {
+    await speaksBothLanguages(window, ["WebSocket handshake", "WebSocket 握手"]);
+    await window.untilState("connected");
+  });
 
   await check("without compression, and with both subprotocols: the client's first is chosen", async () => {
     const before = await window.page.textContent("#request [data-name=sec-websocket-key] td:nth-child(2)");
     await choose(window, ["table.v1", "table.v2"], "/plain");
-    await window.untilShown("#outcome", "扩展：没有");
+    await window.untilShown("#outcome", "extensions: none");
     const [request, response] = [await fields(window, "request"), await fields(window, "response")];
     assert.notEqual(request["sec-websocket-key"], before);
     assert.equal(request["sec-websocket-protocol"], "table.v1, table.v2");
@@ -69,30 +73,36 @@ async function fieldByField() {
 
   await check("no subprotocol offered, none chosen", async () => {
     await choose(window, [], "/compressed");
-    await window.untilShown("#outcome", "选定的子协议：没有；扩展：permessage-deflate");
+    await window.untilShown("#outcome", "Subprotocol chosen by the server: none; extensions: permessage-deflate");
     assert.equal((await fields(window, "request"))["sec-websocket-protocol"], undefined);
   });
   assert.deepEqual(window.complaints, []);
 
   await check("a subprotocol that the server does not speak: the browser refuses, and the page says why", async () => {
     await choose(window, ["table.v9"], "/compressed");
-    await window.untilState("3 CLOSED 1006");
-    await window.untilShown("#trouble", "一个也没有选");
+    await window.untilState("closed: no connection to the server");
+    await window.untilRed("#trouble", "chose none of the offered subprotocols");
   });
 
-  await check("shows the close of the server", async () => {
+  await check("comes back after a restart, with another handshake", async () => {
     await choose(window, ["table.v2"], "/compressed");
-    await window.untilState("1 OPEN");
-    assert.equal(await server.terminate(), 0);
-    await window.untilState("3 CLOSED 1001");
-    await window.untilShown("#trouble", "代码 1001");
+    await window.untilState("connected");
+    await window.untilShown("#outcome", "table.v2");
+    const key = (await fields(window, "request"))["sec-websocket-key"];
+    window.complaints.length = 0;
+    server = await comesBack(server, window);
+    await window.until("another key", key => document.querySelector("#request [data-name=sec-websocket-key] td:nth-child(2)").textContent !== key, key);
+    assert.deepEqual(window.complaints, []);
   });
   await window.close();
+  await server.terminate();
 }
 
 async function onAPhone() {
   const server = await Server.start("handshake");
   const window = await Window.open(server.urls.page, { viewport: PHONE, colorScheme: "dark" });
+  await window.untilShown("#response td", "This page has computed it: correct");
+  await window.changeLanguage();
   await window.untilShown("#response td", "本页算了，正确");
   await check("on a phone: fits", () => window.isFitForAll());
   await window.picture("handshake-phone-dark");

@@ -2,7 +2,7 @@
 // Drives the page of programmatic: handlers come and go while the session is open, and two remotes send the same.
 
 const assert = require("node:assert/strict");
-const { PHONE, Server, Window, check, tell } = require("./windows.js");
+const { PHONE, Server, Window, check, comesBack, speaksBothLanguages, tell } = require("./windows.js");
 
 /** Adds a handler, or takes it away, and waits until that is done. */
 async function change(window, kind, on) {
@@ -14,17 +14,17 @@ async function change(window, kind, on) {
 }
 
 async function handlersComeAndGo() {
-  const server = await Server.start("programmatic");
+  let server = await Server.start("programmatic");
   const window = await Window.open(server.urls.page, { viewport: { width: 800, height: 800 } });
-  await window.untilState("1 OPEN");
-  await window.untilLine("系统", "已打开");
+  await window.untilState("connected");
+  await window.untilLine("System", " is open");
   const say = kind => window.page.click(`[data-say=${kind}]`);
 
   await check("on_open has added the handler for text, and no other", async () => {
     const checked = await window.page.evaluate(() => [...document.querySelectorAll(":checked")].map(box => box.value));
     assert.deepEqual(checked, ["text"]);
     await say("text");
-    await window.untilLine("文本处理器", "第 1 行");
+    await window.untilLine("text handler", "line 1");
   });
 
   await check("what has no handler is dropped, until there is one", async () => {
@@ -33,22 +33,22 @@ async function handlersComeAndGo() {
     await change(window, "binary", true);
     await change(window, "pong", true);
     await say("binary");
-    await window.untilLine("二进制处理器", "1000 bytes");
+    await window.untilLine("binary handler", "1000 bytes");
     await say("pong");
-    await window.untilLine("Pong处理器", "ping");
+    await window.untilLine("pong handler", "ping");
     const lines = await window.log();
-    assert.equal(lines.filter(line => line.startsWith("二进制处理器")).length, 1, lines.join("\n"));
-    assert.equal(lines.filter(line => line.startsWith("Pong处理器")).length, 1, lines.join("\n"));
+    assert.equal(lines.filter(line => line.startsWith("binary handler")).length, 1, lines.join("\n"));
+    assert.equal(lines.filter(line => line.startsWith("pong handler")).length, 1, lines.join("\n"));
   });
 
   await check("a handler that is taken away hears no more, and may come back", async () => {
     await change(window, "text", false);
     await say("text");
-    await window.untilLine("我", "第 2 行（没有处理器，服务器不理）");
+    await window.untilLine("Me", "line 2 (no handler: the server drops it)");
     await change(window, "text", true);
     await say("text");
-    await window.untilLine("文本处理器", "第 3 行");
-    assert.ok(!(await window.log()).includes("文本处理器：第 2 行"));
+    await window.untilLine("text handler", "line 3");
+    assert.ok(!(await window.log()).includes("text handler:line 2"));
   });
 
   await check("both remotes bring the same 4 MiB, and the calls of the async one return first", async () => {
@@ -65,29 +65,42 @@ async function handlersComeAndGo() {
   });
 
   await check("fits its window and names its controls", () => window.isFitForAll());
-  await window.picture("programmatic-desktop");
+  await window.picture("programmatic");
 
   const phone = await Window.open(server.urls.page, { viewport: PHONE, colorScheme: "dark" });
-  await phone.untilLine("系统", "已打开");
+  await phone.untilLine("System", " is open");
   await check("two windows are two sessions with handlers of their own", async () => {
     assert.equal(await phone.page.isChecked("[value=binary]"), false);
     await change(phone, "text", false);
     assert.equal(await window.page.isChecked("[value=text]"), true);
     await say("text");
-    await window.untilLine("文本处理器", "第 4 行");
+    await window.untilLine("text handler", "line 4");
   });
   await check("fits a phone", () => phone.isFitForAll());
   await phone.picture("programmatic-phone-dark");
 
-  await check("says that the server has gone", async () => {
-    assert.equal(await server.terminate(), 0);
-    for (const one of [window, phone]) {
-      await one.untilState("3 CLOSED 1001");
-      await one.untilShown("#trouble", "代码 1001");
-      assert.deepEqual(one.complaints, []);
-      await one.close();
-    }
+  await check("speaks both languages", async () => {
+    await speaksBothLanguages(phone, ["Programmatic endpoint", "编程式端点"]);
+    await phone.changeLanguage();
+    await phone.page.click("[data-say=text]");
+    await phone.untilLine("文本处理器", "第 1 行");
+    await phone.picture("programmatic-zh");
+    await phone.changeLanguage();
   });
+
+  await check("comes back after a restart, as another session with the handler for text", async () => {
+    for (const one of [window, phone]) assert.deepEqual(one.complaints, []);
+    const before = await window.page.evaluate(() => id);
+    server = await comesBack(server, window, phone);
+    await window.until("another session", before => id !== null && id !== before, before);
+    assert.deepEqual(await window.page.evaluate(() => boxes.filter(box => box.checked).map(box => box.value)), ["text"]);
+    await window.untilRed("#log .error span", "the connection is closed: 1001 the server is shutting down");
+    await say("text");
+    await window.untilLine("text handler", "line 5");
+    for (const one of [window, phone]) assert.deepEqual(one.complaints, []);
+  });
+  for (const one of [window, phone]) await one.close();
+  await server.terminate();
 }
 
 tell(handlersComeAndGo);

@@ -4,14 +4,14 @@
 
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
-const { PHONE, Server, Window, check, tell } = require("./windows.js");
+const { PHONE, Server, Window, check, speaksBothLanguages, tell } = require("./windows.js");
 
 async function join(window, name, way) {
   await window.page.fill("#name", name);
   await window.page.check(way);
   await window.page.click("#enter");
-  await window.untilState("1 OPEN");
-  await window.untilLine("系统", `${name} 加入了群聊`);
+  await window.untilState("connected");
+  await window.untilLine("System", `${name} joined the group`);
 }
 
 async function say(window, message) {
@@ -55,47 +55,49 @@ const TUTORIAL = `<!doctype html><meta charset="utf-8"><title>tutorial</title><l
 </script>`;
 
 async function twoWorlds() {
-  const server = await Server.start("socketio_chat");
+  let server = await Server.start("socketio_chat");
   const [ming, hong] = [
     await Window.open(server.urls.page),
     await Window.open(server.urls.page, { viewport: PHONE, colorScheme: "dark" }),
   ];
 
+  await check("speaks both languages", () => speaksBothLanguages(ming, ["Group chat: Socket.IO and WebSocket", "群聊：Socket.IO 和 WebSocket"]));
+
   await check("one joins by Socket.IO and one by WebSocket, and each hears of the other", async () => {
-    await join(ming, "小明", "#by-io");
-    await join(hong, "小红", "#by-ws");
-    await ming.untilLine("系统", "小红 加入了群聊");
+    await join(ming, "Ming", "#by-io");
+    await join(hong, "Hong", "#by-ws");
+    await ming.untilLine("System", "Hong joined the group");
   });
 
   await check("they talk to each other", async () => {
-    await say(ming, "我用的是 Socket.IO");
-    await hong.untilLine("小明", "我用的是 Socket.IO");
-    await say(hong, "我用的是 WebSocket");
-    for (const window of [ming, hong]) await window.untilLine("小红", "我用的是 WebSocket");
+    await say(ming, "I am here by Socket.IO");
+    await hong.untilLine("Ming", "I am here by Socket.IO");
+    await say(hong, "And I by WebSocket");
+    for (const window of [ming, hong]) await window.untilLine("Hong", "And I by WebSocket");
   });
 
   const tutorial = await Window.open(server.urls.page);
-  tutorial.page.on("dialog", dialog => dialog.accept("老页面"));
+  tutorial.page.on("dialog", dialog => dialog.accept("old page"));
   await tutorial.page.setContent(TUTORIAL);
 
   await check("a tutorial's page joins the same group", async () => {
-    for (const window of [ming, hong]) await window.untilLine("系统", "老页面 加入了群聊");
-    await tutorial.untilShown("#messages li", "老页面 加入了群聊");
-    assert.equal(await tutorial.page.title(), "老页面的群聊");
+    for (const window of [ming, hong]) await window.untilLine("System", "old page joined the group");
+    await tutorial.untilShown("#messages li", "old page 加入了群聊");
+    assert.equal(await tutorial.page.title(), "old page的群聊");
   });
 
   await check("it hears both, and is heard by both", async () => {
-    await say(ming, "你好，老页面");
-    await tutorial.untilShown("#messages li", "小明：你好，老页面");
-    await say(hong, "欢迎");
-    await tutorial.untilShown("#messages li", "小红：欢迎");
-    await tutorial.page.fill("#m", "大家好");
+    await say(ming, "Hello, old page");
+    await tutorial.untilShown("#messages li", "Ming: Hello, old page");
+    await say(hong, "Welcome");
+    await tutorial.untilShown("#messages li", "Hong: Welcome");
+    await tutorial.page.fill("#m", "Hello everybody");
     await tutorial.page.click("button");
-    for (const window of [ming, hong]) await window.untilLine("老页面", "大家好");
+    for (const window of [ming, hong]) await window.untilLine("old page", "Hello everybody");
     assert.equal(await tutorial.page.inputValue("#m"), "");
   });
   for (const window of [ming, hong]) await check("fits its window and names its controls", () => window.isFitForAll());
-  await ming.picture("socketio_chat-desktop");
+  await ming.picture("socketio_chat");
   await hong.picture("socketio_chat-phone-dark");
 
   await check("the library has left polling for a WebSocket of its own", async () => {
@@ -104,38 +106,57 @@ async function twoWorlds() {
 
   await check("who leaves is missed in both worlds", async () => {
     await hong.page.click("#leave");
-    await hong.untilState("3 CLOSED 1000");
-    for (const window of [ming]) await window.untilLine("系统", "小红 离开了群聊");
-    await tutorial.untilShown("#messages li", "小红 离开了群聊");
+    await hong.untilState("closed: 1000 normal closure");
+    await ming.untilLine("System", "Hong left the group");
+    await tutorial.untilShown("#messages li", "Hong left the group");
     await tutorial.close();
-    await ming.untilLine("系统", "老页面 离开了群聊");
-    await join(hong, "小红", "#by-ws");
+    await ming.untilLine("System", "old page left the group");
+    await join(hong, "Hong", "#by-ws");
     await ming.page.click("#leave");
-    await hong.untilLine("系统", "小明 离开了群聊");
+    await ming.untilState("closed: io client disconnect");
+    await hong.untilLine("System", "Ming left the group");
   });
 
-  await check("says that the server has gone, in both worlds", async () => {
-    await join(ming, "小明", "#by-io");
+  await check("the server's sentences change their language, too", async () => {
+    await hong.changeLanguage();
+    await hong.untilLine("系统", "Ming 离开了群聊");
+    await hong.untilState("已连接");
+    await hong.changeLanguage();
+    await hong.untilLine("System", "Ming left the group");
+  });
+
+  await check("comes back after a restart, in both worlds", async () => {
+    await join(ming, "Ming", "#by-io");
     for (const window of [ming, hong]) assert.deepEqual(window.complaints, []);
     assert.equal(await server.terminate(), 0);
-    await hong.untilState("3 CLOSED 1001");
-    await ming.untilLine("系统", "正在重新连接");
-    await ming.untilState("0 CONNECTING");
+    await hong.untilRed("#state", "closed: 1001 the server is shutting down; connecting again");
+    await ming.untilRed("#state", "; connecting again");
+    await ming.untilRed("#log .error span", "Socket.IO is disconnected");
+    server = await server.again();
+    for (const window of [ming, hong]) await window.untilState("connected");
+    await say(ming, "I am back");
+    await hong.untilLine("Ming", "I am back");
+    await say(hong, "So am I");
+    await ming.untilLine("Hong", "So am I");
   });
   for (const window of [ming, hong]) await window.close();
+  await server.terminate();
 }
 
 async function withoutTheLibrary() {
   process.env.SOCKET_IO_LIBRARY = "/nowhere/socket.io.js";
-  const server = await Server.start("socketio_chat");
+  const server = await Server.start("socketio_chat", "--lang", "zh");
   const window = await Window.open(server.urls.page);
 
   await check("without the library: says what to do, and WebSocket works", async () => {
     assert.match(await window.page.innerText("#missing"), /npm ci --prefix examples\/socketio_chat/);
     assert.ok(await window.page.isDisabled("#by-io"));
-    await join(window, "小明", "#by-ws");
+    await window.page.fill("#name", "Ming");
+    await window.page.click("#enter");
+    await window.untilState("已连接");
+    await window.untilLine("系统", "Ming 加入了群聊");
     await say(window, "一个人");
-    await window.untilLine("小明", "一个人");
+    await window.untilLine("Ming", "一个人");
   });
   await window.picture("socketio_chat-without");
   await window.close();

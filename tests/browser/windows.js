@@ -1,5 +1,5 @@
 "use strict";
-// What the tests of the pages share: a program as a server, windows of headless Chromium, and one line for each check.
+// The parts that the tests of the pages share: a program as a server, windows of headless Chromium, one line for each check.
 //
 //   EXAMPLES=target/release/examples NODE_PATH=.../node_modules node tests/browser/NAME.js
 //
@@ -25,11 +25,16 @@ let windows = [];
 
 /** A program that runs. `urls` has what it printed as `label: address`, the first of each label. */
 class Server {
-  static async start(name, { cwd, options = [] } = {}) {
+  static async start(name, ...options) {
+    return Server.startAt("127.0.0.1:0", name, options);
+  }
+
+  static async startAt(addr, name, options) {
     assert.ok(process.env.EXAMPLES, "EXAMPLES does not name the folder of the programs");
     const server = new Server();
     const program = path.resolve(process.env.EXAMPLES, name);
-    server.process = spawn(program, ["--addr", "127.0.0.1:0", ...options], { cwd, stdio: ["ignore", "pipe", "inherit"] });
+    server.process = spawn(program, ["--addr", addr, ...options], { stdio: ["ignore", "pipe", "inherit"] });
+    server.again = () => Server.startAt(new URL(server.urls.page).host, name, options);
     server.ended = new Promise((resolve, reject) => {
       server.process.once("error", reject);
       server.process.once("exit", (code, signal) => resolve(signal ?? code));
@@ -68,10 +73,10 @@ function within(what, promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** What a person sees of a page, and does with it; every window is somebody else's. */
+/** A page as a person sees it; every window is another person's. */
 class Window {
-  static async open(url, { viewport = DESKTOP, colorScheme = "light" } = {}) {
-    const context = await browser.newContext({ viewport, colorScheme, locale: "zh-CN", reducedMotion: "reduce" });
+  static async open(url, { viewport = DESKTOP, colorScheme = "light", ...more } = {}) {
+    const context = await browser.newContext({ viewport, colorScheme, locale: "zh-CN", reducedMotion: "reduce", ...more });
     const window = new Window();
     window.page = await context.newPage();
     window.page.setDefaultTimeout(DEADLINE);
@@ -94,8 +99,27 @@ class Window {
     }
   }
 
-  untilState(state) {
-    return this.until(`state ${state}`, wanted => document.querySelector("#state").textContent === wanted, state);
+  /** Waits until the state in the page's head begins with these words. */
+  untilState(words) {
+    return this.until(`state ${words}`, wanted => document.querySelector("#state").textContent.startsWith(wanted), words);
+  }
+
+  /** Waits until something that went wrong is shown in red. */
+  async untilRed(selector, text) {
+    await this.untilShown(selector, text);
+    await this.until(`${selector} to be red`, selector => {
+      const red = document.body.appendChild(document.createElement("i"));
+      red.style.color = "var(--bad)";
+      const { color } = getComputedStyle(red);
+      red.remove();
+      const last = [...document.querySelectorAll(selector)].at(-1);
+      return last.offsetParent !== null && getComputedStyle(last).color === color;
+    }, selector);
+  }
+
+  /** Changes the language with the switch in the page's head. */
+  async changeLanguage() {
+    await this.page.click("#language");
   }
 
   /** Waits until an element shows the text. */
@@ -107,7 +131,7 @@ class Window {
   /** Waits for a line of the log. */
   untilLine(who, text) {
     return this.until(`${who}：${text}`, wanted => [...document.querySelectorAll(".log p")].some(line =>
-      line.querySelector("b").textContent === `${wanted.who}：` && line.querySelector("span").textContent.includes(wanted.text)),
+      line.querySelector("b").textContent.replace(/[:：]$/, "") === wanted.who && line.querySelector("span").textContent.includes(wanted.text)),
     { who, text });
   }
 
@@ -116,13 +140,14 @@ class Window {
       [...line.querySelectorAll("b, span")].map(part => part.textContent).join("")));
   }
 
-  /** What every page of the family owes to phones, and to those who cannot see it. */
+  /** Fits the width of its window, has a main part, and names its controls for those who cannot see them. */
   async isFitForAll() {
     const { scrollWidth, clientWidth } = await this.page.evaluate(() => {
       const { scrollWidth, clientWidth } = document.documentElement;
       return { scrollWidth, clientWidth };
     });
     assert.ok(scrollWidth <= clientWidth, `the page is ${scrollWidth} px wide in ${clientWidth}`);
+    assert.equal(await this.page.locator("main").count(), 1);
     const nameless = await this.page.evaluate(() => [...document.querySelectorAll("input, select, textarea, button")]
       .filter(control => !(control.labels?.length || control.ariaLabel || control.textContent.trim()))
       .map(control => control.outerHTML));
@@ -140,6 +165,49 @@ class Window {
     await this.page.context().close();
     windows = windows.filter(window => window !== this);
   }
+}
+
+/**
+ * A page begins in English, changes to Chinese and back, and begins in the language that was chosen last. `title` has
+ * both titles.
+ */
+async function speaksBothLanguages(window, [english, chinese]) {
+  const shown = () => window.page.evaluate(() => {
+    const title = document.querySelector("h1").textContent;
+    return [document.documentElement.lang, title, document.querySelector("#language").textContent];
+  });
+  // texts in the other language than the page's, whatever they are
+  const others = index => window.page.evaluate(index => [...document.querySelectorAll("[data-zh]")]
+    .filter(element => element.textContent !== (index ? element.dataset.zh : element.dataset.en))
+    .map(element => element.outerHTML), index);
+  assert.deepEqual(await shown(), ["en", english, "中文"]);
+  const letters = await window.page.evaluate(() => /[\u3400-\u9fff]/.exec(document.querySelector("main").innerText));
+  assert.equal(letters, null, "an English page has no Chinese letters");
+  await window.changeLanguage();
+  assert.deepEqual(await shown(), ["zh-CN", chinese, "English"]);
+  assert.deepEqual(await others(1), []);
+  await window.page.reload();
+  assert.deepEqual(await shown(), ["zh-CN", chinese, "English"]);
+  await window.changeLanguage();
+  assert.deepEqual(await shown(), ["en", english, "中文"]);
+  assert.deepEqual(await others(0), []);
+}
+
+/**
+ * Ends the server and starts it again at its port: the windows, which show a connection and English, say in red why it
+ * is closed, and connect again by themselves. Returns the new server.
+ */
+async function comesBack(server, ...windows) {
+  for (const window of windows) await window.untilState("connected");
+  assert.equal(await server.terminate(), 0);
+  for (const window of windows) await window.untilRed("#state", "closed: 1001 the server is shutting down; connecting again");
+  const again = await server.again();
+  for (const window of windows) {
+    await window.untilState("connected");
+    // the attempts that failed
+    window.complaints = window.complaints.filter(complaint => !complaint.includes("ERR_CONNECTION_REFUSED"));
+  }
+  return again;
 }
 
 async function check(name, body) {
@@ -178,4 +246,4 @@ async function tell(...stories) {
   }
 }
 
-module.exports = { DESKTOP, PHONE, Server, Window, check, tell, within };
+module.exports = { DESKTOP, PHONE, Server, Window, check, comesBack, speaksBothLanguages, tell, within };

@@ -1,4 +1,4 @@
-//! How many octets HTTP/1.1 and WebSocket take for what is said. A test compares them with those on the wire.
+//! The number of bytes that HTTP/1.1 and WebSocket take for a message. A test compares them with those on the wire.
 
 use http::HeaderMap;
 
@@ -7,22 +7,22 @@ const DATE: &str = "date: Sat, 21 Nov 2026 09:00:00 GMT\r\n";
 const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-accept: 0123456789012345678901234567\r\n\r\n";
 
-/// A GET of `target`, which has no body.
+/// A GET request for `target`, which has no body.
 pub fn of_request(target: &str, headers: &HeaderMap) -> usize {
     "GET  HTTP/1.1\r\n\r\n".len() + target.len() + of_headers(headers)
 }
 
-/// An answer with all the headers that are not hyper's.
+/// A response with all its headers, but for those that hyper adds.
 pub fn of_answer(headers: &HeaderMap, body: &str) -> usize {
     "HTTP/1.1 200 OK\r\n\r\n".len() + DATE.len() + of_headers(headers) + body.len()
 }
 
-/// The answer to a handshake: the key in it changes, and its length does not.
+/// The response to a handshake: the key in it changes, its length does not.
 pub fn of_acceptance() -> usize {
     ACCEPTED.len() + DATE.len()
 }
 
-/// A message below 126 octets in a server's frame.
+/// A server's frame with a message below 126 bytes.
 pub fn of_frame(message: &str) -> usize {
     2 + message.len()
 }
