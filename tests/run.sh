@@ -63,7 +63,7 @@ main() {
   run 'proxies' need_proxies
   run 'tools of cargo' need_cargo_tools
   run 'guide' build_guide
-  run 'licences, bans and sources of dependencies' "$cache/cargo-deny/bin/cargo-deny" --all-features check licenses bans sources
+  run 'licences, bans and sources of dependencies' "$cache/cargo-deny/bin/cargo-deny" --all-features check --hide-inclusion-graph licenses bans sources
   run 'advisories about dependencies' check_advisories
   run 'crates as they are published' cargo publish --workspace --dry-run --allow-dirty
   run 'minimum Rust version' check_minimum_rust
@@ -165,11 +165,10 @@ check_advisories() {
 
 # The version that the manifests name, for the crates that are published and all their features.
 check_minimum_rust() {
-  local crate version packages=()
-  while read -r crate version; do
-    packages+=("--package=$crate")
-  done < <(published)
-  [ ${#packages[@]} -gt 0 ] || { echo 'no crate is published' >&2; return 1; }
+  local crates packages version
+  crates=$(published)
+  mapfile -t packages < <(sed 's/ .*//; s/^/--package=/' <<< "$crates")
+  version=$(sed 's/.* //' <<< "$crates" | sort -u)
   if ! cargo "+$version" --version > /dev/null 2>&1; then
     echo "skipped: there is no Rust $version; rustup toolchain install $version"
     return
