@@ -60,10 +60,10 @@ const TASKS: &[Task] = &[
     Task {
         name: "guide",
         arguments: "",
-        about: "build the guide into target/guide; needs mdbook",
+        about: "build the guide in both languages into target/guide; needs mdbook",
         run: |_| {
-            let book = root().join("target/guide");
-            command("mdbook", ["build", "docs/guide", "--dest-dir"]).arg(book).run()
+            command("mdbook", ["build", "docs/guide"]).run()?;
+            command("mdbook", ["build", "docs/guide/zh-CN"]).run()
         },
     },
     Task {
