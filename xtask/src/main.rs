@@ -71,9 +71,7 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "check the published crates with every pair of features; needs cargo-hack",
         run: |_| {
-            cargo(["hack", "check", "--workspace", "--ignore-private", "--feature-powerset", "--depth", "2"])
-                .arg("--no-dev-deps")
-                .run()
+            cargo(["hack", "check", "--workspace", "--ignore-private", "--feature-powerset", "--depth", "2"]).run()
         },
     },
     Task {
