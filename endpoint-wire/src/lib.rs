@@ -87,3 +87,8 @@ impl From<Violation> for std::io::Error {
         Self::new(std::io::ErrorKind::InvalidData, violation)
     }
 }
+
+/// The README's program compiles and holds.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
