@@ -17,7 +17,7 @@ const COMPRESSION_LEVEL: u32 = 1;
 /// bit by bit (BREACH). Send such messages with `uncompressed()`.
 ///
 /// ```
-/// # use endpoint_runtime::Compression;
+/// # use endpoint_wire::compression::Compression;
 /// const CHAT: Compression = Compression::ON.level(6).threshold(1024);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
