@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::io::{End, Input, Link};
+use super::io::{ConnectionIo, End, Input};
 use crate::error::Error;
 use crate::send_queue::write_buffer::Frames;
 use crate::transport::buffers;
@@ -16,28 +16,28 @@ use endpoint_wire::encode;
 use endpoint_wire::event::{Event, Rules, Take};
 use endpoint_wire::role::Role;
 
-impl Link {
+impl ConnectionIo {
     /// Ends the session; the first reason wins. `wire` is for the close frame, if one can be sent. With `hears_out`
     /// messages that were received before the end are still handled.
-    fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>, hears_out: bool) {
+    fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>, delivers_received: bool) {
         if self.end.is_some() {
             return;
         }
         self.outbound.refuse();
         self.session.retire();
-        self.end = Some(Box::new(End { reason: local, hears_out, seen: None, dropped: 0 }));
-        if !self.has_more() {
+        self.end = Some(Box::new(End { reason: local, delivers_received, seen: None, dropped: 0 }));
+        if !self.has_unhandled() {
             self.break_stream(Error::closed);
         }
         self.clock.look = true;
-        if self.outbound.has_news() || self.lined {
+        if self.outbound.has_news() || self.has_backlog {
             // what was queued before goes before
             self.collect_news();
             self.outbound.seal();
         }
         if let Some(wire) = wire {
             if !self.close_sent && !self.broken {
-                encode::close(self.room().small(), &wire);
+                encode::close(self.write_buffer().small(), &wire);
                 self.close_sent = true;
             }
         }
@@ -55,16 +55,16 @@ impl Link {
         self.finish(local, Some(reason), true);
     }
 
-    pub(super) fn peer_closes(&mut self, reason: CloseReason) {
+    pub(super) fn on_close_frame(&mut self, reason: CloseReason) {
         self.close_received = true;
         self.finish(reason.clone(), Some(reason), true);
     }
 
     /// The peer ended TCP, or it broke: nothing more can be read.
     #[cold]
-    pub(super) fn lost(&mut self, why: &str) {
+    pub(super) fn on_disconnect(&mut self, why: &str) {
         self.reading = false;
-        self.break_off(why, Initiator::Transport);
+        self.abort_writing(why, Initiator::Transport);
         // its message will not come to its end
         self.break_stream(Error::closed);
     }
@@ -72,17 +72,17 @@ impl Link {
     /// Nothing more can be written. What the peer sent before it went away is still read: the kernel keeps it, also
     /// after a reset.
     #[cold]
-    pub(super) fn unwritable(&mut self, why: &str) {
-        self.break_off(why, Initiator::Transport);
+    pub(super) fn on_write_error(&mut self, why: &str) {
+        self.abort_writing(why, Initiator::Transport);
     }
 
     /// The peer has not read enough for too long: a message is half-way, so the connection cannot go on.
-    pub(super) fn unsent(&mut self, why: &str) {
-        self.break_off(&format!("send timeout: {why}"), Initiator::Container);
+    pub(super) fn on_send_timeout(&mut self, why: &str) {
+        self.abort_writing(&format!("send timeout: {why}"), Initiator::Container);
     }
 
     /// What was not written never will be.
-    fn break_off(&mut self, why: &str, initiator: Initiator) {
+    fn abort_writing(&mut self, why: &str, initiator: Initiator) {
         (self.broken, self.unflushed) = (true, false);
         self.stall = None;
         // before the end, whose last words have no one to be written to
@@ -92,7 +92,7 @@ impl Link {
     }
 
     /// Bytes of messages and of the close frame that are not with the socket.
-    pub(crate) fn unwritten(&self) -> usize {
+    pub(crate) fn unwritten_bytes(&self) -> usize {
         self.out.len()
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits};
-use crate::connection::dynamic_handlers::Added;
+use crate::connection::dynamic_handlers::DynamicHandlers;
 use crate::connection::streaming::Feed;
 use crate::connection::timers::Clock;
 use crate::connection::unfinished::Unfinished;
@@ -30,7 +30,7 @@ use endpoint_wire::message::Binary;
 use endpoint_wire::role::Role;
 
 /// A socket and the protocol's state on it.
-pub(crate) struct Link {
+pub(crate) struct ConnectionIo {
     pub(super) socket: Socket,
     pub(super) session: Session,
     /// The session's, at hand.
@@ -43,9 +43,9 @@ pub(crate) struct Link {
     pub(super) unfinished: Option<Box<Unfinished>>,
     pub(super) input: Input,
     /// How large the last message was that an asynchronous handler got, if it was not huge.
-    pub(super) expected: u32,
+    pub(super) expected_bytes: u32,
     /// There once handlers were added to the session.
-    pub(super) added: Option<Box<Added>>,
+    pub(super) dynamic_handlers: Option<Box<DynamicHandlers>>,
     /// There once messages came while a handler ran.
     pub(super) inbox: Option<Box<Inbox>>,
     pub(super) out: Frames,
@@ -67,20 +67,20 @@ pub(crate) struct Link {
     /// The queue wakes this task.
     attached: bool,
     /// Messages wait in the queue's line, and replies go behind them.
-    pub(super) lined: bool,
+    pub(super) has_backlog: bool,
     pub(super) close_sent: bool,
     pub(super) close_received: bool,
     pub(super) end: Option<Box<End>>,
     /// What the peer did wrong, until it is reported. Nothing is read after it.
     pub(super) violation: Option<Box<Violation>>,
-    pub(super) warned_unwanted: bool,
+    pub(super) logged_dropped: bool,
 }
 
 /// The end of the session, as the application hears of it.
 pub(super) struct End {
     pub(super) reason: CloseReason,
     /// Messages that were received before it are still handled.
-    pub(super) hears_out: bool,
+    pub(super) delivers_received: bool,
     /// When the clock saw it first.
     pub(super) seen: Option<Instant>,
     /// Number of messages that came whole and that no handler gets.
@@ -126,7 +126,7 @@ pub(super) struct Stall {
     /// So many octets until the messages up to a ticket are written.
     pub(super) mark: Option<(usize, Ticket)>,
     /// What the queue knows of the bytes that wait here.
-    pub(super) told: usize,
+    pub(super) reported_bytes: usize,
     /// The answer to the latest ping, while a write is blocked: that to an earlier one is left out (RFC 6455 §5.5.3).
     pub(super) pong: Option<Binary>,
     /// So many bytes until a pong that was put off, and then added, is written.
@@ -169,14 +169,14 @@ impl Input {
 }
 
 /// The socket goes with it, though the session may be kept for long.
-impl Drop for Link {
+impl Drop for ConnectionIo {
     fn drop(&mut self) {
         self.outbound.release_socket();
         self.break_stream(Error::closed);
     }
 }
 
-impl Link {
+impl ConnectionIo {
     pub(crate) fn new(socket: Socket, early: Bytes, session: Session) -> Self {
         let input = Input { end: early.len(), buffer: early.into(), start: 0, lent: false };
         Self {
@@ -188,8 +188,8 @@ impl Link {
             session,
             unfinished: None,
             input,
-            expected: 0,
-            added: None,
+            expected_bytes: 0,
+            dynamic_handlers: None,
             inbox: None,
             out: Frames::default(),
             ticket: 0,
@@ -203,12 +203,12 @@ impl Link {
             quantum: Quantum::new(),
             clock: Clock::new(),
             attached: false,
-            lined: false,
+            has_backlog: false,
             close_sent: false,
             close_received: false,
             end: None,
             violation: None,
-            warned_unwanted: false,
+            logged_dropped: false,
         }
     }
 
@@ -226,34 +226,34 @@ impl Link {
     }
 
     /// What the peer did wrong, once; everything before it has been handled.
-    pub(crate) fn violation(&mut self) -> Option<Box<Violation>> {
+    pub(crate) fn take_violation(&mut self) -> Option<Box<Violation>> {
         self.violation.take()
     }
 
     /// Whether messages may still be handled: the session is open, or messages that were received before its end wait,
     /// and the grace for closing is not over.
     #[inline]
-    pub(crate) fn hears_out(&self) -> bool {
-        self.end.as_ref().is_none_or(|end| end.hears_out && !self.clock.abandon)
+    pub(crate) fn delivers_received(&self) -> bool {
+        self.end.as_ref().is_none_or(|end| end.delivers_received && !self.clock.abandon)
     }
 
     /// Handles no further message of a session that has ended: a handler failed for good.
-    pub(crate) fn stop_hearing(&mut self) {
+    pub(crate) fn drop_received(&mut self) {
         if let Some(end) = &mut self.end {
-            end.hears_out = false;
+            end.delivers_received = false;
         }
     }
 
     /// Whether there may be more to handle after the end: bytes that are not decoded yet, or bytes that the kernel has.
-    pub(crate) fn has_more(&self) -> bool {
-        self.hears_out() && (self.listens() && !self.input.is_empty() || self.drains())
+    pub(crate) fn has_unhandled(&self) -> bool {
+        self.delivers_received() && (self.is_reading() && !self.input.is_empty() || self.drains())
     }
 
     /// Whether the socket is read although the session has ended: nothing can be written any more, but the peer may have
     /// sent messages before it went away, and the kernel has acknowledged them.
     fn drains(&self) -> bool {
         let lost = |end: &End| end.reason.initiator() == Initiator::Transport;
-        self.broken && self.listens() && !self.clock.abandon && self.end.as_deref().is_some_and(lost)
+        self.broken && self.is_reading() && !self.clock.abandon && self.end.as_deref().is_some_and(lost)
     }
 
     /// Whether the socket is read: before the end, and after it only for what the peer sent before it went away.
@@ -274,22 +274,22 @@ impl Link {
     }
 
     /// Whether our close frame was written, so that the socket deserves a proper end.
-    pub(crate) fn said_goodbye(&self) -> bool {
+    pub(crate) fn sent_close_frame(&self) -> bool {
         self.close_sent && !self.broken
     }
 
     /// Writes, reads into the inbox, answers pings, watches the limits. True if the handler must be given up.
-    pub(crate) fn poll_meanwhile<E: Contract>(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn poll_io<E: Contract>(&mut self, cx: &mut Context<'_>) -> bool {
         self.attach(cx);
         self.input.put_aside();
         loop {
             self.collect();
             let may_go_on = self.may_go_on(cx);
             let _ = self.poll_flush(cx);
-            if may_go_on && self.listens() {
-                self.gather::<E>();
+            if may_go_on && self.is_reading() {
+                self.decode_into_inbox::<E>();
                 while self.input.is_empty()
-                    && self.listens()
+                    && self.is_reading()
                     && self.reads()
                     && self.inbox_has_room()
                     && !self.quantum.is_over()
@@ -299,7 +299,7 @@ impl Link {
                     if self.poll_read::<E>(cx).is_pending() {
                         break;
                     }
-                    self.gather::<E>();
+                    self.decode_into_inbox::<E>();
                     // the answers to pings
                     let _ = self.poll_flush(cx);
                 }
@@ -309,7 +309,7 @@ impl Link {
                 // it is we who do not listen: the peer's silence says nothing about it
                 self.clock.heard |= !self.inbox_has_room();
             }
-            if self.end.is_some() && !self.has_more() {
+            if self.end.is_some() && !self.has_unhandled() {
                 // the message that a handler reads will not come to its end
                 self.break_stream(Error::closed);
             }
@@ -331,7 +331,7 @@ impl Link {
 
     /// A handler was called, and has returned.
     #[inline]
-    pub(crate) fn called(&mut self) {
+    pub(crate) fn handler_returned(&mut self) {
         self.quantum.called();
     }
 
@@ -342,7 +342,7 @@ impl Link {
     }
 
     /// Waits until others have been served. Writes meanwhile, and looks at the limits.
-    pub(crate) fn poll_quantum(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_next_quantum(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         loop {
             self.collect();

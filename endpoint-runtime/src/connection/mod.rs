@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::connection::io::Link;
+use crate::connection::io::ConnectionIo;
 use crate::endpoint::contract::{Contract, Reply};
 use crate::endpoint::dispatch;
 use crate::endpoint::dispatch::{Dispatch, Ending};
@@ -32,7 +32,7 @@ use endpoint_wire::message::Message;
 
 /// A socket whose opening handshake is done, and the endpoint that is served on it.
 pub(crate) struct Connection<E: Contract> {
-    link: Link,
+    io: ConnectionIo,
     dispatch: Dispatch<E>,
     /// So that a shutdown can reach all of it to its end.
     place: Place,
@@ -51,8 +51,8 @@ impl<E: Contract> Connection<E> {
     ) -> Box<Self> {
         let dispatch = Dispatch::new(endpoint, session.clone());
         let place = Place::of(&session);
-        let link = Link::new(socket, early, session);
-        Box::new(Self { link, dispatch, place, token })
+        let io = ConnectionIo::new(socket, early, session);
+        Box::new(Self { io, dispatch, place, token })
     }
 
     #[cfg(feature = "client")]
@@ -65,26 +65,26 @@ impl<E: Contract> Connection<E> {
     /// What happens once or seldom is boxed, so that the task has room for a message handler and little else.
     pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
-            if self.link.must_yield() {
-                poll_fn(|cx| self.link.poll_quantum(cx)).await;
+            if self.io.must_yield() {
+                poll_fn(|cx| self.io.poll_next_quantum(cx)).await;
             }
-            let Some(call) = next(&mut self.link, &mut self.dispatch) else {
-                if self.link.end().is_some() && !self.link.has_more() {
+            let Some(call) = next(&mut self.io, &mut self.dispatch) else {
+                if self.io.end().is_some() && !self.io.has_unhandled() {
                     break;
                 }
-                match self.link.violation() {
-                    Some(violation) => Box::pin(violated(&mut self.link, &mut self.dispatch, violation)).await,
-                    None => poll_fn(|cx| self.link.poll_input::<E>(cx)).await,
+                match self.io.take_violation() {
+                    Some(violation) => Box::pin(on_protocol_error(&mut self.io, &mut self.dispatch, violation)).await,
+                    None => poll_fn(|cx| self.io.poll_input::<E>(cx)).await,
                 }
                 continue;
             };
-            let replied = run::<E, _, _>(&mut self.link, pin!(call)).await;
-            self.link.called();
-            if let Err(error) = replied.and_then(|reply| settle(&mut self.link, reply)) {
-                Box::pin(fail(&mut self.link, &mut self.dispatch, error, false)).await;
+            let replied = run::<E, _, _>(&mut self.io, pin!(call)).await;
+            self.io.handler_returned();
+            if let Err(error) = replied.and_then(|reply| send_reply(&mut self.io, reply)) {
+                Box::pin(on_handler_error(&mut self.io, &mut self.dispatch, error, false)).await;
             }
-            if self.link.is_corked_full() {
-                poll_fn(|cx| self.link.poll_uncork(cx)).await;
+            if self.io.is_batch_full() {
+                poll_fn(|cx| self.io.poll_flush_batch(cx)).await;
             }
         }
         Box::pin(end(self)).await
@@ -92,13 +92,13 @@ impl<E: Contract> Connection<E> {
 
     /// Enters the open set and runs `on_open`. This comes first.
     pub(crate) async fn open(&mut self) {
-        let Self { link, dispatch, place, .. } = self;
+        let Self { io, dispatch, place, .. } = self;
         place.take();
-        let opened = run::<E, _, _>(link, pin!(dispatch.on_open())).await;
+        let opened = run::<E, _, _>(io, pin!(dispatch.on_open())).await;
         // it may have closed the session
-        link.collect();
+        io.collect();
         if let Err(error) = opened {
-            fail(link, dispatch, error, true).await;
+            on_handler_error(io, dispatch, error, true).await;
         }
     }
 }
@@ -108,29 +108,29 @@ async fn end<E>(connection: Box<Connection<E>>) -> CloseReason
 where
     E: Contract,
 {
-    let Connection { token: _token, place: _place, dispatch, mut link } = *connection;
-    let reason = link.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
-    let limit = link.limits().close_timeout;
+    let Connection { token: _token, place: _place, dispatch, mut io } = *connection;
+    let reason = io.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
+    let limit = io.limits().close_timeout;
     // no message is handled any more
-    link.forget_handlers();
+    io.drop_dynamic_handlers();
     let session = dispatch.session().clone();
     let ending = Ending(Some(dispatch));
     let cut = || poll_fn(|cx| session.outbound().poll_cut(cx));
     // the close frame was attempted before on_close runs (Jakarta §2.1.5)
-    let (ended_at, wrote_before) = (link.ended_at(), link.unwritten() == 0);
+    let (ended_at, wrote_before) = (io.ended_at(), io.unwritten_bytes() == 0);
     let flushed = tokio::select! {
         biased;
-        flushed = flush(&mut link, limit) => Some(flushed),
+        flushed = flush(&mut io, limit) => Some(flushed),
         () = cut() => None,
     };
     session.outbound().end(flushed == Some(false));
     tracing::debug!(session = %session.id(), %reason, initiator = ?reason.initiator(), "closed");
     let ended = reason.clone();
-    let last_word = async {
+    let on_close = async {
         // on_close may take its time, but not longer than a shutdown waits; it is always begun
         tokio::select! {
             biased;
-            () = last_word(ending, reason) => {}
+            () = run_on_close(ending, reason) => {}
             () = cut() => {
                 if let Some(not_logged) = session.endpoint().log.on_close.due() {
                     tracing::warn!(not_logged, session = %session.id(), "on_close was given up at the shutdown's deadline");
@@ -138,44 +138,44 @@ where
             }
         }
     };
-    let wind_down = async {
-        if flushed == Some(true) && link.said_goodbye() {
+    let closing = async {
+        if flushed == Some(true) && io.sent_close_frame() {
             // the close frame may have been written while a handler had its grace: the peer has had that time as well
             let (now, limit) = (Instant::now(), limit.min(FAR));
             let last = if wrote_before { (ended_at + limit).max(now + limit / 8) } else { now + limit };
             tokio::select! {
-                () = wind_down(&mut link, last) => {}
+                () = close_socket(&mut io, last) => {}
                 () = cut() => {}
             }
         }
-        let count = link.dropped_messages();
+        let count = io.dropped_messages();
         if count > 0
             && let Some(not_logged) = session.endpoint().log.unheard.due()
         {
             let session = session.id();
             tracing::info!(%session, count, not_logged, "messages that were received were not handled: the session had ended");
         }
-        drop(link);
-        // the socket goes with the link, though on_close may go on
+        drop(io);
+        // the socket goes with the `ConnectionIo`, though on_close may go on
     };
-    tokio::join!(last_word, wind_down);
+    tokio::join!(on_close, closing);
     ended
 }
 
 /// Writes what is queued, and the close frame. It goes on while bytes move: `limit` is for a wait without progress, and
 /// the send timeout for all of it. True if everything was written.
-async fn flush(link: &mut Link, limit: Duration) -> bool {
-    let last = link.outbound().send_timeout().and_then(|all| Instant::now().checked_add(all.max(limit)));
+async fn flush(io: &mut ConnectionIo, limit: Duration) -> bool {
+    let last = io.outbound().send_timeout().and_then(|all| Instant::now().checked_add(all.max(limit)));
     loop {
-        let unwritten = link.unwritten();
+        let unwritten = io.unwritten_bytes();
         let mut end = Instant::now() + limit.min(FAR);
         if let Some(last) = last {
             end = end.min(last);
         }
-        if timeout_at(end, poll_fn(|cx| link.poll_flush_all(cx))).await.is_ok() {
+        if timeout_at(end, poll_fn(|cx| io.poll_flush_all(cx))).await.is_ok() {
             return true;
         }
-        let moves = link.unwritten() < unwritten;
+        let moves = io.unwritten_bytes() < unwritten;
         if !moves || last.is_some_and(|last| last <= Instant::now()) {
             return false;
         }
@@ -184,38 +184,41 @@ async fn flush(link: &mut Link, limit: Duration) -> bool {
 
 /// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP. The limit is for both
 /// together, and runs from when the close frame was written.
-async fn wind_down(link: &mut Link, end: Instant) {
-    if link.awaits_close() {
-        let _ = timeout_at(end, poll_fn(|cx| link.poll_peer_close(cx))).await;
+async fn close_socket(io: &mut ConnectionIo, end: Instant) {
+    if io.awaits_close() {
+        let _ = timeout_at(end, poll_fn(|cx| io.poll_peer_close(cx))).await;
     }
-    let _ = timeout_at(end, poll_fn(|cx| link.poll_shutdown(cx))).await;
+    let _ = timeout_at(end, poll_fn(|cx| io.poll_shutdown(cx))).await;
 }
 
 /// The call for the next message that is here already. Messages that were received before the session ended are handled,
 /// unless it ended because the application closed it or a handler failed.
 #[inline]
 fn next<'d, E>(
-    link: &mut Link,
+    io: &mut ConnectionIo,
     dispatch: &'d mut Dispatch<E>,
 ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>>
 where
     E: Contract,
 {
-    if link.hears_out() { link.work(dispatch) } else { None }
+    if io.delivers_received() { io.next_call(dispatch) } else { None }
 }
 
 /// Runs a handler to its end; while it is suspended the socket is served.
 #[inline]
-fn run<'a, E, T, F>(link: &'a mut Link, mut handler: Pin<&'a mut F>) -> impl Future<Output = Result<T, Error>> + Send
+fn run<'a, E, T, F>(
+    io: &'a mut ConnectionIo,
+    mut handler: Pin<&'a mut F>,
+) -> impl Future<Output = Result<T, Error>> + Send
 where
     E: Contract,
     F: Future<Output = Result<T, Error>> + Send,
 {
     poll_fn(move |cx| {
-        if let Poll::Ready(result) = dispatch::poll(link.outbound(), handler.as_mut(), cx) {
+        if let Poll::Ready(result) = dispatch::poll(io.outbound(), handler.as_mut(), cx) {
             return Poll::Ready(result);
         }
-        if link.poll_meanwhile::<E>(cx) {
+        if io.poll_io::<E>(cx) {
             return Poll::Ready(Err(Error::new(Kind::Timeout, "a handler was given up: its session has ended")));
         }
         Poll::Pending
@@ -223,7 +226,7 @@ where
 }
 
 /// Runs `on_close`, and `on_error` if that fails.
-async fn last_word<E: Contract>(mut ending: Ending<E>, reason: CloseReason) {
+async fn run_on_close<E: Contract>(mut ending: Ending<E>, reason: CloseReason) {
     let Some(dispatch) = &mut ending.0 else { return };
     let session = dispatch.session().clone();
     let closed = {
@@ -242,11 +245,11 @@ async fn last_word<E: Contract>(mut ending: Ending<E>, reason: CloseReason) {
 
 /// Sends a handler's reply.
 #[inline(always)]
-fn settle(link: &mut Link, reply: Option<Message>) -> Result<(), Error> {
+fn send_reply(io: &mut ConnectionIo, reply: Option<Message>) -> Result<(), Error> {
     match reply {
-        Some(message) => link.reply(message),
+        Some(message) => io.reply(message),
         None => {
-            link.collect();
+            io.collect();
             Ok(())
         }
     }
@@ -254,45 +257,45 @@ fn settle(link: &mut Link, reply: Option<Message>) -> Result<(), Error> {
 
 /// A handler failed: `on_error` is told. The session stays open if there is one, except after a panic or a failed
 /// `on_open`; without one it ends with 1011, or 1007 if it was the message that made no sense.
-async fn fail<E>(link: &mut Link, dispatch: &mut Dispatch<E>, error: Error, opening: bool)
+async fn on_handler_error<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, error: Error, opening: bool)
 where
     E: Contract,
 {
     // it may have closed the session first
-    link.collect();
+    io.collect();
     // a peer that went away is not an error
-    if error.is_closed() && link.end().is_some_and(|end| end.initiator() != Initiator::Application) {
+    if error.is_closed() && io.end().is_some_and(|end| end.initiator() != Initiator::Application) {
         return;
     }
     // a message that was not permitted has been dropped, and that is all
     let fatal = opening || error.is_panic() || !E::ERROR.exists() && !error.is_forbidden();
     let code = if error.is_decode() && !opening { CloseCode::NotConsistent } else { CloseCode::UnexpectedCondition };
-    let panicked = report(link, dispatch, error).await;
+    let panicked = report(io, dispatch, error).await;
     if fatal || panicked {
         let phrase = if code == CloseCode::NotConsistent { "the message cannot be decoded" } else { "internal error" };
-        link.stop_hearing();
-        link.close(CloseReason::truncating(code, phrase).by(Initiator::Container));
+        io.drop_received();
+        io.close(CloseReason::truncating(code, phrase).by(Initiator::Container));
     }
 }
 
 /// The peer broke the protocol: `on_error` is told, and the session ends with the code for it.
-async fn violated<E>(link: &mut Link, dispatch: &mut Dispatch<E>, violation: Box<Violation>)
+async fn on_protocol_error<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, violation: Box<Violation>)
 where
     E: Contract,
 {
-    report(link, dispatch, (*violation).into()).await;
-    link.close(violation.close_reason().by(Initiator::Container));
+    report(io, dispatch, (*violation).into()).await;
+    io.close(violation.close_reason().by(Initiator::Container));
 }
 
 /// Tells `on_error`, or the log. An error of `on_error` itself goes to the log and nowhere else; true if it panicked.
-async fn report<E>(link: &mut Link, dispatch: &mut Dispatch<E>, error: Error) -> bool
+async fn report<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, error: Error) -> bool
 where
     E: Contract,
 {
     let session = dispatch.session().clone();
     if E::ERROR.exists() {
-        let failed = run::<E, _, _>(link, pin!(dispatch.on_error(error))).await;
-        link.collect();
+        let failed = run::<E, _, _>(io, pin!(dispatch.on_error(error))).await;
+        io.collect();
         let panicked = failed.as_ref().is_err_and(Error::is_panic);
         log_second_error(&session, failed);
         panicked

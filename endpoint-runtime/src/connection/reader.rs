@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::io::{Input, Link};
+use super::io::{ConnectionIo, Input};
 use super::streaming::{exceeds, streams};
 use crate::codec::session_coders::{Fed, Part};
 use crate::endpoint::contract::{Contract, Handler, Mode, Reply};
@@ -22,22 +22,22 @@ const OWN_MOST: usize = 64 << 10;
 /// So much more than that is read at a time: its header, and small messages after it.
 const OWN_MORE: usize = 256;
 
-impl Link {
+impl ConnectionIo {
     /// The call for the next message that is here already; `None` if the socket has to be asked, or others are to
     /// be served first.
     ///
     /// A handler that is an ordinary function is called right here, with its message where it lies.
     #[inline]
-    pub(crate) fn work<'d, E: Contract>(
+    pub(crate) fn next_call<'d, E: Contract>(
         &mut self,
         dispatch: &'d mut Dispatch<E>,
     ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
         if streams::<E>() {
-            self.sever();
+            self.discard_stream();
         }
         while let Some(work) = self.inbox.as_mut().and_then(|inbox| inbox.pop()) {
             let work = match work {
-                work @ Work::Added(_) => match self.call_added(dispatch, work) {
+                work @ Work::Added(_) => match self.call_dynamic(dispatch, work) {
                     Some(work) => work,
                     None => continue,
                 },
@@ -68,7 +68,7 @@ impl Link {
             return Some(dispatch.call(work));
         }
         let rules = self.rules::<E>();
-        while !self.input.is_empty() && self.listens() && !self.quantum.is_over() {
+        while !self.input.is_empty() && self.is_reading() && !self.quantum.is_over() {
             let Input { buffer, start, end, lent } = &mut self.input;
             let before = *end - *start;
             let step = if *lent {
@@ -86,13 +86,13 @@ impl Link {
             let event = match step {
                 Ok(event) => event,
                 Err(violation) => {
-                    self.fails(violation);
+                    self.on_violation(violation);
                     return None;
                 }
             };
             if let Some(violation) = exceeds::<E>(&mut self.inbox, event.as_ref()) {
                 drop(event);
-                self.fails(violation);
+                self.on_violation(violation);
                 return None;
             }
             match event {
@@ -130,10 +130,10 @@ impl Link {
                 }
                 Some(Event::Text { text, last }) => {
                     let text = text.into_text();
-                    self.expected = text.len() as u32;
+                    self.expected_bytes = text.len() as u32;
                     if E::TEXT.mode == Mode::Missing {
-                        let work = self.added_work(Payload::Text(text), last);
-                        match self.call_added(dispatch, work) {
+                        let work = self.dynamic_invocation(Payload::Text(text), last);
+                        match self.call_dynamic(dispatch, work) {
                             Some(work) => return Some(dispatch.call(work)),
                             None => continue,
                         }
@@ -142,10 +142,10 @@ impl Link {
                 }
                 Some(Event::Binary { data, last }) => {
                     let data = data.into_binary();
-                    self.expected = data.len() as u32;
+                    self.expected_bytes = data.len() as u32;
                     if E::BINARY.mode == Mode::Missing {
-                        let work = self.added_work(Payload::Binary(data), last);
-                        match self.call_added(dispatch, work) {
+                        let work = self.dynamic_invocation(Payload::Binary(data), last);
+                        match self.call_dynamic(dispatch, work) {
                             Some(work) => return Some(dispatch.call(work)),
                             None => continue,
                         }
@@ -154,11 +154,11 @@ impl Link {
                 }
                 Some(Event::Ping(data)) => self.answer_ping(&data),
                 Some(Event::Pong(data)) => {
-                    if let Some(work) = self.pong::<E>(data).and_then(|work| self.call_added(dispatch, work)) {
+                    if let Some(work) = self.pong::<E>(data).and_then(|work| self.call_dynamic(dispatch, work)) {
                         return Some(dispatch.call(work));
                     }
                 }
-                Some(Event::Close(reason)) => self.peer_closes(reason),
+                Some(Event::Close(reason)) => self.on_close_frame(reason),
                 Some(Event::Unwanted { text }) => self.discarded(text),
                 None => self.leave_unfinished(),
             }
@@ -173,29 +173,29 @@ impl Link {
             Fed::Ready => Some(dispatch.fed(text)),
             Fed::Failed(error) => Some(Work::Settled(Err(error))),
             Fed::TooBig { limit, size } => {
-                self.fails(Violation::TooBig { limit, size });
+                self.on_violation(Violation::TooBig { limit, size });
                 None
             }
         }
     }
 
     /// Decodes what is here into the inbox, as far as it has room: a handler is running.
-    pub(super) fn gather<E: Contract>(&mut self) {
+    pub(super) fn decode_into_inbox<E: Contract>(&mut self) {
         let rules = self.rules::<E>();
-        while !self.input.is_empty() && self.listens() && self.inbox_has_room() && !self.quantum.is_over() {
+        while !self.input.is_empty() && self.is_reading() && self.inbox_has_room() && !self.quantum.is_over() {
             let Input { buffer, start, end, .. } = &mut self.input;
             let (used, event) = match self.decoder.next(&rules, &mut buffer[*start..*end]) {
                 Ok(step) => step,
-                Err(violation) => return self.fails(violation),
+                Err(violation) => return self.on_violation(violation),
             };
             let event = event.map(|event| event.into_owned());
             self.input.start += used;
             self.quantum.spend_on_frame(used + self.decoder.take_work());
             if let Some(event) = event {
                 if let Some(violation) = exceeds::<E>(&mut self.inbox, Some(&event)) {
-                    return self.fails(violation);
+                    return self.on_violation(violation);
                 }
-                self.keep::<E>(event);
+                self.enqueue_event::<E>(event);
             } else {
                 self.leave_unfinished();
             }
@@ -206,16 +206,16 @@ impl Link {
     }
 
     /// Takes an event while its turn has not come: control frames at once, messages to the inbox.
-    pub(super) fn keep<E: Contract>(&mut self, event: Event<'static>) {
+    pub(super) fn enqueue_event<E: Contract>(&mut self, event: Event<'static>) {
         let work = match event {
             Event::Text { text, last } => match self.feed(Message::Text(text.into_text()), last) {
                 Some(Message::Text(text)) if E::TEXT.exists() => Work::Text(text, last),
-                Some(Message::Text(text)) => self.added_work(Payload::Text(text), last),
+                Some(Message::Text(text)) => self.dynamic_invocation(Payload::Text(text), last),
                 _ => return,
             },
             Event::Binary { data, last } => match self.feed(Message::Binary(data.into_binary()), last) {
                 Some(Message::Binary(data)) if E::BINARY.exists() => Work::Binary(data, last),
-                Some(Message::Binary(data)) => self.added_work(Payload::Binary(data), last),
+                Some(Message::Binary(data)) => self.dynamic_invocation(Payload::Binary(data), last),
                 _ => return,
             },
             Event::Ping(data) => return self.answer_ping(&data),
@@ -223,16 +223,16 @@ impl Link {
                 Some(work) => work,
                 None => return,
             },
-            Event::Close(reason) => return self.peer_closes(reason),
+            Event::Close(reason) => return self.on_close_frame(reason),
             Event::Unwanted { text } => return self.discarded(text),
         };
-        self.expected = work.size() as u32;
+        self.expected_bytes = work.size() as u32;
         self.inbox.get_or_insert_default().push(work);
     }
 
     /// The peer broke the protocol: nothing more is read.
     #[cold]
-    pub(super) fn fails(&mut self, violation: Violation) {
+    pub(super) fn on_violation(&mut self, violation: Violation) {
         self.reading = false;
         if violation == Violation::NoRoom
             && let Some(not_logged) = self.session.endpoint().log.no_room.due()
@@ -248,7 +248,7 @@ impl Link {
 
     /// Whether what comes still matters: neither broken off, nor closed by the peer.
     #[inline]
-    pub(super) fn listens(&self) -> bool {
+    pub(super) fn is_reading(&self) -> bool {
         self.reading && !self.close_received
     }
 
@@ -268,8 +268,8 @@ impl Link {
         if E::PONG.exists() {
             return Some(Work::Pong(Pong::new(data)));
         }
-        let wanted = self.added.as_ref().is_some_and(|added| added.has(MessageKind::Pong));
-        wanted.then(|| self.added_work(Payload::Pong(Pong::new(data)), true))
+        let wanted = self.dynamic_handlers.as_ref().is_some_and(|added| added.has(MessageKind::Pong));
+        wanted.then(|| self.dynamic_invocation(Payload::Pong(Pong::new(data)), true))
     }
 
     /// How the messages of the connection are taken.
@@ -278,7 +278,7 @@ impl Link {
         let limit = self.max_message_size;
         let take = |handler: &Handler, kind: MessageKind| match handler {
             Handler { mode: Mode::Missing, .. } => {
-                self.added.as_ref().map_or(Take::Discard, |added| added.take(kind, limit))
+                self.dynamic_handlers.as_ref().map_or(Take::Discard, |added| added.take(kind, limit))
             }
             Handler { parts: true, .. } => Take::Parts,
             Handler { max_size, .. } => Take::Whole { limit: max_size.unwrap_or(limit) },
@@ -286,8 +286,8 @@ impl Link {
         Rules { text: take(&E::TEXT, MessageKind::Text), binary: take(&E::BINARY, MessageKind::Binary) }
     }
 
-    pub(super) fn unwanted(&mut self, text: bool) {
-        if !std::mem::replace(&mut self.warned_unwanted, true)
+    pub(super) fn log_dropped(&mut self, text: bool) {
+        if !std::mem::replace(&mut self.logged_dropped, true)
             && let Some(not_logged) = self.session.endpoint().log.unwanted.due()
         {
             let kind = if text { "text" } else { "binary" };
@@ -308,10 +308,10 @@ impl Link {
                 return Poll::Ready(());
             }
             let blocked = self.poll_flush(cx).is_pending();
-            if self.end.is_some() && !self.has_more() {
+            if self.end.is_some() && !self.has_unhandled() {
                 return Poll::Ready(());
             }
-            if may_go_on && !self.quantum.is_over() && (!(blocked || self.lined) || !self.is_behind()) {
+            if may_go_on && !self.quantum.is_over() && (!(blocked || self.has_backlog) || !self.is_behind()) {
                 if !self.input.is_empty() {
                     // the quantum before ended in the middle of a batch
                     return Poll::Ready(());
@@ -340,16 +340,16 @@ impl Link {
     /// Reads once: into a large message's own place, or into the thread's buffer.
     pub(super) fn poll_read<E: Contract>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let most = self.quantum.most();
-        if let Some((place, room)) = self.decoder.direct(self.expected as usize) {
+        if let Some((place, room)) = self.decoder.direct(self.expected_bytes as usize) {
             // nothing is left in it, and the peer may take its time
             self.input.release();
             let read = ready!(self.socket.poll_append(cx, place, room.min(most)));
             let Some(count) = self.read_result(read) else { return Poll::Ready(()) };
             self.quantum.spend(count);
             match self.decoder.filled(count) {
-                Ok(Some(event)) => self.keep::<E>(event),
+                Ok(Some(event)) => self.enqueue_event::<E>(event),
                 Ok(None) => self.leave_unfinished(),
-                Err(violation) => self.fails(violation),
+                Err(violation) => self.on_violation(violation),
             }
             return Poll::Ready(());
         }
@@ -358,7 +358,7 @@ impl Link {
             self.input.release();
             return Poll::Pending;
         }
-        if (OWN_FROM..=OWN_MOST).contains(&(self.expected as usize)) {
+        if (OWN_FROM..=OWN_MOST).contains(&(self.expected_bytes as usize)) {
             return self.poll_read_owned(cx);
         }
         if !self.input.lent {
@@ -389,7 +389,7 @@ impl Link {
             return Poll::Pending;
         }
         // some more than is expected: a buffer that is not filled tells that there is nothing more for now
-        let room = self.expected as usize + OWN_MORE;
+        let room = self.expected_bytes as usize + OWN_MORE;
         let mut buffer = Vec::with_capacity(room);
         let read = ready!(self.socket.poll_append(cx, &mut buffer, room));
         if self.read_result(read).is_some() {
@@ -399,13 +399,13 @@ impl Link {
     }
 
     #[cold]
-    fn unreadable(&mut self, error: io::Error) {
+    fn on_read_error(&mut self, error: io::Error) {
         // a transport that reads frames itself finds what is wrong with them
         #[cfg(feature = "adopted")]
         if let Some(violation) = error.get_ref().and_then(|inner| inner.downcast_ref::<Violation>()) {
-            return self.fails(*violation);
+            return self.on_violation(*violation);
         }
-        self.lost(&format!("the connection failed while reading: {error}"));
+        self.on_disconnect(&format!("the connection failed while reading: {error}"));
     }
 
     pub(super) fn read_result(&mut self, read: io::Result<usize>) -> Option<usize> {
@@ -415,11 +415,11 @@ impl Link {
                 Some(count)
             }
             Ok(_) => {
-                self.lost("the peer ended the connection without a close frame");
+                self.on_disconnect("the peer ended the connection without a close frame");
                 None
             }
             Err(error) => {
-                self.unreadable(error);
+                self.on_read_error(error);
                 None
             }
         }
@@ -480,7 +480,7 @@ mod tests {
     }
 
     /// A link that has decoded `early`, and the peer of it.
-    fn link_with(early: &'static [u8]) -> (Link, Dispatch<Taker>, DuplexStream) {
+    fn io_with(early: &'static [u8]) -> (ConnectionIo, Dispatch<Taker>, DuplexStream) {
         let (io, peer) = duplex(1024);
         let parts = http::Request::new(()).into_parts().0;
         let limits = Limits { send_queue_bytes: 1024, ..Limits::default() };
@@ -489,54 +489,54 @@ mod tests {
         let (response, subprotocol, deflation, rare) = <_>::default();
         let terms = Terms { request, response, subprotocol, deflation, endpoint: set, rare };
         let session = Session::new(terms, None);
-        let link = Link::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
-        let mut both = (link, Dispatch::new(Taker, session), peer);
+        let io = ConnectionIo::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
+        let mut both = (io, Dispatch::new(Taker, session), peer);
         decode(&mut both.0, &mut both.1);
         both
     }
 
     /// A link that has read and decoded `said`; the thread's buffer is still lent to it.
-    async fn link(said: &[u8]) -> (Link, Dispatch<Taker>, DuplexStream) {
-        let (mut link, mut dispatch, mut peer) = link_with(b"");
+    async fn io_after(said: &[u8]) -> (ConnectionIo, Dispatch<Taker>, DuplexStream) {
+        let (mut io, mut dispatch, mut peer) = io_with(b"");
         peer.write_all(said).await.unwrap();
-        poll_fn(|cx| link.poll_input::<Taker>(cx)).await;
-        decode(&mut link, &mut dispatch);
-        assert!(link.input.lent);
-        (link, dispatch, peer)
+        poll_fn(|cx| io.poll_input::<Taker>(cx)).await;
+        decode(&mut io, &mut dispatch);
+        assert!(io.input.lent);
+        (io, dispatch, peer)
     }
 
-    fn decode(link: &mut Link, dispatch: &mut Dispatch<Taker>) {
-        while let Some(call) = link.work(dispatch) {
+    fn decode(io: &mut ConnectionIo, dispatch: &mut Dispatch<Taker>) {
+        while let Some(call) = io.next_call(dispatch) {
             let settled = pin!(call).poll(&mut Context::from_waker(Waker::noop()));
             assert!(matches!(settled, Poll::Ready(Ok(None))), "{settled:?}");
         }
-        assert!(link.input.is_empty());
+        assert!(io.input.is_empty());
     }
 
-    fn waits(link: &mut Link) {
+    fn waits(io: &mut ConnectionIo) {
         let cx = &mut Context::from_waker(Waker::noop());
-        assert!(link.poll_input::<Taker>(cx).is_pending());
-        assert!(!link.input.lent, "the thread's buffer is still lent");
-        assert_eq!(link.input.buffer.capacity(), 0);
+        assert!(io.poll_input::<Taker>(cx).is_pending());
+        assert!(!io.input.lent, "the thread's buffer is still lent");
+        assert_eq!(io.input.buffer.capacity(), 0);
     }
 
     #[tokio::test]
     async fn idle_connection_has_no_buffer() {
-        waits(&mut link(b"\x82\x82\0\0\0\0ab").await.0);
+        waits(&mut io_after(b"\x82\x82\0\0\0\0ab").await.0);
     }
 
     #[tokio::test]
     async fn connection_that_waits_until_its_peer_reads_has_no_read_buffer() {
-        let (mut link, _dispatch, _peer) = link(b"\x82\x82\0\0\0\0ab").await;
-        link.room().push(true, OpCode::Binary, &[0; 10_000]);
-        waits(&mut link);
+        let (mut io, _dispatch, _peer) = io_after(b"\x82\x82\0\0\0\0ab").await;
+        io.write_buffer().push(true, OpCode::Binary, &[0; 10_000]);
+        waits(&mut io);
     }
 
     #[tokio::test]
     async fn connection_that_waits_for_the_rest_of_a_large_message_has_no_read_buffer() {
         let begun = b"\x82\xfe\xff\xff\0\0\0\0ab";
-        waits(&mut link(begun).await.0);
+        waits(&mut io_after(begun).await.0);
         // nor one of its own, such as what came with the handshake
-        waits(&mut link_with(begun).0);
+        waits(&mut io_with(begun).0);
     }
 }

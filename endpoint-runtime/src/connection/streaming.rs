@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::io::{Inbox, Link};
+use super::io::{ConnectionIo, Inbox};
 use crate::endpoint::contract::{Contract, Handler};
 use crate::endpoint::dispatch::Work;
 use crate::error::Error;
@@ -44,7 +44,7 @@ pub(super) fn exceeds<E: Contract>(inbox: &mut Option<Box<Inbox>>, event: Option
     (size > limit).then_some(Violation::TooBig { limit: usize::try_from(limit).unwrap_or(usize::MAX), size })
 }
 
-impl Link {
+impl ConnectionIo {
     /// The call for a message of which the first part is here.
     pub(super) fn begin_stream(&mut self, first: Message, last: bool) -> Work {
         let (pipe, inbox) = (Pipe::new(self.outbound.clone()), self.inbox.get_or_insert_default());
@@ -71,7 +71,7 @@ impl Link {
         if !complete {
             inbox.feed = Some(Feed { pipe: Some(pipe.clone()) });
         }
-        if !complete && !self.listens() {
+        if !complete && !self.is_reading() {
             self.break_stream(Error::closed);
         }
         if text { Work::TextStream(TextStream::new(pipe)) } else { Work::BinaryStream(BinaryStream::new(pipe)) }
@@ -91,7 +91,7 @@ impl Link {
     }
 
     /// The handler has returned: the rest of its message is thrown away.
-    pub(super) fn sever(&mut self) {
+    pub(super) fn discard_stream(&mut self) {
         if self.inbox.as_ref().is_some_and(|inbox| inbox.feed.is_some()) {
             self.break_stream(Error::unread);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::io::Link;
+use super::io::ConnectionIo;
 use crate::scheduling::coarse_timer::Entry;
 use crate::send_queue::FAR;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
@@ -69,7 +69,7 @@ impl Clock {
     }
 }
 
-impl Link {
+impl ConnectionIo {
     /// Looks at the limits if it is time. True if something was done, so that there may be something to write.
     #[inline]
     pub(super) fn poll_clock(&mut self, cx: &mut Context<'_>) -> bool {
@@ -144,7 +144,7 @@ impl Link {
         }
         let (interval, pong_timeout) = (self.limits().ping_interval, self.limits().pong_timeout);
         let is_blocked = self.stall.as_ref().is_some_and(|stall| stall.since.is_some());
-        if self.clock.owes.is_some() && (is_blocked || !self.is_reading()) {
+        if self.clock.owes.is_some() && (is_blocked || !self.expects_input()) {
             // the ping has not gone out, which is for the send timeout to limit; or its answer may be here already
             self.clock.owes = Some(When::of(base, now));
         }
@@ -186,7 +186,7 @@ impl Link {
         let (since, timeout) = (stall.since?, self.outbound.send_timeout()?);
         let limit = after(since, timeout);
         if limit <= now {
-            self.unsent("the peer does not read");
+            self.on_send_timeout("the peer does not read");
             return None;
         }
         let rate = self.session.endpoint().limits.min_send_rate;
@@ -195,7 +195,7 @@ impl Link {
         if measured <= now {
             // it took something, or the limit would be over
             if (*taken as u128) < (rate as u128).saturating_mul(timeout.as_millis()) / 1000 {
-                self.unsent(&format!("the peer reads less than {rate} bytes per second"));
+                self.on_send_timeout(&format!("the peer reads less than {rate} bytes per second"));
                 return None;
             }
             (*began, *taken) = (now, 0);
@@ -210,13 +210,16 @@ impl Link {
         clock.unanswered = clock.unanswered.saturating_add(1);
         (clock.pinged, clock.owes, clock.last_wrote) = (moment, moment, moment);
         let data = u64::from(clock.pings).to_be_bytes();
-        self.room().push(true, OpCode::Ping, &data);
+        self.write_buffer().push(true, OpCode::Ping, &data);
     }
 
     /// Whether everything is read that the peer sends. Its silence means nothing while a handler is behind, a violation
     /// is yet to be reported, others are served first, or a message of ours in parts holds everything up.
-    pub(super) fn is_reading(&self) -> bool {
-        self.listens() && self.inbox_has_room() && !self.quantum.is_over() && !(self.lined && self.outbound.is_over())
+    pub(super) fn expects_input(&self) -> bool {
+        self.is_reading()
+            && self.inbox_has_room()
+            && !self.quantum.is_over()
+            && !(self.has_backlog && self.outbound.is_over())
     }
 }
 

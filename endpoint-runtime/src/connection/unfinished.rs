@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::io::Link;
+use super::io::ConnectionIo;
 use super::timers::{LOOKS, after};
 use crate::config::RECEIVE_GRACE;
 use endpoint_wire::Violation;
@@ -23,7 +23,7 @@ pub(super) struct Unfinished {
     reserved: Option<Reservation>,
 }
 
-impl Link {
+impl ConnectionIo {
     /// Decoding stopped, perhaps in the middle of a message: what is kept of it is counted.
     pub(super) fn leave_unfinished(&mut self) {
         let Some(message) = self.decoder.unfinished() else { return };
@@ -45,7 +45,7 @@ impl Link {
             }
         };
         if !fits {
-            self.fails(Violation::NoRoom);
+            self.on_violation(Violation::NoRoom);
         }
     }
 
@@ -70,7 +70,7 @@ impl Link {
             return None;
         }
         // what the peer has sent may be in the socket already
-        let is_read = self.is_reading() && !self.is_behind();
+        let is_read = self.expects_input() && !self.is_behind();
         let unfinished = self.unfinished.as_mut()?;
         if unfinished.number != message.number {
             (unfinished.number, unfinished.since, unfinished.reserved) = (message.number, None, None);
@@ -83,7 +83,7 @@ impl Link {
         let limit = after(since, grace);
         if is_read && limit <= now {
             let seconds = now.duration_since(since).as_secs();
-            self.fails(Violation::TooSlow { received: message.received, seconds });
+            self.on_violation(Violation::TooSlow { received: message.received, seconds });
             return None;
         }
         Some(limit.max(after(now, Duration::ZERO)).min(after(now, RECEIVE_GRACE / LOOKS)))

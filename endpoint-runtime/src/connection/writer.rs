@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::io::Link;
+use super::io::ConnectionIo;
 use crate::error::Error;
 use crate::send_queue::write_buffer::Frames;
 use crate::send_queue::{Outgoing, SHARE_FROM};
@@ -24,10 +24,10 @@ const CORK: usize = 64 << 10;
 /// The header of a control frame, without a mask.
 const CONTROL_HEADER: usize = 2;
 
-impl Link {
+impl ConnectionIo {
     /// Where frames of our own go.
     #[inline]
-    pub(super) fn room(&mut self) -> &mut Frames {
+    pub(super) fn write_buffer(&mut self) -> &mut Frames {
         if !self.out.has_room() {
             self.out.lend(buffers::lend_for_writing());
             self.outbound.set_busy(true);
@@ -44,16 +44,16 @@ impl Link {
     }
 
     pub(super) fn collect_news(&mut self) {
-        self.room();
+        self.write_buffer();
         let collected = self.outbound.collect(&mut self.out);
         self.clock.spoke |= collected.control || collected.report || collected.ticket != self.ticket;
         self.clock.look |= collected.look;
         self.max_message_size = self.session.max_message_size();
         if collected.look {
-            self.look_at_handlers();
+            self.refresh_dynamic_handlers();
         }
         self.ticket = collected.ticket;
-        self.lined = collected.lined;
+        self.has_backlog = collected.lined;
         if collected.report && self.stall.is_none() {
             self.stall = Some(Box::default());
         }
@@ -62,7 +62,7 @@ impl Link {
         }
         self.set_mark();
         if collected.cut {
-            self.lost("the container gave the connection up");
+            self.on_disconnect("the container gave the connection up");
             self.clock.abandon = true;
         }
         match collected.close {
@@ -88,10 +88,10 @@ impl Link {
             // it counts when it is written, but for now it is only kept, and memory takes as long as a write
             self.quantum.spend(data.len());
         }
-        if self.lined || self.outbound.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
+        if self.has_backlog || self.outbound.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
             return self.reply_behind(opcode, data);
         }
-        let out = self.room();
+        let out = self.write_buffer();
         if let Some((place, len)) = data.inline() {
             out.push_small(opcode, place, len)
         } else if data.len() < SHARE_FROM {
@@ -109,10 +109,10 @@ impl Link {
         if in_order {
             // through the queue, so that nobody's message is compressed between this one and those before it
             outbound.running(|| outbound.offer_in_order(message, false))?;
-        } else if self.lined {
+        } else if self.has_backlog {
             outbound.running(|| outbound.offer_reply(message))?;
         } else {
-            message.push_to(self.room());
+            message.push_to(self.write_buffer());
             return Ok(());
         }
         self.collect();
@@ -124,7 +124,7 @@ impl Link {
     pub(super) fn is_behind(&self) -> bool {
         let left_out = self.stall.as_ref().map_or(0, |stall| stall.left_out);
         self.out.len() + left_out >= self.limits().send_queue_bytes
-            || self.lined && self.outbound.is_over()
+            || self.has_backlog && self.outbound.is_over()
             || self.is_out_of_budget()
     }
 
@@ -136,12 +136,12 @@ impl Link {
 
     /// Whether enough is gathered for a write.
     #[inline]
-    pub(crate) fn is_corked_full(&self) -> bool {
+    pub(crate) fn is_batch_full(&self) -> bool {
         self.out.len() >= CORK
     }
 
     /// Writes in the middle of a batch; waits only if the peer has left too much unread.
-    pub(crate) fn poll_uncork(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_flush_batch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         loop {
             self.collect();
@@ -201,7 +201,9 @@ impl Link {
                 Poll::Pending if self.quantum.is_over() => return Poll::Pending,
                 Poll::Pending => return self.is_blocked(),
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => self.unwritable(&format!("the connection failed while writing: {error}")),
+                Poll::Ready(Err(error)) => {
+                    self.on_write_error(&format!("the connection failed while writing: {error}"))
+                }
             }
         }
         if self.out.has_room() {
@@ -254,7 +256,7 @@ impl Link {
             self.clock.wrote = true;
             self.quantum.spend(count);
             if self.stall.is_some() {
-                self.went_on(count);
+                self.on_progress(count);
             }
             if self.out.is_empty() && !self.unflushed {
                 return Poll::Ready(Ok(()));
@@ -286,13 +288,13 @@ impl Link {
                 let before = stall.pong.replace(data.into());
                 stall.left_out += before.map_or(0, |pong| CONTROL_HEADER + pong.len());
             }
-            _ => self.room().push(true, OpCode::Pong, data),
+            _ => self.write_buffer().push(true, OpCode::Pong, data),
         }
     }
 
     /// The peer has taken something after a write was blocked.
     #[cold]
-    fn went_on(&mut self, written: usize) {
+    fn on_progress(&mut self, written: usize) {
         self.pass_mark(written);
         let Some(stall) = &mut self.stall else { return };
         if let Some((_, taken)) = &mut stall.taken {
@@ -303,7 +305,7 @@ impl Link {
         // one at a time: what is in `out` cannot be replaced
         let Some(pong) = stall.pong.take_if(|_| stall.pong_left == 0) else { return };
         if !self.close_sent {
-            self.room().push(true, OpCode::Pong, &pong);
+            self.write_buffer().push(true, OpCode::Pong, &pong);
             self.outbound.set_busy(true);
             if self.role == Role::Client {
                 self.out.mask();
@@ -341,7 +343,7 @@ impl Link {
             stall.taken.get_or_insert((now, 0));
             self.clock.look = true;
         }
-        if std::mem::replace(&mut stall.told, left) != left || begins {
+        if std::mem::replace(&mut stall.reported_bytes, left) != left || begins {
             self.outbound.blocked(left);
         }
         self.set_mark();
