@@ -338,7 +338,7 @@ impl Drop for Unowned {
     fn drop(&mut self) {
         if let Some(session) = &self.0 {
             let reason = CloseReason::truncating(CloseCode::GoingAway, "the client gave it up");
-            session.outbound().close(reason.by(Initiator::Application));
+            session.send_queue().close(reason.by(Initiator::Application));
         }
     }
 }

@@ -23,17 +23,17 @@ impl ConnectionIo {
         if self.end.is_some() {
             return;
         }
-        self.outbound.refuse();
+        self.send_queue.stop_accepting();
         self.session.retire();
         self.end = Some(Box::new(End { reason: local, delivers_received, seen: None, dropped: 0 }));
         if !self.has_unhandled() {
             self.break_stream(Error::closed);
         }
         self.clock.look = true;
-        if self.outbound.has_news() || self.has_backlog {
+        if self.send_queue.has_news() || self.has_backlog {
             // what was queued before goes before
             self.collect_news();
-            self.outbound.seal();
+            self.send_queue.clear_backlog();
         }
         if let Some(wire) = wire {
             if !self.close_sent && !self.broken {
@@ -86,7 +86,7 @@ impl ConnectionIo {
         (self.broken, self.unflushed) = (true, false);
         self.stall = None;
         // before the end, whose last words have no one to be written to
-        self.outbound.end(initiator == Initiator::Container);
+        self.send_queue.end(initiator == Initiator::Container);
         self.finish(CloseReason::truncating(CloseCode::ClosedAbnormally, why).by(initiator), None, true);
         self.out = Frames::default();
     }
@@ -158,7 +158,7 @@ impl ConnectionIo {
             match &mut self.socket {
                 // both close frames have passed, so it is closed as a whole
                 Socket::Tcp(_) if self.close_received => {}
-                Socket::Tcp(_) => self.outbound.shut(),
+                Socket::Tcp(_) => self.send_queue.shutdown_write(),
                 Socket::Other(io) => {
                     let _ = ready!(Pin::new(io).poll_shutdown(cx));
                 }

@@ -18,7 +18,7 @@ use crate::endpoint::dispatch::Work;
 use crate::error::Error;
 use crate::scheduling::fairness::Quantum;
 use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{Outbound, Ticket};
+use crate::send_queue::{SendQueue, Ticket};
 use crate::session::Session;
 use crate::transport::buffers;
 use crate::transport::socket::Socket;
@@ -34,7 +34,7 @@ pub(crate) struct ConnectionIo {
     pub(super) socket: Socket,
     pub(super) session: Session,
     /// The session's, at hand.
-    pub(super) outbound: Arc<Outbound>,
+    pub(super) send_queue: Arc<SendQueue>,
     pub(super) role: Role,
     pub(super) decoder: Decoder,
     /// The session's limit for a message, as the queue told last.
@@ -171,7 +171,7 @@ impl Input {
 /// The socket goes with it, though the session may be kept for long.
 impl Drop for ConnectionIo {
     fn drop(&mut self) {
-        self.outbound.release_socket();
+        self.send_queue.release_socket();
         self.break_stream(Error::closed);
     }
 }
@@ -182,9 +182,9 @@ impl ConnectionIo {
         Self {
             socket,
             max_message_size: session.max_message_size(),
-            outbound: session.outbound().clone(),
-            role: session.outbound().role,
-            decoder: Decoder::new(session.outbound().role, session.outbound().deflation().map(Deflation::inbound)),
+            send_queue: session.send_queue().clone(),
+            role: session.send_queue().role,
+            decoder: Decoder::new(session.send_queue().role, session.send_queue().deflation().map(Deflation::inbound)),
             session,
             unfinished: None,
             input,
@@ -212,8 +212,8 @@ impl ConnectionIo {
         }
     }
 
-    pub(crate) fn outbound(&self) -> &Outbound {
-        &self.outbound
+    pub(crate) fn send_queue(&self) -> &SendQueue {
+        &self.send_queue
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -369,7 +369,7 @@ impl ConnectionIo {
     pub(super) fn attach(&mut self, cx: &Context<'_>) {
         if !self.attached {
             self.attached = true;
-            self.outbound.attach(cx.waker());
+            self.send_queue.attach(cx.waker());
             self.clock.look = true;
         }
     }

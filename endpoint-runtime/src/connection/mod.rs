@@ -115,7 +115,7 @@ where
     io.drop_dynamic_handlers();
     let session = dispatch.session().clone();
     let ending = Ending(Some(dispatch));
-    let cut = || poll_fn(|cx| session.outbound().poll_cut(cx));
+    let cut = || poll_fn(|cx| session.send_queue().poll_aborted(cx));
     // the close frame was attempted before on_close runs (Jakarta §2.1.5)
     let (ended_at, wrote_before) = (io.ended_at(), io.unwritten_bytes() == 0);
     let flushed = tokio::select! {
@@ -123,7 +123,7 @@ where
         flushed = flush(&mut io, limit) => Some(flushed),
         () = cut() => None,
     };
-    session.outbound().end(flushed == Some(false));
+    session.send_queue().end(flushed == Some(false));
     tracing::debug!(session = %session.id(), %reason, initiator = ?reason.initiator(), "closed");
     let ended = reason.clone();
     let on_close = async {
@@ -165,7 +165,7 @@ where
 /// Writes what is queued, and the close frame. It goes on while bytes move: `limit` is for a wait without progress, and
 /// the send timeout for all of it. True if everything was written.
 async fn flush(io: &mut ConnectionIo, limit: Duration) -> bool {
-    let last = io.outbound().send_timeout().and_then(|all| Instant::now().checked_add(all.max(limit)));
+    let last = io.send_queue().send_timeout().and_then(|all| Instant::now().checked_add(all.max(limit)));
     loop {
         let unwritten = io.unwritten_bytes();
         let mut end = Instant::now() + limit.min(FAR);
@@ -215,7 +215,7 @@ where
     F: Future<Output = Result<T, Error>> + Send,
 {
     poll_fn(move |cx| {
-        if let Poll::Ready(result) = dispatch::poll(io.outbound(), handler.as_mut(), cx) {
+        if let Poll::Ready(result) = dispatch::poll(io.send_queue(), handler.as_mut(), cx) {
             return Poll::Ready(result);
         }
         if io.poll_io::<E>(cx) {
@@ -231,12 +231,12 @@ async fn run_on_close<E: Contract>(mut ending: Ending<E>, reason: CloseReason) {
     let session = dispatch.session().clone();
     let closed = {
         let mut closing = pin!(dispatch.on_close(reason));
-        poll_fn(|cx| dispatch::poll(session.outbound(), closing.as_mut(), cx)).await
+        poll_fn(|cx| dispatch::poll(session.send_queue(), closing.as_mut(), cx)).await
     };
     let Err(error) = closed else { return };
     if E::ERROR.exists() {
         let mut failing = pin!(dispatch.on_error(error));
-        log_second_error(&session, poll_fn(|cx| dispatch::poll(session.outbound(), failing.as_mut(), cx)).await);
+        log_second_error(&session, poll_fn(|cx| dispatch::poll(session.send_queue(), failing.as_mut(), cx)).await);
     } else if let Some(not_logged) = session.endpoint().log.on_close.due() {
         let endpoint = session.endpoint().name;
         tracing::warn!(%error, not_logged, session = %session.id(), endpoint, "on_close failed");

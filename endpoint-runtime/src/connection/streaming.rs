@@ -47,7 +47,7 @@ pub(super) fn exceeds<E: Contract>(inbox: &mut Option<Box<Inbox>>, event: Option
 impl ConnectionIo {
     /// The call for a message of which the first part is here.
     pub(super) fn begin_stream(&mut self, first: Message, last: bool) -> Work {
-        let (pipe, inbox) = (Pipe::new(self.outbound.clone()), self.inbox.get_or_insert_default());
+        let (pipe, inbox) = (Pipe::new(self.send_queue.clone()), self.inbox.get_or_insert_default());
         let text = matches!(first, Message::Text(_));
         pipe.push(first, last);
         let mut complete = last;

@@ -26,7 +26,7 @@ pub(super) struct Clock {
     /// A nearer deadline may have come up.
     pub(super) look: bool,
     pub(super) heard: bool,
-    pub(super) spoke: bool,
+    pub(super) app_activity: bool,
     /// As `spoke`, for everything that was written, pings and pongs among it.
     pub(super) wrote: bool,
     pub(super) last_heard: Option<When>,
@@ -112,8 +112,8 @@ impl ConnectionIo {
 
     /// Acts on every limit that has passed; the next moment to look.
     pub(super) fn check_limits(&mut self, now: Instant) -> Option<Instant> {
-        let (waiter, spoke) = self.outbound.expire(now);
-        self.clock.spoke |= spoke;
+        let (waiter, spoke) = self.send_queue.expire(now);
+        self.clock.app_activity |= spoke;
         self.clock.wrote |= spoke;
         let blocked = self.check_stall(now);
         let close_timeout = self.limits().close_timeout;
@@ -128,7 +128,7 @@ impl ConnectionIo {
             self.clock.owes = None;
         }
         let heard = noted(&mut self.clock.heard, &mut self.clock.last_heard, base, now);
-        let spoke = noted(&mut self.clock.spoke, &mut self.clock.last_spoke, base, now);
+        let spoke = noted(&mut self.clock.app_activity, &mut self.clock.last_spoke, base, now);
         let wrote = noted(&mut self.clock.wrote, &mut self.clock.last_wrote, base, now);
         let idle = self.session.idle_timeout();
         if let Some(limit) = idle {
@@ -183,7 +183,7 @@ impl ConnectionIo {
     /// Ends a session whose peer takes nothing, or too little, of what waits for it; when to look again.
     fn check_stall(&mut self, now: Instant) -> Option<Instant> {
         let stall = self.stall.as_deref_mut()?;
-        let (since, timeout) = (stall.since?, self.outbound.send_timeout()?);
+        let (since, timeout) = (stall.since?, self.send_queue.send_timeout()?);
         let limit = after(since, timeout);
         if limit <= now {
             self.on_send_timeout("the peer does not read");
@@ -219,7 +219,7 @@ impl ConnectionIo {
         self.is_reading()
             && self.inbox_has_room()
             && !self.quantum.is_over()
-            && !(self.has_backlog && self.outbound.is_over())
+            && !(self.has_backlog && self.send_queue.is_over())
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::io::ConnectionIo;
 use crate::error::Error;
 use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{Outgoing, SHARE_FROM};
+use crate::send_queue::{QueueItem, SHARE_FROM};
 use crate::transport::buffers;
 use crate::transport::socket::{Io, Socket};
 use endpoint_wire::close::Initiator;
@@ -19,7 +19,7 @@ use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::role::Role;
 
 /// So much of a batch's answers is gathered for one write.
-const CORK: usize = 64 << 10;
+const WRITE_BATCH_BYTES: usize = 64 << 10;
 
 /// The header of a control frame, without a mask.
 const CONTROL_HEADER: usize = 2;
@@ -30,7 +30,7 @@ impl ConnectionIo {
     pub(super) fn write_buffer(&mut self) -> &mut Frames {
         if !self.out.has_room() {
             self.out.lend(buffers::lend_for_writing());
-            self.outbound.set_busy(true);
+            self.send_queue.set_has_unflushed(true);
         }
         &mut self.out
     }
@@ -38,15 +38,15 @@ impl ConnectionIo {
     /// Takes over what the session's queue has gathered.
     #[inline]
     pub(crate) fn collect(&mut self) {
-        if self.outbound.has_news() {
+        if self.send_queue.has_news() {
             self.collect_news();
         }
     }
 
     pub(super) fn collect_news(&mut self) {
         self.write_buffer();
-        let collected = self.outbound.collect(&mut self.out);
-        self.clock.spoke |= collected.control || collected.report || collected.ticket != self.ticket;
+        let collected = self.send_queue.collect(&mut self.out);
+        self.clock.app_activity |= collected.control || collected.report || collected.ticket != self.ticket;
         self.clock.look |= collected.look;
         self.max_message_size = self.session.max_message_size();
         if collected.look {
@@ -79,7 +79,7 @@ impl ConnectionIo {
         if self.close_sent || self.end.is_some() {
             return Err(Error::closed());
         }
-        self.clock.spoke = true;
+        self.clock.app_activity = true;
         let (opcode, data) = match message {
             Message::Text(text) => (OpCode::Text, Binary::from(text)),
             Message::Binary(data) => (OpCode::Binary, data),
@@ -88,7 +88,7 @@ impl ConnectionIo {
             // it counts when it is written, but for now it is only kept, and memory takes as long as a write
             self.quantum.spend(data.len());
         }
-        if self.has_backlog || self.outbound.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
+        if self.has_backlog || self.send_queue.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
             return self.reply_behind(opcode, data);
         }
         let out = self.write_buffer();
@@ -104,13 +104,13 @@ impl ConnectionIo {
 
     /// As [`reply`](Self::reply), for a message that is worth compressing, or whose turn has not come.
     fn reply_behind(&mut self, opcode: OpCode, data: Binary) -> Result<(), Error> {
-        let (outbound, message) = (&self.outbound, Outgoing::Large(opcode, data.into()));
-        let (message, in_order) = outbound.deflate(message);
+        let (send_queue, message) = (&self.send_queue, QueueItem::Shared(opcode, data.into()));
+        let (message, in_order) = send_queue.deflate(message);
         if in_order {
             // through the queue, so that nobody's message is compressed between this one and those before it
-            outbound.running(|| outbound.offer_in_order(message, false))?;
+            send_queue.enter_handler(|| send_queue.offer_in_order(message, false))?;
         } else if self.has_backlog {
-            outbound.running(|| outbound.offer_reply(message))?;
+            send_queue.enter_handler(|| send_queue.offer_reply(message))?;
         } else {
             message.push_to(self.write_buffer());
             return Ok(());
@@ -124,20 +124,20 @@ impl ConnectionIo {
     pub(super) fn is_behind(&self) -> bool {
         let left_out = self.stall.as_ref().map_or(0, |stall| stall.left_out);
         self.out.len() + left_out >= self.limits().send_queue_bytes
-            || self.has_backlog && self.outbound.is_over()
+            || self.has_backlog && self.send_queue.is_over()
             || self.is_out_of_budget()
     }
 
     /// Whether the peer does not read, and the queues of all sessions together are as long as they may be.
     #[inline]
     fn is_out_of_budget(&self) -> bool {
-        self.stall.as_ref().is_some_and(|stall| stall.since.is_some()) && self.outbound.is_budget_used_up()
+        self.stall.as_ref().is_some_and(|stall| stall.since.is_some()) && self.send_queue.is_budget_used_up()
     }
 
     /// Whether enough is gathered for a write.
     #[inline]
     pub(crate) fn is_batch_full(&self) -> bool {
-        self.out.len() >= CORK
+        self.out.len() >= WRITE_BATCH_BYTES
     }
 
     /// Writes in the middle of a batch; waits only if the peer has left too much unread.
@@ -208,7 +208,7 @@ impl ConnectionIo {
         }
         if self.out.has_room() {
             buffers::return_from_writing(self.out.give_back());
-            self.outbound.set_busy(false);
+            self.send_queue.set_has_unflushed(false);
         }
         Poll::Ready(())
     }
@@ -222,7 +222,7 @@ impl ConnectionIo {
         }
         let pong = self.stall.take().and_then(|stall| stall.pong);
         self.reported = self.ticket;
-        let more = self.outbound.written(self.ticket, 0);
+        let more = self.send_queue.written(self.ticket, 0);
         if let Some(pong) = pong {
             self.answer_ping(&pong);
             return true;
@@ -234,7 +234,7 @@ impl ConnectionIo {
         loop {
             let most = self.quantum.most();
             let count = match &mut self.socket {
-                Socket::Tcp(tcp) => match self.outbound.write(&mut self.out, most)? {
+                Socket::Tcp(tcp) => match self.send_queue.write(&mut self.out, most)? {
                     0 => {
                         ready!(tcp.as_ref().poll_write_ready(cx))?;
                         continue;
@@ -306,7 +306,7 @@ impl ConnectionIo {
         let Some(pong) = stall.pong.take_if(|_| stall.pong_left == 0) else { return };
         if !self.close_sent {
             self.write_buffer().push(true, OpCode::Pong, &pong);
-            self.outbound.set_busy(true);
+            self.send_queue.set_has_unflushed(true);
             if self.role == Role::Client {
                 self.out.mask();
             }
@@ -320,7 +320,7 @@ impl ConnectionIo {
         let Some(stall) = &mut self.stall else { return };
         if stall.since.take().is_some() {
             // what is queued behind a large message may be the ping that it has yet to answer
-            self.clock.spoke = true;
+            self.clock.app_activity = true;
             self.clock.postpone(self.session.endpoint().base);
         }
         let Some((left, ticket)) = &mut stall.mark else { return };
@@ -328,7 +328,7 @@ impl ConnectionIo {
         if *left == 0 && !self.out.is_empty() {
             self.reported = *ticket;
             stall.mark = None;
-            self.outbound.written(self.reported, self.out.len());
+            self.send_queue.written(self.reported, self.out.len());
             self.set_mark();
         }
     }
@@ -344,7 +344,7 @@ impl ConnectionIo {
             self.clock.look = true;
         }
         if std::mem::replace(&mut stall.reported_bytes, left) != left || begins {
-            self.outbound.blocked(left);
+            self.send_queue.blocked(left);
         }
         self.set_mark();
         Poll::Pending

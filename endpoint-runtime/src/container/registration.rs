@@ -322,7 +322,7 @@ fn connect<E: Contract>(
     }
     #[cfg(feature = "adopted")]
     if whole {
-        session.outbound().takes_whole_messages();
+        session.send_queue().takes_whole_messages();
     }
     Connection::new(socket, early, endpoint, session, token)
 }

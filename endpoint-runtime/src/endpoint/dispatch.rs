@@ -12,7 +12,7 @@ use crate::codec::session_coders::{Coders, Fed, Part};
 use crate::endpoint::contract::{Contract, Handler, Mode, Reply};
 use crate::error::Error;
 use crate::observe::destructors;
-use crate::send_queue::Outbound;
+use crate::send_queue::SendQueue;
 use crate::session::Session;
 use crate::session::message_handler::{Answer, Entry, Payload, Pending};
 use crate::session::stream::{BinaryStream, TextStream};
@@ -195,18 +195,18 @@ impl<E: Contract> Dispatch<E> {
 #[inline]
 fn guarded<T>(session: &Session, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     session
-        .outbound()
-        .running(|| catch_unwind(AssertUnwindSafe(call)))
+        .send_queue()
+        .enter_handler(|| catch_unwind(AssertUnwindSafe(call)))
         .unwrap_or_else(|panic| Err(Error::panic(&*panic)))
 }
 
 /// Polls a handler's future. Once it has panicked it must not be polled again.
 #[inline]
-pub(crate) fn poll<T, F>(outbound: &Outbound, handler: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T, Error>>
+pub(crate) fn poll<T, F>(send_queue: &SendQueue, handler: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Result<T, Error>>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    match outbound.running(|| catch_unwind(AssertUnwindSafe(|| handler.poll(cx)))) {
+    match send_queue.enter_handler(|| catch_unwind(AssertUnwindSafe(|| handler.poll(cx)))) {
         Ok(polled) => polled,
         Err(panic) => Poll::Ready(Err(Error::panic(&*panic))),
     }
@@ -221,7 +221,7 @@ impl<E: Contract> Drop for Dispatch<E> {
         {
             tracing::error!(not_logged, session = %self.session.id(), "a connection's task is dropped because something in it panicked");
         }
-        self.session.outbound().end(false);
+        self.session.send_queue().end(false);
         self.session.retire();
         if self.stage == Stage::Opened {
             self.close_at_once();
@@ -257,7 +257,7 @@ impl<E: Contract> Dispatch<E> {
         let session = self.session.clone();
         let mut handler = pin!(self.on_close(reason.by(Initiator::Container)));
         if let Poll::Ready(Err(error)) =
-            poll(session.outbound(), handler.as_mut(), &mut Context::from_waker(Waker::noop()))
+            poll(session.send_queue(), handler.as_mut(), &mut Context::from_waker(Waker::noop()))
             && let Some(not_logged) = session.endpoint().log.on_close.due()
         {
             tracing::error!(%error, not_logged, session = %session.id(), "on_close failed after the connection's task was dropped");

@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use crate::scheduling::per_runtime::PerRuntime;
-use crate::send_queue::Outbound;
+use crate::send_queue::SendQueue;
 
 /// For so long a flusher goes on before others have their turn.
 const CHUNK: Duration = Duration::from_micros(400);
@@ -38,16 +38,16 @@ struct List {
 #[derive(Debug, Default)]
 struct Todo {
     /// Each session at most once.
-    sessions: VecDeque<Arc<Outbound>>,
+    sessions: VecDeque<Arc<SendQueue>>,
     flushers: usize,
 }
 
 /// Sessions that were claimed. Those that are not handed over to flushers have their connections woken.
 #[derive(Debug, Default)]
-pub(crate) struct Owed(Vec<Arc<Outbound>>);
+pub(crate) struct Owed(Vec<Arc<SendQueue>>);
 
 impl Owed {
-    pub(crate) fn push(&mut self, session: &Arc<Outbound>) {
+    pub(crate) fn push(&mut self, session: &Arc<SendQueue>) {
         self.0.push(session.clone());
     }
 
@@ -78,7 +78,7 @@ impl Flushers {
     /// connections are woken.
     pub(crate) fn hand_over(&self, owed: &mut Owed) {
         let list = match Handle::try_current() {
-            Ok(runtime) if Outbound::is_in_handler() => Some(self.list_of(&runtime)),
+            Ok(runtime) if SendQueue::is_in_handler() => Some(self.list_of(&runtime)),
             Ok(runtime) => self.lists.get(&runtime),
             Err(_) => None,
         };

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Outbound, Outgoing, State, Ticket};
+use super::{QueueItem, SendQueue, State, Ticket};
 use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::deflate::PartDeflater;
 use endpoint_wire::frame::OpCode;
@@ -22,7 +22,7 @@ pub(super) struct Line {
     /// The last ticket that was given away, if anything is in the line.
     last: Ticket,
     /// The message that is being sent in parts.
-    pub(super) open: Option<Open>,
+    pub(super) open: Option<OpenMessage>,
     /// How many turns were asked for.
     turns: u64,
     /// Tickets that were passed, each with how many before it belong to nothing that will be written.
@@ -36,22 +36,22 @@ struct Entry {
 
 enum What {
     Message {
-        message: Outgoing<'static>,
+        message: QueueItem<'static>,
         /// It is compressed when its turn comes.
         in_order: bool,
         droppable: bool,
     },
     /// The turn of a message in parts.
-    Turn(u64, OpCode),
+    FragmentTicket(u64, OpCode),
 }
 
 /// A message that is being sent in parts.
-pub(super) struct Open {
+pub(super) struct OpenMessage {
     pub(super) turn: u64,
     ticket: Ticket,
     pub(super) opcode: OpCode,
     /// Its first frame has been queued.
-    pub(super) begun: bool,
+    pub(super) started: bool,
     pub(super) deflates: bool,
     pub(super) deflater: Option<PartDeflater>,
 }
@@ -67,7 +67,7 @@ impl State {
     }
 
     /// The message that is being sent in parts.
-    pub(super) fn open(&mut self) -> Option<&mut Open> {
+    pub(super) fn open(&mut self) -> Option<&mut OpenMessage> {
         self.rare.as_mut()?.line.as_mut()?.open.as_mut()
     }
 
@@ -93,7 +93,7 @@ impl State {
     }
 
     /// Puts a message at the end of the line.
-    pub(super) fn line_up(&mut self, message: Outgoing<'_>, in_order: bool, droppable: bool) -> Ticket {
+    pub(super) fn line_up(&mut self, message: QueueItem<'_>, in_order: bool, droppable: bool) -> Ticket {
         let (size, line) = (message.len(), self.line());
         line.last += 1;
         let ticket = line.last;
@@ -113,9 +113,9 @@ impl State {
         line.last += 1;
         let (turn, ticket) = (line.turns, line.last);
         if free {
-            line.open = Some(Open::new(turn, ticket, opcode));
+            line.open = Some(OpenMessage::new(turn, ticket, opcode));
         } else {
-            line.waiting.push_back(Entry { ticket, what: What::Turn(turn, opcode) });
+            line.waiting.push_back(Entry { ticket, what: What::FragmentTicket(turn, opcode) });
         }
         self.lined = true;
         turn
@@ -132,7 +132,7 @@ impl State {
     /// Gives a turn back that was not used.
     pub(super) fn leave(&mut self, turn: u64) {
         let line = self.line();
-        line.waiting.retain(|entry| !matches!(entry.what, What::Turn(other, _) if other == turn));
+        line.waiting.retain(|entry| !matches!(entry.what, What::FragmentTicket(other, _) if other == turn));
         if line.open.as_ref().is_some_and(|open| open.turn == turn) {
             line.open = None;
         }
@@ -201,13 +201,13 @@ impl State {
     }
 }
 
-impl Open {
+impl OpenMessage {
     fn new(turn: u64, ticket: Ticket, opcode: OpCode) -> Self {
-        Self { turn, ticket, opcode, begun: false, deflates: false, deflater: None }
+        Self { turn, ticket, opcode, started: false, deflates: false, deflater: None }
     }
 }
 
-impl Outbound {
+impl SendQueue {
     /// Moves what is due from the line to the end of `out`. True if somebody's turn has come.
     pub(super) fn advance_line(&self, state: &mut State, out: &mut Frames) -> bool {
         // before the end all of it goes that may
@@ -220,8 +220,8 @@ impl Outbound {
             }
             let Some(Entry { ticket, what }) = line.waiting.pop_front() else { break };
             match what {
-                What::Turn(turn, opcode) => {
-                    line.open = Some(Open::new(turn, ticket, opcode));
+                What::FragmentTicket(turn, opcode) => {
+                    line.open = Some(OpenMessage::new(turn, ticket, opcode));
                     granted = true;
                 }
                 What::Message { message, in_order, .. } => {
@@ -251,8 +251,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::*;
-    use crate::send_queue::direct_write::{GATHER, Moment};
-    use crate::send_queue::{Bounds, FAR, Refused, Turn, Waiting};
+    use crate::send_queue::direct_write::{GATHER, Millisecond};
+    use crate::send_queue::{Bounds, FAR, FragmentTicket, Refused, Waiting};
     use endpoint_wire::role::Role;
 
     /// What senders, the peer, the connection and the end do to a queue.
@@ -314,14 +314,14 @@ mod tests {
     /// A queue, its connection as far as the queue knows it, and the messages that are outstanding by the definition: a
     /// message is, from when it was accepted, or its turn was asked for, until it was reported as written or dropped.
     struct Given {
-        outbound: Outbound,
+        send_queue: SendQueue,
         peer: TcpStream,
         out: Frames,
         /// Bytes that were put into `out` and that were written, and up to where each ticket goes.
         put: usize,
         wrote: usize,
         marks: VecDeque<(usize, Ticket)>,
-        turns: Vec<(Turn, Ticket, bool)>,
+        turns: Vec<(FragmentTicket, Ticket, bool)>,
         moments: u32,
         outstanding: BTreeSet<Ticket>,
     }
@@ -339,7 +339,7 @@ mod tests {
             let (log, budget) = <_>::default();
             let bounds = Bounds { messages, bytes, send_timeout: FAR, overflow: None, log, budget };
             Self {
-                outbound: Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)),
+                send_queue: SendQueue::new(Arc::new(bounds), Role::Server, None, Some(writer)),
                 peer,
                 out: Frames::default(),
                 put: 0,
@@ -353,20 +353,20 @@ mod tests {
 
         /// The tickets in the line.
         fn line(&self) -> BTreeSet<Ticket> {
-            let state = self.outbound.lock();
+            let state = self.send_queue.lock();
             let line = state.rare.as_ref().and_then(|rare| rare.line.as_ref());
             let waiting = line.into_iter().flat_map(|line| line.waiting.iter().map(|entry| entry.ticket));
             waiting.chain(line.and_then(|line| line.open.as_ref()).map(|open| open.ticket)).collect()
         }
 
         fn last(&self) -> Ticket {
-            self.outbound.lock().last_ticket()
+            self.send_queue.lock().last_ticket()
         }
 
         /// Whatever left the line while `offer` ran was dropped for it.
-        fn drops<T>(&mut self, offer: impl FnOnce(&Outbound) -> T) -> T {
+        fn drops<T>(&mut self, offer: impl FnOnce(&SendQueue) -> T) -> T {
             let before = self.line();
-            let result = offer(&self.outbound);
+            let result = offer(&self.send_queue);
             let after = self.line();
             self.outstanding.retain(|ticket| !before.contains(ticket) || after.contains(ticket));
             result
@@ -380,27 +380,27 @@ mod tests {
 
         fn collect(&mut self) {
             let before = self.out.len();
-            let collected = self.outbound.collect(&mut self.out);
-            self.outbound.set_busy(!self.out.is_empty());
+            let collected = self.send_queue.collect(&mut self.out);
+            self.send_queue.set_has_unflushed(!self.out.is_empty());
             self.put += self.out.len() - before;
             self.marks.push_back((self.put, collected.ticket));
         }
 
         fn write(&mut self, most: usize) {
-            if self.outbound.has_news() {
+            if self.send_queue.has_news() {
                 // as the connection does before each write, so that the rest of a broadcast goes first
                 self.collect();
             }
             let count = most.min(self.out.len());
             self.out.advance(count);
             self.wrote += count;
-            self.outbound.set_busy(!self.out.is_empty());
+            self.send_queue.set_has_unflushed(!self.out.is_empty());
             let mut reported = None;
             while self.marks.front().is_some_and(|(place, _)| *place <= self.wrote) {
                 reported = self.marks.pop_front().map(|(_, ticket)| ticket);
             }
             let Some(ticket) = reported else { return };
-            let more = self.outbound.written(ticket, self.out.len());
+            let more = self.send_queue.written(ticket, self.out.len());
             self.outstanding.retain(|other| *other > ticket);
             if more {
                 self.collect();
@@ -411,49 +411,49 @@ mod tests {
             let cx = &mut Context::from_waker(Waker::noop());
             match step {
                 Step::Send(size) => {
-                    let offered = self.outbound.offer(Outgoing::Large(OpCode::Binary, vec![0; size].into()));
+                    let offered = self.send_queue.offer(QueueItem::Shared(OpCode::Binary, vec![0; size].into()));
                     self.accepted(offered);
                 }
                 Step::Reply(size) => {
-                    let offered = self.outbound.offer_reply(Outgoing::Small(OpCode::Binary, &vec![0; size]));
+                    let offered = self.send_queue.offer_reply(QueueItem::Borrowed(OpCode::Binary, &vec![0; size]));
                     self.accepted(offered);
                 }
                 Step::SendDroppable(size) => {
-                    let message = Outgoing::Large(OpCode::Binary, vec![0; size].into());
-                    let offered = self.drops(|outbound| outbound.offer_droppable(message, false));
+                    let message = QueueItem::Shared(OpCode::Binary, vec![0; size].into());
+                    let offered = self.drops(|send_queue| send_queue.offer_droppable(message, false));
                     self.accepted(offered.map(|(ticket, _)| ticket));
                 }
                 Step::Broadcast(size, droppable) => {
                     self.moments += GATHER;
                     let frame = vec![0; size];
-                    match self.outbound.try_write_direct(&frame, Moment(self.moments)) {
+                    match self.send_queue.try_write_direct(&frame, Millisecond(self.moments)) {
                         Err(_) => {}
                         Ok(true) => {
                             let ticket = self.last();
-                            let is_written = self.outbound.lock().written == ticket;
+                            let is_written = self.send_queue.lock().written == ticket;
                             // the rest of it is queued
                             if !is_written {
                                 self.accepted(Ok(ticket));
                             }
                         }
                         Ok(false) => {
-                            self.outbound.claim();
-                            let message = Outgoing::Encoded(&frame);
-                            let offered = self.drops(|outbound| {
+                            self.send_queue.claim();
+                            let message = QueueItem::EncodedBorrowed(&frame);
+                            let offered = self.drops(|send_queue| {
                                 if !droppable {
-                                    return outbound.offer(message);
+                                    return send_queue.offer(message);
                                 }
-                                outbound.offer_droppable(message, false).map(|(ticket, _)| ticket)
+                                send_queue.offer_droppable(message, false).map(|(ticket, _)| ticket)
                             });
                             self.accepted(offered);
                         }
                     }
                 }
                 Step::Flush => {
-                    let before = self.outbound.lock().written;
-                    self.outbound.flush();
+                    let before = self.send_queue.lock().written;
+                    self.send_queue.flush();
                     let (written, frames) = {
-                        let state = self.outbound.lock();
+                        let state = self.send_queue.lock();
                         (state.written, state.frames.len())
                     };
                     if written > before {
@@ -461,17 +461,17 @@ mod tests {
                         self.outstanding.retain(|ticket| *ticket > written);
                     }
                 }
-                Step::Batch(allowed) => self.outbound.set_batching(allowed),
+                Step::Batch(allowed) => self.send_queue.set_batching(allowed),
                 Step::Part(size, last) => {
                     let before = self.last();
-                    let part = Outgoing::Large(OpCode::Binary, vec![0; size].into());
-                    if self.outbound.offer_part(part, last, false).is_ok() && self.last() > before {
+                    let part = QueueItem::Shared(OpCode::Binary, vec![0; size].into());
+                    if self.send_queue.offer_part(part, last, false).is_ok() && self.last() > before {
                         self.accepted(Ok(self.last()));
                     }
                 }
                 Step::AskForTurn => {
-                    let (mut turn, before) = (Turn::default(), self.last());
-                    let _ = self.outbound.poll_turn(cx, OpCode::Text, &mut turn, &mut Waiting::default());
+                    let (mut turn, before) = (FragmentTicket::default(), self.last());
+                    let _ = self.send_queue.poll_turn(cx, OpCode::Text, &mut turn, &mut Waiting::default());
                     let ticket = self.last();
                     if ticket > before {
                         self.accepted(Ok(ticket));
@@ -480,8 +480,8 @@ mod tests {
                 }
                 Step::PartOf(which, last) => {
                     let Some((turn, _, begun)) = self.turns.get_mut(which) else { return };
-                    let part = Outgoing::Small(OpCode::Text, &[0; 100]);
-                    if self.outbound.offer_part_of(turn, part, last, false).is_ok() {
+                    let part = QueueItem::Borrowed(OpCode::Text, &[0; 100]);
+                    if self.send_queue.offer_part_of(turn, part, last, false).is_ok() {
                         *begun = true;
                         if last {
                             self.turns.remove(which);
@@ -493,33 +493,33 @@ mod tests {
                         return;
                     }
                     let (mut turn, ticket, begun) = self.turns.remove(which);
-                    self.outbound.give_up_turn(&mut turn, begun);
+                    self.send_queue.give_up_turn(&mut turn, begun);
                     // of one that has begun there is no whole message, and the session ends for it
                     if !begun {
                         self.outstanding.remove(&ticket);
                     }
                 }
                 Step::PeerReads => while self.peer.try_read(&mut [0; 64 << 10]).is_ok_and(|count| count > 0) {},
-                Step::Blocked => self.outbound.blocked(self.out.len()),
+                Step::Blocked => self.send_queue.blocked(self.out.len()),
                 Step::Collect => self.collect(),
                 Step::Write(most) => self.write(most),
-                Step::Close => self.outbound.close(endpoint_wire::close::CloseCode::NormalClosure.into()),
+                Step::Close => self.send_queue.close(endpoint_wire::close::CloseCode::NormalClosure.into()),
                 Step::Finish => {
-                    self.outbound.refuse();
+                    self.send_queue.stop_accepting();
                     self.collect();
                     let gone = self.line();
-                    self.outbound.seal();
+                    self.send_queue.clear_backlog();
                     self.outstanding.retain(|ticket| !gone.contains(ticket));
                 }
                 Step::End(timed_out) => {
-                    self.outbound.end(timed_out);
+                    self.send_queue.end(timed_out);
                     self.outstanding.clear();
                     (self.out, self.marks) = (Frames::default(), VecDeque::new());
                     (self.put, self.wrote) = (0, 0);
                 }
-                Step::Cut => self.outbound.cut(),
+                Step::Cut => self.send_queue.abort(),
                 Step::Detach => {
-                    self.outbound.detach();
+                    self.send_queue.detach();
                     self.outstanding.clear();
                     (self.out, self.marks) = (Frames::default(), VecDeque::new());
                     (self.put, self.wrote) = (0, 0);
@@ -545,17 +545,17 @@ mod tests {
                         continue;
                     }
                     given.obey(*step);
-                    let outstanding = given.outbound.queued_messages();
+                    let outstanding = given.send_queue.queued_messages();
                     prop_assert_eq!(outstanding, given.outstanding.len(), "after {}, {:?}", place, step);
-                    prop_assert!(!ended || given.outbound.bounds.budget.used() == 0, "it keeps a part of the budget");
+                    prop_assert!(!ended || given.send_queue.bounds.budget.used() == 0, "it keeps a part of the budget");
                 }
                 // all that is left is written, but for what waits behind an unfinished message
-                while !ended && (!given.out.is_empty() || given.outbound.has_news()) {
+                while !ended && (!given.out.is_empty() || given.send_queue.has_news()) {
                     given.write(usize::MAX);
                 }
-                prop_assert_eq!(given.outbound.queued_messages(), given.outstanding.len());
+                prop_assert_eq!(given.send_queue.queued_messages(), given.outstanding.len());
                 if given.outstanding.is_empty() {
-                    prop_assert_eq!(given.outbound.queued_bytes(), 0);
+                    prop_assert_eq!(given.send_queue.queued_bytes(), 0);
                 }
                 Ok(())
             })?;

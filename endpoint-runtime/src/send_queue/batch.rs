@@ -1,9 +1,9 @@
 //! Batching: messages gather until they are asked for.
 
-use super::{CORK, Outbound, State, Ticket};
+use super::{SendQueue, State, Ticket, WRITE_BATCH_BYTES};
 use crate::send_queue::sync::{MutexGuard, Ordering};
 
-impl Outbound {
+impl SendQueue {
     /// Whether what is sent may wait for more.
     pub(crate) fn batches(&self) -> bool {
         self.lock().batching
@@ -30,7 +30,7 @@ impl Outbound {
     /// takes the batch along.
     #[cold]
     pub(super) fn gather(&self, mut state: MutexGuard<'_, State>) {
-        if state.bytes >= CORK {
+        if state.bytes >= WRITE_BATCH_BYTES {
             self.notify(state);
         } else {
             state.batched |= !self.pending.swap(true, Ordering::AcqRel);

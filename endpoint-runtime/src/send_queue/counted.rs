@@ -1,6 +1,6 @@
 //! What of a queue counts in the budget of the container: what stays. A message that leaves at once never gets here.
 
-use super::{Outbound, State};
+use super::{SendQueue, State};
 
 /// A queue that is no longer than this, and whose peer reads, is not counted: it is about to leave.
 const UNCOUNTED: usize = 64 << 10;
@@ -8,7 +8,7 @@ const UNCOUNTED: usize = 64 << 10;
 /// The same for one whose peer does not read.
 const BLOCKED_STEP: usize = 4 << 10;
 
-impl Outbound {
+impl SendQueue {
     /// Whether the container has no room for a message behind others that stay. A short queue of a peer that reads does
     /// not pay for those who do not.
     #[inline]
@@ -51,7 +51,7 @@ impl Outbound {
 }
 
 /// A queue may go without its end, with a task that is dropped.
-impl Drop for Outbound {
+impl Drop for SendQueue {
     fn drop(&mut self) {
         let counted = self.lock().counted;
         if counted > 0 {

@@ -2,42 +2,42 @@
 
 use std::cell::Cell;
 
-use super::Outbound;
+use super::SendQueue;
 use crate::send_queue::sync::thread_local;
 
 thread_local! {
     /// The queue of the session whose handler is being polled on this thread.
-    static RUNNING: Cell<*const Outbound> = const { Cell::new(std::ptr::null()) };
+    static CURRENT_HANDLER: Cell<*const SendQueue> = const { Cell::new(std::ptr::null()) };
 }
 
-struct Restore(*const Outbound);
+struct Restore(*const SendQueue);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        RUNNING.with(|running| running.set(self.0));
+        CURRENT_HANDLER.with(|running| running.set(self.0));
     }
 }
 
-impl Outbound {
+impl SendQueue {
     /// Polls a handler of this session: what it sends meanwhile needs no waking, and joins the batch.
     #[inline]
-    pub(crate) fn running<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let _restore = Restore(RUNNING.with(|running| running.replace(self)));
+    pub(crate) fn enter_handler<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let _restore = Restore(CURRENT_HANDLER.with(|running| running.replace(self)));
         poll()
     }
 
     /// The opposite: what is done meanwhile is as if no handler ran.
-    pub(crate) fn aside<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let _restore = Restore(RUNNING.with(|running| running.replace(std::ptr::null())));
+    pub(crate) fn outside_handler<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let _restore = Restore(CURRENT_HANDLER.with(|running| running.replace(std::ptr::null())));
         poll()
     }
 
     /// Whether a handler is being polled on this thread, of whichever session.
     pub(crate) fn is_in_handler() -> bool {
-        !RUNNING.with(Cell::get).is_null()
+        !CURRENT_HANDLER.with(Cell::get).is_null()
     }
 
     pub(super) fn is_running(&self) -> bool {
-        std::ptr::eq(RUNNING.with(Cell::get), self)
+        std::ptr::eq(CURRENT_HANDLER.with(Cell::get), self)
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::net::tcp::OwnedWriteHalf;
 
-use super::{CORK, Outbound, Refused, State};
+use super::{Refused, SendQueue, State, WRITE_BATCH_BYTES};
 use crate::send_queue::sync::{MutexGuard, Ordering};
 use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::role::Role;
@@ -24,9 +24,9 @@ pub(super) const GATHER: u32 = 1000;
 /// When a broadcast happens: microseconds since an arbitrary beginning. They begin again after 71 minutes; then one
 /// broadcast is queued that might have been written at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment(pub(super) u32);
+pub(crate) struct Millisecond(pub(super) u32);
 
-impl Moment {
+impl Millisecond {
     pub(crate) fn now() -> Self {
         static BEGINNING: OnceLock<Instant> = OnceLock::new();
         Self(BEGINNING.get_or_init(Instant::now).elapsed().as_micros() as u32)
@@ -45,20 +45,20 @@ impl Moment {
 #[derive(Debug)]
 pub(super) struct Broadcasts {
     /// The last one that was written at once.
-    direct: Moment,
+    direct: Millisecond,
     /// Until then, more of them are a burst; kept by the first session of those that are addressed together.
-    burst_until: Moment,
+    burst_until: Millisecond,
 }
 
 impl Default for Broadcasts {
     fn default() -> Self {
-        Self { direct: Moment(0u32.wrapping_sub(GATHER)), burst_until: Moment(0) }
+        Self { direct: Millisecond(0u32.wrapping_sub(GATHER)), burst_until: Millisecond(0) }
     }
 }
 
-impl Outbound {
+impl SendQueue {
     /// Whether a broadcast to this session first, and to others, follows another one so closely that it is a burst.
-    pub(crate) fn is_in_burst(&self, moment: Moment) -> bool {
+    pub(crate) fn is_in_burst(&self, moment: Millisecond) -> bool {
         moment.is_before(self.lock().broadcasts.burst_until)
     }
 
@@ -70,7 +70,7 @@ impl Outbound {
     /// A broadcast to this session first, and to others, has ended; another one that comes sooner is a burst.
     pub(crate) fn ends_broadcast(&self, pause: Duration, burst: Option<Bytes>) {
         let mut state = self.lock();
-        state.broadcasts.burst_until = Moment::now().after(pause);
+        state.broadcasts.burst_until = Millisecond::now().after(pause);
         if burst.is_some() && !state.ended {
             state.rare().burst = burst;
         }
@@ -78,7 +78,7 @@ impl Outbound {
 
     /// Writes a frame here and now if nothing is before it and the socket takes it, which saves waking the connection.
     /// False if it has to be queued.
-    pub(crate) fn try_write_direct(&self, frame: &[u8], moment: Moment) -> Result<bool, Refused> {
+    pub(crate) fn try_write_direct(&self, frame: &[u8], moment: Millisecond) -> Result<bool, Refused> {
         let mut state = self.lock();
         if !self.is_open() {
             return Err(Refused::Closed);
@@ -92,14 +92,14 @@ impl Outbound {
         if written == 0 {
             return Ok(false);
         }
-        state.spoke = true;
+        state.app_activity = true;
         state.accepted += 1;
         if written == frame.len() {
             state.written = state.accepted;
             state.count_gaps();
         } else {
             state.bytes += frame.len();
-            state.rare().torn = frame[written..].to_vec();
+            state.rare().partial_frame = frame[written..].to_vec();
             self.notify(state);
         }
         Ok(true)
@@ -109,7 +109,7 @@ impl Outbound {
     /// its connection does.
     fn is_free(&self) -> bool {
         // a relaxed load will do: it matters to those alone who have heard of what the connection holds
-        self.role == Role::Server && !self.busy.load(Ordering::Relaxed)
+        self.role == Role::Server && !self.has_unflushed.load(Ordering::Relaxed)
     }
 
     /// Brings it into the caches: for several at a time that takes hardly longer than for one.
@@ -142,22 +142,22 @@ impl Outbound {
         if !self.may_flush(&state) {
             return self.wake_connection(state);
         }
-        if state.batching && state.bytes < CORK {
+        if state.batching && state.bytes < WRITE_BATCH_BYTES {
             state.batched = true;
             return;
         }
         if !state.frames.is_empty() {
             let State { socket, frames, .. } = &mut *state;
-            match socket.as_ref().map(|socket| try_write(socket, frames, CORK)) {
+            match socket.as_ref().map(|socket| try_write(socket, frames, WRITE_BATCH_BYTES)) {
                 Some(Ok(count @ 1..)) => frames.advance(count),
                 // or the connection finds out what is wrong
                 _ => return self.wake_connection(state),
             }
-            state.spoke = true;
+            state.app_activity = true;
             if !state.frames.is_empty() {
                 let rest = std::mem::take(&mut state.frames).into_bytes();
                 state.bytes = rest.len();
-                state.rare().torn = rest;
+                state.rare().partial_frame = rest;
                 return self.wake_connection(state);
             }
             state.frames.shrink(512);
@@ -173,12 +173,12 @@ impl Outbound {
     /// Whether there is nothing but frames to write, and nothing before them.
     fn may_flush(&self, state: &State) -> bool {
         let nothing = |rare: &super::Rare| {
-            rare.torn.is_empty() && rare.control.is_empty() && rare.close.is_none() && rare.waiters.is_empty()
+            rare.partial_frame.is_empty() && rare.control.is_empty() && rare.close.is_none() && rare.waiters.is_empty()
         };
         self.is_free()
             && self.is_open()
             && !(state.look || state.cut || state.lined || state.parts)
-            && state.frames.len() <= CORK
+            && state.frames.len() <= WRITE_BATCH_BYTES
             && state.rare.as_deref().is_none_or(nothing)
     }
 
@@ -222,19 +222,19 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::send_queue::{Bounds, FAR, Turn, Waiting};
+    use crate::send_queue::{Bounds, FAR, FragmentTicket, Waiting};
     use endpoint_wire::encode;
     use endpoint_wire::frame::OpCode;
 
     /// A queue over a plain socket, the rest of that socket, and its peer.
-    async fn outbound() -> (Outbound, OwnedReadHalf, TcpStream) {
+    async fn send_queue() -> (SendQueue, OwnedReadHalf, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, writer) = listener.accept().await.unwrap().0.into_split();
         socket.as_ref().writable().await.unwrap();
         let (log, budget) = <_>::default();
         let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None, log, budget };
-        (Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)), socket, peer)
+        (SendQueue::new(Arc::new(bounds), Role::Server, None, Some(writer)), socket, peer)
     }
 
     fn frame(payload: &[u8]) -> Vec<u8> {
@@ -245,18 +245,18 @@ mod tests {
 
     #[tokio::test]
     async fn broadcast_that_is_written_before_an_older_ticket_is_reported_counts() {
-        let (outbound, _socket, mut peer) = outbound().await;
+        let (send_queue, _socket, mut peer) = send_queue().await;
         let mut out = Frames::default();
-        assert!(outbound.try_write_direct(&frame(b"first"), Moment(0)).unwrap());
-        outbound.control(OpCode::Ping, b"").unwrap();
-        let collected = outbound.collect(&mut out);
+        assert!(send_queue.try_write_direct(&frame(b"first"), Millisecond(0)).unwrap());
+        send_queue.control(OpCode::Ping, b"").unwrap();
+        let collected = send_queue.collect(&mut out);
         while !out.is_empty() {
-            outbound.write(&mut out, usize::MAX).unwrap();
+            send_queue.write(&mut out, usize::MAX).unwrap();
         }
         // between the connection's write and its report
-        assert!(outbound.try_write_direct(&frame(b"second"), Moment(GATHER)).unwrap());
-        outbound.written(collected.ticket, 0);
-        assert!(outbound.lock().is_empty());
+        assert!(send_queue.try_write_direct(&frame(b"second"), Millisecond(GATHER)).unwrap());
+        send_queue.written(collected.ticket, 0);
+        assert!(send_queue.lock().is_empty());
         let mut came = [0; 17];
         peer.read_exact(&mut came).await.unwrap();
         assert_eq!(came[..], *b"\x82\x05first\x89\x00\x82\x06second");
@@ -264,24 +264,24 @@ mod tests {
 
     #[tokio::test]
     async fn handler_that_runs_is_known_again_after_a_panic_aside() {
-        let (outbound, _socket, _peer) = outbound().await;
-        outbound.running(|| {
-            let aside = || outbound.aside(|| assert!(outbound.is_running(), "no handler runs here"));
+        let (send_queue, _socket, _peer) = send_queue().await;
+        send_queue.enter_handler(|| {
+            let aside = || send_queue.outside_handler(|| assert!(send_queue.is_running(), "no handler runs here"));
             assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(aside)).is_err());
-            assert!(outbound.is_running());
+            assert!(send_queue.is_running());
         });
-        assert!(!outbound.is_running());
+        assert!(!send_queue.is_running());
     }
 
     #[tokio::test]
     async fn turn_that_was_given_back_counts_for_nothing() {
-        let (outbound, _socket, _peer) = outbound().await;
-        let (mut turn, cx) = (Turn::default(), &mut Context::from_waker(Waker::noop()));
-        assert!(outbound.poll_turn(cx, OpCode::Text, &mut turn, &mut Waiting::default()).is_ready());
-        assert_eq!(outbound.queued_messages(), 1);
-        outbound.give_up_turn(&mut turn, false);
-        assert_eq!(outbound.queued_messages(), 0);
-        assert!(outbound.try_write_direct(&frame(b"at once"), Moment(0)).unwrap());
-        assert_eq!(outbound.queued_messages(), 0);
+        let (send_queue, _socket, _peer) = send_queue().await;
+        let (mut turn, cx) = (FragmentTicket::default(), &mut Context::from_waker(Waker::noop()));
+        assert!(send_queue.poll_turn(cx, OpCode::Text, &mut turn, &mut Waiting::default()).is_ready());
+        assert_eq!(send_queue.queued_messages(), 1);
+        send_queue.give_up_turn(&mut turn, false);
+        assert_eq!(send_queue.queued_messages(), 0);
+        assert!(send_queue.try_write_direct(&frame(b"at once"), Millisecond(0)).unwrap());
+        assert_eq!(send_queue.queued_messages(), 0);
     }
 }

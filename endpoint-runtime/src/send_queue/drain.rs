@@ -7,7 +7,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
 use super::direct_write::try_write;
-use super::{Outbound, State, Ticket, wake_waiters};
+use super::{SendQueue, State, Ticket, wake_waiters};
 use crate::send_queue::sync::{MutexGuard, Ordering};
 use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::close::CloseReason;
@@ -31,9 +31,9 @@ pub(crate) struct Collected {
     pub(crate) report: bool,
 }
 
-impl Outbound {
+impl SendQueue {
     /// Resolves if the connection is given up; for what goes on after its end.
-    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_aborted(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.cut {
             return Poll::Ready(());
@@ -64,21 +64,21 @@ impl Outbound {
 
     /// Says whether the connection has octets that are not with the socket.
     #[inline]
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
+    pub(crate) fn set_has_unflushed(&self, has_unflushed: bool) {
+        self.has_unflushed.store(has_unflushed, Ordering::Relaxed);
     }
 
     /// Writes to a plain socket once: how much it took, zero if it takes nothing now. There must be something to write.
     pub(crate) fn write(&self, out: &mut Frames, most: usize) -> io::Result<usize> {
         let mut state = self.lock();
-        state.mend(out);
+        state.prepend_partial(out);
         let Some(socket) = &state.socket else { return Err(io::ErrorKind::NotConnected.into()) };
         match try_write(socket, out, most) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => {
                 out.advance(count);
                 if out.is_empty() {
-                    self.set_busy(false);
+                    self.set_has_unflushed(false);
                 }
                 Ok(count)
             }
@@ -88,7 +88,7 @@ impl Outbound {
     }
 
     /// Ends our half of a plain connection.
-    pub(crate) fn shut(&self) {
+    pub(crate) fn shutdown_write(&self) {
         // dropping it says so to the peer
         self.lock().socket = None;
     }
@@ -109,7 +109,7 @@ impl Outbound {
         self.pending.swap(false, Ordering::AcqRel);
         let mut state = self.lock();
         state.batched = false;
-        state.mend(out);
+        state.prepend_partial(out);
         let mut collected = Collected {
             cut: state.cut,
             look: std::mem::take(&mut state.look),
@@ -143,7 +143,7 @@ impl Outbound {
     }
 
     /// Forgets what has not had its turn: the session ends.
-    pub(crate) fn seal(&self) {
+    pub(crate) fn clear_backlog(&self) {
         self.lock().clear_line();
     }
 
@@ -186,12 +186,12 @@ impl Outbound {
     /// Wakes whoever has waited too long; returns the next deadline, and whether a broadcast was written meanwhile.
     pub(crate) fn expire(&self, now: Instant) -> (Option<Instant>, bool) {
         let mut state = self.lock();
-        let spoke = std::mem::take(&mut state.spoke);
-        let Some(rare) = &mut state.rare else { return (None, spoke) };
+        let app_activity = std::mem::take(&mut state.app_activity);
+        let Some(rare) = &mut state.rare else { return (None, app_activity) };
         let (missed, next) = rare.waiters.expire(now);
         drop(state);
         missed.into_iter().for_each(Waker::wake);
-        (next, spoke)
+        (next, app_activity)
     }
 
     /// Ends it: nothing is accepted, nothing more will be written, whoever waits is told.
@@ -204,7 +204,7 @@ impl Outbound {
         self.shrank(&mut state);
         state.clear_line();
         if let Some(rare) = &mut state.rare {
-            (rare.control, rare.torn) = (Vec::new(), Vec::new());
+            (rare.control, rare.partial_frame) = (Vec::new(), Vec::new());
         }
         if let Some(deflation) = &self.deflation {
             deflation.end();
@@ -213,7 +213,7 @@ impl Outbound {
     }
 
     /// Refuses further messages, as after a close frame was received; whoever waits for room is told.
-    pub(crate) fn refuse(&self) {
+    pub(crate) fn stop_accepting(&self) {
         let state = self.lock();
         self.open.store(false, Ordering::Release);
         wake_waiters(state);

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::{Outbound, Outgoing, Refused, SHARE_FROM, State, Ticket, Waiting};
+use super::{QueueItem, Refused, SHARE_FROM, SendQueue, State, Ticket, Waiting};
 use crate::send_queue::sync::MutexGuard;
 #[cfg(feature = "adopted")]
 use crate::send_queue::sync::Ordering;
@@ -18,9 +18,9 @@ const SHARED: u64 = 0;
 
 /// A writer's turn to send its message.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(Option<u64>);
+pub(crate) struct FragmentTicket(Option<u64>);
 
-impl Outbound {
+impl SendQueue {
     /// The transport knows nothing of parts: sending them is refused from now on.
     #[cfg(feature = "adopted")]
     pub(crate) fn takes_whole_messages(&self) {
@@ -41,14 +41,14 @@ impl Outbound {
         &self,
         cx: &mut Context<'_>,
         opcode: OpCode,
-        turn: &mut Turn,
+        turn: &mut FragmentTicket,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
         self.takes_parts()?;
-        self.poll_until(cx, waiting, |outbound, state| {
+        self.poll_until(cx, waiting, |send_queue, state| {
             let id = match turn.0 {
                 Some(id) => id,
-                None if outbound.is_full(state, 1) => return false,
+                None if send_queue.is_full(state, 1) => return false,
                 None => {
                     let id = state.ask_for_turn(opcode);
                     turn.0 = Some(id);
@@ -68,8 +68,8 @@ impl Outbound {
     /// Queues a part of a writer's message, whose turn it is. The ticket is that of the whole message.
     pub(crate) fn offer_part_of(
         &self,
-        turn: &Turn,
-        part: Outgoing<'_>,
+        turn: &FragmentTicket,
+        part: QueueItem<'_>,
         last: bool,
         compressed: bool,
     ) -> Result<Option<Ticket>, Refused> {
@@ -83,7 +83,7 @@ impl Outbound {
     /// Queues a part of the session's own message in parts, which it begins if there is none.
     pub(crate) fn offer_part(
         &self,
-        part: Outgoing<'_>,
+        part: QueueItem<'_>,
         last: bool,
         compressed: bool,
     ) -> Result<Option<Ticket>, Refused> {
@@ -109,13 +109,13 @@ impl Outbound {
     pub(crate) fn poll_shared_turn(
         &self,
         cx: &mut Context<'_>,
-        part: &Outgoing<'_>,
+        part: &QueueItem<'_>,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
-        self.poll_until(cx, waiting, |outbound, state| outbound.may_offer_part(state, part))
+        self.poll_until(cx, waiting, |send_queue, state| send_queue.may_offer_part(state, part))
     }
 
-    fn may_offer_part(&self, state: &mut State, part: &Outgoing<'_>) -> bool {
+    fn may_offer_part(&self, state: &mut State, part: &QueueItem<'_>) -> bool {
         let own = state.bytes.saturating_sub(state.line_bytes());
         let opcode = part.payload().map(|(opcode, _)| opcode);
         if !state.lined {
@@ -129,7 +129,7 @@ impl Outbound {
     fn push_part(
         &self,
         mut state: MutexGuard<'_, State>,
-        part: Outgoing<'_>,
+        part: QueueItem<'_>,
         last: bool,
         compressed: bool,
     ) -> Result<Option<Ticket>, Refused> {
@@ -138,13 +138,13 @@ impl Outbound {
         let before = frames.len();
         let mut done = true;
         if let Some(open) = state.open().filter(|_| last || size > 0) {
-            if !open.begun {
+            if !open.started {
                 open.deflates = compressed && deflation.is_some_and(|deflation| deflation.is_for(size));
             }
-            let first = !std::mem::replace(&mut open.begun, true);
+            let first = !std::mem::replace(&mut open.started, true);
             let opcode = if first { open.opcode } else { OpCode::Continuation };
             match (deflation.filter(|_| open.deflates), part) {
-                (None, Outgoing::Large(_, payload)) if size >= SHARE_FROM => {
+                (None, QueueItem::Shared(_, payload)) if size >= SHARE_FROM => {
                     frames.push_shared(last, opcode, payload);
                 }
                 (deflation, part) => {
@@ -183,7 +183,7 @@ impl Outbound {
 
     /// The writer is gone. Of a message that was begun nobody can make a whole one: the session ends with 1011, so that
     /// the peer does not wait for the rest.
-    pub(crate) fn give_up_turn(&self, turn: &mut Turn, written: bool) {
+    pub(crate) fn give_up_turn(&self, turn: &mut FragmentTicket, written: bool) {
         let Some(turn) = turn.0.take() else { return };
         let mut state = self.lock();
         let is_ours = state.open().is_some_and(|open| open.turn == turn);

@@ -29,10 +29,10 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use self::backlog::Line;
 use self::direct_write::Broadcasts;
-pub(crate) use self::direct_write::Moment;
-pub(crate) use self::fragments::Turn;
+pub(crate) use self::direct_write::Millisecond;
+pub(crate) use self::fragments::FragmentTicket;
 use self::item::deflate;
-pub(crate) use self::item::{Outgoing, SHARE_FROM};
+pub(crate) use self::item::{QueueItem, SHARE_FROM};
 pub(crate) use self::refused::Refused;
 use self::waiters::Waiters;
 pub(crate) use self::waiters::{FAR, Waiting};
@@ -48,7 +48,7 @@ use endpoint_wire::frame::OpCode;
 use endpoint_wire::role::Role;
 
 /// What a handler may send on its own session before it has to wait for the socket: one good write.
-const CORK: usize = 64 << 10;
+const WRITE_BATCH_BYTES: usize = 64 << 10;
 
 /// How much may wait, and how long.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(crate) struct Bounds {
 pub(crate) type Ticket = u64;
 
 /// The queue of one session.
-pub(crate) struct Outbound {
+pub(crate) struct SendQueue {
     bounds: Arc<Bounds>,
     /// Which side of the connection this is.
     pub(crate) role: Role,
@@ -77,7 +77,7 @@ pub(crate) struct Outbound {
     listed: AtomicBool,
     open: AtomicBool,
     /// The connection has octets of its own that are not with the socket: what comes later must queue behind them.
-    busy: AtomicBool,
+    has_unflushed: AtomicBool,
     /// The transport takes whole messages only.
     #[cfg(feature = "adopted")]
     whole: AtomicBool,
@@ -103,7 +103,7 @@ struct State {
     connection: Option<Waker>,
     broadcasts: Broadcasts,
     /// A broadcast was written without the connection's knowledge.
-    spoke: bool,
+    app_activity: bool,
     /// The peer takes nothing at the moment.
     blocked: bool,
     /// A full queue has been reported.
@@ -131,7 +131,7 @@ struct State {
 #[derive(Default)]
 struct Rare {
     /// The rest of a frame that a broadcast has written in part; goes before everything else.
-    torn: Vec<u8>,
+    partial_frame: Vec<u8>,
     control: Vec<u8>,
     close: Option<CloseReason>,
     /// Tasks that go on after the session's end, until it is cut.
@@ -147,7 +147,7 @@ struct Rare {
 impl State {
     /// Whether everything that was accepted is written.
     fn is_empty(&self) -> bool {
-        let nothing = |rare: &Rare| rare.torn.is_empty() && rare.control.is_empty() && rare.close.is_none();
+        let nothing = |rare: &Rare| rare.partial_frame.is_empty() && rare.control.is_empty() && rare.close.is_none();
         self.outstanding() == 0 && self.frames.is_empty() && self.rare.as_deref().is_none_or(nothing)
     }
 
@@ -163,7 +163,7 @@ impl State {
 
     /// The bytes that are encoded and not with the connection.
     fn own_bytes(&self) -> usize {
-        self.rare.as_ref().map_or(0, |rare| rare.torn.len()) + self.frames.len()
+        self.rare.as_ref().map_or(0, |rare| rare.partial_frame.len()) + self.frames.len()
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -172,9 +172,9 @@ impl State {
 
     /// Puts what a broadcast has begun before everything else.
     #[inline]
-    fn mend(&mut self, out: &mut Frames) {
-        if let Some(rare) = self.rare.as_mut().filter(|rare| !rare.torn.is_empty()) {
-            out.prepend(std::mem::take(&mut rare.torn));
+    fn prepend_partial(&mut self, out: &mut Frames) {
+        if let Some(rare) = self.rare.as_mut().filter(|rare| !rare.partial_frame.is_empty()) {
+            out.prepend(std::mem::take(&mut rare.partial_frame));
         }
     }
 
@@ -192,7 +192,7 @@ fn wake_waiters(state: MutexGuard<'_, State>) {
     wakers.into_iter().flatten().for_each(Waker::wake);
 }
 
-impl Outbound {
+impl SendQueue {
     /// `socket` is the writing half of a plain socket; without it the connection alone writes.
     pub(crate) fn new(
         bounds: Arc<Bounds>,
@@ -206,7 +206,7 @@ impl Outbound {
             pending: AtomicBool::new(false),
             listed: AtomicBool::new(false),
             open: AtomicBool::new(true),
-            busy: AtomicBool::new(false),
+            has_unflushed: AtomicBool::new(false),
             #[cfg(feature = "adopted")]
             whole: AtomicBool::new(false),
             state: Mutex::new(State { socket, ..State::default() }),
@@ -283,7 +283,7 @@ impl Outbound {
     /// Compresses a message, if that is agreed and worth it and may be done before its turn. True if it is to be
     /// compressed at its turn instead, by [`offer_in_order`](Self::offer_in_order).
     #[inline]
-    pub(crate) fn deflate<'a>(&self, message: Outgoing<'a>) -> (Outgoing<'a>, bool) {
+    pub(crate) fn deflate<'a>(&self, message: QueueItem<'a>) -> (QueueItem<'a>, bool) {
         match &self.deflation {
             Some(deflation) if deflation.is_for(message.len()) && self.is_open() => deflate(deflation, message),
             _ => (message, false),
@@ -292,7 +292,7 @@ impl Outbound {
 
     /// As [`deflate`](Self::deflate), unless there is no room for the message, which then would be work for nothing.
     #[inline]
-    pub(crate) fn deflate_if_room<'a>(&self, message: Outgoing<'a>) -> (Outgoing<'a>, bool) {
+    pub(crate) fn deflate_if_room<'a>(&self, message: QueueItem<'a>) -> (QueueItem<'a>, bool) {
         match &self.deflation {
             Some(deflation) if deflation.forgets() && !self.has_room(message.len()) => (message, false),
             _ => self.deflate(message),
@@ -305,7 +305,7 @@ impl Outbound {
 
     /// Accepts a message, or says that it is closed or full.
     #[inline]
-    pub(crate) fn offer(&self, message: Outgoing<'_>) -> Result<Ticket, Refused> {
+    pub(crate) fn offer(&self, message: QueueItem<'_>) -> Result<Ticket, Refused> {
         let mut state = self.lock();
         if !self.is_open() {
             return Err(Refused::Closed);
@@ -326,7 +326,7 @@ impl Outbound {
     fn line_up(
         &self,
         mut state: MutexGuard<'_, State>,
-        message: Outgoing<'_>,
+        message: QueueItem<'_>,
         in_order: bool,
         droppable: bool,
     ) -> Ticket {
@@ -337,7 +337,7 @@ impl Outbound {
     }
 
     /// Accepts what a handler returned, though the queue is full: it is not read on then.
-    pub(crate) fn offer_reply(&self, message: Outgoing<'_>) -> Result<Ticket, Refused> {
+    pub(crate) fn offer_reply(&self, message: QueueItem<'_>) -> Result<Ticket, Refused> {
         let mut state = self.lock();
         if !self.is_open() {
             return Err(Refused::Closed);
@@ -357,7 +357,7 @@ impl Outbound {
 
     /// As [`offer`](Self::offer), for a message that refers to those before it: it is compressed under the lock and once
     /// it is certain that it is sent, so that the order of both is the same. What a handler returns is not bounded.
-    pub(crate) fn offer_in_order(&self, message: Outgoing<'_>, bounded: bool) -> Result<Ticket, Refused> {
+    pub(crate) fn offer_in_order(&self, message: QueueItem<'_>, bounded: bool) -> Result<Ticket, Refused> {
         let (Some(deflation), Some((opcode, payload))) = (&self.deflation, message.payload()) else {
             return self.offer(message);
         };
@@ -418,7 +418,7 @@ impl Outbound {
             return Err(Refused::Closed);
         }
         let control = &mut state.rare().control;
-        if control.len() > CORK {
+        if control.len() > WRITE_BATCH_BYTES {
             return Err(Refused::Full);
         }
         encode::frame(control, true, opcode, payload);
@@ -436,7 +436,7 @@ impl Outbound {
     }
 
     /// Gives the connection up: no close frame, no handler that goes on.
-    pub(crate) fn cut(&self) {
+    pub(crate) fn abort(&self) {
         let mut state = self.lock();
         state.cut = true;
         let closing = state.rare().closing.take();
@@ -454,7 +454,7 @@ impl Outbound {
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
         // copied to the batch it is as good as sent
-        let batched = |state: &State| state.batching && state.bytes < CORK && !state.ended;
+        let batched = |state: &State| state.batching && state.bytes < WRITE_BATCH_BYTES && !state.ended;
         self.poll_passed(cx, ticket, waiting, batched)
     }
 
@@ -489,7 +489,7 @@ impl Outbound {
         // a handler's own message leaves with its batch, at the latest when the handler waits for something else
         // and one that waits behind a message in parts might wait for the handler itself
         let behind = || ticket > state.accepted && state.is_open_in_parts();
-        if self.is_running() && (!state.blocked && state.bytes < CORK || behind()) {
+        if self.is_running() && (!state.blocked && state.bytes < WRITE_BATCH_BYTES || behind()) {
             state.end(waiting);
             return Poll::Ready(Ok(()));
         }
@@ -504,7 +504,7 @@ impl Outbound {
         size: usize,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
-        self.poll_until(cx, waiting, |outbound, state| !outbound.is_full(state, size))
+        self.poll_until(cx, waiting, |send_queue, state| !send_queue.is_full(state, size))
     }
 
     /// Waits until something is so, or the session ends.
@@ -559,17 +559,17 @@ impl Outbound {
 
 /// A place among those who wait, given back when it is dropped.
 pub(crate) struct Wait<'a> {
-    pub(crate) outbound: &'a Outbound,
+    pub(crate) send_queue: &'a SendQueue,
     pub(crate) waiting: Waiting,
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.outbound.abandon(&mut self.waiting);
+        self.send_queue.abandon(&mut self.waiting);
     }
 }
 
-impl fmt::Debug for Outbound {
+impl fmt::Debug for SendQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbound").field("open", &self.is_open()).finish_non_exhaustive()
     }

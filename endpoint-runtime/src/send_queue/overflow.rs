@@ -1,11 +1,11 @@
 //! What is done with a message for which the queue has no room.
 
-use super::{Outbound, Outgoing, Refused, State, Ticket};
+use super::{QueueItem, Refused, SendQueue, State, Ticket};
 use crate::config::Overflow;
 use crate::observe::log_rate::QueueLog;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
-impl Outbound {
+impl SendQueue {
     /// What the endpoint, or the container, says of messages for which there is no room.
     #[inline]
     pub(crate) fn overflow(&self) -> Option<Overflow> {
@@ -26,7 +26,7 @@ impl Outbound {
     #[inline]
     pub(crate) fn offer_or(
         &self,
-        message: Outgoing<'_>,
+        message: QueueItem<'_>,
         in_order: bool,
         overflow: Overflow,
     ) -> Result<Ticket, Refused> {
@@ -55,7 +55,7 @@ impl Outbound {
     }
 
     /// Accepts a message that may be dropped later, and drops older ones of its kind until there is room; how many.
-    pub(crate) fn offer_droppable(&self, message: Outgoing<'_>, in_order: bool) -> Result<(Ticket, u32), Refused> {
+    pub(crate) fn offer_droppable(&self, message: QueueItem<'_>, in_order: bool) -> Result<(Ticket, u32), Refused> {
         let mut state = self.lock();
         if !self.is_open() {
             return Err(Refused::Closed);

@@ -139,9 +139,9 @@ impl Frames {
     }
 
     /// Puts the rest of a frame that is half written before everything else, of which nothing is written yet.
-    pub(crate) fn prepend(&mut self, torn: Vec<u8>) {
+    pub(crate) fn prepend(&mut self, partial_frame: Vec<u8>) {
         debug_assert_eq!(self.start, 0);
-        let mut rest = std::mem::replace(self, Self { small: torn, ..Self::default() });
+        let mut rest = std::mem::replace(self, Self { small: partial_frame, ..Self::default() });
         self.append(&mut rest);
     }
 

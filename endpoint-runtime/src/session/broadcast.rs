@@ -9,7 +9,7 @@ use crate::config::Overflow;
 use crate::error::Error;
 use crate::scheduling::fairness;
 use crate::scheduling::flushers::Owed;
-use crate::send_queue::{Moment, Outbound, Refused};
+use crate::send_queue::{Millisecond, Refused, SendQueue};
 use crate::session::remote::{How, Shared};
 use crate::session::{OpenSessions, Session};
 use endpoint_wire::message::{Binary, Message};
@@ -86,7 +86,7 @@ impl<'a> Broadcast<'a> {
         }
         let report = self.offer(&fan_out, |session, direct, claimed| {
             match encodings.of(session) {
-                Some(shared) => shared.offer(session.outbound(), direct, claimed),
+                Some(shared) => shared.offer(session.send_queue(), direct, claimed),
                 // what a session speaks never changes
                 None => Err(Refused::Closed),
             }
@@ -99,7 +99,8 @@ impl<'a> Broadcast<'a> {
         let Some(fan_out) = FanOut::to(self.sessions) else { return Report::default() };
         let mut shared = Shared::new(message, self.how);
         fan_out.begin(&mut shared);
-        let report = self.offer(&fan_out, |session, direct, claimed| shared.offer(session.outbound(), direct, claimed));
+        let report =
+            self.offer(&fan_out, |session, direct, claimed| shared.offer(session.send_queue(), direct, claimed));
         fan_out.end(&report, Some(shared));
         report
     }
@@ -108,7 +109,7 @@ impl<'a> Broadcast<'a> {
     fn offer(
         self,
         fan_out: &FanOut<'a>,
-        mut message: impl FnMut(&'a Session, Option<Moment>, &mut bool) -> Result<u32, Refused>,
+        mut message: impl FnMut(&'a Session, Option<Millisecond>, &mut bool) -> Result<u32, Refused>,
     ) -> Report {
         let flushers = &fan_out.first.groups().flushers;
         let (mut report, mut owed) = (Report::default(), Owed::default());
@@ -119,13 +120,13 @@ impl<'a> Broadcast<'a> {
                 break;
             }
             if fan_out.many {
-                step.iter().for_each(|session: &&Session| session.outbound().prefetch());
+                step.iter().for_each(|session: &&Session| session.send_queue().prefetch());
             }
             for session in step.drain(..) {
                 let mut claimed = false;
                 let offered = message(session, fan_out.direct, &mut claimed);
                 if claimed {
-                    owed.push(session.outbound());
+                    owed.push(session.send_queue());
                 }
                 match offered {
                     Ok(displaced) => {
@@ -188,21 +189,21 @@ struct FanOut<'a> {
     /// It follows another one closely.
     in_burst: bool,
     /// They are so few that each of them may be written to at once.
-    direct: Option<Moment>,
+    direct: Option<Millisecond>,
     many: bool,
 }
 
 impl<'a> FanOut<'a> {
     /// `None` if they are none.
     fn to(sessions: &'a OpenSessions) -> Option<Self> {
-        let (first, moment) = (sessions.addressed().next()?, Moment::now());
-        let in_burst = first.outbound().is_in_burst(moment);
+        let (first, moment) = (sessions.addressed().next()?, Millisecond::now());
+        let in_burst = first.send_queue().is_in_burst(moment);
         let many = sessions.addressed().nth(DIRECT).is_some();
         Some(Self { first, in_burst, direct: Some(moment).filter(|_| !in_burst && !many), many })
     }
 
     fn begin(&self, shared: &mut Shared) {
-        let before = self.first.outbound().take_burst();
+        let before = self.first.send_queue().take_burst();
         if self.in_burst && self.many {
             shared.join_burst(before);
         }
@@ -210,11 +211,11 @@ impl<'a> FanOut<'a> {
 
     fn end(self, report: &Report, shared: Option<Shared>) {
         let count = report.sent + report.dropped + report.closed;
-        if Outbound::is_in_handler() {
+        if SendQueue::is_in_handler() {
             fairness::charge(count * if self.direct.is_some() { WRITTEN } else { QUEUED });
         }
         let pause = PAUSE * u32::try_from(count).unwrap_or(u32::MAX);
-        self.first.outbound().ends_broadcast(pause, shared.and_then(Shared::into_burst));
+        self.first.send_queue().ends_broadcast(pause, shared.and_then(Shared::into_burst));
     }
 }
 

@@ -8,21 +8,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use crate::error::Error;
-use crate::send_queue::{Outbound, Refused, Ticket, Waiting};
+use crate::send_queue::{Refused, SendQueue, Ticket, Waiting};
 
 /// A message that was handed over. Await it to learn that it was written; dropping it changes nothing.
 ///
 /// It is not a future but becomes one, so that ignoring it is no warning.
 #[derive(Debug)]
 pub struct Sent {
-    outbound: Arc<Outbound>,
+    send_queue: Arc<SendQueue>,
     ticket: Result<Ticket, Refused>,
     waiting: Waiting,
 }
 
 impl Sent {
-    pub(crate) fn new(outbound: Arc<Outbound>, ticket: Result<Ticket, Refused>, waiting: Waiting) -> Self {
-        Self { outbound, ticket, waiting }
+    pub(crate) fn new(send_queue: Arc<SendQueue>, ticket: Result<Ticket, Refused>, waiting: Waiting) -> Self {
+        Self { send_queue, ticket, waiting }
     }
 
     /// Whether the message was queued; an error says at once why it was not. It is silent about a message that is
@@ -50,7 +50,7 @@ impl IntoFuture for Sent {
     type IntoFuture = Written;
 
     fn into_future(self) -> Written {
-        Written { outbound: self.outbound, ticket: self.ticket, waiting: self.waiting }
+        Written { send_queue: self.send_queue, ticket: self.ticket, waiting: self.waiting }
     }
 }
 
@@ -59,7 +59,7 @@ impl IntoFuture for Sent {
 /// A message that was dropped because of an [`Overflow`](crate::Overflow) that says so is no error.
 #[derive(Debug)]
 pub struct Written {
-    outbound: Arc<Outbound>,
+    send_queue: Arc<SendQueue>,
     ticket: Result<Ticket, Refused>,
     waiting: Waiting,
 }
@@ -73,14 +73,14 @@ impl Future for Written {
             Err(Refused::Dropped) => return Poll::Ready(Ok(())),
             ticket => ticket?,
         };
-        let written = ready!(this.outbound.poll_written(cx, ticket, &mut this.waiting));
+        let written = ready!(this.send_queue.poll_written(cx, ticket, &mut this.waiting));
         Poll::Ready(written.map_err(Error::from))
     }
 }
 
 impl Drop for Written {
     fn drop(&mut self) {
-        self.outbound.abandon(&mut self.waiting);
+        self.send_queue.abandon(&mut self.waiting);
     }
 }
 
@@ -95,17 +95,17 @@ impl Completion {
         let (done, result) = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let Some((written, _)) = &mut *state else { return };
-            let outbound = written.outbound.clone();
+            let send_queue = written.send_queue.clone();
             // to a handler its own messages are written before they are; this tells of the socket
-            match outbound.aside(|| Pin::new(written).poll(&mut Context::from_waker(&waker))) {
+            match send_queue.outside_handler(|| Pin::new(written).poll(&mut Context::from_waker(&waker))) {
                 Poll::Pending => return,
                 Poll::Ready(result) => (state.take(), result),
             }
         };
         let Some((written, callback)) = done else { return };
-        let outbound = &written.outbound;
+        let send_queue = &written.send_queue;
         if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err()
-            && let Some(not_logged) = outbound.log().callbacks.due()
+            && let Some(not_logged) = send_queue.log().callbacks.due()
         {
             tracing::error!(not_logged, "the callback of a message that was sent has panicked");
         }

@@ -17,7 +17,7 @@ impl Session {
     pub fn add_message_handler(&self, handler: MessageHandler) -> Result<(), Error> {
         let kind = handler.kind();
         if handler.takes_parts() {
-            self.0.outbound.takes_parts()?;
+            self.0.send_queue.takes_parts()?;
         }
         let taken =
             || Error::new(Kind::HandlerTaken, format!("the session has a handler of the kind {kind:?} already"));
@@ -34,7 +34,7 @@ impl Session {
         let added = handlers.add(handler);
         drop(handlers);
         added.map_err(|_| taken())?;
-        self.0.outbound.wake();
+        self.0.send_queue.wake();
         Ok(())
     }
 
@@ -42,7 +42,7 @@ impl Session {
     /// a message that has begun, and finishes what it is at. An annotated handler stays.
     pub fn remove_message_handler(&self, kind: MessageKind) -> Option<MessageHandler> {
         let removed = self.0.rare.get()?.handlers().remove(kind);
-        self.0.outbound.wake();
+        self.0.send_queue.wake();
         removed
     }
 

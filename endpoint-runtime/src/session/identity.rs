@@ -42,7 +42,7 @@ impl Session {
         // the application's destructor must not run under the lock
         drop(before);
         self.leave_if_ended();
-        self.0.outbound.wake();
+        self.0.send_queue.wake();
     }
 
     /// How long it took the peer to answer the connection's last ping; `None` before the first answer, and where

@@ -36,7 +36,7 @@ use crate::codec::session_coders::{Agreed, Coders, Dialect};
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;
-use crate::send_queue::{Outbound, Wait, Waiting};
+use crate::send_queue::{SendQueue, Wait, Waiting};
 use crate::session::broadcast::Broadcast;
 use crate::session::properties::{MaybeRare, Properties};
 use crate::session::remote::{AsyncRemote, BasicRemote};
@@ -85,7 +85,7 @@ struct Inner {
     id: SessionId,
     handshake: Box<Handshake>,
     agreed: Agreed,
-    outbound: Arc<Outbound>,
+    send_queue: Arc<SendQueue>,
     endpoint: Arc<OpenSet>,
     /// The place in the open set, kept by it.
     place: AtomicU32,
@@ -131,7 +131,7 @@ impl Session {
             id: SessionId::random(),
             handshake: Box::new(Handshake { request, response }),
             agreed: Agreed { subprotocol: subprotocol.map(Into::into), coders: None },
-            outbound: Arc::new(Outbound::new(bounds, role, deflation, writer)),
+            send_queue: Arc::new(SendQueue::new(bounds, role, deflation, writer)),
             endpoint,
             place: AtomicU32::new(NOWHERE),
             rtt: AtomicU32::new(0),
@@ -156,7 +156,7 @@ impl Session {
 
     /// Whether messages may still be sent: false from the first close on, whoever asked for it.
     pub fn is_open(&self) -> bool {
-        self.0.outbound.is_open()
+        self.0.send_queue.is_open()
     }
 
     /// The URI of the opening handshake with scheme, host and query, such as `ws://example.org/chat/42?name=x`; a
@@ -231,7 +231,7 @@ impl Session {
     /// The extensions in use, with the parameters both sides agreed on (Jakarta's `getNegotiatedExtensions`): none, or
     /// permessage-deflate.
     pub fn extensions(&self) -> &[Extension] {
-        self.0.outbound.deflation().map_or(&[], |deflation| std::slice::from_ref(deflation.extension()))
+        self.0.send_queue.deflation().map_or(&[], |deflation| std::slice::from_ref(deflation.extension()))
     }
 
     /// What the application provided for all sessions, by [`ContainerBuilder::state`](crate::ContainerBuilder::state);
@@ -248,7 +248,7 @@ impl Session {
     /// The most bytes a whole message may have; a larger one ends the session with 1009. Holds from the next read on.
     pub fn set_max_message_size(&self, bytes: usize) {
         self.0.max_message_size.store(bytes, Ordering::Relaxed);
-        self.0.outbound.wake();
+        self.0.send_queue.wake();
     }
 
     /// The most bytes a whole message may have (1 MiB unless configured). A handler's own `max_size` goes before it.
@@ -262,7 +262,7 @@ impl Session {
     /// a handler is behind.
     pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
         self.0.idle_timeout.store(encode_timeout(timeout), Ordering::Relaxed);
-        self.0.outbound.wake();
+        self.0.send_queue.wake();
     }
 
     /// The time of silence after which the session ends (one minute unless configured).
@@ -276,19 +276,19 @@ impl Session {
     /// Bytes that were accepted for sending and are neither written nor dropped yet. While the peer does not keep up,
     /// replies and pongs count as well. Zero once the connection has ended.
     pub fn queued_bytes(&self) -> usize {
-        self.0.outbound.queued_bytes()
+        self.0.send_queue.queued_bytes()
     }
 
     /// Number of messages that were accepted for sending and are neither written nor dropped yet. A message in parts
     /// counts as one from when its turn was asked for. Zero once the connection has ended.
     pub fn queued_messages(&self) -> usize {
-        self.0.outbound.queued_messages()
+        self.0.send_queue.queued_messages()
     }
 
     /// Messages that were dropped because the queue was full, since the session was opened: by a broadcast, or by an
     /// [`Overflow`](crate::Overflow) that says so.
     pub fn dropped_messages(&self) -> u32 {
-        self.0.outbound.dropped()
+        self.0.send_queue.dropped()
     }
 
     /// Waits until the queue has room for a message, which somebody else may take; without a limit of its own.
@@ -299,29 +299,29 @@ impl Session {
     /// # Cancel safety
     /// Nothing is left behind.
     pub async fn writable(&self) -> Result<(), Error> {
-        let mut wait = Wait { outbound: &self.0.outbound, waiting: Waiting::without_limit() };
-        Ok(poll_fn(|cx| wait.outbound.poll_room(cx, 1, &mut wait.waiting)).await?)
+        let mut wait = Wait { send_queue: &self.0.send_queue, waiting: Waiting::without_limit() };
+        Ok(poll_fn(|cx| wait.send_queue.poll_room(cx, 1, &mut wait.waiting)).await?)
     }
 
     /// How long a message may wait to be written, and how long the peer may read nothing at all before the session ends,
     /// for sends that begin from now on; `None` is for ever. A send's own `timeout` goes before it.
     pub fn set_send_timeout(&self, timeout: Option<Duration>) {
-        self.0.outbound.set_send_timeout(timeout);
+        self.0.send_queue.set_send_timeout(timeout);
     }
 
     /// How long a message may wait to be written (30 seconds unless configured).
     pub fn send_timeout(&self) -> Option<Duration> {
-        self.0.outbound.send_timeout()
+        self.0.send_queue.send_timeout()
     }
 
     /// Sends and waits until it is written.
     pub fn basic_remote(&self) -> BasicRemote<'_> {
-        BasicRemote::new(&self.0.outbound, self.dialect())
+        BasicRemote::new(&self.0.send_queue, self.dialect())
     }
 
     /// Hands over and returns at once.
     pub fn async_remote(&self) -> AsyncRemote<'_> {
-        AsyncRemote::new(&self.0.outbound, self.dialect())
+        AsyncRemote::new(&self.0.send_queue, self.dialect())
     }
 
     /// Ends the session with 1000. See [`close_with`](Self::close_with).
@@ -334,7 +334,7 @@ impl Session {
     ///
     /// A code that must not travel makes an empty close frame: [`CloseCode::NoStatusCode`] does so on purpose.
     pub fn close_with(&self, reason: CloseReason) {
-        self.0.outbound.close(reason.by(Initiator::Application));
+        self.0.send_queue.close(reason.by(Initiator::Application));
     }
 
     /// All sessions that are open at the same endpoint now, this one among them if it is open itself.
@@ -358,8 +358,8 @@ impl Session {
         self.0.agreed.coders.as_deref()
     }
 
-    pub(crate) fn outbound(&self) -> &Arc<Outbound> {
-        &self.0.outbound
+    pub(crate) fn send_queue(&self) -> &Arc<SendQueue> {
+        &self.0.send_queue
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<OpenSet> {

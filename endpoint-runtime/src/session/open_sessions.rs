@@ -127,7 +127,7 @@ impl OpenSet {
         drop(members);
         drop(replaced);
         if let Some(reason) = closing {
-            session.outbound().close(reason);
+            session.send_queue().close(reason);
         }
         session.enter_as_principal();
         self.groups.flushers.serve_here();
@@ -188,7 +188,7 @@ impl OpenSet {
         let Members { list, deadlines, .. } = &mut *members;
         let due: Vec<_> = deadlines.due(now).filter_map(|place| list.get(place).cloned()).collect();
         drop(members);
-        due.iter().for_each(|session| session.outbound().wake());
+        due.iter().for_each(|session| session.send_queue().wake());
     }
 
     /// Waits until the sweep is to end, because no session is left.
@@ -204,7 +204,7 @@ impl OpenSet {
             self.note_sweep(&members);
             let all = members.list.snapshot();
             drop(members);
-            all.iter().for_each(|session| session.outbound().wake());
+            all.iter().for_each(|session| session.send_queue().wake());
         }
     }
 
@@ -215,13 +215,13 @@ impl OpenSet {
         // who is not in it finds the reason
         let all = members.list.snapshot();
         drop(members);
-        all.iter().for_each(|session| session.outbound().close(reason.clone()));
+        all.iter().for_each(|session| session.send_queue().close(reason.clone()));
     }
 
     /// Gives every connection up, those too that are about to end.
     pub(crate) fn cut(&self) {
         let all = self.lock().list.snapshot();
-        all.iter().for_each(|session| session.outbound().cut());
+        all.iter().for_each(|session| session.send_queue().abort());
     }
 
     /// Those that are open, as far as their connections know.
@@ -312,7 +312,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.outbound().detach();
+        self.0.send_queue().detach();
         self.0.leave_all();
         self.0.endpoint().remove(&self.0);
         self.0.release_for_good();

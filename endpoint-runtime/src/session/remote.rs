@@ -17,7 +17,7 @@ use crate::codec::session_coders::Dialect;
 use crate::config::Overflow;
 use crate::error::{Error, Kind};
 use crate::send_queue::write_buffer::Burst;
-use crate::send_queue::{Moment, Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Wait, Waiting};
+use crate::send_queue::{Millisecond, QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, Wait, Waiting};
 use crate::session::completion::Sent;
 use crate::session::writer::{BinaryWriter, TextWriter};
 use endpoint_wire::deflate::Deflation;
@@ -40,14 +40,14 @@ use endpoint_wire::text::Text;
 /// A send whose future is dropped has either queued its whole message or nothing of it.
 #[derive(Clone, Copy, Debug)]
 pub struct BasicRemote<'a> {
-    outbound: &'a Arc<Outbound>,
+    send_queue: &'a Arc<SendQueue>,
     dialect: Dialect<'a>,
     how: How,
 }
 
 impl<'a> BasicRemote<'a> {
-    pub(crate) fn new(outbound: &'a Arc<Outbound>, dialect: Dialect<'a>) -> Self {
-        Self { outbound, dialect, how: How::DEFAULT }
+    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, dialect: Dialect<'a>) -> Self {
+        Self { send_queue, dialect, how: How::DEFAULT }
     }
 
     /// Sends what follows as it is, though the session has compression: for messages that hold a secret beside text
@@ -76,12 +76,12 @@ impl<'a> BasicRemote<'a> {
     /// 64 KiB have gathered, by [`flush_batch`](Self::flush_batch), or when the connection has anything else to do.
     /// Switching it off writes the batch at once, and so does closing the session, before the close frame.
     pub fn set_batching_allowed(self, allowed: bool) {
-        self.outbound.set_batching(allowed);
+        self.send_queue.set_batching(allowed);
     }
 
     /// Whether messages may gather.
     pub fn batching_allowed(self) -> bool {
-        self.outbound.batches()
+        self.send_queue.batches()
     }
 
     /// Has what was sent so far written, and waits until it is.
@@ -92,9 +92,9 @@ impl<'a> BasicRemote<'a> {
     /// # Cancel safety
     /// It is written in any case.
     pub async fn flush_batch(self) -> Result<(), Error> {
-        let ticket = self.outbound.flush_batch();
-        let mut wait = Wait { outbound: self.outbound, waiting: Waiting::within(self.how.timeout) };
-        Ok(poll_fn(|cx| wait.outbound.poll_flushed(cx, ticket, &mut wait.waiting)).await?)
+        let ticket = self.send_queue.flush_batch();
+        let mut wait = Wait { send_queue: self.send_queue, waiting: Waiting::within(self.how.timeout) };
+        Ok(poll_fn(|cx| wait.send_queue.poll_flushed(cx, ticket, &mut wait.waiting)).await?)
     }
 
     /// Sends a text message. A `String` or [`Text`] of more than a few KiB is not copied.
@@ -104,9 +104,9 @@ impl<'a> BasicRemote<'a> {
     /// did not take it in time, though it may still be delivered later.
     pub async fn send_text(self, text: impl Into<Text> + AsRef<str>) -> Result<(), Error> {
         if text.as_ref().len() < SHARE_FROM {
-            self.send(Outgoing::Small(OpCode::Text, text.as_ref().as_bytes())).await
+            self.send(QueueItem::Borrowed(OpCode::Text, text.as_ref().as_bytes())).await
         } else {
-            self.send(Outgoing::Large(OpCode::Text, text.into().into())).await
+            self.send(QueueItem::Shared(OpCode::Text, text.into().into())).await
         }
     }
 
@@ -116,9 +116,9 @@ impl<'a> BasicRemote<'a> {
     /// As [`send_text`](Self::send_text).
     pub async fn send_binary(self, data: impl Into<Binary> + AsRef<[u8]>) -> Result<(), Error> {
         if data.as_ref().len() < SHARE_FROM {
-            self.send(Outgoing::Small(OpCode::Binary, data.as_ref())).await
+            self.send(QueueItem::Borrowed(OpCode::Binary, data.as_ref())).await
         } else {
-            self.send(Outgoing::Large(OpCode::Binary, Bytes::from(data.into()))).await
+            self.send(QueueItem::Shared(OpCode::Binary, Bytes::from(data.into()))).await
         }
     }
 
@@ -156,9 +156,9 @@ impl<'a> BasicRemote<'a> {
     /// As [`send_text`](Self::send_text).
     pub async fn send_text_part(self, part: impl Into<Text> + AsRef<str>, last: bool) -> Result<(), Error> {
         if part.as_ref().len() < SHARE_FROM {
-            self.part(Outgoing::Small(OpCode::Text, part.as_ref().as_bytes()), last).await
+            self.part(QueueItem::Borrowed(OpCode::Text, part.as_ref().as_bytes()), last).await
         } else {
-            self.part(Outgoing::Large(OpCode::Text, part.into().into()), last).await
+            self.part(QueueItem::Shared(OpCode::Text, part.into().into()), last).await
         }
     }
 
@@ -168,22 +168,22 @@ impl<'a> BasicRemote<'a> {
     /// As [`send_text`](Self::send_text).
     pub async fn send_binary_part(self, part: impl Into<Binary> + AsRef<[u8]>, last: bool) -> Result<(), Error> {
         if part.as_ref().len() < SHARE_FROM {
-            self.part(Outgoing::Small(OpCode::Binary, part.as_ref()), last).await
+            self.part(QueueItem::Borrowed(OpCode::Binary, part.as_ref()), last).await
         } else {
-            self.part(Outgoing::Large(OpCode::Binary, Bytes::from(part.into())), last).await
+            self.part(QueueItem::Shared(OpCode::Binary, Bytes::from(part.into())), last).await
         }
     }
 
     /// Begins a text message that is written piece by piece (Jakarta's `getSendWriter`). The writer borrows nothing: it
     /// may go to another task.
     pub fn text_writer(self) -> TextWriter {
-        TextWriter::new(self.outbound.clone(), self.how.compressed, Waiting::within(self.how.timeout))
+        TextWriter::new(self.send_queue.clone(), self.how.compressed, Waiting::within(self.how.timeout))
     }
 
     /// Begins a binary message that is written piece by piece (Jakarta's `getSendStream`). The writer borrows nothing:
     /// it may go to another task.
     pub fn binary_writer(self) -> BinaryWriter {
-        BinaryWriter::new(self.outbound.clone(), self.how.compressed, Waiting::within(self.how.timeout))
+        BinaryWriter::new(self.send_queue.clone(), self.how.compressed, Waiting::within(self.how.timeout))
     }
 
     /// Sends a ping with up to 125 bytes of application data; its pong reaches the pong handler. Resolves when it is
@@ -192,7 +192,7 @@ impl<'a> BasicRemote<'a> {
     /// # Errors
     /// [`Error::is_too_big`] before anything is sent; [`Error::is_closed`].
     pub async fn send_ping(self, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        control(self.outbound, OpCode::Ping, data.as_ref())
+        control(self.send_queue, OpCode::Ping, data.as_ref())
     }
 
     /// Sends an unasked pong with up to 125 bytes of application data. Pings are answered without your help.
@@ -200,34 +200,34 @@ impl<'a> BasicRemote<'a> {
     /// # Errors
     /// As [`send_ping`](Self::send_ping).
     pub async fn send_pong(self, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        control(self.outbound, OpCode::Pong, data.as_ref())
+        control(self.send_queue, OpCode::Pong, data.as_ref())
     }
 
-    fn send<'m>(self, message: Outgoing<'m>) -> Sending<'m>
+    fn send<'m>(self, message: QueueItem<'m>) -> Sending<'m>
     where
         'a: 'm,
     {
-        let Self { outbound, how, .. } = self;
-        let (message, in_order) = if how.compressed { outbound.deflate(message) } else { (message, false) };
-        let overflow = how.overflow.or(outbound.overflow()).unwrap_or(Overflow::Wait);
-        Sending { outbound, message, in_order, overflow, ticket: None, waiting: Waiting::within(how.timeout) }
+        let Self { send_queue, how, .. } = self;
+        let (message, in_order) = if how.compressed { send_queue.deflate(message) } else { (message, false) };
+        let overflow = how.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Wait);
+        Sending { send_queue, message, in_order, overflow, ticket: None, waiting: Waiting::within(how.timeout) }
     }
 
     /// Queues a part when its turn has come, and waits for the socket if it is the last.
-    async fn part(self, part: Outgoing<'_>, last: bool) -> Result<(), Error> {
-        let (outbound, compressed) = (&**self.outbound, self.how.compressed);
-        let mut wait = Wait { outbound, waiting: Waiting::within(self.how.timeout) };
+    async fn part(self, part: QueueItem<'_>, last: bool) -> Result<(), Error> {
+        let (send_queue, compressed) = (&**self.send_queue, self.how.compressed);
+        let mut wait = Wait { send_queue, waiting: Waiting::within(self.how.timeout) };
         let ticket = loop {
-            match outbound.offer_part(part.clone(), last, compressed) {
+            match send_queue.offer_part(part.clone(), last, compressed) {
                 Ok(ticket) => break ticket,
                 Err(Refused::Full | Refused::Behind) => {
-                    poll_fn(|cx| outbound.poll_shared_turn(cx, &part, &mut wait.waiting)).await?;
+                    poll_fn(|cx| send_queue.poll_shared_turn(cx, &part, &mut wait.waiting)).await?;
                 }
                 Err(refused) => return Err(refused.into()),
             }
         };
         match ticket {
-            Some(ticket) => Ok(poll_fn(|cx| outbound.poll_written(cx, ticket, &mut wait.waiting)).await?),
+            Some(ticket) => Ok(poll_fn(|cx| send_queue.poll_written(cx, ticket, &mut wait.waiting)).await?),
             None => Ok(()),
         }
     }
@@ -240,14 +240,14 @@ impl<'a> BasicRemote<'a> {
 /// peer reads too slowly a send fails with [`Error::is_queue_full`], and the first such failure is logged.
 #[derive(Clone, Copy, Debug)]
 pub struct AsyncRemote<'a> {
-    outbound: &'a Arc<Outbound>,
+    send_queue: &'a Arc<SendQueue>,
     dialect: Dialect<'a>,
     how: How,
 }
 
 impl<'a> AsyncRemote<'a> {
-    pub(crate) fn new(outbound: &'a Arc<Outbound>, dialect: Dialect<'a>) -> Self {
-        Self { outbound, dialect, how: How::DEFAULT }
+    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, dialect: Dialect<'a>) -> Self {
+        Self { send_queue, dialect, how: How::DEFAULT }
     }
 
     /// Sends what follows as it is; see [`BasicRemote::uncompressed`].
@@ -275,12 +275,12 @@ impl<'a> AsyncRemote<'a> {
     /// 64 KiB have gathered, by [`flush_batch`](Self::flush_batch), or when the connection has anything else to do.
     /// Switching it off writes the batch at once, and so does closing the session, before the close frame.
     pub fn set_batching_allowed(self, allowed: bool) {
-        self.outbound.set_batching(allowed);
+        self.send_queue.set_batching(allowed);
     }
 
     /// Whether messages may gather.
     pub fn batching_allowed(self) -> bool {
-        self.outbound.batches()
+        self.send_queue.batches()
     }
 
     /// Has what was sent so far written, and waits until it is.
@@ -291,26 +291,26 @@ impl<'a> AsyncRemote<'a> {
     /// # Cancel safety
     /// It is written in any case.
     pub async fn flush_batch(self) -> Result<(), Error> {
-        let ticket = self.outbound.flush_batch();
-        let mut wait = Wait { outbound: self.outbound, waiting: Waiting::within(self.how.timeout) };
-        Ok(poll_fn(|cx| wait.outbound.poll_flushed(cx, ticket, &mut wait.waiting)).await?)
+        let ticket = self.send_queue.flush_batch();
+        let mut wait = Wait { send_queue: self.send_queue, waiting: Waiting::within(self.how.timeout) };
+        Ok(poll_fn(|cx| wait.send_queue.poll_flushed(cx, ticket, &mut wait.waiting)).await?)
     }
 
     /// Queues a text message. A `String` or [`Text`] of more than a few KiB is not copied.
     pub fn send_text(self, text: impl Into<Text> + AsRef<str>) -> Sent {
         if text.as_ref().len() < SHARE_FROM {
-            self.offer(Outgoing::Small(OpCode::Text, text.as_ref().as_bytes()))
+            self.offer(QueueItem::Borrowed(OpCode::Text, text.as_ref().as_bytes()))
         } else {
-            self.offer(Outgoing::Large(OpCode::Text, text.into().into()))
+            self.offer(QueueItem::Shared(OpCode::Text, text.into().into()))
         }
     }
 
     /// Queues a binary message. A `Vec<u8>`, [`Bytes`] or [`Binary`] of more than a few KiB is not copied.
     pub fn send_binary(self, data: impl Into<Binary> + AsRef<[u8]>) -> Sent {
         if data.as_ref().len() < SHARE_FROM {
-            self.offer(Outgoing::Small(OpCode::Binary, data.as_ref()))
+            self.offer(QueueItem::Borrowed(OpCode::Binary, data.as_ref()))
         } else {
-            self.offer(Outgoing::Large(OpCode::Binary, Bytes::from(data.into())))
+            self.offer(QueueItem::Shared(OpCode::Binary, Bytes::from(data.into())))
         }
     }
 
@@ -330,18 +330,18 @@ impl<'a> AsyncRemote<'a> {
     /// queue were full. The [`Sent`] of a part that is not the last resolves when it is queued.
     pub fn send_text_part(self, part: impl Into<Text> + AsRef<str>, last: bool) -> Sent {
         if part.as_ref().len() < SHARE_FROM {
-            self.part(Outgoing::Small(OpCode::Text, part.as_ref().as_bytes()), last)
+            self.part(QueueItem::Borrowed(OpCode::Text, part.as_ref().as_bytes()), last)
         } else {
-            self.part(Outgoing::Large(OpCode::Text, part.into().into()), last)
+            self.part(QueueItem::Shared(OpCode::Text, part.into().into()), last)
         }
     }
 
     /// Queues a part of a binary message; see [`send_text_part`](Self::send_text_part).
     pub fn send_binary_part(self, part: impl Into<Binary> + AsRef<[u8]>, last: bool) -> Sent {
         if part.as_ref().len() < SHARE_FROM {
-            self.part(Outgoing::Small(OpCode::Binary, part.as_ref()), last)
+            self.part(QueueItem::Borrowed(OpCode::Binary, part.as_ref()), last)
         } else {
-            self.part(Outgoing::Large(OpCode::Binary, Bytes::from(part.into())), last)
+            self.part(QueueItem::Shared(OpCode::Binary, Bytes::from(part.into())), last)
         }
     }
 
@@ -350,7 +350,7 @@ impl<'a> AsyncRemote<'a> {
     /// # Errors
     /// [`Error::is_too_big`] before anything is sent; [`Error::is_closed`].
     pub fn send_ping(self, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        control(self.outbound, OpCode::Ping, data.as_ref())
+        control(self.send_queue, OpCode::Ping, data.as_ref())
     }
 
     /// Queues an unasked pong with up to 125 bytes of application data.
@@ -358,32 +358,32 @@ impl<'a> AsyncRemote<'a> {
     /// # Errors
     /// As [`send_ping`](Self::send_ping).
     pub fn send_pong(self, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        control(self.outbound, OpCode::Pong, data.as_ref())
+        control(self.send_queue, OpCode::Pong, data.as_ref())
     }
 
-    fn offer(self, message: Outgoing<'_>) -> Sent {
-        let Self { outbound, how, .. } = self;
-        let overflow = how.overflow.or(outbound.overflow()).unwrap_or(Overflow::Error);
+    fn offer(self, message: QueueItem<'_>) -> Sent {
+        let Self { send_queue, how, .. } = self;
+        let overflow = how.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Error);
         let (message, in_order) = match how.compressed {
             // then there will be room
-            true if overflow == Overflow::DropOldest => outbound.deflate(message),
-            true => outbound.deflate_if_room(message),
+            true if overflow == Overflow::DropOldest => send_queue.deflate(message),
+            true => send_queue.deflate_if_room(message),
             false => (message, false),
         };
-        let ticket = outbound.offer_or(message, in_order, overflow);
+        let ticket = send_queue.offer_or(message, in_order, overflow);
         if ticket == Err(Refused::Full)
-            && outbound.first_overflow()
-            && let Some(not_logged) = outbound.log().full.due()
+            && send_queue.first_overflow()
+            && let Some(not_logged) = send_queue.log().full.due()
         {
             tracing::warn!(not_logged, "a message was not sent: the outbound queue is full, the peer reads too slowly");
         }
-        Sent::new(outbound.clone(), ticket, Waiting::within(how.timeout))
+        Sent::new(send_queue.clone(), ticket, Waiting::within(how.timeout))
     }
 
-    fn part(self, part: Outgoing<'_>, last: bool) -> Sent {
-        let ticket = self.outbound.offer_part(part, last, self.how.compressed);
+    fn part(self, part: QueueItem<'_>, last: bool) -> Sent {
+        let ticket = self.send_queue.offer_part(part, last, self.how.compressed);
         let ticket = ticket.map(|ticket| ticket.unwrap_or(AT_ONCE));
-        Sent::new(self.outbound.clone(), ticket, Waiting::within(self.how.timeout))
+        Sent::new(self.send_queue.clone(), ticket, Waiting::within(self.how.timeout))
     }
 }
 
@@ -402,20 +402,20 @@ impl How {
     pub(crate) const DEFAULT: Self = Self { compressed: true, timeout: None, overflow: None };
 }
 
-fn control(outbound: &Outbound, opcode: OpCode, data: &[u8]) -> Result<(), Error> {
+fn control(send_queue: &SendQueue, opcode: OpCode, data: &[u8]) -> Result<(), Error> {
     if data.len() > MAX_CONTROL {
         return Err(Error::new(
             Kind::TooBig,
             format!("a ping or pong of {} bytes exceeds the {MAX_CONTROL} that a control frame may carry", data.len()),
         ));
     }
-    Ok(outbound.control(opcode, data)?)
+    Ok(send_queue.control(opcode, data)?)
 }
 
 /// A message that waits for room, then for the socket.
 struct Sending<'a> {
-    outbound: &'a Outbound,
-    message: Outgoing<'a>,
+    send_queue: &'a SendQueue,
+    message: QueueItem<'a>,
     /// It is to be compressed at its turn.
     in_order: bool,
     overflow: Overflow,
@@ -430,16 +430,16 @@ impl Future for Sending<'_> {
         let this = &mut *self;
         loop {
             if let Some(ticket) = this.ticket {
-                let written = ready!(this.outbound.poll_written(cx, ticket, &mut this.waiting));
+                let written = ready!(this.send_queue.poll_written(cx, ticket, &mut this.waiting));
                 return Poll::Ready(written.map_err(Error::from));
             }
-            match this.outbound.offer_or(this.message.clone(), this.in_order, this.overflow) {
+            match this.send_queue.offer_or(this.message.clone(), this.in_order, this.overflow) {
                 Ok(ticket) => this.ticket = Some(ticket),
                 Err(Refused::Dropped) => return Poll::Ready(Ok(())),
                 Err(Refused::Full) if this.overflow == Overflow::Error => {
                     return Poll::Ready(Err(Refused::Full.into()));
                 }
-                Err(_) => ready!(this.outbound.poll_room(cx, this.message.len(), &mut this.waiting))?,
+                Err(_) => ready!(this.send_queue.poll_room(cx, this.message.len(), &mut this.waiting))?,
             }
         }
     }
@@ -447,7 +447,7 @@ impl Future for Sending<'_> {
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        self.outbound.abandon(&mut self.waiting);
+        self.send_queue.abandon(&mut self.waiting);
     }
 }
 
@@ -499,55 +499,55 @@ impl Shared {
     /// has `claimed` the session. How many older messages were dropped for it.
     pub(crate) fn offer(
         &mut self,
-        outbound: &Outbound,
-        direct: Option<Moment>,
+        send_queue: &SendQueue,
+        direct: Option<Millisecond>,
         claimed: &mut bool,
     ) -> Result<u32, Refused> {
-        let overflow = self.how.overflow.or(outbound.overflow()).unwrap_or(Overflow::DropNewest);
-        match self.offer_as(outbound, direct, claimed, overflow == Overflow::DropOldest) {
+        let overflow = self.how.overflow.or(send_queue.overflow()).unwrap_or(Overflow::DropNewest);
+        match self.offer_as(send_queue, direct, claimed, overflow == Overflow::DropOldest) {
             // who is left out by a broadcast is not told, so it is counted in any case
-            Err(Refused::Full) if overflow != Overflow::Close => Err(outbound.overflows(Overflow::DropNewest)),
-            Err(Refused::Full) => Err(outbound.overflows(overflow)),
+            Err(Refused::Full) if overflow != Overflow::Close => Err(send_queue.overflows(Overflow::DropNewest)),
+            Err(Refused::Full) => Err(send_queue.overflows(overflow)),
             offered => offered,
         }
     }
 
     fn offer_as(
         &mut self,
-        outbound: &Outbound,
-        direct: Option<Moment>,
+        send_queue: &SendQueue,
+        direct: Option<Millisecond>,
         claimed: &mut bool,
         droppable: bool,
     ) -> Result<u32, Refused> {
         let (opcode, size) = (self.opcode, self.payload.len());
-        let mut put = |message: Outgoing<'_>, in_order: bool| {
-            *claimed = outbound.claim();
+        let mut put = |message: QueueItem<'_>, in_order: bool| {
+            *claimed = send_queue.claim();
             if droppable {
-                return outbound.offer_droppable(message, in_order).map(|(_, displaced)| displaced);
+                return send_queue.offer_droppable(message, in_order).map(|(_, displaced)| displaced);
             }
-            let offered = if in_order { outbound.offer_in_order(message, true) } else { outbound.offer(message) };
+            let offered = if in_order { send_queue.offer_in_order(message, true) } else { send_queue.offer(message) };
             offered.map(|_| 0)
         };
-        let deflation = outbound.deflation().filter(|deflation| self.how.compressed && deflation.is_for(size));
+        let deflation = send_queue.deflation().filter(|deflation| self.how.compressed && deflation.is_for(size));
         match deflation {
-            Some(deflation) if !deflation.forgets() => return put(Outgoing::Small(opcode, &self.payload), true),
+            Some(deflation) if !deflation.forgets() => return put(QueueItem::Borrowed(opcode, &self.payload), true),
             Some(deflation) => {
                 if let Some(frame) = self.deflated(deflation) {
                     return match direct.filter(|_| frame.len() < SHARE_FROM) {
-                        Some(moment) if outbound.try_write_direct(&frame, moment)? => Ok(0),
-                        _ => put(Outgoing::Frame(frame), false),
+                        Some(moment) if send_queue.try_write_direct(&frame, moment)? => Ok(0),
+                        _ => put(QueueItem::EncodedShared(frame), false),
                     };
                 }
             }
             None => {}
         }
         match direct {
-            _ if size >= SHARE_FROM => put(Outgoing::Large(opcode, self.payload.clone().into()), false),
-            Some(moment) if outbound.try_write_direct(&self.frame, moment)? => Ok(0),
+            _ if size >= SHARE_FROM => put(QueueItem::Shared(opcode, self.payload.clone().into()), false),
+            Some(moment) if send_queue.try_write_direct(&self.frame, moment)? => Ok(0),
             _ => match &self.burst {
                 // a client's frames are masked one by one
-                Some(burst) if outbound.role == Role::Server => put(Outgoing::Burst(burst), false),
-                _ => put(Outgoing::Encoded(&self.frame), false),
+                Some(burst) if send_queue.role == Role::Server => put(QueueItem::Burst(burst), false),
+                _ => put(QueueItem::EncodedBorrowed(&self.frame), false),
             },
         }
     }

@@ -219,7 +219,7 @@ impl Session {
 
     /// Leaves all groups if it has ended while it entered one; whether it is open.
     pub(super) fn leave_if_ended(&self) -> bool {
-        let is_open = self.0.outbound.is_still_open();
+        let is_open = self.0.send_queue.is_still_open();
         if !is_open {
             self.leave_all();
         }

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::config::INBOX_BYTES;
 use crate::error::Error;
-use crate::send_queue::Outbound;
+use crate::send_queue::SendQueue;
 use endpoint_wire::message::Message;
 use endpoint_wire::text::Text;
 
@@ -79,7 +79,7 @@ struct Reading {
 
 /// What is between the connection and a handler that reads a message.
 pub(crate) struct Pipe {
-    outbound: Arc<Outbound>,
+    send_queue: Arc<SendQueue>,
     state: Mutex<State>,
 }
 
@@ -101,9 +101,9 @@ enum End {
 }
 
 impl Pipe {
-    /// `outbound` is that of the session, by which the connection is woken.
-    pub(crate) fn new(outbound: Arc<Outbound>) -> Arc<Self> {
-        Arc::new(Self { outbound, state: Mutex::default() })
+    /// `send_queue` is that of the session, by which the connection is woken.
+    pub(crate) fn new(send_queue: Arc<SendQueue>) -> Arc<Self> {
+        Arc::new(Self { send_queue, state: Mutex::default() })
     }
 
     /// Adds a part, which may be empty.
@@ -139,7 +139,7 @@ impl Pipe {
             let has_room = state.bytes < INBOX_BYTES;
             drop(state);
             if was_full && has_room {
-                self.outbound.wake();
+                self.send_queue.wake();
             }
             return Poll::Ready(Some(Ok(part)));
         }
@@ -168,7 +168,7 @@ impl Pipe {
         drop(state);
         drop(gone);
         if was_full {
-            self.outbound.wake();
+            self.send_queue.wake();
         }
     }
 

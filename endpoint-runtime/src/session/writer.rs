@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use crate::error::{Error, Kind};
-use crate::send_queue::{Outbound, Outgoing, Refused, SHARE_FROM, Ticket, Turn, Waiting};
+use crate::send_queue::{FragmentTicket, QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, Waiting};
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::message::Binary;
 use endpoint_wire::text::Text;
@@ -59,8 +59,8 @@ const PART: usize = 16 << 10;
 pub struct TextWriter(Writer);
 
 impl TextWriter {
-    pub(crate) fn new(outbound: Arc<Outbound>, compressed: bool, waiting: Waiting) -> Self {
-        Self(Writer::new(outbound, OpCode::Text, compressed, waiting))
+    pub(crate) fn new(send_queue: Arc<SendQueue>, compressed: bool, waiting: Waiting) -> Self {
+        Self(Writer::new(send_queue, OpCode::Text, compressed, waiting))
     }
 
     /// Adds text to the message. A `String` or [`Text`] of more than a few KiB is not copied.
@@ -111,8 +111,8 @@ impl TextWriter {
 pub struct BinaryWriter(Writer);
 
 impl BinaryWriter {
-    pub(crate) fn new(outbound: Arc<Outbound>, compressed: bool, waiting: Waiting) -> Self {
-        Self(Writer::new(outbound, OpCode::Binary, compressed, waiting))
+    pub(crate) fn new(send_queue: Arc<SendQueue>, compressed: bool, waiting: Waiting) -> Self {
+        Self(Writer::new(send_queue, OpCode::Binary, compressed, waiting))
     }
 
     /// Adds data to the message. A `Vec<u8>`, [`Bytes`] or [`Binary`] of more than a few KiB is not copied.
@@ -186,10 +186,10 @@ enum Stage {
 }
 
 struct Writer {
-    outbound: Arc<Outbound>,
+    send_queue: Arc<SendQueue>,
     opcode: OpCode,
     compressed: bool,
-    turn: Turn,
+    turn: FragmentTicket,
     waiting: Waiting,
     /// The next part.
     buffer: Vec<u8>,
@@ -199,10 +199,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(outbound: Arc<Outbound>, opcode: OpCode, compressed: bool, waiting: Waiting) -> Self {
-        let compressed = compressed && outbound.deflation().is_some();
-        let (turn, buffer) = (Turn::default(), Vec::new());
-        Self { outbound, opcode, compressed, turn, waiting, buffer, whole: 0, stage: Stage::New }
+    fn new(send_queue: Arc<SendQueue>, opcode: OpCode, compressed: bool, waiting: Waiting) -> Self {
+        let compressed = compressed && send_queue.deflation().is_some();
+        let (turn, buffer) = (FragmentTicket::default(), Vec::new());
+        Self { send_queue, opcode, compressed, turn, waiting, buffer, whole: 0, stage: Stage::New }
     }
 
     /// Whether so much is handed over as it is, instead of being copied.
@@ -227,7 +227,7 @@ impl Writer {
             return Err(self.not_utf8());
         }
         poll_fn(|cx| self.poll_room(cx)).await?;
-        self.offer(Outgoing::Large(self.opcode, data), false).map(drop)
+        self.offer(QueueItem::Shared(self.opcode, data), false).map(drop)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Error>> {
@@ -251,13 +251,13 @@ impl Writer {
     /// Waits for the message's turn, once.
     fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.stage == Stage::New {
-            let Self { outbound, opcode, turn, waiting, .. } = self;
-            ready!(outbound.poll_turn(cx, *opcode, turn, waiting))?;
-            outbound.abandon(waiting);
+            let Self { send_queue, opcode, turn, waiting, .. } = self;
+            ready!(send_queue.poll_turn(cx, *opcode, turn, waiting))?;
+            send_queue.abandon(waiting);
             self.stage = Stage::Begun;
         }
         Poll::Ready(match self.stage {
-            Stage::Begun if !self.outbound.is_open() => Err(Error::closed()),
+            Stage::Begun if !self.send_queue.is_open() => Err(Error::closed()),
             Stage::Failed => Err(Error::new(Kind::Encode, "the message has failed and cannot be written to any more")),
             Stage::Ended(_) => Err(Error::new(Kind::Encode, "the message is finished")),
             Stage::New | Stage::Begun => Ok(()),
@@ -274,8 +274,8 @@ impl Writer {
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let room = ready!(self.outbound.poll_part_room(cx, &mut self.waiting));
-        self.outbound.abandon(&mut self.waiting);
+        let room = ready!(self.send_queue.poll_part_room(cx, &mut self.waiting));
+        self.send_queue.abandon(&mut self.waiting);
         Poll::Ready(room.map_err(|refused| self.fails(refused)))
     }
 
@@ -291,7 +291,7 @@ impl Writer {
                 }
                 Stage::Failed => return self.poll_begin(cx),
                 Stage::Ended(ticket) => {
-                    let written = ready!(self.outbound.poll_written(cx, ticket, &mut self.waiting));
+                    let written = ready!(self.send_queue.poll_written(cx, ticket, &mut self.waiting));
                     return Poll::Ready(written.map_err(Error::from));
                 }
             }
@@ -301,15 +301,15 @@ impl Writer {
     /// Queues the characters that are complete.
     fn part(&mut self, last: bool) -> Result<Option<Ticket>, Error> {
         let buffer = std::mem::take(&mut self.buffer);
-        let ticket = self.offer(Outgoing::Small(self.opcode, &buffer[..self.whole]), last)?;
+        let ticket = self.offer(QueueItem::Borrowed(self.opcode, &buffer[..self.whole]), last)?;
         self.buffer = buffer;
         self.buffer.drain(..self.whole);
         self.whole = 0;
         Ok(ticket)
     }
 
-    fn offer(&mut self, part: Outgoing<'_>, last: bool) -> Result<Option<Ticket>, Error> {
-        let offered = self.outbound.offer_part_of(&self.turn, part, last, self.compressed);
+    fn offer(&mut self, part: QueueItem<'_>, last: bool) -> Result<Option<Ticket>, Error> {
+        let offered = self.send_queue.offer_part_of(&self.turn, part, last, self.compressed);
         offered.map_err(|refused| self.fails(refused))
     }
 
@@ -326,17 +326,17 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.outbound.abandon(&mut self.waiting);
+        self.send_queue.abandon(&mut self.waiting);
         match self.stage {
             Stage::Ended(_) => {}
-            Stage::New => self.outbound.give_up_turn(&mut self.turn, false),
+            Stage::New => self.send_queue.give_up_turn(&mut self.turn, false),
             Stage::Begun | Stage::Failed => {
-                if self.outbound.is_open()
-                    && let Some(not_logged) = self.outbound.log().unfinished.due()
+                if self.send_queue.is_open()
+                    && let Some(not_logged) = self.send_queue.log().unfinished.due()
                 {
                     tracing::warn!(not_logged, "a message was begun and not finished: its session ends with 1011");
                 }
-                self.outbound.give_up_turn(&mut self.turn, true);
+                self.send_queue.give_up_turn(&mut self.turn, true);
             }
         }
     }

@@ -24,7 +24,7 @@ use endpoint_wire::message::Binary;
 use endpoint_wire::text::Text;
 
 /// How long a wait may take with a running clock: more than anything in memory takes on a busy machine.
-const RUNNING: Duration = Duration::from_secs(10);
+const CURRENT_HANDLER: Duration = Duration::from_secs(10);
 
 /// And with a paused one: more than the limits of most endpoints, which then cost nothing.
 const PAUSED: Duration = Duration::from_secs(60 * 60);
@@ -456,7 +456,7 @@ impl fmt::Debug for TestClient {
 
 /// How long a wait may take, if nothing else was said.
 pub(super) fn limit_of(limit: Option<Duration>) -> Duration {
-    limit.unwrap_or_else(|| if is_paused() { PAUSED } else { RUNNING })
+    limit.unwrap_or_else(|| if is_paused() { PAUSED } else { CURRENT_HANDLER })
 }
 
 /// Waits until everything that can run has run.

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::{block_on, check};
 use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{Bounds, Moment, Outbound, Outgoing, Waiting};
+use crate::send_queue::{Bounds, Millisecond, QueueItem, SendQueue, Waiting};
 use endpoint_wire::close::{CloseCode, CloseReason};
 use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
@@ -42,7 +42,7 @@ impl Wire {
     }
 
     /// A queue that writes to the socket.
-    fn queue(&self) -> Arc<Outbound> {
+    fn queue(&self) -> Arc<SendQueue> {
         let (send_timeout, log) = (Duration::from_secs(3600), <_>::default());
         let bounds =
             Bounds { messages: 100, bytes: 1 << 20, send_timeout, overflow: None, log, budget: Arc::default() };
@@ -53,7 +53,7 @@ impl Wire {
             drop(reader);
             writer
         });
-        Arc::new(Outbound::new(Arc::new(bounds), Role::Server, None, Some(writer)))
+        Arc::new(SendQueue::new(Arc::new(bounds), Role::Server, None, Some(writer)))
     }
 
     /// Waits until so many messages were written, and nothing else; their payloads in order.
@@ -65,7 +65,7 @@ impl Wire {
 }
 
 /// The connection task: takes over, writes to the socket, and reports, until the application closes the session.
-fn serve(queue: &Outbound) {
+fn serve(queue: &SendQueue) {
     let mut attached = false;
     block_on(poll_fn(|cx| {
         if !attached {
@@ -74,13 +74,13 @@ fn serve(queue: &Outbound) {
         }
         let mut closes = false;
         while queue.has_news() {
-            queue.set_busy(true);
+            queue.set_has_unflushed(true);
             let mut out = Frames::default();
             let collected = queue.collect(&mut out);
             while !out.is_empty() {
                 assert!(queue.write(&mut out, usize::MAX).unwrap() > 0, "the kernel's buffer is full");
             }
-            queue.set_busy(false);
+            queue.set_has_unflushed(false);
             queue.written(collected.ticket, 0);
             closes |= collected.close.is_some();
         }
@@ -96,27 +96,27 @@ fn frame(payload: u8) -> Vec<u8> {
 }
 
 /// A broadcast whose message is queued and left to a flusher, which comes by at once.
-fn broadcast_and_flush(queue: &Outbound, payload: u8) {
+fn broadcast_and_flush(queue: &SendQueue, payload: u8) {
     let claimed = queue.claim();
-    queue.offer(Outgoing::Encoded(&frame(payload))).unwrap();
+    queue.offer(QueueItem::EncodedBorrowed(&frame(payload))).unwrap();
     if claimed {
         queue.flush();
     }
 }
 
-fn broadcast_directly(queue: &Outbound, payload: u8, moment: Moment) {
+fn broadcast_directly(queue: &SendQueue, payload: u8, moment: Millisecond) {
     if !queue.try_write_direct(&frame(payload), moment).unwrap() {
         broadcast_and_flush(queue, payload);
     }
 }
 
-fn send(queue: &Outbound, payload: u8) {
-    queue.offer(Outgoing::Small(OpCode::Binary, &[payload])).unwrap();
+fn send(queue: &SendQueue, payload: u8) {
+    queue.offer(QueueItem::Borrowed(OpCode::Binary, &[payload])).unwrap();
 }
 
 /// Has one of them act beside the other and the connection. All messages are written without anything else that would
 /// wake the connection: after that it is closed. The payloads in order.
-fn race(wire: &Wire, messages: usize, batching: bool, acts: [fn(&Outbound); 2]) -> Vec<u8> {
+fn race(wire: &Wire, messages: usize, batching: bool, acts: [fn(&SendQueue); 2]) -> Vec<u8> {
     let queue = wire.queue();
     queue.set_batching(batching);
     let [connection, other] = [serve, acts[0]].map(|act| {
@@ -152,7 +152,7 @@ fn broadcast_beside_a_send_is_written() {
 fn broadcasts_that_race_are_written() {
     let wire = Wire::new();
     check(FEW, move || {
-        let acts: [fn(&Outbound); 2] = [|queue| broadcast_and_flush(queue, 1), |queue| broadcast_and_flush(queue, 2)];
+        let acts: [fn(&SendQueue); 2] = [|queue| broadcast_and_flush(queue, 1), |queue| broadcast_and_flush(queue, 2)];
         assert_eq!(sorted(race(&wire, 2, false, acts)), [1, 2]);
     });
 }
@@ -161,9 +161,9 @@ fn broadcasts_that_race_are_written() {
 fn broadcast_that_no_flusher_comes_for_is_written() {
     let wire = Wire::new();
     check(FEW, move || {
-        let abandoned = |queue: &Outbound| {
+        let abandoned = |queue: &SendQueue| {
             let claimed = queue.claim();
-            queue.offer(Outgoing::Encoded(&frame(1))).unwrap();
+            queue.offer(QueueItem::EncodedBorrowed(&frame(1))).unwrap();
             if claimed {
                 queue.abandon_flush();
             }
@@ -176,10 +176,10 @@ fn broadcast_that_no_flusher_comes_for_is_written() {
 fn message_that_was_sent_before_a_direct_write_goes_before_it() {
     let wire = Wire::new();
     check(FEW, move || {
-        let acts: [fn(&Outbound); 2] = [
+        let acts: [fn(&SendQueue); 2] = [
             |queue| {
                 send(queue, 1);
-                broadcast_directly(queue, 2, Moment::now());
+                broadcast_directly(queue, 2, Millisecond::now());
             },
             |queue| send(queue, 3),
         ];
@@ -193,8 +193,8 @@ fn message_that_was_sent_before_a_direct_write_goes_before_it() {
 fn awaited_send_beside_a_broadcast_ends() {
     let wire = Wire::new();
     check(FEW, move || {
-        let awaited = |queue: &Outbound| {
-            let ticket = queue.offer(Outgoing::Small(OpCode::Binary, &[2])).unwrap();
+        let awaited = |queue: &SendQueue| {
+            let ticket = queue.offer(QueueItem::Borrowed(OpCode::Binary, &[2])).unwrap();
             let mut waiting = Waiting::default();
             block_on(poll_fn(|cx| queue.poll_flushed(cx, ticket, &mut waiting))).unwrap();
         };
@@ -206,7 +206,7 @@ fn awaited_send_beside_a_broadcast_ends() {
 fn batch_that_ends_beside_a_broadcast_is_written() {
     let wire = Wire::new();
     check(FEW, move || {
-        let batch = |queue: &Outbound| {
+        let batch = |queue: &SendQueue| {
             send(queue, 2);
             queue.set_batching(false);
         };
@@ -218,7 +218,7 @@ fn batch_that_ends_beside_a_broadcast_is_written() {
 fn batch_that_is_flushed_beside_a_broadcast_is_written() {
     let wire = Wire::new();
     check(FEW, move || {
-        let flushed = |queue: &Outbound| {
+        let flushed = |queue: &SendQueue| {
             send(queue, 2);
             let (ticket, mut waiting) = (queue.flush_batch(), Waiting::default());
             block_on(poll_fn(|cx| queue.poll_flushed(cx, ticket, &mut waiting))).unwrap();

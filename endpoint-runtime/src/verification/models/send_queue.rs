@@ -12,7 +12,7 @@ use loom::thread;
 
 use super::{block_on, check};
 use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{Bounds, Outbound, Outgoing, Refused, Ticket, Waiting};
+use crate::send_queue::{Bounds, QueueItem, Refused, SendQueue, Ticket, Waiting};
 use endpoint_wire::close::{CloseCode, CloseReason};
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::role::Role;
@@ -22,22 +22,22 @@ const FEW: Option<usize> = Some(3);
 const SOME: Option<usize> = None;
 
 /// A queue with room for so many messages.
-fn queue(messages: usize) -> Arc<Outbound> {
+fn queue(messages: usize) -> Arc<SendQueue> {
     let (send_timeout, log) = (Duration::from_secs(3600), <_>::default());
     let bounds = Bounds { messages, bytes: 1 << 20, send_timeout, overflow: None, log, budget: Arc::default() };
-    Arc::new(Outbound::new(Arc::new(bounds), Role::Server, None, None))
+    Arc::new(SendQueue::new(Arc::new(bounds), Role::Server, None, None))
 }
 
-fn message(payload: &[u8; 1]) -> Outgoing<'_> {
-    Outgoing::Small(OpCode::Binary, payload)
+fn message(payload: &[u8; 1]) -> QueueItem<'_> {
+    QueueItem::Borrowed(OpCode::Binary, payload)
 }
 
-fn send(queue: &Outbound, payload: u8) -> Result<Ticket, Refused> {
+fn send(queue: &SendQueue, payload: u8) -> Result<Ticket, Refused> {
     queue.offer(message(&[payload]))
 }
 
 /// An awaited send: waits for room, then until the message is written.
-fn send_and_wait(queue: &Outbound, payload: u8) -> Result<(), Refused> {
+fn send_and_wait(queue: &SendQueue, payload: u8) -> Result<(), Refused> {
     let (mut for_room, mut for_write) = (Waiting::default(), Waiting::default());
     let mut ticket = None;
     block_on(poll_fn(|cx| {
@@ -70,13 +70,13 @@ struct Connection {
 
 impl Connection {
     /// Runs until it is asked to close, or given up, or has written so many messages.
-    fn run(queue: &Outbound, messages: usize) -> Self {
+    fn run(queue: &SendQueue, messages: usize) -> Self {
         let mut connection = Self::default();
         block_on(poll_fn(|cx| connection.poll(queue, messages, cx)));
         connection
     }
 
-    fn poll(&mut self, queue: &Outbound, messages: usize, cx: &Context<'_>) -> Poll<()> {
+    fn poll(&mut self, queue: &SendQueue, messages: usize, cx: &Context<'_>) -> Poll<()> {
         if !self.attached {
             self.attached = true;
             queue.attach(cx.waker());
@@ -88,14 +88,14 @@ impl Connection {
     }
 
     /// Takes over what has gathered, writes and reports it.
-    fn write(&mut self, queue: &Outbound) {
+    fn write(&mut self, queue: &SendQueue) {
         let mut out = Frames::default();
         let collected = queue.collect(&mut out);
         self.cut |= collected.cut;
         if collected.close.is_some() {
             self.closes = true;
             // the end: nothing more is accepted, and what came before is taken along
-            queue.refuse();
+            queue.stop_accepting();
             if queue.has_news() {
                 self.write(queue);
             }
@@ -114,7 +114,7 @@ impl Connection {
     }
 }
 
-fn in_thread<T: 'static>(queue: &Arc<Outbound>, act: impl FnOnce(&Outbound) -> T + 'static) -> thread::JoinHandle<T> {
+fn in_thread<T: 'static>(queue: &Arc<SendQueue>, act: impl FnOnce(&SendQueue) -> T + 'static) -> thread::JoinHandle<T> {
     let queue = queue.clone();
     thread::spawn(move || act(&queue))
 }
@@ -150,7 +150,7 @@ fn message_that_a_handler_sends_needs_no_wake_beside_one_of_another_task() {
             if !handled {
                 handled = true;
                 // the handler runs before the connection looks at the queue
-                queue.running(|| send(&queue, 2)).unwrap();
+                queue.enter_handler(|| send(&queue, 2)).unwrap();
             }
             connection.poll(&queue, 2, cx)
         }));
@@ -268,7 +268,7 @@ fn sender_that_waits_for_room_learns_of_the_end() {
         let queue = queue(1);
         send(&queue, 1).unwrap();
         let sender = in_thread(&queue, |queue| send_and_wait(queue, 2));
-        queue.refuse();
+        queue.stop_accepting();
         queue.end(true);
         let sent = sender.join().unwrap();
         assert!(matches!(sent, Err(Refused::Closed | Refused::TimedOut)), "{sent:?}");
@@ -290,9 +290,9 @@ fn connection_that_is_given_up_notices_it() {
     check(SOME, || {
         let queue = queue(100);
         let sender = in_thread(&queue, |queue| send(queue, 1).is_ok());
-        let cutter = in_thread(&queue, Outbound::cut);
+        let cutter = in_thread(&queue, SendQueue::cut);
         assert!(Connection::run(&queue, usize::MAX).cut);
-        block_on(poll_fn(|cx| queue.poll_cut(cx)));
+        block_on(poll_fn(|cx| queue.poll_aborted(cx)));
         queue.detach();
         sender.join().unwrap();
         cutter.join().unwrap();
@@ -303,8 +303,8 @@ fn connection_that_is_given_up_notices_it() {
 fn task_that_goes_on_after_the_end_notices_that_it_is_given_up() {
     check(SOME, || {
         let queue = queue(100);
-        let cutter = in_thread(&queue, Outbound::cut);
-        block_on(poll_fn(|cx| queue.poll_cut(cx)));
+        let cutter = in_thread(&queue, SendQueue::cut);
+        block_on(poll_fn(|cx| queue.poll_aborted(cx)));
         cutter.join().unwrap();
     });
 }
