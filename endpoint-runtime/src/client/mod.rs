@@ -44,7 +44,7 @@ use crate::handshake::path::PathParams;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::send_queue::FAR;
 use crate::session::state::States;
-use crate::session::{Groups, OpenSessions, OpenSet, Session, Terms};
+use crate::session::{Groups, OpenSessions, OpenSet, Session, SessionInit};
 use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]
 use crate::transport::trust::Trust;
@@ -273,7 +273,7 @@ impl ClientContainer {
     }
 
     /// Goes the whole way to a server that agrees: name, TCP, proxy, TLS, handshake.
-    async fn agree<E: ClientEndpoint>(&self, request: &ClientRequest) -> Result<(Agreed, Terms), Error> {
+    async fn agree<E: ClientEndpoint>(&self, request: &ClientRequest) -> Result<(Agreed, SessionInit), Error> {
         let deadline = Instant::now() + request.timeout.min(FAR);
         let sessions = self.set_of::<E>();
         can_be_served::<E>(&sessions.limits, &self.0.states)?;
@@ -315,7 +315,7 @@ impl ClientContainer {
             };
             deflation.map(Box::new).ok_or_else(used_up)
         });
-        let terms = Terms {
+        let terms = SessionInit {
             request: asked,
             subprotocol: agreed.subprotocol.take().map(Cow::Owned),
             response: Some(Box::new(std::mem::take(&mut agreed.response))),

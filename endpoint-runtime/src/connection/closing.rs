@@ -24,7 +24,7 @@ impl ConnectionIo {
             return;
         }
         self.send_queue.stop_accepting();
-        self.session.retire();
+        self.session.unregister();
         self.end = Some(Box::new(End { reason: local, delivers_received, seen: None, dropped: 0 }));
         if !self.has_unhandled() {
             self.break_stream(Error::closed);

@@ -24,7 +24,7 @@ use crate::endpoint::dispatch;
 use crate::endpoint::dispatch::{Dispatch, Ending};
 use crate::error::{Error, Kind};
 use crate::send_queue::FAR;
-use crate::session::{Place, Session};
+use crate::session::{OpenGuard, Session};
 use crate::transport::socket::Socket;
 use endpoint_wire::Violation;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
@@ -35,7 +35,7 @@ pub(crate) struct Connection<E: Contract> {
     io: ConnectionIo,
     dispatch: Dispatch<E>,
     /// So that a shutdown can reach all of it to its end.
-    place: Place,
+    place: OpenGuard,
     /// Last of all: a shutdown waits until it is gone.
     token: TaskTrackerToken,
 }
@@ -50,7 +50,7 @@ impl<E: Contract> Connection<E> {
         token: TaskTrackerToken,
     ) -> Box<Self> {
         let dispatch = Dispatch::new(endpoint, session.clone());
-        let place = Place::of(&session);
+        let place = OpenGuard::of(&session);
         let io = ConnectionIo::new(socket, early, session);
         Box::new(Self { io, dispatch, place, token })
     }

@@ -441,7 +441,7 @@ mod tests {
     use crate::error::Error;
     use crate::handshake::path::PathParams;
     use crate::handshake::request::{HandshakeRequest, Transport};
-    use crate::session::{OpenSet, Session, Terms};
+    use crate::session::{OpenSet, Session, SessionInit};
     use crate::transport::socket::Socket;
     use endpoint_wire::close::CloseReason;
     use endpoint_wire::frame::OpCode;
@@ -487,7 +487,7 @@ mod tests {
         let set = Arc::new(OpenSet::new("/", "Taker", limits));
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
         let (response, subprotocol, deflation, rare) = <_>::default();
-        let terms = Terms { request, response, subprotocol, deflation, endpoint: set, rare };
+        let terms = SessionInit { request, response, subprotocol, deflation, endpoint: set, rare };
         let session = Session::new(terms, None);
         let io = ConnectionIo::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
         let mut both = (io, Dispatch::new(Taker, session), peer);

@@ -27,7 +27,7 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::server::{Accepted, offered_subprotocols};
 use crate::handshake::{extensions, server};
-use crate::session::Terms;
+use crate::session::SessionInit;
 use crate::session::principal::Identity;
 use crate::session::properties;
 use crate::session::properties::MaybeRare;
@@ -210,7 +210,7 @@ impl Inner {
         let (subprotocol, sessions) = (accepted.into_subprotocol(), sessions.clone());
         prepared(Opening {
             upgrade,
-            terms: Terms { request, response: None, subprotocol, deflation, endpoint: sessions, rare },
+            terms: SessionInit { request, response: None, subprotocol, deflation, endpoint: sessions, rare },
             token,
             #[cfg(feature = "adopted")]
             ends: None,

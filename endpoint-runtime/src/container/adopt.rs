@@ -28,7 +28,7 @@ use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::{HandshakeRequest, Transport};
-use crate::session::Terms;
+use crate::session::SessionInit;
 use crate::session::principal::Identity;
 use crate::session::properties::MaybeRare;
 #[cfg(feature = "axum")]
@@ -288,7 +288,14 @@ impl AdoptedRequest {
         let (ends, ended) = oneshot::channel();
         let opening = Opening {
             upgrade: Box::pin(std::future::ready(None)),
-            terms: Terms { request, response: None, subprotocol, deflation: None, endpoint: sessions.clone(), rare },
+            terms: SessionInit {
+                request,
+                response: None,
+                subprotocol,
+                deflation: None,
+                endpoint: sessions.clone(),
+                rare,
+            },
             token,
             ends: Some(ends),
         };

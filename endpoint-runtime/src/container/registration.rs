@@ -27,7 +27,7 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::scheduling::coarse_timer::{SWEEP, Sweep};
 use crate::session::state::{States, Wanted};
-use crate::session::{OpenSet, Session, Terms};
+use crate::session::{OpenSet, Session, SessionInit};
 use crate::transport::socket::{Io, Socket};
 use endpoint_wire::close::CloseReason;
 
@@ -94,7 +94,7 @@ pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>>
 /// A connection that was accepted, and is to be served as soon as HTTP lets go of its socket.
 pub(crate) struct Opening {
     pub(crate) upgrade: Upgrade,
-    pub(crate) terms: Terms,
+    pub(crate) terms: SessionInit,
     /// A shutdown waits until it is gone.
     pub(crate) token: TaskTrackerToken,
     /// Is told when all is over, `on_close` too.
@@ -308,7 +308,7 @@ async fn begin<E: Contract>(mut beginning: Box<(Opening, E)>) -> Option<Box<Conn
 fn connect<E: Contract>(
     upgraded: Upgraded,
     early: Bytes,
-    mut terms: Terms,
+    mut terms: SessionInit,
     endpoint: E,
     token: TaskTrackerToken,
 ) -> Box<Connection<E>> {
@@ -362,7 +362,7 @@ pub trait ClientEndpoint: Contract {
 pub(crate) struct Opened {
     pub(crate) upgraded: Upgraded,
     pub(crate) early: Bytes,
-    pub(crate) terms: Terms,
+    pub(crate) terms: SessionInit,
     /// A shutdown waits until it is gone.
     pub(crate) token: TaskTrackerToken,
 }

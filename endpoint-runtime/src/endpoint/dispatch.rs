@@ -222,7 +222,7 @@ impl<E: Contract> Drop for Dispatch<E> {
             tracing::error!(not_logged, session = %self.session.id(), "a connection's task is dropped because something in it panicked");
         }
         self.session.send_queue().end(false);
-        self.session.retire();
+        self.session.unregister();
         if self.stage == Stage::Opened {
             self.close_at_once();
         }

@@ -29,11 +29,11 @@ const FRAME: usize = 1 << 10;
 
 /// One in the round while nobody else has anything to say: a message of a megabyte, and an answer as large. To have
 /// many of them under way costs more than to finish one that is in the caches.
-const LONG: isize = 2 << 20;
+const BULK_BUDGET: isize = 2 << 20;
 
 /// So long handlers may run in one quantum, and in a long one: what they do costs time that no count of bytes tells.
 const TIME: Duration = Duration::from_micros(200);
-const LONG_TIME: Duration = Duration::from_millis(1);
+const BULK_TIME: Duration = Duration::from_millis(1);
 
 /// The clock is read after so many calls, after so many, and then after each [`CALLS`]: a peer that waits for each answer
 /// costs no look at it.
@@ -45,16 +45,16 @@ const CALLS: u32 = 16;
 const OVERTIME: isize = isize::MIN;
 
 /// Who takes less than that before it pauses says little.
-const LITTLE: isize = 16 << 10;
+const LIGHT_BYTES: isize = 16 << 10;
 
 /// So many in the round are none of the long ones after somebody said little.
-const SHORT: u32 = 64;
+const BULK_COOLDOWN: u32 = 64;
 
 thread_local! {
     /// How often somebody has paused on this thread who said little.
     static PAUSES: Cell<u32> = const { Cell::new(0) };
     /// The same as it was when one in a round began here last, and how many more are not to be long.
-    static NOTED: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    static LAST_PAUSES: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
     /// What the handler that runs on this thread has cost beside its message.
     static CHARGED: Cell<usize> = const { Cell::new(0) };
     /// How many handlers were called since a connection's task was resumed on this thread.
@@ -70,9 +70,9 @@ pub(crate) fn charge(bytes: usize) {
 
 /// Those at an endpoint who do not pause, one after the other on each runtime. Who has a permit is served.
 #[derive(Debug, Default)]
-pub(crate) struct Round(PerRuntime<Semaphore>);
+pub(crate) struct RoundRobin(PerRuntime<Semaphore>);
 
-impl Round {
+impl RoundRobin {
     /// One for each thread of the runtime.
     fn permits(&self) -> Arc<Semaphore> {
         match Handle::try_current() {
@@ -81,8 +81,8 @@ impl Round {
         }
     }
 
-    fn place(&self, state: State, permit: Option<OwnedSemaphorePermit>) -> Box<Place> {
-        Box::new(Place { state, permit, next: PollSemaphore::new(self.permits()), slow: false })
+    fn slot(&self, state: State, permit: Option<OwnedSemaphorePermit>) -> Box<Slot> {
+        Box::new(Slot { state, permit, next: PollSemaphore::new(self.permits()), slow: false })
     }
 }
 
@@ -90,13 +90,13 @@ impl Round {
 pub(crate) struct Quantum {
     left: isize,
     /// There from its end until the peer pauses.
-    place: Option<Box<Place>>,
+    slot: Option<Box<Slot>>,
 }
 
-/// A place in a round.
-struct Place {
+/// A slot in a round.
+struct Slot {
     state: State,
-    /// Kept for as long as the state is not `Waits`.
+    /// Kept for as long as the state is not `Queued`.
     permit: Option<OwnedSemaphorePermit>,
     next: PollSemaphore,
     /// Its handlers have used the time of a quantum up: the clock is read after each of them.
@@ -106,16 +106,16 @@ struct Place {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// This peer is served.
-    Goes,
+    Running,
     /// It was: everybody else is now, and then the next in the round.
-    Ends,
+    Yielding,
     /// It will be.
-    Waits,
+    Queued,
 }
 
 impl Quantum {
     pub(crate) fn new() -> Self {
-        Self { left: QUANTUM, place: None }
+        Self { left: QUANTUM, slot: None }
     }
 
     /// Notes that so many octets were read, written or made.
@@ -136,7 +136,7 @@ impl Quantum {
         self.spend(CHARGED.replace(0));
         let calls = CALLED.get() + 1;
         CALLED.set(calls);
-        let slow = self.place.as_ref().is_some_and(|place| place.slow);
+        let slow = self.slot.as_ref().is_some_and(|slot| slot.slow);
         if slow || calls == FIRST_CALLS || calls % CALLS == NEXT_CALLS {
             self.look_at_clock(slow);
         }
@@ -146,8 +146,8 @@ impl Quantum {
     fn look_at_clock(&mut self, slow: bool) {
         let now = Instant::now();
         let Some(resumed) = RESUMED.get() else { return RESUMED.set(Some(now)) };
-        let is_long = self.place.is_some() && !slow && is_quiet();
-        if now - resumed >= if is_long { LONG_TIME } else { TIME } {
+        let is_long = self.slot.is_some() && !slow && is_quiet();
+        if now - resumed >= if is_long { BULK_TIME } else { TIME } {
             self.left = OVERTIME;
         }
     }
@@ -161,38 +161,38 @@ impl Quantum {
     /// Whether the task was suspended since it was over: then what it has gathered has to wait, too.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| place.state != State::Goes)
+        self.slot.as_ref().is_some_and(|slot| slot.state != State::Running)
     }
 
     /// How many octets may be read or written at once.
     #[inline]
     pub(crate) fn most(&self) -> usize {
-        self.left.max(LITTLE) as usize
+        self.left.max(LIGHT_BYTES) as usize
     }
 
     /// Whether it goes on, or the next one begins. If not, the task is to be [suspended](Self::suspend), and will be
     /// woken for it.
     #[inline]
-    pub(crate) fn goes_on(&mut self, round: &Round, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn goes_on(&mut self, round: &RoundRobin, cx: &mut Context<'_>) -> bool {
         !self.is_over() || self.begins(round, cx)
     }
 
     #[cold]
-    fn begins(&mut self, round: &Round, cx: &mut Context<'_>) -> bool {
-        let begins = match &mut self.place {
+    fn begins(&mut self, round: &RoundRobin, cx: &mut Context<'_>) -> bool {
+        let begins = match &mut self.slot {
             // it is over, and the task is not suspended yet
-            Some(place) if place.state == State::Goes => false,
-            Some(place) => place.poll_next(cx).is_ready(),
+            Some(slot) if slot.state == State::Running => false,
+            Some(slot) => slot.poll_next(cx).is_ready(),
             None => {
                 // there is nobody else to serve first: it may go on at once
                 let permit = if is_quiet() { round.permits().try_acquire_owned().ok() } else { None };
-                self.place = permit.map(|permit| round.place(State::Goes, Some(permit)));
-                self.place.is_some()
+                self.slot = permit.map(|permit| round.slot(State::Running, Some(permit)));
+                self.slot.is_some()
             }
         };
         if begins {
             let slow = self.left == OVERTIME;
-            self.place.iter_mut().for_each(|place| place.slow = slow);
+            self.slot.iter_mut().for_each(|slot| slot.slow = slow);
             CALLED.set(0);
             RESUMED.set(slow.then(Instant::now));
             self.left = length();
@@ -203,18 +203,18 @@ impl Quantum {
     /// The task is about to be suspended: because the peer has paused, or because the quantum is over. Then the task is
     /// woken when it has the next one.
     #[inline]
-    pub(crate) fn suspend(&mut self, round: &Round, cx: &mut Context<'_>) {
+    pub(crate) fn suspend(&mut self, round: &RoundRobin, cx: &mut Context<'_>) {
         // of a handler that is suspended, too
         self.spend(CHARGED.replace(0));
         CALLED.set(0);
         RESUMED.set(None);
         if self.is_over() {
             self.end(round, cx);
-        } else if self.place.take().is_some() {
+        } else if self.slot.take().is_some() {
             // it may have to go back soon
-            self.left = LITTLE;
+            self.left = LIGHT_BYTES;
         } else {
-            if (QUANTUM - LITTLE..QUANTUM).contains(&self.left) {
+            if (QUANTUM - LIGHT_BYTES..QUANTUM).contains(&self.left) {
                 PAUSES.set(PAUSES.get().wrapping_add(1));
             }
             // who takes three quarters of a quantum between two pauses never uses one up
@@ -223,36 +223,36 @@ impl Quantum {
     }
 
     #[cold]
-    fn end(&mut self, round: &Round, cx: &mut Context<'_>) {
-        let place = self.place.get_or_insert_with(|| round.place(State::Goes, None));
-        if place.state != State::Waits {
-            place.state = State::Ends;
+    fn end(&mut self, round: &RoundRobin, cx: &mut Context<'_>) {
+        let slot = self.slot.get_or_insert_with(|| round.slot(State::Running, None));
+        if slot.state != State::Queued {
+            slot.state = State::Yielding;
             // the runtime looks at its sockets before it wakes who yields
             let _ = pin!(yield_now()).poll(cx);
         }
     }
 }
 
-impl Place {
+impl Slot {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        (self.permit, self.state) = (None, State::Waits);
+        (self.permit, self.state) = (None, State::Queued);
         self.permit = ready!(self.next.poll_acquire(cx));
-        self.state = State::Goes;
+        self.state = State::Running;
         Poll::Ready(())
     }
 }
 
 /// Whether nobody who says little was heard on this thread of late.
 fn is_quiet() -> bool {
-    NOTED.get() == (PAUSES.get(), 0)
+    LAST_PAUSES.get() == (PAUSES.get(), 0)
 }
 
 /// Of one in a round that begins now on this thread.
 fn length() -> isize {
-    let (pauses, (before, short)) = (PAUSES.get(), NOTED.get());
-    let short = if pauses == before { short } else { SHORT };
-    NOTED.set((pauses, short.saturating_sub(1)));
-    if short > 0 { QUANTUM } else { LONG }
+    let (pauses, (before, short)) = (PAUSES.get(), LAST_PAUSES.get());
+    let short = if pauses == before { short } else { BULK_COOLDOWN };
+    LAST_PAUSES.set((pauses, short.saturating_sub(1)));
+    if short > 0 { QUANTUM } else { BULK_BUDGET }
 }
 
 #[cfg(test)]
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     /// A peer that never pauses, and the octets that were taken from it.
-    fn flood(round: &Arc<Round>) -> (JoinHandle<()>, Arc<AtomicUsize>) {
+    fn flood(round: &Arc<RoundRobin>) -> (JoinHandle<()>, Arc<AtomicUsize>) {
         let (round, taken) = (round.clone(), Arc::new(AtomicUsize::new(0)));
         let (mut quantum, count) = (Quantum::new(), taken.clone());
         let task = poll_fn(move |cx| {
@@ -295,7 +295,7 @@ mod tests {
             Self { near, far: listener.accept().await.unwrap().0, quantum: Quantum::new() }
         }
 
-        async fn is_heard(&mut self, round: &Round) {
+        async fn is_heard(&mut self, round: &RoundRobin) {
             self.near.write_all(b"!").await.unwrap();
             // a loop over what the socket is known to have would not look at it again
             yield_now().await;
@@ -315,7 +315,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_says_little_waits_for_one_of_those_who_never_stop() {
-        let round = Arc::new(Round::default());
+        let round = Arc::new(RoundRobin::default());
         let mut witness = Witness::new().await;
         witness.is_heard(&round).await;
         let (floods, taken): (Vec<_>, Vec<_>) = (0..100).map(|_| flood(&round)).unzip();
@@ -332,30 +332,30 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_never_stop_get_the_same() {
-        let round = Arc::new(Round::default());
+        let round = Arc::new(RoundRobin::default());
         let (floods, taken): (Vec<_>, Vec<_>) = (0..10).map(|_| flood(&round)).unzip();
-        while sum(&taken) < 100 * LONG as usize {
+        while sum(&taken) < 100 * BULK_BUDGET as usize {
             yield_now().await;
         }
-        let shares = taken.iter().map(|taken| taken.load(Ordering::Relaxed) / LONG as usize);
+        let shares = taken.iter().map(|taken| taken.load(Ordering::Relaxed) / BULK_BUDGET as usize);
         assert!(shares.clone().all(|share| (9..=11).contains(&share)), "{:?}", shares.collect::<Vec<_>>());
         floods.iter().for_each(JoinHandle::abort);
     }
 
     #[tokio::test]
     async fn who_is_gone_holds_up_nobody() {
-        let round = Arc::new(Round::default());
+        let round = Arc::new(RoundRobin::default());
         let (floods, taken): (Vec<_>, Vec<_>) = (0..10).map(|_| flood(&round)).unzip();
         let (last, gone) = floods.split_last().unwrap();
         // while it waits, is served, or between
-        for (place, flood) in gone.iter().enumerate() {
-            while sum(&taken) < place * LONG as usize {
+        for (slot, flood) in gone.iter().enumerate() {
+            while sum(&taken) < slot * BULK_BUDGET as usize {
                 yield_now().await;
             }
             flood.abort();
         }
         let (before, taken) = (taken[9].load(Ordering::Relaxed), &taken[9]);
-        while taken.load(Ordering::Relaxed) < before + 10 * LONG as usize {
+        while taken.load(Ordering::Relaxed) < before + 10 * BULK_BUDGET as usize {
             yield_now().await;
         }
         last.abort();
@@ -363,36 +363,36 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_long_until_somebody_says_little() {
-        let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
+        let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let mut next = |quantum: &mut Quantum| {
             quantum.spend(quantum.left as usize);
             quantum.goes_on(&round, cx).then_some(quantum.left)
         };
         let mut large = Quantum::new();
-        assert_eq!(next(&mut large), Some(LONG));
+        assert_eq!(next(&mut large), Some(BULK_BUDGET));
         // the round is taken
         assert_eq!(next(&mut Quantum::new()), None);
         large.spend(1);
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         large.suspend(&round, cx);
-        assert_eq!((large.left, large.place.is_none()), (LITTLE, true));
+        assert_eq!((large.left, large.slot.is_none()), (LIGHT_BYTES, true));
         let mut little = Quantum::new();
         little.spend(100);
         little.suspend(&round, cx);
         assert_eq!(next(&mut large), None, "others are to be served first");
-        for number in 0..SHORT {
+        for number in 0..BULK_COOLDOWN {
             large.suspend(&round, cx);
             assert!(large.is_awaited() && !little.is_awaited());
             assert!(large.goes_on(&round, cx) && large.left == QUANTUM, "{number}");
             large.spend(QUANTUM as usize);
         }
         large.suspend(&round, cx);
-        assert!(large.goes_on(&round, cx) && large.left == LONG);
+        assert!(large.goes_on(&round, cx) && large.left == BULK_BUDGET);
     }
 
     #[tokio::test]
     async fn what_a_handler_costs_is_counted() {
-        let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
+        let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let mut quantum = Quantum::new();
         quantum.called();
         assert!(!quantum.is_over());
@@ -408,10 +408,10 @@ mod tests {
 
     #[tokio::test]
     async fn handlers_that_take_long_end_it() {
-        let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
+        let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let busy = || {
             let begun = Instant::now();
-            while begun.elapsed() < 2 * LONG_TIME {}
+            while begun.elapsed() < 2 * BULK_TIME {}
         };
         let calls = |quantum: &mut Quantum| {
             let mut calls = 0;
@@ -435,7 +435,7 @@ mod tests {
             quantum.suspend(&round, cx);
             assert!(quantum.goes_on(&round, cx));
             // one large message, so that it does not matter how fast the machine is
-            quantum.spend_on_frame(LONG as usize);
+            quantum.spend_on_frame(BULK_BUDGET as usize);
             quantum.called();
             assert!(quantum.is_over());
             quantum.left != OVERTIME
@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn each_runtime_has_a_round_of_its_own() {
-        let round = Round::default();
+        let round = RoundRobin::default();
         let runtimes = [1, 2].map(|_| tokio::runtime::Builder::new_current_thread().build().unwrap());
         let permits = runtimes.each_ref().map(|runtime| runtime.block_on(async { round.permits() }));
         let taken = permits.each_ref().map(|permits| permits.clone().try_acquire_owned());
@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn who_pauses_in_time_never_uses_it_up() {
-        let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
+        let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         // small messages that came together; one of 16 KiB and its echo
         for (frames, octets) in [(16, 60), (40, 60), (1, 32 << 10), (8, 4 << 10)] {
             let mut quantum = Quantum::new();
@@ -468,7 +468,7 @@ mod tests {
 
     #[test]
     fn who_pauses_late_has_less_the_next_time() {
-        let (round, cx) = (Round::default(), &mut Context::from_waker(std::task::Waker::noop()));
+        let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let mut quantum = Quantum::new();
         for left in [QUANTUM / 2, QUANTUM / 4, QUANTUM / 8] {
             quantum.spend(left as usize);
@@ -480,6 +480,6 @@ mod tests {
         }
         assert_eq!(quantum.left, QUANTUM);
         quantum.spend(usize::MAX);
-        assert!(quantum.is_over() && quantum.most() == LITTLE as usize);
+        assert!(quantum.is_over() && quantum.most() == LIGHT_BYTES as usize);
     }
 }

@@ -28,7 +28,7 @@ use http::HeaderMap;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use self::chunks::Snapshot;
-pub(crate) use self::open_sessions::{OpenSet, Place};
+pub(crate) use self::open_sessions::{OpenGuard, OpenSet};
 pub(crate) use self::rooms::Groups;
 pub use self::weak::WeakSession;
 use crate::codec::nesting;
@@ -104,7 +104,7 @@ struct Handshake {
 }
 
 /// What a session begins with, once its handshake is settled.
-pub(crate) struct Terms {
+pub(crate) struct SessionInit {
     pub(crate) request: HandshakeRequest,
     /// What the server answered, if we are the client.
     pub(crate) response: Option<Box<http::Response<()>>>,
@@ -123,8 +123,8 @@ const OFF: u64 = 0;
 
 impl Session {
     /// `writer` is the writing half of a plain socket.
-    pub(crate) fn new(terms: Terms, writer: Option<OwnedWriteHalf>) -> Self {
-        let Terms { request, response, subprotocol, deflation, endpoint, rare } = terms;
+    pub(crate) fn new(terms: SessionInit, writer: Option<OwnedWriteHalf>) -> Self {
+        let SessionInit { request, response, subprotocol, deflation, endpoint, rare } = terms;
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         let role = if response.is_some() { Role::Client } else { Role::Server };
         Self(Arc::new(Inner {
@@ -519,6 +519,6 @@ pub(crate) mod tests {
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
         let (response, deflation, rare) = <_>::default();
         let subprotocol = subprotocol.map(Cow::Owned);
-        Session::new(Terms { request, response, subprotocol, deflation, endpoint: endpoint.clone(), rare }, None)
+        Session::new(SessionInit { request, response, subprotocol, deflation, endpoint: endpoint.clone(), rare }, None)
     }
 }

@@ -13,7 +13,7 @@ use super::{Groups, NOWHERE, Session};
 use crate::config::Limits;
 use crate::observe::log_rate::EndpointLog;
 use crate::scheduling::coarse_timer::{Deadlines, Entry, Sweep, is_far};
-use crate::scheduling::fairness::Round;
+use crate::scheduling::fairness::RoundRobin;
 use crate::send_queue::Bounds;
 use crate::send_queue::sync::{AtomicU32, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::session::state::States;
@@ -39,7 +39,7 @@ pub(crate) struct OpenSet {
     members: Mutex<Members>,
     /// The count of the sweep over the deadlines that goes on, or zero: what can be known without the lock.
     sweep: AtomicU32,
-    pub(crate) round: Round,
+    pub(crate) round: RoundRobin,
     pub(crate) log: EndpointLog,
     /// How often somebody took the lock on its members.
     #[cfg(test)]
@@ -134,10 +134,10 @@ impl OpenSet {
     }
 
     /// It is no longer open, though its connection has not come to its end.
-    pub(super) fn hide(&self, session: &Session) {
+    pub(super) fn invalidate_snapshot(&self, session: &Session) {
         let mut replaced = Replaced::default();
         let mut members = self.lock();
-        members.hide(session, &mut replaced);
+        members.invalidate_snapshot(session, &mut replaced);
         drop(members);
         drop(replaced);
     }
@@ -255,7 +255,7 @@ impl Members {
         self.open += 1;
     }
 
-    fn hide(&mut self, session: &Session, replaced: &mut Replaced<Session>) {
+    fn invalidate_snapshot(&mut self, session: &Session, replaced: &mut Replaced<Session>) {
         let place = session.0.place.load(Ordering::Relaxed) as usize;
         if place < self.open {
             self.open -= 1;
@@ -264,7 +264,7 @@ impl Members {
     }
 
     fn remove(&mut self, session: &Session, replaced: &mut Replaced<Session>) -> Option<Session> {
-        self.hide(session, replaced);
+        self.invalidate_snapshot(session, replaced);
         let place = session.0.place.swap(NOWHERE, Ordering::Relaxed) as usize;
         let removed = self.list.swap_remove(place, replaced)?;
         self.deadlines.swap_remove(place);
@@ -297,9 +297,9 @@ impl Session {
 }
 
 /// The place of a session among those of its endpoint, given back when it is dropped.
-pub(crate) struct Place(Session);
+pub(crate) struct OpenGuard(Session);
 
-impl Place {
+impl OpenGuard {
     pub(crate) fn of(session: &Session) -> Self {
         Self(session.clone())
     }
@@ -310,7 +310,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
         self.0.send_queue().detach();
         self.0.leave_all();
@@ -357,7 +357,7 @@ mod tests {
                     }
                     // twice is once
                     (3, At::Open | At::Ending) => {
-                        set.hide(session);
+                        set.invalidate_snapshot(session);
                         At::Ending
                     }
                     (4, _) => {

@@ -212,8 +212,8 @@ impl Session {
     }
 
     /// It is no longer open, though its connection has not come to its end.
-    pub(crate) fn retire(&self) {
-        self.0.endpoint.hide(self);
+    pub(crate) fn unregister(&self) {
+        self.0.endpoint.invalidate_snapshot(self);
         self.leave_all();
     }
 

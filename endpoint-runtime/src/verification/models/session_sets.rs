@@ -78,7 +78,7 @@ fn snapshot_has_those_who_stay_once_while_others_come_end_and_go() {
         let going = thread::spawn({
             let goes = goes.clone();
             move || {
-                goes.retire();
+                goes.unregister();
                 drop(leaving);
             }
         });
@@ -127,7 +127,7 @@ fn session_that_ends_while_it_joins_is_in_no_room() {
             move || ends.join("room")
         });
         ends.close();
-        ends.retire();
+        ends.unregister();
         joining.join().unwrap();
         looks_right(&stays.room("room"), &[&stays], &[]);
         assert!(ends.rooms().is_empty());
