@@ -14,7 +14,7 @@ pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome,
 pub use crate::config::{Compression, EndpointOptions, Overflow};
 #[cfg(feature = "client")]
 pub use crate::container::registration::ClientEndpoint;
-pub use crate::container::registration::{Configured, Lender, Registration, ServerEndpoint, Sharing, lend};
+pub use crate::container::registration::{Configured, Registration, ServerEndpoint, SharedFactory, Sharing, lend};
 pub use crate::endpoint::coder_selection::{
     ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
 };
@@ -25,7 +25,7 @@ use crate::error::Kind;
 pub use crate::handshake::path::{PathParam, PathParams, template_has};
 pub use crate::handshake::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
-pub use crate::session::state::{State, Wanted};
+pub use crate::session::state::{State, StateRequirement};
 pub use crate::session::stream::{BinaryStream, TextStream};
 pub use endpoint_wire::close::CloseReason;
 pub use endpoint_wire::message::{Binary, Message, Pong};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::io::ConnectionIo;
 use crate::endpoint::contract::Contract;
-use crate::endpoint::dispatch::{Dispatch, Work};
+use crate::endpoint::dispatch::{Dispatch, Invocation};
 use crate::session::message_handler::{Entry, Handlers, MessageKind, Payload};
 use endpoint_wire::event::Take;
 
@@ -59,9 +59,9 @@ impl ConnectionIo {
 
     /// Makes work of a message that just came out of the decoder, for the inbox. The handler of a part is that of its
     /// message; who gets a whole one is decided when its turn comes.
-    pub(super) fn dynamic_invocation(&mut self, payload: Payload, last: bool) -> Work {
+    pub(super) fn dynamic_invocation(&mut self, payload: Payload, last: bool) -> Invocation {
         let Some(added) = &mut self.dynamic_handlers else {
-            return Work::Added(Box::new((None, payload, last)));
+            return Invocation::Added(Box::new((None, payload, last)));
         };
         let held = added.held.clone().filter(|(kind, _)| *kind == payload.kind());
         if held.is_some() && last {
@@ -70,7 +70,7 @@ impl ConnectionIo {
         let entry = held
             .and_then(|(_, entry)| entry)
             .or_else(|| added.handlers.of(payload.kind()).filter(|entry| entry.parts()).cloned());
-        Work::Added(Box::new((entry, payload, last)))
+        Invocation::Added(Box::new((entry, payload, last)))
     }
 
     /// A message that nobody wants came to its end.
@@ -82,8 +82,12 @@ impl ConnectionIo {
     }
 
     /// Calls the handler for such work; `None` if there is none any more.
-    pub(super) fn call_dynamic<E: Contract>(&mut self, dispatch: &mut Dispatch<E>, work: Work) -> Option<Work> {
-        let Work::Added(added) = work else { return Some(work) };
+    pub(super) fn call_dynamic<E: Contract>(
+        &mut self,
+        dispatch: &mut Dispatch<E>,
+        work: Invocation,
+    ) -> Option<Invocation> {
+        let Invocation::Added(added) = work else { return Some(work) };
         let (entry, payload, last) = *added;
         let kind = payload.kind();
         match entry.or_else(|| self.dynamic_handlers.as_ref()?.handlers.of(kind).cloned()) {

@@ -14,7 +14,7 @@ use crate::connection::streaming::Feed;
 use crate::connection::timers::Clock;
 use crate::connection::unfinished::Unfinished;
 use crate::endpoint::contract::Contract;
-use crate::endpoint::dispatch::Work;
+use crate::endpoint::dispatch::Invocation;
 use crate::error::Error;
 use crate::scheduling::fairness::Quantum;
 use crate::send_queue::write_buffer::Frames;
@@ -90,7 +90,7 @@ pub(super) struct End {
 /// Messages whose turn has not come.
 #[derive(Default)]
 pub(super) struct Inbox {
-    pub(super) messages: VecDeque<Work>,
+    pub(super) messages: VecDeque<Invocation>,
     pub(super) bytes: usize,
     /// The message that a handler reads while it arrives.
     pub(super) feed: Option<Feed>,
@@ -99,12 +99,12 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn push(&mut self, work: Work) {
+    pub(super) fn push(&mut self, work: Invocation) {
         self.bytes += work.size();
         self.messages.push_back(work);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Work> {
+    pub(super) fn pop(&mut self) -> Option<Invocation> {
         let work = self.messages.pop_front()?;
         self.bytes -= work.size();
         Some(work)

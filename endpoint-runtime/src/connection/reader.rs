@@ -8,7 +8,7 @@ use super::io::{ConnectionIo, Input};
 use super::streaming::{exceeds, streams};
 use crate::codec::session_coders::{Fed, Part};
 use crate::endpoint::contract::{Contract, Handler, Mode, Reply};
-use crate::endpoint::dispatch::{Dispatch, Work};
+use crate::endpoint::dispatch::{Dispatch, Invocation};
 use crate::session::message_handler::{MessageKind, Payload};
 use crate::transport::buffers;
 use endpoint_wire::Violation;
@@ -37,13 +37,13 @@ impl ConnectionIo {
         }
         while let Some(work) = self.inbox.as_mut().and_then(|inbox| inbox.pop()) {
             let work = match work {
-                work @ Work::Added(_) => match self.call_dynamic(dispatch, work) {
+                work @ Invocation::Added(_) => match self.call_dynamic(dispatch, work) {
                     Some(work) => work,
                     None => continue,
                 },
-                Work::Text(text, last) if E::TEXT.streams => self.begin_stream(Message::Text(text), last),
-                Work::Binary(data, last) if E::BINARY.streams => self.begin_stream(Message::Binary(data), last),
-                Work::Text(text, last) if E::TEXT.feed.is_some() => {
+                Invocation::Text(text, last) if E::TEXT.streams => self.begin_stream(Message::Text(text), last),
+                Invocation::Binary(data, last) if E::BINARY.streams => self.begin_stream(Message::Binary(data), last),
+                Invocation::Text(text, last) if E::TEXT.feed.is_some() => {
                     let fed = dispatch.feed(&E::TEXT, Part::Text(&text), last, self.max_message_size);
                     match self.fed(dispatch, fed, true) {
                         Some(work) => work,
@@ -51,7 +51,7 @@ impl ConnectionIo {
                         None => continue,
                     }
                 }
-                Work::Binary(data, last) if E::BINARY.feed.is_some() => {
+                Invocation::Binary(data, last) if E::BINARY.feed.is_some() => {
                     let fed = dispatch.feed(&E::BINARY, Part::Binary(&data), last, self.max_message_size);
                     match self.fed(dispatch, fed, false) {
                         Some(work) => work,
@@ -59,9 +59,11 @@ impl ConnectionIo {
                         None => continue,
                     }
                 }
-                Work::Text(text, last) if E::TEXT.mode == Mode::Sync => Work::Settled(dispatch.text_now(&text, last)),
-                Work::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
-                    Work::Settled(dispatch.binary_now(&data, last))
+                Invocation::Text(text, last) if E::TEXT.mode == Mode::Sync => {
+                    Invocation::Settled(dispatch.text_now(&text, last))
+                }
+                Invocation::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
+                    Invocation::Settled(dispatch.binary_now(&data, last))
                 }
                 work => work,
             };
@@ -122,11 +124,11 @@ impl ConnectionIo {
                 }
                 Some(Event::Text { text, last }) if E::TEXT.mode == Mode::Sync => {
                     let reply = dispatch.text_now(text.as_str(), last);
-                    return Some(dispatch.call(Work::Settled(reply)));
+                    return Some(dispatch.call(Invocation::Settled(reply)));
                 }
                 Some(Event::Binary { data, last }) if E::BINARY.mode == Mode::Sync => {
                     let reply = dispatch.binary_now(data.as_slice(), last);
-                    return Some(dispatch.call(Work::Settled(reply)));
+                    return Some(dispatch.call(Invocation::Settled(reply)));
                 }
                 Some(Event::Text { text, last }) => {
                     let text = text.into_text();
@@ -138,7 +140,7 @@ impl ConnectionIo {
                             None => continue,
                         }
                     }
-                    return Some(dispatch.call(Work::Text(text, last)));
+                    return Some(dispatch.call(Invocation::Text(text, last)));
                 }
                 Some(Event::Binary { data, last }) => {
                     let data = data.into_binary();
@@ -150,7 +152,7 @@ impl ConnectionIo {
                             None => continue,
                         }
                     }
-                    return Some(dispatch.call(Work::Binary(data, last)));
+                    return Some(dispatch.call(Invocation::Binary(data, last)));
                 }
                 Some(Event::Ping(data)) => self.answer_ping(&data),
                 Some(Event::Pong(data)) => {
@@ -167,11 +169,11 @@ impl ConnectionIo {
     }
 
     /// The call that follows when a part was given to the decoder that takes messages as they come, if one does.
-    fn fed<E: Contract>(&mut self, dispatch: &mut Dispatch<E>, fed: Fed, text: bool) -> Option<Work> {
+    fn fed<E: Contract>(&mut self, dispatch: &mut Dispatch<E>, fed: Fed, text: bool) -> Option<Invocation> {
         match fed {
             Fed::More => None,
             Fed::Ready => Some(dispatch.fed(text)),
-            Fed::Failed(error) => Some(Work::Settled(Err(error))),
+            Fed::Failed(error) => Some(Invocation::Settled(Err(error))),
             Fed::TooBig { limit, size } => {
                 self.on_violation(Violation::TooBig { limit, size });
                 None
@@ -209,12 +211,12 @@ impl ConnectionIo {
     pub(super) fn enqueue_event<E: Contract>(&mut self, event: Event<'static>) {
         let work = match event {
             Event::Text { text, last } => match self.feed(Message::Text(text.into_text()), last) {
-                Some(Message::Text(text)) if E::TEXT.exists() => Work::Text(text, last),
+                Some(Message::Text(text)) if E::TEXT.exists() => Invocation::Text(text, last),
                 Some(Message::Text(text)) => self.dynamic_invocation(Payload::Text(text), last),
                 _ => return,
             },
             Event::Binary { data, last } => match self.feed(Message::Binary(data.into_binary()), last) {
-                Some(Message::Binary(data)) if E::BINARY.exists() => Work::Binary(data, last),
+                Some(Message::Binary(data)) if E::BINARY.exists() => Invocation::Binary(data, last),
                 Some(Message::Binary(data)) => self.dynamic_invocation(Payload::Binary(data), last),
                 _ => return,
             },
@@ -256,7 +258,7 @@ impl ConnectionIo {
         self.inbox.as_ref().is_none_or(|inbox| inbox.has_room())
     }
 
-    pub(super) fn pong<E: Contract>(&mut self, data: Binary) -> Option<Work> {
+    pub(super) fn pong<E: Contract>(&mut self, data: Binary) -> Option<Invocation> {
         // it may stand between two parts of a message
         self.leave_unfinished();
         if let Some(pinged) = self.clock.take_answer(&data) {
@@ -266,7 +268,7 @@ impl ConnectionIo {
             return None;
         }
         if E::PONG.exists() {
-            return Some(Work::Pong(Pong::new(data)));
+            return Some(Invocation::Pong(Pong::new(data)));
         }
         let wanted = self.dynamic_handlers.as_ref().is_some_and(|added| added.has(MessageKind::Pong));
         wanted.then(|| self.dynamic_invocation(Payload::Pong(Pong::new(data)), true))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::io::{ConnectionIo, Inbox};
 use crate::endpoint::contract::{Contract, Handler};
-use crate::endpoint::dispatch::Work;
+use crate::endpoint::dispatch::Invocation;
 use crate::error::Error;
 use crate::session::stream::{BinaryStream, Pipe, TextStream};
 use endpoint_wire::Violation;
@@ -46,7 +46,7 @@ pub(super) fn exceeds<E: Contract>(inbox: &mut Option<Box<Inbox>>, event: Option
 
 impl ConnectionIo {
     /// The call for a message of which the first part is here.
-    pub(super) fn begin_stream(&mut self, first: Message, last: bool) -> Work {
+    pub(super) fn begin_stream(&mut self, first: Message, last: bool) -> Invocation {
         let (pipe, inbox) = (Pipe::new(self.send_queue.clone()), self.inbox.get_or_insert_default());
         let text = matches!(first, Message::Text(_));
         pipe.push(first, last);
@@ -55,12 +55,12 @@ impl ConnectionIo {
         let waiting = std::mem::take(&mut inbox.messages);
         for work in waiting {
             match work {
-                Work::Text(part, last) if !complete => {
+                Invocation::Text(part, last) if !complete => {
                     inbox.bytes -= part.len();
                     pipe.push(Message::Text(part), last);
                     complete = last;
                 }
-                Work::Binary(part, last) if !complete => {
+                Invocation::Binary(part, last) if !complete => {
                     inbox.bytes -= part.len();
                     pipe.push(Message::Binary(part), last);
                     complete = last;
@@ -74,7 +74,11 @@ impl ConnectionIo {
         if !complete && !self.is_reading() {
             self.break_stream(Error::closed);
         }
-        if text { Work::TextStream(TextStream::new(pipe)) } else { Work::BinaryStream(BinaryStream::new(pipe)) }
+        if text {
+            Invocation::TextStream(TextStream::new(pipe))
+        } else {
+            Invocation::BinaryStream(BinaryStream::new(pipe))
+        }
     }
 
     /// Gives a part to the handler that reads its message; gives it back if there is none.

@@ -21,7 +21,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::deploy::Mounted;
 use super::{Inner, RETRY_AFTER};
 use crate::container::configurator::HandshakeResponse;
-use crate::container::registration::{Configured, Opening, Prepared, Upgraded};
+use crate::container::registration::{Configured, PendingConnection, Prepared, Upgraded};
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
@@ -37,7 +37,7 @@ use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
 /// Everything a session begins with, once its handshake is accepted.
-struct Beginning {
+struct ConnectionSpawnFn {
     prepared: Prepared,
     request: HandshakeRequest,
     accepted: Accepted<'static>,
@@ -131,7 +131,7 @@ impl Inner {
         if let Some(identity) = identity {
             properties::of(&rare).set_identity(identity);
         }
-        self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
+        self.begin(mounted, parts, ConnectionSpawnFn { prepared, request, accepted, headers, rare, token })
     }
 
     /// The same with a configurator.
@@ -170,7 +170,7 @@ impl Inner {
         self.takes_sessions()?;
         let prepared = configured.prepare(&request, prepare)?;
         let (headers, rare) = response.into_parts();
-        self.begin(mounted, parts, Beginning { prepared, request, accepted, headers, rare, token })
+        self.begin(mounted, parts, ConnectionSpawnFn { prepared, request, accepted, headers, rare, token })
     }
 
     pub(super) fn takes_sessions(&self) -> Result<(), Refusal> {
@@ -182,9 +182,9 @@ impl Inner {
         &self,
         mounted: &Mounted,
         parts: &mut Parts,
-        beginning: Beginning,
+        beginning: ConnectionSpawnFn,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Beginning { prepared, request, mut accepted, headers, rare, token } = beginning;
+        let ConnectionSpawnFn { prepared, request, mut accepted, headers, rare, token } = beginning;
         let sessions = &mounted.sessions;
         let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
         let (limits, budget) = (&sessions.limits, &self.compression_budget);
@@ -208,7 +208,7 @@ impl Inner {
         let mut response = accepted.response::<Full<Bytes>>();
         response.headers_mut().extend(headers);
         let (subprotocol, sessions) = (accepted.into_subprotocol(), sessions.clone());
-        prepared(Opening {
+        prepared(PendingConnection {
             upgrade,
             terms: SessionInit { request, response: None, subprotocol, deflation, endpoint: sessions, rare },
             token,

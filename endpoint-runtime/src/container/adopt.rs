@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite;
 use super::deploy::{Mounted, undeployable};
 use super::{EndpointConfig, RETRY_AFTER, ServerContainer};
 use crate::container::configurator::HandshakeResponse;
-use crate::container::registration::{Configured, Opening, Prepared, ServerEndpoint, Upgraded};
+use crate::container::registration::{Configured, PendingConnection, Prepared, ServerEndpoint, Upgraded};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
 use crate::handshake::path::PathParams;
@@ -231,7 +231,7 @@ impl AdoptedRequest {
     }
 
     /// What the door does with a request, as far as it is left to be done.
-    async fn accept(mut self) -> Result<(Prepared, Opening, oneshot::Receiver<CloseReason>), Refusal> {
+    async fn accept(mut self) -> Result<(Prepared, PendingConnection, oneshot::Receiver<CloseReason>), Refusal> {
         let Adopted { container, mounted } = &self.endpoint;
         let (container, Mounted { options, prepare, sessions, .. }) = (&*container.0, &**mounted);
         container.takes_sessions()?;
@@ -286,7 +286,7 @@ impl AdoptedRequest {
             annotated.map_or_else(|| Cow::Owned(name), |annotated| Cow::Borrowed(*annotated))
         });
         let (ends, ended) = oneshot::channel();
-        let opening = Opening {
+        let opening = PendingConnection {
             upgrade: Box::pin(std::future::ready(None)),
             terms: SessionInit {
                 request,

@@ -19,7 +19,7 @@ use crate::error::{Error, Kind};
 use crate::handshake::path::{ContextPath, PathParams, Template};
 use crate::handshake::request::HandshakeRequest;
 use crate::handshake::router::{Router, TrailingSlash};
-use crate::session::state::{States, Wanted};
+use crate::session::state::{StateRequirement, States};
 use crate::session::{Groups, OpenSet};
 use endpoint_wire::budget::Budgets;
 
@@ -124,7 +124,7 @@ impl Mounting {
 }
 
 /// What all endpoints of a container share.
-pub(super) struct Ground {
+pub(super) struct Deployment {
     pub(super) context_path: String,
     pub(super) context: ContextPath,
     pub(super) trailing_slash: TrailingSlash,
@@ -134,7 +134,7 @@ pub(super) struct Ground {
     pub(super) budgets: Arc<Budgets>,
 }
 
-impl Ground {
+impl Deployment {
     /// Makes an endpoint ready, or finds every mistake in it.
     pub(super) fn mount(&self, mounting: Mounting, mistakes: &mut Vec<String>) -> Option<Mounted> {
         let Mounting { about, registration, options, prepare, configured } = mounting;
@@ -159,7 +159,7 @@ impl Ground {
         let limits = self.limits.with(&options);
         mistakes.extend(limits.compression.mistake().map(|mistake| format!("{about}: {mistake}")));
         let missing = registration.into_iter().flat_map(|registration| registration.handlers().missing(&self.states));
-        mistakes.extend(missing.map(|Wanted { type_name, method, .. }| {
+        mistakes.extend(missing.map(|StateRequirement { type_name, method, .. }| {
             format!("{about}: `{method}` takes State<{}>, provide it with .state(…)", type_name())
         }));
         let full = format!("{}{}", self.context_path.trim_end_matches('/'), about.path);

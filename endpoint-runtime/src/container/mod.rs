@@ -34,7 +34,7 @@ pub(crate) use self::accept::take_socket;
 #[cfg(feature = "adopted")]
 pub use self::adopt::{Adopted, AdoptedRequest};
 pub use self::deploy::EndpointConfig;
-use self::deploy::{Ground, Mounted, Mounting, Table, undeployable};
+use self::deploy::{Deployment, Mounted, Mounting, Table, undeployable};
 use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
 use crate::container::configurator::Configurator;
 use crate::container::registration::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};
@@ -71,7 +71,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct ServerContainer(Arc<Inner>);
 
 struct Inner {
-    ground: Ground,
+    ground: Deployment,
     table: RwLock<Arc<Table>>,
     hosts: Hosts,
     origins: Origins,
@@ -435,7 +435,7 @@ impl ContainerBuilder {
         });
         let hosts = self.hosts.map_err(|error| mistakes.push(error.to_string())).ok();
         let origins = self.origins.map_err(|error| mistakes.push(error.to_string())).ok();
-        let ground = Ground {
+        let ground = Deployment {
             context_path: self.context_path,
             context,
             trailing_slash: self.trailing_slash,

@@ -26,7 +26,7 @@ use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::scheduling::coarse_timer::{SWEEP, Sweep};
-use crate::session::state::{States, Wanted};
+use crate::session::state::{StateRequirement, States};
 use crate::session::{OpenSet, Session, SessionInit};
 use crate::transport::socket::{Io, Socket};
 use endpoint_wire::close::CloseReason;
@@ -69,14 +69,14 @@ pub enum Sharing<E: ServerEndpoint> {
     /// One.
     PerConnection(fn(E) -> E::Instance),
     /// All: each is lent its part of the one.
-    Shared(fn(E) -> Lender<E::Instance>),
+    Shared(fn(E) -> SharedFactory<E::Instance>),
 }
 
 /// Gives each connection its part of an instance that all of them share.
-pub type Lender<I> = Box<dyn Fn() -> I + Send + Sync>;
+pub type SharedFactory<I> = Box<dyn Fn() -> I + Send + Sync>;
 
 /// Lends `instance` as `part` of it.
-pub fn lend<E: Send + Sync + 'static, I: 'static>(instance: E, part: fn(Arc<E>) -> I) -> Lender<I> {
+pub fn lend<E: Send + Sync + 'static, I: 'static>(instance: E, part: fn(Arc<E>) -> I) -> SharedFactory<I> {
     let instance = Arc::new(instance);
     Box::new(move || part(instance.clone()))
 }
@@ -86,13 +86,13 @@ pub(crate) type Prepare = Arc<dyn Fn(&HandshakeRequest) -> Result<Prepared, Refu
 
 /// An endpoint instance that waits for its socket. The type is erased here, once per connection; below, everything
 /// knows it.
-pub(crate) type Prepared = Box<dyn FnOnce(Opening) + Send>;
+pub(crate) type Prepared = Box<dyn FnOnce(PendingConnection) + Send>;
 
 /// Resolves to the socket and the octets that came early; to none if the upgrade was not completed.
 pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>> + Send>>;
 
 /// A connection that was accepted, and is to be served as soon as HTTP lets go of its socket.
-pub(crate) struct Opening {
+pub(crate) struct PendingConnection {
     pub(crate) upgrade: Upgrade,
     pub(crate) terms: SessionInit,
     /// A shutdown waits until it is gone.
@@ -190,7 +190,7 @@ impl Handlers {
     }
 
     /// What they ask for and is not among `states`.
-    pub(crate) fn missing(self, states: &States) -> impl Iterator<Item = &'static Wanted> {
+    pub(crate) fn missing(self, states: &States) -> impl Iterator<Item = &'static StateRequirement> {
         let all = self.own.into_iter().chain(self.of_events.iter().copied());
         all.flat_map(|handler| handler.states).filter(|wanted| !states.have(wanted))
     }
@@ -255,7 +255,7 @@ pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> 
 pub(crate) fn prepare<E: Contract>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
-    Ok(Box::new(move |opening: Opening| {
+    Ok(Box::new(move |opening: PendingConnection| {
         #[cfg(feature = "adopted")]
         if opening.ends.is_some() {
             tokio::spawn(serve_and_tell(Box::new((opening, endpoint))));
@@ -266,7 +266,7 @@ pub(crate) fn prepare<E: Contract>(construct: impl FnOnce() -> Result<E, Refusal
 }
 
 /// The task of a connection; why it ended.
-async fn serve<E: Contract>(beginning: Box<(Opening, E)>) -> Option<CloseReason> {
+async fn serve<E: Contract>(beginning: Box<(PendingConnection, E)>) -> Option<CloseReason> {
     let mut connection = begin(beginning).await?;
     Box::pin(connection.open()).await;
     Some(connection.live().await)
@@ -274,7 +274,7 @@ async fn serve<E: Contract>(beginning: Box<(Opening, E)>) -> Option<CloseReason>
 
 /// The same for somebody who waits for the end.
 #[cfg(feature = "adopted")]
-async fn serve_and_tell<E: Contract>(mut beginning: Box<(Opening, E)>) {
+async fn serve_and_tell<E: Contract>(mut beginning: Box<(PendingConnection, E)>) {
     let ends = beginning.0.ends.take();
     if let (Some(reason), Some(ends)) = (serve(beginning).await, ends) {
         // nobody may wait any more
@@ -298,9 +298,9 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
 }
 
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
-async fn begin<E: Contract>(mut beginning: Box<(Opening, E)>) -> Option<Box<Connection<E>>> {
+async fn begin<E: Contract>(mut beginning: Box<(PendingConnection, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (Opening { terms, token, .. }, endpoint) = *beginning;
+    let (PendingConnection { terms, token, .. }, endpoint) = *beginning;
     Some(connect(upgraded, early, terms, endpoint, token))
 }
 

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;
 use crate::session::Session;
-use crate::session::state::Wanted;
+use crate::session::state::StateRequirement;
 use crate::session::stream::{BinaryStream, TextStream};
 use endpoint_wire::close::CloseReason;
 use endpoint_wire::message::{Binary, Message, Pong};
@@ -44,7 +44,7 @@ pub struct Handler {
     /// Fails if the handler's query parameters are missing or do not parse; asked before the handshake is accepted.
     pub check_query: fn(&HandshakeRequest) -> Result<(), Error>,
     /// The `State<T>` it takes; asked for when the endpoint is deployed.
-    pub states: &'static [Wanted],
+    pub states: &'static [StateRequirement],
 }
 
 /// Whether a handler exists and how it runs.

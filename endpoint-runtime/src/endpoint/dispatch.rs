@@ -28,7 +28,7 @@ pub(crate) struct Dispatch<E: Contract> {
 }
 
 /// What a connection has to do next, owned, so that a handler may suspend with it.
-pub(crate) enum Work {
+pub(crate) enum Invocation {
     Text(Text, bool),
     Binary(Binary, bool),
     Pong(Pong),
@@ -42,7 +42,7 @@ pub(crate) enum Work {
     Later(Pending),
 }
 
-impl Work {
+impl Invocation {
     /// The octets of its message.
     pub(crate) fn size(&self) -> usize {
         match self {
@@ -58,7 +58,7 @@ impl Work {
 pin_project! {
     /// A call of a message handler.
     #[project = CallingState]
-    pub(crate) enum Calling<T, B, P, X, Y> {
+    pub(crate) enum HandlerFuture<T, B, P, X, Y> {
         Text { #[pin] handler: T },
         Binary { #[pin] handler: B },
         Pong { #[pin] handler: P },
@@ -69,7 +69,7 @@ pin_project! {
     }
 }
 
-impl<T, B, P, X, Y> Future for Calling<T, B, P, X, Y>
+impl<T, B, P, X, Y> Future for HandlerFuture<T, B, P, X, Y>
 where
     T: Future<Output = Reply>,
     B: Future<Output = Reply>,
@@ -119,8 +119,8 @@ impl<E: Contract> Dispatch<E> {
     #[inline(always)]
     pub(crate) fn call(
         &mut self,
-        work: Work,
-    ) -> Calling<
+        work: Invocation,
+    ) -> HandlerFuture<
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
@@ -129,24 +129,30 @@ impl<E: Contract> Dispatch<E> {
     > {
         let Self { endpoint, session, .. } = self;
         match work {
-            Work::Text(text, last) => Calling::Text { handler: endpoint.on_text(session, text, last) },
-            Work::Binary(data, last) => Calling::Binary { handler: endpoint.on_binary(session, data, last) },
-            Work::Pong(pong) => Calling::Pong { handler: endpoint.on_pong(session, pong) },
-            Work::TextStream(text) => Calling::TextStream { handler: endpoint.on_text_stream(session, text) },
-            Work::BinaryStream(data) => Calling::BinaryStream { handler: endpoint.on_binary_stream(session, data) },
-            Work::Settled(reply) => Calling::Settled { reply: Some(reply) },
-            Work::Later(handler) => Calling::Later { handler },
+            Invocation::Text(text, last) => HandlerFuture::Text { handler: endpoint.on_text(session, text, last) },
+            Invocation::Binary(data, last) => {
+                HandlerFuture::Binary { handler: endpoint.on_binary(session, data, last) }
+            }
+            Invocation::Pong(pong) => HandlerFuture::Pong { handler: endpoint.on_pong(session, pong) },
+            Invocation::TextStream(text) => {
+                HandlerFuture::TextStream { handler: endpoint.on_text_stream(session, text) }
+            }
+            Invocation::BinaryStream(data) => {
+                HandlerFuture::BinaryStream { handler: endpoint.on_binary_stream(session, data) }
+            }
+            Invocation::Settled(reply) => HandlerFuture::Settled { reply: Some(reply) },
+            Invocation::Later(handler) => HandlerFuture::Later { handler },
             // the link has found out whose it is
-            Work::Added(_) => Calling::Settled { reply: Some(Ok(None)) },
+            Invocation::Added(_) => HandlerFuture::Settled { reply: Some(Ok(None)) },
         }
     }
 
     /// Calls a handler that was added to the session.
-    pub(crate) fn added(&mut self, entry: &Entry, payload: Payload, last: bool) -> Work {
+    pub(crate) fn added(&mut self, entry: &Entry, payload: Payload, last: bool) -> Invocation {
         match guarded(&self.session, || Ok(self.session.decoding(|| entry.call(&self.session, payload, last)))) {
-            Ok(Answer::Now(reply)) => Work::Settled(reply),
-            Ok(Answer::Later(pending)) => Work::Later(pending),
-            Err(panic) => Work::Settled(Err(panic)),
+            Ok(Answer::Now(reply)) => Invocation::Settled(reply),
+            Ok(Answer::Later(pending)) => Invocation::Later(pending),
+            Err(panic) => Invocation::Settled(Err(panic)),
         }
     }
 
@@ -167,12 +173,12 @@ impl<E: Contract> Dispatch<E> {
     }
 
     /// The call for a message that was fed, and is ready.
-    pub(crate) fn fed(&mut self, text: bool) -> Work {
+    pub(crate) fn fed(&mut self, text: bool) -> Invocation {
         match text {
-            true if E::TEXT.mode == Mode::Sync => Work::Settled(self.text_now("", true)),
-            true => Work::Text(Text::new(), true),
-            false if E::BINARY.mode == Mode::Sync => Work::Settled(self.binary_now(&[], true)),
-            false => Work::Binary(Binary::new(), true),
+            true if E::TEXT.mode == Mode::Sync => Invocation::Settled(self.text_now("", true)),
+            true => Invocation::Text(Text::new(), true),
+            false if E::BINARY.mode == Mode::Sync => Invocation::Settled(self.binary_now(&[], true)),
+            false => Invocation::Binary(Binary::new(), true),
         }
     }
 

@@ -82,7 +82,7 @@ impl States {
     }
 
     /// Whether there is what a handler asks for.
-    pub(crate) fn have(&self, wanted: &Wanted) -> bool {
+    pub(crate) fn have(&self, wanted: &StateRequirement) -> bool {
         let id = (wanted.type_id)();
         self.0.iter().any(|(other, _)| *other == id)
     }
@@ -103,7 +103,7 @@ impl fmt::Debug for States {
 
 /// A `State<T>` that a handler asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct StateRequirement {
     type_id: fn() -> TypeId,
     /// The name of `T`.
     pub(crate) type_name: fn() -> &'static str,
@@ -111,7 +111,7 @@ pub struct Wanted {
     pub(crate) method: &'static str,
 }
 
-impl Wanted {
+impl StateRequirement {
     /// `State<T>`, by the handler `method`.
     pub const fn of<T: Send + Sync + 'static>(method: &'static str) -> Self {
         Self { type_id: TypeId::of::<T>, type_name: std::any::type_name::<T>, method }
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(states.get::<u8>().map(|state| **state), Some(2));
         assert_eq!(states.get::<&str>().map(|state| **state), Some("one"));
         assert!(states.get::<u16>().is_none());
-        assert!(states.have(&Wanted::of::<u8>("f")) && !states.have(&Wanted::of::<u16>("f")));
+        assert!(states.have(&StateRequirement::of::<u8>("f")) && !states.have(&StateRequirement::of::<u16>("f")));
     }
 
     #[test]
