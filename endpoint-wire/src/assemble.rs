@@ -5,7 +5,7 @@
 
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::deflate::{self, Inbound};
-use crate::event::{Chars, Event, Octets, Rules, Take};
+use crate::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
 use crate::frame::{self, Header, MAX_HEADER, OpCode};
 use crate::message::Binary;
 use crate::role::Role;
@@ -61,7 +61,7 @@ struct Frame {
 #[derive(Clone, Copy, Debug)]
 struct Assembly {
     text: bool,
-    take: Take,
+    take: Delivery,
     deflated: bool,
 }
 
@@ -88,13 +88,13 @@ impl Assembler {
     }
 
     /// Whether there is a data message that is not complete: true is text.
-    pub(crate) fn begun(&self) -> Option<bool> {
+    pub(crate) fn started(&self) -> Option<bool> {
         self.message.map(|message| message.text)
     }
 
     /// As [`Decoder::unfinished`](crate::decode::Decoder::unfinished).
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
-        let message = self.message.filter(|message| matches!(message.take, Take::Whole { .. }))?;
+        let message = self.message.filter(|message| matches!(message.take, Delivery::Whole { .. }))?;
         let received = match &self.deflate {
             Some(deflate) if message.deflated => deflate.fed(),
             _ => self.buffer.len() as u64,
@@ -105,7 +105,7 @@ impl Assembler {
     /// As [`Decoder::next`](crate::decode::Decoder::next).
     pub(crate) fn next<'i>(
         &mut self,
-        rules: &Rules,
+        rules: &DecodeOptions,
         mut input: &'i mut [u8],
     ) -> Result<(usize, Option<Event<'i>>), Violation> {
         let (total, mut frames, mut inflated) = (input.len(), 0, 0);
@@ -121,14 +121,14 @@ impl Assembler {
                     let event = match header.opcode {
                         OpCode::Text => {
                             let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
-                            if rules.text == Take::Discard {
+                            if rules.text == Delivery::Discard {
                                 Event::Unwanted { text: true }
                             } else {
-                                Event::Text { text: Chars::Borrowed(text), last: true }
+                                Event::Text { text: Utf8Chunk::Borrowed(text), last: true }
                             }
                         }
-                        OpCode::Binary if rules.binary == Take::Discard => Event::Unwanted { text: false },
-                        OpCode::Binary => Event::Binary { data: Octets::Borrowed(payload), last: true },
+                        OpCode::Binary if rules.binary == Delivery::Discard => Event::Unwanted { text: false },
+                        OpCode::Binary => Event::Binary { data: ByteChunk::Borrowed(payload), last: true },
                         control => control_event(control, payload)?,
                     };
                     return Ok((total - rest.len(), Some(event)));
@@ -180,7 +180,7 @@ impl Assembler {
     /// The vector is only to be appended to, by at most so many octets.
     pub(crate) fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
-        self.message.filter(|message| matches!(message.take, Take::Whole { .. }) && !message.deflated)?;
+        self.message.filter(|message| matches!(message.take, Delivery::Whole { .. }) && !message.deflated)?;
         let missing = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
         if self.buffer.len() == self.buffer.capacity() {
             self.buffer.reserve_exact(missing.min(self.buffer.len().max(expected).max(DIRECT_STEP)));
@@ -236,7 +236,7 @@ impl Assembler {
     }
 
     /// Refuses a frame that does not fit what came before it (RFC 6455 §5.4), or would exceed the limit.
-    fn admit(&self, rules: &Rules, header: &Header) -> Result<(), Violation> {
+    fn admit(&self, rules: &DecodeOptions, header: &Header) -> Result<(), Violation> {
         let take = match (header.opcode, self.message) {
             (OpCode::Continuation, None) => {
                 return Err(Violation::Protocol("a continuation frame has no message to continue"));
@@ -251,16 +251,16 @@ impl Assembler {
         };
         match (take, &self.deflate) {
             // what it makes is limited while it is decompressed
-            (Take::Whole { limit }, Some(deflate))
+            (Delivery::Whole { limit }, Some(deflate))
                 if header.deflated || self.message.is_some_and(|message| message.deflated) =>
             {
                 deflate.admit(header.payload, limit)
             }
-            (Take::Whole { limit }, _) => {
+            (Delivery::Whole { limit }, _) => {
                 let size = (self.buffer.len() as u64).saturating_add(header.payload);
                 if size > limit as u64 { Err(Violation::TooBig { limit, size }) } else { Ok(()) }
             }
-            (Take::Parts | Take::Discard, _) => Ok(()),
+            (Delivery::Parts | Delivery::Discard, _) => Ok(()),
         }
     }
 
@@ -281,7 +281,7 @@ impl Assembler {
             return control_event(opcode, &std::mem::take(&mut self.control)).map(Some);
         }
         match self.message {
-            Some(Assembly { take: Take::Whole { .. }, .. }) => {
+            Some(Assembly { take: Delivery::Whole { .. }, .. }) => {
                 self.buffer.extend_from_slice(piece);
                 self.assembled()
             }
@@ -295,12 +295,12 @@ impl Assembler {
                 let empty = piece.is_empty();
                 let event = if text {
                     let text = self.part(piece, last)?;
-                    let nothing = matches!(&text, Chars::Borrowed(""));
+                    let nothing = matches!(&text, Utf8Chunk::Borrowed(""));
                     (!nothing || last).then_some(Event::Text { text, last })
                 } else {
-                    (!empty || last).then_some(Event::Binary { data: Octets::Borrowed(piece), last })
+                    (!empty || last).then_some(Event::Binary { data: ByteChunk::Borrowed(piece), last })
                 };
-                if take == Take::Discard {
+                if take == Delivery::Discard {
                     return Ok(last.then_some(Event::Unwanted { text }));
                 }
                 Ok(event)
@@ -326,7 +326,9 @@ impl Assembler {
         let mut used = 0;
         match message.take {
             _ if piece.is_empty() => {}
-            Take::Whole { limit } if self.buffer.is_empty() && frame.fin && frame.remaining == piece.len() as u64 => {
+            Delivery::Whole { limit }
+                if self.buffer.is_empty() && frame.fin && frame.remaining == piece.len() as u64 =>
+            {
                 let event = deflate::with_scratch(|out| {
                     inflate_within(deflate, piece, out, limit, message.text)?;
                     deflate.finish()?;
@@ -335,13 +337,13 @@ impl Assembler {
                 (self.frame, self.message, self.buffer) = (None, None, Vec::new());
                 return Ok((piece.len(), Some(event?)));
             }
-            Take::Whole { limit } => {
+            Delivery::Whole { limit } => {
                 inflate_within(deflate, piece, &mut self.buffer, limit, message.text)?;
                 used = piece.len();
             }
             // nothing that comes later refers to it
-            Take::Discard if deflate.forgets() => used = piece.len(),
-            Take::Parts | Take::Discard => loop {
+            Delivery::Discard if deflate.no_context_takeover() => used = piece.len(),
+            Delivery::Parts | Delivery::Discard => loop {
                 let full = self.buffer.len() + PART;
                 let (count, drained) = deflate.inflate(&piece[used..], &mut self.buffer, full)?;
                 used += count;
@@ -361,7 +363,7 @@ impl Assembler {
         } else {
             deflate.wait()?;
         }
-        if matches!(message.take, Take::Whole { .. }) {
+        if matches!(message.take, Delivery::Whole { .. }) {
             return Ok((used, self.assembled()?));
         }
         if self.buffer.is_empty() {
@@ -378,23 +380,23 @@ impl Assembler {
             // whatever was made is in the buffer
             let text = self.part(&[], last)?;
             let nothing = text.as_str().is_empty();
-            (!nothing || last).then_some(Event::Text { text: Chars::Owned(text.into_text()), last })
+            (!nothing || last).then_some(Event::Text { text: Utf8Chunk::Owned(text.into_text()), last })
         } else {
-            let data = Octets::Owned(Binary::from(std::mem::take(&mut self.buffer)));
+            let data = ByteChunk::Owned(Binary::from(std::mem::take(&mut self.buffer)));
             (!data.as_slice().is_empty() || last).then_some(Event::Binary { data, last })
         };
-        if message.take == Take::Discard {
+        if message.take == Delivery::Discard {
             return Ok((used, last.then_some(Event::Unwanted { text: message.text })));
         }
         Ok((used, event))
     }
 
     /// The characters that are complete with `piece`; the beginning of one more is kept.
-    fn part<'i>(&mut self, piece: &'i [u8], last: bool) -> Result<Chars<'i>, Violation> {
+    fn part<'i>(&mut self, piece: &'i [u8], last: bool) -> Result<Utf8Chunk<'i>, Violation> {
         let text = if self.buffer.is_empty() {
             let end = utf8::valid_prefix(piece).ok_or(Violation::NotUtf8)?;
             self.buffer.extend_from_slice(&piece[end..]);
-            Chars::Borrowed(utf8::whole(&piece[..end]).ok_or(Violation::NotUtf8)?)
+            Utf8Chunk::Borrowed(utf8::whole(&piece[..end]).ok_or(Violation::NotUtf8)?)
         } else {
             let mut joined = std::mem::take(&mut self.buffer);
             joined.extend_from_slice(piece);
@@ -402,9 +404,9 @@ impl Assembler {
             self.buffer.extend_from_slice(&joined[end..]);
             joined.truncate(end);
             if joined.is_empty() {
-                Chars::Borrowed("")
+                Utf8Chunk::Borrowed("")
             } else {
-                Chars::Owned(Text::from_validated(Binary::from(joined)))
+                Utf8Chunk::Owned(Text::from_validated(Binary::from(joined)))
             }
         };
         if last && !std::mem::take(&mut self.buffer).is_empty() {
@@ -429,12 +431,12 @@ impl Assembler {
         self.message = None;
         let data = std::mem::take(&mut self.buffer);
         if !message.text {
-            return Ok(Some(Event::Binary { data: Octets::Owned(Binary::from(data)), last: true }));
+            return Ok(Some(Event::Binary { data: ByteChunk::Owned(Binary::from(data)), last: true }));
         }
         if std::mem::take(&mut self.validated) != data.len() {
             return Err(Violation::NotUtf8);
         }
-        Ok(Some(Event::Text { text: Chars::Owned(Text::from_validated(Binary::from(data))), last: true }))
+        Ok(Some(Event::Text { text: Utf8Chunk::Owned(Text::from_validated(Binary::from(data))), last: true }))
     }
 }
 
@@ -465,10 +467,10 @@ fn inflate_within(
 /// A complete message, out of a buffer that is needed again.
 fn whole(text: bool, data: &[u8]) -> Result<Event<'static>, Violation> {
     if !text {
-        return Ok(Event::Binary { data: Octets::Owned(data.into()), last: true });
+        return Ok(Event::Binary { data: ByteChunk::Owned(data.into()), last: true });
     }
     let text = utf8::whole(data).ok_or(Violation::NotUtf8)?;
-    Ok(Event::Text { text: Chars::Owned(text.into()), last: true })
+    Ok(Event::Text { text: Utf8Chunk::Owned(text.into()), last: true })
 }
 
 /// A complete control frame, unmasked.

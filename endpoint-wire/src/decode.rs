@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 
 use crate::assemble::{Assembler, Unfinished};
 use crate::deflate::Inbound;
-use crate::event::{Chars, Event, Octets, Rules, Take};
+use crate::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
 use crate::message::Binary;
 use crate::role::Role;
 use crate::text::Text;
@@ -28,8 +28,8 @@ pub struct Decoder {
 
 impl Decoder {
     /// Whether a message has begun whose end has not come, and of which kind: true is text.
-    pub fn begun(&self) -> Option<bool> {
-        self.assembler.as_ref()?.begun()
+    pub fn started(&self) -> Option<bool> {
+        self.assembler.as_ref()?.started()
     }
 
     /// The message that has begun and whose end has not come, if it is to be taken whole: only then its bytes are kept.
@@ -46,7 +46,11 @@ impl Decoder {
     /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all, or
     /// some frames, without completing one.
     #[inline]
-    pub fn next<'i>(&mut self, rules: &Rules, input: &'i mut [u8]) -> Result<(usize, Option<Event<'i>>), Violation> {
+    pub fn next<'i>(
+        &mut self,
+        rules: &DecodeOptions,
+        input: &'i mut [u8],
+    ) -> Result<(usize, Option<Event<'i>>), Violation> {
         // the common case first: a message in one frame, whole, between two others
         if self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle() && assembler.takes_masked()) {
             if let Some((place, key)) = whole_frame(rules, input) {
@@ -55,9 +59,9 @@ impl Decoder {
                 mask::apply(payload, key, 0);
                 let event = if text {
                     let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
-                    Event::Text { text: Chars::Borrowed(text), last: true }
+                    Event::Text { text: Utf8Chunk::Borrowed(text), last: true }
                 } else {
-                    Event::Binary { data: Octets::Borrowed(payload), last: true }
+                    Event::Binary { data: ByteChunk::Borrowed(payload), last: true }
                 };
                 return Ok((used, Some(event)));
             }
@@ -70,7 +74,7 @@ impl Decoder {
     /// input lies then.
     pub fn next_owned(
         &mut self,
-        rules: &Rules,
+        rules: &DecodeOptions,
         buffer: &mut Vec<u8>,
         range: Range<usize>,
     ) -> Result<(Range<usize>, Option<Event<'static>>), Violation> {
@@ -80,8 +84,8 @@ impl Decoder {
         let (used, event) = self.next(rules, &mut buffer[range.clone()])?;
         let rest = range.start + used..end;
         let (text, data, last) = match &event {
-            Some(Event::Text { text: Chars::Borrowed(text), last }) => (true, text.as_bytes(), *last),
-            Some(Event::Binary { data: Octets::Borrowed(data), last }) => (false, *data, *last),
+            Some(Event::Text { text: Utf8Chunk::Borrowed(text), last }) => (true, text.as_bytes(), *last),
+            Some(Event::Binary { data: ByteChunk::Borrowed(data), last }) => (false, *data, *last),
             _ => return Ok((rest, event.map(Event::into_owned))),
         };
         if data.len() < least {
@@ -95,9 +99,9 @@ impl Decoder {
         data.truncate(len);
         let data = Binary::from(data);
         let event = if text {
-            Event::Text { text: Chars::Owned(Text::from_validated(data)), last }
+            Event::Text { text: Utf8Chunk::Owned(Text::from_validated(data)), last }
         } else {
-            Event::Binary { data: Octets::Owned(data), last }
+            Event::Binary { data: ByteChunk::Owned(data), last }
         };
         Ok((0..buffer.len(), Some(event)))
     }
@@ -138,7 +142,7 @@ const BINARY: u8 = 0x82;
 /// Where the payload lies, and its key, if a message of up to 64 KiB lies whole at the front of `input` and is wanted.
 /// Everything else, wrong frames too, is for the assembler.
 #[inline]
-fn whole_frame(rules: &Rules, input: &[u8]) -> Option<(Range<usize>, [u8; 4])> {
+fn whole_frame(rules: &DecodeOptions, input: &[u8]) -> Option<(Range<usize>, [u8; 4])> {
     let (first, start, length, key) = match input {
         [first, second @ 0x80..=0xfd, a, b, c, d, ..] => (*first, 6, usize::from(*second & 0x7f), [*a, *b, *c, *d]),
         [first, 0xfe, x, y, a, b, c, d, ..] => {
@@ -153,9 +157,9 @@ fn whole_frame(rules: &Rules, input: &[u8]) -> Option<(Range<usize>, [u8; 4])> {
         _ => return None,
     };
     let wanted = match take {
-        Take::Whole { limit } => length <= limit,
-        Take::Parts => true,
-        Take::Discard => false,
+        Delivery::Whole { limit } => length <= limit,
+        Delivery::Parts => true,
+        Delivery::Discard => false,
     };
     (wanted && length <= input.len() - start).then_some((start..start + length, key))
 }
@@ -167,9 +171,10 @@ mod tests {
     use super::*;
     use crate::assemble::{AT_ONCE, DIRECT_STEP, PART};
 
-    const WHOLE: Rules = Rules { text: Take::Whole { limit: 1000 }, binary: Take::Whole { limit: 1000 } };
-    const PARTS: Rules = Rules { text: Take::Parts, binary: Take::Parts };
-    const NONE: Rules = Rules { text: Take::Discard, binary: Take::Discard };
+    const WHOLE: DecodeOptions =
+        DecodeOptions { text: Delivery::Whole { limit: 1000 }, binary: Delivery::Whole { limit: 1000 } };
+    const PARTS: DecodeOptions = DecodeOptions { text: Delivery::Parts, binary: Delivery::Parts };
+    const NONE: DecodeOptions = DecodeOptions { text: Delivery::Discard, binary: Delivery::Discard };
 
     /// A masked client frame.
     fn client(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -232,11 +237,17 @@ mod tests {
     }
 
     /// Everything the decoder says of `input` fed in pieces of the given sizes, repeated.
-    fn decode(rules: &Rules, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
+    fn decode(rules: &DecodeOptions, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
         decode_by(Decoder::default(), rules, input, sizes, direct)
     }
 
-    fn decode_by(mut decoder: Decoder, rules: &Rules, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
+    fn decode_by(
+        mut decoder: Decoder,
+        rules: &DecodeOptions,
+        input: &[u8],
+        sizes: &[usize],
+        direct: bool,
+    ) -> Vec<Said> {
         let (mut all, mut rest) = (Vec::new(), input);
         for size in sizes.iter().cycle() {
             if rest.is_empty() {
@@ -276,7 +287,7 @@ mod tests {
         all
     }
 
-    fn readings(rules: &Rules, input: &[u8]) -> Vec<Said> {
+    fn readings(rules: &DecodeOptions, input: &[u8]) -> Vec<Said> {
         let whole = decode(rules, input, &[usize::MAX], false);
         assert_eq!(decode(rules, input, &[1], false), whole, "byte by byte");
         for cut in 1..input.len() {
@@ -343,10 +354,10 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut input = client(0x01, b"A");
         let (_, event) = decoder.next(&PARTS, &mut input).unwrap();
-        assert_eq!(event, Some(Event::Text { text: Chars::Borrowed("A"), last: false }));
+        assert_eq!(event, Some(Event::Text { text: Utf8Chunk::Borrowed("A"), last: false }));
         let mut input = client(0x80, b"B");
         let (_, event) = decoder.next(&PARTS, &mut input).unwrap();
-        assert_eq!(event, Some(Event::Text { text: Chars::Borrowed("B"), last: true }));
+        assert_eq!(event, Some(Event::Text { text: Utf8Chunk::Borrowed("B"), last: true }));
         assert!(decoder.is_idle());
     }
 
@@ -377,7 +388,7 @@ mod tests {
 
     #[test]
     fn the_limit_counts_bytes_over_all_fragments_and_is_allowed_itself() {
-        let rules = Rules { text: Take::Whole { limit: 5 }, binary: Take::Whole { limit: 5 } };
+        let rules = DecodeOptions { text: Delivery::Whole { limit: 5 }, binary: Delivery::Whole { limit: 5 } };
         assert_eq!(readings(&rules, &client(0x81, b"12345")), [Said::Text("12345".into(), true)]);
         assert_eq!(readings(&rules, &client(0x81, b"123456")), [Said::Wrong(1009)]);
         assert_eq!(readings(&rules, &client(0x81, "言言".as_bytes())), [Said::Wrong(1009)]);
@@ -390,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_claimed_length_reserves_nothing_like_it() {
-        let rules = Rules { text: Take::Discard, binary: Take::Whole { limit: usize::MAX } };
+        let rules = DecodeOptions { text: Delivery::Discard, binary: Delivery::Whole { limit: usize::MAX } };
         let mut decoder = Decoder::default();
         let mut header = [0x82, 0xff, 0, 0, 0x10, 0, 0, 0, 0, 0, 1, 2, 3, 4];
         assert_eq!(decoder.next(&rules, &mut header).unwrap(), (14, None));
@@ -402,9 +413,9 @@ mod tests {
     const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     const AGAIN: [u8; 5] = [0xf2, 0x00, 0x11, 0x00, 0x00];
 
-    fn readings_deflated(rules: &Rules, input: &[u8], forgets: bool) -> Vec<Said> {
+    fn readings_deflated(rules: &DecodeOptions, input: &[u8], no_context_takeover: bool) -> Vec<Said> {
         let decode = |sizes: &[usize], direct| {
-            decode_by(Decoder::new(Role::Server, Some(Inbound::new(forgets))), rules, input, sizes, direct)
+            decode_by(Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover))), rules, input, sizes, direct)
         };
         let whole = decode(&[usize::MAX], false);
         assert_eq!(decode(&[1], true), whole, "octet by octet");
@@ -439,17 +450,23 @@ mod tests {
         ];
         let dropped = [true, true].map(Said::Unwanted);
         let dropped = [&dropped[..], &[said[2].clone()], &[true, false, false].map(Said::Unwanted)].concat();
-        for forgets in [true, false] {
-            assert_eq!(readings_deflated(&WHOLE, &input, forgets), said);
-            assert_eq!(readings_deflated(&NONE, &input, forgets), dropped);
-            assert_eq!(readings_parts(&input, forgets), said);
+        for no_context_takeover in [true, false] {
+            assert_eq!(readings_deflated(&WHOLE, &input, no_context_takeover), said);
+            assert_eq!(readings_deflated(&NONE, &input, no_context_takeover), dropped);
+            assert_eq!(readings_parts(&input, no_context_takeover), said);
         }
     }
 
     /// The parts of each message joined, across control frames as well.
-    fn readings_parts(input: &[u8], forgets: bool) -> Vec<Said> {
+    fn readings_parts(input: &[u8], no_context_takeover: bool) -> Vec<Said> {
         let decode = |sizes: &[usize]| {
-            let said = decode_by(Decoder::new(Role::Server, Some(Inbound::new(forgets))), &PARTS, input, sizes, true);
+            let said = decode_by(
+                Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover))),
+                &PARTS,
+                input,
+                sizes,
+                true,
+            );
             let (mut joined, mut begun): (Vec<Said>, Vec<Said>) = (Vec::new(), Vec::new());
             for said in said {
                 match said {
@@ -474,14 +491,14 @@ mod tests {
     #[test]
     fn a_context_is_taken_over_if_it_is_kept_whatever_becomes_of_the_message() {
         let input = [client(0xc1, &HELLO), client(0xc2, &AGAIN)].concat();
-        let rules = |text, binary| Rules { text, binary };
+        let rules = |text, binary| DecodeOptions { text, binary };
         let hello = Said::Binary(b"Hello".to_vec(), true);
         for (text, first) in [
-            (Take::Whole { limit: 9 }, Said::Text("Hello".into(), true)),
-            (Take::Parts, Said::Text("Hello".into(), true)),
-            (Take::Discard, Said::Unwanted(true)),
+            (Delivery::Whole { limit: 9 }, Said::Text("Hello".into(), true)),
+            (Delivery::Parts, Said::Text("Hello".into(), true)),
+            (Delivery::Discard, Said::Unwanted(true)),
         ] {
-            let rules = rules(text, Take::Whole { limit: 9 });
+            let rules = rules(text, Delivery::Whole { limit: 9 });
             assert_eq!(readings_deflated(&rules, &input, false).last(), Some(&hello), "{first:?}");
             assert_eq!(readings_deflated(&rules, &input, true).last(), Some(&Said::Wrong(1007)), "{first:?}");
         }
@@ -489,7 +506,7 @@ mod tests {
 
     #[test]
     fn the_limit_counts_what_is_decompressed() {
-        let rules = |limit| Rules { text: Take::Whole { limit }, binary: Take::Discard };
+        let rules = |limit| DecodeOptions { text: Delivery::Whole { limit }, binary: Delivery::Discard };
         let fragments = [client(0x41, &HELLO[..4]), client(0x80, &HELLO[4..])].concat();
         for input in [client(0xc1, &HELLO), fragments] {
             assert_eq!(readings_deflated(&rules(5), &input, true), [Said::Text("Hello".into(), true)]);
@@ -513,18 +530,18 @@ mod tests {
         // stored blocks: the first octet of a character, then a wrong one
         let bad = [0x00, 0x03, 0x00, 0xfc, 0xff, b'a', 0xe8, b'x'];
         for rules in [WHOLE, PARTS, NONE] {
-            for forgets in [true, false] {
-                if rules.text == Take::Discard && forgets {
+            for no_context_takeover in [true, false] {
+                if rules.text == Delivery::Discard && no_context_takeover {
                     continue;
                 }
-                let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(forgets)));
+                let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover)));
                 let mut begun = client(0x41, &[&bad[..], &[0; 50]].concat());
                 let (seen, _) = begun.split_at_mut(14);
                 assert_eq!(decoder.next(&rules, seen).unwrap_err(), Violation::NotUtf8);
                 // and one that is cut off by the end
                 let cut = client(0xc1, &[0x00, 0x02, 0x00, 0xfd, 0xff, b'a', 0xe8, 0x00]);
                 for size in 1..=cut.len() {
-                    let decoder = Decoder::new(Role::Server, Some(Inbound::new(forgets)));
+                    let decoder = Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover)));
                     let said = decode_by(decoder, &rules, &cut, &[size], true);
                     assert_eq!(said.last(), Some(&Said::Wrong(1007)));
                 }
@@ -535,7 +552,7 @@ mod tests {
     #[test]
     fn the_bit_of_a_compressed_message_stands_on_its_first_frame_alone() {
         let first = client(0x41, &HELLO[..3]);
-        for (input, forgets) in [
+        for (input, no_context_takeover) in [
             (client(0xc9, b""), true),
             (client(0xca, b""), false),
             (client(0xc8, b""), true),
@@ -545,7 +562,7 @@ mod tests {
             (client(0xd1, b""), false),
             (client(0xf2, b""), false),
         ] {
-            assert_eq!(readings_deflated(&WHOLE, &input, forgets), [Said::Wrong(1002)], "{input:02x?}");
+            assert_eq!(readings_deflated(&WHOLE, &input, no_context_takeover), [Said::Wrong(1002)], "{input:02x?}");
         }
         assert_eq!(readings(&WHOLE, &client(0xc1, &HELLO)), [Said::Wrong(1002)]);
     }
@@ -553,8 +570,8 @@ mod tests {
     #[test]
     fn what_comes_to_nothing_keeps_no_room() {
         let nothing = client(0x41, &[&[0x00, 0x00, 0x00, 0xff, 0xff].repeat(200)[..], &[0x00]].concat());
-        for (rules, forgets) in [(PARTS, true), (PARTS, false), (NONE, true), (NONE, false)] {
-            let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(forgets)));
+        for (rules, no_context_takeover) in [(PARTS, true), (PARTS, false), (NONE, true), (NONE, false)] {
+            let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover)));
             assert_eq!(decoder.next(&rules, &mut nothing.clone()), Ok((nothing.len(), None)));
             assert_eq!(decoder.kept(), (0, 0, 0));
         }
@@ -625,7 +642,7 @@ mod tests {
     #[test]
     fn what_makes_nothing_is_work_and_is_not_taken_all_at_once() {
         let nothing = [0x03, 0x00].repeat(64 << 10);
-        let whole = Rules { binary: Take::Whole { limit: 1 << 20 }, ..NONE };
+        let whole = DecodeOptions { binary: Delivery::Whole { limit: 1 << 20 }, ..NONE };
         for rules in [whole, PARTS, NONE] {
             let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(false)));
             let mut octets = client(0xc2, &nothing);
@@ -642,14 +659,14 @@ mod tests {
 
     #[test]
     fn a_message_does_not_hold_on_to_much_more_than_itself() {
-        let rules = Rules { text: Take::Discard, binary: Take::Whole { limit: 1 << 20 } };
+        let rules = DecodeOptions { text: Delivery::Discard, binary: Delivery::Whole { limit: 1 << 20 } };
         let message = client(0x82, &[7; OWN_FROM]);
         let mut buffer = message.repeat(15);
         let (mut decoder, mut range) = (Decoder::default(), 0..buffer.len());
         while !range.is_empty() {
             let (rest, event) = decoder.next_owned(&rules, &mut buffer, range).unwrap();
             range = rest;
-            let Some(Event::Binary { data: Octets::Owned(data), .. }) = event else { panic!("{event:?}") };
+            let Some(Event::Binary { data: ByteChunk::Owned(data), .. }) = event else { panic!("{event:?}") };
             let data = Vec::from(Bytes::from(data));
             assert!(data.capacity() <= 2 * OWN_FROM + 100, "{} octets in {}", data.len(), data.capacity());
         }
@@ -693,7 +710,7 @@ mod tests {
                 let whole = decode(&rules, &input, &[usize::MAX], false);
                 let split = decode(&rules, &input, &sizes, false);
                 // cut before the violation was seen, parts may have come further
-                if whole.last().is_some_and(|said| matches!(said, Said::Wrong(_))) && rules.text == Take::Parts {
+                if whole.last().is_some_and(|said| matches!(said, Said::Wrong(_))) && rules.text == Delivery::Parts {
                     prop_assert_eq!(whole.last(), split.last());
                 } else {
                     prop_assert_eq!(whole, split);
@@ -714,14 +731,14 @@ mod tests {
             let end = buffer.len() - cut;
             let tail = buffer[end..].to_vec();
             let (mut decoder, mut range, mut said) = (Decoder::default(), before..end, Vec::new());
-            let rules = Rules { text: Take::Whole { limit: 1 << 20 }, binary: Take::Whole { limit: 1 << 20 } };
+            let rules = DecodeOptions { text: Delivery::Whole { limit: 1 << 20 }, binary: Delivery::Whole { limit: 1 << 20 } };
             for last in [false, true] {
                 while !range.is_empty() {
                     let (rest, event) = decoder.next_owned(&rules, &mut buffer, range).unwrap();
                     range = rest;
                     match event {
-                        Some(Event::Text { text: Chars::Owned(text), last: true }) => said.push(text.as_bytes().to_vec()),
-                        Some(Event::Binary { data: Octets::Owned(data), last: true }) => said.push(data.to_vec()),
+                        Some(Event::Text { text: Utf8Chunk::Owned(text), last: true }) => said.push(text.as_bytes().to_vec()),
+                        Some(Event::Binary { data: ByteChunk::Owned(data), last: true }) => said.push(data.to_vec()),
                         None => {}
                         other => panic!("{other:?}"),
                     }
@@ -744,7 +761,7 @@ mod tests {
         fn reading_directly_changes_nothing(
             tail in "\\PC{0,8}", seed: u8, fragments in 1usize..4, sizes in proptest::collection::vec(1usize..50_000, 1..8)
         ) {
-            let rules = Rules { text: Take::Whole { limit: 1 << 20 }, binary: Take::Discard };
+            let rules = DecodeOptions { text: Delivery::Whole { limit: 1 << 20 }, binary: Delivery::Discard };
             let piece: String = (0..30_000).map(|i| if (i + usize::from(seed)) % 7 == 0 { '言' } else { 'x' }).collect();
             let mut input = Vec::new();
             for i in 0..fragments {

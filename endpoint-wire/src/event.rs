@@ -6,7 +6,7 @@ use crate::text::Text;
 
 /// What becomes of the messages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Take {
+pub enum Delivery {
     /// Put together, up to so many octets.
     Whole {
         /// The most bytes.
@@ -20,11 +20,11 @@ pub enum Take {
 
 /// How the messages of a connection are taken.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub struct DecodeOptions {
     /// Messages of text.
-    pub text: Take,
+    pub text: Delivery,
     /// Binary messages.
-    pub binary: Take,
+    pub binary: Delivery,
 }
 
 /// What came.
@@ -33,14 +33,14 @@ pub enum Event<'i> {
     /// Text: a whole message, or a part of one.
     Text {
         /// Valid UTF-8; a part ends between characters.
-        text: Chars<'i>,
+        text: Utf8Chunk<'i>,
         /// Whether the message ends with it.
         last: bool,
     },
     /// Binary data: a whole message, or a part of one.
     Binary {
         /// The bytes.
-        data: Octets<'i>,
+        data: ByteChunk<'i>,
         /// Whether the message ends with it.
         last: bool,
     },
@@ -59,16 +59,16 @@ pub enum Event<'i> {
 
 /// Text, in the input or put together.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Chars<'i> {
+pub enum Utf8Chunk<'i> {
     /// In the input.
     Borrowed(&'i str),
     /// Put together.
     Owned(Text),
 }
 
-/// Octets, in the input or put together.
+/// ByteChunk, in the input or put together.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Octets<'i> {
+pub enum ByteChunk<'i> {
     /// In the input.
     Borrowed(&'i [u8]),
     /// Put together.
@@ -79,8 +79,8 @@ impl Event<'_> {
     /// The same, out of the input.
     pub fn into_owned(self) -> Event<'static> {
         match self {
-            Self::Text { text, last } => Event::Text { text: Chars::Owned(text.into_text()), last },
-            Self::Binary { data, last } => Event::Binary { data: Octets::Owned(data.into_binary()), last },
+            Self::Text { text, last } => Event::Text { text: Utf8Chunk::Owned(text.into_text()), last },
+            Self::Binary { data, last } => Event::Binary { data: ByteChunk::Owned(data.into_binary()), last },
             Self::Ping(data) => Event::Ping(data),
             Self::Pong(data) => Event::Pong(data),
             Self::Close(reason) => Event::Close(reason),
@@ -89,7 +89,7 @@ impl Event<'_> {
     }
 }
 
-impl Chars<'_> {
+impl Utf8Chunk<'_> {
     /// The text.
     #[inline]
     pub fn as_str(&self) -> &str {
@@ -109,7 +109,7 @@ impl Chars<'_> {
     }
 }
 
-impl Octets<'_> {
+impl ByteChunk<'_> {
     /// The bytes.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {

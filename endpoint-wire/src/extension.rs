@@ -52,7 +52,7 @@ impl Extension {
     }
 
     /// Whether the messages of a side are compressed without regard to those before them.
-    pub(crate) fn forgets(&self, role: Role) -> bool {
+    pub(crate) fn no_context_takeover(&self, role: Role) -> bool {
         let wanted = match role {
             Role::Server => Parameter::ServerNoContextTakeover,
             Role::Client => Parameter::ClientNoContextTakeover,
@@ -118,7 +118,7 @@ mod tests {
         let none = Extension::permessage_deflate([]);
         assert_eq!((none.to_string().as_str(), none.parameters().count()), ("permessage-deflate", 0));
         for role in [Role::Server, Role::Client] {
-            assert_eq!((none.forgets(role), none.window_bits(role)), (false, 15));
+            assert_eq!((none.no_context_takeover(role), none.window_bits(role)), (false, 15));
         }
         let all = Extension::permessage_deflate([
             Parameter::ClientMaxWindowBits(8),
@@ -132,7 +132,7 @@ mod tests {
              client_no_context_takeover"
         );
         assert_eq!(all.parameters().next(), Some(("client_max_window_bits", Some("8"))));
-        assert_eq!((all.forgets(Role::Server), all.window_bits(Role::Server)), (true, 10));
-        assert_eq!((all.forgets(Role::Client), all.window_bits(Role::Client)), (true, 8));
+        assert_eq!((all.no_context_takeover(Role::Server), all.window_bits(Role::Server)), (true, 10));
+        assert_eq!((all.no_context_takeover(Role::Client), all.window_bits(Role::Client)), (true, 8));
     }
 }

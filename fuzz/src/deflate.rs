@@ -11,12 +11,12 @@ use crate::wire::{self, Reading};
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
     let choices = input.octet();
-    let forgets = choices & 1 == 0;
+    let no_context_takeover = choices & 1 == 0;
     let limit = wire::limit(choices >> 1);
     let (level, window_bits) = (u32::from(input.octet() % 10), 9 + input.octet() % 7);
     let sizes = input.sizes();
-    let deflater = Deflater::new(level, window_bits, forgets);
-    let mut oracle = Oracle { stream: Decompress::new(false), forgets, made: Vec::new() };
+    let deflater = Deflater::new(level, window_bits, no_context_takeover);
+    let mut oracle = Oracle { stream: Decompress::new(false), no_context_takeover, made: Vec::new() };
 
     let (mut stream, mut expected) = (Vec::new(), Reading { is_idle: true, ..Reading::default() });
     let mut is_ours = None;
@@ -30,12 +30,12 @@ pub fn run(input: &[u8]) {
             payload = input.stretch(&payload);
         }
         // in one context all messages have one sender
-        let ours = kind & 1 == 0 && (forgets || *is_ours.get_or_insert(true));
+        let ours = kind & 1 == 0 && (no_context_takeover || *is_ours.get_or_insert(true));
         let mut deflated = true;
         let octets = if ours {
             let mut frame = Vec::new();
             deflated = deflater.frame(&payload, &mut frame);
-            assert!(!forgets || !deflated || frame.len() - header(&frame) < payload.len());
+            assert!(!no_context_takeover || !deflated || frame.len() - header(&frame) < payload.len());
             if deflated { frame.split_off(header(&frame)) } else { payload.clone() }
         } else {
             is_ours = Some(false);
@@ -66,7 +66,7 @@ pub fn run(input: &[u8]) {
 
     // put together
     for sizes in [&[usize::MAX][..], &sizes, &[1]] {
-        let mut whole = wire::inflate(Take::Whole { limit }, forgets, &stream, sizes);
+        let mut whole = wire::inflate(Take::Whole { limit }, no_context_takeover, &stream, sizes);
         whole.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
         assert_eq!(whole, expected, "in pieces of {sizes:?}");
     }
@@ -75,16 +75,16 @@ pub fn run(input: &[u8]) {
         return;
     }
     // as parts, and not at all
-    let mut parts = wire::inflate(Take::Parts, forgets, &stream, &sizes);
+    let mut parts = wire::inflate(Take::Parts, no_context_takeover, &stream, &sizes);
     parts.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
     if let (Some(_), Some(Said::Binary(_, false) | Said::Text(_, false))) = (&parts.wrong, parts.said.last()) {
         parts.said.pop();
     }
     assert_eq!(parts, expected, "as parts");
-    let mut nothing = wire::inflate(Take::Discard, forgets, &stream, &sizes);
+    let mut nothing = wire::inflate(Take::Discard, no_context_takeover, &stream, &sizes);
     nothing.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
     // a message that no other refers to is passed over without a look
-    if !forgets || expected.wrong.is_none() {
+    if !no_context_takeover || expected.wrong.is_none() {
         assert_eq!(nothing.wrong, expected.wrong);
         let unwanted = expected.said.iter().map(|said| Said::Unwanted { text: matches!(said, Said::Text(..)) });
         assert_eq!(nothing.said, unwanted.collect::<Vec<_>>());
@@ -143,7 +143,7 @@ fn plain(octets: &[u8], limit: usize) -> Result<Vec<u8>, u16> {
 /// flate2, with each frame of a message and the end of its flush in one piece.
 struct Oracle {
     stream: Decompress,
-    forgets: bool,
+    no_context_takeover: bool,
     /// What came of the messages so far that may be referred to.
     made: Vec<u8>,
 }
@@ -180,14 +180,14 @@ impl Oracle {
                 return Err(1007);
             }
         }
-        if !is_over && self.forgets {
+        if !is_over && self.no_context_takeover {
             let before = out.len();
             rest = &[0x03, 0x00];
             if !self.feed(&mut rest, &mut out)? || !rest.is_empty() || out.len() > before {
                 return Err(1007);
             }
         }
-        if self.forgets {
+        if self.no_context_takeover {
             self.stream.reset(false);
             self.made.clear();
         }

@@ -65,8 +65,8 @@ pub fn read(text: Take, binary: Take, stream: &[u8], sizes: &[usize], direct: bo
 }
 
 /// The same, by a decoder that takes compressed messages.
-pub fn inflate(take: Take, forgets: bool, stream: &[u8], sizes: &[usize]) -> Reading {
-    read_by(Decoder::inflating(take, take, forgets), take, take, stream, sizes, true)
+pub fn inflate(take: Take, no_context_takeover: bool, stream: &[u8], sizes: &[usize]) -> Reading {
+    read_by(Decoder::inflating(take, take, no_context_takeover), take, take, stream, sizes, true)
 }
 
 fn read_by(mut decoder: Decoder, text: Take, binary: Take, stream: &[u8], sizes: &[usize], direct: bool) -> Reading {

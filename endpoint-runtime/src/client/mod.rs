@@ -212,8 +212,8 @@ impl ClientContainer {
 
     /// What may be offered: nothing if the budget has no room for what it may come to.
     fn affordable(&self, compression: &Compression) -> Compression {
-        let forgets = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
-        let most = forgets.into_iter().filter(|_| !compression.takes_over());
+        let no_context_takeover = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
+        let most = no_context_takeover.into_iter().filter(|_| !compression.takes_over());
         let most = Extension::permessage_deflate(most);
         let fits = Deflation::new(most, Role::Client, compression, &self.0.compression_budget).is_some();
         if fits { *compression } else { Compression::OFF }

@@ -13,7 +13,7 @@ use crate::transport::buffers;
 use crate::transport::socket::Socket;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::encode;
-use endpoint_wire::event::{Event, Rules, Take};
+use endpoint_wire::event::{DecodeOptions, Delivery, Event};
 use endpoint_wire::role::Role;
 
 impl ConnectionIo {
@@ -103,7 +103,7 @@ impl ConnectionIo {
 
     /// Reads on until the peer's close frame; its messages are no longer wanted.
     pub(crate) fn poll_peer_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let rules = Rules { text: Take::Discard, binary: Take::Discard };
+        let rules = DecodeOptions { text: Delivery::Discard, binary: Delivery::Discard };
         loop {
             while !self.input.is_empty() && !self.quantum.is_over() {
                 let Input { buffer, start, end, .. } = &mut self.input;

@@ -6,7 +6,7 @@ use super::io::ConnectionIo;
 use crate::endpoint::contract::Contract;
 use crate::endpoint::dispatch::{Dispatch, Invocation};
 use crate::session::message_handler::{Entry, Handlers, MessageKind, Payload};
-use endpoint_wire::event::Take;
+use endpoint_wire::event::Delivery;
 
 /// The handlers that were added, as they were when the connection looked last.
 pub(super) struct DynamicHandlers {
@@ -17,11 +17,11 @@ pub(super) struct DynamicHandlers {
 
 impl DynamicHandlers {
     /// What the decoder does with messages of a kind.
-    pub(super) fn take(&self, kind: MessageKind, limit: usize) -> Take {
+    pub(super) fn take(&self, kind: MessageKind, limit: usize) -> Delivery {
         match self.handlers.of(kind) {
-            None => Take::Discard,
-            Some(entry) if entry.parts() => Take::Parts,
-            Some(_) => Take::Whole { limit },
+            None => Delivery::Discard,
+            Some(entry) if entry.parts() => Delivery::Parts,
+            Some(_) => Delivery::Whole { limit },
         }
     }
 
@@ -43,7 +43,7 @@ impl ConnectionIo {
             None => <_>::default(),
         };
         // a message that has begun stays with the handler it began with
-        match self.decoder.begun().map(kind) {
+        match self.decoder.started().map(kind) {
             Some(kind) => held = held.or_else(|| Some((kind, before.of(kind).cloned()))),
             None => held = None,
         }

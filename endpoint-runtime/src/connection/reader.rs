@@ -13,7 +13,7 @@ use crate::session::message_handler::{MessageKind, Payload};
 use crate::transport::buffers;
 use endpoint_wire::Violation;
 use endpoint_wire::decode::{Decoder, OWN_FROM};
-use endpoint_wire::event::{Event, Rules, Take};
+use endpoint_wire::event::{DecodeOptions, Delivery, Event};
 use endpoint_wire::message::{Binary, Message, Pong};
 
 /// Up to this size a message is expected to come again, and in one piece.
@@ -276,16 +276,16 @@ impl ConnectionIo {
 
     /// How the messages of the connection are taken.
     #[inline]
-    fn rules<E: Contract>(&self) -> Rules {
+    fn rules<E: Contract>(&self) -> DecodeOptions {
         let limit = self.max_message_size;
         let take = |handler: &Handler, kind: MessageKind| match handler {
             Handler { mode: Mode::Missing, .. } => {
-                self.dynamic_handlers.as_ref().map_or(Take::Discard, |added| added.take(kind, limit))
+                self.dynamic_handlers.as_ref().map_or(Delivery::Discard, |added| added.take(kind, limit))
             }
-            Handler { parts: true, .. } => Take::Parts,
-            Handler { max_size, .. } => Take::Whole { limit: max_size.unwrap_or(limit) },
+            Handler { parts: true, .. } => Delivery::Parts,
+            Handler { max_size, .. } => Delivery::Whole { limit: max_size.unwrap_or(limit) },
         };
-        Rules { text: take(&E::TEXT, MessageKind::Text), binary: take(&E::BINARY, MessageKind::Binary) }
+        DecodeOptions { text: take(&E::TEXT, MessageKind::Text), binary: take(&E::BINARY, MessageKind::Binary) }
     }
 
     pub(super) fn log_dropped(&mut self, text: bool) {

@@ -465,11 +465,11 @@ mod tests {
                 (Some(offered), Some(Some(answered))) => (8..=offered.unwrap_or(15)).contains(&answered),
                 _ => false,
             };
-            let forgets = value(offer, "server_no_context_takeover").is_none()
+            let no_context_takeover = value(offer, "server_no_context_takeover").is_none()
                 || value(answer, "server_no_context_takeover").is_some();
             server
                 && client
-                && forgets
+                && no_context_takeover
                 && names.clone().all(|name| {
                     names.clone().filter(|other| *other == name).count() == 1
                         && matches!(

@@ -71,7 +71,7 @@ impl QueueItem<'_> {
 /// Compresses a message by itself, or says that its turn must come first. One that would not become smaller is left.
 pub(super) fn deflate<'a>(deflation: &Deflation, message: QueueItem<'a>) -> (QueueItem<'a>, bool) {
     let Some((opcode, payload)) = message.payload() else { return (message, false) };
-    if !deflation.forgets() {
+    if !deflation.no_context_takeover() {
         return (message, true);
     }
     let mut frame = Vec::new();

@@ -294,7 +294,7 @@ impl SendQueue {
     #[inline]
     pub(crate) fn deflate_if_room<'a>(&self, message: QueueItem<'a>) -> (QueueItem<'a>, bool) {
         match &self.deflation {
-            Some(deflation) if deflation.forgets() && !self.has_room(message.len()) => (message, false),
+            Some(deflation) if deflation.no_context_takeover() && !self.has_room(message.len()) => (message, false),
             _ => self.deflate(message),
         }
     }

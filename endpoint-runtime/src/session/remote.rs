@@ -530,7 +530,9 @@ impl Shared {
         };
         let deflation = send_queue.deflation().filter(|deflation| self.how.compressed && deflation.is_for(size));
         match deflation {
-            Some(deflation) if !deflation.forgets() => return put(QueueItem::Borrowed(opcode, &self.payload), true),
+            Some(deflation) if !deflation.no_context_takeover() => {
+                return put(QueueItem::Borrowed(opcode, &self.payload), true);
+            }
             Some(deflation) => {
                 if let Some(frame) = self.deflated(deflation) {
                     return match direct.filter(|_| frame.len() < SHARE_FROM) {

@@ -235,7 +235,7 @@ impl TestClient {
                 Ok(Ok(permit)) => {
                     // noted first, so that it stands before its answer
                     let entry = self.shared.note(Direction::Sent, what);
-                    permit.send(Leaving::Octets(octets, entry, Some(told)));
+                    permit.send(Leaving::ByteChunk(octets, entry, Some(told)));
                     entry
                 }
                 Ok(Err(_)) => {

@@ -14,7 +14,7 @@ use super::transcript::{Direction, Entry, Traffic, Transcript};
 use endpoint_wire::close::CloseCode;
 use endpoint_wire::decode::Decoder;
 use endpoint_wire::deflate::Inbound;
-use endpoint_wire::event::{Event, Rules, Take};
+use endpoint_wire::event::{DecodeOptions, Delivery, Event};
 use endpoint_wire::role::Role;
 use endpoint_wire::text::Text;
 
@@ -29,9 +29,9 @@ pub(super) const UNREAD: usize = 256 << 20;
 const EACH: usize = size_of::<Arrived>() + size_of::<Entry>();
 
 /// The largest message that is taken.
-const LARGEST: Take = Take::Whole { limit: 1 << 30 };
+const LARGEST: Delivery = Delivery::Whole { limit: 1 << 30 };
 
-const RULES: Rules = Rules { text: LARGEST, binary: LARGEST };
+const RULES: DecodeOptions = DecodeOptions { text: LARGEST, binary: LARGEST };
 
 /// What the tasks know.
 pub(super) struct Shared {
@@ -56,7 +56,7 @@ pub(super) struct Arrived {
 
 pub(super) enum Leaving {
     /// With their place in the transcript, and who waits.
-    Octets(Bytes, usize, Option<oneshot::Sender<()>>),
+    ByteChunk(Bytes, usize, Option<oneshot::Sender<()>>),
     End,
 }
 
@@ -148,7 +148,7 @@ where
 
 /// Writes what is to leave, until the end.
 async fn write<T: AsyncWrite>(mut io: WriteHalf<T>, mut leaves: mpsc::Receiver<Leaving>, shared: Arc<Shared>) {
-    while let Some(Leaving::Octets(octets, entry, told)) = leaves.recv().await {
+    while let Some(Leaving::ByteChunk(octets, entry, told)) = leaves.recv().await {
         if io.write_all(&octets).await.is_err() || io.flush().await.is_err() {
             return shared.lose(entry);
         }
@@ -246,7 +246,7 @@ impl Reader {
         let Ok(permit) = self.leaving.try_reserve() else { return false };
         let is_ping = matches!(what, Traffic::Ping(_));
         let entry = self.shared.note(Direction::Sent, answer);
-        permit.send(Leaving::Octets(frame.octets(), entry, None));
+        permit.send(Leaving::ByteChunk(frame.octets(), entry, None));
         is_ping
     }
 }

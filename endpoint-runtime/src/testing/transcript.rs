@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::frame::TestFrame;
 use endpoint_wire::close::CloseCode;
-use endpoint_wire::event::{Chars, Event, Octets};
+use endpoint_wire::event::{ByteChunk, Event, Utf8Chunk};
 use endpoint_wire::message::Binary;
 use endpoint_wire::text::Text;
 
@@ -31,7 +31,7 @@ pub enum Traffic {
     Close { code: CloseCode, reason: Text },
     /// A frame that the test made by hand.
     Frame(TestFrame),
-    /// Octets that the test made by hand.
+    /// ByteChunk that the test made by hand.
     Raw(Bytes),
     /// What the server sent is against the protocol, in these words; nothing after it is read.
     Violation(String),
@@ -48,8 +48,8 @@ impl From<Event<'_>> for Traffic {
             Event::Pong(data) => Self::Pong(data),
             Event::Close(reason) => Self::Close { code: reason.code(), reason: reason.reason().into() },
             // nothing is discarded
-            Event::Unwanted { text: true } => Self::Text(Chars::Borrowed("").into_text()),
-            Event::Unwanted { text: false } => Self::Binary(Octets::Borrowed(&[]).into_binary()),
+            Event::Unwanted { text: true } => Self::Text(Utf8Chunk::Borrowed("").into_text()),
+            Event::Unwanted { text: false } => Self::Binary(ByteChunk::Borrowed(&[]).into_binary()),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::handshake::router::{Lookup, TrailingSlash};
 use crate::handshake::server;
 use endpoint_wire::close::{CloseCode, CloseReason};
 use endpoint_wire::deflate::{Deflation, Inbound};
-use endpoint_wire::event::{Chars, Event, Octets, Rules};
+use endpoint_wire::event::{ByteChunk, DecodeOptions, Event, Utf8Chunk};
 use endpoint_wire::extension::{Extension, Parameter};
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::role::Role;
@@ -30,7 +30,7 @@ use endpoint_wire::{Violation, decode, encode, event};
 
 /// What becomes of the messages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Take {
+pub enum Delivery {
     Whole { limit: usize },
     Parts,
     Discard,
@@ -53,17 +53,17 @@ pub struct Wrong(pub u16, pub String);
 
 /// The decoder with the rules of its connection.
 #[derive(Debug)]
-pub struct Decoder(decode::Decoder, Rules);
+pub struct Decoder(decode::Decoder, DecodeOptions);
 
 impl Decoder {
-    pub fn new(text: Take, binary: Take) -> Self {
-        Self(decode::Decoder::default(), Rules { text: text.into(), binary: binary.into() })
+    pub fn new(text: Delivery, binary: Delivery) -> Self {
+        Self(decode::Decoder::default(), DecodeOptions { text: text.into(), binary: binary.into() })
     }
 
     /// One of a connection that negotiated compression.
-    pub fn inflating(text: Take, binary: Take, forgets: bool) -> Self {
-        let deflate = Some(Inbound::new(forgets));
-        Self(decode::Decoder::new(Role::Server, deflate), Rules { text: text.into(), binary: binary.into() })
+    pub fn inflating(text: Delivery, binary: Delivery, no_context_takeover: bool) -> Self {
+        let deflate = Some(Inbound::new(no_context_takeover));
+        Self(decode::Decoder::new(Role::Server, deflate), DecodeOptions { text: text.into(), binary: binary.into() })
     }
 
     /// As the connection calls it with what lies in its read buffer.
@@ -84,18 +84,18 @@ impl Decoder {
         self.0.is_idle()
     }
 
-    /// Octets kept of a data message and of a control frame, and the room reserved for both.
+    /// ByteChunk kept of a data message and of a control frame, and the room reserved for both.
     pub fn kept(&self) -> (usize, usize, usize) {
         self.0.kept()
     }
 }
 
-impl From<Take> for event::Take {
-    fn from(take: Take) -> Self {
+impl From<Delivery> for event::Delivery {
+    fn from(take: Delivery) -> Self {
         match take {
-            Take::Whole { limit } => Self::Whole { limit },
-            Take::Parts => Self::Parts,
-            Take::Discard => Self::Discard,
+            Delivery::Whole { limit } => Self::Whole { limit },
+            Delivery::Parts => Self::Parts,
+            Delivery::Discard => Self::Discard,
         }
     }
 }
@@ -103,10 +103,10 @@ impl From<Take> for event::Take {
 impl From<Event<'_>> for Said {
     fn from(event: Event<'_>) -> Self {
         match event {
-            Event::Text { text: Chars::Borrowed(text), last } => Self::Text(text.to_owned(), last),
-            Event::Text { text: Chars::Owned(text), last } => Self::Text(text.into(), last),
-            Event::Binary { data: Octets::Borrowed(data), last } => Self::Binary(data.to_vec(), last),
-            Event::Binary { data: Octets::Owned(data), last } => Self::Binary(data.into(), last),
+            Event::Text { text: Utf8Chunk::Borrowed(text), last } => Self::Text(text.to_owned(), last),
+            Event::Text { text: Utf8Chunk::Owned(text), last } => Self::Text(text.into(), last),
+            Event::Binary { data: ByteChunk::Borrowed(data), last } => Self::Binary(data.to_vec(), last),
+            Event::Binary { data: ByteChunk::Owned(data), last } => Self::Binary(data.into(), last),
             Event::Ping(data) => Self::Ping(data.into()),
             Event::Pong(data) => Self::Pong(data.into()),
             Event::Close(reason) => Self::Close(reason.code().as_u16(), reason.reason().to_owned()),
@@ -127,8 +127,8 @@ impl From<Violation> for Wrong {
 pub struct Deflater(Deflation);
 
 impl Deflater {
-    pub fn new(level: u32, window_bits: u8, forgets: bool) -> Self {
-        let parameters = forgets.then_some(Parameter::ServerNoContextTakeover);
+    pub fn new(level: u32, window_bits: u8, no_context_takeover: bool) -> Self {
+        let parameters = no_context_takeover.then_some(Parameter::ServerNoContextTakeover);
         let parameters = parameters.into_iter().chain([Parameter::ServerMaxWindowBits(window_bits)]);
         let compression = Compression::ON.level(level);
         let budget = Arc::default();
@@ -138,7 +138,7 @@ impl Deflater {
 
     /// Appends a binary message as a frame; false if it is not worth it.
     pub fn frame(&self, payload: &[u8], out: &mut Vec<u8>) -> bool {
-        if self.0.forgets() {
+        if self.0.no_context_takeover() {
             return self.0.frame_afresh(OpCode::Binary, payload, out);
         }
         self.0.frame_in_order(OpCode::Binary, payload, out);

@@ -10,7 +10,7 @@ use crate::handshake::path::PathParams;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::session::{OpenSet, Place, Session, Terms};
 use endpoint_wire::decode;
-use endpoint_wire::event::{Event, Rules, Take};
+use endpoint_wire::event::{DecodeOptions, Delivery, Event};
 use endpoint_wire::frame::{self, OpCode};
 use endpoint_wire::role::Role;
 use endpoint_wire::{encode, mask, utf8};
@@ -38,12 +38,15 @@ pub fn encode(out: &mut Vec<u8>, payload: &[u8]) {
 
 /// The decoder of an endpoint that takes text and binary data whole.
 #[derive(Debug)]
-pub struct Decoder(decode::Decoder, Rules);
+pub struct Decoder(decode::Decoder, DecodeOptions);
 
 impl Decoder {
     /// With a limit for messages.
     pub fn new(limit: usize) -> Self {
-        Self(decode::Decoder::default(), Rules { text: Take::Whole { limit }, binary: Take::Whole { limit } })
+        Self(
+            decode::Decoder::default(),
+            DecodeOptions { text: Delivery::Whole { limit }, binary: Delivery::Whole { limit } },
+        )
     }
 
     /// Decodes a read buffer as the connection does: how many octets of messages were in it; `None` for a violation.

@@ -74,7 +74,7 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Inflater {
     stream: Box<Decompress>,
-    /// Octets of the message were fed behind its last block that was marked as the last.
+    /// ByteChunk of the message were fed behind its last block that was marked as the last.
     fed: bool,
     /// What a block may refer to.
     history: History,
@@ -156,11 +156,11 @@ impl Inflater {
 
     /// Ends a message: what was fed must end where a block does. If the context is forgotten, this one must be given
     /// back afterwards.
-    pub(crate) fn finish(&mut self, forgets: bool) -> Result<(), Violation> {
+    pub(crate) fn finish(&mut self, no_context_takeover: bool) -> Result<(), Violation> {
         // behind a block that was marked as the last there is nothing to end, nor in a message without octets
         if self.fed {
             self.end(&TAIL)?;
-            if forgets && self.fed {
+            if no_context_takeover && self.fed {
                 self.end(&LAST_BLOCK)?;
                 if self.fed {
                     return Err(Violation::NotDeflate);
@@ -201,7 +201,7 @@ impl Inflater {
 /// The receiving side of a connection that negotiated compression.
 #[derive(Debug)]
 pub struct Inbound {
-    forgets: bool,
+    no_context_takeover: bool,
     /// Its own if the context is taken over, else lent while a message is not complete.
     inflater: Option<Inflater>,
     budget: Arc<Budget>,
@@ -217,28 +217,28 @@ pub struct Inbound {
 
 impl Inbound {
     #[cfg(any(test, fuzzing))]
-    pub fn new(forgets: bool) -> Self {
-        Self::with(forgets, MAX_WINDOW, Arc::default())
+    pub fn new(no_context_takeover: bool) -> Self {
+        Self::with(no_context_takeover, MAX_WINDOW, Arc::default())
     }
 
-    fn with(forgets: bool, window: usize, budget: Arc<Budget>) -> Self {
-        Self { forgets, inflater: None, budget, counted: None, work: 0, fed: 0, window }
+    fn with(no_context_takeover: bool, window: usize, budget: Arc<Budget>) -> Self {
+        Self { no_context_takeover, inflater: None, budget, counted: None, work: 0, fed: 0, window }
     }
 
     /// Whether a message may be passed over without a look, because none after it refers to it.
-    pub(crate) fn forgets(&self) -> bool {
-        self.forgets
+    pub(crate) fn no_context_takeover(&self) -> bool {
+        self.no_context_takeover
     }
 
     /// As [`Inflater::inflate`].
     pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
-        let (forgets, window) = (self.forgets, self.window);
-        let make = || if forgets { Inflater::lend() } else { Inflater::new(window) };
+        let (no_context_takeover, window) = (self.no_context_takeover, self.window);
+        let make = || if no_context_takeover { Inflater::lend() } else { Inflater::new(window) };
         let before = out.len();
         let inflater = self.inflater.get_or_insert_with(make);
         let inflated = inflater.inflate(piece, out, full);
         let remembers = inflater.history.capacity();
-        if !forgets && self.counted.as_ref().map_or(0, Reservation::bytes) < remembers {
+        if !no_context_takeover && self.counted.as_ref().map_or(0, Reservation::bytes) < remembers {
             self.reserve(remembers)?;
         }
         let used = inflated.as_ref().map_or(piece.len(), |(used, _)| *used);
@@ -269,8 +269,8 @@ impl Inbound {
     pub(crate) fn finish(&mut self) -> Result<(), Violation> {
         self.fed = 0;
         let Some(inflater) = &mut self.inflater else { return Ok(()) };
-        inflater.finish(self.forgets)?;
-        if self.forgets {
+        inflater.finish(self.no_context_takeover)?;
+        if self.no_context_takeover {
             self.counted = None;
             self.inflater.take().into_iter().for_each(Inflater::give_back);
         }
@@ -279,7 +279,7 @@ impl Inbound {
 
     /// The rest of a message is waited for.
     pub(crate) fn wait(&mut self) -> Result<(), Violation> {
-        if self.forgets && self.inflater.is_some() && self.counted.is_none() {
+        if self.no_context_takeover && self.inflater.is_some() && self.counted.is_none() {
             self.reserve(INFLATER_BYTES + MAX_WINDOW)?;
         }
         Ok(())
@@ -402,8 +402,8 @@ struct Own {
 impl Deflation {
     /// `None` if the budget has no room for what such a session may own.
     pub fn new(extension: Extension, role: Role, compression: &Compression, budget: &Arc<Budget>) -> Option<Self> {
-        let deflater = if extension.forgets(role) { 0 } else { DEFLATER_BYTES };
-        let inflater = if extension.forgets(role.other()) { 0 } else { INFLATER_BYTES };
+        let deflater = if extension.no_context_takeover(role) { 0 } else { DEFLATER_BYTES };
+        let inflater = if extension.no_context_takeover(role.other()) { 0 } else { INFLATER_BYTES };
         let own = Own { deflater: None, _reservation: Some(budget.reserve(deflater + inflater)?) };
         let (level, threshold) = compression.effort();
         let window_bits = extension.window_bits(role).min(compression.max_window_bits());
@@ -420,7 +420,11 @@ impl Deflation {
     /// The receiving side, which is to be made once.
     pub fn inbound(&self) -> Inbound {
         let peer = self.role.other();
-        Inbound::with(self.extension.forgets(peer), window(self.extension.window_bits(peer)), self.budget.clone())
+        Inbound::with(
+            self.extension.no_context_takeover(peer),
+            window(self.extension.window_bits(peer)),
+            self.budget.clone(),
+        )
     }
 
     /// Whether a message of so many octets is worth it.
@@ -432,8 +436,8 @@ impl Deflation {
     /// Whether a message is compressed by itself: then the order of compressing does not matter, and the result will do
     /// for every session with the same [`kind`](Self::kind).
     #[inline]
-    pub fn forgets(&self) -> bool {
-        self.extension.forgets(self.role)
+    pub fn no_context_takeover(&self) -> bool {
+        self.extension.no_context_takeover(self.role)
     }
 
     /// Sessions of one kind that forget compress to the same octets.
@@ -460,7 +464,7 @@ impl Deflation {
         hand_on: impl FnOnce(&[u8]),
     ) -> bool {
         with_scratch(|scratch| {
-            let done = if self.forgets() {
+            let done = if self.no_context_takeover() {
                 let lent = own.get_or_insert_with(|| PartDeflater {
                     deflater: self.lend(),
                     _counted: self.budget.count(DEFLATER_BYTES),
@@ -552,12 +556,12 @@ mod tests {
     use super::*;
     use crate::extension::Parameter;
 
-    fn compressed(messages: &[&[u8]], level: u32, window_bits: u8, forgets: bool) -> Vec<Vec<u8>> {
+    fn compressed(messages: &[&[u8]], level: u32, window_bits: u8, no_context_takeover: bool) -> Vec<Vec<u8>> {
         let mut deflater = Deflater::new(level, window_bits);
         let compressed = |message: &&[u8]| {
             let mut out = Vec::new();
             assert!(deflater.message(message, &mut out));
-            if forgets {
+            if no_context_takeover {
                 deflater.stream.reset();
             }
             out
@@ -566,8 +570,8 @@ mod tests {
     }
 
     /// What one inflater makes of messages that are fed in pieces of `size` octets.
-    fn inflated(messages: &[Vec<u8>], size: usize, forgets: bool) -> Result<Vec<Vec<u8>>, Violation> {
-        let mut inbound = Inbound::new(forgets);
+    fn inflated(messages: &[Vec<u8>], size: usize, no_context_takeover: bool) -> Result<Vec<Vec<u8>>, Violation> {
+        let mut inbound = Inbound::new(no_context_takeover);
         let inflate = |message: &Vec<u8>| {
             let mut out = Vec::new();
             for piece in message.chunks(size) {
@@ -594,9 +598,13 @@ mod tests {
             (&[], ""),
         ] {
             let messages = [message.to_vec(), message.to_vec()];
-            for (size, forgets) in [(1, true), (1, false), (usize::MAX, true), (usize::MAX, false)] {
+            for (size, no_context_takeover) in [(1, true), (1, false), (usize::MAX, true), (usize::MAX, false)] {
                 let expected = Ok(vec![text.as_bytes().to_vec(); 2]);
-                assert_eq!(inflated(&messages, size, forgets), expected, "{message:02x?} by {size}, {forgets}");
+                assert_eq!(
+                    inflated(&messages, size, no_context_takeover),
+                    expected,
+                    "{message:02x?} by {size}, {forgets}"
+                );
             }
         }
         // §7.2.3.2: the second message refers to the first
@@ -692,8 +700,8 @@ mod tests {
         let budget = Arc::new(Budget::new(DEFLATER_BYTES + INFLATER_BYTES + MAX_WINDOW));
         let open = |keep: bool| {
             let compression = Compression::ON.context_takeover(keep);
-            let forgets = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
-            let extension = Extension::permessage_deflate(forgets.into_iter().filter(|_| !keep));
+            let no_context_takeover = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
+            let extension = Extension::permessage_deflate(no_context_takeover.into_iter().filter(|_| !keep));
             Deflation::new(extension, Role::Server, &compression, &budget)
         };
         let (first, forgetting) = (open(false).unwrap(), open(false).unwrap());
@@ -727,9 +735,9 @@ mod tests {
     #[test]
     fn a_message_that_would_not_become_smaller_is_left() {
         let budget = Arc::new(Budget::new(1));
-        let forgets =
+        let no_context_takeover =
             Extension::permessage_deflate([Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover]);
-        let deflation = Deflation::new(forgets, Role::Server, &Compression::ON, &budget).unwrap();
+        let deflation = Deflation::new(no_context_takeover, Role::Server, &Compression::ON, &budget).unwrap();
         let mut out = Vec::new();
         let mut state = 1u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
@@ -752,20 +760,20 @@ mod tests {
             size in 1usize..2000,
             level in 0u32..=9,
             window_bits in 9u8..=15,
-            forgets: bool,
+            no_context_takeover: bool,
         ) {
             let slices: Vec<&[u8]> = messages.iter().map(|message| &message[..]).collect();
-            let wire = compressed(&slices, level, window_bits, forgets);
+            let wire = compressed(&slices, level, window_bits, no_context_takeover);
             for (message, octets) in messages.iter().zip(&wire) {
                 prop_assert!(!message.is_empty() || octets == &[0]);
             }
-            prop_assert_eq!(inflated(&wire, size, forgets), Ok(messages));
+            prop_assert_eq!(inflated(&wire, size, no_context_takeover), Ok(messages));
         }
 
         #[test]
-        fn arbitrary_octets_never_panic(messages: Vec<Vec<u8>>, size in 1usize..40, forgets: bool) {
-            let whole = inflated(&messages, usize::MAX, forgets);
-            prop_assert_eq!(inflated(&messages, size, forgets), whole);
+        fn arbitrary_octets_never_panic(messages: Vec<Vec<u8>>, size in 1usize..40, no_context_takeover: bool) {
+            let whole = inflated(&messages, usize::MAX, no_context_takeover);
+            prop_assert_eq!(inflated(&messages, size, no_context_takeover), whole);
         }
     }
 }
