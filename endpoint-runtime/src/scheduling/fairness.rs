@@ -35,11 +35,11 @@ const BULK_BUDGET: isize = 2 << 20;
 const TIME: Duration = Duration::from_micros(200);
 const BULK_TIME: Duration = Duration::from_millis(1);
 
-/// The clock is read after so many calls, after so many, and then after each [`CALLS`]: a peer that waits for each answer
-/// costs no look at it.
-const FIRST_CALLS: u32 = 2;
-const NEXT_CALLS: u32 = 6;
-const CALLS: u32 = 16;
+/// The clock is read after so many calls of a handler, then after so many more, and from then on after each
+/// [`LOOK_EVERY`]: a peer that waits for each answer costs no look at it.
+const FIRST_LOOK: u32 = 2;
+const SECOND_LOOK: u32 = 4;
+const LOOK_EVERY: u32 = 16;
 
 /// What is left of a quantum whose time is over.
 const OVERTIME: isize = isize::MIN;
@@ -55,17 +55,19 @@ thread_local! {
     static PAUSES: Cell<u32> = const { Cell::new(0) };
     /// The same as it was when one in a round began here last, and how many more are not to be long.
     static LAST_PAUSES: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
-    /// What the handler that runs on this thread has cost beside its message.
+    /// The cost of the handler that runs on this thread, beside its message.
     static CHARGED: Cell<usize> = const { Cell::new(0) };
-    /// How many handlers were called since a connection's task was resumed on this thread.
-    static CALLED: Cell<u32> = const { Cell::new(0) };
-    /// When the clock was read first since then.
+    /// The calls of handlers until the clock is read: one number to count down, because each message pays for it.
+    static UNTIL_LOOK: Cell<u32> = const { Cell::new(FIRST_LOOK) };
+    /// When the clock was read first since a connection's task was resumed on this thread.
     static RESUMED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Notes that a handler does work that counts as much as so many bytes.
 pub(crate) fn charge(bytes: usize) {
     CHARGED.set(CHARGED.get().saturating_add(bytes));
+    // the call's end looks at both, the clock and what was charged
+    UNTIL_LOOK.set(1);
 }
 
 /// Those at an endpoint who do not pause, one after the other on each runtime. Who has a permit is served.
@@ -133,20 +135,25 @@ impl Quantum {
     /// A handler was called, and has returned or is suspended.
     #[inline]
     pub(crate) fn called(&mut self) {
-        self.spend(CHARGED.replace(0));
-        let calls = CALLED.get() + 1;
-        CALLED.set(calls);
-        let slow = self.slot.as_ref().is_some_and(|slot| slot.slow);
-        if slow || calls == FIRST_CALLS || calls % CALLS == NEXT_CALLS {
-            self.look_at_clock(slow);
+        let left = UNTIL_LOOK.get() - 1;
+        UNTIL_LOOK.set(left);
+        if left == 0 {
+            self.look();
         }
     }
 
+    /// Takes what was charged, and ends the quantum if its time is over.
     #[cold]
-    fn look_at_clock(&mut self, slow: bool) {
+    fn look(&mut self) {
+        self.spend(CHARGED.replace(0));
         let now = Instant::now();
-        let Some(resumed) = RESUMED.get() else { return RESUMED.set(Some(now)) };
-        let is_long = self.slot.is_some() && !slow && is_quiet();
+        let is_slow = self.slot.as_ref().is_some_and(|slot| slot.slow);
+        let Some(resumed) = RESUMED.get() else {
+            RESUMED.set(Some(now));
+            return UNTIL_LOOK.set(if is_slow { 1 } else { SECOND_LOOK });
+        };
+        UNTIL_LOOK.set(if is_slow { 1 } else { LOOK_EVERY });
+        let is_long = self.slot.is_some() && !is_slow && is_quiet();
         if now - resumed >= if is_long { BULK_TIME } else { TIME } {
             self.left = OVERTIME;
         }
@@ -193,7 +200,7 @@ impl Quantum {
         if begins {
             let slow = self.left == OVERTIME;
             self.slot.iter_mut().for_each(|slot| slot.slow = slow);
-            CALLED.set(0);
+            UNTIL_LOOK.set(if slow { 1 } else { FIRST_LOOK });
             RESUMED.set(slow.then(Instant::now));
             self.left = length();
         }
@@ -204,10 +211,9 @@ impl Quantum {
     /// woken when it has the next one.
     #[inline]
     pub(crate) fn suspend(&mut self, round: &RoundRobin, cx: &mut Context<'_>) {
-        // of a handler that is suspended, too
-        self.spend(CHARGED.replace(0));
-        CALLED.set(0);
-        RESUMED.set(None);
+        if UNTIL_LOOK.get() != FIRST_LOOK {
+            self.end_turn();
+        }
         if self.is_over() {
             self.end(round, cx);
         } else if self.slot.take().is_some() {
@@ -220,6 +226,13 @@ impl Quantum {
             // who takes three quarters of a quantum between two pauses never uses one up
             self.left = QUANTUM - (QUANTUM - self.left) / 4;
         }
+    }
+
+    /// Takes what a handler was charged that is suspended, and forgets the time of this turn.
+    fn end_turn(&mut self) {
+        self.spend(CHARGED.replace(0));
+        UNTIL_LOOK.set(FIRST_LOOK);
+        RESUMED.set(None);
     }
 
     #[cold]
@@ -424,7 +437,7 @@ mod tests {
             calls
         };
         let mut quantum = Quantum::new();
-        assert_eq!(calls(&mut quantum), NEXT_CALLS);
+        assert_eq!(calls(&mut quantum), FIRST_LOOK + SECOND_LOOK);
         for _ in 0..3 {
             quantum.suspend(&round, cx);
             assert!(quantum.is_awaited() && quantum.goes_on(&round, cx));
