@@ -19,7 +19,9 @@ pub use crate::endpoint::coder_selection::{
     ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
 };
 pub use crate::endpoint::coders::{list_decoder, list_encoder};
-pub use crate::endpoint::contract::{Annotated, Call, Contract, Fallback, Handler, Mode, ReachMut, Reply};
+pub use crate::endpoint::contract::{
+    Annotated, AsMutReceiver, EndpointHandlers, Fallback, Handler, LazyHandlerFuture, Mode, Reply,
+};
 pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::handshake::path::{PathParam, PathParams, template_has};

@@ -67,7 +67,7 @@ fn contract_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     let stream_methods = stream_methods(ident, &receiver);
     quote! {
         #[automatically_derived]
-        impl #rt::Contract for #instance {
+        impl #rt::EndpointHandlers for #instance {
             #handlers
             #coders
             #methods
@@ -234,7 +234,7 @@ pub(crate) fn annotated_impl(path: Option<&LitStr>, shared: bool, item: &DeriveI
         #[automatically_derived]
         impl #impl_generics #rt::Annotated for #ident #ty_generics #where_clause {
             const PATH: &'static ::core::primitive::str = #path;
-            type This<'a> = &'a #mutable Self where Self: 'a;
+            type Receiver<'a> = &'a #mutable Self where Self: 'a;
         }
     }
 }

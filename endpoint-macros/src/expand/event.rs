@@ -47,7 +47,7 @@ pub(super) fn text_consts(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     let rt = runtime();
     let events = endpoint.events.iter().map(hidden_const);
     quote! {
-        const TEXT: #rt::Handler = <#ident>::__ENDPOINT_ON_TEXT.with_events(<Self as #rt::Contract>::EVENTS);
+        const TEXT: #rt::Handler = <#ident>::__ENDPOINT_ON_TEXT.with_events(<Self as #rt::EndpointHandlers>::EVENTS);
         const EVENTS: &'static [#rt::Handler] = &[#(<#ident>::#events),*];
     }
 }
@@ -120,7 +120,7 @@ pub(super) fn on_text(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream
                     #rt::Mode::Missing => {
                         ::core::result::Result::Err(#rt::no_event(__session, &__payload, &[#(#events),*]))
                     }
-                    #rt::Mode::Sync => <#ident>::__endpoint_on_text_now(#receiver, __session, &__payload, __last),
+                    #rt::Mode::Sync => <#ident>::__endpoint_on_text_sync(#receiver, __session, &__payload, __last),
                     #rt::Mode::Async => <#ident>::__endpoint_on_text(#receiver, __session, __payload, __last).await,
                 }
             }
@@ -128,7 +128,7 @@ pub(super) fn on_text(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream
     }
 }
 
-/// `on_text_now` of an endpoint with events, which is called if all of the handlers are ordinary `fn`s.
+/// `on_text_sync` of an endpoint with events, which is called if all of the handlers are ordinary `fn`s.
 pub(super) fn on_text_sync(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream) -> TokenStream {
     let rt = runtime();
     let arms = endpoint.events.iter().map(|event| {
@@ -137,7 +137,7 @@ pub(super) fn on_text_sync(endpoint: &Endpoint, ident: &Ident, receiver: &TokenS
     });
     let events = &endpoint.events;
     quote! {
-        fn on_text_now(
+        fn on_text_sync(
             &mut self,
             __session: &#rt::Session,
             __payload: &::core::primitive::str,
@@ -151,7 +151,7 @@ pub(super) fn on_text_sync(endpoint: &Endpoint, ident: &Ident, receiver: &TokenS
             }
             match <#ident>::__ENDPOINT_ON_TEXT.mode {
                 #rt::Mode::Missing => ::core::result::Result::Err(#rt::no_event(__session, __payload, &[#(#events),*])),
-                _ => <#ident>::__endpoint_on_text_now(#receiver, __session, __payload, __last),
+                _ => <#ident>::__endpoint_on_text_sync(#receiver, __session, __payload, __last),
             }
         }
     }

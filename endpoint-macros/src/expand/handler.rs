@@ -68,7 +68,7 @@ fn handler_const(handler: &Handler) -> TokenStream {
     let (check_path, check_query) = (check_path(handler), check_query(handler));
     let method = handler.method.unraw().to_string();
     let states = handler.arguments.iter().filter_map(|argument| match &argument.source {
-        Source::State(ty) => Some(quote_spanned!(located_at(ty.span())=> #rt::Wanted::of::<#ty>(#method))),
+        Source::State(ty) => Some(quote_spanned!(located_at(ty.span())=> #rt::StateRequirement::of::<#ty>(#method))),
         _ => None,
     });
     quote! {
@@ -269,7 +269,7 @@ fn async_call(handler: &Handler) -> TokenStream {
     let is_lazy = handler.kind.is_message() && handler.is_async && !handler.arguments.iter().any(borrows_from_call);
     let block = if is_lazy {
         let (call, conversion) = (call(handler, false), conversion(handler));
-        quote_spanned!(place=> #rt::Call::new(
+        quote_spanned!(place=> #rt::LazyHandlerFuture::new(
             move || {
                 #role_check
                 ::core::result::Result::<_, #rt::Error>::Ok(#call)
@@ -318,7 +318,7 @@ fn call(handler: &Handler, is_sync: bool) -> TokenStream {
 fn receiver_type(handler: &Handler) -> TokenStream {
     let rt = runtime();
     // the span of `handler_const`, so that the error about a type that is no endpoint appears once
-    quote_spanned!(located_at(handler.receiver)=> <Self as #rt::Annotated>::This<'a>)
+    quote_spanned!(located_at(handler.receiver)=> <Self as #rt::Annotated>::Receiver<'a>)
 }
 
 /// The `self` of the method. The error about a `&mut self` of a shared instance points here.
@@ -326,7 +326,7 @@ fn receiver(handler: &Handler) -> TokenStream {
     let rt = runtime();
     let place = located_at(handler.receiver);
     if handler.by_mut {
-        quote_spanned!(place=> <_ as #rt::ReachMut<'_, Self>>::reach(__this))
+        quote_spanned!(place=> <_ as #rt::AsMutReceiver<'_, Self>>::reach(__this))
     } else {
         quote_spanned!(place=> __this)
     }
@@ -426,7 +426,7 @@ mod tests {
                 fn f(&self, text: &str) {}
             ),
         );
-        assert!(now.contains("fn __endpoint_on_text_now") && !now.contains("async"), "{now}");
+        assert!(now.contains("fn __endpoint_on_text_sync") && !now.contains("async"), "{now}");
         let later = expanded(
             HandlerAttr::Message,
             quote!(),

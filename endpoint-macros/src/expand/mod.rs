@@ -25,7 +25,7 @@ pub(crate) fn located_at(span: Span) -> Span {
 
 /// The name of the hidden method that calls a handler without a future.
 pub(super) fn sync_method(method: &Ident) -> Ident {
-    format_ident!("{method}_now")
+    format_ident!("{method}_sync")
 }
 
 impl HandlerKind {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::io::ConnectionIo;
-use crate::endpoint::contract::Contract;
+use crate::endpoint::contract::EndpointHandlers;
 use crate::endpoint::dispatch::{Dispatch, Invocation};
 use crate::session::message_handler::{Entry, Handlers, MessageKind, Payload};
 use endpoint_wire::event::Delivery;
@@ -82,7 +82,7 @@ impl ConnectionIo {
     }
 
     /// Calls the handler for such work; `None` if there is none any more.
-    pub(super) fn call_dynamic<E: Contract>(
+    pub(super) fn call_dynamic<E: EndpointHandlers>(
         &mut self,
         dispatch: &mut Dispatch<E>,
         work: Invocation,

@@ -13,7 +13,7 @@ use crate::connection::dynamic_handlers::DynamicHandlers;
 use crate::connection::streaming::Feed;
 use crate::connection::timers::Clock;
 use crate::connection::unfinished::Unfinished;
-use crate::endpoint::contract::Contract;
+use crate::endpoint::contract::EndpointHandlers;
 use crate::endpoint::dispatch::Invocation;
 use crate::error::Error;
 use crate::scheduling::fairness::Quantum;
@@ -279,7 +279,7 @@ impl ConnectionIo {
     }
 
     /// Writes, reads into the inbox, answers pings, watches the limits. True if the handler must be given up.
-    pub(crate) fn poll_io<E: Contract>(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn poll_io<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> bool {
         self.attach(cx);
         self.input.put_aside();
         loop {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::connection::io::ConnectionIo;
-use crate::endpoint::contract::{Contract, Reply};
+use crate::endpoint::contract::{EndpointHandlers, Reply};
 use crate::endpoint::dispatch;
 use crate::endpoint::dispatch::{Dispatch, Ending};
 use crate::error::{Error, Kind};
@@ -31,7 +31,7 @@ use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::message::Message;
 
 /// A socket whose opening handshake is done, and the endpoint that is served on it.
-pub(crate) struct Connection<E: Contract> {
+pub(crate) struct Connection<E: EndpointHandlers> {
     io: ConnectionIo,
     dispatch: Dispatch<E>,
     /// So that a shutdown can reach all of it to its end.
@@ -40,7 +40,7 @@ pub(crate) struct Connection<E: Contract> {
     token: TaskTrackerToken,
 }
 
-impl<E: Contract> Connection<E> {
+impl<E: EndpointHandlers> Connection<E> {
     /// In a place of its own, so that the task around it stays small. `early` are octets that came with the handshake.
     pub(crate) fn new(
         socket: Socket,
@@ -106,7 +106,7 @@ impl<E: Contract> Connection<E> {
 /// The close frame, `on_close`, the socket.
 async fn end<E>(connection: Box<Connection<E>>) -> CloseReason
 where
-    E: Contract,
+    E: EndpointHandlers,
 {
     let Connection { token: _token, place: _place, dispatch, mut io } = *connection;
     let reason = io.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
@@ -199,7 +199,7 @@ fn next<'d, E>(
     dispatch: &'d mut Dispatch<E>,
 ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>>
 where
-    E: Contract,
+    E: EndpointHandlers,
 {
     if io.delivers_received() { io.next_call(dispatch) } else { None }
 }
@@ -211,7 +211,7 @@ fn run<'a, E, T, F>(
     mut handler: Pin<&'a mut F>,
 ) -> impl Future<Output = Result<T, Error>> + Send
 where
-    E: Contract,
+    E: EndpointHandlers,
     F: Future<Output = Result<T, Error>> + Send,
 {
     poll_fn(move |cx| {
@@ -226,7 +226,7 @@ where
 }
 
 /// Runs `on_close`, and `on_error` if that fails.
-async fn run_on_close<E: Contract>(mut ending: Ending<E>, reason: CloseReason) {
+async fn run_on_close<E: EndpointHandlers>(mut ending: Ending<E>, reason: CloseReason) {
     let Some(dispatch) = &mut ending.0 else { return };
     let session = dispatch.session().clone();
     let closed = {
@@ -259,7 +259,7 @@ fn send_reply(io: &mut ConnectionIo, reply: Option<Message>) -> Result<(), Error
 /// `on_open`; without one it ends with 1011, or 1007 if it was the message that made no sense.
 async fn on_handler_error<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, error: Error, opening: bool)
 where
-    E: Contract,
+    E: EndpointHandlers,
 {
     // it may have closed the session first
     io.collect();
@@ -281,7 +281,7 @@ where
 /// The peer broke the protocol: `on_error` is told, and the session ends with the code for it.
 async fn on_protocol_error<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, violation: Box<Violation>)
 where
-    E: Contract,
+    E: EndpointHandlers,
 {
     report(io, dispatch, (*violation).into()).await;
     io.close(violation.close_reason().by(Initiator::Container));
@@ -290,7 +290,7 @@ where
 /// Tells `on_error`, or the log. An error of `on_error` itself goes to the log and nowhere else; true if it panicked.
 async fn report<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, error: Error) -> bool
 where
-    E: Contract,
+    E: EndpointHandlers,
 {
     let session = dispatch.session().clone();
     if E::ERROR.exists() {

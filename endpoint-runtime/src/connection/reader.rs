@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use super::io::{ConnectionIo, Input};
 use super::streaming::{exceeds, streams};
 use crate::codec::session_coders::{Fed, Part};
-use crate::endpoint::contract::{Contract, Handler, Mode, Reply};
+use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
 use crate::endpoint::dispatch::{Dispatch, Invocation};
 use crate::session::message_handler::{MessageKind, Payload};
 use crate::transport::buffers;
@@ -28,7 +28,7 @@ impl ConnectionIo {
     ///
     /// A handler that is an ordinary function is called right here, with its message where it lies.
     #[inline]
-    pub(crate) fn next_call<'d, E: Contract>(
+    pub(crate) fn next_call<'d, E: EndpointHandlers>(
         &mut self,
         dispatch: &'d mut Dispatch<E>,
     ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
@@ -60,10 +60,10 @@ impl ConnectionIo {
                     }
                 }
                 Invocation::Text(text, last) if E::TEXT.mode == Mode::Sync => {
-                    Invocation::Settled(dispatch.text_now(&text, last))
+                    Invocation::Settled(dispatch.text_sync(&text, last))
                 }
                 Invocation::Binary(data, last) if E::BINARY.mode == Mode::Sync => {
-                    Invocation::Settled(dispatch.binary_now(&data, last))
+                    Invocation::Settled(dispatch.binary_sync(&data, last))
                 }
                 work => work,
             };
@@ -123,11 +123,11 @@ impl ConnectionIo {
                     }
                 }
                 Some(Event::Text { text, last }) if E::TEXT.mode == Mode::Sync => {
-                    let reply = dispatch.text_now(text.as_str(), last);
+                    let reply = dispatch.text_sync(text.as_str(), last);
                     return Some(dispatch.call(Invocation::Settled(reply)));
                 }
                 Some(Event::Binary { data, last }) if E::BINARY.mode == Mode::Sync => {
-                    let reply = dispatch.binary_now(data.as_slice(), last);
+                    let reply = dispatch.binary_sync(data.as_slice(), last);
                     return Some(dispatch.call(Invocation::Settled(reply)));
                 }
                 Some(Event::Text { text, last }) => {
@@ -169,7 +169,7 @@ impl ConnectionIo {
     }
 
     /// The call that follows when a part was given to the decoder that takes messages as they come, if one does.
-    fn fed<E: Contract>(&mut self, dispatch: &mut Dispatch<E>, fed: Fed, text: bool) -> Option<Invocation> {
+    fn fed<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>, fed: Fed, text: bool) -> Option<Invocation> {
         match fed {
             Fed::More => None,
             Fed::Ready => Some(dispatch.fed(text)),
@@ -182,7 +182,7 @@ impl ConnectionIo {
     }
 
     /// Decodes what is here into the inbox, as far as it has room: a handler is running.
-    pub(super) fn decode_into_inbox<E: Contract>(&mut self) {
+    pub(super) fn decode_into_inbox<E: EndpointHandlers>(&mut self) {
         let rules = self.rules::<E>();
         while !self.input.is_empty() && self.is_reading() && self.inbox_has_room() && !self.quantum.is_over() {
             let Input { buffer, start, end, .. } = &mut self.input;
@@ -208,7 +208,7 @@ impl ConnectionIo {
     }
 
     /// Takes an event while its turn has not come: control frames at once, messages to the inbox.
-    pub(super) fn enqueue_event<E: Contract>(&mut self, event: Event<'static>) {
+    pub(super) fn enqueue_event<E: EndpointHandlers>(&mut self, event: Event<'static>) {
         let work = match event {
             Event::Text { text, last } => match self.feed(Message::Text(text.into_text()), last) {
                 Some(Message::Text(text)) if E::TEXT.exists() => Invocation::Text(text, last),
@@ -258,7 +258,7 @@ impl ConnectionIo {
         self.inbox.as_ref().is_none_or(|inbox| inbox.has_room())
     }
 
-    pub(super) fn pong<E: Contract>(&mut self, data: Binary) -> Option<Invocation> {
+    pub(super) fn pong<E: EndpointHandlers>(&mut self, data: Binary) -> Option<Invocation> {
         // it may stand between two parts of a message
         self.leave_unfinished();
         if let Some(pinged) = self.clock.take_answer(&data) {
@@ -276,7 +276,7 @@ impl ConnectionIo {
 
     /// How the messages of the connection are taken.
     #[inline]
-    fn rules<E: Contract>(&self) -> DecodeOptions {
+    fn rules<E: EndpointHandlers>(&self) -> DecodeOptions {
         let limit = self.max_message_size;
         let take = |handler: &Handler, kind: MessageKind| match handler {
             Handler { mode: Mode::Missing, .. } => {
@@ -299,7 +299,7 @@ impl ConnectionIo {
     }
 
     /// Waits for something to do: octets, an outbound message, a limit. Flushes first, unless the batch goes on.
-    pub(crate) fn poll_input<E: Contract>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_input<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         loop {
             self.collect();
@@ -340,7 +340,7 @@ impl ConnectionIo {
     }
 
     /// Reads once: into a large message's own place, or into the thread's buffer.
-    pub(super) fn poll_read<E: Contract>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_read<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let most = self.quantum.most();
         if let Some((place, room)) = self.decoder.direct(self.expected_bytes as usize) {
             // nothing is left in it, and the peer may take its time
@@ -452,7 +452,7 @@ mod tests {
     /// Takes binary messages and says nothing.
     struct Taker;
 
-    impl Contract for Taker {
+    impl EndpointHandlers for Taker {
         const BINARY: Handler = Handler::SYNC;
 
         fn on_open(&mut self, _: &Session) -> impl Future<Output = Result<(), Error>> + Send {
@@ -461,13 +461,13 @@ mod tests {
         fn on_text(&mut self, _: &Session, _: Text, _: bool) -> impl Future<Output = Reply> + Send {
             ready(Ok(None))
         }
-        fn on_text_now(&mut self, _: &Session, _: &str, _: bool) -> Reply {
+        fn on_text_sync(&mut self, _: &Session, _: &str, _: bool) -> Reply {
             Ok(None)
         }
         fn on_binary(&mut self, _: &Session, _: Binary, _: bool) -> impl Future<Output = Reply> + Send {
             ready(Ok(None))
         }
-        fn on_binary_now(&mut self, _: &Session, _: &[u8], _: bool) -> Reply {
+        fn on_binary_sync(&mut self, _: &Session, _: &[u8], _: bool) -> Reply {
             Ok(None)
         }
         fn on_pong(&mut self, _: &Session, _: Pong) -> impl Future<Output = Reply> + Send {

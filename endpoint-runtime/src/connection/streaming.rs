@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::io::{ConnectionIo, Inbox};
-use crate::endpoint::contract::{Contract, Handler};
+use crate::endpoint::contract::{EndpointHandlers, Handler};
 use crate::endpoint::dispatch::Invocation;
 use crate::error::Error;
 use crate::session::stream::{BinaryStream, Pipe, TextStream};
@@ -19,13 +19,16 @@ pub(super) struct Feed {
 
 /// Whether an endpoint reads messages while they arrive; decided when it is compiled.
 #[inline]
-pub(super) const fn streams<E: Contract>() -> bool {
+pub(super) const fn streams<E: EndpointHandlers>() -> bool {
     E::TEXT.streams || E::BINARY.streams
 }
 
 /// Counts a part against its handler's limit for all parts of a message together.
 #[inline]
-pub(super) fn exceeds<E: Contract>(inbox: &mut Option<Box<Inbox>>, event: Option<&Event<'_>>) -> Option<Violation> {
+pub(super) fn exceeds<E: EndpointHandlers>(
+    inbox: &mut Option<Box<Inbox>>,
+    event: Option<&Event<'_>>,
+) -> Option<Violation> {
     if E::TEXT.max_total.is_none() && E::BINARY.max_total.is_none() {
         return None;
     }

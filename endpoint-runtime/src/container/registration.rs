@@ -19,7 +19,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::config::EndpointOptions;
 use crate::connection::Connection;
 pub use crate::container::erased_configurator::Configured;
-use crate::endpoint::contract::{Annotated, Contract, Handler};
+use crate::endpoint::contract::{Annotated, EndpointHandlers, Handler};
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::path::PathParams;
@@ -53,7 +53,7 @@ inventory::collect!(Registration);
 pub trait ServerEndpoint: Annotated + Sized + 'static {
     /// What serves one connection: the type itself, or its part of an instance that is shared.
     #[doc(hidden)]
-    type Instance: Contract;
+    type Instance: EndpointHandlers;
     /// How an instance becomes that.
     #[doc(hidden)]
     const SHARING: Sharing<Self>;
@@ -153,7 +153,7 @@ pub(crate) struct Handlers {
 }
 
 impl Handlers {
-    pub(crate) fn of<E: Contract>() -> Self {
+    pub(crate) fn of<E: EndpointHandlers>() -> Self {
         Self { own: [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR], of_events: E::EVENTS }
     }
 
@@ -252,7 +252,9 @@ pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> 
 }
 
 /// Makes an instance; a panic there refuses the handshake like an error.
-pub(crate) fn prepare<E: Contract>(construct: impl FnOnce() -> Result<E, Refusal>) -> Result<Prepared, Refusal> {
+pub(crate) fn prepare<E: EndpointHandlers>(
+    construct: impl FnOnce() -> Result<E, Refusal>,
+) -> Result<Prepared, Refusal> {
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
     Ok(Box::new(move |opening: PendingConnection| {
@@ -266,7 +268,7 @@ pub(crate) fn prepare<E: Contract>(construct: impl FnOnce() -> Result<E, Refusal
 }
 
 /// The task of a connection; why it ended.
-async fn serve<E: Contract>(beginning: Box<(PendingConnection, E)>) -> Option<CloseReason> {
+async fn serve<E: EndpointHandlers>(beginning: Box<(PendingConnection, E)>) -> Option<CloseReason> {
     let mut connection = begin(beginning).await?;
     Box::pin(connection.open()).await;
     Some(connection.live().await)
@@ -274,7 +276,7 @@ async fn serve<E: Contract>(beginning: Box<(PendingConnection, E)>) -> Option<Cl
 
 /// The same for somebody who waits for the end.
 #[cfg(feature = "adopted")]
-async fn serve_and_tell<E: Contract>(mut beginning: Box<(PendingConnection, E)>) {
+async fn serve_and_tell<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) {
     let ends = beginning.0.ends.take();
     if let (Some(reason), Some(ends)) = (serve(beginning).await, ends) {
         // nobody may wait any more
@@ -298,14 +300,14 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
 }
 
 /// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
-async fn begin<E: Contract>(mut beginning: Box<(PendingConnection, E)>) -> Option<Box<Connection<E>>> {
+async fn begin<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
     let (PendingConnection { terms, token, .. }, endpoint) = *beginning;
     Some(connect(upgraded, early, terms, endpoint, token))
 }
 
 /// Puts a connection together, whichever side it is.
-fn connect<E: Contract>(
+fn connect<E: EndpointHandlers>(
     upgraded: Upgraded,
     early: Bytes,
     mut terms: SessionInit,
@@ -350,7 +352,7 @@ fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option
 
 /// An annotated client endpoint type. Implemented by `#[client_endpoint]`, not by hand.
 #[cfg(feature = "client")]
-pub trait ClientEndpoint: Contract {
+pub trait ClientEndpoint: EndpointHandlers {
     /// Its full path in the program.
     fn name() -> &'static str;
     /// What the attribute says.
@@ -370,7 +372,7 @@ pub(crate) struct Opened {
 #[cfg(feature = "client")]
 impl Opened {
     /// Serves it in a task of its own.
-    pub(crate) fn serve<E: Contract>(self, endpoint: E) -> Serving {
+    pub(crate) fn serve<E: EndpointHandlers>(self, endpoint: E) -> Serving {
         let mut connection = connect(self.upgraded, self.early, self.terms, endpoint, self.token);
         let session = connection.session().clone();
         let (opens, opened) = oneshot::channel();

@@ -106,7 +106,7 @@ impl Handler {
 ///
 /// Order (Jakarta §2.1 and §5.1): `on_open` first and to its end; then messages, one at a time; `on_close` exactly
 /// once after each `on_open` that was begun, and nothing after it but `on_error` if it failed. `on_error` may come at any time between.
-pub trait Contract: Sized + Send + 'static {
+pub trait EndpointHandlers: Sized + Send + 'static {
     /// The handler of `on_open`.
     const OPEN: Handler = Handler::MISSING;
     /// The handler of text messages.
@@ -120,7 +120,7 @@ pub trait Contract: Sized + Send + 'static {
     /// The handler of `on_error`.
     const ERROR: Handler = Handler::MISSING;
 
-    /// The handlers of events it lists; then [`Contract::TEXT`] calls them.
+    /// The handlers of events it lists; then [`EndpointHandlers::TEXT`] calls them.
     const EVENTS: &'static [Handler] = &[];
 
     /// Whether it lists coders.
@@ -134,7 +134,7 @@ pub trait Contract: Sized + Send + 'static {
     /// The connection is established.
     fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a;
 
-    /// A text message or part of one, owned. Called if [`Contract::TEXT`] is [`Mode::Async`].
+    /// A text message or part of one, owned. Called if [`EndpointHandlers::TEXT`] is [`Mode::Async`].
     fn on_text<'a>(
         &'a mut self,
         session: &'a Session,
@@ -142,10 +142,10 @@ pub trait Contract: Sized + Send + 'static {
         last: bool,
     ) -> impl Future<Output = Reply> + Send + 'a;
 
-    /// A text message or part of one, borrowed. Called if [`Contract::TEXT`] is [`Mode::Sync`].
-    fn on_text_now(&mut self, session: &Session, text: &str, last: bool) -> Reply;
+    /// A text message or part of one, borrowed. Called if [`EndpointHandlers::TEXT`] is [`Mode::Sync`].
+    fn on_text_sync(&mut self, session: &Session, text: &str, last: bool) -> Reply;
 
-    /// A binary message or part of one, owned. Called if [`Contract::BINARY`] is [`Mode::Async`].
+    /// A binary message or part of one, owned. Called if [`EndpointHandlers::BINARY`] is [`Mode::Async`].
     fn on_binary<'a>(
         &'a mut self,
         session: &'a Session,
@@ -153,10 +153,10 @@ pub trait Contract: Sized + Send + 'static {
         last: bool,
     ) -> impl Future<Output = Reply> + Send + 'a;
 
-    /// A binary message or part of one, borrowed. Called if [`Contract::BINARY`] is [`Mode::Sync`].
-    fn on_binary_now(&mut self, session: &Session, data: &[u8], last: bool) -> Reply;
+    /// A binary message or part of one, borrowed. Called if [`EndpointHandlers::BINARY`] is [`Mode::Sync`].
+    fn on_binary_sync(&mut self, session: &Session, data: &[u8], last: bool) -> Reply;
 
-    /// A text message that is read while it arrives. Called if [`Contract::TEXT`] streams.
+    /// A text message that is read while it arrives. Called if [`EndpointHandlers::TEXT`] streams.
     fn on_text_stream<'a>(
         &'a mut self,
         _session: &'a Session,
@@ -165,7 +165,7 @@ pub trait Contract: Sized + Send + 'static {
         std::future::ready(Ok(None))
     }
 
-    /// A binary message that is read while it arrives. Called if [`Contract::BINARY`] streams.
+    /// A binary message that is read while it arrives. Called if [`EndpointHandlers::BINARY`] streams.
     fn on_binary_stream<'a>(
         &'a mut self,
         _session: &'a Session,
@@ -196,7 +196,7 @@ pin_project! {
     /// The call of a handler that is an `async fn`: begun when it is first polled, so that its arguments lie either
     /// here or in the handler's own future, never in both.
     #[allow(missing_debug_implementations)]
-    pub struct Call<B, F, C> {
+    pub struct LazyHandlerFuture<B, F, C> {
         #[pin]
         state: CallState<B, F>,
         convert: C,
@@ -211,7 +211,7 @@ pin_project! {
     }
 }
 
-impl<B, F, C, T> Call<B, F, C>
+impl<B, F, C, T> LazyHandlerFuture<B, F, C>
 where
     B: FnOnce() -> Result<F, Error>,
     F: Future,
@@ -224,7 +224,7 @@ where
     }
 }
 
-impl<B, F, C, T> Future for Call<B, F, C>
+impl<B, F, C, T> Future for LazyHandlerFuture<B, F, C>
 where
     B: FnOnce() -> Result<F, Error>,
     F: Future,
@@ -254,12 +254,12 @@ where
     label = "with `instance = shared`, handlers take `&self`",
     note = "write `&self`, and keep what changes behind a lock or in atomics; or leave `instance = shared` out, and each connection has an instance of its own"
 )]
-pub trait ReachMut<'a, E>: Send + Sized {
+pub trait AsMutReceiver<'a, E>: Send + Sized {
     /// The instance.
     fn reach(self) -> &'a mut E;
 }
 
-impl<'a, E: Send> ReachMut<'a, E> for &'a mut E {
+impl<'a, E: Send> AsMutReceiver<'a, E> for &'a mut E {
     #[inline]
     fn reach(self) -> &'a mut E {
         self
@@ -277,7 +277,7 @@ pub trait Annotated {
     const PATH: &'static str;
 
     /// How a connection has the instance: all to itself, or shared with the others.
-    type This<'a>
+    type Receiver<'a>
     where
         Self: 'a;
 }
@@ -302,13 +302,13 @@ pub trait Fallback: Sized {
     fn __endpoint_on_text<R>(_: R, _: &Session, _: Text, _: bool) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_text_now<R>(_: R, _: &Session, _: &str, _: bool) -> Reply {
+    fn __endpoint_on_text_sync<R>(_: R, _: &Session, _: &str, _: bool) -> Reply {
         Ok(None)
     }
     fn __endpoint_on_binary<R>(_: R, _: &Session, _: Binary, _: bool) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_binary_now<R>(_: R, _: &Session, _: &[u8], _: bool) -> Reply {
+    fn __endpoint_on_binary_sync<R>(_: R, _: &Session, _: &[u8], _: bool) -> Reply {
         Ok(None)
     }
     fn __endpoint_on_text_stream<R>(_: R, _: &Session, _: TextStream) -> std::future::Ready<Reply> {

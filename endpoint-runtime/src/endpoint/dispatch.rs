@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::codec::session_coders::{Coders, Fed, Part};
-use crate::endpoint::contract::{Contract, Handler, Mode, Reply};
+use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
 use crate::error::Error;
 use crate::observe::destructors;
 use crate::send_queue::SendQueue;
@@ -21,7 +21,7 @@ use endpoint_wire::message::{Binary, Pong};
 use endpoint_wire::text::Text;
 
 /// An endpoint instance and its session; sees to it that `on_close` runs exactly once after `on_open` was begun.
-pub(crate) struct Dispatch<E: Contract> {
+pub(crate) struct Dispatch<E: EndpointHandlers> {
     endpoint: E,
     session: Session,
     stage: Stage,
@@ -100,7 +100,7 @@ enum Stage {
     Closed,
 }
 
-impl<E: Contract> Dispatch<E> {
+impl<E: EndpointHandlers> Dispatch<E> {
     pub(crate) fn new(endpoint: E, session: Session) -> Self {
         Self { endpoint, session, stage: Stage::New }
     }
@@ -175,25 +175,25 @@ impl<E: Contract> Dispatch<E> {
     /// The call for a message that was fed, and is ready.
     pub(crate) fn fed(&mut self, text: bool) -> Invocation {
         match text {
-            true if E::TEXT.mode == Mode::Sync => Invocation::Settled(self.text_now("", true)),
+            true if E::TEXT.mode == Mode::Sync => Invocation::Settled(self.text_sync("", true)),
             true => Invocation::Text(Text::new(), true),
-            false if E::BINARY.mode == Mode::Sync => Invocation::Settled(self.binary_now(&[], true)),
+            false if E::BINARY.mode == Mode::Sync => Invocation::Settled(self.binary_sync(&[], true)),
             false => Invocation::Binary(Binary::new(), true),
         }
     }
 
     /// Calls a handler that is an ordinary function.
     #[inline]
-    pub(crate) fn text_now(&mut self, text: &str, last: bool) -> Reply {
+    pub(crate) fn text_sync(&mut self, text: &str, last: bool) -> Reply {
         let Self { endpoint, session, .. } = self;
-        guarded(session, || endpoint.on_text_now(session, text, last))
+        guarded(session, || endpoint.on_text_sync(session, text, last))
     }
 
     /// Calls a handler that is an ordinary function.
     #[inline]
-    pub(crate) fn binary_now(&mut self, data: &[u8], last: bool) -> Reply {
+    pub(crate) fn binary_sync(&mut self, data: &[u8], last: bool) -> Reply {
         let Self { endpoint, session, .. } = self;
-        guarded(session, || endpoint.on_binary_now(session, data, last))
+        guarded(session, || endpoint.on_binary_sync(session, data, last))
     }
 }
 
@@ -220,7 +220,7 @@ where
 
 /// The connection's task was dropped in the middle, as when its runtime shuts down: `on_close` still runs, to its
 /// first suspension.
-impl<E: Contract> Drop for Dispatch<E> {
+impl<E: EndpointHandlers> Drop for Dispatch<E> {
     fn drop(&mut self) {
         if std::thread::panicking()
             && let Some(not_logged) = self.session.endpoint().log.panics.due()
@@ -241,9 +241,9 @@ impl<E: Contract> Drop for Dispatch<E> {
 /// A dispatch for the last time. Then the endpoint is dropped, whose destructor may panic: a panic is logged, and the
 /// connection's task goes on to close its socket and to tell the end. After it everything else goes that the
 /// application gave the session.
-pub(crate) struct Ending<E: Contract>(pub(crate) Option<Dispatch<E>>);
+pub(crate) struct Ending<E: EndpointHandlers>(pub(crate) Option<Dispatch<E>>);
 
-impl<E: Contract> Drop for Ending<E> {
+impl<E: EndpointHandlers> Drop for Ending<E> {
     fn drop(&mut self) {
         let Some(dispatch) = self.0.take() else { return };
         let session = dispatch.session.clone();
@@ -257,7 +257,7 @@ impl<E: Contract> Drop for Ending<E> {
     }
 }
 
-impl<E: Contract> Dispatch<E> {
+impl<E: EndpointHandlers> Dispatch<E> {
     fn close_at_once(&mut self) {
         let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task was dropped");
         let session = self.session.clone();

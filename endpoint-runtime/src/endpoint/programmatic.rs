@@ -2,7 +2,7 @@
 
 use std::future::{Future, ready};
 
-use crate::endpoint::contract::{Contract, Handler, Reply};
+use crate::endpoint::contract::{EndpointHandlers, Handler, Reply};
 use crate::endpoint::dispatch::log_unhandled;
 use crate::error::Error;
 use crate::session::Session;
@@ -79,7 +79,7 @@ fn unhandled(session: &Session, error: &Error) {
 /// Such an endpoint, as a connection calls it.
 pub(crate) struct Programmatic<E>(pub(crate) E);
 
-impl<E: Endpoint> Contract for Programmatic<E> {
+impl<E: Endpoint> EndpointHandlers for Programmatic<E> {
     const OPEN: Handler = Handler::ASYNC;
     const CLOSE: Handler = Handler::ASYNC;
     const ERROR: Handler = Handler::ASYNC;
@@ -92,7 +92,7 @@ impl<E: Endpoint> Contract for Programmatic<E> {
         ready(Ok(None))
     }
 
-    fn on_text_now(&mut self, _: &Session, _: &str, _: bool) -> Reply {
+    fn on_text_sync(&mut self, _: &Session, _: &str, _: bool) -> Reply {
         Ok(None)
     }
 
@@ -100,7 +100,7 @@ impl<E: Endpoint> Contract for Programmatic<E> {
         ready(Ok(None))
     }
 
-    fn on_binary_now(&mut self, _: &Session, _: &[u8], _: bool) -> Reply {
+    fn on_binary_sync(&mut self, _: &Session, _: &[u8], _: bool) -> Reply {
         Ok(None)
     }
 

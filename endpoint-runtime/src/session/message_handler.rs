@@ -56,7 +56,7 @@ pub struct MessageHandler(Arc<Entry>);
 pub(crate) struct Entry {
     kind: MessageKind,
     /// Taken away by its `Drop` alone.
-    call: Option<Call>,
+    call: Option<LazyHandlerFuture>,
     parts: bool,
 }
 
@@ -68,7 +68,7 @@ impl Drop for Entry {
     }
 }
 
-enum Call {
+enum LazyHandlerFuture {
     Text(Callback<Text>),
     Binary(Callback<Binary>),
     Pong(Callback<Pong>),
@@ -122,7 +122,9 @@ impl MessageHandler {
     {
         Self::of(
             MessageKind::Text,
-            Call::Text(Box::new(move |session, text, _| now(|| handler(session, T::decode_text(text)?).into_reply()))),
+            LazyHandlerFuture::Text(Box::new(move |session, text, _| {
+                now(|| handler(session, T::decode_text(text)?).into_reply())
+            })),
         )
     }
 
@@ -134,7 +136,9 @@ impl MessageHandler {
     {
         Self::of(
             MessageKind::Text,
-            Call::Text(Box::new(move |session, text, _| later(|| Ok(handler(session, T::decode_text(text)?))))),
+            LazyHandlerFuture::Text(Box::new(move |session, text, _| {
+                later(|| Ok(handler(session, T::decode_text(text)?)))
+            })),
         )
     }
 
@@ -147,7 +151,7 @@ impl MessageHandler {
     {
         Self::of(
             MessageKind::Binary,
-            Call::Binary(Box::new(move |session, data, _| {
+            LazyHandlerFuture::Binary(Box::new(move |session, data, _| {
                 now(|| handler(session, T::decode_binary(data)?).into_reply())
             })),
         )
@@ -161,7 +165,9 @@ impl MessageHandler {
     {
         Self::of(
             MessageKind::Binary,
-            Call::Binary(Box::new(move |session, data, _| later(|| Ok(handler(session, T::decode_binary(data)?))))),
+            LazyHandlerFuture::Binary(Box::new(move |session, data, _| {
+                later(|| Ok(handler(session, T::decode_binary(data)?)))
+            })),
         )
     }
 
@@ -170,7 +176,9 @@ impl MessageHandler {
     pub fn text_parts<R: IntoReply>(handler: impl Fn(&Session, Text, bool) -> R + Send + Sync + 'static) -> Self {
         Self::of_parts(
             MessageKind::Text,
-            Call::Text(Box::new(move |session, part, last| now(|| handler(session, part, last).into_reply()))),
+            LazyHandlerFuture::Text(Box::new(move |session, part, last| {
+                now(|| handler(session, part, last).into_reply())
+            })),
         )
     }
 
@@ -181,7 +189,7 @@ impl MessageHandler {
     {
         Self::of_parts(
             MessageKind::Text,
-            Call::Text(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
+            LazyHandlerFuture::Text(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
         )
     }
 
@@ -190,7 +198,9 @@ impl MessageHandler {
     pub fn binary_parts<R: IntoReply>(handler: impl Fn(&Session, Binary, bool) -> R + Send + Sync + 'static) -> Self {
         Self::of_parts(
             MessageKind::Binary,
-            Call::Binary(Box::new(move |session, part, last| now(|| handler(session, part, last).into_reply()))),
+            LazyHandlerFuture::Binary(Box::new(move |session, part, last| {
+                now(|| handler(session, part, last).into_reply())
+            })),
         )
     }
 
@@ -201,7 +211,7 @@ impl MessageHandler {
     {
         Self::of_parts(
             MessageKind::Binary,
-            Call::Binary(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
+            LazyHandlerFuture::Binary(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
         )
     }
 
@@ -209,7 +219,7 @@ impl MessageHandler {
     pub fn pong<R: IntoReply>(handler: impl Fn(&Session, Pong) -> R + Send + Sync + 'static) -> Self {
         Self::of(
             MessageKind::Pong,
-            Call::Pong(Box::new(move |session, pong, _| now(|| handler(session, pong).into_reply()))),
+            LazyHandlerFuture::Pong(Box::new(move |session, pong, _| now(|| handler(session, pong).into_reply()))),
         )
     }
 
@@ -218,14 +228,17 @@ impl MessageHandler {
     where
         F: Future<Output: IntoReply> + Send + 'static,
     {
-        Self::of(MessageKind::Pong, Call::Pong(Box::new(move |session, pong, _| later(|| Ok(handler(session, pong))))))
+        Self::of(
+            MessageKind::Pong,
+            LazyHandlerFuture::Pong(Box::new(move |session, pong, _| later(|| Ok(handler(session, pong))))),
+        )
     }
 
-    fn of(kind: MessageKind, call: Call) -> Self {
+    fn of(kind: MessageKind, call: LazyHandlerFuture) -> Self {
         Self(Arc::new(Entry { kind, call: Some(call), parts: false }))
     }
 
-    fn of_parts(kind: MessageKind, call: Call) -> Self {
+    fn of_parts(kind: MessageKind, call: LazyHandlerFuture) -> Self {
         Self(Arc::new(Entry { kind, call: Some(call), parts: true }))
     }
 
@@ -272,9 +285,9 @@ impl Entry {
     /// Runs the application's code. A payload of another kind is none of its business.
     pub(crate) fn call(&self, session: &Session, payload: Payload, last: bool) -> Answer {
         match (&self.call, payload) {
-            (Some(Call::Text(call)), Payload::Text(text)) => call(session, text, last),
-            (Some(Call::Binary(call)), Payload::Binary(data)) => call(session, data, last),
-            (Some(Call::Pong(call)), Payload::Pong(pong)) => call(session, pong, last),
+            (Some(LazyHandlerFuture::Text(call)), Payload::Text(text)) => call(session, text, last),
+            (Some(LazyHandlerFuture::Binary(call)), Payload::Binary(data)) => call(session, data, last),
+            (Some(LazyHandlerFuture::Pong(call)), Payload::Pong(pong)) => call(session, pong, last),
             _ => Answer::Now(Ok(None)),
         }
     }
