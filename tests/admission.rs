@@ -254,7 +254,7 @@ async fn allowed_hosts_are_admitted_and_no_others() {
     assert_eq!(statuses(port, "evil.example").await, REFUSED);
     let error = container().allowed_hosts(["https://a.org", "b.org/"]).build().unwrap_err();
     assert!(
-        error.is_deploy() && ["https://a.org", "b.org/"].iter().all(|it| error.to_string().contains(it)),
+        error.is_deployment() && ["https://a.org", "b.org/"].iter().all(|it| error.to_string().contains(it)),
         "{error}"
     );
 }

@@ -11,7 +11,7 @@ use axum::extract::{Path, WebSocketUpgrade};
 use axum::routing::any;
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{
-    Adopted, BoxError, Configurator, ContainerBuilder, Endpoint, EndpointConfig, HandshakeResponse, Identity,
+    BoxError, Configurator, ContainerBuilder, Endpoint, EndpointConfig, ExternalSocket, HandshakeResponse, Identity,
     MessageHandler, Principal,
 };
 use futures_util::{SinkExt, StreamExt};
@@ -93,7 +93,7 @@ impl Principal for User {
 }
 
 /// Serves with a handler of axum; what `serve_axum` comes to is noted.
-async fn behind_axum(adopted: Adopted, journal: Journal) -> SocketAddr {
+async fn behind_axum(adopted: ExternalSocket, journal: Journal) -> SocketAddr {
     let handler = move |Path(room): Path<String>, mut parts: Parts, upgrade: WebSocketUpgrade| async move {
         if parts.uri.query() == Some("member") {
             parts.extensions.insert(Identity::new(User("ann")));
@@ -112,7 +112,7 @@ async fn behind_axum(adopted: Adopted, journal: Journal) -> SocketAddr {
 }
 
 /// Serves with the server of tokio-tungstenite.
-async fn behind_tungstenite(adopted: Adopted, journal: Journal) -> SocketAddr {
+async fn behind_tungstenite(adopted: ExternalSocket, journal: Journal) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -558,7 +558,7 @@ async fn endpoints_that_ask_for_more_are_not_adopted() {
         (container.adopt::<Echo>(), ["Echo", "State<"]),
     ] {
         let error = adopted.unwrap_err();
-        assert!(error.is_deploy());
+        assert!(error.is_deployment());
         assert!(names.iter().all(|name| error.to_string().contains(name)), "{error}");
     }
 }

@@ -76,7 +76,7 @@ async fn endpoint_without_annotations_connects_and_its_handlers_come_and_go() {
     let session = session.unwrap();
     peer.text("polly").await;
     assert_eq!(peer.frame().await.unwrap().payload, b"polly");
-    assert!(session.add_message_handler(MessageHandler::text(|_, _: String| ())).unwrap_err().is_handler_taken());
+    assert!(session.add_message_handler(MessageHandler::text(|_, _: String| ())).unwrap_err().is_duplicate_handler());
     session.add_message_handler(MessageHandler::binary(|_, data: Vec<u8>| data.len() as u64)).unwrap();
     peer.send(0x80 | BINARY, [7; 3]).await;
     assert_eq!(peer.frame().await.unwrap().payload, b"3");
@@ -753,7 +753,7 @@ async fn handlers_take_the_request_the_query_and_the_state() {
     let error = container.connect(Curious { journal: journal.clone() }, server.uri("/list?page=x")).await.unwrap_err();
     assert!(error.is_decode(), "{error:?}");
     let error = ClientContainer::new().connect(Curious { journal }, server.uri("/list?page=3")).await.unwrap_err();
-    assert!(error.is_deploy() && error.to_string().contains("`open` takes State<"), "{error:?}");
+    assert!(error.is_deployment() && error.to_string().contains("`open` takes State<"), "{error:?}");
 }
 
 #[tokio::test]

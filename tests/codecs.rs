@@ -5,8 +5,8 @@ mod support;
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{
-    BinaryDecoder, BinaryEncoder, DecodeText, Dialect, Encode, Message, ServerContainer, ServerEndpoint, TextDecoder,
-    TextEncoder,
+    BinaryDecoder, BinaryEncoder, DecodeText, Encode, EncodeContext, Message, ServerContainer, ServerEndpoint,
+    TextDecoder, TextEncoder,
 };
 use support::{BINARY, Client, Journal, TestServer};
 
@@ -39,7 +39,7 @@ impl Encode for Word {
     fn encode(&self) -> Result<Message, Error> {
         Ok(format!("itself({})", self.0).into())
     }
-    fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+    fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
         dialect.encode(self)
     }
 }

@@ -362,13 +362,13 @@ async fn settings_out_of_range_are_not_deployed() {
     ] {
         let built = ServerContainer::builder().register::<Silent>().compression(compression).build();
         let error = built.expect_err("a mistake");
-        assert!(error.is_deploy() && error.to_string().contains(about), "{error}");
+        assert!(error.is_deployment() && error.to_string().contains(about), "{error}");
         // an endpoint that says something itself does not mind
         ServerContainer::builder().register::<Echo>().compression(compression).build().unwrap();
     }
     // what the attribute cannot know is known here
     let error = ServerContainer::builder().register::<TooHard>().build().expect_err("a mistake");
-    assert!(error.is_deploy() && error.to_string().contains("TooHard") && error.to_string().contains("level 12"));
+    assert!(error.is_deployment() && error.to_string().contains("TooHard") && error.to_string().contains("level 12"));
 }
 
 #[tokio::test]

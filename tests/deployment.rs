@@ -49,7 +49,7 @@ mod bad {
 
 fn mistakes(container: ContainerBuilder) -> String {
     let error = container.build().map(drop).unwrap_err();
-    assert!(error.is_deploy(), "{error:?}");
+    assert!(error.is_deployment(), "{error:?}");
     error.to_string()
 }
 
@@ -148,7 +148,7 @@ async fn mistakes_are_found_before_the_port_is_bound() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
     let broken = Server::with(ServerContainer::builder().register::<Echo>().register::<bad::SameAsEcho>());
-    assert!(broken.bind(addr).await.unwrap_err().is_deploy());
+    assert!(broken.bind(addr).await.unwrap_err().is_deployment());
     let sound = Server::with(ServerContainer::builder().register::<Echo>());
     assert!(sound.bind(addr).await.unwrap_err().is_io());
 }

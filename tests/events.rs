@@ -221,5 +221,5 @@ async fn a_handler_of_an_event_takes_what_every_handler_takes_and_is_asked_for_i
     assert_eq!(answer.status, 400);
     // and so is its state, when the container is built
     let error = ServerContainer::builder().register::<Query>().build().unwrap_err();
-    assert!(error.is_deploy() && error.to_string().contains("String"), "{error}");
+    assert!(error.is_deployment() && error.to_string().contains("String"), "{error}");
 }

@@ -351,7 +351,7 @@ async fn destructor_of_a_value_may_use_the_session() {
         let refused = MessageHandler::text(move |_, _: String| {
             let _ = &curious;
         });
-        assert!(own.add_message_handler(refused).unwrap_err().is_handler_taken());
+        assert!(own.add_message_handler(refused).unwrap_err().is_duplicate_handler());
         own.properties().insert(Curious(own.clone()));
         own.properties().insert(Curious(own.clone()));
         own.reauthenticate(CuriousUser(Curious(own.clone())));

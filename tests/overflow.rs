@@ -240,7 +240,7 @@ async fn broadcast_counts_what_it_dropped() {
     let mut served = Served::of::<Plain>(queue).await;
     let (_stuck, session) = served.open_stuck().await;
     let (mut reader, _other) = served.open().await;
-    let (mut dropped, mut displaced, mut closed) = (0, 0, 0);
+    let (mut dropped, mut evicted, mut closed) = (0, 0, 0);
     for number in 0..30 {
         let all = session.open_sessions();
         let all = match number {
@@ -250,10 +250,10 @@ async fn broadcast_counts_what_it_dropped() {
         };
         let report = all.send_text(number.to_string());
         assert_eq!(report.sent + report.dropped + report.closed, 2);
-        (dropped, displaced, closed) = (dropped + report.dropped, displaced + report.displaced, closed + report.closed);
+        (dropped, evicted, closed) = (dropped + report.dropped, evicted + report.evicted, closed + report.closed);
         reader.expect_text(&number.to_string()).await;
     }
-    assert_eq!((dropped, displaced, closed, session.dropped_messages()), (14, 6, 1, 20));
+    assert_eq!((dropped, evicted, closed, session.dropped_messages()), (14, 6, 1, 20));
 }
 
 #[tokio::test]

@@ -314,7 +314,7 @@ async fn what_a_server_is_given_reaches_the_handlers() {
 fn state_that_nobody_provides_is_a_mistake_of_deployment_which_names_endpoint_handler_and_type() {
     let builder = ServerContainer::builder().register::<Stateful>().register::<Other>().state(String::new());
     let error = builder.build().unwrap_err();
-    assert!(error.is_deploy());
+    assert!(error.is_deployment());
     let text = error.to_string();
     for part in [
         "parameters::Stateful",
@@ -336,7 +336,7 @@ fn state_that_nobody_provides_is_a_mistake_of_deployment_which_names_endpoint_ha
 async fn missing_state_is_found_before_the_port_is_bound() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let broken = Server::with(ServerContainer::builder().register::<Other>());
-    assert!(broken.bind(taken.local_addr().unwrap()).await.unwrap_err().is_deploy());
+    assert!(broken.bind(taken.local_addr().unwrap()).await.unwrap_err().is_deployment());
 }
 
 #[test]

@@ -174,7 +174,7 @@ async fn second_handler_of_a_kind_is_refused_and_the_first_goes_on() {
         let (server, _) = scripted(move |session| {
             session.add_message_handler(first())?;
             let error = session.add_message_handler(second()).unwrap_err();
-            assert!(error.is_handler_taken(), "{error}");
+            assert!(error.is_duplicate_handler(), "{error}");
             Ok(())
         })
         .await;
@@ -378,7 +378,7 @@ impl Annotated {
     #[on_open]
     fn opened(&mut self, session: &Session) -> Result<(), Error> {
         assert_eq!(session.message_handlers(), [MessageKind::Text]);
-        assert!(session.add_message_handler(echo()).unwrap_err().is_handler_taken());
+        assert!(session.add_message_handler(echo()).unwrap_err().is_duplicate_handler());
         assert!(session.remove_message_handler(MessageKind::Text).is_none());
         session.add_message_handler(MessageHandler::binary_async(|_, data: Bytes| async move { data }))?;
         session.add_message_handler(MessageHandler::pong(|_, _| "pong"))?;
@@ -573,9 +573,9 @@ async fn path_that_is_taken_or_malformed_is_a_mistake_and_changes_nothing() {
         ("/a/{}", "{"),
     ] {
         let error = server.container.add_endpoint(path, named("b")).unwrap_err();
-        assert!(error.is_deploy() && error.to_string().contains(sentence), "{path}: {error}");
+        assert!(error.is_deployment() && error.to_string().contains(sentence), "{path}: {error}");
     }
-    assert!(server.container.register::<Annotated>().unwrap_err().is_deploy());
+    assert!(server.container.register::<Annotated>().unwrap_err().is_deployment());
     assert_eq!(server.container.endpoints().count(), 2);
     asked(&mut server.connect("/a/1").await, "?", "a None").await;
     let both = ServerContainer::builder().add_endpoint("/same", named("a")).add_endpoint("/same", named("b"));

@@ -151,6 +151,6 @@ async fn mount_that_contradicts_the_annotation_is_a_mistake_of_deployment() {
         (ServerContainer::builder().endpoint_shared(Own(7)), "annotate it with `instance = shared`"),
     ] {
         let error = container.build().unwrap_err();
-        assert!(error.is_deploy() && error.to_string().contains(sentence), "{error}");
+        assert!(error.is_deployment() && error.to_string().contains(sentence), "{error}");
     }
 }

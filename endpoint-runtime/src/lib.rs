@@ -158,17 +158,17 @@ pub use crate::codec::msgpack::MessagePack;
 pub use crate::codec::negotiated::Negotiated;
 #[cfg(feature = "protobuf")]
 pub use crate::codec::protobuf::Protobuf;
-pub use crate::codec::session_coders::Dialect;
+pub use crate::codec::session_coders::EncodeContext;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::config::{Compression, Overflow};
 pub use crate::container::configurator::{Configurator, HandshakeResponse};
-pub use crate::container::layer::{ContainerBody, ContainerLayer, ContainerService, Passing};
+pub use crate::container::layer::{ContainerBody, ContainerLayer, ContainerService, LayerFuture};
 #[cfg(feature = "client")]
 pub use crate::container::registration::ClientEndpoint;
 pub use crate::container::registration::ServerEndpoint;
+pub use crate::container::{ContainerBuilder, EndpointConfig, EndpointInfo, ResponseFuture, ServerContainer, Shutdown};
 #[cfg(feature = "adopted")]
-pub use crate::container::{Adopted, AdoptedRequest};
-pub use crate::container::{ContainerBuilder, EndpointConfig, EndpointInfo, Responding, ServerContainer, Shutdown};
+pub use crate::container::{ExternalRequest, ExternalSocket};
 pub use crate::endpoint::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
     TextStreamDecoder, TextStreamEncoder,
@@ -183,7 +183,7 @@ pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
 pub use crate::server::{Server, ServerBuilder};
 pub use crate::session::broadcast::{Broadcast, Report};
-pub use crate::session::completion::{Sent, Written};
+pub use crate::session::completion::{SendFuture, Sent};
 pub use crate::session::message_handler::{MessageHandler, MessageKind};
 pub use crate::session::principal::{Identity, Principal};
 pub use crate::session::properties::Properties;

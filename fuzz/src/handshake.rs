@@ -59,7 +59,7 @@ pub fn run(input: &[u8]) {
         _ => match Origins::list([&admitted]) {
             Ok(origins) => (origins, Rule::List(vec![admitted])),
             Err(error) => {
-                assert!(error.is_deploy() && error.to_string().contains(&format!("{admitted:?}")));
+                assert!(error.is_deployment() && error.to_string().contains(&format!("{admitted:?}")));
                 (Origins::same_origin(), Rule::Same)
             }
         },

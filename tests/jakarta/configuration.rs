@@ -221,7 +221,7 @@ fn what_is_mounted_can_be_asked_for() {
     for path in ["", "echo", "/a//b", "/{a}/{a}", "/a{b}"] {
         let config = EndpointConfig::new(path, || Unheard);
         let error = ServerContainer::builder().add_endpoint_config(config).build().unwrap_err();
-        assert!(error.is_deploy(), "{path:?}: {error}");
+        assert!(error.is_deployment(), "{path:?}: {error}");
     }
 }
 

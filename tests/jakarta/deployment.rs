@@ -109,7 +109,7 @@ async fn one_malformed_endpoint_refuses_the_whole_program() {
     ] {
         println!("{rule}: nothing is mounted, /echo neither, WSC-5.2.1-3");
         let error = Server::with(container).bind("127.0.0.1:0").await.unwrap_err();
-        assert!(error.is_deploy(), "{error}");
+        assert!(error.is_deployment(), "{error}");
     }
 }
 

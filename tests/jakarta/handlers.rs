@@ -35,7 +35,7 @@ impl Endpoint for Adding {
                     let added = session.add_message_handler(handler(name));
                     if let Err(error) = added {
                         assert_eq!(session.message_handlers().len(), before);
-                        session.basic_remote().send_text(format!("refused: {}", error.is_handler_taken())).await?;
+                        session.basic_remote().send_text(format!("refused: {}", error.is_duplicate_handler())).await?;
                     }
                 }
             }

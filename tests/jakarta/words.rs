@@ -82,7 +82,7 @@ fn encode_exception_keeps_message_and_cause() {
 fn deployment_exception_keeps_its_message() {
     println!("P DeploymentException");
     let error = ServerContainer::builder().context_path("nowhere").build().unwrap_err();
-    assert!(error.is_deploy());
+    assert!(error.is_deployment());
     assert!(error.to_string().contains("\"nowhere\""), "{error}");
 }
 

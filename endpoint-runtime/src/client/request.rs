@@ -124,7 +124,7 @@ impl ClientRequest {
     /// [`Error::is_handshake`] if what is asked for cannot be asked, if the server, or the proxy before it, refuses, or
     /// if its answer is wrong; the answer is [`Error::response`]. [`Error::is_tls`] if the server is not trusted.
     /// [`Error::is_io`] if there is no way to the server; [`Error::is_timeout`] if it
-    /// took too long. [`Error::is_decode`] if a `#[query_param]` of a handler is not in the URI; [`Error::is_deploy`] if
+    /// took too long. [`Error::is_decode`] if a `#[query_param]` of a handler is not in the URI; [`Error::is_deployment`] if
     /// a `State<T>` is missing. No handler was called then. [`Error::is_closed`] if [`ClientContainer::shutdown`] was
     /// called before it returned; a session that was being opened is closed like every other.
     ///

@@ -19,7 +19,7 @@ pub(crate) mod wrapper;
 
 use bytes::Bytes;
 
-use crate::codec::session_coders::Dialect;
+use crate::codec::session_coders::EncodeContext;
 use crate::error::{BoxError, Error};
 use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::text::Text;
@@ -213,7 +213,7 @@ pub trait Encode {
     /// encoder says so here; numbers, `bool`, `char`, text and bytes do.
     ///
     /// ```
-    /// use endpoint_runtime::{Dialect, Encode, Error, Message};
+    /// use endpoint_runtime::{EncodeContext, Encode, Error, Message};
     ///
     /// struct Point(i32, i32);
     ///
@@ -222,7 +222,7 @@ pub trait Encode {
     ///         Ok(format!("{},{}", self.0, self.1).into())
     ///     }
     ///
-    ///     fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+    ///     fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
     ///         dialect.encode(self)
     ///     }
     /// }
@@ -231,7 +231,7 @@ pub trait Encode {
     /// # Errors
     /// As [`encode`](Self::encode).
     #[inline]
-    fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+    fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
         let _ = dialect;
         self.encode()
     }
@@ -249,7 +249,7 @@ pub trait Encode {
     }
 }
 
-impl Dialect<'_> {
+impl EncodeContext<'_> {
     /// The message that the first encoder listed for a `T` makes of `object`; if there is none, the object itself.
     ///
     /// # Errors
@@ -266,7 +266,7 @@ impl<T: Encode + ?Sized> Encode for &T {
         (**self).encode()
     }
     #[inline]
-    fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+    fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
         (**self).encode_for(dialect)
     }
 }
@@ -279,7 +279,7 @@ macro_rules! encode_owned {
                 Ok(self.clone().into())
             }
             #[inline]
-            fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+            fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
                 dialect.encode(self)
             }
             #[inline]
@@ -299,7 +299,7 @@ macro_rules! encode_copied {
                 Ok(self[..].into())
             }
             #[inline]
-            fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+            fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
                 dialect.encode(self)
             }
             #[inline]
@@ -339,7 +339,7 @@ macro_rules! encode_as_text_form {
                 Ok(self.to_string().into())
             }
             #[inline]
-            fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+            fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
                 dialect.encode(self)
             }
         }

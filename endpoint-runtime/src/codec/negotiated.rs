@@ -8,7 +8,7 @@ use crate::codec::cbor::Cbor;
 use crate::codec::json::Json;
 #[cfg(feature = "msgpack")]
 use crate::codec::msgpack::MessagePack;
-use crate::codec::session_coders::Dialect;
+use crate::codec::session_coders::EncodeContext;
 use crate::codec::wrapper::wrapper;
 use crate::codec::{DecodeBinary, DecodeText, Encode};
 use crate::error::Error;
@@ -88,7 +88,7 @@ impl<T: DeserializeOwned> Negotiated<T> {
     ///
     /// # Errors
     /// [`Error::is_decode`], with the message.
-    pub fn decode(message: Message, dialect: &Dialect<'_>) -> Result<Self, Error> {
+    pub fn decode(message: Message, dialect: &EncodeContext<'_>) -> Result<Self, Error> {
         let form = match Form::of(dialect.subprotocol()) {
             Ok(form) => form,
             Err(reason) => return Err(Error::decode(message, reason)),
@@ -117,7 +117,7 @@ impl<T: Serialize> Encode for Negotiated<T> {
         Err(Error::encode("there is no session whose subprotocol would name the form of the message"))
     }
 
-    fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+    fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
         match Form::of(dialect.subprotocol()).map_err(Error::encode)? {
             Form::Json => Json(&self.0).encode(),
             #[cfg(feature = "msgpack")]

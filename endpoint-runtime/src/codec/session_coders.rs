@@ -227,9 +227,9 @@ pub(crate) struct Agreed {
 
 /// What a session speaks: its subprotocol, and the encoders that its endpoint lists.
 #[derive(Clone, Copy, Debug)]
-pub struct Dialect<'a>(pub(crate) &'a Agreed);
+pub struct EncodeContext<'a>(pub(crate) &'a Agreed);
 
-impl<'a> Dialect<'a> {
+impl<'a> EncodeContext<'a> {
     /// The subprotocol both sides agreed on.
     pub fn subprotocol(&self) -> Option<&'a str> {
         self.0.subprotocol.as_deref()

@@ -51,7 +51,7 @@ struct ConnectionSpawnFn {
 ///
 /// It is there at once, unless the endpoint has a [`Configurator`](crate::Configurator), which may wait.
 #[derive(Debug)]
-pub struct Responding(Answer);
+pub struct ResponseFuture(Answer);
 
 enum Answer {
     Ready(Option<Response<Full<Bytes>>>),
@@ -64,13 +64,13 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-impl From<Response<Full<Bytes>>> for Responding {
+impl From<Response<Full<Bytes>>> for ResponseFuture {
     fn from(response: Response<Full<Bytes>>) -> Self {
         Self(Answer::Ready(Some(response)))
     }
 }
 
-impl Future for Responding {
+impl Future for ResponseFuture {
     type Output = Result<Response<Full<Bytes>>, std::convert::Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -90,7 +90,7 @@ impl Inner {
         params: PathParams,
         mut parts: Parts,
         transport: Transport,
-    ) -> Responding {
+    ) -> ResponseFuture {
         // before anything of it is copied
         if let Err(refusal) = self.head_limits.check(parts.method.as_str(), &parts.uri, &parts.headers) {
             return self.refuse(&parts.uri, refusal).into();
@@ -100,7 +100,7 @@ impl Inner {
             return opened.unwrap_or_else(|refusal| self.refuse(&parts.uri, refusal)).into();
         };
         let (container, mounted) = (self.clone(), mounted.clone());
-        Responding(Answer::Waiting(Box::pin(async move {
+        ResponseFuture(Answer::Waiting(Box::pin(async move {
             let opened = container.open_configured(&mounted, &configured, params, &mut parts, transport).await;
             opened.unwrap_or_else(|refusal| container.refuse(&parts.uri, refusal))
         })))

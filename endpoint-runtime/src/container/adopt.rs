@@ -55,19 +55,19 @@ impl ServerContainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_deploy`] as for an endpoint that is mounted; and if `E` asks for what such a socket cannot give: a
+    /// [`Error::is_deployment`] as for an endpoint that is mounted; and if `E` asks for what such a socket cannot give: a
     /// handler that takes messages in parts or as a stream, or `compression = on`. It has whole messages, and its
     /// compression, if any, is that of whoever accepted it; that of the container's settings is not used.
-    pub fn adopt<E: ServerEndpoint>(&self) -> Result<Adopted, Error> {
-        Adopted::new(self, self.annotated::<E>()?)
+    pub fn adopt<E: ServerEndpoint>(&self) -> Result<ExternalSocket, Error> {
+        ExternalSocket::new(self, self.annotated::<E>()?)
     }
 
     /// The same for an endpoint without annotations.
     ///
     /// # Errors
     /// As [`adopt`](Self::adopt).
-    pub fn adopt_config<E: Endpoint>(&self, config: EndpointConfig<E>) -> Result<Adopted, Error> {
-        Adopted::new(self, self.with_config(config)?)
+    pub fn adopt_config<E: Endpoint>(&self, config: EndpointConfig<E>) -> Result<ExternalSocket, Error> {
+        ExternalSocket::new(self, self.with_config(config)?)
     }
 }
 
@@ -77,12 +77,12 @@ impl ServerContainer {
 /// do fails when it is called, with [`Error::is_unsupported`]: `send_text_part`, `send_binary_part`, writers, and
 /// handlers of parts that are added.
 #[derive(Clone)]
-pub struct Adopted {
+pub struct ExternalSocket {
     container: ServerContainer,
     mounted: Arc<Mounted>,
 }
 
-impl Adopted {
+impl ExternalSocket {
     fn new(container: &ServerContainer, mounted: Arc<Mounted>) -> Result<Self, Error> {
         match mounted.asks_too_much() {
             None => Ok(Self { container: container.clone(), mounted }),
@@ -95,8 +95,8 @@ impl Adopted {
 
     /// One WebSocket that was opened by the request with this head: its URI and headers are those of the session. An
     /// [`Identity`] in its extensions is the session's principal.
-    pub fn request(&self, head: Parts) -> AdoptedRequest {
-        AdoptedRequest {
+    pub fn request(&self, head: Parts) -> ExternalRequest {
+        ExternalRequest {
             endpoint: self.clone(),
             head,
             params: PathParams::default(),
@@ -106,23 +106,23 @@ impl Adopted {
     }
 }
 
-impl fmt::Debug for Adopted {
+impl fmt::Debug for ExternalSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Adopted({})", self.mounted.about)
     }
 }
 
-/// One WebSocket that others have accepted, and what its session is to know; made by [`Adopted::request`].
+/// One WebSocket that others have accepted, and what its session is to know; made by [`ExternalSocket::request`].
 #[must_use = "nothing is served before serve_axum or serve_tungstenite"]
-pub struct AdoptedRequest {
-    endpoint: Adopted,
+pub struct ExternalRequest {
+    endpoint: ExternalSocket,
     head: Parts,
     params: PathParams,
     subprotocol: Option<String>,
     transport: Transport,
 }
 
-impl AdoptedRequest {
+impl ExternalRequest {
     /// The variables of the path, as the router has found them: they take the place of those of the annotation.
     pub fn path_params(mut self, params: impl IntoIterator<Item = (impl Into<Box<str>>, impl Into<Box<str>>)>) -> Self {
         self.params = params.into_iter().collect();
@@ -232,7 +232,7 @@ impl AdoptedRequest {
 
     /// What the door does with a request, as far as it is left to be done.
     async fn accept(mut self) -> Result<(Prepared, PendingConnection, oneshot::Receiver<CloseReason>), Refusal> {
-        let Adopted { container, mounted } = &self.endpoint;
+        let ExternalSocket { container, mounted } = &self.endpoint;
         let (container, Mounted { options, prepare, sessions, .. }) = (&*container.0, &**mounted);
         container.takes_sessions()?;
         container.head_limits.check(self.head.method.as_str(), &self.head.uri, &self.head.headers)?;
@@ -303,7 +303,7 @@ impl AdoptedRequest {
     }
 }
 
-impl fmt::Debug for AdoptedRequest {
+impl fmt::Debug for ExternalRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdoptedRequest").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }

@@ -252,7 +252,7 @@ impl ServerContainer {
     /// each connection. Requests find it from now on.
     ///
     /// # Errors
-    /// [`Error::is_deploy`]: a malformed path, or one that is taken, be it by an equivalent template. What was mounted
+    /// [`Error::is_deployment`]: a malformed path, or one that is taken, be it by an equivalent template. What was mounted
     /// before stays as it was.
     #[track_caller]
     pub fn add_endpoint<E: Endpoint>(

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::container::{Responding, Routed, ServerContainer};
+use crate::container::{ResponseFuture, Routed, ServerContainer};
 use crate::handshake::request::Transport;
 
 impl ServerContainer {
@@ -56,16 +56,16 @@ where
 {
     type Response = Response<ContainerBody<R>>;
     type Error = S::Error;
-    type Future = Passing<S::Future>;
+    type Future = LayerFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Passing<S::Future> {
+    fn call(&mut self, request: Request<B>) -> LayerFuture<S::Future> {
         match self.container.respond(request, Transport::default()) {
-            Routed::Ours(answer) => Passing { answer: Some(answer), passed: None },
-            Routed::Theirs(request) => Passing { answer: None, passed: Some(self.inner.call(request)) },
+            Routed::Ours(answer) => LayerFuture { answer: Some(answer), passed: None },
+            Routed::Theirs(request) => LayerFuture { answer: None, passed: Some(self.inner.call(request)) },
         }
     }
 }
@@ -73,14 +73,14 @@ where
 pin_project! {
     /// The answer of a [`ContainerService`]: the container's, or that of the service inside.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Passing<F> {
-        answer: Option<Responding>,
+    pub struct LayerFuture<F> {
+        answer: Option<ResponseFuture>,
         #[pin]
         passed: Option<F>,
     }
 }
 
-impl<F, R, E> Future for Passing<F>
+impl<F, R, E> Future for LayerFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
 {
@@ -100,7 +100,7 @@ where
     }
 }
 
-impl<F> fmt::Debug for Passing<F> {
+impl<F> fmt::Debug for LayerFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Passing").field("ours", &self.answer.is_some()).finish_non_exhaustive()
     }

@@ -28,11 +28,11 @@ use http_body_util::Full;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-pub use self::accept::Responding;
+pub use self::accept::ResponseFuture;
 #[cfg(feature = "client")]
 pub(crate) use self::accept::take_socket;
 #[cfg(feature = "adopted")]
-pub use self::adopt::{Adopted, AdoptedRequest};
+pub use self::adopt::{ExternalRequest, ExternalSocket};
 pub use self::deploy::EndpointConfig;
 use self::deploy::{Deployment, Mounted, Mounting, Table, undeployable};
 use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
@@ -88,7 +88,7 @@ struct Inner {
 /// Whose a request is.
 pub(crate) enum Routed<B> {
     /// It was for an endpoint, and is answered.
-    Ours(Responding),
+    Ours(ResponseFuture),
     /// It was not.
     Theirs(Request<B>),
 }
@@ -247,7 +247,7 @@ where
 impl<B> Service<Request<B>> for ServerContainer {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Responding;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -422,7 +422,7 @@ impl ContainerBuilder {
     /// Checks everything and builds the container; logs the table of endpoints.
     ///
     /// # Errors
-    /// [`Error::is_deploy`] with every mistake in one text: equal or equivalent paths with both places in the source,
+    /// [`Error::is_deployment`] with every mistake in one text: equal or equivalent paths with both places in the source,
     /// types that cannot be constructed, a `State<T>` that a handler takes and nobody provides, a context path, a host or an origin that is malformed, a compression level or window
     /// out of range. Nothing is mounted then
     /// (Jakarta WSC-5.2.1-3).

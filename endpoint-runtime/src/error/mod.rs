@@ -24,7 +24,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// or look for your own error type with [`downcast_ref`](Error::downcast_ref).
 ///
 /// What it prints is no longer than 1 KiB, however long the message was that caused it, and what comes from a peer is cut to
-/// 256 bytes in it, with `…` behind; a list of mistakes ([`is_deploy`](Error::is_deploy)) is whole. The whole of an error of
+/// 256 bytes in it, with `…` behind; a list of mistakes ([`is_deployment`](Error::is_deployment)) is whole. The whole of an error of
 /// yours, or of a parser's, is the [`source`](StdError::source), which is as long as they make it.
 pub struct Error(Box<Inner>);
 
@@ -49,7 +49,7 @@ pub(crate) enum Kind {
     Protocol,
     Panic,
     Forbidden,
-    HandlerTaken,
+    DuplicateHandler,
     #[cfg(feature = "adopted")]
     Unsupported,
     Deploy,
@@ -154,19 +154,19 @@ impl Error {
 
     /// A session has a message handler of this kind already
     /// ([`Session::add_message_handler`](crate::Session::add_message_handler)).
-    pub fn is_handler_taken(&self) -> bool {
-        self.0.kind == Kind::HandlerTaken
+    pub fn is_duplicate_handler(&self) -> bool {
+        self.0.kind == Kind::DuplicateHandler
     }
 
     /// The session's transport cannot do it: messages in parts, on a socket that somebody else accepted and that knows
-    /// whole messages only ([`Adopted`](crate::Adopted)). Nothing was sent.
+    /// whole messages only ([`ExternalSocket`](crate::ExternalSocket)). Nothing was sent.
     #[cfg(feature = "adopted")]
     pub fn is_unsupported(&self) -> bool {
         self.0.kind == Kind::Unsupported
     }
 
     /// The annotated endpoints cannot be deployed as they are; the text lists every mistake.
-    pub fn is_deploy(&self) -> bool {
+    pub fn is_deployment(&self) -> bool {
         self.0.kind == Kind::Deploy
     }
 

@@ -46,7 +46,7 @@ impl Hosts {
     /// Exactly these hosts.
     ///
     /// # Errors
-    /// [`Error::is_deploy`], naming every entry that is not a host.
+    /// [`Error::is_deployment`], naming every entry that is not a host.
     pub(crate) fn list<I>(hosts: I) -> Result<Self, Error>
     where
         I: IntoIterator,
@@ -265,7 +265,7 @@ mod tests {
         ];
         for text in bad {
             let error = Hosts::list(["fine.org", text]).unwrap_err();
-            assert!(error.is_deploy() && error.to_string().contains(&format!("{text:?}")), "{error}");
+            assert!(error.is_deployment() && error.to_string().contains(&format!("{text:?}")), "{error}");
         }
         let error = Hosts::list(bad).unwrap_err().to_string();
         assert!(bad.iter().all(|text| error.contains(&format!("{text:?}"))), "{error}");

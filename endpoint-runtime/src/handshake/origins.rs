@@ -68,7 +68,7 @@ impl Origins {
     /// The server's own origin is admitted only if it is listed.
     ///
     /// # Errors
-    /// [`Error::is_deploy`], naming every entry that is not an origin.
+    /// [`Error::is_deployment`], naming every entry that is not an origin.
     pub fn list<I>(origins: I) -> Result<Self, Error>
     where
         I: IntoIterator,
@@ -400,7 +400,7 @@ mod tests {
             "https://a b.org",
         ] {
             let error = Origins::list([bad]).unwrap_err();
-            assert!(error.is_deploy());
+            assert!(error.is_deployment());
             assert!(error.to_string().starts_with(&format!("the allowed origin {bad:?} ")), "{error}");
         }
         let error = Origins::list(["*", "https://example.org", "b"]).unwrap_err().to_string();

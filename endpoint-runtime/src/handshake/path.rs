@@ -106,7 +106,7 @@ impl Template {
     /// Parses `/literal/{variable}/…`.
     ///
     /// # Errors
-    /// [`Error::is_deploy`], naming the template and the rule it breaks.
+    /// [`Error::is_deployment`], naming the template and the rule it breaks.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let broken = |rule: String| Error::new(Kind::Deploy, format!("the path {text:?} {rule}"));
         let Some(relative) = text.strip_prefix('/') else {
@@ -185,7 +185,7 @@ impl ContextPath {
     /// Parses `/literal/literal`, `/` or the empty string.
     ///
     /// # Errors
-    /// [`Error::is_deploy`] as for a template, and if there is a variable or a trailing slash.
+    /// [`Error::is_deployment`] as for a template, and if there is a variable or a trailing slash.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         if matches!(text, "" | "/") {
             return Ok(Self(None));
@@ -372,7 +372,7 @@ mod tests {
             ("/%7Bx%7D", "decoded"),
         ] {
             let error = Template::parse(text).unwrap_err();
-            assert!(error.is_deploy());
+            assert!(error.is_deployment());
             assert!(error.to_string().contains(rule), "{text:?}: {error}");
             assert!(error.to_string().starts_with(&format!("the path {text:?} ")), "{error}");
         }
@@ -390,7 +390,7 @@ mod tests {
             assert_eq!(under, Template::parse(whole).unwrap());
         }
         for broken in ["websocket", "/websocket/", "//", "/{a}", "/a/..", "/a?b", "/%20"] {
-            assert!(ContextPath::parse(broken).unwrap_err().is_deploy(), "{broken}");
+            assert!(ContextPath::parse(broken).unwrap_err().is_deployment(), "{broken}");
         }
     }
 

@@ -68,14 +68,14 @@ impl SendQueue {
                 return Err(Refused::Dropped);
             }
         }
-        let displaced = state.dropped - before;
+        let evicted = state.dropped - before;
         if state.lined || state.outstanding() > 0 {
-            return Ok((self.line_up(state, message, in_order, true), displaced));
+            return Ok((self.line_up(state, message, in_order, true), evicted));
         }
         drop(state);
         // nothing is before it, so it is as good as sent
         let offered = if in_order { self.offer_in_order(message, false) } else { self.offer_reply(message) };
-        Ok((offered?, displaced))
+        Ok((offered?, evicted))
     }
 }
 

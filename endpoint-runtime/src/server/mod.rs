@@ -400,7 +400,7 @@ impl ServerBuilder {
     /// Checks the endpoints, then binds the port.
     ///
     /// # Errors
-    /// [`Error::is_deploy`] before the port is bound, see [`ContainerBuilder::build`]; [`Error::is_io`] if it is taken.
+    /// [`Error::is_deployment`] before the port is bound, see [`ContainerBuilder::build`]; [`Error::is_io`] if it is taken.
     pub async fn bind(self, addr: impl ToSocketAddrs) -> Result<Server, Error> {
         let container = self.container.build()?;
         let listener = TcpListener::bind(addr).await?;

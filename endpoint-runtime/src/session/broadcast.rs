@@ -129,9 +129,9 @@ impl<'a> Broadcast<'a> {
                     owed.push(session.send_queue());
                 }
                 match offered {
-                    Ok(displaced) => {
+                    Ok(evicted) => {
                         report.sent += 1;
-                        report.displaced += displaced as usize;
+                        report.evicted += evicted as usize;
                     }
                     Err(Refused::Closed) => report.closed += 1,
                     Err(_) => report.dropped += 1,
@@ -245,7 +245,7 @@ pub struct Report {
     /// Left out because they had closed, or were closed because their queue was full.
     pub closed: usize,
     /// So many older messages were dropped to make room.
-    pub displaced: usize,
+    pub evicted: usize,
 }
 
 impl Report {
@@ -264,7 +264,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::codec::session_coders::Dialect;
+    use crate::codec::session_coders::EncodeContext;
     use crate::config::Limits;
     use crate::session::OpenSet;
     use crate::session::tests::speaking;
@@ -276,7 +276,7 @@ mod tests {
         fn encode(&self) -> Result<Message, Error> {
             Ok(Message::Text("?".into()))
         }
-        fn encode_for(&self, dialect: &Dialect<'_>) -> Result<Message, Error> {
+        fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
             let subprotocol = dialect.subprotocol().unwrap_or_default().to_owned();
             self.0.borrow_mut().push(subprotocol.clone());
             Ok(Message::Text(subprotocol.into()))

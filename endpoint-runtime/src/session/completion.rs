@@ -47,10 +47,10 @@ impl Sent {
 
 impl IntoFuture for Sent {
     type Output = Result<(), Error>;
-    type IntoFuture = Written;
+    type IntoFuture = SendFuture;
 
-    fn into_future(self) -> Written {
-        Written { send_queue: self.send_queue, ticket: self.ticket, waiting: self.waiting }
+    fn into_future(self) -> SendFuture {
+        SendFuture { send_queue: self.send_queue, ticket: self.ticket, waiting: self.waiting }
     }
 }
 
@@ -58,13 +58,13 @@ impl IntoFuture for Sent {
 ///
 /// A message that was dropped because of an [`Overflow`](crate::Overflow) that says so is no error.
 #[derive(Debug)]
-pub struct Written {
+pub struct SendFuture {
     send_queue: Arc<SendQueue>,
     ticket: Result<Ticket, Refused>,
     waiting: Waiting,
 }
 
-impl Future for Written {
+impl Future for SendFuture {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -78,7 +78,7 @@ impl Future for Written {
     }
 }
 
-impl Drop for Written {
+impl Drop for SendFuture {
     fn drop(&mut self) {
         self.send_queue.abandon(&mut self.waiting);
     }
@@ -87,7 +87,7 @@ impl Drop for Written {
 type Callback = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// A future that is polled by its own waker: it needs no task.
-struct Completion(Mutex<Option<(Written, Callback)>>);
+struct Completion(Mutex<Option<(SendFuture, Callback)>>);
 
 impl Completion {
     fn look(self: Arc<Self>) {

@@ -11,7 +11,7 @@ impl Session {
     /// called from the next message on that begins.
     ///
     /// # Errors
-    /// [`Error::is_handler_taken`] if this kind has a handler, added or annotated; that one goes on working.
+    /// [`Error::is_duplicate_handler`] if this kind has a handler, added or annotated; that one goes on working.
     /// A handler of parts, on a socket that was [adopted](crate::ServerContainer), fails as well.
     /// [`Error::is_closed`] once `on_close` has returned: then the handlers were dropped.
     pub fn add_message_handler(&self, handler: MessageHandler) -> Result<(), Error> {
@@ -20,7 +20,7 @@ impl Session {
             self.0.send_queue.takes_parts()?;
         }
         let taken =
-            || Error::new(Kind::HandlerTaken, format!("the session has a handler of the kind {kind:?} already"));
+            || Error::new(Kind::DuplicateHandler, format!("the session has a handler of the kind {kind:?} already"));
         if self.is_annotated(kind) {
             return Err(taken());
         }

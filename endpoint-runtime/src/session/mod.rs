@@ -32,7 +32,7 @@ pub(crate) use self::open_sessions::{OpenGuard, OpenSet};
 pub(crate) use self::rooms::Groups;
 pub use self::weak::WeakSession;
 use crate::codec::nesting;
-use crate::codec::session_coders::{Agreed, Coders, Dialect};
+use crate::codec::session_coders::{Agreed, Coders, EncodeContext};
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;
@@ -344,8 +344,8 @@ impl Session {
 
     /// What objects are encoded for. What is to be sent to several sessions, or sent later, is encoded with it by
     /// [`Encode::encode_for`](crate::Encode::encode_for).
-    pub fn dialect(&self) -> Dialect<'_> {
-        Dialect(&self.0.agreed)
+    pub fn dialect(&self) -> EncodeContext<'_> {
+        EncodeContext(&self.0.agreed)
     }
 
     /// Decodes a message of this session, whose endpoint bounds its nesting.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::codec::Encode;
-use crate::codec::session_coders::Dialect;
+use crate::codec::session_coders::EncodeContext;
 use crate::config::Overflow;
 use crate::error::{Error, Kind};
 use crate::send_queue::write_buffer::Burst;
@@ -41,12 +41,12 @@ use endpoint_wire::text::Text;
 #[derive(Clone, Copy, Debug)]
 pub struct BasicRemote<'a> {
     send_queue: &'a Arc<SendQueue>,
-    dialect: Dialect<'a>,
+    dialect: EncodeContext<'a>,
     how: How,
 }
 
 impl<'a> BasicRemote<'a> {
-    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, dialect: Dialect<'a>) -> Self {
+    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, dialect: EncodeContext<'a>) -> Self {
         Self { send_queue, dialect, how: How::DEFAULT }
     }
 
@@ -241,12 +241,12 @@ impl<'a> BasicRemote<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct AsyncRemote<'a> {
     send_queue: &'a Arc<SendQueue>,
-    dialect: Dialect<'a>,
+    dialect: EncodeContext<'a>,
     how: How,
 }
 
 impl<'a> AsyncRemote<'a> {
-    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, dialect: Dialect<'a>) -> Self {
+    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, dialect: EncodeContext<'a>) -> Self {
         Self { send_queue, dialect, how: How::DEFAULT }
     }
 
@@ -523,7 +523,7 @@ impl Shared {
         let mut put = |message: QueueItem<'_>, in_order: bool| {
             *claimed = send_queue.claim();
             if droppable {
-                return send_queue.offer_droppable(message, in_order).map(|(_, displaced)| displaced);
+                return send_queue.offer_droppable(message, in_order).map(|(_, evicted)| evicted);
             }
             let offered = if in_order { send_queue.offer_in_order(message, true) } else { send_queue.offer(message) };
             offered.map(|_| 0)

@@ -603,7 +603,7 @@ mod tests {
                 assert_eq!(
                     inflated(&messages, size, no_context_takeover),
                     expected,
-                    "{message:02x?} by {size}, {forgets}"
+                    "{message:02x?} by {size}, {no_context_takeover}"
                 );
             }
         }
