@@ -347,7 +347,7 @@ async fn message_above_the_limit_is_1009() {
 async fn violations_that_tungstenite_finds_have_their_codes() {
     let (_container, journal, [_, addr]) = hosts(builder()).await;
     let unmasked = vec![0x81, 1, b'x'];
-    for (octets, code) in [
+    for (bytes, code) in [
         (unmasked, 1002),
         (support::frame(0xc1, b"reserved bit"), 1002),
         (support::frame(0x80, b"continues nothing"), 1002),
@@ -356,7 +356,7 @@ async fn violations_that_tungstenite_finds_have_their_codes() {
         ([&[0x82, 0xff][..], &(1u64 << 30).to_be_bytes(), &[0; 4]].concat(), 1009),
     ] {
         let mut client = Client::connect(addr, "/echo/lobby").await;
-        client.send_raw(&octets).await;
+        client.send_raw(&bytes).await;
         client.expect_close(code).await;
         let too_big = code == 1009;
         journal.expect(&format!("error, protocol {}, too big {too_big}", !too_big)).await;

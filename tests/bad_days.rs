@@ -228,11 +228,11 @@ async fn peers_that_vanish_without_a_word_are_ended_by_the_idle_timeout() {
     served.ends().await;
 }
 
-// ---- one octet a second ----
+// ---- one byte a second ----
 
 /// The clock stands still while anybody has something to do, and jumps when nobody has.
 #[tokio::test(start_paused = true)]
-async fn handshake_of_one_octet_a_second_is_cut_after_thirty_seconds() {
+async fn handshake_of_one_byte_a_second_is_cut_after_thirty_seconds() {
     let mut served = Served::with(|container| container.idle_timeout(None)).await;
     let started = Instant::now();
     let mut slow = Vec::new();
@@ -240,11 +240,11 @@ async fn handshake_of_one_octet_a_second_is_cut_after_thirty_seconds() {
         slow.push(TcpStream::connect(served.server.addr).await.unwrap());
     }
     let (mut second, mut cut) = (interval(Duration::from_secs(1)), 0);
-    for octet in head().as_bytes() {
+    for byte in head().as_bytes() {
         second.tick().await;
         for stream in &mut slow {
             // refused once it is cut
-            let _ = stream.write(&[*octet]).await;
+            let _ = stream.write(&[*byte]).await;
         }
         served.echoes().await;
         cut = slow.iter().filter(|stream| matches!(stream.try_read(&mut [0; 1]), Ok(0))).count();
@@ -259,7 +259,7 @@ async fn handshake_of_one_octet_a_second_is_cut_after_thirty_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_of_one_octet_a_second_hold_up_nobody_and_are_taken() {
+async fn frames_of_one_byte_a_second_hold_up_nobody_and_are_taken() {
     // the longest takes more than two minutes, which is less than the least rate
     let mut served = Served::with(|container| container.min_receive_rate(0)).await;
     let messages = [
@@ -276,8 +276,8 @@ async fn frames_of_one_octet_a_second_hold_up_nobody_and_are_taken() {
         second.tick().await;
         for clients in &mut slow {
             for (client, message) in clients.iter_mut().zip(&messages) {
-                if let Some(octet) = message.get(at) {
-                    client.send_raw(&[*octet]).await;
+                if let Some(byte) = message.get(at) {
+                    client.send_raw(&[*byte]).await;
                 }
             }
         }
@@ -325,7 +325,7 @@ async fn peers_that_never_read_cost_their_queue_and_hold_up_nobody() {
         assert!(report.sent >= 1, "{report:?}");
         assert!(served.witness.expect(BINARY).await == news);
         let most = sessions.iter().map(Session::queued_bytes).max().unwrap();
-        assert!(most <= QUEUE, "{most} octets were queued");
+        assert!(most <= QUEUE, "{most} bytes were queued");
     }
     served.serves().await;
     deaf.into_iter().for_each(reset);
@@ -430,7 +430,7 @@ async fn others_have_their_turn_in_the_middle_of_a_flood() {
 }
 
 #[tokio::test]
-async fn message_of_65537_fragments_of_one_octet_with_pings_between_them() {
+async fn message_of_65537_fragments_of_one_byte_with_pings_between_them() {
     let mut served = Served::with(|container| container).await;
     let mut client = served.connect().await;
     let (fragments, text) = (65_537, "x".repeat(65_537));

@@ -33,7 +33,7 @@ const SPEAKERS: usize = 3;
 
 const PINGED: &[u8] = b"are you there?";
 
-/// The message number `number` of a speaker: who, which, and octets that follow from both.
+/// The message number `number` of a speaker: who, which, and bytes that follow from both.
 fn news(speaker: usize, number: u64) -> Vec<u8> {
     let size = match number % 50 {
         0 => 70_000,

@@ -303,8 +303,8 @@ async fn frames_that_come_with_the_answer_are_not_lost() {
 async fn frames_of_the_server_are_cut_and_fragmented_at_will() {
     let (_session, mut peer, journal, _server) = open().await;
     let frames = [plain(0x01, "grü".as_bytes()), plain(0x89, b"!"), plain(0x00, b""), plain(0x80, "ß".as_bytes())];
-    for octet in frames.concat() {
-        peer.send_raw(&[octet]).await;
+    for byte in frames.concat() {
+        peer.send_raw(&[byte]).await;
     }
     assert_eq!(peer.expect(PONG).await, b"!");
     journal.expect("text grüß").await;
@@ -323,7 +323,7 @@ async fn masked_frame_of_a_server_is_a_violation() {
 
 #[tokio::test]
 async fn other_violations_end_a_session_as_in_a_server() {
-    for (octets, code) in [
+    for (bytes, code) in [
         (plain(0xc1, b"x"), 1002),
         (plain(0x83, b""), 1002),
         (plain(0x80, b"x"), 1002),
@@ -332,7 +332,7 @@ async fn other_violations_end_a_session_as_in_a_server() {
         (plain(0x88, &[3]), 1002),
     ] {
         let (_session, mut peer, journal, _server) = open().await;
-        peer.send_raw(&octets).await;
+        peer.send_raw(&bytes).await;
         peer.expect_close(code).await;
         assert!(journal.next().await.starts_with("error"));
         assert!(journal.next().await.starts_with(&format!("close {code}")));

@@ -510,7 +510,7 @@ async fn violations_close_with_their_code_on_both_sides() {
     for when in ALWAYS {
         let (text, rest) =
             if when == When::Fragment { (CONTINUATION, frame(0x82, b"x")) } else { (TEXT, frame(0x80, b"x")) };
-        for (octets, code) in [
+        for (bytes, code) in [
             (reserved.clone(), 1002),
             (unmasked.clone(), 1002),
             (unknown.clone(), 1002),
@@ -525,9 +525,9 @@ async fn violations_close_with_their_code_on_both_sides() {
             (frame(0x80 | text, &[b'x'; 101]), 1009),
             (frame(text, &[b'x'; 101]), 1009),
         ] {
-            println!("{:02x?} as {code}", &octets[..octets.len().min(8)]);
+            println!("{:02x?} as {code}", &bytes[..bytes.len().min(8)]);
             let mut case = Case::at(when, |container| container.max_message_size(100)).await;
-            case.client.send_raw(&octets).await;
+            case.client.send_raw(&bytes).await;
             case.let_go().await;
             let reason = case.client.expect_close(code).await;
             assert!(!reason.is_empty());

@@ -83,8 +83,8 @@ macro_rules! decoder {
     };
 }
 
-fn string(octets: impl AsRef<[u8]>) -> String {
-    String::from_utf8(octets.as_ref().to_vec()).unwrap()
+fn string(bytes: impl AsRef<[u8]>) -> String {
+    String::from_utf8(bytes.as_ref().to_vec()).unwrap()
 }
 
 decoder!(First: TextDecoder of Text as str => Word, wills |text| text.starts_with("first"));
@@ -123,7 +123,7 @@ macro_rules! encoder {
     };
 }
 
-/// Both forms of a message from the same octets.
+/// Both forms of a message from the same bytes.
 trait TryIntoMessage<M> {
     fn try_into_message(self) -> M;
 }
@@ -197,11 +197,11 @@ impl Texts {
     }
 }
 
-#[server_endpoint("/octets", decoders(First, Raw, Lonely, RawToo), encoders(Bits))]
+#[server_endpoint("/bytes", decoders(First, Raw, Lonely, RawToo), encoders(Bits))]
 #[derive(Default)]
-struct OctetsNow;
-notes_its_life!(OctetsNow);
-impl OctetsNow {
+struct BytesNow;
+notes_its_life!(BytesNow);
+impl BytesNow {
     #[on_message(binary)]
     fn take(&mut self, word: &Word) -> Result<Listless, Error> {
         Ok(Listless(word.0.clone()))
@@ -308,8 +308,8 @@ async fn send_object_asks_the_listed_encoder_of_the_session_it_is_called_on() {
 #[tokio::test]
 async fn binary_data_goes_to_decoders_of_binary_data_alone() {
     let journal = Journal::default();
-    let server = noting::<OctetsNow>(&journal).await;
-    let mut client = server.connect("/octets").await;
+    let server = noting::<BytesNow>(&journal).await;
+    let mut client = server.connect("/bytes").await;
     let rows = [
         ("first", "Bits.1(Raw.1(first))"),
         ("other", "Bits.2(RawToo.1(other))"),
@@ -323,8 +323,8 @@ async fn binary_data_goes_to_decoders_of_binary_data_alone() {
 
 #[tokio::test]
 async fn a_message_that_nobody_will_decode_is_an_error_and_the_session_goes_on() {
-    let server = noting::<OctetsNow>(&Journal::default()).await;
-    let mut client = server.connect("/octets").await;
+    let server = noting::<BytesNow>(&Journal::default()).await;
+    let mut client = server.connect("/bytes").await;
     let rows = [("no", "on_error: decode no"), ("yes", "Lonely.1(yes)")];
     table(&mut client, false, &rows).await;
 }
@@ -519,11 +519,11 @@ macro_rules! constants {
                 };
             }
             endpoint!(Texts, "/text", ToText);
-            endpoint!(Octets, "/binary", ToBinary);
+            endpoint!(Binaries, "/binary", ToBinary);
 
             #[tokio::test]
             async fn encoder_goes_before_the_form_of_its_own() {
-                let container = ServerContainer::builder().register::<Texts>().register::<Octets>();
+                let container = ServerContainer::builder().register::<Texts>().register::<Binaries>();
                 let server = TestServer::with(container).await;
                 for (path, opcode) in [("/text", support::TEXT), ("/binary", BINARY)] {
                     let mut client = server.connect(path).await;

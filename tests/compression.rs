@@ -209,10 +209,10 @@ fn noise(len: usize) -> Vec<u8> {
 
 /// Compresses a little.
 fn letters(len: usize) -> String {
-    noise(len).into_iter().map(|octet| char::from(b'a' + octet % 16)).collect()
+    noise(len).into_iter().map(|byte| char::from(b'a' + byte % 16)).collect()
 }
 
-/// Repeats itself only at a distance of 600 octets, which a window of 9 bits does not reach.
+/// Repeats itself only at a distance of 600 bytes, which a window of 9 bits does not reach.
 fn pattern(len: usize) -> Vec<u8> {
     noise(600).into_iter().cycle().take(len).collect()
 }
@@ -446,7 +446,7 @@ async fn control_frames_pass_between_the_fragments_of_a_compressed_message() {
     assert_eq!(client.expect(PONG).await, b"between");
     client.send(0x80 | CONTINUATION, b"").await;
     client.expect_text("grüß dich").await;
-    // octet by octet
+    // byte by byte
     for frame in support::frame(0x80 | TEXT | RSV1, &message).chunks(1) {
         client.send_raw(frame).await;
     }
@@ -501,7 +501,7 @@ async fn what_cannot_be_decompressed_is_1007() {
 }
 
 #[tokio::test]
-async fn a_bad_octet_of_compressed_text_fails_before_its_message_is_complete() {
+async fn a_bad_byte_of_compressed_text_fails_before_its_message_is_complete() {
     let server = TestServer::of::<Echo>().await;
     let mut client = connect(&server, "/echo", "").await;
     client.send(TEXT | RSV1, packed(b"abc\xff")).await;
@@ -550,9 +550,9 @@ async fn parts_are_what_each_piece_came_to() {
     journal.expect("three.").await;
     // a character in two parts of a message is one character
     let sign = "言".as_bytes();
-    let stored = |octets: &[u8]| {
-        let len = octets.len() as u16;
-        [&[0x00][..], &len.to_le_bytes(), &(!len).to_le_bytes(), octets].concat()
+    let stored = |bytes: &[u8]| {
+        let len = bytes.len() as u16;
+        [&[0x00][..], &len.to_le_bytes(), &(!len).to_le_bytes(), bytes].concat()
     };
     client.send(TEXT | RSV1, stored(&[b"a", &sign[..2]].concat())).await;
     journal.expect("a").await;
@@ -734,7 +734,7 @@ fn ended(message: &[u8], before: &[u8]) -> Vec<u8> {
     }
     let mut out = Vec::with_capacity(2 * message.len() + 100);
     stream.compress_vec(message, &mut out, FlushCompress::Finish).unwrap();
-    // the octet of an empty block behind the last one
+    // the byte of an empty block behind the last one
     out.push(0);
     out
 }
@@ -949,7 +949,7 @@ async fn what_is_unwanted_keeps_the_context_whole() {
     let (mut codec, data) = (Codec::new(), noise(2000));
     // no handler for binary: the text after it refers to it all the same
     client.send(0x82 | RSV1, codec.pack(&data)).await;
-    let hex: String = data.iter().map(|octet| format!("{octet:02x}")).collect();
+    let hex: String = data.iter().map(|byte| format!("{byte:02x}")).collect();
     client.send(0x81 | RSV1, codec.pack(&hex)).await;
     assert_eq!(codec.message(&mut client, TEXT).await.0, hex.as_bytes());
     client.send(0x82 | RSV1, codec.pack(&data)).await;

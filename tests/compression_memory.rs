@@ -53,7 +53,7 @@ impl Unwanted {
     }
 }
 
-/// So many MiB of zeros, compressed. The same octets again for each MiB: a flush ends at an octet, and zeros repeat the
+/// So many MiB of zeros, compressed. The same bytes again for each MiB: a flush ends at a byte, and zeros repeat the
 /// zero before them.
 fn bomb(mib: usize) -> Vec<u8> {
     let mut stream = Compress::new(Compression::best(), false);
@@ -86,7 +86,7 @@ async fn a_bomb_is_1009_and_takes_no_memory() {
     let offer = ["Sec-WebSocket-Extensions: permessage-deflate"];
     let connect = async |path: &str| Client::connect_with(server.addr, path, &offer).await;
     let (large, medium) = (bomb(1024), bomb(64));
-    assert!((MIB / 2..2 * MIB).contains(&large.len()), "{} octets for 1 GiB", large.len());
+    assert!((MIB / 2..2 * MIB).contains(&large.len()), "{} bytes for 1 GiB", large.len());
 
     // everything was there once before anything is measured
     let mut client = connect("/whole").await;
@@ -95,10 +95,10 @@ async fn a_bomb_is_1009_and_takes_no_memory() {
     let (whole, begun) = (frame(0x82 | RSV1, &large), frame(BINARY | RSV1, &large));
     let before = peak();
 
-    for octets in [&whole, &begun] {
+    for bytes in [&whole, &begun] {
         let mut client = connect("/whole").await;
         // it need not read all of it
-        let _ = soon(client.stream.write_all(octets)).await;
+        let _ = soon(client.stream.write_all(bytes)).await;
         client.expect_close(1009).await;
     }
     // as parts it is welcome, and handed on piece by piece

@@ -211,7 +211,7 @@ async fn server() -> (TestServer, Journal, Arc<Notify>) {
     (TestServer::with(container).await, journal, gate)
 }
 
-/// The first octet of the frame that calls each message handler.
+/// The first byte of the frame that calls each message handler.
 const KINDS: [u8; 3] = [0x80 | TEXT, 0x80 | BINARY, 0x80 | PONG];
 
 async fn is_alive(server: &TestServer) {
@@ -478,14 +478,14 @@ async fn a_message_that_does_not_decode_is_1007_without_on_error() {
 
 #[tokio::test]
 async fn violations_are_told_before_the_session_ends() {
-    for (octets, kind, code) in [
+    for (bytes, kind, code) in [
         (frame(0x80 | TEXT, b"\xff"), "protocol", 1007),
         (frame(0xf0, b""), "protocol", 1002),
         (frame(0x80 | CONTINUATION, b"x"), "protocol", 1002),
     ] {
         let (server, journal, _) = server().await;
         let mut client = server.connect("/caring").await;
-        client.send_raw(&octets).await;
+        client.send_raw(&bytes).await;
         client.expect_text("sorry").await;
         client.expect_close(code).await;
         let error = journal.next().await;

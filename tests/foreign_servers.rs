@@ -34,7 +34,7 @@ impl Ear {
 }
 
 fn sum(data: &[u8]) -> u64 {
-    data.iter().map(|octet| u64::from(*octet)).sum()
+    data.iter().map(|byte| u64::from(*byte)).sum()
 }
 
 /// A program that runs until it is dropped, and the port it prints.

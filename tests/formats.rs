@@ -46,7 +46,7 @@ macro_rules! mirror {
 mirror!(Packed, "/msgpack", () MessagePack<Point>, |point| Point { x: point.y, y: point.x });
 mirror!(Concise, "/cbor", () Cbor<Point>, |point| Point { x: point.y, y: point.x });
 mirror!(Buffered, "/protobuf", () Protobuf<Place>, |place| Place { x: -place.x, ..place });
-mirror!(Octets, "/json", (binary) Json<Point>, |point| Point { x: point.y, y: point.x });
+mirror!(Binaries, "/json", (binary) Json<Point>, |point| Point { x: point.y, y: point.x });
 
 #[server_endpoint("/negotiated", subprotocols("json", "plane.msgpack", "plane.v2.cbor", "plain"))]
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl AgreeingNow {
 
 async fn serve() -> TestServer {
     let container = ServerContainer::builder().register::<Packed>().register::<Concise>().register::<Buffered>();
-    let container = container.register::<Octets>().register::<Agreeing>().register::<AgreeingNow>();
+    let container = container.register::<Binaries>().register::<Agreeing>().register::<AgreeingNow>();
     TestServer::with(container).await
 }
 

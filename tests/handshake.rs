@@ -250,7 +250,7 @@ async fn what_is_no_http_does_no_harm() {
     let (server, _) = server().await;
     let many = (0..1000).map(|i| format!("X-{i}: x\r\n")).collect::<String>();
     let opening = format!("GET /echo HTTP/1.1\r\n{}\r\n", lines("", &[])[1..].join("\r\n"));
-    for octets in [
+    for bytes in [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
         b"\r\n\r\n\r\n".to_vec(),
         b"GET\r\n\r\n".to_vec(),
@@ -264,7 +264,7 @@ async fn what_is_no_http_does_no_harm() {
     ] {
         let mut stream = TcpStream::connect(server.addr).await.unwrap();
         // the server may hang up in the middle
-        let _ = soon(stream.write_all(&octets)).await;
+        let _ = soon(stream.write_all(&bytes)).await;
         let _ = stream.shutdown().await;
         let mut answer = Vec::new();
         let _ = soon(stream.read_to_end(&mut answer)).await;

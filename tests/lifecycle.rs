@@ -199,7 +199,7 @@ async fn no_message_is_handled_before_on_open_has_ended() {
 }
 
 #[tokio::test]
-async fn octets_of_a_frame_that_came_with_the_handshake_are_not_lost() {
+async fn bytes_of_a_frame_that_came_with_the_handshake_are_not_lost() {
     let message = texts(["count me"]);
     for cut in 0..=message.len() {
         let lives = Lives::new().await;

@@ -289,7 +289,7 @@ fn the_seeds_of_the_fuzz_target_hold() {
     assert!(count > 20);
 }
 
-/// A few octets that begin a value in some format, over and over.
+/// A few bytes that begin a value in some format, over and over.
 fn openings() -> impl Strategy<Value = Vec<u8>> {
     let known: [&[u8]; 22] = [
         b"\x81\x02",
@@ -433,7 +433,7 @@ taker!(Fields, "/fields"; () MessagePack<Unknown>);
 taker!(Tags, "/tags"; () Cbor<IgnoredAny>);
 taker!(Texts, "/json"; () Json<NewtypeSequence>);
 taker!(Buffers, "/protobuf"; () Protobuf<Place>);
-taker!(Octets, "/octets"; (binary) Json<NewtypeSequence>);
+taker!(Binaries, "/bytes"; (binary) Json<NewtypeSequence>);
 taker!(Shallow, "/shallow", max_nesting = 3; () Json<NewtypeSequence>);
 taker!(ShallowPlaces, "/places", max_nesting = 3; () Protobuf<Place>);
 taker!(Deep, "/deep", max_nesting = 150; () Json<NewtypeSequence>);
@@ -517,7 +517,7 @@ impl endpoint_runtime::Endpoint for Adding {
 
 async fn serve() -> TestServer {
     let container = ServerContainer::builder().register::<Trees>().register::<Fields>().register::<Tags>();
-    let container = container.register::<Texts>().register::<Buffers>().register::<Octets>().register::<Shallow>();
+    let container = container.register::<Texts>().register::<Buffers>().register::<Binaries>().register::<Shallow>();
     let container = container.register::<ShallowPlaces>().register::<Deep>().register::<Own>().register::<Agreeing>();
     let container = container.register::<Happening>().register::<Listing>();
     TestServer::with(container.add_endpoint_config(EndpointConfig::new("/added", || Adding).max_nesting(3))).await
@@ -542,7 +542,7 @@ async fn a_message_that_would_exhaust_the_stack_ends_its_session_with_1007() {
         ("/tags", b"\xbf\x01".repeat(levels)),
         ("/tags", b"\x7f".repeat(levels)),
         ("/protobuf", [vec![0x7b; levels], vec![0x7c; levels]].concat()),
-        ("/octets", b"[".repeat(levels)),
+        ("/bytes", b"[".repeat(levels)),
     ];
     for (path, data) in rows {
         let mut client = server.connect(path).await;

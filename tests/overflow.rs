@@ -279,8 +279,8 @@ async fn with_context_takeover_what_is_dropped_is_missed_by_nobody() {
         let frame = client.frame().await.unwrap();
         assert_eq!((frame.fin, frame.rsv), (true, 4));
         let mut text = Vec::with_capacity(1000);
-        let octets = [&frame.payload[..], &[0, 0, 0xff, 0xff]].concat();
-        context.decompress_vec(&octets, &mut text, flate2::FlushDecompress::Sync).unwrap();
+        let bytes = [&frame.payload[..], &[0, 0, 0xff, 0xff]].concat();
+        context.decompress_vec(&bytes, &mut text, flate2::FlushDecompress::Sync).unwrap();
         assert_eq!(text, format!("to be or not to be {number}").as_bytes());
     }
     assert_eq!(session.dropped_messages(), 91);

@@ -258,11 +258,11 @@ async fn part_of_a_frame_is_handed_on_before_the_frame_is_complete() {
     for path in MODES {
         for kind in [TEXT, BINARY] {
             let mut client = server.connect(path).await;
-            let octets = frame(0x80 | kind, b"first half second half");
-            let half = octets.len() - 11;
-            client.send_raw(&octets[..half]).await;
+            let bytes = frame(0x80 | kind, b"first half second half");
+            let half = bytes.len() - 11;
+            client.send_raw(&bytes[..half]).await;
             assert_eq!(client.expect(kind).await, b"first half (false)", "{path}");
-            client.send_raw(&octets[half..]).await;
+            client.send_raw(&bytes[half..]).await;
             assert_eq!(client.expect(kind).await, b"second half(true)", "{path}");
         }
     }
@@ -302,13 +302,13 @@ async fn character_is_never_split_wherever_the_fragments_are() {
 }
 
 #[tokio::test]
-async fn character_is_never_split_when_every_octet_is_a_fragment() {
+async fn character_is_never_split_when_every_byte_is_a_fragment() {
     let server = server().await;
     let text = "aé言\u{1f980}b";
     for path in MODES {
         let mut client = server.connect(path).await;
-        for (index, octet) in text.bytes().enumerate() {
-            client.send(if index == 0 { TEXT } else { CONTINUATION }, [octet]).await;
+        for (index, byte) in text.bytes().enumerate() {
+            client.send(if index == 0 { TEXT } else { CONTINUATION }, [byte]).await;
         }
         client.send(0x80 | CONTINUATION, "").await;
         let expected = ["a", "é", "言", "\u{1f980}", "b", ""].map(|part| part.as_bytes().to_vec());
@@ -321,11 +321,11 @@ async fn character_is_never_split_within_a_frame_that_arrives_in_pieces() {
     let server = server().await;
     for path in MODES {
         let mut client = server.connect(path).await;
-        let octets = frame(0x80 | TEXT, "a\u{1f980}b".as_bytes());
+        let bytes = frame(0x80 | TEXT, "a\u{1f980}b".as_bytes());
         // to the middle of the second character
-        client.send_raw(&octets[..octets.len() - 3]).await;
+        client.send_raw(&bytes[..bytes.len() - 3]).await;
         client.expect_text("a(false)").await;
-        client.send_raw(&octets[octets.len() - 3..]).await;
+        client.send_raw(&bytes[bytes.len() - 3..]).await;
         client.expect_text("\u{1f980}b(true)").await;
     }
 }
@@ -443,8 +443,8 @@ async fn bad_utf8_is_noticed_before_its_frame_is_complete() {
     let server = server().await;
     for path in MODES {
         let mut client = server.connect(path).await;
-        let octets = frame(0x80 | TEXT, b"good\xffand much that never comes");
-        client.send_raw(&octets[..octets.len() - 10]).await;
+        let bytes = frame(0x80 | TEXT, b"good\xffand much that never comes");
+        client.send_raw(&bytes[..bytes.len() - 10]).await;
         client.expect_close(1007).await;
     }
 }

@@ -46,7 +46,7 @@ impl Ear {
     }
 }
 
-/// Takes one connection, makes the tunnel to `server` whatever name was asked for, and carries octets until the end.
+/// Takes one connection, makes the tunnel to `server` whatever name was asked for, and carries bytes until the end.
 async fn carry(proxy: &RawServer, server: std::net::SocketAddr) -> Asked {
     let (asked, mut peer) = proxy.asked().await;
     peer.send_raw(b"HTTP/1.1 200 Connection established\r\n\r\n").await;

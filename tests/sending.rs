@@ -198,7 +198,7 @@ async fn sizes_around_every_boundary_arrive_whole() {
 }
 
 #[tokio::test]
-async fn ping_of_125_octets_travels_and_its_pong_comes_back() {
+async fn ping_of_125_bytes_travels_and_its_pong_comes_back() {
     let mut sending = Sending::new().await;
     let (mut client, session) = sending.open().await;
     for payload in [vec![], vec![7; 125]] {
@@ -222,7 +222,7 @@ async fn unasked_pong_travels() {
 }
 
 #[tokio::test]
-async fn ping_or_pong_of_126_octets_is_refused_and_nothing_is_sent() {
+async fn ping_or_pong_of_126_bytes_is_refused_and_nothing_is_sent() {
     let mut sending = Sending::new().await;
     let (mut client, session) = sending.open().await;
     let payload = [0; 126];
@@ -568,7 +568,7 @@ async fn close_in_the_middle_of_many_senders_cuts_no_message() {
         }
         match client.frame().await.unwrap() {
             Frame { opcode: BINARY, payload, .. } => {
-                assert!(payload.len() == 20_000 && payload.iter().all(|octet| *octet == payload[0]));
+                assert!(payload.len() == 20_000 && payload.iter().all(|byte| *byte == payload[0]));
                 counts[usize::from(payload[0])] += 1;
             }
             Frame { opcode, .. } => {
@@ -715,12 +715,12 @@ async fn cancelled_sends_leave_whole_messages_only() {
     let last = tokio::spawn(async move { own.basic_remote().send_text("last").await });
     loop {
         let frame = client.frame().await.unwrap();
-        assert!(frame.fin, "{} octets without fin", frame.payload.len());
+        assert!(frame.fin, "{} bytes without fin", frame.payload.len());
         if frame.opcode == TEXT {
             break;
         }
         assert!(matches!(frame.payload.len(), 20_000 | 50_000), "{}", frame.payload.len());
-        assert!(frame.payload.iter().all(|octet| *octet == frame.payload[0]));
+        assert!(frame.payload.iter().all(|byte| *byte == frame.payload[0]));
     }
     soon(last).await.unwrap().unwrap();
     client.text("still-here").await;

@@ -1,4 +1,4 @@
-//! Peers that read slowly or not at all, write an octet at a time, flood, or vanish: the others don't notice, and the
+//! Peers that read slowly or not at all, write a byte at a time, flood, or vanish: the others don't notice, and the
 //! memory they cost has a bound.
 
 mod support;
@@ -122,7 +122,7 @@ async fn broadcast_goes_on_past_a_peer_that_never_reads() {
         most = most.max(deaf.queued_bytes());
     }
     assert!(dropped > 0);
-    assert!(most <= QUEUE, "{most} octets were queued for who does not read");
+    assert!(most <= QUEUE, "{most} bytes were queued for who does not read");
     served.journal.expect(&format!("close 1006 by {:?}", Initiator::Container)).await;
     assert_eq!(deaf.queued_bytes(), 0);
     served.serves(&mut readers[0]).await;
@@ -134,13 +134,13 @@ async fn peer_that_does_not_read_its_own_echoes_is_not_read_from() {
         Served::with(|container| container.send_queue(1_000, 64 << 10).send_timeout(Duration::from_secs(2))).await;
     let (mut client, _session) = served.open_narrow().await;
     let taken = flood(&served, &mut client, &frame(0x80 | BINARY, &[7; 1_000])).await;
-    assert!(taken < ENOUGH, "{taken} octets were taken");
+    assert!(taken < ENOUGH, "{taken} bytes were taken");
 }
 
 /// More than the kernel keeps for both directions of a connection.
 const ENOUGH: usize = 24 << 20;
 
-/// Sends `what` again and again without reading, until `on_close` runs; the octets that were taken until then.
+/// Sends `what` again and again without reading, until `on_close` runs; the bytes that were taken until then.
 async fn flood(served: &Served, client: &mut Client, what: &[u8]) -> usize {
     let (chunk, mut taken) = (what.repeat((64 << 10) / what.len()), 0);
     let sending = async {
@@ -174,7 +174,7 @@ async fn ping_flood(suspended: bool) {
         served.journal.expect("suspended").await;
     }
     let taken = flood(&served, &mut client, &frame(0x80 | PING, &[7; 125])).await;
-    assert!(taken < ENOUGH, "{taken} octets of pings were taken");
+    assert!(taken < ENOUGH, "{taken} bytes of pings were taken");
     assert_eq!(session.queued_bytes(), 0);
     served.serves(&mut witness).await;
 }
@@ -218,7 +218,7 @@ async fn messages_during_a_suspended_handler_slow_the_peer_down_and_none_is_lost
             }
         } => {}
     }
-    assert!(taken < ENOUGH, "{taken} octets were taken");
+    assert!(taken < ENOUGH, "{taken} bytes were taken");
     assert!(session.is_open(), "{:?}", served.journal.rest());
     served.gate.notify_one();
     let count = taken.div_ceil(message.len());
@@ -260,7 +260,7 @@ async fn peer_that_reads_a_large_message_slowly_is_not_idle_and_has_not_vanished
 }
 
 #[tokio::test]
-async fn peer_that_reads_an_octet_at_a_time_gets_everything() {
+async fn peer_that_reads_an_byte_at_a_time_gets_everything() {
     let mut served = Served::with(|container| container).await;
     let (mut client, session) = served.open_narrow().await;
     let data: Vec<u8> = (0..30_000u32).map(|i| i as u8).collect();
@@ -278,7 +278,7 @@ async fn peer_that_reads_an_octet_at_a_time_gets_everything() {
 // ---- peers that write slowly ----
 
 #[tokio::test]
-async fn handshake_and_frames_an_octet_at_a_time() {
+async fn handshake_and_frames_an_byte_at_a_time() {
     let mut served = Served::with(|container| container).await;
     let (mut witness, _) = served.open().await;
     let mut client = Client::from(soon(TcpStream::connect(served.server.addr)).await.unwrap());
@@ -308,25 +308,25 @@ async fn handshake_and_frames_an_octet_at_a_time() {
     client.expect_end().await;
 }
 
-/// Every octet for itself; the server has its turn after each.
-async fn slowly(client: &mut Client, octets: &[u8]) {
-    for octet in octets {
-        client.send_raw(&[*octet]).await;
+/// Every byte for itself; the server has its turn after each.
+async fn slowly(client: &mut Client, bytes: &[u8]) {
+    for byte in bytes {
+        client.send_raw(&[*byte]).await;
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn message_of_65537_fragments_of_one_octet() {
+async fn message_of_65537_fragments_of_one_byte() {
     let mut served = Served::with(|container| container).await;
     let (mut client, _session) = served.open().await;
     for kind in [TEXT, BINARY] {
-        let mut octets = frame(kind, b"x");
+        let mut bytes = frame(kind, b"x");
         for _ in 0..65_535 {
-            octets.extend(frame(CONTINUATION, b"x"));
+            bytes.extend(frame(CONTINUATION, b"x"));
         }
-        octets.extend(frame(0x80 | CONTINUATION, b"x"));
-        client.send_raw(&octets).await;
+        bytes.extend(frame(0x80 | CONTINUATION, b"x"));
+        client.send_raw(&bytes).await;
         assert!(client.expect(kind).await == [b'x'; 65_537]);
     }
 }

@@ -13,7 +13,7 @@ use support::{BINARY, CONTINUATION, Client, Journal, TEXT, TestServer};
 /// How much a message was, and what was at its ends.
 #[derive(Debug, PartialEq, Eq)]
 struct Sum {
-    octets: usize,
+    bytes: usize,
     first: u8,
     last: u8,
 }
@@ -53,8 +53,8 @@ impl Summing {
             self.note(format!("push {}", String::from_utf8_lossy(part)));
         }
         let Some(&[first]) = part.get(..1).map(<&[u8; 1]>::try_from).transpose().unwrap() else { return Ok(()) };
-        let sum = self.sum.get_or_insert(Sum { octets: 0, first, last: 0 });
-        sum.octets += part.len();
+        let sum = self.sum.get_or_insert(Sum { bytes: 0, first, last: 0 });
+        sum.bytes += part.len();
         sum.last = *part.last().unwrap();
         Ok(())
     }
@@ -100,7 +100,7 @@ macro_rules! encoder {
             type Object = Sum;
             fn encode(&mut self, sum: &Sum, buffer: &mut $buffer) -> Result<(), Error> {
                 let mut text = String::new();
-                write!(text, "{} from {} ", sum.octets, char::from(sum.first)).unwrap();
+                write!(text, "{} from {} ", sum.bytes, char::from(sum.first)).unwrap();
                 write!(text, "to {}", char::from(sum.last)).unwrap();
                 if sum.first == b'?' {
                     return Err(Error::encode("nobody asks"));
@@ -307,7 +307,7 @@ impl BinaryDecoder for Whole {
         data.starts_with(b"whole")
     }
     fn decode(&mut self, data: Binary) -> Result<Sum, Error> {
-        Ok(Sum { octets: data.len(), first: b'W', last: b'W' })
+        Ok(Sum { bytes: data.len(), first: b'W', last: b'W' })
     }
 }
 
@@ -318,7 +318,7 @@ fails!(Mixed);
 impl Mixed {
     #[on_message(binary)]
     fn sum(&mut self, sum: Sum) -> String {
-        format!("{} {}", sum.octets, char::from(sum.first))
+        format!("{} {}", sum.bytes, char::from(sum.first))
     }
 }
 

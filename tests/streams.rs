@@ -13,7 +13,7 @@ use support::{BINARY, CLOSE, CONTINUATION, Client, Journal, PING, PONG, TEXT, Te
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-/// Reads as it is told by the first word, or octet.
+/// Reads as it is told by the first word, or byte.
 #[server_endpoint("/read", compression = on)]
 struct Reader {
     journal: Journal,
@@ -150,9 +150,9 @@ async fn message_is_read_to_its_end_however_it_is_cut() {
     client.send(CONTINUATION, "").await;
     client.send(0x80 | CONTINUATION, "").await;
     client.expect_text("3 bytes").await;
-    // octet by octet
-    for octet in frame(0x80 | BINARY, b"c23456") {
-        client.send_raw(&[octet]).await;
+    // byte by byte
+    for byte in frame(0x80 | BINARY, b"c23456") {
+        client.send_raw(&[byte]).await;
     }
     client.expect_text("6 bytes").await;
     // several in one segment, with a large one between
@@ -164,9 +164,9 @@ async fn message_is_read_to_its_end_however_it_is_cut() {
     client.expect_text("text").await;
     let text = "aé言\u{1f980}".repeat(30_000);
     let (mut reader, mut writer) = client.stream.split();
-    let (octets, expected) = (frame(0x80 | TEXT, text.as_bytes()), text.len());
+    let (bytes, expected) = (frame(0x80 | TEXT, text.as_bytes()), text.len());
     let mut came = vec![0; expected];
-    let writing = async { writer.write_all(&octets).await };
+    let writing = async { writer.write_all(&bytes).await };
     let reading = async {
         let mut head = [0; 10];
         reader.read_exact(&mut head).await.unwrap();
@@ -238,7 +238,7 @@ async fn peer_is_slowed_down_by_a_handler_that_does_not_read() {
         tokio::time::timeout(Duration::from_millis(300), client.stream.write(&part[taken % part.len()..])).await
     {
         taken += count.unwrap();
-        assert!(taken < 60 << 20, "{taken} octets were taken");
+        assert!(taken < 60 << 20, "{taken} bytes were taken");
     }
     assert!(taken > 200_000);
     served.journal.rest();
@@ -294,7 +294,7 @@ async fn message_that_breaks_off_ends_with_an_error() {
         client.send(CONTINUATION, "2").await;
         served.journal.expect("piece").await;
         match end {
-            Some(octets) => client.send_raw(&octets).await,
+            Some(bytes) => client.send_raw(&bytes).await,
             None => drop(client),
         }
         let next = served.journal.next().await;

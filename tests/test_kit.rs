@@ -327,7 +327,7 @@ async fn transcript_has_both_directions_in_order_and_with_the_time() {
         5.000 -> ping "here?"
         5.000 <- pong "here?"
         5.000 -> frame with opcode 1 and 2 bytes, not final
-        5.000 -> frame with opcode 0 and 1 bytes, its first 5 octets
+        5.000 -> frame with opcode 0 and 1 bytes, its first 5 bytes
         5.000 -> raw 44
         5.000 -> raw 4e
         5.000 <- text "hey"
@@ -372,7 +372,7 @@ async fn client_that_is_cut_or_dropped_is_lost_without_a_close() {
         transcript,
         "-> text \"hello\"
          <- text \"hello\"
-         -> frame with opcode 1 and 11 bytes, its first 9 octets
+         -> frame with opcode 1 and 11 bytes, its first 9 bytes
          -> end
          -> text \"too late\" (lost)"
     );

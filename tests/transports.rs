@@ -1,4 +1,4 @@
-//! What a session makes of a transport that takes what it likes: few octets at a time, a flush that waits, a write that
+//! What a session makes of a transport that takes what it likes: few bytes at a time, a flush that waits, a write that
 //! fails. TLS is such a one; here a valve is turned by the test.
 
 mod support;
@@ -29,7 +29,7 @@ struct Valve(Arc<(Mutex<State>, Notify)>);
 
 #[derive(Default)]
 struct State {
-    /// It takes so many octets more.
+    /// It takes so many bytes more.
     closed_after: Option<usize>,
     waiting: Option<Waker>,
     /// The next write fails; those after it would not.
@@ -46,10 +46,10 @@ impl Valve {
         self.0.0.lock().unwrap()
     }
 
-    /// Takes so many octets, then no more.
-    fn take(&self, octets: usize) {
+    /// Takes so many bytes, then no more.
+    fn take(&self, bytes: usize) {
         let mut state = self.state();
-        state.closed_after = Some(octets);
+        state.closed_after = Some(bytes);
         if let Some(waker) = state.waiting.take() {
             waker.wake();
         }
@@ -70,21 +70,21 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Self(stream, valve) = self.get_mut();
         let mut state = valve.state();
         if std::mem::take(&mut state.fails) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let some = octets.len().min(state.closed_after.unwrap_or(usize::MAX));
-        if some == 0 && !octets.is_empty() {
+        let some = bytes.len().min(state.closed_after.unwrap_or(usize::MAX));
+        if some == 0 && !bytes.is_empty() {
             state.waiting = Some(cx.waker().clone());
             valve.0.1.notify_one();
             return Poll::Pending;
         }
-        let written = Pin::new(stream).poll_write(cx, &octets[..some]);
+        let written = Pin::new(stream).poll_write(cx, &bytes[..some]);
         if let Poll::Ready(Ok(count)) = written {
-            state.written.extend_from_slice(&octets[..count]);
+            state.written.extend_from_slice(&bytes[..count]);
             state.writes += 1;
             state.closed_after = state.closed_after.map(|left| left - count);
         }
@@ -163,7 +163,7 @@ impl Served {
 }
 
 #[tokio::test]
-async fn message_is_reported_when_its_own_octets_are_written_though_more_is_queued_behind() {
+async fn message_is_reported_when_its_own_bytes_are_written_though_more_is_queued_behind() {
     let mut served = Served::with(|container| container).await;
     let (mut client, session, valve) = served.open().await;
     valve.take(0);
@@ -190,13 +190,13 @@ async fn batch_that_came_together_is_answered_by_one_write() {
     let mut served = Served::with(|container| container).await;
     let (mut client, _session, valve) = served.open().await;
     for messages in [16, 40, 200] {
-        let batch = support::frame(0x81, b"a text of 20 octets!").repeat(messages);
+        let batch = support::frame(0x81, b"a text of 20 bytes!!").repeat(messages);
         // who goes on and on is no worse off while nobody else says anything
         for round in 0..50 {
             valve.state().writes = 0;
             client.send_raw(&batch).await;
             for _ in 0..messages {
-                client.expect_text("a text of 20 octets!").await;
+                client.expect_text("a text of 20 bytes!!").await;
             }
             assert_eq!(valve.state().writes, 1, "for {messages} messages in round {round}");
         }

@@ -315,7 +315,7 @@ async fn characters_may_be_cut_between_writes_and_never_are_between_parts() {
 }
 
 #[tokio::test]
-async fn octets_that_are_not_utf8_fail_the_message_and_end_the_session() {
+async fn bytes_that_are_not_utf8_fail_the_message_and_end_the_session() {
     for (written, rest) in [(&b"ab\xff"[..], None), (b"ab\xe8\xa8", Some("c")), (b"ab\xe8\xa8", None)] {
         let mut served = Served::new().await;
         let (mut client, session) = served.open().await;
@@ -414,7 +414,7 @@ async fn writer_waits_for_a_peer_that_does_not_read_and_gives_up_after_the_send_
     })
     .await;
     assert!(error.is_timeout() || error.is_closed(), "{error:?}");
-    assert!(most < 500_000, "{most} octets were queued");
+    assert!(most < 500_000, "{most} bytes were queued");
     drop(writer);
     served.journal.expect(&format!("close 1006 by {:?}", Initiator::Container)).await;
 }
@@ -432,7 +432,7 @@ async fn large_message_passes_as_fast_as_it_is_read() {
     });
     let whole = joined(&mut client, BINARY).await;
     assert_eq!(whole.len(), 10_000_000);
-    assert!(whole.chunks(50_000).enumerate().all(|(number, chunk)| chunk.iter().all(|octet| *octet == number as u8)));
+    assert!(whole.chunks(50_000).enumerate().all(|(number, chunk)| chunk.iter().all(|byte| *byte == number as u8)));
     soon(writing).await.unwrap().unwrap();
 }
 
@@ -509,11 +509,11 @@ fn inflated(context: &mut Decompress, parts: &[(u8, Vec<u8>)]) -> Vec<u8> {
     for (index, (rsv, _)) in parts.iter().enumerate() {
         assert_eq!(*rsv, if index == 0 { 4 } else { 0 }, "the reserved bit of part {index}");
     }
-    let octets = parts.iter().flat_map(|(_, part)| part.clone()).chain([0, 0, 0xff, 0xff]).collect::<Vec<u8>>();
+    let bytes = parts.iter().flat_map(|(_, part)| part.clone()).chain([0, 0, 0xff, 0xff]).collect::<Vec<u8>>();
     let before = context.total_in();
     let mut out = Vec::with_capacity(1 << 20);
-    context.decompress_vec(&octets, &mut out, FlushDecompress::Sync).unwrap();
-    assert_eq!(context.total_in() - before, octets.len() as u64, "all of it was read");
+    context.decompress_vec(&bytes, &mut out, FlushDecompress::Sync).unwrap();
+    assert_eq!(context.total_in() - before, bytes.len() as u64, "all of it was read");
     out
 }
 
@@ -594,7 +594,7 @@ async fn foreign_client_reads_what_writers_wrote() {
     while let Some(Ok(message)) = soon(client.next()).await {
         match message {
             tokio_tungstenite::tungstenite::Message::Text(text) => texts.push(text.to_string()),
-            tokio_tungstenite::tungstenite::Message::Binary(octets) => data.push(octets),
+            tokio_tungstenite::tungstenite::Message::Binary(bytes) => data.push(bytes),
             _ => {}
         }
     }

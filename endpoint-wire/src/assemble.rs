@@ -1,6 +1,6 @@
 //! Messages that do not lie whole in the input: cut headers and payloads, fragments, what is compressed.
 //!
-//! Sizes are checked before anything is buffered, and a buffer grows with the octets that came, never with a length that
+//! Sizes are checked before anything is buffered, and a buffer grows with the bytes that came, never with a length that
 //! was claimed.
 
 use crate::close::{CloseCode, CloseReason, Initiator};
@@ -12,7 +12,7 @@ use crate::role::Role;
 use crate::text::Text;
 use crate::{Violation, mask, utf8};
 
-/// From this many missing octets on, reading past the receive buffer pays.
+/// From this many missing bytes on, reading past the receive buffer pays.
 const DIRECT_FROM: u64 = 16 << 10;
 
 /// So many frames, or pieces of a compressed one, that complete nothing are taken at once: a message may have fragments
@@ -37,9 +37,9 @@ pub(crate) struct Assembler {
     message: Option<Assembly>,
     /// How many of them there were.
     messages: u32,
-    /// Its octets so far if it is taken whole, else the beginning of a character.
+    /// Its bytes so far if it is taken whole, else the beginning of a character.
     buffer: Vec<u8>,
-    /// How many octets of `buffer` are known to be UTF-8.
+    /// How many bytes of `buffer` are known to be UTF-8.
     validated: usize,
     /// The payload so far of a control frame that is not all here.
     control: Vec<u8>,
@@ -53,7 +53,7 @@ pub(crate) struct Assembler {
 struct Frame {
     fin: bool,
     opcode: OpCode,
-    /// The key as seen from the next octet.
+    /// The key as seen from the next byte.
     mask: [u8; 4],
     remaining: u64,
 }
@@ -174,10 +174,10 @@ impl Assembler {
 
     /// The place a large message may be read into directly, and how much of it; then call [`filled`](Self::filled).
     ///
-    /// Room is made for as much as came of this message already, or for the `expected` octets of the one before it: so
+    /// Room is made for as much as came of this message already, or for the `expected` bytes of the one before it: so
     /// much the peer has shown that it sends.
     ///
-    /// The vector is only to be appended to, by at most so many octets.
+    /// The vector is only to be appended to, by at most so many bytes.
     pub(crate) fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
         self.message.filter(|message| matches!(message.take, Delivery::Whole { .. }) && !message.deflated)?;
@@ -189,7 +189,7 @@ impl Assembler {
         Some((&mut self.buffer, room))
     }
 
-    /// Says that `count` octets were appended to the place [`direct`](Self::direct) gave.
+    /// Says that `count` bytes were appended to the place [`direct`](Self::direct) gave.
     pub(crate) fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
         let Some(frame) = &mut self.frame else { return Ok(None) };
         let start = self.buffer.len() - count;
@@ -199,7 +199,7 @@ impl Assembler {
         self.assembled()
     }
 
-    /// How much work compressed messages were since it was asked last, in octets that are made.
+    /// How much work compressed messages were since it was asked last, in bytes that are made.
     pub(crate) fn take_work(&mut self) -> usize {
         self.deflate.as_mut().map_or(0, |deflate| deflate.take_work())
     }
@@ -210,7 +210,7 @@ impl Assembler {
         self.head_len == 0 && self.frame.is_none() && self.message.is_none()
     }
 
-    /// How many octets are kept of a data message and of a control frame, and the room reserved for both.
+    /// How many bytes are kept of a data message and of a control frame, and the room reserved for both.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn kept(&self) -> (usize, usize, usize) {
         (self.buffer.len(), self.control.len(), self.buffer.capacity() + self.control.capacity())
@@ -230,7 +230,7 @@ impl Assembler {
             self.head_len = 0;
             return Ok(Some((header, &mut input[header.len - kept..])));
         }
-        // MAX_HEADER octets always make a header, so all of the input was taken and the sum fits
+        // MAX_HEADER bytes always make a header, so all of the input was taken and the sum fits
         self.head_len = (kept + taken) as u8;
         Ok(None)
     }
@@ -347,7 +347,7 @@ impl Assembler {
                 let full = self.buffer.len() + PART;
                 let (count, drained) = deflate.inflate(&piece[used..], &mut self.buffer, full)?;
                 used += count;
-                // what the inflater still holds comes out without input, so the last octet has to wait for it
+                // what the inflater still holds comes out without input, so the last byte has to wait for it
                 if drained || used < piece.len() {
                     break;
                 }

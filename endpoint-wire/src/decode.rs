@@ -18,7 +18,7 @@ use crate::{Violation, mask, utf8};
 /// From this size on a message takes over the buffer it was read into, if that is its own.
 pub const OWN_FROM: usize = 8 << 10;
 
-/// Takes messages off a stream of octets.
+/// Takes messages off a stream of bytes.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// There once something did not lie whole in the input, or if compression was negotiated: most connections of a
@@ -43,7 +43,7 @@ impl Decoder {
         Self { assembler: (!is_plain).then(|| Box::new(Assembler::new(role, deflate))) }
     }
 
-    /// Takes events off the front of `input`: returns how many octets it used, and an event unless it used them all, or
+    /// Takes events off the front of `input`: returns how many bytes it used, and an event unless it used them all, or
     /// some frames, without completing one.
     #[inline]
     pub fn next<'i>(
@@ -128,14 +128,14 @@ impl Decoder {
         self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle())
     }
 
-    /// How many octets are kept of a data message and of a control frame, and the room reserved for both.
+    /// How many bytes are kept of a data message and of a control frame, and the room reserved for both.
     #[cfg(any(test, fuzzing))]
     pub fn kept(&self) -> (usize, usize, usize) {
         self.assembler.as_ref().map_or((0, 0, 0), |assembler| assembler.kept())
     }
 }
 
-/// The first octet of a whole message of text, and of binary data, without an extension's bits.
+/// The first byte of a whole message of text, and of binary data, without an extension's bits.
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_octet_fails_before_its_frame_is_complete() {
+    fn a_bad_byte_fails_before_its_frame_is_complete() {
         for rules in [WHOLE, PARTS, NONE] {
             let mut decoder = Decoder::default();
             let mut begun = client(0x01, &[&b"ab\xff"[..], &[b'c'; 100]].concat());
@@ -418,7 +418,7 @@ mod tests {
             decode_by(Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover))), rules, input, sizes, direct)
         };
         let whole = decode(&[usize::MAX], false);
-        assert_eq!(decode(&[1], true), whole, "octet by octet");
+        assert_eq!(decode(&[1], true), whole, "byte by byte");
         for cut in 1..input.len() {
             assert_eq!(decode(&[cut, usize::MAX], true), whole, "split at {cut}");
         }
@@ -484,7 +484,7 @@ mod tests {
         for cut in 1..input.len() {
             assert_eq!(decode(&[cut, usize::MAX]), whole, "split at {cut}");
         }
-        assert_eq!(decode(&[1]), whole, "octet by octet");
+        assert_eq!(decode(&[1]), whole, "byte by byte");
         whole
     }
 
@@ -527,7 +527,7 @@ mod tests {
 
     #[test]
     fn compressed_text_is_checked_as_it_comes() {
-        // stored blocks: the first octet of a character, then a wrong one
+        // stored blocks: the first byte of a character, then a wrong one
         let bad = [0x00, 0x03, 0x00, 0xfc, 0xff, b'a', 0xe8, b'x'];
         for rules in [WHOLE, PARTS, NONE] {
             for no_context_takeover in [true, false] {
@@ -577,9 +577,9 @@ mod tests {
         }
         // nor behind the end, if it was waited for
         let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(true)));
-        let mut octets = nothing;
-        octets[0] |= 0x80;
-        let (begun, rest) = octets.split_at_mut(500);
+        let mut bytes = nothing;
+        bytes[0] |= 0x80;
+        let (begun, rest) = bytes.split_at_mut(500);
         assert_eq!(decoder.next(&WHOLE, begun), Ok((500, None)));
         assert!(matches!(decoder.next(&WHOLE, rest), Ok((_, Some(Event::Text { last: true, .. })))));
         assert_eq!((decoder.is_idle(), decoder.kept()), (true, (0, 0, 0)));
@@ -587,7 +587,7 @@ mod tests {
 
     #[test]
     fn parts_of_what_grows_are_bounded() {
-        // stored once, then repeated: 258 octets for a few bits
+        // stored once, then repeated: 258 bytes for a few bits
         let zeros = vec![0; 1 << 20];
         let mut stream = flate2::Compress::new(flate2::Compression::best(), false);
         let mut bomb = Vec::with_capacity(1 << 16);
@@ -603,7 +603,7 @@ mod tests {
                     let event = event.map(Event::into_owned);
                     piece = &mut piece[used..];
                     if let Some(Event::Binary { data, last }) = event {
-                        assert!(data.as_slice().iter().all(|octet| *octet == 0));
+                        assert!(data.as_slice().iter().all(|byte| *byte == 0));
                         assert!(data.as_slice().len() <= 2 * PART, "{}", data.as_slice().len());
                         (total, parts, ends) = (total + data.as_slice().len(), parts + 1, ends + usize::from(last));
                     }
@@ -622,10 +622,10 @@ mod tests {
         stream.compress_vec(&vec![0; 16 << 20], &mut bomb, flate2::FlushCompress::Sync).unwrap();
         bomb.truncate(bomb.len() - 4);
         let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(false)));
-        let mut octets = client(0xc2, &bomb);
+        let mut bytes = client(0xc2, &bomb);
         let (mut start, mut total) = (0, 0);
         loop {
-            let (used, event) = decoder.next(&NONE, &mut octets[start..]).unwrap();
+            let (used, event) = decoder.next(&NONE, &mut bytes[start..]).unwrap();
             let event = event.map(Event::into_owned);
             start += used;
             let work = decoder.take_work();
@@ -636,7 +636,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!((start, total), (octets.len(), (16 << 20) + 16 * bomb.len()));
+        assert_eq!((start, total), (bytes.len(), (16 << 20) + 16 * bomb.len()));
     }
 
     #[test]
@@ -645,10 +645,10 @@ mod tests {
         let whole = DecodeOptions { binary: Delivery::Whole { limit: 1 << 20 }, ..NONE };
         for rules in [whole, PARTS, NONE] {
             let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(false)));
-            let mut octets = client(0xc2, &nothing);
+            let mut bytes = client(0xc2, &nothing);
             let (mut start, mut total, mut calls) = (0, 0, 0);
-            while start < octets.len() {
-                let (used, _) = decoder.next(&rules, &mut octets[start..]).unwrap();
+            while start < bytes.len() {
+                let (used, _) = decoder.next(&rules, &mut bytes[start..]).unwrap();
                 // with the header of the frame
                 assert!(used <= (8 << 10) + 14, "{used}");
                 (start, total, calls) = (start + used, total + decoder.take_work(), calls + 1);
@@ -668,7 +668,7 @@ mod tests {
             range = rest;
             let Some(Event::Binary { data: ByteChunk::Owned(data), .. }) = event else { panic!("{event:?}") };
             let data = Vec::from(Bytes::from(data));
-            assert!(data.capacity() <= 2 * OWN_FROM + 100, "{} octets in {}", data.len(), data.capacity());
+            assert!(data.capacity() <= 2 * OWN_FROM + 100, "{} bytes in {}", data.len(), data.capacity());
         }
     }
 
@@ -751,7 +751,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_octets_never_panic(input: Vec<u8>, sizes in proptest::collection::vec(1usize..40, 1..8)) {
+        fn arbitrary_bytes_never_panic(input: Vec<u8>, sizes in proptest::collection::vec(1usize..40, 1..8)) {
             for rules in [WHOLE, PARTS, NONE] {
                 decode(&rules, &input, &sizes, true);
             }

@@ -5,7 +5,7 @@ use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
 use crate::mask;
 use crate::message::INLINE;
 
-/// Appends the header of an unmasked frame that carries `payload` octets.
+/// Appends the header of an unmasked frame that carries `payload` bytes.
 #[inline]
 pub fn header(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: usize) {
     let first = if fin { 0x80 } else { 0 } | opcode as u8;
@@ -48,7 +48,7 @@ pub fn part(out: &mut Vec<u8>, fin: bool, opcode: OpCode, first: bool, payload: 
     }
 }
 
-/// Appends a whole frame whose payload is the first `len` octets of `place`.
+/// Appends a whole frame whose payload is the first `len` bytes of `place`.
 ///
 /// The rest of the place is written along and taken back, because a copy of fixed length takes no call.
 #[inline]

@@ -7,7 +7,7 @@ use crate::text::Text;
 /// What becomes of the messages of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Put together, up to so many octets.
+    /// Put together, up to so many bytes.
     Whole {
         /// The most bytes.
         limit: usize,

@@ -3,7 +3,7 @@
 use crate::Violation;
 use crate::role::Role;
 
-/// The longest header: two octets, eight of length, four of mask.
+/// The longest header: two bytes, eight of length, four of mask.
 pub const MAX_HEADER: usize = 14;
 
 /// The most a control frame may carry (RFC 6455 §5.5).
@@ -49,7 +49,7 @@ pub struct Header {
     pub mask: [u8; 4],
     /// The bytes of the payload.
     pub payload: u64,
-    /// The header's own octets.
+    /// The header's own bytes.
     pub len: usize,
 }
 
@@ -111,7 +111,7 @@ pub fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, 
     Ok(Some(Header { fin, deflated, opcode, mask, payload, len }))
 }
 
-/// The opcode of a first octet whose reserved bits are clear, but for that of a compressed message (RFC 7692 §6.2).
+/// The opcode of a first byte whose reserved bits are clear, but for that of a compressed message (RFC 7692 §6.2).
 #[inline]
 fn check_first(first: u8, deflate: bool) -> Result<OpCode, Violation> {
     let begins_message = matches!(first & 0x0f, 1 | 2);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_header_is_waited_for_at_every_octet() {
+    fn an_unfinished_header_is_waited_for_at_every_byte() {
         for whole in [
             &[0x81, 0x85, 1, 2, 3, 4][..],
             &[0x81, 0xfe, 1, 0, 1, 2, 3, 4],

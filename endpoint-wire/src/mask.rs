@@ -1,11 +1,11 @@
-//! The client's mask (RFC 6455 §5.3): each octet XOR the key's octet at its place, modulo four.
+//! The client's mask (RFC 6455 §5.3): each byte XOR the key's byte at its place, modulo four.
 
 use multiversion::multiversion;
 
 /// From this size on it pays to ask what vectors the machine has.
 const LONG: usize = 256;
 
-/// Masks or unmasks `data` in place; its first octet is the payload's octet number `offset`.
+/// Masks or unmasks `data` in place; its first byte is the payload's byte number `offset`.
 #[inline]
 pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
     let key = rotate(key, offset);
@@ -18,7 +18,7 @@ fn vectors(data: &mut [u8], key: [u8; 4]) {
     words(data, key);
 }
 
-/// Eight octets at a time, which the compiler widens to whatever vectors it may use.
+/// Eight bytes at a time, which the compiler widens to whatever vectors it may use.
 #[inline(always)]
 fn words(data: &mut [u8], key: [u8; 4]) {
     let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
@@ -33,12 +33,12 @@ fn words(data: &mut [u8], key: [u8; 4]) {
         (*a, *b, *c, *d) = (*a ^ key[0], *b ^ key[1], *c ^ key[2], *d ^ key[3]);
         rest = after;
     }
-    for (octet, key) in rest.iter_mut().zip(key) {
-        *octet ^= key;
+    for (byte, key) in rest.iter_mut().zip(key) {
+        *byte ^= key;
     }
 }
 
-/// The key as seen from the payload's octet number `offset`.
+/// The key as seen from the payload's byte number `offset`.
 fn rotate(mut key: [u8; 4], offset: usize) -> [u8; 4] {
     key.rotate_left(offset % 4);
     key
@@ -55,7 +55,7 @@ mod tests {
             key: [u8; 4],
             cut in 0..2 * super::LONG,
         ) {
-            let expected: Vec<u8> = data.iter().enumerate().map(|(i, octet)| octet ^ key[i % 4]).collect();
+            let expected: Vec<u8> = data.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect();
             let mut whole = data.clone();
             super::apply(&mut whole, key, 0);
             prop_assert_eq!(&whole, &expected);

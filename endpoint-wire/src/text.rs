@@ -138,11 +138,11 @@ pub(crate) fn ascii(data: &[u8]) -> Option<&str> {
         _ => u64::MAX,
     };
     let all = match data.len() {
-        0..8 => data.iter().fold(0, |all, octet| all | u64::from(*octet)),
+        0..8 => data.iter().fold(0, |all, byte| all | u64::from(*byte)),
         // the last word overlaps the one before it
         len => (0..len / 8).fold(word(len - 8), |all, index| all | word(index * 8)),
     };
-    // SAFETY: no octet has its highest bit set, so each is a character by itself.
+    // SAFETY: no byte has its highest bit set, so each is a character by itself.
     (all & 0x8080_8080_8080_8080 == 0).then(|| unsafe { std::str::from_utf8_unchecked(data) })
 }
 

@@ -1,4 +1,4 @@
-//! UTF-8 that is checked as it comes (RFC 6455 §8.1), so that a bad octet fails the connection at once.
+//! UTF-8 that is checked as it comes (RFC 6455 §8.1), so that a bad byte fails the connection at once.
 
 use crate::text;
 
@@ -14,7 +14,7 @@ pub fn whole(data: &[u8]) -> Option<&str> {
     text::ascii(data).or_else(|| std::str::from_utf8(data).ok())
 }
 
-/// How many octets at the front of `data` are complete characters, when the rest is the beginning of one; `None` if
+/// How many bytes at the front of `data` are complete characters, when the rest is the beginning of one; `None` if
 /// no continuation can make `data` valid.
 #[inline]
 pub fn valid_prefix(data: &[u8]) -> Option<usize> {
@@ -30,13 +30,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unfinished_character_is_waited_for_and_a_wrong_octet_is_not() {
+    fn an_unfinished_character_is_waited_for_and_a_wrong_byte_is_not() {
         let sign = "言".as_bytes();
         assert_eq!(valid_prefix(&sign[..1]), Some(0));
         assert_eq!(valid_prefix(&sign[..2]), Some(0));
         assert_eq!(valid_prefix(sign), Some(3));
         assert_eq!(valid_prefix(b"ab\xe8\xa8"), Some(2));
-        // a surrogate, an overlong form and a code above U+10FFFF are hopeless at their second octet
+        // a surrogate, an overlong form and a code above U+10FFFF are hopeless at their second byte
         assert_eq!(valid_prefix(b"\xed\xa0"), None);
         assert_eq!(valid_prefix(b"\xc0"), None);
         assert_eq!(valid_prefix(b"\xf4\x90"), None);

@@ -7,12 +7,12 @@ use crate::wire::{self, Reading, read};
 
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
-    let (text, binary) = (take(input.octet()), take(input.octet()));
+    let (text, binary) = (take(input.byte()), take(input.byte()));
     let sizes = input.sizes();
     let stream = wire::client(&mut input);
 
     let whole = read(text, binary, &stream, &[usize::MAX], false);
-    // of a long stream not every octet
+    // of a long stream not every byte
     let single = [if stream.len() < 2000 { 1 } else { 333 }];
     for (sizes, direct) in
         [(&single[..], false), (&sizes, false), (&sizes, true), (&single, true), (&[50_000, 9], true)]
@@ -44,7 +44,7 @@ fn take(choice: u8) -> Take {
     }
 }
 
-/// Before a wrong octet of text it depends on the reads how much of its message has been handed on as a part.
+/// Before a wrong byte of text it depends on the reads how much of its message has been handed on as a part.
 fn same(left: &Reading, right: &Reading) {
     assert_eq!((&left.wrong, left.is_idle), (&right.wrong, right.is_idle));
     let is_bad_text = left.wrong.as_ref().is_some_and(|wrong| wrong.0 == 1007);

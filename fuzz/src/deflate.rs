@@ -7,13 +7,13 @@ use flate2::{Decompress, FlushDecompress, Status};
 use crate::input::Input;
 use crate::wire::{self, Reading};
 
-/// Up to eight messages: octets as they are, or something compressed by the server.
+/// Up to eight messages: bytes as they are, or something compressed by the server.
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
-    let choices = input.octet();
+    let choices = input.byte();
     let no_context_takeover = choices & 1 == 0;
     let limit = wire::limit(choices >> 1);
-    let (level, window_bits) = (u32::from(input.octet() % 10), 9 + input.octet() % 7);
+    let (level, window_bits) = (u32::from(input.byte() % 10), 9 + input.byte() % 7);
     let sizes = input.sizes();
     let deflater = Deflater::new(level, window_bits, no_context_takeover);
     let mut oracle = Oracle { stream: Decompress::new(false), no_context_takeover, made: Vec::new() };
@@ -24,7 +24,7 @@ pub fn run(input: &[u8]) {
         if input.is_empty() {
             break;
         }
-        let (kind, len) = (input.octet(), input.octet());
+        let (kind, len) = (input.byte(), input.byte());
         let mut payload = input.take(usize::from(len)).to_vec();
         if kind & 2 != 0 {
             payload = input.stretch(&payload);
@@ -32,7 +32,7 @@ pub fn run(input: &[u8]) {
         // in one context all messages have one sender
         let ours = kind & 1 == 0 && (no_context_takeover || *is_ours.get_or_insert(true));
         let mut deflated = true;
-        let octets = if ours {
+        let bytes = if ours {
             let mut frame = Vec::new();
             deflated = deflater.frame(&payload, &mut frame);
             assert!(!no_context_takeover || !deflated || frame.len() - header(&frame) < payload.len());
@@ -42,8 +42,8 @@ pub fn run(input: &[u8]) {
             payload.clone()
         };
         let text = kind & 16 != 0;
-        let pieces = pieces(&octets, if deflated { kind >> 2 & 3 } else { 0 });
-        let outcome = if deflated { oracle.message(&pieces, limit, text) } else { plain(&octets, limit) };
+        let pieces = pieces(&bytes, if deflated { kind >> 2 & 3 } else { 0 });
+        let outcome = if deflated { oracle.message(&pieces, limit, text) } else { plain(&bytes, limit) };
         if ours && payload.len() <= limit {
             assert!(outcome.as_ref().is_err_and(|code| text && *code == 1007) || outcome.as_ref() == Ok(&payload));
         }
@@ -92,10 +92,10 @@ pub fn run(input: &[u8]) {
 }
 
 /// A message in up to `1 + more` parts.
-fn pieces(octets: &[u8], more: u8) -> Vec<&[u8]> {
+fn pieces(bytes: &[u8], more: u8) -> Vec<&[u8]> {
     let count = usize::from(more) + 1;
-    let size = octets.len().div_ceil(count).max(1);
-    let mut pieces: Vec<&[u8]> = octets.chunks(size).collect();
+    let size = bytes.len().div_ceil(count).max(1);
+    let mut pieces: Vec<&[u8]> = bytes.chunks(size).collect();
     pieces.resize(pieces.len().max(1), &[]);
     pieces
 }
@@ -135,9 +135,9 @@ fn header(frame: &[u8]) -> usize {
     }
 }
 
-/// The header says how long it is before any of its octets can be wrong.
-fn plain(octets: &[u8], limit: usize) -> Result<Vec<u8>, u16> {
-    if octets.len() > limit { Err(1009) } else { Ok(octets.to_vec()) }
+/// The header says how long it is before any of its bytes can be wrong.
+fn plain(bytes: &[u8], limit: usize) -> Result<Vec<u8>, u16> {
+    if bytes.len() > limit { Err(1009) } else { Ok(bytes.to_vec()) }
 }
 
 /// flate2, with each frame of a message and the end of its flush in one piece.

@@ -1,4 +1,4 @@
-//! The decoder beside tungstenite's: the same octets of a client are the same messages, or wrong at the same frame.
+//! The decoder beside tungstenite's: the same bytes of a client are the same messages, or wrong at the same frame.
 //!
 //! Where the two are known to differ, and why:
 //!
@@ -7,7 +7,7 @@
 //! - A close frame whose code must not be sent: we refuse it; tungstenite reports a close of its own making, "1002
 //!   Protocol violation", which is a refusal as well.
 //! - 1014 (IANA's registry, after the RFC): a close like any other to us, such a refusal to tungstenite.
-//! - We refuse at the first octet that is wrong; tungstenite at the end of the frame, or of its header. What the frame
+//! - We refuse at the first byte that is wrong; tungstenite at the end of the frame, or of its header. What the frame
 //!   claims to have is therefore appended for tungstenite before the verdicts are compared.
 //! - A frame that is wrong in two ways is refused for what each finds first: a size, a header, text.
 //! - Nothing is compared after a close frame: our connection ends its reading there, and not the decoder.
@@ -24,7 +24,7 @@ use crate::wire::{self, Reading, read};
 
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
-    let limit = wire::limit(input.octet());
+    let limit = wire::limit(input.byte());
     let sizes = input.sizes();
     let stream = wire::client(&mut input);
 
@@ -131,7 +131,7 @@ fn complete(stream: &mut Vec<u8>, limit: usize) {
             stream.resize(payload, 0);
         }
         let len = match extended {
-            126.. => stream[start + 2..mask].iter().fold(0, |len, octet| len << 8 | u64::from(*octet)),
+            126.. => stream[start + 2..mask].iter().fold(0, |len, byte| len << 8 | u64::from(*byte)),
             short => u64::from(short),
         };
         if len > limit.max(125) as u64 {
@@ -160,7 +160,7 @@ fn has_long_form(stream: &[u8]) -> bool {
         }
         let (long, after) = after.split_at(extended);
         let short = if extended == 0 { u64::from(second & 0x7f) } else { 0 };
-        let len = long.iter().fold(short, |len, octet| len << 8 | u64::from(*octet));
+        let len = long.iter().fold(short, |len, byte| len << 8 | u64::from(*byte));
         if len < least {
             return true;
         }

@@ -14,7 +14,7 @@ pub fn run(input: &[u8]) {
     let mut input = Input(input);
     let (mut out, mut frames, mut messages) = (Vec::new(), Vec::new(), Vec::new());
     while !input.is_empty() {
-        let (choice, len) = (input.octet(), usize::from(input.octet()));
+        let (choice, len) = (input.byte(), usize::from(input.byte()));
         let mut payload = input.take(len).to_vec();
         if choice & 0x80 != 0 {
             payload = input.stretch(&payload);
@@ -24,7 +24,7 @@ pub fn run(input: &[u8]) {
                 let text = String::from_utf8_lossy(&payload).into_owned();
                 let (opcode, payload) = if kind == 0 { (1, text.clone().into_bytes()) } else { (2, payload) };
                 // a fragment may end inside a character
-                let cut = if choice & 0x40 == 0 { payload.len() } else { usize::from(input.octet()) };
+                let cut = if choice & 0x40 == 0 { payload.len() } else { usize::from(input.byte()) };
                 let (first, second) = payload.split_at(cut.min(payload.len()));
                 let is_whole = choice & 0x40 == 0;
                 frame(&mut out, is_whole, opcode, first);
@@ -43,7 +43,7 @@ pub fn run(input: &[u8]) {
                 messages.push(if kind == 2 { Message::Ping(payload.into()) } else { Message::Pong(payload.into()) });
             }
             _ => {
-                let code = u16::from_be_bytes([input.octet(), input.octet()]);
+                let code = u16::from_be_bytes([input.byte(), input.byte()]);
                 let phrase = String::from_utf8_lossy(&payload);
                 let said = close(&mut out, code, &phrase);
                 assert!(phrase.starts_with(&said) && (said.len() == phrase.len() || said.len() > 119));
@@ -66,7 +66,7 @@ pub fn run(input: &[u8]) {
         assert_eq!((header.is_final, opcode, frame.payload()), (expected.0, expected.1, &expected.2[..]));
     }
     let (stream, rest) = socket.into_inner();
-    assert!(rest.is_empty() && stream.position() == out.len() as u64, "octets are left over");
+    assert!(rest.is_empty() && stream.position() == out.len() as u64, "bytes are left over");
     // headers in their shortest form: with the lengths known, so is the sum
     let headers = frames.iter().map(|(_, _, payload)| match payload.len() {
         ..126 => 2,

@@ -26,11 +26,11 @@ const LISTED: [&str; 4] =
 
 const SPOKEN: [&str; 3] = ["chat", "b", "v2.x"];
 
-/// An octet of choices, one for the ordinary headers that are left out, then lines: the target, an origin to admit,
+/// A byte of choices, one for the ordinary headers that are left out, then lines: the target, an origin to admit,
 /// headers. A header's name may be a digit, for one of those that count.
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
-    let (choices, left_out) = (input.octet(), input.octet());
+    let (choices, left_out) = (input.byte(), input.byte());
     let Ok(uri) = http::Uri::try_from(input.until(b'\n')) else { return };
     let admitted = String::from_utf8_lossy(input.until(b'\n')).into_owned();
     let (mut parts, ()) = http::Request::new(()).into_parts();
@@ -123,7 +123,7 @@ fn must_hold(parts: &Parts) {
     assert!(all("content-length").iter().all(|length| *length == b"0"));
 }
 
-/// How many octets base64 stands for, whatever the bits beyond them are.
+/// How many bytes base64 stands for, whatever the bits beyond them are.
 fn decoded_len(key: &[u8]) -> Option<usize> {
     let mut encoding = BASE64.specification();
     encoding.check_trailing_bits = false;
@@ -226,7 +226,7 @@ impl Rule {
                         let domain = &pattern[scheme.len() + 3..];
                         let below = origin.strip_prefix(&format!("{scheme}://"));
                         let label = below.and_then(|host| host.strip_suffix(&format!(".{domain}")));
-                        let is_name = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&octet);
+                        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte);
                         label.is_some_and(|label| !label.is_empty() && label.bytes().all(is_name))
                     }
                 }

@@ -1,10 +1,10 @@
-//! Choices out of the octets of an input; zero when they are used up, so that every input means something.
+//! Choices out of the bytes of an input; zero when they are used up, so that every input means something.
 
-/// The octets that are not used up.
+/// The bytes that are not used up.
 pub struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {
-    pub fn octet(&mut self) -> u8 {
+    pub fn byte(&mut self) -> u8 {
         self.take(1).first().copied().unwrap_or(0)
     }
 
@@ -20,7 +20,7 @@ impl<'a> Input<'a> {
 
     /// Up to the next `end`, which is used up too.
     pub fn until(&mut self, end: u8) -> &'a [u8] {
-        let count = self.0.iter().position(|octet| *octet == end).unwrap_or(self.0.len());
+        let count = self.0.iter().position(|byte| *byte == end).unwrap_or(self.0.len());
         let taken = self.take(count);
         self.take(1);
         taken
@@ -30,7 +30,7 @@ impl<'a> Input<'a> {
     pub fn stretch(&mut self, payload: &[u8]) -> Vec<u8> {
         const LENGTHS: [usize; 16] =
             [63, 64, 125, 126, 127, 255, 256, 16_383, 16_384, 16_385, 65_534, 65_535, 65_536, 65_537, 98_304, 131_072];
-        let len = match usize::from(self.octet()) {
+        let len = match usize::from(self.byte()) {
             times @ ..240 => (payload.len() * times * times).min(128 << 10),
             place => LENGTHS[place - 240],
         };
@@ -39,8 +39,8 @@ impl<'a> Input<'a> {
 
     /// Sizes of pieces to cut a stream into, up to seven, small ones and large ones; at least one, and none is zero.
     pub fn sizes(&mut self) -> Vec<usize> {
-        let sizes: Vec<_> = (0..self.octet() % 8)
-            .map(|_| match usize::from(self.octet()) {
+        let sizes: Vec<_> = (0..self.byte() % 8)
+            .map(|_| match usize::from(self.byte()) {
                 small @ ..128 => small + 1,
                 large => (large - 127) * 300,
             })

@@ -1,4 +1,4 @@
-//! The bodies of the fuzz targets: each takes octets and panics where something that must hold does not.
+//! The bodies of the fuzz targets: each takes bytes and panics where something that must hold does not.
 
 #![cfg(fuzzing)]
 

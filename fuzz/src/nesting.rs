@@ -94,7 +94,7 @@ const MOST: usize = 128 << 10;
 /// The stack of a thread of tokio.
 const STACK: usize = 2 << 20;
 
-/// An octet for the format, one for how often, one for the length of a beginning; then the beginning, and what comes over and
+/// A byte for the format, one for how often, one for the length of a beginning; then the beginning, and what comes over and
 /// over behind it.
 pub fn run(input: &[u8]) {
     let [format, times, len, rest @ ..] = input else { return };

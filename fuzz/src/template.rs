@@ -11,10 +11,10 @@ mod macros;
 
 type Segments = Vec<Result<String, String>>;
 
-/// Lines: an octet of choices and the context path, the request's path, then templates.
+/// Lines: a byte of choices and the context path, the request's path, then templates.
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
-    let choices = input.octet();
+    let choices = input.byte();
     let text = String::from_utf8_lossy(input.take(1000));
     let mut lines = text.split('\n');
     let (context, path) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
@@ -144,27 +144,27 @@ fn naive_segments(path: &str) -> Option<Vec<String>> {
 }
 
 fn decode(segment: &str) -> Option<String> {
-    let mut octets = segment.bytes();
+    let mut bytes = segment.bytes();
     let mut decoded = Vec::new();
-    while let Some(octet) = octets.next() {
-        decoded.push(match octet {
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
             b'%' => {
-                let [high, low] = [octets.next()?, octets.next()?].map(|digit| char::from(digit).to_digit(16));
+                let [high, low] = [bytes.next()?, bytes.next()?].map(|digit| char::from(digit).to_digit(16));
                 (high? * 16 + low?) as u8
             }
-            octet => octet,
+            byte => byte,
         });
     }
     String::from_utf8(decoded).ok()
 }
 
-/// Percent-encodes what has to be, or every octet.
+/// Percent-encodes what has to be, or every byte.
 fn encode(segment: &str, every: bool) -> String {
-    let octets = segment.bytes().map(|octet| match octet {
+    let bytes = segment.bytes().map(|byte| match byte {
         plain if plain.is_ascii_alphanumeric() && !every => char::from(plain).to_string(),
-        octet => format!("%{octet:02x}"),
+        byte => format!("%{byte:02x}"),
     });
-    octets.collect()
+    bytes.collect()
 }
 
 /// Jakarta §3.1.1: of all that match in full, left to right those with a literal.

@@ -4,18 +4,18 @@ use endpoint_runtime::fuzzing::{Decoder, Said, Take, Wrong};
 
 use crate::input::Input;
 
-/// The rest of `input` as a client's octets: raw if its first is even, else a script of frames.
+/// The rest of `input` as a client's bytes: raw if its first is even, else a script of frames.
 ///
-/// Each frame of a script is its first octet, an octet of oddities, and a length with as many octets of payload. The
-/// oddities: 1 the 16 bit form of the length, 2 the 64 bit form, 4 no mask, 8 the payload many times over by one octet
-/// more, 16 to 112 the number of a mask's key, 128 one more octet is claimed than there is.
+/// Each frame of a script is its first byte, a byte of oddities, and a length with as many bytes of payload. The
+/// oddities: 1 the 16 bit form of the length, 2 the 64 bit form, 4 no mask, 8 the payload many times over by one byte
+/// more, 16 to 112 the number of a mask's key, 128 one more byte is claimed than there is.
 pub fn client(input: &mut Input<'_>) -> Vec<u8> {
-    if input.octet() & 1 == 0 {
+    if input.byte() & 1 == 0 {
         return input.take(usize::MAX).to_vec();
     }
     let mut out = Vec::new();
     while !input.is_empty() && out.len() < 1 << 18 {
-        let (first, odd, len) = (input.octet(), input.octet(), usize::from(input.octet()));
+        let (first, odd, len) = (input.byte(), input.byte(), usize::from(input.byte()));
         let mut payload = input.take(len).to_vec();
         if odd & 8 != 0 {
             payload = input.stretch(&payload);
@@ -37,7 +37,7 @@ pub fn client(input: &mut Input<'_>) -> Vec<u8> {
         }
         if masked != 0 {
             out.extend(key);
-            payload.iter_mut().zip(key.iter().cycle()).for_each(|(octet, key)| *octet ^= key);
+            payload.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
         }
         out.extend(payload);
     }
@@ -109,8 +109,8 @@ fn feed(
         let (used, said) = decoder.next(&mut piece[start..])?;
         assert!(used <= piece.len() - start, "more was used than there is");
         assert!(used > 0, "nothing was used");
-        // eight fragments, of one of them perhaps the last octet
-        assert!(said.is_some() || start + used == piece.len() || used > 7 * 6, "octets were left without an event");
+        // eight fragments, of one of them perhaps the last byte
+        assert!(said.is_some() || start + used == piece.len() || used > 7 * 6, "bytes were left without an event");
         start += used;
         said.into_iter().for_each(&mut *hear);
         check_room(decoder, takes);
@@ -124,12 +124,12 @@ fn check_room(decoder: &Decoder, takes: [Take; 2]) {
     let most = takes.map(|take| if let Take::Whole { limit } = take { limit.max(3) } else { 3 });
     let most = most[0].max(most[1]).min(usize::MAX / 2);
     let (data, control, room) = decoder.kept();
-    assert!(data <= most, "{data} octets of a message are kept, the limit is {most}");
-    assert!(control <= 125, "{control} octets of a control frame are kept");
+    assert!(data <= most, "{data} bytes of a message are kept, the limit is {most}");
+    assert!(control <= 125, "{control} bytes of a control frame are kept");
     // a vector doubles
-    assert!(room / 2 <= most + 256, "{room} octets are reserved, the limit is {most}");
+    assert!(room / 2 <= most + 256, "{room} bytes are reserved, the limit is {most}");
     // what is not there yet takes no more room than what is, but for one step
-    assert!(room <= 2 * data + (64 << 10) + 256, "{room} octets are reserved for {data}");
+    assert!(room <= 2 * data + (64 << 10) + 256, "{room} bytes are reserved for {data}");
 }
 
 fn join(all: &mut Vec<Said>, next: Said) {

@@ -168,7 +168,7 @@ class Suite:
             **rest,
         }
         (folder / "spec.json").write_text(json.dumps(spec))
-        command = [*self.command, "-m", "autobahntestsuite._octets", "-m", mode, "-s", "spec.json", "-u", "0"]
+        command = [*self.command, "-m", "autobahntestsuite._wire_bytes", "-m", mode, "-s", "spec.json", "-u", "0"]
         with open(folder / "log", "w") as log:
             return subprocess.Popen(command, cwd=folder, env=self.env, stdout=log, stderr=subprocess.STDOUT)
 

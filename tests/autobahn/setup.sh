@@ -10,7 +10,7 @@ venv=${AUTOBAHN_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/websocket-endpoints/autoba
 suite='autobahntestsuite==25.10.1'
 
 # whatever the installed copy is made of; a change of any of it builds the venv anew
-recipe=$( (echo "$suite" && cat "$here/requirements.txt" "$here/port.py" "$here/octets.py") | sha256sum)
+recipe=$( (echo "$suite" && cat "$here/requirements.txt" "$here/port.py" "$here/wire_bytes.py") | sha256sum)
 
 if [ "$(cat "$venv/recipe" 2>/dev/null)" = "$recipe" ] && [ -x "$venv/bin/python" ]; then
   echo "$venv/bin/python"

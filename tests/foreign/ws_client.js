@@ -71,7 +71,7 @@ const FORGETS = { server_no_context_takeover: true, client_no_context_takeover: 
 const agreed = parameters => async connection =>
   assert.deepEqual({ ...connection.socket._extensions["permessage-deflate"]?.params }, parameters);
 
-// a large message takes few octets in both directions; the same once more hardly any where contexts are kept
+// a large message takes few bytes in both directions; the same once more hardly any where contexts are kept
 const small = keeps => async connection => {
   const digits = Array.from({ length: 20_000 }, (_, i) => (i * i) % 9973).join(" ");
   const sizes = [];
@@ -132,7 +132,7 @@ async function main() {
     console.error("usage: ws_client.js ws://HOST:PORT/PATH [--binary] [--forgets|--keeps]");
     return 2;
   }
-  const octets = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+  const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
   const checks = [
     ["text", echo("hello")],
     ["text that is not ASCII", echo("你好，世界 👋 ¿qué?")],
@@ -149,9 +149,9 @@ async function main() {
   ];
   if (process.argv.includes("--binary")) {
     checks.push(
-      ["binary", echo(octets)],
+      ["binary", echo(bytes)],
       ["empty binary", echo(Buffer.alloc(0))],
-      ["1 MiB of binary", echo(Buffer.alloc(MIB, octets))],
+      ["1 MiB of binary", echo(Buffer.alloc(MIB, bytes))],
       ["binary in fragments", echoOfParts([Buffer.from([0, 255]), Buffer.alloc(0), Buffer.from([254])])],
     );
   }

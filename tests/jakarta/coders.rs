@@ -343,7 +343,7 @@ async fn listed_encoder_beats_the_default_form_of_a_number() {
         ("F Integer", "/numbers", &[Say("int"), Hear("an int"), Silence]),
         ("F Long", "/numbers", &[Say("long"), Hear("a long"), Silence]),
         ("F Float", "/numbers", &[Say("float"), Hear("a float"), Silence]),
-        ("F Double, by a stream of octets", "/numbers", &[Say("double"), HearBinary(b"a double"), Silence]),
+        ("F Double, by a stream of bytes", "/numbers", &[Say("double"), HearBinary(b"a double"), Silence]),
         ("F Boolean, asynchronous", "/numbers", &[Say("async boolean"), Hear("a boolean"), Silence]),
         ("F Integer, asynchronous", "/numbers", &[Say("async int"), Hear("an int"), Silence]),
         ("F Double, asynchronous", "/numbers", &[Say("async double"), HearBinary(b"a double"), Silence]),

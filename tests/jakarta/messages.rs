@@ -66,7 +66,7 @@ endpoints! {
     BinaryPartParam "/binary/parts/{param}" (part: Vec<u8>, #[path_param] param: &str, last: bool) -> Vec<u8> {
         [&part[..], format!("({last}){param}").as_bytes()].concat()
     }
-    Octets "/bytes" (data: Vec<u8>) -> Vec<u8> { data }
+    ByteArray "/bytes" (data: Vec<u8>) -> Vec<u8> { data }
     Buffer "/buffer" (data: Bytes) -> Bytes { data }
     Slice "/slice" (data: &[u8]) -> Vec<u8> { data.to_vec() }
     Ponged "/pong" (pong: Pong) -> String { String::from_utf8_lossy(pong.data()).into_owned() }

@@ -16,9 +16,9 @@ impl Encode for Word {
     }
 }
 
-struct Octets(&'static [u8]);
+struct Raw(&'static [u8]);
 
-impl Encode for Octets {
+impl Encode for Raw {
     fn encode(&self) -> Result<Message, Error> {
         Ok(Message::Binary(self.0.into()))
     }
@@ -59,7 +59,7 @@ endpoints! {
     Null "/null" Option<String> { None }
     Void "/void" () { () }
     ByWord "/bean/text" Word { Word("bean") }
-    ByOctets "/bean/binary" Octets { Octets(b"bean") }
+    ByBytes "/bean/binary" Raw { Raw(b"bean") }
     Array "/bytes" Vec<u8> { vec![0, 128, 255] }
     Heap "/buffer/heap" Bytes { Bytes::from(vec![0, 128, 255]) }
     Direct "/buffer/direct" Bytes { Bytes::from_static(&[0, 128, 255]) }
@@ -67,7 +67,7 @@ endpoints! {
 
 #[tokio::test]
 async fn each_type_is_sent_in_its_form() {
-    let (asked, octets) = (Say("?"), HearBinary(&[0, 128, 255]));
+    let (asked, bytes) = (Say("?"), HearBinary(&[0, 128, 255]));
     let rows: &[Row<'_>] = &[
         ("B boolean", "/boolean", &[asked, Hear("true"), Silence]),
         ("B byte", "/byte", &[asked, Hear("123"), Silence]),
@@ -83,9 +83,9 @@ async fn each_type_is_sent_in_its_form() {
         ("B void sends nothing", "/void", &[asked, Silence]),
         ("B Encoder.Text", "/bean/text", &[asked, Hear("bean"), Silence]),
         ("B Encoder.Binary", "/bean/binary", &[asked, HearBinary(b"bean"), Silence]),
-        ("B byte[]", "/bytes", &[asked, octets, Silence]),
-        ("B ByteBuffer on the heap", "/buffer/heap", &[asked, octets, Silence]),
-        ("B ByteBuffer that is shared", "/buffer/direct", &[asked, octets, Silence]),
+        ("B byte[]", "/bytes", &[asked, bytes, Silence]),
+        ("B ByteBuffer on the heap", "/buffer/heap", &[asked, bytes, Silence]),
+        ("B ByteBuffer that is shared", "/buffer/direct", &[asked, bytes, Silence]),
     ];
     play(&server().await, rows).await;
 }

@@ -147,7 +147,7 @@ impl Client {
         Self::request(addr, &lines, b"").await
     }
 
-    /// Sends a request and, in the same segment, `early` octets.
+    /// Sends a request and, in the same segment, `early` bytes.
     pub async fn request(addr: SocketAddr, lines: &[&str], early: &[u8]) -> (Answer, Self) {
         let mut client = Self::from(soon(TcpStream::connect(addr)).await.unwrap());
         client.stream.set_nodelay(true).unwrap();
@@ -210,11 +210,11 @@ impl Client {
 
     // ---- saying ----
 
-    pub async fn send_raw(&mut self, octets: &[u8]) {
-        soon(self.stream.write_all(octets)).await.unwrap();
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        soon(self.stream.write_all(bytes)).await.unwrap();
     }
 
-    /// Sends a frame, masked as its side has to; `first` is its first octet, such as 0x81 for a whole text.
+    /// Sends a frame, masked as its side has to; `first` is its first byte, such as 0x81 for a whole text.
     pub async fn send(&mut self, first: u8, payload: impl AsRef<[u8]>) {
         let key = (!self.serves).then_some(KEY);
         self.send_raw(&frame_with(first, payload.as_ref(), key)).await;
@@ -367,7 +367,7 @@ fn frame_with(first: u8, payload: &[u8], key: Option<[u8; 4]>) -> Vec<u8> {
 }
 
 fn mask(payload: &mut [u8], key: [u8; 4]) {
-    payload.iter_mut().enumerate().for_each(|(place, octet)| *octet ^= key[place % 4]);
+    payload.iter_mut().enumerate().for_each(|(place, byte)| *byte ^= key[place % 4]);
 }
 
 /// What handlers did, in order, for a test to wait for. A clone is the same journal; make one per test, and hand it to
@@ -425,9 +425,9 @@ impl Log {
         });
         struct Sink(Arc<Mutex<Vec<u8>>>);
         impl std::io::Write for Sink {
-            fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-                self.0.lock().unwrap().extend_from_slice(octets);
-                Ok(octets.len())
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
             }
             fn flush(&mut self) -> std::io::Result<()> {
                 Ok(())

@@ -13,20 +13,20 @@ pub struct Difference {
 pub const DIFFERENCES: &[Difference] = &[
     // ---- messages ----
     Difference {
-        scripts: &["lengths in more octets than needed"],
+        scripts: &["lengths in more bytes than needed"],
         tomcat: &["text \"a\"", "text \"b\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
         ours: &[
             "close 1002, a phrase of its own",
             "endpoint: error of the container",
             "endpoint: close 1002, a phrase of its own",
         ],
-        rule: "RFC 6455 §5.2: the minimal number of octets must be used for a length.",
+        rule: "RFC 6455 §5.2: the minimal number of bytes must be used for a length.",
     },
     Difference {
         scripts: &[
-            "6 octets of text where 5 are allowed",
-            "6 octets of binary where 5 are allowed",
-            "6 octets in fragments where 5 are allowed",
+            "6 bytes of text where 5 are allowed",
+            "6 bytes of binary where 5 are allowed",
+            "6 bytes in fragments where 5 are allowed",
             "compressed message that is too big",
         ],
         tomcat: &[],
@@ -35,7 +35,7 @@ pub const DIFFERENCES: &[Difference] = &[
                error handler.",
     },
     Difference {
-        scripts: &["3 characters in 6 octets where 5 are allowed"],
+        scripts: &["3 characters in 6 bytes where 5 are allowed"],
         tomcat: &["text \"ööö\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
         ours: &[
             "close 1009, a phrase of its own",
@@ -45,9 +45,9 @@ pub const DIFFERENCES: &[Difference] = &[
         rule: "Jakarta, `OnMessage.maxMessageSize`: the limit is in bytes, for text, too.",
     },
     Difference {
-        scripts: &["10,000 octets where no limit is written"],
+        scripts: &["10,000 bytes where no limit is written"],
         tomcat: &["close 1009, a phrase of its own", "endpoint: close 1009, a phrase of its own"],
-        ours: &["text of 10000 octets (76bb4805)", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
+        ours: &["text of 10000 bytes (76bb4805)", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
         rule: "Jakarta, `WebSocketContainer`: the default is the container's. Ours is 1 MiB, Tomcat's 8 KiB.",
     },
     // ---- values ----
@@ -97,7 +97,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         scripts: &["greatest double"],
         tomcat: &["text \"1.7976931348623157E308\""],
-        ours: &["text of 309 octets (e8305c1d)"],
+        ours: &["text of 309 bytes (e8305c1d)"],
         rule: FLOATS,
     },
     Difference {
@@ -362,10 +362,10 @@ pub const DIFFERENCES: &[Difference] = &[
                makes an empty close frame of it.",
     },
     Difference {
-        scripts: &["endpoint closes with a phrase of 124 octets"],
-        tomcat: &["close 4001, of 123 octets (7aa1033b)", "endpoint: close 4001, of 124 octets (2a303eb5)"],
+        scripts: &["endpoint closes with a phrase of 124 bytes"],
+        tomcat: &["close 4001, of 123 bytes (7aa1033b)", "endpoint: close 4001, of 124 bytes (2a303eb5)"],
         ours: &["text \"refused\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
-        rule: "Jakarta, `CloseReason`: a phrase of more than 123 octets is refused where the reason is made.",
+        rule: "Jakarta, `CloseReason`: a phrase of more than 123 bytes is refused where the reason is made.",
     },
     Difference {
         scripts: &["endpoint closes twice and returns a value"],

@@ -29,7 +29,7 @@ pub struct Script {
 }
 
 enum Step {
-    /// Sends these octets.
+    /// Sends these bytes.
     Send(Vec<u8>),
     /// Goes on as another client, once all that this one said is answered.
     Client(usize),
@@ -84,7 +84,7 @@ impl Script {
         self.frame(0x80 | BINARY, data)
     }
 
-    /// A masked frame; `first` is its first octet.
+    /// A masked frame; `first` is its first byte.
     pub fn frame(self, first: u8, payload: impl AsRef<[u8]>) -> Self {
         self.raw(frame(first, payload.as_ref()))
     }
@@ -99,8 +99,8 @@ impl Script {
         self.frame(0xc0 | TEXT, payload)
     }
 
-    pub fn raw(mut self, octets: impl Into<Vec<u8>>) -> Self {
-        self.steps.push(Step::Send(octets.into()));
+    pub fn raw(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.steps.push(Step::Send(bytes.into()));
         self
     }
 
@@ -137,7 +137,7 @@ impl Script {
         play.open(current).await;
         for step in &self.steps {
             match step {
-                Step::Send(octets) => play.say(current, octets).await,
+                Step::Send(bytes) => play.say(current, bytes).await,
                 Step::Client(number) => {
                     play.settle(current).await;
                     current = *number;
@@ -205,12 +205,12 @@ impl Play<'_> {
         self.clients.insert(number, (answer.status == 101).then_some(open));
     }
 
-    async fn say(&mut self, number: usize, octets: &[u8]) {
+    async fn say(&mut self, number: usize, bytes: &[u8]) {
         let Some(Some(open)) = self.clients.get_mut(&number) else { return };
         // the opcode of a whole frame; what is no frame is no close frame either
-        open.closed |= octets[0] & 15 == CLOSE && octets[1] & 0x80 != 0;
+        open.closed |= bytes[0] & 15 == CLOSE && bytes[1] & 0x80 != 0;
         // a server that has ended the session may not listen any more: what it said is read all the same
-        let _ = timeout(LIMIT, open.client.stream.write_all(octets)).await;
+        let _ = timeout(LIMIT, open.client.stream.write_all(bytes)).await;
     }
 
     /// Reads until all that was said is answered: until the pong to a ping of its own.
@@ -325,9 +325,8 @@ fn describe(payload: &[u8]) -> String {
         std::str::from_utf8(payload).map_or_else(|_| payload.escape_ascii().to_string(), |text| format!("{text:?}"))
     } else {
         // FNV-1a, so that what differs looks different
-        let sum =
-            payload.iter().fold(0x811c_9dc5_u32, |sum, octet| (sum ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
-        format!("of {} octets ({sum:08x})", payload.len())
+        let sum = payload.iter().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+        format!("of {} bytes ({sum:08x})", payload.len())
     }
 }
 

@@ -44,21 +44,21 @@ fn messages() -> Vec<Script> {
         script("character cut by a fragment", "/echo/{script}")
             .frame(TEXT, [0xe8, 0xa8])
             .frame(0x80 | CONTINUATION, [0x80]),
-        script("lengths in more octets than needed", "/echo/{script}")
+        script("lengths in more bytes than needed", "/echo/{script}")
             .raw([0x81, 0xfe, 0, 1, 0, 0, 0, 0, b'a'])
             .raw([0x81, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, b'b']),
         script("text answered in binary, binary in text", "/other/{script}").text("to binary").binary("to text"),
         script("reply that is null", "/other/{script}").text("nothing").binary("1").text("something"),
         script("reply that is empty", "/other/{script}").text("").binary(""),
         script("binary to an endpoint of text", "/text/{script}").binary("what").text("text"),
-        script("5 octets where 5 are allowed", "/five/{script}").text("12345").binary("12345").text("").binary(""),
-        script("6 octets of text where 5 are allowed", "/five/{script}").text("123456"),
-        script("6 octets of binary where 5 are allowed", "/five/{script}").binary("123456"),
-        script("6 octets in fragments where 5 are allowed", "/five/{script}")
+        script("5 bytes where 5 are allowed", "/five/{script}").text("12345").binary("12345").text("").binary(""),
+        script("6 bytes of text where 5 are allowed", "/five/{script}").text("123456"),
+        script("6 bytes of binary where 5 are allowed", "/five/{script}").binary("123456"),
+        script("6 bytes in fragments where 5 are allowed", "/five/{script}")
             .frame(TEXT, "123")
             .frame(0x80 | CONTINUATION, "456"),
-        script("3 characters in 6 octets where 5 are allowed", "/five/{script}").text("\u{f6}\u{f6}\u{f6}"),
-        script("10,000 octets where no limit is written", "/text/{script}").text(&"x".repeat(10_000)),
+        script("3 characters in 6 bytes where 5 are allowed", "/five/{script}").text("\u{f6}\u{f6}\u{f6}"),
+        script("10,000 bytes where no limit is written", "/text/{script}").text(&"x".repeat(10_000)),
     ]
 }
 
@@ -205,9 +205,9 @@ fn pings() -> Vec<Script> {
             .frame(0x80 | CONTINUATION, "x"),
         script("ping from the endpoint", "/pongs/{script}").text("ping 1").frame(0x80 | PONG, "1"),
         script("pong from the endpoint", "/pongs/{script}").text("pong 1"),
-        script("ping of 125 octets from the endpoint", "/pongs/{script}").text(&format!("ping {}", "x".repeat(125))),
-        script("ping of 126 octets from the endpoint", "/pongs/{script}").text(&format!("ping {}", "x".repeat(126))),
-        script("pong of 126 octets from the endpoint", "/pongs/{script}").text(&format!("pong {}", "x".repeat(126))),
+        script("ping of 125 bytes from the endpoint", "/pongs/{script}").text(&format!("ping {}", "x".repeat(125))),
+        script("ping of 126 bytes from the endpoint", "/pongs/{script}").text(&format!("ping {}", "x".repeat(126))),
+        script("pong of 126 bytes from the endpoint", "/pongs/{script}").text(&format!("pong {}", "x".repeat(126))),
     ]
 }
 
@@ -297,9 +297,9 @@ fn closes() -> Vec<Script> {
         by_endpoint("endpoint closes with 1006", "1006"),
         by_endpoint("endpoint closes with 1015", "1015"),
         by_endpoint("endpoint closes with 999", "999 so: enough"),
-        script("endpoint closes with a phrase of 123 octets", "/close/{script}")
+        script("endpoint closes with a phrase of 123 bytes", "/close/{script}")
             .text(&format!("4001 so: {}", "x".repeat(119))),
-        script("endpoint closes with a phrase of 124 octets", "/close/{script}")
+        script("endpoint closes with a phrase of 124 bytes", "/close/{script}")
             .text(&format!("4001 so: {}", "x".repeat(120))),
         script("endpoint closes twice and returns a value", "/returns/{script}").text("too late").late_notes(1),
         script("idle timeout", "/idle/{script}").ends(),
@@ -321,8 +321,8 @@ fn failures() -> Vec<Script> {
 }
 
 fn violations() -> Vec<Script> {
-    let raw = |name, octets: &[u8]| script(name, "/bare/{script}").raw(octets);
-    let text = |name, octets: &[u8]| script(name, "/bare/{script}").frame(0x80 | TEXT, octets);
+    let raw = |name, bytes: &[u8]| script(name, "/bare/{script}").raw(bytes);
+    let text = |name, bytes: &[u8]| script(name, "/bare/{script}").frame(0x80 | TEXT, bytes);
     let close = |name, payload: &[u8]| script(name, "/bare/{script}").frame(0x80 | CLOSE, payload);
     let mut all = vec![
         script("violation, told to the error handler", "/echo/{script}").raw(frame(0x83, b"x")),
@@ -335,8 +335,8 @@ fn violations() -> Vec<Script> {
         raw("opcode 7", &frame(0x87, b"x")),
         raw("opcode 11", &frame(0x8b, b"x")),
         raw("opcode 15", &frame(0x8f, b"x")),
-        raw("ping of 126 octets", &frame(0x80 | PING, &[b'x'; 126])),
-        raw("close frame of 126 octets", &frame(0x80 | CLOSE, &[&b"\x03\xe8"[..], &[b'x'; 124]].concat())),
+        raw("ping of 126 bytes", &frame(0x80 | PING, &[b'x'; 126])),
+        raw("close frame of 126 bytes", &frame(0x80 | CLOSE, &[&b"\x03\xe8"[..], &[b'x'; 124]].concat())),
         raw("ping in fragments", &frame(PING, b"x")),
         raw("no mask", b"\x81\x01x"),
         raw("length beyond 63 bits", &[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
@@ -344,13 +344,13 @@ fn violations() -> Vec<Script> {
         script("text within a message", "/bare/{script}").frame(TEXT, "x").frame(0x80 | TEXT, "y"),
         script("binary within text", "/bare/{script}").frame(TEXT, "x").frame(0x80 | BINARY, "y"),
         script("message before a violation", "/bare/{script}").text("before").frame(0x83, ""),
-        text("text with a stray octet", b"caf\xe9!"),
+        text("text with a stray byte", b"caf\xe9!"),
         text("text with a surrogate", b"\xed\xa0\x80"),
         text("text with an overlong form", b"\xc0\xaf"),
         text("text beyond Unicode", b"\xf4\x90\x80\x80"),
         text("text that ends within a character", b"\xe8\xa8"),
         script("text that is bad in its first fragment", "/bare/{script}").frame(TEXT, b"\xff"),
-        close("close frame of one octet", b"\x03"),
+        close("close frame of one byte", b"\x03"),
         close("close phrase that is no UTF-8", b"\x03\xe8\xff"),
     ];
     for (name, code) in [

@@ -89,7 +89,7 @@ fn handlers(c: &mut Criterion) {
     }
 }
 
-/// Sends the batch so many times, and waits each time for answers of so many octets.
+/// Sends the batch so many times, and waits each time for answers of so many bytes.
 fn run(runtime: &Runtime, client: &mut DuplexStream, batches: u64, answers: usize) -> Duration {
     let mut batch = client_frame(&"x".repeat(SIZE)).repeat(MESSAGES - 1);
     batch.extend(client_frame(LAST));
@@ -134,7 +134,7 @@ fn client_frame(text: &str) -> Vec<u8> {
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![0x81, 0x80 | short(text)];
     frame.extend_from_slice(&KEY);
-    frame.extend(text.bytes().zip(KEY.iter().cycle()).map(|(octet, key)| octet ^ key));
+    frame.extend(text.bytes().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
     frame
 }
 

@@ -8,11 +8,11 @@ use endpoint_runtime::measuring::{self, Decoder};
 /// A short message, a page, a large message, a huge one.
 const SIZES: [(&str, usize); 4] = [("20 B", 20), ("1 KiB", 1 << 10), ("16 KiB", 16 << 10), ("1 MiB", 1 << 20)];
 
-/// Seven bits in each octet: what was ASCII is ASCII again after being masked twice or once. So a batch that is decoded
+/// Seven bits in each byte: what was ASCII is ASCII again after being masked twice or once. So a batch that is decoded
 /// in place can be decoded again, without a copy in what is measured.
 const KEY: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
-/// A header of up to 125 octets, the mask included: where the payload of a short message begins in a read buffer.
+/// A header of up to 125 bytes, the mask included: where the payload of a short message begins in a read buffer.
 const SHORT_HEADER: usize = 6;
 
 criterion_group!(wire, header, unmask, utf8, encode, decode);
@@ -84,12 +84,12 @@ fn decode(c: &mut Criterion) {
         let mut decoder = Decoder::new(1 << 20);
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(name, |b| {
-            b.iter(|| assert_eq!(decoder.octets(black_box(&mut batch)), Some(count * size)));
+            b.iter(|| assert_eq!(decoder.bytes(black_box(&mut batch)), Some(count * size)));
         });
     }
 }
 
-/// `size` octets of whole characters, the last ones ASCII.
+/// `size` bytes of whole characters, the last ones ASCII.
 fn filled(text: &str, size: usize) -> Vec<u8> {
     let mut filled = String::new();
     for char in text.chars().cycle() {
@@ -118,6 +118,6 @@ fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     frame.extend_from_slice(&KEY);
-    frame.extend(payload.iter().zip(KEY.iter().cycle()).map(|(octet, key)| octet ^ key));
+    frame.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
     frame
 }

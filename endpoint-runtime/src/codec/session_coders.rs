@@ -96,7 +96,7 @@ pub struct Coders {
 #[derive(Default)]
 struct Decoders {
     list: Vec<Box<dyn ListedDecoder>>,
-    /// How a message stands that is decoded as it comes: its octets so far, and whether its decoder has failed.
+    /// How a message stands that is decoded as it comes: its bytes so far, and whether its decoder has failed.
     feeding: Option<(u64, bool)>,
     /// What the last such message came to, until its handler takes it.
     ready: Option<Box<dyn Any + Send>>,

@@ -94,7 +94,7 @@ pub(super) struct Inbox {
     pub(super) bytes: usize,
     /// The message that a handler reads while it arrives.
     pub(super) feed: Option<Feed>,
-    /// The octets so far of a message in parts that has a limit for all of them.
+    /// The bytes so far of a message in parts that has a limit for all of them.
     pub(super) total: u64,
 }
 
@@ -123,7 +123,7 @@ pub(super) struct Stall {
     pub(super) since: Option<Instant>,
     /// When its rate began to be measured, and how many bytes it has taken since.
     pub(super) taken: Option<(Instant, usize)>,
-    /// So many octets until the messages up to a ticket are written.
+    /// So many bytes until the messages up to a ticket are written.
     pub(super) mark: Option<(usize, Ticket)>,
     /// What the queue knows of the bytes that wait here.
     pub(super) reported_bytes: usize,

@@ -41,7 +41,7 @@ pub(crate) struct Connection<E: EndpointHandlers> {
 }
 
 impl<E: EndpointHandlers> Connection<E> {
-    /// In a place of its own, so that the task around it stays small. `early` are octets that came with the handshake.
+    /// In a place of its own, so that the task around it stays small. `early` are bytes that came with the handshake.
     pub(crate) fn new(
         socket: Socket,
         early: Bytes,

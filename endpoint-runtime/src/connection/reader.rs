@@ -298,7 +298,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Waits for something to do: octets, an outbound message, a limit. Flushes first, unless the batch goes on.
+    /// Waits for something to do: bytes, an outbound message, a limit. Flushes first, unless the batch goes on.
     pub(crate) fn poll_input<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         loop {

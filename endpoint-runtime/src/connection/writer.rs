@@ -354,7 +354,7 @@ impl ConnectionIo {
 fn poll_write(io: &mut Box<dyn Io>, cx: &mut Context<'_>, out: &Frames, most: usize) -> Poll<io::Result<usize>> {
     let io = Pin::new(io);
     let written = ready!(match out.single(most) {
-        Some(octets) => io.poll_write(cx, octets),
+        Some(bytes) => io.poll_write(cx, bytes),
         None => {
             let mut slices = Frames::slices();
             let count = out.segments(&mut slices, most);

@@ -219,7 +219,7 @@ impl Inner {
     }
 }
 
-/// Takes the plain TCP socket out from under hyper, if that is what it is; with the octets that came early.
+/// Takes the plain TCP socket out from under hyper, if that is what it is; with the bytes that came early.
 pub(crate) fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
@@ -238,6 +238,6 @@ fn take_other(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
         Ok((stream, early)) => return (Upgraded::Other(stream), early),
         Err(upgraded) => upgraded,
     };
-    // it hands out the early octets by itself
+    // it hands out the early bytes by itself
     (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new())
 }

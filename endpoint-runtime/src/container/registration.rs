@@ -88,7 +88,7 @@ pub(crate) type Prepare = Arc<dyn Fn(&HandshakeRequest) -> Result<Prepared, Refu
 /// knows it.
 pub(crate) type Prepared = Box<dyn FnOnce(PendingConnection) + Send>;
 
-/// Resolves to the socket and the octets that came early; to none if the upgrade was not completed.
+/// Resolves to the socket and the bytes that came early; to none if the upgrade was not completed.
 pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>> + Send>>;
 
 /// A connection that was accepted, and is to be served as soon as HTTP lets go of its socket.

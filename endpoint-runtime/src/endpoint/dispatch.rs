@@ -43,7 +43,7 @@ pub(crate) enum Invocation {
 }
 
 impl Invocation {
-    /// The octets of its message.
+    /// The bytes of its message.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Text(text, _) => text.len(),

@@ -47,14 +47,14 @@ pub(crate) struct Transport {
     pub(crate) is_local: bool,
 }
 
-/// Headers that every client sends, each kept as one octet: 128 and its place. No name begins with such an octet.
+/// Headers that every client sends, each kept as one byte: 128 and its place. No name begins with such a byte.
 const LINES: [(&str, &str); 4] =
     [("upgrade", "websocket"), ("connection", "Upgrade"), ("connection", "upgrade"), ("sec-websocket-version", "13")];
 
 /// A `Host` that is the authority of the URI.
 const SAME_HOST: u8 = 128 + LINES.len() as u8;
 
-/// Names of headers, each kept as one octet, which comes after those.
+/// Names of headers, each kept as one byte, which comes after those.
 const NAMES: [&str; 24] = [
     "accept",
     "accept-encoding",

@@ -23,7 +23,7 @@ use crate::scheduling::per_runtime::PerRuntime;
 /// In bytes that are read, written or made: some ten microseconds of work.
 const QUANTUM: isize = 64 << 10;
 
-/// What a frame counts beside its octets: to decode and dispatch it is about as much work as to read and write one
+/// What a frame counts beside its bytes: to decode and dispatch it is about as much work as to read and write one
 /// kilobyte.
 const FRAME: usize = 1 << 10;
 
@@ -120,16 +120,16 @@ impl Quantum {
         Self { left: QUANTUM, slot: None }
     }
 
-    /// Notes that so many octets were read, written or made.
+    /// Notes that so many bytes were read, written or made.
     #[inline]
-    pub(crate) fn spend(&mut self, octets: usize) {
-        self.left = self.left.saturating_sub_unsigned(octets);
+    pub(crate) fn spend(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub_unsigned(bytes);
     }
 
     /// Notes a frame that was decoded, and what it was made into.
     #[inline]
-    pub(crate) fn spend_on_frame(&mut self, octets: usize) {
-        self.spend(FRAME + octets);
+    pub(crate) fn spend_on_frame(&mut self, bytes: usize) {
+        self.spend(FRAME + bytes);
     }
 
     /// A handler was called, and has returned or is suspended.
@@ -171,7 +171,7 @@ impl Quantum {
         self.slot.as_ref().is_some_and(|slot| slot.state != State::Running)
     }
 
-    /// How many octets may be read or written at once.
+    /// How many bytes may be read or written at once.
     #[inline]
     pub(crate) fn most(&self) -> usize {
         self.left.max(LIGHT_BYTES) as usize
@@ -279,7 +279,7 @@ mod tests {
 
     use super::*;
 
-    /// A peer that never pauses, and the octets that were taken from it.
+    /// A peer that never pauses, and the bytes that were taken from it.
     fn flood(round: &Arc<RoundRobin>) -> (JoinHandle<()>, Arc<AtomicUsize>) {
         let (round, taken) = (round.clone(), Arc::new(AtomicUsize::new(0)));
         let (mut quantum, count) = (Quantum::new(), taken.clone());
@@ -469,10 +469,10 @@ mod tests {
     fn who_pauses_in_time_never_uses_it_up() {
         let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         // small messages that came together; one of 16 KiB and its echo
-        for (frames, octets) in [(16, 60), (40, 60), (1, 32 << 10), (8, 4 << 10)] {
+        for (frames, bytes) in [(16, 60), (40, 60), (1, 32 << 10), (8, 4 << 10)] {
             let mut quantum = Quantum::new();
             for batch in 0..100 {
-                (0..frames).for_each(|_| quantum.spend_on_frame(octets));
+                (0..frames).for_each(|_| quantum.spend_on_frame(bytes));
                 assert!(!quantum.is_over(), "batch {batch} of {frames} messages");
                 quantum.suspend(&round, cx);
             }

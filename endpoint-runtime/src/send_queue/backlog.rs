@@ -75,7 +75,7 @@ impl State {
         self.rare.as_ref().and_then(|rare| rare.line.as_ref()).is_some_and(|line| line.open.is_some())
     }
 
-    /// The octets of messages in the line.
+    /// The bytes of messages in the line.
     pub(super) fn line_bytes(&self) -> usize {
         self.rare.as_ref().and_then(|rare| rare.line.as_ref()).map_or(0, |line| line.bytes)
     }

@@ -62,7 +62,7 @@ impl SendQueue {
         drop(gone);
     }
 
-    /// Says whether the connection has octets that are not with the socket.
+    /// Says whether the connection has bytes that are not with the socket.
     #[inline]
     pub(crate) fn set_has_unflushed(&self, has_unflushed: bool) {
         self.has_unflushed.store(has_unflushed, Ordering::Relaxed);
@@ -147,7 +147,7 @@ impl SendQueue {
         self.lock().clear_line();
     }
 
-    /// Says that everything up to `ticket` is written, and `left` octets behind it are not. True if there is more whose
+    /// Says that everything up to `ticket` is written, and `left` bytes behind it are not. True if there is more whose
     /// turn has come.
     pub(crate) fn written(&self, ticket: Ticket, left: usize) -> bool {
         let mut state = self.lock();

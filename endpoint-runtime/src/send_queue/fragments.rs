@@ -151,8 +151,8 @@ impl SendQueue {
                     let payload = part.payload().map_or(&[][..], |(_, payload)| payload);
                     match deflation {
                         Some(deflation) => {
-                            done = deflation.part(&mut open.deflater, payload, last, |octets| {
-                                encode::part(frames.small(), last, opcode, first, octets);
+                            done = deflation.part(&mut open.deflater, payload, last, |bytes| {
+                                encode::part(frames.small(), last, opcode, first, bytes);
                             });
                         }
                         None => frames.push(last, opcode, payload),

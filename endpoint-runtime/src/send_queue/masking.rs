@@ -94,8 +94,8 @@ mod tests {
 
     /// What the next write would take.
     fn next(frames: &Frames) -> Vec<u8> {
-        if let Some(octets) = frames.single(usize::MAX) {
-            return octets.to_vec();
+        if let Some(bytes) = frames.single(usize::MAX) {
+            return bytes.to_vec();
         }
         let mut slices = Frames::slices();
         let count = frames.segments(&mut slices, usize::MAX);
@@ -127,18 +127,18 @@ mod tests {
                 if index % every == 0 {
                     frames.mask();
                     frames.mask();
-                    let mut octets = next(&frames);
-                    octets.truncate(writes.next().unwrap_or(1));
-                    frames.advance(octets.len());
-                    written.extend(octets);
+                    let mut bytes = next(&frames);
+                    bytes.truncate(writes.next().unwrap_or(1));
+                    frames.advance(bytes.len());
+                    written.extend(bytes);
                 }
             }
             frames.mask();
             while !frames.is_empty() {
-                let octets = next(&frames);
-                prop_assert!(!octets.is_empty() && octets.len() <= frames.len());
-                frames.advance(octets.len());
-                written.extend(octets);
+                let bytes = next(&frames);
+                prop_assert!(!bytes.is_empty() && bytes.len() <= frames.len());
+                frames.advance(bytes.len());
+                written.extend(bytes);
             }
             let (mut rest, mut read, mut keys) = (&mut written[..], Vec::new(), Vec::new());
             while !rest.is_empty() {

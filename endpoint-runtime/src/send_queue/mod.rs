@@ -76,7 +76,7 @@ pub(crate) struct SendQueue {
     /// A flusher has it on its list.
     listed: AtomicBool,
     open: AtomicBool,
-    /// The connection has octets of its own that are not with the socket: what comes later must queue behind them.
+    /// The connection has bytes of its own that are not with the socket: what comes later must queue behind them.
     has_unflushed: AtomicBool,
     /// The transport takes whole messages only.
     #[cfg(feature = "adopted")]
@@ -91,7 +91,7 @@ struct State {
     /// The writing half of a plain socket. Whoever writes holds the lock, so that frames never mix.
     socket: Option<OwnedWriteHalf>,
     frames: Frames,
-    /// Octets of messages that were accepted and are not written.
+    /// Bytes of messages that were accepted and are not written.
     bytes: usize,
     /// How many of them are counted in the budget of the container.
     counted: usize,
@@ -230,7 +230,7 @@ impl SendQueue {
         self.is_open()
     }
 
-    /// Octets that wait to be written.
+    /// Bytes that wait to be written.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.lock().bytes
     }

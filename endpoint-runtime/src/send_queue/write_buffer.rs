@@ -14,7 +14,7 @@ use endpoint_wire::message::INLINE;
 /// So much that was written is given up at once.
 const RECLAIM: usize = if cfg!(test) { 64 } else { 64 << 10 };
 
-/// So many octets of small frames are a block, if more follow.
+/// So many bytes of small frames are a block, if more follow.
 const BLOCK: usize = if cfg!(test) { 96 } else { 64 << 10 };
 
 /// So much more room a block has, for the frame that fills it.
@@ -167,25 +167,25 @@ impl Frames {
         self.large = None;
     }
 
-    /// What to write next, at most `most` octets, if all of it lies in one piece.
+    /// What to write next, at most `most` bytes, if all of it lies in one piece.
     pub(crate) fn single(&self, most: usize) -> Option<&[u8]> {
-        let octets = &self.small[self.start..];
-        self.payloads().next().is_none().then(|| &octets[..octets.len().min(most)])
+        let bytes = &self.small[self.start..];
+        self.payloads().next().is_none().then(|| &bytes[..bytes.len().min(most)])
     }
 
     pub(super) fn payloads(&self) -> impl Iterator<Item = &(usize, Bytes)> {
         self.large.iter().flat_map(|large| &large.payloads)
     }
 
-    /// The segments to write next, at most as many as `slices` holds and `most` octets.
+    /// The segments to write next, at most as many as `slices` holds and `most` bytes.
     pub(crate) fn segments<'a>(&'a self, slices: &mut [IoSlice<'a>; SEGMENTS], mut most: usize) -> usize {
         let (mut count, mut from) = (0, self.start);
-        let mut add = |octets: &'a [u8]| {
-            let octets = &octets[..octets.len().min(most)];
-            if !octets.is_empty() {
-                slices[count] = IoSlice::new(octets);
+        let mut add = |bytes: &'a [u8]| {
+            let bytes = &bytes[..bytes.len().min(most)];
+            if !bytes.is_empty() {
+                slices[count] = IoSlice::new(bytes);
                 count += 1;
-                most -= octets.len();
+                most -= bytes.len();
             }
             most > 0 && count < SEGMENTS
         };
@@ -204,7 +204,7 @@ impl Frames {
         [IoSlice::new(&[]); SEGMENTS]
     }
 
-    /// Forgets the first `count` octets, which were written.
+    /// Forgets the first `count` bytes, which were written.
     pub(crate) fn advance(&mut self, count: usize) {
         self.skip(count);
         // a peer that reads as fast as it is written to never lets the queue run empty
@@ -260,10 +260,10 @@ mod tests {
 
     use super::*;
 
-    /// What the next write would take, at most `limit` octets of it.
+    /// What the next write would take, at most `limit` bytes of it.
     fn next(frames: &Frames, limit: usize) -> Vec<u8> {
         match frames.single(limit) {
-            Some(octets) => octets.to_vec(),
+            Some(bytes) => bytes.to_vec(),
             None => {
                 let mut slices = Frames::slices();
                 let count = frames.segments(&mut slices, limit);
@@ -308,11 +308,11 @@ mod tests {
                     frames.seal_block();
                 }
                 prop_assert_eq!(frames.len() + more.len() + written.len(), expected.len());
-                let octets = next(&frames, *limit);
-                prop_assert!(octets.len() <= *limit);
-                prop_assert!(!octets.is_empty() || frames.is_empty(), "a write of nothing");
-                frames.advance(octets.len());
-                written.extend(octets);
+                let bytes = next(&frames, *limit);
+                prop_assert!(bytes.len() <= *limit);
+                prop_assert!(!bytes.is_empty() || frames.is_empty(), "a write of nothing");
+                frames.advance(bytes.len());
+                written.extend(bytes);
             }
             prop_assert_eq!(written, expected);
         }

@@ -36,8 +36,8 @@ const PART: usize = 16 << 10;
 /// the message that end with a whole character. A writer is at most 256 KiB ahead of the socket; then it waits, at most
 /// for the send timeout at a time.
 ///
-/// As [`AsyncWrite`] it takes octets, which must be UTF-8 as a whole: a character may be cut between two writes. A
-/// wrong octet is an error, and the message cannot be finished any more.
+/// As [`AsyncWrite`] it takes bytes, which must be UTF-8 as a whole: a character may be cut between two writes. A
+/// wrong byte is an error, and the message cannot be finished any more.
 ///
 /// **A message that was begun must be finished.** If the writer is dropped before that, or [aborted](Self::abort), the
 /// session ends with 1011: the peer never takes what it has of the message for the whole.

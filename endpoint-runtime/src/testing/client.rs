@@ -127,7 +127,7 @@ impl TestClient {
     pub fn send_text(&mut self, text: impl Into<Text>) -> impl Future<Output = ()> {
         let text = text.into();
         let frame = TestFrame::new(true, 1, text.as_bytes());
-        self.say(Traffic::Text(text), frame.octets())
+        self.say(Traffic::Text(text), frame.bytes())
     }
 
     /// Sends a binary message; as [`send_text`](Self::send_text).
@@ -138,7 +138,7 @@ impl TestClient {
     pub fn send_binary(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let data = Binary::from(data.as_ref());
         let frame = TestFrame::new(true, 2, &data);
-        self.say(Traffic::Binary(data), frame.octets())
+        self.say(Traffic::Binary(data), frame.bytes())
     }
 
     /// Sends a ping; as [`send_text`](Self::send_text). A frame of control has 125 bytes at most; whoever wants more
@@ -150,7 +150,7 @@ impl TestClient {
     pub fn send_ping(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let data = Binary::from(data.as_ref());
         let frame = TestFrame::new(true, 9, &data);
-        self.say(Traffic::Ping(data), frame.octets())
+        self.say(Traffic::Ping(data), frame.bytes())
     }
 
     /// Sends a pong, for which nobody may have asked; as [`send_ping`](Self::send_ping).
@@ -161,7 +161,7 @@ impl TestClient {
     pub fn send_pong(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let data = Binary::from(data.as_ref());
         let frame = TestFrame::new(true, 10, &data);
-        self.say(Traffic::Pong(data), frame.octets())
+        self.say(Traffic::Pong(data), frame.bytes())
     }
 
     /// Sends a close frame. Any code is sent as it is, but [`CloseCode::NoStatusCode`] (1005) makes it an empty one. The
@@ -173,7 +173,7 @@ impl TestClient {
     pub fn close(&mut self, code: impl Into<CloseCode>, reason: &str) -> impl Future<Output = ()> {
         let code = code.into();
         self.shared.is_closing.store(true, Ordering::Relaxed);
-        self.say(Traffic::Close { code, reason: reason.into() }, close_frame(code, reason).octets())
+        self.say(Traffic::Close { code, reason: reason.into() }, close_frame(code, reason).bytes())
     }
 
     /// Sends a frame that may be wrong. Its parts are those of [`TestFrame::new`].
@@ -195,14 +195,14 @@ impl TestClient {
         self.say_frame(frame)
     }
 
-    /// Sends octets as they are.
+    /// Sends bytes as they are.
     ///
     /// # Panics
     /// As [`send_text`](Self::send_text).
     #[track_caller]
-    pub fn send_raw(&mut self, octets: impl Into<Bytes>) -> impl Future<Output = ()> {
-        let octets = octets.into();
-        self.say(Traffic::Raw(octets.clone()), octets)
+    pub fn send_raw(&mut self, bytes: impl Into<Bytes>) -> impl Future<Output = ()> {
+        let bytes = bytes.into();
+        self.say(Traffic::Raw(bytes.clone()), bytes)
     }
 
     /// Ends the connection without a close frame. What came before is still there to be asked for; then comes the end.
@@ -216,12 +216,12 @@ impl TestClient {
         if frame.is_close() {
             self.shared.is_closing.store(true, Ordering::Relaxed);
         }
-        let octets = frame.octets();
-        self.say(Traffic::Frame(frame), octets)
+        let bytes = frame.bytes();
+        self.say(Traffic::Frame(frame), bytes)
     }
 
     #[track_caller]
-    fn say(&mut self, what: Traffic, octets: Bytes) -> impl Future<Output = ()> + use<'_> {
+    fn say(&mut self, what: Traffic, bytes: Bytes) -> impl Future<Output = ()> + use<'_> {
         let place = Location::caller();
         async move {
             self.check(place);
@@ -235,7 +235,7 @@ impl TestClient {
                 Ok(Ok(permit)) => {
                     // noted first, so that it stands before its answer
                     let entry = self.shared.note(Direction::Sent, what);
-                    permit.send(Leaving::ByteChunk(octets, entry, Some(told)));
+                    permit.send(Leaving::Bytes(bytes, entry, Some(told)));
                     entry
                 }
                 Ok(Err(_)) => {

@@ -56,7 +56,7 @@ pub(super) struct Arrived {
 
 pub(super) enum Leaving {
     /// With their place in the transcript, and who waits.
-    ByteChunk(Bytes, usize, Option<oneshot::Sender<()>>),
+    Bytes(Bytes, usize, Option<oneshot::Sender<()>>),
     End,
 }
 
@@ -148,8 +148,8 @@ where
 
 /// Writes what is to leave, until the end.
 async fn write<T: AsyncWrite>(mut io: WriteHalf<T>, mut leaves: mpsc::Receiver<Leaving>, shared: Arc<Shared>) {
-    while let Some(Leaving::ByteChunk(octets, entry, told)) = leaves.recv().await {
-        if io.write_all(&octets).await.is_err() || io.flush().await.is_err() {
+    while let Some(Leaving::Bytes(bytes, entry, told)) = leaves.recv().await {
+        if io.write_all(&bytes).await.is_err() || io.flush().await.is_err() {
             return shared.lose(entry);
         }
         if let Some(told) = told {
@@ -246,7 +246,7 @@ impl Reader {
         let Ok(permit) = self.leaving.try_reserve() else { return false };
         let is_ping = matches!(what, Traffic::Ping(_));
         let entry = self.shared.note(Direction::Sent, answer);
-        permit.send(Leaving::ByteChunk(frame.octets(), entry, None));
+        permit.send(Leaving::Bytes(frame.bytes(), entry, None));
         is_ping
     }
 }

@@ -8,7 +8,7 @@ use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::message::Binary;
 
-/// The same for every frame, so that the same test sends the same octets. That of the example in RFC 6455 §5.7.
+/// The same for every frame, so that the same test sends the same bytes. That of the example in RFC 6455 §5.7.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// A frame of a client (RFC 6455 §5.2) that may be wrong: [`TestClient::send`](super::client::TestClient::send).
@@ -17,10 +17,10 @@ const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// use endpoint_runtime::test::TestFrame;
 ///
 /// let text = TestFrame::new(true, 1, "hi");
-/// assert_eq!(&text.octets()[..2], [0x81, 0x82]);
+/// assert_eq!(&text.bytes()[..2], [0x81, 0x82]);
 /// let bad = TestFrame::new(true, 1, "hi").rsv(0b010).unmasked();
-/// assert_eq!(bad.octets()[..], [0xa1, 2, b'h', b'i']);
-/// assert_eq!(TestFrame::new(true, 2, [1, 2, 3]).half(4).octets().len(), 4);
+/// assert_eq!(bad.bytes()[..], [0xa1, 2, b'h', b'i']);
+/// assert_eq!(TestFrame::new(true, 2, [1, 2, 3]).half(4).bytes().len(), 4);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestFrame {
@@ -29,8 +29,8 @@ pub struct TestFrame {
     rsv: u8,
     is_masked: bool,
     payload: Binary,
-    /// Only so many octets of it.
-    octets: usize,
+    /// Only so many bytes of it.
+    bytes: usize,
 }
 
 impl TestFrame {
@@ -43,7 +43,7 @@ impl TestFrame {
     pub fn new(fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> Self {
         assert!(opcode < 16, "the opcode {opcode} does not fit its four bits");
         let payload = payload.as_ref().into();
-        Self { is_final: fin, opcode, rsv: 0, is_masked: true, payload, octets: usize::MAX }
+        Self { is_final: fin, opcode, rsv: 0, is_masked: true, payload, bytes: usize::MAX }
     }
 
     /// Sets the reserved bits: `0b100` is RSV1, which marks a compressed message.
@@ -65,29 +65,29 @@ impl TestFrame {
         self
     }
 
-    /// Cuts it off after so many octets, the header among them.
+    /// Cuts it off after so many bytes, the header among them.
     #[must_use]
-    pub fn half(mut self, octets: usize) -> Self {
-        self.octets = octets;
+    pub fn half(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
         self
     }
 
     /// What goes over the wire.
-    pub fn octets(&self) -> Bytes {
+    pub fn bytes(&self) -> Bytes {
         let mut plain = Vec::new();
         encode::frame(&mut plain, self.is_final, OpCode::Continuation, &self.payload);
         // what no kind of frame has is written over it
         plain[0] |= self.rsv << 4 | self.opcode;
-        let mut octets = plain;
+        let mut bytes = plain;
         if self.is_masked {
-            let (header, payload) = octets.split_at(encode::lengths(&octets).0);
-            let mut masked = Vec::with_capacity(octets.len() + KEY.len());
+            let (header, payload) = bytes.split_at(encode::lengths(&bytes).0);
+            let mut masked = Vec::with_capacity(bytes.len() + KEY.len());
             encode::masked_header(&mut masked, header, KEY);
             encode::masked(&mut masked, payload, KEY);
-            octets = masked;
+            bytes = masked;
         }
-        octets.truncate(self.octets);
-        octets.into()
+        bytes.truncate(self.bytes);
+        bytes.into()
     }
 
     /// Whether it closes the connection, for a peer that reads it.
@@ -108,8 +108,8 @@ impl fmt::Display for TestFrame {
         if !self.is_masked {
             f.write_str(", without a mask")?;
         }
-        if self.octets != usize::MAX {
-            write!(f, ", its first {} octets", self.octets)?;
+        if self.bytes != usize::MAX {
+            write!(f, ", its first {} bytes", self.bytes)?;
         }
         Ok(())
     }

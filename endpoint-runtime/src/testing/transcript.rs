@@ -31,7 +31,7 @@ pub enum Traffic {
     Close { code: CloseCode, reason: Text },
     /// A frame that the test made by hand.
     Frame(TestFrame),
-    /// ByteChunk that the test made by hand.
+    /// Bytes that the test made by hand.
     Raw(Bytes),
     /// What the server sent is against the protocol, in these words; nothing after it is read.
     Violation(String),
@@ -75,14 +75,14 @@ impl fmt::Display for Traffic {
                 f.write_str("text ")?;
                 quoted(f, text)
             }
-            Self::Binary(data) => octets(f, "binary", data),
+            Self::Binary(data) => bytes(f, "binary", data),
             Self::Ping(data) => control(f, "ping", data),
             Self::Pong(data) => control(f, "pong", data),
             Self::Close { code: CloseCode::NoStatusCode, .. } => f.write_str("close without a code"),
             Self::Close { code, reason } if reason.is_empty() => write!(f, "close {code}"),
             Self::Close { code, reason } => write!(f, "close {code} {:?}", &**reason),
             Self::Frame(frame) => frame.fmt(f),
-            Self::Raw(data) => octets(f, "raw", data),
+            Self::Raw(data) => bytes(f, "raw", data),
             Self::Violation(text) => write!(f, "against the protocol: {text}"),
             Self::End => f.write_str("end"),
         }
@@ -96,9 +96,9 @@ fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     }
 }
 
-fn octets(f: &mut fmt::Formatter<'_>, kind: &str, data: &[u8]) -> fmt::Result {
+fn bytes(f: &mut fmt::Formatter<'_>, kind: &str, data: &[u8]) -> fmt::Result {
     f.write_str(kind)?;
-    data.iter().take(SHOWN).try_for_each(|octet| write!(f, " {octet:02x}"))?;
+    data.iter().take(SHOWN).try_for_each(|byte| write!(f, " {byte:02x}"))?;
     match data.len().saturating_sub(SHOWN) {
         0 => Ok(()),
         more => write!(f, " and {more} bytes more"),
@@ -113,7 +113,7 @@ fn control(f: &mut fmt::Formatter<'_>, kind: &str, data: &[u8]) -> fmt::Result {
             write!(f, "{kind} ")?;
             quoted(f, text)
         }
-        _ => octets(f, kind, data),
+        _ => bytes(f, kind, data),
     }
 }
 

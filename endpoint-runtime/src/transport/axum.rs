@@ -58,8 +58,8 @@ impl Messages for AxumMessages {
     }
 }
 
-fn utf8(octets: Bytes) -> io::Result<Utf8Bytes> {
-    Utf8Bytes::try_from(octets).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+fn utf8(bytes: Bytes) -> io::Result<Utf8Bytes> {
+    Utf8Bytes::try_from(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 fn io_error(error: Error) -> io::Error {

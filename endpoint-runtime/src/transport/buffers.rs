@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 
-/// How many octets one read may bring: large enough that a burst is one system call, small enough for the L2 cache.
+/// How many bytes one read may bring: large enough that a burst is one system call, small enough for the L2 cache.
 const READ: usize = 128 << 10;
 
 /// How much room a new buffer for writing has.

@@ -24,7 +24,7 @@ use endpoint_wire::role::Role;
 /// The most pings whose answers have not come through yet. Then nothing is read, until some have.
 const PINGS: usize = 64;
 
-/// The bit that says that a mask follows, in the second octet of a frame.
+/// The bit that says that a mask follows, in the second byte of a frame.
 const MASKED: u8 = 0x80;
 
 /// Whole messages in, whole messages out, and the control frames: what all libraries have in common.
@@ -48,7 +48,7 @@ pub(crate) trait Messages: Unpin + Send + 'static {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// The octets of the frames of a client, and a place for those of a server.
+/// The bytes of the frames of a client, and a place for those of a server.
 pub(crate) struct MessageSocket<M> {
     messages: M,
     reading: Reading,
@@ -177,8 +177,8 @@ fn masked_header(opcode: OpCode, payload: usize) -> Bytes {
 }
 
 impl Writing {
-    /// Takes octets up to the end of a frame; how many.
-    fn take(&mut self, octets: &[u8]) -> io::Result<usize> {
+    /// Takes bytes up to the end of a frame; how many.
+    fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut taken = 0;
         let header = match self.header {
             Some(header) => header,
@@ -189,13 +189,13 @@ impl Writing {
                     self.header = Some(header);
                     break header;
                 }
-                let Some(octet) = octets.get(taken) else { return Ok(taken) };
-                self.head.push(*octet);
+                let Some(byte) = bytes.get(taken) else { return Ok(taken) };
+                self.head.push(*byte);
                 taken += 1;
             },
         };
         let missing = usize::try_from(header.payload).unwrap_or(usize::MAX) - self.payload.len();
-        let rest = &octets[taken..];
+        let rest = &bytes[taken..];
         let some = missing.min(rest.len());
         self.payload.extend_from_slice(&rest[..some]);
         taken += some;
@@ -228,9 +228,9 @@ impl<M: Messages> AsyncRead for MessageSocket<M> {
 }
 
 impl<M: Messages> AsyncWrite for MessageSocket<M> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_send(cx))?;
-        Poll::Ready(self.writing.take(octets))
+        Poll::Ready(self.writing.take(bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -246,8 +246,8 @@ impl<M: Messages> AsyncWrite for MessageSocket<M> {
 
 /// The payload of a close frame, as the libraries have its parts.
 pub(super) fn close_payload(frame: Option<(u16, &str)>) -> Bytes {
-    let octets = frame.map(|(code, reason)| [&code.to_be_bytes()[..], reason.as_bytes()].concat());
-    octets.unwrap_or_default().into()
+    let bytes = frame.map(|(code, reason)| [&code.to_be_bytes()[..], reason.as_bytes()].concat());
+    bytes.unwrap_or_default().into()
 }
 
 /// Code and reason of the payload of a close frame of ours.

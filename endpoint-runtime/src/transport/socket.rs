@@ -51,7 +51,7 @@ impl Socket {
         }
     }
 
-    /// Appends at most `room` octets to `place`.
+    /// Appends at most `room` bytes to `place`.
     pub(crate) fn poll_append(
         &mut self,
         cx: &mut Context<'_>,

@@ -139,7 +139,7 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// Takes the TLS stream out from under hyper, if it is one of ours; with the octets that came early.
+/// Takes the TLS stream out from under hyper, if it is one of ours; with the bytes that came early.
 pub(crate) fn take_stream(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Upgraded> {
     let upgraded = match upgraded.downcast::<TokioIo<server::TlsStream<TcpStream>>>() {
         Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),

@@ -71,8 +71,8 @@ where
     }
 }
 
-fn utf8(octets: Bytes) -> io::Result<Utf8Bytes> {
-    Utf8Bytes::try_from(octets).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+fn utf8(bytes: Bytes) -> io::Result<Utf8Bytes> {
+    Utf8Bytes::try_from(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// What the peer did wrong as a violation, its end as an end.

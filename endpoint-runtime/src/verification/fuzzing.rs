@@ -84,7 +84,7 @@ impl Decoder {
         self.0.is_idle()
     }
 
-    /// ByteChunk kept of a data message and of a control frame, and the room reserved for both.
+    /// Bytes kept of a data message and of a control frame, and the room reserved for both.
     pub fn kept(&self) -> (usize, usize, usize) {
         self.0.kept()
     }

@@ -49,19 +49,19 @@ impl Decoder {
         )
     }
 
-    /// Decodes a read buffer as the connection does: how many octets of messages were in it; `None` for a violation.
-    pub fn octets(&mut self, mut input: &mut [u8]) -> Option<usize> {
-        let mut octets = 0;
+    /// Decodes a read buffer as the connection does: how many bytes of messages were in it; `None` for a violation.
+    pub fn bytes(&mut self, mut input: &mut [u8]) -> Option<usize> {
+        let mut bytes = 0;
         while !input.is_empty() {
             let (used, event) = self.0.next(&self.1, input).ok()?;
-            octets += match event {
+            bytes += match event {
                 Some(Event::Text { text, .. }) => text.as_str().len(),
                 Some(Event::Binary { data, .. }) => data.as_slice().len(),
                 _ => 0,
             };
             input = &mut input[used..];
         }
-        Some(octets)
+        Some(bytes)
     }
 }
 

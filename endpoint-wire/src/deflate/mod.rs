@@ -1,8 +1,8 @@
-//! DEFLATE as messages use it (RFC 7692 §7.2): each ends with a flush whose last four octets stay at home.
+//! DEFLATE as messages use it (RFC 7692 §7.2): each ends with a flush whose last four bytes stay at home.
 //!
 //! What compresses and decompresses is large, so it belongs to the thread and is lent for one message, unless the
 //! context is taken over from message to message: then a connection owns its own, from the first message that needs
-//! it. No socket, no clock; the octets of a message are never kept.
+//! it. No socket, no clock; the bytes of a message are never kept.
 
 mod history;
 
@@ -74,7 +74,7 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Inflater {
     stream: Box<Decompress>,
-    /// ByteChunk of the message were fed behind its last block that was marked as the last.
+    /// Bytes of the message were fed behind its last block that was marked as the last.
     fed: bool,
     /// What a block may refer to.
     history: History,
@@ -104,7 +104,7 @@ impl Inflater {
         });
     }
 
-    /// Decompresses a piece of a message to the end of `out`, until that holds `full` octets, or its capacity if that is
+    /// Decompresses a piece of a message to the end of `out`, until that holds `full` bytes, or its capacity if that is
     /// more. Returns how much of the piece was used, and whether everything that can be said of that is in `out`.
     pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
         let mut remembered = out.len();
@@ -113,7 +113,7 @@ impl Inflater {
         Ok(inflated)
     }
 
-    /// The same; `remembered` octets of `out` are in the history.
+    /// The same; `remembered` bytes of `out` are in the history.
     fn inflate_blocks(
         &mut self,
         piece: &[u8],
@@ -157,7 +157,7 @@ impl Inflater {
     /// Ends a message: what was fed must end where a block does. If the context is forgotten, this one must be given
     /// back afterwards.
     pub(crate) fn finish(&mut self, no_context_takeover: bool) -> Result<(), Violation> {
-        // behind a block that was marked as the last there is nothing to end, nor in a message without octets
+        // behind a block that was marked as the last there is nothing to end, nor in a message without bytes
         if self.fed {
             self.end(&TAIL)?;
             if no_context_takeover && self.fed {
@@ -171,13 +171,13 @@ impl Inflater {
         Ok(())
     }
 
-    /// Feeds octets that carry nothing.
-    fn end(&mut self, octets: &[u8]) -> Result<(), Violation> {
+    /// Feeds bytes that carry nothing.
+    fn end(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         let mut nothing = [0];
         let (read, written) = (self.stream.total_in(), self.stream.total_out());
-        let status = self.stream.decompress(octets, &mut nothing, FlushDecompress::None);
+        let status = self.stream.decompress(bytes, &mut nothing, FlushDecompress::None);
         let status = status.map_err(|_| Violation::NotDeflate)?;
-        if self.stream.total_in() - read != octets.len() as u64 || self.stream.total_out() != written {
+        if self.stream.total_in() - read != bytes.len() as u64 || self.stream.total_out() != written {
             return Err(Violation::NotDeflate);
         }
         if status == Status::StreamEnd {
@@ -209,7 +209,7 @@ pub struct Inbound {
     counted: Option<Reservation>,
     /// How much work it has done since it was asked.
     work: usize,
-    /// The octets of the message that were fed.
+    /// The bytes of the message that were fed.
     fed: u64,
     /// How far back the peer refers.
     window: usize,
@@ -217,6 +217,7 @@ pub struct Inbound {
 
 impl Inbound {
     #[cfg(any(test, fuzzing))]
+    /// An inflater for messages of a peer with the full window.
     pub fn new(no_context_takeover: bool) -> Self {
         Self::with(no_context_takeover, MAX_WINDOW, Arc::default())
     }
@@ -252,12 +253,12 @@ impl Inbound {
         self.fed
     }
 
-    /// How much work it has done since it was asked last, in octets that are made.
+    /// How much work it has done since it was asked last, in bytes that are made.
     pub(crate) fn take_work(&mut self) -> usize {
         std::mem::take(&mut self.work)
     }
 
-    /// Fails if the message, with a frame of so many octets, is larger than one that makes no more than `limit`: what
+    /// Fails if the message, with a frame of so many bytes, is larger than one that makes no more than `limit`: what
     /// makes nothing would have no limit.
     pub(crate) fn admit(&self, payload: u64, limit: usize) -> Result<(), Violation> {
         let size = self.fed.saturating_add(payload);
@@ -427,7 +428,7 @@ impl Deflation {
         )
     }
 
-    /// Whether a message of so many octets is worth it.
+    /// Whether a message of so many bytes is worth it.
     #[inline]
     pub fn is_for(&self, size: usize) -> bool {
         size >= self.threshold
@@ -440,7 +441,7 @@ impl Deflation {
         self.extension.no_context_takeover(self.role)
     }
 
-    /// Sessions of one kind that forget compress to the same octets.
+    /// Sessions of one kind that forget compress to the same bytes.
     pub fn kind(&self) -> (u32, u8) {
         (self.level, self.window_bits)
     }
@@ -569,7 +570,7 @@ mod tests {
         messages.iter().map(compressed).collect()
     }
 
-    /// What one inflater makes of messages that are fed in pieces of `size` octets.
+    /// What one inflater makes of messages that are fed in pieces of `size` bytes.
     fn inflated(messages: &[Vec<u8>], size: usize, no_context_takeover: bool) -> Result<Vec<Vec<u8>>, Violation> {
         let mut inbound = Inbound::new(no_context_takeover);
         let inflate = |message: &Vec<u8>| {
@@ -591,7 +592,7 @@ mod tests {
             (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], "Hello"),
             (&[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00], "Hello"),
             (&[0x00], ""),
-            // without the octet that §7.2.3.4 adds behind a last block, twice a last block, a last block of a flush
+            // without the byte that §7.2.3.4 adds behind a last block, twice a last block, a last block of a flush
             (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], "Hello"),
             (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], "HelloHello"),
             (&[0x01], ""),
@@ -764,14 +765,14 @@ mod tests {
         ) {
             let slices: Vec<&[u8]> = messages.iter().map(|message| &message[..]).collect();
             let wire = compressed(&slices, level, window_bits, no_context_takeover);
-            for (message, octets) in messages.iter().zip(&wire) {
-                prop_assert!(!message.is_empty() || octets == &[0]);
+            for (message, bytes) in messages.iter().zip(&wire) {
+                prop_assert!(!message.is_empty() || bytes == &[0]);
             }
             prop_assert_eq!(inflated(&wire, size, no_context_takeover), Ok(messages));
         }
 
         #[test]
-        fn arbitrary_octets_never_panic(messages: Vec<Vec<u8>>, size in 1usize..40, no_context_takeover: bool) {
+        fn arbitrary_bytes_never_panic(messages: Vec<Vec<u8>>, size in 1usize..40, no_context_takeover: bool) {
             let whole = inflated(&messages, usize::MAX, no_context_takeover);
             prop_assert_eq!(inflated(&messages, size, no_context_takeover), whole);
         }

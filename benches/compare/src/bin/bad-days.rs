@@ -173,11 +173,11 @@ fn open(addr: SocketAddr, path: &str) -> Result<TcpStream> {
     }
 }
 
-/// One message after the other, 20 octets each, for so long; every answer is checked.
+/// One message after the other, 20 bytes each, for so long; every answer is checked.
 fn round_trips(good: &mut TcpStream, length: Duration) -> Result<Histogram> {
     let (mut message, mut answer) = (Vec::new(), Vec::new());
-    frame::put_client_frame(&mut message, TEXT, b"twenty octets, these", MASK);
-    frame::put_server_frame(&mut answer, TEXT, b"twenty octets, these");
+    frame::put_client_frame(&mut message, TEXT, b"twenty bytes, these!", MASK);
+    frame::put_server_frame(&mut answer, TEXT, b"twenty bytes, these!");
     let (mut histogram, mut came) = (Histogram::new(), vec![0; answer.len()]);
     let start = Instant::now();
     let mut now = start;

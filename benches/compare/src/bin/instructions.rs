@@ -38,7 +38,7 @@ const WORKLOADS: [&str; 5] = ["e100", "p16", "t1k", "b16k", "fanout"];
 const ECHO_CONNECTIONS: usize = 20;
 const FAN_OUT_CONNECTIONS: usize = 100;
 
-/// Callgrind counts a `rep movsb` once per octet, and libc copies and fills 2 KiB or more in that way: here it shall not.
+/// Callgrind counts a `rep movsb` once per byte, and libc copies and fills 2 KiB or more in that way: here it shall not.
 const GLIBC_TUNABLES: &str =
     "GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824";
 

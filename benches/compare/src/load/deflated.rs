@@ -1,5 +1,5 @@
 //! The one echo of a connection with permessage-deflate (RFC 7692): sent compressed, and compressed or not when it comes
-//! back. Its octets are the server's choice, so it is not compared before it is inflated.
+//! back. Its bytes are the server's choice, so it is not compared before it is inflated.
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -23,7 +23,7 @@ impl DeflatedEcho {
         Self { payload, received: Vec::new() }
     }
 
-    /// The message as a frame with its first octets compressed, as the first of a connection.
+    /// The message as a frame with its first bytes compressed, as the first of a connection.
     pub(super) fn frame(&self) -> Result<Vec<u8>> {
         let mut deflated = Vec::with_capacity(self.payload.len() + 64);
         Compress::new(Compression::default(), false).compress_vec(&self.payload, &mut deflated, FlushCompress::Sync)?;
@@ -100,7 +100,7 @@ mod tests {
         let client = echo.frame().unwrap();
         let masked = &client[6..];
         let mut server = vec![client[0], client[1] & 0x7f];
-        server.extend(masked.iter().zip(MASK.iter().cycle()).map(|(octet, key)| octet ^ key));
+        server.extend(masked.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
         server
     }
 
@@ -113,8 +113,8 @@ mod tests {
         for bytes in [plain, deflated] {
             let (mut echo, mut controls) = (echo(), Vec::new());
             let (last, before) = bytes.split_last().unwrap();
-            for octet in before {
-                assert_eq!(echo.take(&[*octet], &mut controls).unwrap(), 0);
+            for byte in before {
+                assert_eq!(echo.take(&[*byte], &mut controls).unwrap(), 0);
             }
             assert_eq!(echo.take(&[*last], &mut controls).unwrap(), 1);
             assert_eq!(controls, []);

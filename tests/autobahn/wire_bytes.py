@@ -1,8 +1,8 @@
-"""Stands between the two meanings of a string; goes into the rewritten suite as `_octets.py`.
+"""Stands between the two meanings of a string; goes into the rewritten suite as `_wire_bytes.py`.
 
-    VENV/bin/python -m autobahntestsuite._octets -m fuzzingclient -s SPEC.json     (or fuzzingserver)
+    VENV/bin/python -m autobahntestsuite._wire_bytes -m fuzzingclient -s SPEC.json     (or fuzzingserver)
 
-Inside the suite an octet string stays a `str` with one character per octet (latin-1), as its cases spell them. The
+Inside the suite a byte string stays a `str` with one character per byte (latin-1), as its cases spell them. The
 protocol engine below wants `bytes`. So the calls that cross from one to the other are wrapped here. The cases on
 compression (12 and 13) hash and decode what arrives, and are given the bytes themselves.
 """
@@ -29,7 +29,7 @@ def to_json(value):
 
 
 class Validator:
-    """The engine's UTF-8 validator, fed by cases that hold octets as characters."""
+    """The engine's UTF-8 validator, fed by cases that hold bytes as characters."""
 
     def __init__(self):
         from autobahn.websocket.utf8validator import Utf8Validator
