@@ -14,8 +14,8 @@ impl Switch {
 }
 
 const _: () = {
-    use endpoint_runtime::__private::Contract;
-    assert!(!<Switch as Contract>::TEXT.parts);
+    use endpoint_runtime::__private::EndpointHandlers;
+    assert!(!<Switch as EndpointHandlers>::TEXT.parts);
 };
 
 fn main() {}

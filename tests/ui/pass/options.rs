@@ -65,9 +65,9 @@ impl Limits {
 }
 
 const _: () = {
-    use endpoint_runtime::__private::Contract;
-    assert!(matches!(<Limits as Contract>::TEXT.max_size, Some(4096)));
-    assert!(matches!(<Limits as Contract>::BINARY.max_size, Some(LIMIT)));
+    use endpoint_runtime::__private::EndpointHandlers;
+    assert!(matches!(<Limits as EndpointHandlers>::TEXT.max_size, Some(4096)));
+    assert!(matches!(<Limits as EndpointHandlers>::BINARY.max_size, Some(LIMIT)));
 };
 
 fn main() {}

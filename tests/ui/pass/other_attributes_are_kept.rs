@@ -35,9 +35,9 @@ impl Chosen {
 }
 
 const _: () = {
-    use endpoint_runtime::__private::Contract;
-    assert!(<Chosen as Contract>::TEXT.exists());
-    assert!(<Chosen as Contract>::CLOSE.exists());
+    use endpoint_runtime::__private::EndpointHandlers;
+    assert!(<Chosen as EndpointHandlers>::TEXT.exists());
+    assert!(<Chosen as EndpointHandlers>::CLOSE.exists());
 };
 
 fn main() {}

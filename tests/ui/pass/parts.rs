@@ -13,8 +13,8 @@ macro_rules! parts {
                 parts!(@ $asyncness $type);
             }
 
-            use endpoint_runtime::__private::Contract;
-            assert!(<$name as Contract>::TEXT.parts || <$name as Contract>::BINARY.parts);
+            use endpoint_runtime::__private::EndpointHandlers;
+            assert!(<$name as EndpointHandlers>::TEXT.parts || <$name as EndpointHandlers>::BINARY.parts);
         };
     )*};
     (@ now $type:ty) => {

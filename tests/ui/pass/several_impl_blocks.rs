@@ -45,13 +45,13 @@ mod elsewhere {
 
 // All handlers were found: this is what an endpoint without one of them says.
 const _: () = {
-    use endpoint_runtime::__private::{Contract, Mode};
-    assert!(<Spread as Contract>::OPEN.exists());
-    assert!(matches!(<Spread as Contract>::TEXT.mode, Mode::Sync));
-    assert!(matches!(<Spread as Contract>::CLOSE.mode, Mode::Async));
-    assert!(<Spread as Contract>::ERROR.exists());
-    assert!(!<Spread as Contract>::PONG.exists());
-    assert!(!<Spread as Contract>::BINARY.exists());
+    use endpoint_runtime::__private::{EndpointHandlers, Mode};
+    assert!(<Spread as EndpointHandlers>::OPEN.exists());
+    assert!(matches!(<Spread as EndpointHandlers>::TEXT.mode, Mode::Sync));
+    assert!(matches!(<Spread as EndpointHandlers>::CLOSE.mode, Mode::Async));
+    assert!(<Spread as EndpointHandlers>::ERROR.exists());
+    assert!(!<Spread as EndpointHandlers>::PONG.exists());
+    assert!(!<Spread as EndpointHandlers>::BINARY.exists());
 };
 
 fn main() {}
