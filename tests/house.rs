@@ -400,6 +400,23 @@ fn dangerous_words_are_said_only_where_they_belong() {
 }
 
 #[test]
+fn published_code_has_no_let_chains() {
+    // Rust 1.85, the declared minimum, does not parse them, and a newer compiler does not complain
+    for folder in ["endpoint-macros/src", "endpoint-runtime/src", "endpoint-wire/src"] {
+        for (file, source) in sources(folder) {
+            let tokens = tokens(&source);
+            let found =
+                tokens.windows(3).find(|three| three[0].text == "&" && three[1].text == "&" && three[2].text == "let");
+            assert!(
+                found.is_none(),
+                "{folder}/{file}.rs:{}: nest two `if` instead",
+                found.map_or(0, |three| three[2].line)
+            );
+        }
+    }
+}
+
+#[test]
 fn files_are_not_too_long() {
     assert_none(data_path(length_mistakes));
 }

@@ -149,11 +149,11 @@ where
             }
         }
         let count = io.dropped_messages();
-        if count > 0
-            && let Some(not_logged) = session.endpoint().log.unheard.due()
-        {
-            let session = session.id();
-            tracing::info!(%session, count, not_logged, "messages that were received were not handled: the session had ended");
+        if count > 0 {
+            if let Some(not_logged) = session.endpoint().log.unheard.due() {
+                let session = session.id();
+                tracing::info!(%session, count, not_logged, "messages that were received were not handled: the session had ended");
+            }
         }
         drop(io);
         // the socket goes with the `ConnectionIo`, though on_close may go on
@@ -306,10 +306,10 @@ where
 }
 
 fn log_second_error(session: &Session, result: Result<(), Error>) {
-    if let Err(error) = result
-        && let Some(not_logged) = session.endpoint().log.on_error.due()
-    {
-        let endpoint = session.endpoint().name;
-        tracing::error!(%error, not_logged, session = %session.id(), endpoint, "on_error failed itself");
+    if let Err(error) = result {
+        if let Some(not_logged) = session.endpoint().log.on_error.due() {
+            let endpoint = session.endpoint().name;
+            tracing::error!(%error, not_logged, session = %session.id(), endpoint, "on_error failed itself");
+        }
     }
 }

@@ -236,11 +236,16 @@ impl ConnectionIo {
     #[cold]
     pub(super) fn on_violation(&mut self, violation: Violation) {
         self.reading = false;
-        if violation == Violation::NoRoom
-            && let Some(not_logged) = self.session.endpoint().log.no_room.due()
-        {
-            let (endpoint, path) = (self.session.endpoint().name, &*self.session.endpoint().path);
-            tracing::warn!(endpoint, path, not_logged, "a message found no room in the receive or compression budget");
+        if violation == Violation::NoRoom {
+            if let Some(not_logged) = self.session.endpoint().log.no_room.due() {
+                let (endpoint, path) = (self.session.endpoint().name, &*self.session.endpoint().path);
+                tracing::warn!(
+                    endpoint,
+                    path,
+                    not_logged,
+                    "a message found no room in the receive or compression budget"
+                );
+            }
         }
         // a handler may take its time before it is reported
         (self.decoder, self.unfinished) = (Decoder::default(), None);
@@ -289,12 +294,12 @@ impl ConnectionIo {
     }
 
     pub(super) fn log_dropped(&mut self, text: bool) {
-        if !std::mem::replace(&mut self.logged_dropped, true)
-            && let Some(not_logged) = self.session.endpoint().log.unwanted.due()
-        {
-            let kind = if text { "text" } else { "binary" };
-            let endpoint = self.session.endpoint().name;
-            tracing::warn!(not_logged, endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
+        if !std::mem::replace(&mut self.logged_dropped, true) {
+            if let Some(not_logged) = self.session.endpoint().log.unwanted.due() {
+                let kind = if text { "text" } else { "binary" };
+                let endpoint = self.session.endpoint().name;
+                tracing::warn!(not_logged, endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
+            }
         }
     }
 

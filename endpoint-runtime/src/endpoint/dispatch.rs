@@ -222,10 +222,10 @@ where
 /// first suspension.
 impl<E: EndpointHandlers> Drop for Dispatch<E> {
     fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(not_logged) = self.session.endpoint().log.panics.due()
-        {
-            tracing::error!(not_logged, session = %self.session.id(), "a connection's task is dropped because something in it panicked");
+        if std::thread::panicking() {
+            if let Some(not_logged) = self.session.endpoint().log.panics.due() {
+                tracing::error!(not_logged, session = %self.session.id(), "a connection's task is dropped because something in it panicked");
+            }
         }
         self.session.send_queue().end(false);
         self.session.unregister();
@@ -247,11 +247,11 @@ impl<E: EndpointHandlers> Drop for Ending<E> {
     fn drop(&mut self) {
         let Some(dispatch) = self.0.take() else { return };
         let session = dispatch.session.clone();
-        if let Some(error) = destructors::caught(dispatch)
-            && let Some(not_logged) = session.endpoint().log.panics.due()
-        {
-            let endpoint = session.endpoint().name;
-            tracing::error!(%error, not_logged, endpoint, session = %session.id(), "the endpoint's destructor panicked");
+        if let Some(error) = destructors::caught(dispatch) {
+            if let Some(not_logged) = session.endpoint().log.panics.due() {
+                let endpoint = session.endpoint().name;
+                tracing::error!(%error, not_logged, endpoint, session = %session.id(), "the endpoint's destructor panicked");
+            }
         }
         session.release();
     }
@@ -264,9 +264,10 @@ impl<E: EndpointHandlers> Dispatch<E> {
         let mut handler = pin!(self.on_close(reason.by(Initiator::Container)));
         if let Poll::Ready(Err(error)) =
             poll(session.send_queue(), handler.as_mut(), &mut Context::from_waker(Waker::noop()))
-            && let Some(not_logged) = session.endpoint().log.on_close.due()
         {
-            tracing::error!(%error, not_logged, session = %session.id(), "on_close failed after the connection's task was dropped");
+            if let Some(not_logged) = session.endpoint().log.on_close.due() {
+                tracing::error!(%error, not_logged, session = %session.id(), "on_close failed after the connection's task was dropped");
+            }
         }
     }
 }
@@ -289,11 +290,11 @@ pub(crate) fn log_unhandled(session: &Session, error: &Error) {
 /// The end of the coders that the endpoint lists.
 fn destroy_coders(session: &Session) {
     for mut coder in session.coders().into_iter().flat_map(Coders::end) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy()))
-            && let Some(not_logged) = session.endpoint().log.panics.due()
-        {
-            let error = Error::panic(&*panic);
-            tracing::error!(%error, not_logged, session = %session.id(), "a coder failed while it was destroyed");
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy())) {
+            if let Some(not_logged) = session.endpoint().log.panics.due() {
+                let error = Error::panic(&*panic);
+                tracing::error!(%error, not_logged, session = %session.id(), "a coder failed while it was destroyed");
+            }
         }
         // apart: two panics at a time would end the process
         destructors::run("a coder", coder);

@@ -145,11 +145,16 @@ impl<'a> Broadcast<'a> {
             flushers.hand_over(&mut owed);
         }
         // a peer that does not read is left out of every one
-        if report.dropped > 0
-            && let Some(first) = self.sessions.iter().next()
-            && let Some(not_logged) = first.endpoint().log.broadcasts.due()
-        {
-            tracing::warn!(report.dropped, not_logged, "a broadcast left out peers whose outbound queue is full");
+        if report.dropped > 0 {
+            if let Some(first) = self.sessions.iter().next() {
+                if let Some(not_logged) = first.endpoint().log.broadcasts.due() {
+                    tracing::warn!(
+                        report.dropped,
+                        not_logged,
+                        "a broadcast left out peers whose outbound queue is full"
+                    );
+                }
+            }
         }
         report
     }

@@ -104,10 +104,10 @@ impl Completion {
         };
         let Some((written, callback)) = done else { return };
         let send_queue = &written.send_queue;
-        if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err()
-            && let Some(not_logged) = send_queue.log().callbacks.due()
-        {
-            tracing::error!(not_logged, "the callback of a message that was sent has panicked");
+        if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
+            if let Some(not_logged) = send_queue.log().callbacks.due() {
+                tracing::error!(not_logged, "the callback of a message that was sent has panicked");
+            }
         }
     }
 }

@@ -371,11 +371,13 @@ impl<'a> AsyncRemote<'a> {
             false => (message, false),
         };
         let ticket = send_queue.offer_or(message, in_order, overflow);
-        if ticket == Err(Refused::Full)
-            && send_queue.first_overflow()
-            && let Some(not_logged) = send_queue.log().full.due()
-        {
-            tracing::warn!(not_logged, "a message was not sent: the outbound queue is full, the peer reads too slowly");
+        if ticket == Err(Refused::Full) && send_queue.first_overflow() {
+            if let Some(not_logged) = send_queue.log().full.due() {
+                tracing::warn!(
+                    not_logged,
+                    "a message was not sent: the outbound queue is full, the peer reads too slowly"
+                );
+            }
         }
         Sent::new(send_queue.clone(), ticket, Waiting::within(how.timeout))
     }

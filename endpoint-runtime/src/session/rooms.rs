@@ -176,9 +176,11 @@ impl Session {
             if joined.names.len() >= bound {
                 let warned = std::mem::replace(&mut joined.warned, true);
                 drop(joined);
-                if !warned && let Some(not_logged) = self.0.endpoint.log.rooms.due() {
-                    let (session, endpoint) = (self.id(), self.0.endpoint.name);
-                    tracing::warn!(%session, endpoint, bound, not_logged, "a session may not join more rooms (max_rooms_per_session)");
+                if !warned {
+                    if let Some(not_logged) = self.0.endpoint.log.rooms.due() {
+                        let (session, endpoint) = (self.id(), self.0.endpoint.name);
+                        tracing::warn!(%session, endpoint, bound, not_logged, "a session may not join more rooms (max_rooms_per_session)");
+                    }
                 }
                 return false;
             }

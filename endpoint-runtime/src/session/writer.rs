@@ -331,10 +331,10 @@ impl Drop for Writer {
             Stage::Ended(_) => {}
             Stage::New => self.send_queue.give_up_turn(&mut self.turn, false),
             Stage::Begun | Stage::Failed => {
-                if self.send_queue.is_open()
-                    && let Some(not_logged) = self.send_queue.log().unfinished.due()
-                {
-                    tracing::warn!(not_logged, "a message was begun and not finished: its session ends with 1011");
+                if self.send_queue.is_open() {
+                    if let Some(not_logged) = self.send_queue.log().unfinished.due() {
+                        tracing::warn!(not_logged, "a message was begun and not finished: its session ends with 1011");
+                    }
                 }
                 self.send_queue.give_up_turn(&mut self.turn, true);
             }
