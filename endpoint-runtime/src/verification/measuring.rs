@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::config::Limits;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::{HandshakeRequest, Transport};
-use crate::session::{OpenSet, Place, Session, Terms};
+use crate::session::{OpenGuard, OpenSet, Session, SessionInit};
 use endpoint_wire::decode;
 use endpoint_wire::event::{DecodeOptions, Delivery, Event};
 use endpoint_wire::frame::{self, OpCode};
@@ -81,15 +81,15 @@ impl Endpoint {
         let parts = http::Request::new(()).into_parts().0;
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
         let (response, subprotocol, deflation, rare) = <_>::default();
-        let terms = Terms { request, response, subprotocol, deflation, endpoint: self.0.clone(), rare };
+        let terms = SessionInit { request, response, subprotocol, deflation, endpoint: self.0.clone(), rare };
         let session = Session::new(terms, None);
-        Entry(Place::of(&session), session)
+        Entry(OpenGuard::of(&session), session)
     }
 }
 
 /// A session of an [`Endpoint`]; it leaves when this is dropped.
 #[allow(missing_debug_implementations)]
-pub struct Entry(Place, Session);
+pub struct Entry(OpenGuard, Session);
 
 impl Entry {
     /// Enters the open sessions of its endpoint.

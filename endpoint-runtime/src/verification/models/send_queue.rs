@@ -290,7 +290,7 @@ fn connection_that_is_given_up_notices_it() {
     check(SOME, || {
         let queue = queue(100);
         let sender = in_thread(&queue, |queue| send(queue, 1).is_ok());
-        let cutter = in_thread(&queue, SendQueue::cut);
+        let cutter = in_thread(&queue, SendQueue::abort);
         assert!(Connection::run(&queue, usize::MAX).cut);
         block_on(poll_fn(|cx| queue.poll_aborted(cx)));
         queue.detach();
@@ -303,7 +303,7 @@ fn connection_that_is_given_up_notices_it() {
 fn task_that_goes_on_after_the_end_notices_that_it_is_given_up() {
     check(SOME, || {
         let queue = queue(100);
-        let cutter = in_thread(&queue, SendQueue::cut);
+        let cutter = in_thread(&queue, SendQueue::abort);
         block_on(poll_fn(|cx| queue.poll_aborted(cx)));
         cutter.join().unwrap();
     });

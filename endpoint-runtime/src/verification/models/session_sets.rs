@@ -7,7 +7,7 @@ use loom::thread;
 use super::check;
 use crate::config::Limits;
 use crate::session::tests::session_of;
-use crate::session::{OpenSessions, OpenSet, Place, Session};
+use crate::session::{OpenGuard, OpenSessions, OpenSet, Session};
 use endpoint_wire::close::{CloseCode, CloseReason};
 
 fn endpoint() -> Arc<OpenSet> {
@@ -15,9 +15,9 @@ fn endpoint() -> Arc<OpenSet> {
 }
 
 /// A session that is in the set until its place is dropped.
-fn entered(endpoint: &Arc<OpenSet>) -> (Session, Place) {
+fn entered(endpoint: &Arc<OpenSet>) -> (Session, OpenGuard) {
     let session = session_of(endpoint);
-    let place = Place::of(&session);
+    let place = OpenGuard::of(&session);
     place.take();
     (session, place)
 }
@@ -41,7 +41,7 @@ fn whoever_is_there_when_the_endpoint_closes_is_closed_and_whoever_comes_later()
         let (there, _place) = entered(&endpoint);
         let late = session_of(&endpoint);
         let coming = thread::spawn({
-            let place = Place::of(&late);
+            let place = OpenGuard::of(&late);
             move || {
                 place.take();
                 place
@@ -69,7 +69,7 @@ fn snapshot_has_those_who_stay_once_while_others_come_end_and_go() {
         };
         let comes = session_of(&endpoint);
         let coming = thread::spawn({
-            let place = Place::of(&comes);
+            let place = OpenGuard::of(&comes);
             move || {
                 place.take();
                 place
