@@ -1,4 +1,4 @@
-//! Everything generated code may name. Not public API: it changes without notice.
+//! The items that generated code names. Not public API: they change without notice.
 
 pub use std::future::Future;
 use std::marker::PhantomData;
@@ -33,8 +33,8 @@ pub use endpoint_wire::close::CloseReason;
 pub use endpoint_wire::message::{Binary, Message, Pong};
 pub use endpoint_wire::text::Text;
 
-/// Finds out whether a type has `Default`: `Construct::<T>::DEFAULT` is the inherent constant if it has, and that of
-/// [`NoDefault`] if it has not.
+/// Detects whether a type implements `Default`: if so, `Construct::<T>::DEFAULT` is the inherent constant, otherwise
+/// that of [`NoDefault`].
 #[derive(Debug)]
 pub struct Construct<T>(PhantomData<T>);
 
@@ -43,45 +43,45 @@ impl<T: Default> Construct<T> {
     pub const DEFAULT: Option<fn() -> T> = Some(T::default);
 }
 
-/// The answer for a type without `Default`.
+/// Fallback of [`Construct`] for a type without `Default`.
 pub trait NoDefault<T> {
-    /// None.
+    /// No constructor.
     const DEFAULT: Option<fn() -> T> = None;
 }
 
 impl<T> NoDefault<T> for Construct<T> {}
 
-/// The state that a handler takes; without it the endpoint would not have been deployed.
+/// The state that a handler takes; deployment fails if it is not provided.
 pub fn state<T: 'static>(session: &Session) -> Result<&State<T>, Error> {
     session
         .state()
         .ok_or_else(|| Error::new(Kind::Deploy, format!("nobody provided a State<{}>", std::any::type_name::<T>())))
 }
 
-/// The event that a message of a session is.
+/// Parses a message of a session as an event.
 #[cfg(feature = "json")]
 pub fn occurrence<'a>(session: &Session, message: &'a str) -> Result<Occurrence<'a>, crate::error::BoxError> {
     session.decoding(|| Occurrence::of(message))
 }
 
-/// The error for a message of a session that is none of the listed events, where nothing else takes text.
+/// The error for a message of a session that matches no listed event, if there is no other text handler.
 #[cfg(feature = "json")]
 pub fn no_event(session: &Session, message: &str, listed: &[&str]) -> Error {
     session.decoding(|| crate::codec::event::no_event(message, listed))
 }
 
-/// Decodes a message of a session, whose endpoint bounds its nesting.
+/// Decodes a message of a session, within the nesting bound of its endpoint.
 #[cfg(feature = "json")]
 pub fn decoding<T>(session: &Session, decode: impl FnOnce() -> T) -> T {
     session.decoding(decode)
 }
 
-/// Makes a reply of what is encoded for one session.
+/// Encodes `object` for one session as a reply.
 pub fn reply_for<T: Encode>(session: &Session, object: &T) -> Reply {
     object.encode_for(&session.dialect()).map(Some)
 }
 
-/// Whether `events` has `name`.
+/// Whether `events` contains `name`.
 pub const fn lists_event(events: &[&str], name: &str) -> bool {
     let mut index = 0;
     while index < events.len() {

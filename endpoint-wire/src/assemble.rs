@@ -1,7 +1,7 @@
-//! Messages that do not lie whole in the input: cut headers and payloads, fragments, what is compressed.
+//! Assembles messages that do not lie whole in the input: split headers and payloads, fragments, compressed messages.
 //!
-//! Sizes are checked before anything is buffered, and a buffer grows with the bytes that came, never with a length that
-//! was claimed.
+//! Sizes are checked before anything is buffered, and a buffer grows with the bytes received, never with a claimed
+//! length.
 
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::deflate::{self, Inbound};
@@ -12,40 +12,40 @@ use crate::role::Role;
 use crate::text::Text;
 use crate::{Violation, mask, utf8};
 
-/// From this many missing bytes on, reading past the receive buffer pays.
+/// From this many missing bytes on, reading directly into the message's buffer pays off.
 const DIRECT_FROM: u64 = 16 << 10;
 
-/// So many frames, or pieces of a compressed one, that complete nothing are taken at once: a message may have fragments
-/// without end.
+/// Maximum number of frames, or pieces of a compressed one, that are decoded in one call without completing anything: a
+/// message may have endless fragments.
 pub(crate) const AT_ONCE: u32 = 8;
 
-/// The first reservation for a message that is read directly; it doubles from there.
+/// First reservation for a message that is read directly; it doubles from there.
 pub(crate) const DIRECT_STEP: usize = 64 << 10;
 
-/// About so much of a compressed message is handed on at a time where parts are wanted.
+/// Approximate size of one part of a compressed message, in bytes, where parts are delivered.
 pub(crate) const PART: usize = 64 << 10;
 
-/// The state between two pieces of input, or two frames of a message.
+/// Decoder state between two pieces of input, or between two frames of a message.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
-    /// The beginning of a header.
+    /// The bytes received of an incomplete header.
     head: [u8; MAX_HEADER],
     head_len: u8,
-    /// The frame whose payload is not all here.
+    /// The frame whose payload is incomplete.
     frame: Option<Frame>,
-    /// The data message that is not complete.
+    /// The data message that is incomplete.
     message: Option<Assembly>,
-    /// How many of them there were.
+    /// Number of data messages begun here; wraps.
     messages: u32,
-    /// Its bytes so far if it is taken whole, else the beginning of a character.
+    /// The incomplete message's bytes so far if it is assembled whole, otherwise the beginning of a character.
     buffer: Vec<u8>,
-    /// How many bytes of `buffer` are known to be UTF-8.
+    /// Number of bytes at the front of `buffer` that are valid UTF-8.
     validated: usize,
-    /// The payload so far of a control frame that is not all here.
+    /// The payload so far of an incomplete control frame.
     control: Vec<u8>,
-    /// There if compression was negotiated.
+    /// Set if compression was negotiated.
     deflate: Option<Box<Inbound>>,
-    /// Which side we are.
+    /// Our side of the connection.
     role: Role,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Assembler {
 struct Frame {
     fin: bool,
     opcode: OpCode,
-    /// The key as seen from the next byte.
+    /// The key rotated to the next byte.
     mask: [u8; 4],
     remaining: u64,
 }
@@ -65,14 +65,14 @@ struct Assembly {
     deflated: bool,
 }
 
-/// A message that is to be taken whole, and whose end has not come.
+/// An incomplete message that is assembled whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Unfinished {
-    /// Which one it is.
+    /// Sequence number of the message.
     pub number: u32,
-    /// The bytes of its payload that have come.
+    /// Bytes of its payload received so far.
     pub received: u64,
-    /// The bytes that are kept for it, which may be more if it is compressed.
+    /// Bytes allocated for it, which may be more than `received` if it is compressed.
     pub held: usize,
 }
 
@@ -87,12 +87,12 @@ impl Assembler {
         self.role == Role::Server
     }
 
-    /// Whether there is a data message that is not complete: true is text.
+    /// The kind of the incomplete data message, if there is one: true is text.
     pub(crate) fn started(&self) -> Option<bool> {
         self.message.map(|message| message.text)
     }
 
-    /// As [`Decoder::unfinished`](crate::decode::Decoder::unfinished).
+    /// See [`Decoder::unfinished`](crate::decode::Decoder::unfinished).
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
         let message = self.message.filter(|message| matches!(message.take, Delivery::Whole { .. }))?;
         let received = match &self.deflate {
@@ -102,7 +102,7 @@ impl Assembler {
         Some(Unfinished { number: self.messages, received, held: self.buffer.capacity() })
     }
 
-    /// As [`Decoder::next`](crate::decode::Decoder::next).
+    /// See [`Decoder::next`](crate::decode::Decoder::next).
     pub(crate) fn next<'i>(
         &mut self,
         rules: &DecodeOptions,
@@ -172,12 +172,13 @@ impl Assembler {
         }
     }
 
-    /// The place a large message may be read into directly, and how much of it; then call [`filled`](Self::filled).
+    /// The buffer that a large message may be read into directly, and the most bytes to append; then call
+    /// [`filled`](Self::filled).
     ///
-    /// Room is made for as much as came of this message already, or for the `expected` bytes of the one before it: so
-    /// much the peer has shown that it sends.
+    /// The buffer grows by as many bytes as this message already has, or by the `expected` bytes of the message before
+    /// it: the peer has shown that it sends that much.
     ///
-    /// The vector is only to be appended to, by at most so many bytes.
+    /// The caller may only append to the vector, at most the returned number of bytes.
     pub(crate) fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
         self.message.filter(|message| matches!(message.take, Delivery::Whole { .. }) && !message.deflated)?;
@@ -189,7 +190,7 @@ impl Assembler {
         Some((&mut self.buffer, room))
     }
 
-    /// Says that `count` bytes were appended to the place [`direct`](Self::direct) gave.
+    /// Reports that `count` bytes were appended to the buffer that [`direct`](Self::direct) returned.
     pub(crate) fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
         let Some(frame) = &mut self.frame else { return Ok(None) };
         let start = self.buffer.len() - count;
@@ -199,24 +200,24 @@ impl Assembler {
         self.assembled()
     }
 
-    /// How much work compressed messages were since it was asked last, in bytes that are made.
+    /// Decompression work since the last call, in bytes of output.
     pub(crate) fn take_work(&mut self) -> usize {
         self.deflate.as_mut().map_or(0, |deflate| deflate.take_work())
     }
 
-    /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
+    /// Whether the input so far ends between two messages, so that an end of input here loses nothing.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.head_len == 0 && self.frame.is_none() && self.message.is_none()
     }
 
-    /// How many bytes are kept of a data message and of a control frame, and the room reserved for both.
+    /// Bytes kept of a data message and of a control frame, and the capacity reserved for both.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn kept(&self) -> (usize, usize, usize) {
         (self.buffer.len(), self.control.len(), self.buffer.capacity() + self.control.capacity())
     }
 
-    /// Completes a header, or keeps its beginning.
+    /// Completes a header, or keeps the bytes received of it.
     fn header<'i>(&mut self, input: &'i mut [u8]) -> Result<Option<(Header, &'i mut [u8])>, Violation> {
         let kept = usize::from(self.head_len);
         if kept == 0 {
@@ -235,7 +236,7 @@ impl Assembler {
         Ok(None)
     }
 
-    /// Refuses a frame that does not fit what came before it (RFC 6455 §5.4), or would exceed the limit.
+    /// Rejects a frame that does not fit those before it (RFC 6455 §5.4), or that would exceed the limit.
     fn admit(&self, rules: &DecodeOptions, header: &Header) -> Result<(), Violation> {
         let take = match (header.opcode, self.message) {
             (OpCode::Continuation, None) => {
@@ -250,7 +251,7 @@ impl Assembler {
             (OpCode::Close | OpCode::Ping | OpCode::Pong, _) => return Ok(()),
         };
         match (take, &self.deflate) {
-            // what it makes is limited while it is decompressed
+            // the output is limited while it is decompressed
             (Delivery::Whole { limit }, Some(deflate))
                 if header.deflated || self.message.is_some_and(|message| message.deflated) =>
             {
@@ -264,7 +265,7 @@ impl Assembler {
         }
     }
 
-    /// A piece of the current frame's payload, still masked.
+    /// Decodes a piece of the current frame's payload, still masked.
     fn payload<'i>(&mut self, piece: &'i mut [u8]) -> Result<Option<Event<'i>>, Violation> {
         let Some(frame) = &mut self.frame else { return Ok(None) };
         unmask(piece, frame.mask, 0);
@@ -305,7 +306,7 @@ impl Assembler {
                 }
                 Ok(event)
             }
-            // a data frame is only begun with a message
+            // a data frame begins only together with a message
             None => Ok(None),
         }
     }
@@ -317,7 +318,8 @@ impl Assembler {
             && self.frame.is_some_and(|frame| !frame.opcode.is_control())
     }
 
-    /// A piece of a compressed message, still masked. Returns how much of it was used: what is left is masked again.
+    /// Decodes a piece of a compressed message, still masked. Returns how many bytes were used; the rest is masked
+    /// again.
     fn inflate(&mut self, piece: &mut [u8]) -> Result<(usize, Option<Event<'static>>), Violation> {
         let (Some(frame), Some(message), Some(deflate)) = (&mut self.frame, self.message, &mut self.deflate) else {
             return Ok((piece.len(), None));
@@ -341,13 +343,13 @@ impl Assembler {
                 inflate_within(deflate, piece, &mut self.buffer, limit, message.text)?;
                 used = piece.len();
             }
-            // nothing that comes later refers to it
+            // no later message refers to it
             Delivery::Discard if deflate.no_context_takeover() => used = piece.len(),
             Delivery::Parts | Delivery::Discard => loop {
                 let full = self.buffer.len() + PART;
                 let (count, drained) = deflate.inflate(&piece[used..], &mut self.buffer, full)?;
                 used += count;
-                // what the inflater still holds comes out without input, so the last byte has to wait for it
+                // the inflater's remaining output comes without input, so the last byte of input must wait for it
                 if drained || used < piece.len() {
                     break;
                 }
@@ -367,7 +369,7 @@ impl Assembler {
             return Ok((used, self.assembled()?));
         }
         if self.buffer.is_empty() {
-            // nothing was made, so no room is kept for it
+            // no output, so no capacity is kept for it
             self.buffer = Vec::new();
         }
         if complete {
@@ -377,7 +379,7 @@ impl Assembler {
             self.message = None;
         }
         let event = if message.text {
-            // whatever was made is in the buffer
+            // all output is in the buffer
             let text = self.part(&[], last)?;
             let nothing = text.as_str().is_empty();
             (!nothing || last).then_some(Event::Text { text: Utf8Chunk::Owned(text.into_text()), last })
@@ -391,7 +393,7 @@ impl Assembler {
         Ok((used, event))
     }
 
-    /// The characters that are complete with `piece`; the beginning of one more is kept.
+    /// The characters that `piece` completes; the beginning of an incomplete one is kept.
     fn part<'i>(&mut self, piece: &'i [u8], last: bool) -> Result<Utf8Chunk<'i>, Violation> {
         let text = if self.buffer.is_empty() {
             let end = utf8::valid_prefix(piece).ok_or(Violation::NotUtf8)?;
@@ -415,7 +417,7 @@ impl Assembler {
         Ok(text)
     }
 
-    /// Checks what was added to a message that is taken whole, and hands it out if it is complete.
+    /// Validates the bytes added to a message that is assembled whole, and returns the message if it is complete.
     fn assembled(&mut self) -> Result<Option<Event<'static>>, Violation> {
         let (Some(frame), Some(message)) = (self.frame, self.message) else { return Ok(None) };
         if message.text {
@@ -440,7 +442,7 @@ impl Assembler {
     }
 }
 
-/// As [`mask::apply`], but passes by what is not masked.
+/// Like [`mask::apply`], but skips unmasked data.
 #[inline]
 fn unmask(data: &mut [u8], key: [u8; 4], offset: usize) {
     if key != [0; 4] {
@@ -448,7 +450,8 @@ fn unmask(data: &mut [u8], key: [u8; 4], offset: usize) {
     }
 }
 
-/// Decompresses a piece of a message that is taken whole. Of what is wrong with it that counts which comes first.
+/// Decompresses a piece of a message that is assembled whole. Of several violations, the first in the output is
+/// reported.
 fn inflate_within(
     deflate: &mut Inbound,
     piece: &[u8],
@@ -464,7 +467,7 @@ fn inflate_within(
     }
 }
 
-/// A complete message, out of a buffer that is needed again.
+/// Builds a complete message from a buffer that is reused.
 fn whole(text: bool, data: &[u8]) -> Result<Event<'static>, Violation> {
     if !text {
         return Ok(Event::Binary { data: ByteChunk::Owned(data.into()), last: true });
@@ -473,7 +476,7 @@ fn whole(text: bool, data: &[u8]) -> Result<Event<'static>, Violation> {
     Ok(Event::Text { text: Utf8Chunk::Owned(text.into()), last: true })
 }
 
-/// A complete control frame, unmasked.
+/// Decodes a complete control frame, unmasked.
 fn control_event<'i>(opcode: OpCode, payload: &[u8]) -> Result<Event<'i>, Violation> {
     Ok(match opcode {
         OpCode::Ping => Event::Ping(payload.into()),
@@ -482,7 +485,7 @@ fn control_event<'i>(opcode: OpCode, payload: &[u8]) -> Result<Event<'i>, Violat
     })
 }
 
-/// The body of a close frame (RFC 6455 §5.5.1): nothing, or a code that may travel and a phrase in UTF-8.
+/// Decodes the body of a close frame (RFC 6455 §5.5.1): empty, or a sendable code and a phrase in UTF-8.
 fn close_reason(payload: &[u8]) -> Result<CloseReason, Violation> {
     let reason = match payload {
         [] => CloseReason::from(CloseCode::NoStatusCode),

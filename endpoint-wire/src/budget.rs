@@ -1,29 +1,29 @@
-//! Budgets in bytes that all sessions of a container share: a number, and parts of it that are given back when they are
-//! dropped. What a session has only for a moment is not counted, so that small messages touch no shared memory.
+//! Byte budgets that all sessions of a container share. A reservation returns its bytes when it is dropped. Memory that
+//! a session holds only for a moment is not counted, so that small messages touch no shared memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A number of bytes that may be used, and how many of them are.
+/// A limit in bytes, and how many of them are in use.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
 }
 
-/// A part of a budget, until it is dropped.
+/// Bytes reserved from a budget until this value is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
     bytes: usize,
 }
 
-/// What the sessions of a container may hold together.
+/// Budgets for memory that all sessions of a container share.
 #[derive(Debug, Default)]
 pub struct Budgets {
-    /// Of messages that are not complete.
+    /// For messages that are not complete.
     pub receive: Arc<Budget>,
-    /// Of messages that wait to be written.
+    /// For messages that wait to be written.
     pub send: Arc<Budget>,
 }
 
@@ -35,23 +35,23 @@ impl Budgets {
 }
 
 impl Budget {
-    /// A budget of so many bytes, none of them used.
+    /// Creates a budget of `limit` bytes, all free.
     pub fn new(limit: usize) -> Self {
         Self { limit, used: AtomicUsize::new(0) }
     }
 
-    /// Takes so many bytes, if there is room; for none there is as long as the budget is not used up.
+    /// Reserves `bytes`, if they fit. Reserving 0 bytes succeeds as long as the budget is not used up.
     pub fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         self.take(bytes).then(|| Reservation { budget: self.clone(), bytes })
     }
 
-    /// Takes so many bytes in any case.
+    /// Reserves `bytes` even beyond the limit.
     pub(crate) fn count(self: &Arc<Self>, bytes: usize) -> Reservation {
         self.add(bytes);
         Reservation { budget: self.clone(), bytes }
     }
 
-    /// As [`count`](Self::count), for somebody who gives them back by [`give_back`](Self::give_back).
+    /// Like [`count`](Self::count), for a caller that returns the bytes with [`give_back`](Self::give_back).
     pub fn add(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -61,7 +61,7 @@ impl Budget {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// The bytes that are in use.
+    /// Bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -72,7 +72,7 @@ impl Budget {
         self.used() >= self.limit
     }
 
-    /// A number alone is kept here, and no memory is handed over by it, so no ordering is needed.
+    /// Relaxed suffices: this is only a counter, and no other memory is published through it.
     fn take(&self, bytes: usize) -> bool {
         let fits = |used: usize| {
             let sum = used.checked_add(bytes)?;
@@ -82,7 +82,7 @@ impl Budget {
     }
 }
 
-/// One without a limit.
+/// A budget without a limit.
 impl Default for Budget {
     fn default() -> Self {
         Self::new(usize::MAX)
@@ -94,7 +94,7 @@ impl Reservation {
         self.bytes
     }
 
-    /// Takes as many more as are missing to so many bytes; false, and nothing is taken, if there is no room.
+    /// Grows the reservation to `bytes`; it never shrinks. Returns false and reserves nothing if they do not fit.
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         let missing = bytes.saturating_sub(self.bytes);
         let grows = missing == 0 || self.budget.take(missing);

@@ -1,10 +1,10 @@
-//! Why a session ends: close codes (RFC 6455 §7.4), the reason with its phrase, and who began it.
+//! Close codes (RFC 6455 §7.4), close reasons with their phrase, and the side that began the close.
 
 use std::fmt;
 
 use crate::text::Text;
 
-/// The most bytes of UTF-8 a reason phrase may have: a control frame's 125 less the code's two (RFC 6455 §5.5).
+/// Maximum length of a reason phrase, in bytes of UTF-8: a control frame's 125 less the code's two (RFC 6455 §5.5).
 pub const MAX_REASON_BYTES: usize = 123;
 
 /// A status code of RFC 6455 §7.4, under the names of Jakarta's `CloseReason.CloseCodes`.
@@ -17,13 +17,13 @@ pub enum CloseCode {
     GoingAway,
     /// 1002: the peer broke the protocol.
     ProtocolError,
-    /// 1003: a kind of data was received that cannot be accepted.
+    /// 1003: the peer sent a kind of data that cannot be accepted.
     CannotAccept,
     /// 1005: the close frame carried no code. Never on the wire.
     NoStatusCode,
     /// 1006: the connection ended without a close frame. Never on the wire.
     ClosedAbnormally,
-    /// 1007: the data does not fit its kind, such as text that is not UTF-8.
+    /// 1007: the data does not match its kind, such as text that is not UTF-8.
     NotConsistent,
     /// 1008: a policy was violated.
     ViolatedPolicy,
@@ -37,11 +37,11 @@ pub enum CloseCode {
     ServiceRestart,
     /// 1013: the server is overloaded; come back later.
     TryAgainLater,
-    /// 1014: a gateway got an invalid answer from behind.
+    /// 1014: a gateway received an invalid response from its upstream server.
     BadGateway,
     /// 1015: the TLS handshake failed. Never on the wire.
     TlsHandshakeFailure,
-    /// Any other number; 3000–3999 are registered by libraries, 4000–4999 are the application's own.
+    /// Any other number; libraries register 3000–3999, applications use 4000–4999 freely.
     Other(u16),
 }
 
@@ -68,8 +68,8 @@ impl CloseCode {
         }
     }
 
-    /// Whether a close frame may carry this code (RFC 6455 §7.4.1 and §7.4.2, IANA's registry): 1000–1003,
-    /// 1007–1014 and 3000–4999. Not 1004 (reserved), nor 1005, 1006 and 1015, which only ever exist locally.
+    /// Whether a close frame may carry this code (RFC 6455 §7.4.1 and §7.4.2, IANA's registry): 1000–1003, 1007–1014
+    /// and 3000–4999. Not 1004 (reserved), nor 1005, 1006 and 1015, which exist only locally.
     pub const fn is_sendable(self) -> bool {
         matches!(self.as_u16(), 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
@@ -110,21 +110,21 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// Who began the end of a session.
+/// The side that began the close of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Initiator {
-    /// The other side sent a close frame.
+    /// The peer sent a close frame.
     Peer,
     /// This application called `close` or `close_with`.
     Application,
-    /// This library did: a limit, a protocol error of the peer, a failed handler, a shutdown.
+    /// This library closed it: a limit, a protocol error of the peer, a failed handler, a shutdown.
     Container,
-    /// Nobody said goodbye: the connection was lost.
+    /// The connection was lost without a close frame.
     Transport,
 }
 
-/// Why a session ends, or ended: a code, a phrase of at most 123 bytes, and who began it.
+/// Why a session ends or ended: a code, a phrase of at most 123 bytes, and the side that began the close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseReason {
     code: CloseCode,
@@ -133,7 +133,7 @@ pub struct CloseReason {
 }
 
 impl CloseReason {
-    /// A reason to close with.
+    /// Creates a reason to close with.
     ///
     /// # Errors
     /// [`ReasonTooLong`] if `reason` has more than [`MAX_REASON_BYTES`] bytes of UTF-8 (Jakarta's `CloseReason`
@@ -145,7 +145,7 @@ impl CloseReason {
         Ok(Self::truncating(code, reason))
     }
 
-    /// A reason to close with, its phrase cut on a character boundary to [`MAX_REASON_BYTES`].
+    /// Creates a reason to close with; cuts the phrase to [`MAX_REASON_BYTES`] on a character boundary.
     pub fn truncating(code: CloseCode, reason: &str) -> Self {
         let mut end = reason.len().min(MAX_REASON_BYTES);
         while !reason.is_char_boundary(end) {
@@ -164,12 +164,12 @@ impl CloseReason {
         &self.reason
     }
 
-    /// Who began it.
+    /// The side that began the close.
     pub fn initiator(&self) -> Initiator {
         self.initiator
     }
 
-    /// The same reason with another initiator.
+    /// Returns the same reason with another initiator.
     pub fn by(mut self, initiator: Initiator) -> Self {
         self.initiator = initiator;
         self
@@ -178,14 +178,14 @@ impl CloseReason {
 
 /// A close reason of more than [`MAX_REASON_BYTES`] bytes, which no close frame can carry.
 ///
-/// It converts into an `Error` of the runtime whose `is_too_big` is true.
+/// Converts into an `Error` of the runtime whose `is_too_big` is true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReasonTooLong {
     bytes: usize,
 }
 
 impl ReasonTooLong {
-    /// The bytes of the reason.
+    /// Length of the reason, in bytes.
     pub fn bytes(self) -> usize {
         self.bytes
     }
@@ -199,7 +199,7 @@ impl fmt::Display for ReasonTooLong {
 
 impl std::error::Error for ReasonTooLong {}
 
-/// A reason without a phrase.
+/// Creates a reason without a phrase.
 impl From<CloseCode> for CloseReason {
     fn from(code: CloseCode) -> Self {
         Self::truncating(code, "")

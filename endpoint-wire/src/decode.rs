@@ -1,7 +1,7 @@
-//! Frames to messages and control events, incrementally: any split of the input gives the same events.
+//! Incremental decoding of frames into messages and control events: any split of the input gives the same events.
 //!
-//! A message that lies whole in the input is handed out where it lies. Only what is incomplete is copied, and a large
-//! message may be read straight into the place where it is put together ([`Decoder::direct`]).
+//! A message that lies whole in the input is borrowed from it. Only incomplete messages are copied, and a large message
+//! may be read directly into the buffer where it is assembled ([`Decoder::direct`]).
 
 use std::ops::Range;
 
@@ -15,43 +15,43 @@ use crate::role::Role;
 use crate::text::Text;
 use crate::{Violation, mask, utf8};
 
-/// From this size on a message takes over the buffer it was read into, if that is its own.
+/// From this size on a message takes over the buffer it was read into, if it is alone in that buffer.
 pub const OWN_FROM: usize = 8 << 10;
 
-/// Takes messages off a stream of bytes.
+/// Decodes messages from a stream of bytes.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// There once something did not lie whole in the input, or if compression was negotiated: most connections of a
-    /// server live without. Those of a client have it, because it knows the role.
+    /// Created once something does not lie whole in the input, or if compression was negotiated: most connections of a
+    /// server need none. A client's decoder always has it, because the assembler knows the role.
     assembler: Option<Box<Assembler>>,
 }
 
 impl Decoder {
-    /// Whether a message has begun whose end has not come, and of which kind: true is text.
+    /// The kind of the incomplete data message, if there is one: true is text.
     pub fn started(&self) -> Option<bool> {
         self.assembler.as_ref()?.started()
     }
 
-    /// The message that has begun and whose end has not come, if it is to be taken whole: only then its bytes are kept.
+    /// The incomplete message, if it is assembled whole: only then its bytes are kept.
     pub fn unfinished(&self) -> Option<Unfinished> {
         self.assembler.as_ref()?.unfinished()
     }
 
-    /// `role` is ours.
+    /// Creates a decoder; `role` is our side.
     pub fn new(role: Role, deflate: Option<Inbound>) -> Self {
         let is_plain = role == Role::Server && deflate.is_none();
         Self { assembler: (!is_plain).then(|| Box::new(Assembler::new(role, deflate))) }
     }
 
-    /// Takes events off the front of `input`: returns how many bytes it used, and an event unless it used them all, or
-    /// some frames, without completing one.
+    /// Decodes from the front of `input`. Returns the number of bytes used, and an event. There is no event if all of
+    /// the input, or a limited number of frames, completes none.
     #[inline]
     pub fn next<'i>(
         &mut self,
         rules: &DecodeOptions,
         input: &'i mut [u8],
     ) -> Result<(usize, Option<Event<'i>>), Violation> {
-        // the common case first: a message in one frame, whole, between two others
+        // the common case first: a message in a single frame, whole, between two others
         if self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle() && assembler.takes_masked()) {
             if let Some((place, key)) = whole_frame(rules, input) {
                 let (text, used) = (input[0] == TEXT, place.end);
@@ -69,9 +69,8 @@ impl Decoder {
         self.assembler.get_or_insert_default().next(rules, input)
     }
 
-    /// Like [`Decoder::next`], for input that lies at `range` in a buffer of its own: a large message becomes the owner
-    /// of that buffer, if it fills at least half of it, instead of being copied out of it. Returns where the rest of the
-    /// input lies then.
+    /// Like [`Decoder::next`], for input at `range` of its own buffer: a large message that fills at least half of the
+    /// buffer takes it over instead of being copied. Returns the range of the remaining input.
     pub fn next_owned(
         &mut self,
         rules: &DecodeOptions,
@@ -79,7 +78,7 @@ impl Decoder {
         range: Range<usize>,
     ) -> Result<(Range<usize>, Option<Event<'static>>), Violation> {
         let (beginning, end) = (buffer.as_ptr() as usize, range.end);
-        // the owner holds on to all of the buffer, for as long as the application holds on to it
+        // the message keeps the whole buffer alive for as long as the application keeps the message
         let least = OWN_FROM.max(buffer.capacity() / 2);
         let (used, event) = self.next(rules, &mut buffer[range.clone()])?;
         let rest = range.start + used..end;
@@ -106,41 +105,41 @@ impl Decoder {
         Ok((0..buffer.len(), Some(event)))
     }
 
-    /// As [`Assembler::direct`].
+    /// See [`Assembler::direct`].
     pub fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
         self.assembler.as_mut()?.direct(expected)
     }
 
-    /// As [`Assembler::filled`].
+    /// See [`Assembler::filled`].
     pub fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
         self.assembler.as_mut().map_or(Ok(None), |assembler| assembler.filled(count))
     }
 
-    /// As [`Assembler::take_work`].
+    /// See [`Assembler::take_work`].
     #[inline]
     pub fn take_work(&mut self) -> usize {
         self.assembler.as_mut().map_or(0, |assembler| assembler.take_work())
     }
 
-    /// Whether the input so far ends between two messages, so that nothing is lost if it ends there.
+    /// Whether the input so far ends between two messages, so that an end of input here loses nothing.
     #[cfg(any(test, fuzzing))]
     pub fn is_idle(&self) -> bool {
         self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle())
     }
 
-    /// How many bytes are kept of a data message and of a control frame, and the room reserved for both.
+    /// Bytes kept of a data message and of a control frame, and the capacity reserved for both.
     #[cfg(any(test, fuzzing))]
     pub fn kept(&self) -> (usize, usize, usize) {
         self.assembler.as_ref().map_or((0, 0, 0), |assembler| assembler.kept())
     }
 }
 
-/// The first byte of a whole message of text, and of binary data, without an extension's bits.
+/// The first byte of an unfragmented text message, and of a binary one, without an extension's bits.
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 
-/// Where the payload lies, and its key, if a message of up to 64 KiB lies whole at the front of `input` and is wanted.
-/// Everything else, wrong frames too, is for the assembler.
+/// The payload's range and its key, if a message of up to 64 KiB lies whole at the front of `input` and is not
+/// discarded. The assembler handles everything else, invalid frames too.
 #[inline]
 fn whole_frame(rules: &DecodeOptions, input: &[u8]) -> Option<(Range<usize>, [u8; 4])> {
     let (first, start, length, key) = match input {
@@ -198,7 +197,7 @@ mod tests {
         out
     }
 
-    /// An event without its input: what it says, not where it lies. Parts of one message are joined, because their
+    /// An event without its input: its content, not its location. Parts of one message are joined, because their
     /// boundaries follow the input's.
     #[derive(Clone, Debug, PartialEq)]
     enum Said {
@@ -236,7 +235,7 @@ mod tests {
         }
     }
 
-    /// Everything the decoder says of `input` fed in pieces of the given sizes, repeated.
+    /// All events of a decoder that is fed `input` in pieces of the given sizes, repeated.
     fn decode(rules: &DecodeOptions, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
         decode_by(Decoder::default(), rules, input, sizes, direct)
     }
@@ -393,7 +392,7 @@ mod tests {
         assert_eq!(readings(&rules, &client(0x81, b"123456")), [Said::Wrong(1009)]);
         assert_eq!(readings(&rules, &client(0x81, "言言".as_bytes())), [Said::Wrong(1009)]);
         assert_eq!(readings(&rules, &[client(0x02, b"123"), client(0x80, b"456")].concat()), [Said::Wrong(1009)]);
-        // the header is enough
+        // the header suffices
         let mut decoder = Decoder::default();
         let mut header = [0x82, 0xff, 0, 0, 0, 0xff, 0, 0, 0, 0, 1, 2, 3, 4];
         assert!(matches!(decoder.next(&rules, &mut header), Err(Violation::TooBig { limit: 5, .. })));
@@ -409,7 +408,7 @@ mod tests {
         assert!(room <= DIRECT_STEP && place.capacity() <= DIRECT_STEP);
     }
 
-    /// "Hello" as in RFC 7692 §7.2.3.1, and the same once more as in §7.2.3.2, for who has seen the first.
+    /// "Hello" as in RFC 7692 §7.2.3.1, and again as in §7.2.3.2, for a decoder that has seen the first.
     const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     const AGAIN: [u8; 5] = [0xf2, 0x00, 0x11, 0x00, 0x00];
 
@@ -513,7 +512,7 @@ mod tests {
             assert_eq!(readings_deflated(&rules(4), &input, true), [Said::Wrong(1009)]);
             assert_eq!(readings_deflated(&rules(0), &input, true), [Said::Wrong(1009)]);
         }
-        // what is too big first and wrong after is too big, also where both are seen at once
+        // a message that is first too big and then invalid is too big, also if both are seen at once
         let both = [&[0x00, 0x05, 0x00, 0xfa, 0xff][..], b"Hello", &[0x07, 0x07]].concat();
         assert_eq!(readings_deflated(&rules(4), &client(0xc1, &both), true), [Said::Wrong(1009)]);
         assert_eq!(readings_deflated(&rules(5), &client(0xc1, &both), true), [Said::Wrong(1007)]);
@@ -538,7 +537,7 @@ mod tests {
                 let mut begun = client(0x41, &[&bad[..], &[0; 50]].concat());
                 let (seen, _) = begun.split_at_mut(14);
                 assert_eq!(decoder.next(&rules, seen).unwrap_err(), Violation::NotUtf8);
-                // and one that is cut off by the end
+                // and a character that the end cuts off
                 let cut = client(0xc1, &[0x00, 0x02, 0x00, 0xfd, 0xff, b'a', 0xe8, 0x00]);
                 for size in 1..=cut.len() {
                     let decoder = Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover)));
@@ -575,7 +574,7 @@ mod tests {
             assert_eq!(decoder.next(&rules, &mut nothing.clone()), Ok((nothing.len(), None)));
             assert_eq!(decoder.kept(), (0, 0, 0));
         }
-        // nor behind the end, if it was waited for
+        // nor after the end, if the rest of the message came later
         let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(true)));
         let mut bytes = nothing;
         bytes[0] |= 0x80;
@@ -649,7 +648,7 @@ mod tests {
             let (mut start, mut total, mut calls) = (0, 0, 0);
             while start < bytes.len() {
                 let (used, _) = decoder.next(&rules, &mut bytes[start..]).unwrap();
-                // with the header of the frame
+                // including the header of the frame
                 assert!(used <= (8 << 10) + 14, "{used}");
                 (start, total, calls) = (start + used, total + decoder.take_work(), calls + 1);
             }
@@ -709,7 +708,7 @@ mod tests {
             for rules in [WHOLE, PARTS, NONE] {
                 let whole = decode(&rules, &input, &[usize::MAX], false);
                 let split = decode(&rules, &input, &sizes, false);
-                // cut before the violation was seen, parts may have come further
+                // parts that were cut before the violation was seen may have got further
                 if whole.last().is_some_and(|said| matches!(said, Said::Wrong(_))) && rules.text == Delivery::Parts {
                     prop_assert_eq!(whole.last(), split.last());
                 } else {

@@ -1,4 +1,4 @@
-//! Frames to bytes (RFC 6455 §5.2), unmasked, as a server must send them (§5.1). A client masks them afterwards.
+//! Encodes frames (RFC 6455 §5.2), unmasked, as a server must send them (§5.1). A client masks them afterwards.
 
 use crate::close::{CloseCode, CloseReason};
 use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
@@ -10,7 +10,7 @@ use crate::message::INLINE;
 pub fn header(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: usize) {
     let first = if fin { 0x80 } else { 0 } | opcode as u8;
     match payload {
-        // each cast keeps the value: the arm's pattern is its proof
+        // each cast keeps the value: the arm's pattern proves it
         ..=125 => out.extend_from_slice(&[first, payload as u8]),
         126..=0xffff => {
             let [a, b] = (payload as u16).to_be_bytes();
@@ -32,14 +32,14 @@ pub fn frame(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a whole unmasked frame with a message that was compressed: the first reserved bit says so (RFC 7692 §6).
+/// Appends a whole unmasked frame with a compressed message: RSV1 marks it as compressed (RFC 7692 §6).
 pub(crate) fn deflated(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     let first = out.len();
     frame(out, true, opcode, payload);
     out[first] |= RSV1;
 }
 
-/// Appends a frame with a part of a message that is compressed: the first of them says so (RFC 7692 §6.1).
+/// Appends a frame with a part of a compressed message: RSV1 marks the first frame (RFC 7692 §6.1).
 pub fn part(out: &mut Vec<u8>, fin: bool, opcode: OpCode, first: bool, payload: &[u8]) {
     let start = out.len();
     frame(out, fin, opcode, payload);
@@ -50,7 +50,7 @@ pub fn part(out: &mut Vec<u8>, fin: bool, opcode: OpCode, first: bool, payload: 
 
 /// Appends a whole frame whose payload is the first `len` bytes of `place`.
 ///
-/// The rest of the place is written along and taken back, because a copy of fixed length takes no call.
+/// Copies all of `place` and truncates afterwards, because a copy of fixed length compiles to no function call.
 #[inline]
 pub fn small(out: &mut Vec<u8>, opcode: OpCode, place: &[u8; INLINE], len: usize) {
     let mut frame = [0; 2 + INLINE];
@@ -62,26 +62,26 @@ pub fn small(out: &mut Vec<u8>, opcode: OpCode, place: &[u8; INLINE], len: usize
     out.truncate(end);
 }
 
-/// Appends a close frame; a code that must not travel (1005 above all) makes it an empty one (RFC 6455 §7.4.1).
+/// Appends a close frame. A code that must not be sent (1005 above all) makes the frame empty (RFC 6455 §7.4.1).
 pub fn close(out: &mut Vec<u8>, reason: &CloseReason) {
     if reason.code() == CloseCode::NoStatusCode || !reason.code().is_sendable() {
         return header(out, true, OpCode::Close, 0);
     }
     let phrase = reason.reason().as_bytes();
-    // a `CloseReason` keeps its phrase within the frame
+    // a `CloseReason` limits its phrase to what a frame holds
     debug_assert!(phrase.len() + 2 <= MAX_CONTROL);
     header(out, true, OpCode::Close, 2 + phrase.len());
     out.extend_from_slice(&reason.code().as_u16().to_be_bytes());
     out.extend_from_slice(phrase);
 }
 
-/// How long the header of an unmasked frame of ours is, and its payload.
+/// Lengths of the header and the payload of an unmasked frame that this module encoded.
 pub fn lengths(frame: &[u8]) -> (usize, usize) {
     match *frame {
         [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
         [_, 127, p, q, r, s, t, u, v, w, ..] => {
             let long = u64::from_be_bytes([p, q, r, s, t, u, v, w]);
-            // it was a usize before it was written
+            // the length was a usize before it was encoded
             (10, usize::try_from(long).unwrap_or(usize::MAX))
         }
         [_, short, ..] => (2, usize::from(short)),
@@ -89,7 +89,7 @@ pub fn lengths(frame: &[u8]) -> (usize, usize) {
     }
 }
 
-/// Appends `header`, which is that of an unmasked frame, as that of one that is masked with `key` (RFC 6455 §5.3).
+/// Appends `header`, the header of an unmasked frame, with the mask bit set and with `key` (RFC 6455 §5.3).
 pub fn masked_header(out: &mut Vec<u8>, header: &[u8], key: [u8; 4]) {
     let first = out.len();
     out.extend_from_slice(header);

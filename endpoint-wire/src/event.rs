@@ -1,47 +1,47 @@
-//! What a decoder is told to do with messages, and what it says came.
+//! The decoder's options and its events.
 
 use crate::close::CloseReason;
 use crate::message::Binary;
 use crate::text::Text;
 
-/// What becomes of the messages of one kind.
+/// How the messages of one kind are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Put together, up to so many bytes.
+    /// Assembled, up to `limit` bytes.
     Whole {
-        /// The most bytes.
+        /// Maximum size of a message, in bytes.
         limit: usize,
     },
-    /// Handed on as it comes.
+    /// Delivered in parts as the bytes arrive.
     Parts,
-    /// Nobody wants it: checked and dropped.
+    /// Checked and dropped.
     Discard,
 }
 
-/// How the messages of a connection are taken.
+/// How the messages of a connection are decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeOptions {
-    /// Messages of text.
+    /// Text messages.
     pub text: Delivery,
     /// Binary messages.
     pub binary: Delivery,
 }
 
-/// What came.
+/// A decoded message, part or control frame.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'i> {
     /// Text: a whole message, or a part of one.
     Text {
         /// Valid UTF-8; a part ends between characters.
         text: Utf8Chunk<'i>,
-        /// Whether the message ends with it.
+        /// Whether this is the end of the message.
         last: bool,
     },
     /// Binary data: a whole message, or a part of one.
     Binary {
         /// The bytes.
         data: ByteChunk<'i>,
-        /// Whether the message ends with it.
+        /// Whether this is the end of the message.
         last: bool,
     },
     /// A ping (RFC 6455 §5.5.2), with its payload.
@@ -50,33 +50,33 @@ pub enum Event<'i> {
     Pong(Binary),
     /// A close frame (RFC 6455 §5.5.1).
     Close(CloseReason),
-    /// A message of a kind that is discarded came to its end.
+    /// The end of a message whose kind is discarded.
     Unwanted {
-        /// Whether it was a message of text.
+        /// Whether it was a text message.
         text: bool,
     },
 }
 
-/// Text, in the input or put together.
+/// Text, borrowed from the input or assembled.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Utf8Chunk<'i> {
-    /// In the input.
+    /// Borrowed from the input.
     Borrowed(&'i str),
-    /// Put together.
+    /// Assembled.
     Owned(Text),
 }
 
-/// ByteChunk, in the input or put together.
+/// Bytes, borrowed from the input or assembled.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ByteChunk<'i> {
-    /// In the input.
+    /// Borrowed from the input.
     Borrowed(&'i [u8]),
-    /// Put together.
+    /// Assembled.
     Owned(Binary),
 }
 
 impl Event<'_> {
-    /// The same, out of the input.
+    /// Copies the event out of the input.
     pub fn into_owned(self) -> Event<'static> {
         match self {
             Self::Text { text, last } => Event::Text { text: Utf8Chunk::Owned(text.into_text()), last },
@@ -99,7 +99,7 @@ impl Utf8Chunk<'_> {
         }
     }
 
-    /// The text, out of the input.
+    /// The text, copied out of the input if borrowed.
     #[inline]
     pub fn into_text(self) -> Text {
         match self {
@@ -119,7 +119,7 @@ impl ByteChunk<'_> {
         }
     }
 
-    /// The bytes, out of the input.
+    /// The bytes, copied out of the input if borrowed.
     #[inline]
     pub fn into_binary(self) -> Binary {
         match self {

@@ -1,20 +1,19 @@
-//! What two sides agreed on beyond RFC 6455: the extension of a session, with its parameters.
+//! The negotiated extension of a session, with its parameters.
 
 use std::fmt;
 
 use crate::role::Role;
 
-/// An extension that is in use on a session, as the answer to the handshake named it (RFC 6455 §9, Jakarta's
-/// `Extension`).
+/// An extension in use on a session, as named in the handshake's response (RFC 6455 §9, Jakarta's `Extension`).
 ///
-/// There is one that this crate speaks, `permessage-deflate` (RFC 7692). Printed, it is what the header said.
+/// The only supported extension is `permessage-deflate` (RFC 7692). `Display` prints the value of the header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Extension {
-    /// In their order on the wire, the free places last.
+    /// In their order on the wire, unused slots last.
     parameters: [Option<Parameter>; 4],
 }
 
-/// A parameter of an answer (RFC 7692 §7.1). The numbers are from 8 to 15.
+/// A parameter of the handshake's response (RFC 7692 §7.1). The numbers are from 8 to 15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parameter {
     /// `server_no_context_takeover` (§7.1.1.1).
@@ -27,10 +26,10 @@ pub enum Parameter {
     ClientMaxWindowBits(u8),
 }
 
-/// The name of the one extension (RFC 7692 §9.1).
+/// Registered name of permessage-deflate (RFC 7692 §9.1).
 pub const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
 
-/// The window where nothing else is said: 32 KiB.
+/// Default window as a power of two: 32 KiB.
 pub const MAX_WINDOW_BITS: u8 = 15;
 
 impl Extension {
@@ -41,17 +40,17 @@ impl Extension {
         Self { parameters: places }
     }
 
-    /// Its registered name.
+    /// The registered name.
     pub fn name(&self) -> &'static str {
         PERMESSAGE_DEFLATE
     }
 
-    /// Name and value of each parameter that was agreed on, in the order of the answer.
+    /// Name and value of each agreed parameter, in the order of the response.
     pub fn parameters(&self) -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
         self.agreed().map(Parameter::spelled)
     }
 
-    /// Whether the messages of a side are compressed without regard to those before them.
+    /// Whether a side compresses each message independently of those before it.
     pub(crate) fn no_context_takeover(&self, role: Role) -> bool {
         let wanted = match role {
             Role::Server => Parameter::ServerNoContextTakeover,
@@ -60,7 +59,7 @@ impl Extension {
         self.agreed().any(|parameter| parameter == wanted)
     }
 
-    /// The largest window a side may compress with, as a power of two.
+    /// The largest window that a side may compress with, as a power of two.
     pub(crate) fn window_bits(&self, role: Role) -> u8 {
         let bits = self.agreed().find_map(|parameter| match (role, parameter) {
             (Role::Server, Parameter::ServerMaxWindowBits(bits)) => Some(bits),
@@ -91,7 +90,7 @@ fn digits(bits: u8) -> &'static str {
     DIGITS[usize::from(bits.clamp(8, MAX_WINDOW_BITS) - 8)]
 }
 
-/// As in `permessage-deflate; server_no_context_takeover`.
+/// Prints the header's value, such as `permessage-deflate; server_no_context_takeover`.
 impl fmt::Display for Extension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;

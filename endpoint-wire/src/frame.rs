@@ -1,12 +1,12 @@
-//! A frame's header (RFC 6455 §5.2): read, and refused where a single frame can be wrong by itself.
+//! Parses a frame's header (RFC 6455 §5.2), and rejects frames that are invalid by themselves.
 
 use crate::Violation;
 use crate::role::Role;
 
-/// The longest header: two bytes, eight of length, four of mask.
+/// Length of the longest header: two bytes, eight of length, four of mask.
 pub const MAX_HEADER: usize = 14;
 
-/// The most a control frame may carry (RFC 6455 §5.5).
+/// Maximum payload of a control frame, in bytes (RFC 6455 §5.5).
 pub const MAX_CONTROL: usize = 125;
 
 /// The reserved bit that marks a compressed message on its first frame (RFC 7692 §6).
@@ -22,11 +22,11 @@ pub enum OpCode {
     Text = 1,
     /// 2: the first frame of a binary message.
     Binary = 2,
-    /// 8: the connection is to be closed.
+    /// 8: closes the connection.
     Close = 8,
-    /// 9: to be answered by a pong.
+    /// 9: requests a pong.
     Ping = 9,
-    /// 10: the answer to a ping.
+    /// 10: answers a ping.
     Pong = 10,
 }
 
@@ -41,23 +41,24 @@ impl OpCode {
 pub struct Header {
     /// Whether the message ends with this frame.
     pub fin: bool,
-    /// The message that it begins is compressed.
+    /// Whether this frame begins a compressed message.
     pub deflated: bool,
     /// The kind of frame.
     pub opcode: OpCode,
-    /// All zero, which changes nothing, if the payload is not masked.
+    /// The masking key; all zero, which changes nothing, if the payload is not masked.
     pub mask: [u8; 4],
-    /// The bytes of the payload.
+    /// Length of the payload, in bytes.
     pub payload: u64,
-    /// The header's own bytes.
+    /// Length of the header, in bytes.
     pub len: usize,
 }
 
-/// Reads the header at the front of `input`; `None` if it is not complete yet. `role` is ours; `deflate` says that
-/// permessage-deflate was negotiated.
+/// Parses the header at the front of `input`; `None` if it is not complete yet. `role` is our side; `deflate` is true
+/// if permessage-deflate was negotiated.
 ///
-/// Refuses what it can as soon as it can: reserved bits and opcodes, a client's frame without a mask and a server's with
-/// one (§5.1), control frames that are fragmented or too long, lengths that are not in their shortest form (§5.2).
+/// Rejects each violation as early as possible: reserved bits and opcodes, a client's frame without a mask
+/// and a server's with one (§5.1), control frames that are fragmented or too long, lengths that are not in their
+/// shortest form (§5.2).
 #[inline]
 pub fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, Violation> {
     let [first, second, rest @ ..] = input else {
@@ -111,7 +112,8 @@ pub fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, 
     Ok(Some(Header { fin, deflated, opcode, mask, payload, len }))
 }
 
-/// The opcode of a first byte whose reserved bits are clear, but for that of a compressed message (RFC 7692 §6.2).
+/// The opcode of a frame's first byte. All reserved bits must be clear, except that of a compressed message (RFC 7692
+/// §6.2).
 #[inline]
 fn check_first(first: u8, deflate: bool) -> Result<OpCode, Violation> {
     let begins_message = matches!(first & 0x0f, 1 | 2);

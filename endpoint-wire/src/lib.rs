@@ -1,4 +1,4 @@
-//! Bytes on the wire and back (RFC 6455 §5): pure, no socket, no clock, no task.
+//! Encoding and decoding of frames (RFC 6455 §5): pure, no socket, no clock, no task.
 
 pub mod assemble;
 pub mod budget;
@@ -18,30 +18,30 @@ pub mod utf8;
 
 use crate::close::{CloseCode, CloseReason};
 
-/// What a peer did wrong; it ends the connection with the code that belongs to it (RFC 6455 §7.4.1).
+/// A peer's violation of the protocol or of a limit. It closes the connection with its close code (RFC 6455 §7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// A frame that RFC 6455 §5 does not allow: 1002.
     Protocol(&'static str),
     /// Text, or a close reason, that is not UTF-8: 1007.
     NotUtf8,
-    /// A compressed message that is none (RFC 7692 §7.2.2): 1007.
+    /// A compressed message that is not valid DEFLATE (RFC 7692 §7.2.2): 1007.
     NotDeflate,
-    /// A message that exceeds its limit; `size` is what is known of it so far: 1009.
+    /// A message that exceeds its limit; `size` is the number of bytes known so far: 1009.
     TooBig {
-        /// The most bytes of a message.
+        /// Maximum size of a message, in bytes.
         limit: usize,
-        /// The bytes that are known so far.
+        /// Bytes known so far.
         size: u64,
     },
-    /// A message that comes too slowly; `received` of its bytes have come: 1008.
+    /// A message that arrives too slowly; `received` of its bytes have arrived: 1008.
     TooSlow {
-        /// The bytes that have come.
+        /// Bytes received so far.
         received: u64,
-        /// How long they took.
+        /// Seconds that these bytes took.
         seconds: u64,
     },
-    /// The unfinished messages of all sessions leave no room for this one: 1013.
+    /// The unfinished messages of all sessions leave no space for this one: 1013.
     NoRoom,
 }
 
@@ -81,14 +81,14 @@ impl std::fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// A transport that reads frames itself may find one, too.
+/// Lets a transport that reads frames itself report a violation.
 impl From<Violation> for std::io::Error {
     fn from(violation: Violation) -> Self {
         Self::new(std::io::ErrorKind::InvalidData, violation)
     }
 }
 
-/// The README's program compiles and holds.
+/// Compiles and runs the README's program.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

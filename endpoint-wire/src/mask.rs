@@ -1,24 +1,24 @@
-//! The client's mask (RFC 6455 §5.3): each byte XOR the key's byte at its place, modulo four.
+//! Frame masking (RFC 6455 §5.3): each byte XOR the key's byte at its index modulo four.
 
 use multiversion::multiversion;
 
-/// From this size on it pays to ask what vectors the machine has.
+/// From this size on, detecting the machine's vector instructions at run time pays off.
 const LONG: usize = 256;
 
-/// Masks or unmasks `data` in place; its first byte is the payload's byte number `offset`.
+/// Masks or unmasks `data` in place; its first byte is byte number `offset` of the payload.
 #[inline]
 pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
     let key = rotate(key, offset);
     if data.len() < LONG { words(data, key) } else { vectors(data, key) }
 }
 
-/// In the widest vectors of the machine, not only of those it was compiled for.
+/// Masks with the widest vectors of the machine, not only those of the compile target.
 #[multiversion(targets("x86_64+avx2"))]
 fn vectors(data: &mut [u8], key: [u8; 4]) {
     words(data, key);
 }
 
-/// Eight bytes at a time, which the compiler widens to whatever vectors it may use.
+/// Masks eight bytes at a time; the compiler widens this to the vectors it may use.
 #[inline(always)]
 fn words(data: &mut [u8], key: [u8; 4]) {
     let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
@@ -38,7 +38,7 @@ fn words(data: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// The key as seen from the payload's byte number `offset`.
+/// The key rotated so that it starts at byte number `offset` of the payload.
 fn rotate(mut key: [u8; 4], offset: usize) -> [u8; 4] {
     key.rotate_left(offset % 4);
     key

@@ -1,4 +1,4 @@
-//! What travels beside text: binary data, pongs. Owned, cheap to clone, small ones without an allocation.
+//! Binary messages and pongs: owned, cheap to clone, and without an allocation if small.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -8,12 +8,13 @@ use bytes::Bytes;
 
 use crate::text::Text;
 
-/// Messages up to this many bytes live inside the value itself; it makes [`Text`] and [`Binary`] 40 bytes large.
+/// Messages up to this many bytes are stored inside the value itself, which makes [`Text`] and [`Binary`] 40 bytes
+/// large.
 pub const INLINE: usize = 38;
 
 /// A binary message: cheap to clone, and without an allocation up to 38 bytes.
 ///
-/// Dereferences to `[u8]`. Made from and into `Vec<u8>` and [`Bytes`] without copying where the source owns a
+/// Dereferences to `[u8]`. Converts from and into `Vec<u8>` and [`Bytes`] without copying where the source owns a
 /// larger buffer.
 #[derive(Clone)]
 pub struct Binary(Repr);
@@ -30,7 +31,7 @@ impl Binary {
         Self(Repr::Inline { len: 0, data: [0; INLINE] })
     }
 
-    /// Where the bytes lie and how many they are, if they are few.
+    /// The inline storage and the length, if the bytes are stored inline.
     #[inline]
     pub fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
         match &self.0 {
@@ -49,7 +50,7 @@ impl Binary {
     }
 }
 
-/// Copies at most [`INLINE`] bytes: in two pieces of fixed length that may overlap, because those take no call.
+/// Copies at most [`INLINE`] bytes, in two pieces of fixed length that may overlap: those compile to no function call.
 #[inline]
 fn inline(source: &[u8]) -> [u8; INLINE] {
     let (mut data, len) = ([0; INLINE], source.len());
@@ -173,8 +174,8 @@ impl fmt::Debug for Binary {
 
 /// A received pong with its application data, at most 125 bytes (RFC 6455 §5.5.3; Jakarta's `PongMessage`).
 ///
-/// Pongs reach `#[on_message]` whether they answer a ping you sent or come unasked; those that answer the connection's
-/// own pings do not.
+/// `#[on_message]` receives pongs that answer a ping you sent, and unsolicited ones. It does not receive answers to the
+/// connection's own pings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pong(Binary);
 
@@ -184,13 +185,13 @@ impl Pong {
         Self(data)
     }
 
-    /// The application data: for an answer, what the ping carried.
+    /// The application data: in an answer, the data of the ping.
     pub fn data(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// A whole data message: what an object is encoded to, and what one is decoded from.
+/// A whole data message: the result of encoding an object, and the input of decoding one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Text.

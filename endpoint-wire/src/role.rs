@@ -1,17 +1,17 @@
-//! Which side of a connection this is.
+//! Client or server.
 
-/// The side that we are. A client masks what it sends, a server never does (RFC 6455 §5.1).
+/// Our side of a connection. A client masks the frames it sends, a server never does (RFC 6455 §5.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// The side that was connected to.
+    /// The side that accepted the connection.
     #[default]
     Server,
-    /// The side that connected.
+    /// The side that opened the connection.
     Client,
 }
 
 impl Role {
-    /// That of the peer.
+    /// The peer's role.
     pub(crate) fn other(self) -> Self {
         match self {
             Self::Server => Self::Client,

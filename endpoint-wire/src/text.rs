@@ -1,9 +1,9 @@
-//! The text message, and the one place with `unsafe` code: bytes the connection has validated become `str` again.
+//! The text message, and the only `unsafe` code: validated bytes become `str` again.
 //!
 //! Text is validated while it is received, because a bad byte must fail the connection at once (RFC 6455 §8.1). The
-//! standard library has no safe way to say "these bytes were validated"; asking it to validate again would cost each
-//! message a second pass. The invariant: a `Text` holds UTF-8. It is made from `str`, from `String`, and, only by
-//! the decoder, from bytes it has just validated.
+//! standard library has no safe way to mark bytes as validated; validating them again would cost each message a second
+//! pass. The invariant: a `Text` holds UTF-8. It is made from `str`, from `String`, and, only by the decoder, from
+//! bytes that the decoder has just validated.
 #![allow(unsafe_code)]
 
 use std::borrow::Borrow;
@@ -16,7 +16,7 @@ use crate::message::Binary;
 
 /// A text message: UTF-8, cheap to clone, and without an allocation up to 38 bytes.
 ///
-/// Dereferences to `str`. Made from `String` and into `String` without copying where a larger buffer is owned.
+/// Dereferences to `str`. Converts from and into `String` without copying where it owns a larger buffer.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Text(Binary);
 
@@ -32,8 +32,8 @@ impl Text {
         str_of(&self.0)
     }
 
-    /// Text of bytes that have passed validation; the connection checks while it receives, so that a bad byte fails
-    /// the message at once, and never twice.
+    /// Wraps bytes that have passed validation. The connection validates while it receives, so that a bad byte fails
+    /// the message at once and no byte is validated twice.
     #[inline]
     pub(crate) fn from_validated(data: Binary) -> Self {
         debug_assert!(std::str::from_utf8(&data).is_ok());
@@ -129,8 +129,8 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Short text of nothing but ASCII, or `None` if it has to be looked at closely. A word at a time, which for the small
-/// messages that are the rule takes a quarter of the instructions of the standard library's check.
+/// Short text that is pure ASCII; `None` if it needs the full check. It checks a word at a time: for the usual small
+/// message that takes a quarter of the instructions of the standard library's check.
 #[inline]
 pub(crate) fn ascii(data: &[u8]) -> Option<&str> {
     let word = |at: usize| match data.get(at..at + 8).map(<[u8; 8]>::try_from) {
@@ -154,7 +154,7 @@ fn str_of(data: &[u8]) -> &str {
 
 fn string_of(data: Vec<u8>) -> String {
     debug_assert!(std::str::from_utf8(&data).is_ok());
-    // SAFETY: as above.
+    // SAFETY: only called on the content of a `Text`, as for `str_of`.
     unsafe { String::from_utf8_unchecked(data) }
 }
 

@@ -1,11 +1,11 @@
-//! UTF-8 that is checked as it comes (RFC 6455 §8.1), so that a bad byte fails the connection at once.
+//! Incremental UTF-8 validation (RFC 6455 §8.1), so that a bad byte fails the connection at once.
 
 use crate::text;
 
-/// From this length on the vectorised check wins; below, the standard library's.
+/// From this length on the vectorised check is faster than the standard library's.
 const SIMD_FROM: usize = 64;
 
-/// The whole of `data` as text, or `None`.
+/// All of `data` as text; `None` if it is not UTF-8.
 #[inline]
 pub fn whole(data: &[u8]) -> Option<&str> {
     if data.len() >= SIMD_FROM {
@@ -14,7 +14,7 @@ pub fn whole(data: &[u8]) -> Option<&str> {
     text::ascii(data).or_else(|| std::str::from_utf8(data).ok())
 }
 
-/// How many bytes at the front of `data` are complete characters, when the rest is the beginning of one; `None` if
+/// Number of bytes at the front of `data` that are complete characters, if the rest is the beginning of one; `None` if
 /// no continuation can make `data` valid.
 #[inline]
 pub fn valid_prefix(data: &[u8]) -> Option<usize> {
@@ -36,7 +36,7 @@ mod tests {
         assert_eq!(valid_prefix(&sign[..2]), Some(0));
         assert_eq!(valid_prefix(sign), Some(3));
         assert_eq!(valid_prefix(b"ab\xe8\xa8"), Some(2));
-        // a surrogate, an overlong form and a code above U+10FFFF are hopeless at their second byte
+        // a surrogate, an overlong form and a code above U+10FFFF are invalid from their second byte on
         assert_eq!(valid_prefix(b"\xed\xa0"), None);
         assert_eq!(valid_prefix(b"\xc0"), None);
         assert_eq!(valid_prefix(b"\xf4\x90"), None);

@@ -1,4 +1,4 @@
-//! The way to a server: its name, its addresses in a race (RFC 8305), TCP; or a proxy's, and a tunnel through it.
+//! Dials a server: resolves its name, races its addresses (RFC 8305) over TCP, or opens a tunnel through a proxy.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -18,7 +18,7 @@ use crate::config::{ADDRESS_DELAY, ADDRESS_DELAY_LEAST, ADDRESSES_AT_ONCE};
 use crate::error::{Error, Kind};
 use crate::handshake::head::HeadLimits;
 
-/// Connects to the server, through the proxy that stands before it if there is one.
+/// Connects to the server, through its proxy if one is configured.
 pub(crate) async fn dial(
     target: &Target,
     proxy: &Proxy,
@@ -30,7 +30,7 @@ pub(crate) async fn dial(
     tunnel(stream, target, hop, limits, deadline).await
 }
 
-/// Connects to the address of the host that answers first.
+/// Connects to the address of `host` that answers first.
 async fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Error> {
     let connecting = async {
         let addresses = resolve(host, port).await.map_err(|error| {
@@ -44,7 +44,7 @@ async fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, 
 }
 
 async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    // RFC 6761 §6.3: names below `localhost` are this machine, which not every resolver knows
+    // RFC 6761 §6.3: names below `localhost` are this machine, which some resolvers do not know
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_below_localhost = name.rsplit_once('.').is_some_and(|(_, last)| last.eq_ignore_ascii_case("localhost"));
     let host = if is_below_localhost { "localhost" } else { host };
@@ -61,13 +61,13 @@ async fn connect_to_any(
     let delay = delay_between(addresses.len(), deadline.saturating_duration_since(Instant::now()));
     let failures = match race(&addresses, delay, TcpStream::connect).await {
         Ok(stream) => {
-            // a batch is one write: waiting for more only delays it
+            // a batch is one write: Nagle's algorithm would only delay it
             stream.set_nodelay(true)?;
             return Ok(stream);
         }
         Err(failures) => failures,
     };
-    // a name may have any number of addresses
+    // a name may resolve to any number of addresses
     let shown: Vec<_> = failures.iter().take(4).map(|(address, error)| format!("{address}: {error}")).collect();
     let text = format!("no connection to {host}:{port} ({})", shown.join("; "));
     Err(match failures.into_iter().next_back() {
@@ -76,8 +76,8 @@ async fn connect_to_any(
     })
 }
 
-/// Addresses in the order in which they are tried: that of the resolver, the two families in turn (RFC 8305 §4), each
-/// address once.
+/// Orders addresses for the attempts: the resolver's order, alternating between the two families (RFC 8305 §4), without
+/// duplicates.
 fn in_order(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
@@ -96,17 +96,17 @@ fn in_order(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// Time that one address has before the next is tried as well: 250 ms, less if the last would not get its turn before
-/// the deadline, never less than 10 ms (RFC 8305 §5).
+/// Time before the next address is tried in parallel: 250 ms, less if the last address would otherwise not be tried
+/// before the deadline, but at least 10 ms (RFC 8305 §5).
 fn delay_between(addresses: usize, remaining: Duration) -> Duration {
     let share = remaining / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
     share.clamp(ADDRESS_DELAY_LEAST, ADDRESS_DELAY)
 }
 
-/// Connects to the addresses, `delay` apart or at once after a failure (RFC 8305 §5). The first connection wins, and the
-/// other attempts are dropped; without one, returns the failure of each address.
+/// Connects to the addresses, `delay` apart or immediately after a failure (RFC 8305 §5). The first connection wins,
+/// and the other attempts are dropped; if all fail, returns the failure of each address.
 ///
-/// It ends when every attempt has failed, so the caller limits the time.
+/// Ends only when every attempt has failed, so the caller limits the time.
 async fn race<T, F>(
     addresses: &[SocketAddr],
     delay: Duration,
@@ -124,7 +124,7 @@ where
     };
     loop {
         if attempts.len() == ADDRESSES_AT_ONCE && waiting.len() > 0 {
-            // the oldest has had the time of all that came after it
+            // the oldest attempt has had the time of all later ones
             if let Some((address, _)) = attempts.pop_front() {
                 failed(address, io::ErrorKind::TimedOut.into());
             }
@@ -145,10 +145,10 @@ where
     }
 }
 
-/// An attempt to connect to an address.
+/// A running attempt to connect to an address.
 type Attempt<F> = (SocketAddr, Pin<Box<F>>);
 
-/// Polls every attempt; the first that is done is taken out.
+/// Polls every attempt and removes the first that is done.
 fn poll_any<F: Future>(attempts: &mut VecDeque<Attempt<F>>, cx: &mut Context<'_>) -> Poll<(SocketAddr, F::Output)> {
     for index in 0..attempts.len() {
         let (address, attempt) = &mut attempts[index];
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    /// Behaviour of an address: never answers, fails, or connects, after so many milliseconds.
+    /// Behaviour of an address: never answers, fails, or connects, after the given milliseconds.
     #[derive(Clone, Copy)]
     enum Does {
         Nothing,
@@ -206,7 +206,7 @@ mod tests {
 
     const DELAY: Duration = Duration::from_millis(250);
 
-    /// Races addresses 1.1.1.0, 1.1.1.1, …: which one wins, after how many milliseconds, and when each was tried.
+    /// Races addresses 1.1.1.0, 1.1.1.1, …; returns the winner, its time in milliseconds, and when each was tried.
     async fn run(addresses: &[Does]) -> (Option<u8>, u128, Vec<u128>) {
         let (start, tried) = (Instant::now(), Mutex::new(Vec::new()));
         let list: Vec<SocketAddr> = (0..addresses.len() as u8).map(|n| ([1, 1, 1, n], 1).into()).collect();
@@ -238,13 +238,13 @@ mod tests {
         for (addresses, expected) in [
             (&[Nothing, Connect(0)][..], (Some(1), 250, vec![0, 250])),
             (&[Nothing, Nothing, Connect(5)], (Some(2), 505, vec![0, 250, 500])),
-            // at once after a failure
+            // the next is tried immediately after a failure
             (&[Fail(0), Connect(5)], (Some(1), 5, vec![0, 0])),
             (&[Fail(100), Fail(100), Connect(0)], (Some(2), 200, vec![0, 100, 200])),
-            // a slow one wins against a slower one that was tried later
+            // a slow address wins against a slower one that was tried later
             (&[Connect(300), Connect(100)], (Some(0), 300, vec![0, 250])),
             (&[Connect(400), Connect(100)], (Some(1), 350, vec![0, 250])),
-            // and one that is quick alone needs no second
+            // a quick address needs no second attempt
             (&[Connect(249), Connect(0)], (Some(0), 249, vec![0])),
             (&[Fail(10), Fail(20)], (None, 30, vec![0, 10])),
             (&[], (None, 0, vec![])),
@@ -283,7 +283,7 @@ mod tests {
         let (hole, _kept) = black_hole("127.0.0.2:0").await;
         let server = tokio::net::TcpListener::bind("127.0.0.3:0").await.unwrap();
         let address = server.local_addr().unwrap();
-        // less than the kernel's patience, and no more than a fraction of it is used
+        // less than the kernel's timeout; the test uses only a fraction of it
         let deadline = Instant::now() + Duration::from_secs(20);
         let connecting = connect_to_any("server", 1, vec![hole, address], deadline);
         let stream = timeout_at(deadline, connecting).await.expect("the second address was not tried").unwrap();

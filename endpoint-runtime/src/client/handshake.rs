@@ -1,4 +1,4 @@
-//! The opening handshake on a socket that is there: the request goes out, the answer is judged, the socket comes back.
+//! The opening handshake on a connected socket: sends the request, checks the response, returns the socket.
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -26,20 +26,20 @@ use crate::handshake::client::{Agreement, Offer};
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use endpoint_wire::extension::Extension;
 
-/// What a server agreed to.
+/// The result of a successful handshake.
 pub(crate) struct Agreed {
     pub(crate) upgraded: Upgraded,
-    /// Frames that came along with the answer.
+    /// Frames that arrived together with the response.
     pub(crate) early: Bytes,
     pub(crate) response: Response<()>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) extension: Option<Extension>,
 }
 
-/// Sends the request, whose `offer` it carries, and waits for the answer. If it is none that opens a session the socket
-/// is closed, and the error has the answer.
+/// Sends the request, which carries `offer`, and waits for the response. If the response does not open a session, the
+/// socket is closed and the error carries the response.
 ///
-/// Dropped, it closes the socket.
+/// A dropped future closes the socket.
 pub(crate) async fn exchange<T>(
     io: T,
     request: Request<Empty<Bytes>>,
@@ -101,19 +101,19 @@ pub(crate) async fn tunnel(
         }
         match take_socket(hyper::upgrade::on(response).await.map_err(failed)?) {
             (Upgraded::Tcp(stream), early) if early.is_empty() => Ok(stream),
-            // a server of HTTP or TLS waits for its client to speak
+            // an HTTP or TLS server waits for its client to send first, so early bytes are an error
             _ => Err(no_tunnel("it said more than that".to_owned())),
         }
     };
     drive(connection, answer).await
 }
 
-/// Runs `answer` while its HTTP connection runs beside it.
+/// Runs `answer` and drives its HTTP connection beside it.
 async fn drive<T, R>(connection: http1::Connection<T, Empty<Bytes>>, answer: impl Future<Output = R>) -> R
 where
     T: Read + Write + Unpin + Send + 'static,
 {
-    // it ends when the socket is handed over, or in a failure that whoever waits for the answer hears of as well
+    // the connection ends when the socket is handed over, or with a failure that `answer` reports as well
     let connection = async {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "an HTTP connection failed");
@@ -127,7 +127,7 @@ where
     }
 }
 
-/// HTTP/1.1 with these limits for the head of the answer.
+/// HTTP/1.1 with these limits for the head of the response.
 fn http_of(limits: HeadLimits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.max_header_size(limits.bytes).max_headers(limits.headers);
@@ -144,8 +144,8 @@ fn failed(error: hyper::Error, limits: HeadLimits, who: &str, what: &str) -> Err
     Error::with_source(Kind::Handshake, format!("{what}: {error}"), error)
 }
 
-/// The answer of somebody that does not want, with what has come of its body up to a limit and for a second: a body that
-/// never ends does not keep its status back.
+/// The error for a refusal, with its body as far as it arrives within a size limit and one second: a body that never
+/// ends must not delay its status.
 async fn refused(response: Response<Incoming>, who: &str, deadline: Instant) -> Error {
     let answer = plain(&response);
     let deadline = deadline.min(Instant::now() + ANSWER_BODY_TIMEOUT);
@@ -164,7 +164,7 @@ async fn refused(response: Response<Incoming>, who: &str, deadline: Instant) -> 
     Error::answered(text, answer.map(|()| said.into()))
 }
 
-/// Status and headers alone: hyper keeps the socket among what else is in an answer.
+/// Copies only status, version and headers: hyper keeps the socket in the response's extensions.
 fn plain<B>(response: &Response<B>) -> Response<()> {
     let mut plain = Response::new(());
     (*plain.status_mut(), *plain.version_mut()) = (response.status(), response.version());

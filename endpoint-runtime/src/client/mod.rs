@@ -1,4 +1,4 @@
-//! The front door on the other side: a container whose endpoints connect to servers.
+//! Connects endpoints to servers: the client container, its builder and its sessions.
 
 mod dial;
 pub(crate) mod handshake;
@@ -54,9 +54,10 @@ use endpoint_wire::deflate::Deflation;
 use endpoint_wire::extension::{Extension, Parameter};
 use endpoint_wire::role::Role;
 
-/// What connects endpoints to servers: its settings and its open sessions (Jakarta's `WebSocketContainer`).
+/// A container that connects endpoints to servers; holds their settings and open sessions (Jakarta's
+/// `WebSocketContainer`).
 ///
-/// A clone is the same container.
+/// Clones share the same container.
 ///
 /// ```no_run
 /// use endpoint_runtime::prelude::*;
@@ -78,11 +79,11 @@ use endpoint_wire::role::Role;
 /// # Ok(()) }
 /// ```
 ///
-/// A session lives in a task of its own and ends when it is closed from either side. Dropping the [`Session`], or the
-/// container, does not close it.
+/// Each session runs in its own task and ends when either side closes it. Dropping the [`Session`] or the container
+/// does not close it.
 ///
-/// Redirects are not followed: an answer with 301 or 307 is an error like every other refusal, and its `Location` is in
-/// [`Error::response`].
+/// Redirects are not followed: a response with 301 or 307 is an error like every other refusal, and its `Location` is
+/// in [`Error::response`].
 #[derive(Clone)]
 pub struct ClientContainer(Arc<Inner>);
 
@@ -98,22 +99,22 @@ struct Inner {
     proxy: Proxy,
     #[cfg(feature = "tls")]
     trust: Trust,
-    /// The sessions of each type of endpoint that was connected. The types of a program are few.
+    /// The sessions of each endpoint type that was connected. A program has few types.
     sets: Mutex<Vec<(TypeId, Arc<OpenSet>)>>,
     tasks: TaskTracker,
-    /// Those who connect again; they are no connections.
+    /// The reconnecting tasks, which are not connections.
     keepers: TaskTracker,
-    /// Also ends whoever connects again.
+    /// Also ends the reconnecting tasks.
     closing: CancellationToken,
 }
 
 impl ClientContainer {
-    /// One with the default settings.
+    /// Creates a container with the default settings.
     pub fn new() -> Self {
         Self::with(ClientBuilder::default())
     }
 
-    /// Begins one with other settings.
+    /// Starts a builder for other settings.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
@@ -138,7 +139,7 @@ impl ClientContainer {
         }))
     }
 
-    /// Connects `endpoint` to the server at `uri`, such as `ws://example.org/chat?name=x`, without further settings. See
+    /// Connects `endpoint` to the server at `uri`, such as `ws://example.org/chat?name=x`, with default settings. See
     /// [`ClientRequest::connect`].
     ///
     /// # Errors
@@ -155,28 +156,28 @@ impl ClientContainer {
         self.request(uri).connect_endpoint(endpoint).await
     }
 
-    /// Begins a connection with settings of its own: headers, subprotocols, an origin, values in the URI.
+    /// Starts a request with its own settings: headers, subprotocols, an origin, values in the URI.
     ///
-    /// Path and query of the URI are percent-encoded as browsers do (WHATWG URL), where they are not yet: `中文` is sent as
-    /// `%E4%B8%AD%E6%96%87`, a space as `%20`. `{name}` in the path is a variable and needs a
-    /// [`path_param`](ClientRequest::path_param). A fragment, a control character and a host that is not ASCII are errors
-    /// that name the character and what to write; an international host name is written in its ASCII form (punycode).
+    /// Path and query of the URI are percent-encoded as in browsers (WHATWG URL) unless they already are: `中文` is sent
+    /// as `%E4%B8%AD%E6%96%87`, a space as `%20`. `{name}` in the path is a variable and needs a
+    /// [`path_param`](ClientRequest::path_param). A fragment, a control character and a host that is not ASCII are
+    /// errors that name the character and what to write; write an international host name in its ASCII form (punycode).
     pub fn request(&self, uri: impl Into<String>) -> ClientRequest {
         ClientRequest::new(self.clone(), uri.into(), self.0.connect_timeout)
     }
 
-    /// The open sessions of every endpoint together.
+    /// The open sessions of all endpoints.
     pub fn sessions(&self) -> OpenSessions {
         OpenSessions::of(self.sets().into_iter())
     }
 
-    /// Ends every session with 1001 and waits for all of them. Connecting fails from now on ([`Error::is_closed`]), and so
-    /// does at once every `connect` that has not returned, at whatever point it is; a shutdown does not wait for those.
+    /// Ends every session with 1001 and waits for all of them. From now on connecting fails ([`Error::is_closed`]).
+    /// Every pending `connect` fails immediately, at whatever point it is; the shutdown does not wait for those.
     ///
-    /// What is queued is sent first, and every `on_close` runs. After `limit` the remaining connections are given up.
+    /// Queued messages are sent first, and every `on_close` runs. After `limit` the remaining connections are dropped.
     ///
     /// # Cancel safety
-    /// If it is dropped the sessions still end, but nobody gives the slow ones up.
+    /// If the future is dropped, the sessions still end, but the slow ones are not dropped after `limit`.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
         let begun = Instant::now();
         self.0.closing.cancel();
@@ -184,7 +185,7 @@ impl ClientContainer {
         let sets = self.sets();
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the client is shutting down");
         let shutdown = end_all(|| sets.iter().cloned(), reason, &self.0.tasks, limit).await;
-        // each has nothing to wait for but its session; a closure that blocks its thread cannot be helped
+        // each task waits only for its session; a closure that blocks its thread cannot be interrupted
         let rest = limit.saturating_sub(begun.elapsed()).max(SHUTDOWN_REST);
         let _ = timeout(rest, self.0.keepers.wait()).await;
         shutdown
@@ -195,7 +196,7 @@ impl ClientContainer {
         sets.iter().map(|(_, set)| set.clone()).collect()
     }
 
-    /// The set of an endpoint's sessions, made for the first of them.
+    /// The set of an endpoint's sessions, created for the first of them.
     fn set_of<E: ClientEndpoint>(&self) -> Arc<OpenSet> {
         let mut sets = self.0.sets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, set)) = sets.iter().find(|(id, _)| *id == TypeId::of::<E>()) {
@@ -210,7 +211,7 @@ impl ClientContainer {
         set
     }
 
-    /// What may be offered: nothing if the budget has no room for what it may come to.
+    /// The compression to offer: off if the budget cannot cover the largest agreement it may lead to.
     fn affordable(&self, compression: &Compression) -> Compression {
         let no_context_takeover = [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover];
         let most = no_context_takeover.into_iter().filter(|_| !compression.takes_over());
@@ -219,7 +220,7 @@ impl ClientContainer {
         if fits { *compression } else { Compression::OFF }
     }
 
-    /// Connects once, and waits until `on_open` has returned; `stop` ends that at any point.
+    /// Connects once and waits until `on_open` has returned; `stop` ends this at any point.
     async fn open<E: ClientEndpoint>(
         &self,
         endpoint: E,
@@ -227,12 +228,12 @@ impl ClientContainer {
         stop: &CancellationToken,
     ) -> Result<(Session, oneshot::Receiver<CloseReason>), Error> {
         let Serving { session, opened, ended } = self.establish(endpoint, request, stop).await?;
-        // if nobody waits any more nobody will have the session
+        // ends the session if the caller drops this future, since the caller never gets the session then
         let mut unowned = Unowned(Some(session.clone()));
         let stopped = tokio::select! {
             biased;
             () = stop.cancelled() => true,
-            // it fails if the runtime goes down meanwhile
+            // fails if the runtime shuts down meanwhile
             _ = opened => false,
         };
         unowned.0 = None;
@@ -243,8 +244,8 @@ impl ClientContainer {
         Ok((session, ended))
     }
 
-    /// Connects once, and has the session served; `stop` ends that at any point, and is found cancelled at the latest
-    /// before there is a session.
+    /// Connects once and starts serving the session. `stop` ends this at any point; its last check is just before there
+    /// is a session.
     async fn establish<E: ClientEndpoint>(
         &self,
         endpoint: E,
@@ -256,8 +257,8 @@ impl ClientContainer {
             () = stop.cancelled() => return Err(stopped_while_connecting()),
             agreed = self.agree::<E>(request) => agreed?,
         };
-        // taken before the question, so that a shutdown either is seen here or waits for this session; and no earlier,
-        // so that it does not wait for an attempt that nobody polls
+        // taken before the check, so that a shutdown either is seen here or waits for this session; and no earlier, so
+        // that it does not wait for an attempt that is not polled
         let token = self.0.tasks.token();
         if stop.is_cancelled() {
             return Err(stopped_while_connecting());
@@ -265,14 +266,14 @@ impl ClientContainer {
         Ok(Opened { upgraded: agreed.upgraded, early: agreed.early, terms, token }.serve(endpoint))
     }
 
-    /// Ends a session whose `stop` was cancelled: a shutdown sees to that itself, with a reason of its own.
+    /// Ends a session whose `stop` was cancelled. A shutdown ends its sessions itself, with its own reason.
     fn end(&self, session: &Session) {
         if !self.0.closing.is_cancelled() {
             session.close();
         }
     }
 
-    /// Goes the whole way to a server that agrees: name, TCP, proxy, TLS, handshake.
+    /// Runs all steps up to an accepted handshake: name, TCP, proxy, TLS, handshake.
     async fn agree<E: ClientEndpoint>(&self, request: &ClientRequest) -> Result<(Agreed, SessionInit), Error> {
         let deadline = Instant::now() + request.timeout.min(FAR);
         let sessions = self.set_of::<E>();
@@ -308,7 +309,7 @@ impl ClientContainer {
         };
         let deflation = agreed.extension.take().map(|extension| {
             let deflation = Deflation::new(extension, Role::Client, &compression, &self.0.compression_budget);
-            // it was not when compression was offered; so another attempt offers none
+            // the budget had space when compression was offered; another attempt will not offer it
             let used_up = || {
                 let cause = io::Error::from(io::ErrorKind::OutOfMemory);
                 Error::with_source(Kind::Handshake, "the compression budget is used up", cause)
@@ -331,7 +332,7 @@ fn stopped_while_connecting() -> Error {
     Error::new(Kind::Closed, "the connection was ended while it was opened, by a shutdown or by `close`")
 }
 
-/// A session that nobody has got yet.
+/// A session that the caller has not received yet; ends it on drop.
 struct Unowned(Option<Session>);
 
 impl Drop for Unowned {
@@ -351,7 +352,7 @@ impl<E: Endpoint> ClientEndpoint for Programmatic<E> {
     const OPTIONS: EndpointOptions = EndpointOptions::DEFAULT;
 }
 
-/// Whether the settings make sense, and what the handlers ask for is there.
+/// Checks that the settings make sense and that every state the handlers ask for is provided.
 fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States) -> Result<(), Error> {
     let mut mistakes: Vec<String> = limits.compression.mistake().into_iter().collect();
     for wanted in Handlers::of::<E>().missing(states) {
@@ -376,7 +377,7 @@ impl fmt::Debug for ClientContainer {
     }
 }
 
-/// Collects the settings of a [`ClientContainer`]. Those that an endpoint's attribute says go before them.
+/// Builder of a [`ClientContainer`]. An endpoint attribute's own options take precedence.
 #[derive(Debug)]
 #[must_use]
 pub struct ClientBuilder {
@@ -412,163 +413,165 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The container.
+    /// Builds the container.
     pub fn build(self) -> ClientContainer {
         ClientContainer::with(self)
     }
 
-    /// How long connecting may take, until the server has answered the handshake. Default: 30 seconds.
+    /// Time limit for connecting, until the server has answered the handshake. Default: 30 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
     }
 
-    /// How long the server's machine, or that of a proxy, may show no sign of life before TCP gives the connection up;
-    /// `None` leaves it to the system. Default: two minutes. See
+    /// How long the server's machine, or the proxy's, may show no sign of life before TCP drops the connection; `None`
+    /// leaves it to the system. Default: two minutes. See
     /// [`ServerBuilder::tcp_keepalive`](crate::ServerBuilder::tcp_keepalive).
     pub fn tcp_keepalive(mut self, limit: Option<Duration>) -> Self {
         self.keepalive = Keepalive::new(limit);
         self
     }
 
-    /// The most bytes of the head of a server's answer, or a proxy's: its status line and all of its headers. Default:
-    /// 16 KiB.
+    /// Maximum size of the head of a server's or proxy's response, in bytes: its status line and all of its headers.
+    /// Default: 16 KiB.
     ///
-    /// With a larger one connecting fails ([`Error::is_handshake`]), before more is read. The session keeps the answer
-    /// ([`Session::handshake_response`]), so this bounds what a server makes the client hold.
+    /// A larger head makes connecting fail ([`Error::is_handshake`]) before more is read. The session keeps the
+    /// response ([`Session::handshake_response`]), so this bounds the memory that a server makes the client hold.
     pub fn max_response_head(mut self, bytes: usize) -> Self {
         self.head_limits.bytes = bytes;
         self
     }
 
-    /// The most headers of such an answer, of which repeated ones count each; 16,384 at most. Default: 64.
+    /// Maximum number of headers in such a response, counting repeated ones each; at most 16,384. Default: 64.
     pub fn max_response_headers(mut self, headers: usize) -> Self {
         self.head_limits.headers = headers.min(HeadLimits::MOST_HEADERS);
         self
     }
 
-    /// Through which proxy to connect. Default: [`Proxy::from_env`], read when the container is built.
+    /// The proxy to connect through. Default: [`Proxy::from_env`], read when the container is built.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = Some(proxy);
         self
     }
 
-    /// Whom to believe that it is the server of a `wss://` URI (cargo feature `tls`). Default: [`Trust::public`].
+    /// The certificates to trust for a `wss://` URI (cargo feature `tls`). Default: [`Trust::public`].
     #[cfg(feature = "tls")]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = Some(trust);
         self
     }
 
-    /// Provides a value for handlers that take a [`State<T>`](crate::State). One value of each type: a later one takes
-    /// the place of an earlier.
+    /// Provides a value for handlers that take a [`State<T>`](crate::State). There is one value of each type; a later
+    /// value replaces an earlier one.
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.insert(value);
         self
     }
 
-    /// The most bytes of a whole message. Default: 1 MiB.
+    /// Maximum size of a whole message, in bytes. Default: 1 MiB.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.limits.max_message_size = bytes;
         self
     }
 
-    /// How deeply the data of a message may be nested, in levels: more is an error with
-    /// [`is_decode`](crate::Error::is_decode). What a level is stands at
-    /// [`ContainerBuilder::max_nesting`](crate::ContainerBuilder::max_nesting). Default: 128.
+    /// Maximum nesting of the data of a message, in levels; deeper data is an error with
+    /// [`is_decode`](crate::Error::is_decode). See
+    /// [`ContainerBuilder::max_nesting`](crate::ContainerBuilder::max_nesting) for the definition of a level. Default:
+    /// 128.
     pub fn max_nesting(mut self, levels: usize) -> Self {
         self.limits.max_nesting = levels;
         self
     }
 
-    /// Ends a session after this long of silence, as [`Session::set_idle_timeout`] has it; `None` never. Default: one
-    /// minute.
+    /// Ends a session after this much silence, as [`Session::set_idle_timeout`] defines it; `None` disables it.
+    /// Default: one minute.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.limits.idle_timeout = timeout;
         self
     }
 
-    /// Sends a ping when the server, or this side, was silent this long; `None` never does. Default: 30 seconds. See
+    /// Sends a ping after the server, or this side, was silent this long; `None` disables it. Default: 30 seconds. See
     /// [`ContainerBuilder::ping_interval`](crate::ContainerBuilder::ping_interval).
     pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
         self.limits.ping_interval = interval;
         self
     }
 
-    /// Ends a session when nothing came from the server this long after a ping was written; `None` never does. Default:
-    /// 30 seconds. See [`ContainerBuilder::pong_timeout`](crate::ContainerBuilder::pong_timeout).
+    /// Ends a session if nothing arrives from the server this long after a ping was written; `None` disables it.
+    /// Default: 30 seconds. See [`ContainerBuilder::pong_timeout`](crate::ContainerBuilder::pong_timeout).
     pub fn pong_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.limits.pong_timeout = timeout;
         self
     }
 
-    /// How long a message may wait to be sent, and how long a server may read nothing at all before its session ends.
-    /// Default: 30 seconds.
+    /// How long a message may wait to be sent, and how long a server may read nothing before its session ends. Default:
+    /// 30 seconds.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
         self.limits.send_timeout = timeout;
         self
     }
 
-    /// The least bytes per second of a message that a handler takes whole; zero is no such limit. Default: 1 KiB. See
+    /// Minimum bytes per second of a message that a handler takes whole; zero disables the limit. Default: 1 KiB. See
     /// [`ContainerBuilder::min_receive_rate`](crate::ContainerBuilder::min_receive_rate).
     pub fn min_receive_rate(mut self, bytes_per_second: usize) -> Self {
         self.limits.min_receive_rate = bytes_per_second;
         self
     }
 
-    /// How many bytes the unfinished messages of all sessions may take together. Default: 256 MiB. See
+    /// Maximum bytes that the unfinished messages of all sessions may take together. Default: 256 MiB. See
     /// [`ContainerBuilder::receive_budget`](crate::ContainerBuilder::receive_budget).
     pub fn receive_budget(mut self, bytes: usize) -> Self {
         self.receive_budget = bytes;
         self
     }
 
-    /// How many bytes may wait in the outbound queues of all sessions together. Default: 1 GiB. See
+    /// Maximum bytes that may wait in the send queues of all sessions together. Default: 1 GiB. See
     /// [`ContainerBuilder::send_budget`](crate::ContainerBuilder::send_budget).
     pub fn send_budget(mut self, bytes: usize) -> Self {
         self.send_budget = bytes;
         self
     }
 
-    /// The least bytes per second that a server has to take while something waits for it; zero is no such limit.
+    /// Minimum bytes per second that a server must read while something waits for it; zero disables the limit.
     /// Default: 1 KiB. See [`ContainerBuilder::min_send_rate`](crate::ContainerBuilder::min_send_rate).
     pub fn min_send_rate(mut self, bytes_per_second: usize) -> Self {
         self.limits.min_send_rate = bytes_per_second;
         self
     }
 
-    /// How long the closing handshake may take, how long the server may then take to close the connection, and how long
-    /// a handler may go on after its session has ended. Default: 5 seconds.
+    /// Time limit for the closing handshake, for the server to close the connection after it, and for a handler that
+    /// still runs after its session has ended. Default: 5 seconds.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.limits.close_timeout = timeout;
         self
     }
 
-    /// How many messages, and bytes, may wait in one session's outbound queue. Default: 65,536 and 16 MiB.
+    /// Maximum messages, and bytes, that may wait in one session's send queue. Default: 65,536 and 16 MiB.
     pub fn send_queue(mut self, messages: usize, bytes: usize) -> Self {
         (self.limits.send_queue_messages, self.limits.send_queue_bytes) = (messages, bytes);
         self
     }
 
-    /// How many rooms one session may be in at a time. Over it [`Session::join`](crate::Session::join) returns `false`,
-    /// and the first time is logged. Default: 10,000, which protects against a client that names rooms without an end.
+    /// Maximum number of rooms that one session may be in at a time. Above it [`Session::join`](crate::Session::join)
+    /// returns `false`, and the first time is logged. Default: 10,000, which protects against a client that names
+    /// endless rooms.
     pub fn max_rooms_per_session(mut self, rooms: usize) -> Self {
         self.limits.max_rooms_per_session = rooms;
         self
     }
 
-    /// Whether compression is offered, and how messages are compressed (permessage-deflate, RFC 7692). Default:
+    /// Whether to offer compression, and how to compress messages (permessage-deflate, RFC 7692). Default:
     /// [`Compression::OFF`].
     ///
-    /// Without context takeover, and with a window below 15 bits, the server is asked to keep to that as well; one that
-    /// does not is not spoken to.
+    /// Without context takeover, or with a window below 15 bits, the server is asked to keep to the same; if it agrees
+    /// to compression but not to that, connecting fails.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.limits.compression = compression;
         self
     }
 
-    /// How many bytes all sessions together may own for compression; see
-    /// [`ContainerBuilder::compression_budget`](crate::ContainerBuilder::compression_budget). Beyond it compression is
+    /// Maximum bytes that all sessions together may use for compression; see
+    /// [`ContainerBuilder::compression_budget`](crate::ContainerBuilder::compression_budget). Above it compression is
     /// not offered. Default: 256 MiB.
     pub fn compression_budget(mut self, bytes: usize) -> Self {
         self.compression_budget = bytes;

@@ -1,4 +1,4 @@
-//! Which proxy stands before a server: by what was specified, or by the environment. Pure, but for a log line.
+//! Selects the proxy for a server, from explicit configuration or the environment. Pure, except for a log line.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,10 +9,10 @@ use super::uri::{Target, basic};
 use crate::error::{Error, Kind};
 use crate::handshake::request::Authority;
 
-/// Through which proxy a [`ClientContainer`](crate::ClientContainer) connects. Default: [`Proxy::from_env`].
+/// The proxy that a [`ClientContainer`](crate::ClientContainer) connects through. Default: [`Proxy::from_env`].
 ///
-/// The proxy is asked for a tunnel to the server (`CONNECT`, RFC 9110 §9.3.6), for `ws://` as for `wss://`; it resolves the
-/// server's name, and with `wss://` it sees no more than that. It is an HTTP proxy, reached without TLS:
+/// The client asks the proxy for a tunnel to the server (`CONNECT`, RFC 9110 §9.3.6), for `ws://` and `wss://`. The
+/// proxy resolves the server's name; with `wss://` it sees nothing else. It is an HTTP proxy, reached without TLS:
 /// `http://proxy.example.org:3128`, or `http://user:password@…` for basic authentication.
 #[derive(Clone)]
 pub struct Proxy(Rules);
@@ -24,10 +24,10 @@ enum Rules {
     Environment { plain: Option<Way>, secure: Option<Way>, except: Vec<Except> },
 }
 
-/// A proxy's URL, or what is wrong with it: then nothing is connected past it.
+/// A proxy's URL, or what is wrong with it; a wrong URL is an error, not a direct connection.
 type Way = Result<Hop, String>;
 
-/// Where a proxy is.
+/// Address and credentials of a proxy.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Hop {
     pub(crate) host: String,
@@ -36,24 +36,24 @@ pub(crate) struct Hop {
 }
 
 impl Proxy {
-    /// None: every server is connected to directly.
+    /// No proxy: connects to every server directly.
     pub fn none() -> Self {
         Self(Rules::Direct)
     }
 
-    /// This one for every server.
+    /// Uses this proxy for every server.
     ///
     /// # Errors
-    /// [`Error::is_handshake`] if it is not the URL of an HTTP proxy.
+    /// [`Error::is_handshake`] if `url` is not the URL of an HTTP proxy.
     pub fn all(url: impl AsRef<str>) -> Result<Self, Error> {
         let hop = Hop::parse(url.as_ref()).map_err(|mistake| Error::new(Kind::Handshake, mistake))?;
         Ok(Self(Rules::All(Ok(hop))))
     }
 
-    /// What the environment says when this is called: `HTTPS_PROXY` for `wss://`, `HTTP_PROXY` for `ws://`, `ALL_PROXY` for
-    /// both where that is not there; each may be in lower case, which goes before.
+    /// Reads the environment when called: `HTTPS_PROXY` for `wss://`, `HTTP_PROXY` for `ws://`, `ALL_PROXY` for both
+    /// where that is not set. Each may be in lower case, which takes precedence.
     ///
-    /// `NO_PROXY` lists the exceptions, with commas or white space between:
+    /// `NO_PROXY` lists the exceptions, separated by commas or white space:
     ///
     /// | entry | servers that are connected to directly |
     /// |---|---|
@@ -64,17 +64,17 @@ impl Proxy {
     /// | `10.0.0.0/8`, `fd00::/8`, `[fd00::]/8` | every address in the range |
     /// | any of these but `*` with a port, as `example.org:8080`, `[fd00::1]:8080`, `10.0.0.0/8:8080` | the same, at this port alone |
     ///
-    /// An entry is compared with the host of the URI, whose name is not resolved for that. An entry that is not understood is
-    /// logged. This machine is always connected to directly: `localhost`, every name below it, and the loopback addresses,
-    /// however they are written (`127.1`, `::ffff:127.0.0.1`).
+    /// An entry is compared with the host of the URI, without resolving a name. An entry that cannot be parsed is
+    /// logged. Connections to this machine are always direct: `localhost`, every name below it, and the loopback
+    /// addresses in any notation (`127.1`, `::ffff:127.0.0.1`).
     ///
-    /// Where `REQUEST_METHOD` is set, as for a CGI program, `HTTP_PROXY` in capitals is not looked at, because there a
-    /// client can set it. A value that is not the URL of an HTTP proxy is an error when it would be used.
+    /// Where `REQUEST_METHOD` is set, as for a CGI program, `HTTP_PROXY` in capitals is ignored, because there a client
+    /// can set it. A value that is not the URL of an HTTP proxy is an error when it would be used.
     pub fn from_env() -> Self {
         Self::from_vars(|name| std::env::var(name).ok())
     }
 
-    /// As [`from_env`](Self::from_env), from variables of your own.
+    /// Same as [`from_env`](Self::from_env), with variables read by `read`.
     pub fn from_vars(read: impl Fn(&str) -> Option<String>) -> Self {
         let said = |name: &str| read(name).filter(|value| !value.trim().is_empty());
         let either = |name: &str| said(&name.to_ascii_lowercase()).or_else(|| said(name));
@@ -86,7 +86,7 @@ impl Proxy {
         Self(Rules::Environment { plain: way(plain), secure: way(either("HTTPS_PROXY")), except: exceptions(&except) })
     }
 
-    /// The proxy before `target`, if there is one.
+    /// The proxy for `target`; `None` for a direct connection.
     pub(crate) fn before(&self, target: &Target) -> Result<Option<&Hop>, Error> {
         let way = match &self.0 {
             Rules::Direct => None,
@@ -101,7 +101,7 @@ impl Proxy {
     }
 }
 
-/// Without password.
+/// Omits the password.
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |way: &Way| match way {
@@ -124,7 +124,7 @@ impl Hop {
     fn parse(url: &str) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        // the last one: a password may have it, though it should not
+        // the last `@`: a password may contain one, though it should not
         let (credentials, place) = match rest.rsplit_once('@') {
             Some((credentials, place)) => (Some(credentials), place),
             None => (None, rest),
@@ -141,7 +141,7 @@ impl Hop {
     }
 }
 
-/// The entries of `NO_PROXY`.
+/// Parses the entries of `NO_PROXY`.
 fn exceptions(list: &str) -> Vec<Except> {
     let entries = list.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
     entries
@@ -165,7 +165,7 @@ enum Except {
         port: Option<u16>,
     },
     Name {
-        /// In lower case, without dots around it.
+        /// Lower case, without a leading or trailing dot.
         name: String,
         is_below_only: bool,
         port: Option<u16>,
@@ -182,7 +182,7 @@ impl Except {
             return Some(Self::range(bare(address).parse().ok()?, bits.parse().ok()?, port_of(port)?));
         }
         let (host, port) = match entry.rfind(':') {
-            // the colons of an address without brackets
+            // the colons of an IPv6 address without brackets
             Some(_) if entry.parse::<Ipv6Addr>().is_ok() => (entry, ""),
             Some(colon) if !entry.ends_with(']') => (&entry[..colon], &entry[colon + 1..]),
             _ => (entry, ""),
@@ -202,7 +202,7 @@ impl Except {
 
     fn range(network: IpAddr, bits: u8, port: Option<u16>) -> Self {
         match network.to_canonical() {
-            // the same addresses, written as those of IPv6
+            // IPv4 addresses written as IPv6
             canonical if canonical != network && bits >= 96 => {
                 Self::Range { network: canonical, bits: bits - 96, port }
             }
@@ -226,23 +226,23 @@ impl Except {
     }
 }
 
-/// An address without its brackets.
+/// Removes the brackets of an address.
 fn bare(address: &str) -> &str {
     address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address)
 }
 
-/// A port that may be left out; `None` if it is not a port.
+/// Parses a port that may be empty; `None` if `digits` is not a port.
 fn port_of(digits: &str) -> Option<Option<u16>> {
     match digits {
         "" => Some(None),
-        // `parse` would take a sign as well
+        // `parse` would accept a sign
         _ if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok().map(Some),
         _ => None,
     }
 }
 
 fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
-    // the first bits of both, as a number of 128
+    // both addresses as 128-bit numbers, aligned at their first bit
     let wide = |address: IpAddr| match address {
         IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
         IpAddr::V6(address) => u128::from(address),
@@ -258,7 +258,7 @@ fn is_here(host: &str) -> bool {
         || address_of(host).is_some_and(|address| address.is_loopback())
 }
 
-/// The address that a host is; one of IPv4 may be written as one of IPv6.
+/// The address that `host` denotes; an IPv4 address may be written as IPv6.
 fn address_of(host: &str) -> Option<IpAddr> {
     host.parse().ok().map(|address: IpAddr| address.to_canonical())
 }

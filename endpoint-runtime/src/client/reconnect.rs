@@ -1,4 +1,4 @@
-//! Connecting again when a connection is lost: when, how long to wait, and when to give up.
+//! Reconnects after a lost connection: when, how long to wait, and when to give up.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -21,26 +21,27 @@ use crate::error::Error;
 use crate::session::Session;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
-/// How a lost connection is made again.
+/// Policy for reconnecting after a lost connection.
 ///
-/// Before each attempt it waits for a random time between a millisecond and a bound; the bound is the first delay, and
-/// doubles with each attempt up to the largest. So the clients of a server that comes back do not all come at once. If the
-/// server answered with `Retry-After`, in seconds or as a date, that time is waited for as well, up to the largest delay,
-/// and the random time after it. The attempts are counted anew once a session has been open for 10 seconds.
+/// Each attempt is preceded by a random delay between a millisecond and a bound. The bound starts at the first delay
+/// and doubles with each attempt up to the largest, so that the clients of a restarted server do not all connect at the
+/// same moment. If the server answered with `Retry-After`, in seconds or as a date, the client waits for that time as
+/// well, up to the largest delay, and for the random delay after it. The attempt count restarts once a session has been
+/// open for 10 seconds.
 ///
-/// | After | it |
+/// | After | the client |
 /// |---|---|
-/// | a lost connection (1006), also one that was lost by a panic in its own task, an idle timeout, a send timeout, a protocol error of the server, a handler that failed (1011) | connects again |
-/// | a close by the server with 1000, 1002, 1003, 1007, 1008, 1009 or 1010: they say that it would not help | ends |
+/// | a lost connection (1006), also by a panic in its own task, an idle timeout, a send timeout, a protocol error of the server, a failed handler (1011) | connects again |
+/// | a close by the server with 1000, 1002, 1003, 1007, 1008, 1009 or 1010: these codes mean that another attempt would not help | ends |
 /// | a close by the server with any other code, such as 1001, 1011, 1012, 1013 and all from 3000, or without one | connects again |
 /// | [`Reconnecting::close`], a close of the session by the application, [`ClientContainer::shutdown`](crate::ClientContainer::shutdown) | ends |
-/// | an attempt that did not resolve the name, or found no way to the server or its proxy | connects again |
-/// | an attempt that took too long, was broken off at any point, or panicked in the closure that makes instances | connects again |
-/// | an answer of the server or its proxy with 408, 425, 429 or 5xx | connects again |
-/// | any other answer: 401, 403, 404, 407 and the like, a redirect, 101 that does not fit the request | ends |
-/// | a server without a trusted, valid certificate for its name, or with no TLS in common with the client | ends |
+/// | an attempt that could not resolve the name, or could not reach the server or its proxy | connects again |
+/// | an attempt that timed out, was broken off at any point, or panicked in the closure that makes instances | connects again |
+/// | a response of the server or its proxy with 408, 425, 429 or 5xx | connects again |
+/// | any other response: 401, 403, 404, 407 and the like, a redirect, 101 that does not fit the request | ends |
+/// | a server without a trusted, valid certificate for its name, or with no TLS settings in common with the client | ends |
 /// | a server that speaks neither HTTP nor TLS, whichever is expected | ends |
-/// | a request that cannot be made: its URI, its headers, its proxy, a missing state | ends |
+/// | a request that cannot be sent: its URI, its headers, its proxy, a missing state | ends |
 /// | the largest number of attempts, or an `on_reconnect` that returned `false` | ends |
 ///
 /// [`Reconnecting::ended`] reports which of these ended it.
@@ -70,37 +71,36 @@ impl Default for Reconnect {
 }
 
 impl Reconnect {
-    /// The bound of the first delay; less than a millisecond counts as one. Default: half a second.
+    /// The bound of the first delay; at least a millisecond. Default: half a second.
     #[must_use]
     pub fn first_delay(mut self, delay: Duration) -> Self {
         self.first = delay;
         self
     }
 
-    /// The largest bound, and the longest time that is granted to a `Retry-After`; less than a millisecond counts as one.
-    /// Default: 30 seconds.
+    /// The largest bound, and the longest `Retry-After` that is honoured; at least a millisecond. Default: 30 seconds.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.most = delay;
         self
     }
 
-    /// Gives up after so many attempts in a row. Default: never.
+    /// Gives up after this many attempts in a row. Default: never.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Is told of each attempt before its delay begins; `false` gives up. If it panics, that is logged, and the attempt is
-    /// made.
+    /// Calls `ask` for each attempt before its delay begins; `false` gives up. If it panics, the panic is logged and
+    /// the attempt is made.
     #[must_use]
     pub fn on_reconnect(mut self, ask: impl Fn(&ReconnectAttempt<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.ask = Some(Arc::new(ask));
         self
     }
 
-    /// Whether the application wants another attempt. A panic is no answer, and the default is to go on.
+    /// Whether the application wants another attempt; a panic counts as yes.
     fn wants(&self, next: &ReconnectAttempt<'_>) -> bool {
         let Some(ask) = &self.ask else { return true };
         catch_unwind(AssertUnwindSafe(|| ask(next))).unwrap_or_else(|panic| {
@@ -116,8 +116,8 @@ impl Reconnect {
         self.first.max(RECONNECT_LEAST).saturating_mul(factor).min(self.most.max(RECONNECT_LEAST))
     }
 
-    /// The delay before an attempt: all of it is chance ("full jitter"). It comes on top of what the server asks for, which
-    /// is the same time for all of its clients.
+    /// The delay before an attempt: fully random ("full jitter"). It is added to the time that the server asks for,
+    /// because that is the same for all clients.
     fn delay(&self, attempt: u32, error: Option<&Error>) -> Duration {
         let delay = self.bound(attempt).mul_f64(rand::random::<f64>()).max(RECONNECT_LEAST);
         let asked = error.and_then(|error| retry_after(error, SystemTime::now())).unwrap_or_default();
@@ -135,7 +135,7 @@ impl fmt::Debug for Reconnect {
     }
 }
 
-/// What is known when a connection is about to be made again.
+/// An upcoming attempt to reconnect, and its cause.
 #[derive(Debug)]
 pub struct ReconnectAttempt<'a> {
     attempt: u32,
@@ -145,17 +145,17 @@ pub struct ReconnectAttempt<'a> {
 }
 
 impl ReconnectAttempt<'_> {
-    /// Which one it is, counted from one since a session was open for 10 seconds.
+    /// The number of the attempt, counted from one since a session was open for 10 seconds.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// How long it waits before.
+    /// The delay before the attempt.
     pub fn delay(&self) -> Duration {
         self.delay
     }
 
-    /// Why the attempt before this one failed; `None` if a session was opened since.
+    /// Why the previous attempt failed; `None` if a session was opened since.
     pub fn last_error(&self) -> Option<&Error> {
         self.error
     }
@@ -166,7 +166,7 @@ impl ReconnectAttempt<'_> {
     }
 }
 
-/// A [`ClientRequest`] whose connection is made again when it is lost.
+/// A [`ClientRequest`] that reconnects when the connection is lost.
 #[derive(Debug)]
 #[must_use]
 pub struct ReconnectingRequest {
@@ -175,24 +175,24 @@ pub struct ReconnectingRequest {
 }
 
 impl ClientRequest {
-    /// Makes the connection again when it is lost, as `policy` says.
+    /// Reconnects according to `policy` when the connection is lost.
     pub fn reconnect(self, policy: Reconnect) -> ReconnectingRequest {
         ReconnectingRequest { request: self, policy }
     }
 }
 
 impl ReconnectingRequest {
-    /// Connects. Each connection has a session and an instance of its own, as in a server: `make` is called for every
-    /// attempt. What instances are to hand on to those after them is kept outside, in an `Arc` or a
-    /// [`State`](crate::State). The `on_close` of one has returned before the next is connected. If `make` panics later
-    /// than in the first attempt, that is logged, and the attempt has failed like one that found no way to the server
+    /// Connects. Each connection has its own session and its own instance, as in a server: `make` is called for every
+    /// attempt. Keep data that instances pass on to later ones outside, in an `Arc` or a [`State`](crate::State). The
+    /// `on_close` of one session has returned before the next is connected. If `make` panics later than in the first
+    /// attempt, the panic is logged, and the attempt counts as failed, like one that could not reach the server
     /// ([`Error::is_panic`]).
     ///
     /// # Errors
-    /// Those of the first attempt, which is not repeated; as [`ClientRequest::connect`].
+    /// Those of the first attempt, which is not repeated; see [`ClientRequest::connect`].
     ///
     /// # Cancel safety
-    /// As [`ClientRequest::connect`].
+    /// Same as [`ClientRequest::connect`].
     pub async fn connect<E: ClientEndpoint>(
         self,
         mut make: impl FnMut() -> E + Send + 'static,
@@ -207,14 +207,14 @@ impl ReconnectingRequest {
         keepers.spawn(async move {
             let end = keep_connected(make, &request, &policy, &sender, &stopped, ended).await;
             end.log();
-            // before the sender is dropped, which wakes those who wait for it
+            // set before the sender is dropped, which wakes the tasks that wait for the end
             let _ = told.set(end);
         });
         Ok(Reconnecting { current, stop, end })
     }
 }
 
-/// A connection that is made again when it is lost. Dropping it changes nothing.
+/// A connection that reconnects when it is lost. Dropping it changes nothing.
 #[derive(Clone, Debug)]
 pub struct Reconnecting {
     current: watch::Receiver<Session>,
@@ -223,13 +223,13 @@ pub struct Reconnecting {
 }
 
 impl Reconnecting {
-    /// The session that was opened last. It may have ended, with the next not open yet.
+    /// The session that was opened last. It may have ended before the next is open.
     pub fn session(&self) -> Session {
         self.current.borrow().clone()
     }
 
-    /// Waits for a session that is newer than what this returned last, and at first than the first one; `None` if there
-    /// will be none.
+    /// Waits for a session newer than the one returned last, at first for one newer than the first; `None` if there
+    /// will be no more.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -238,16 +238,17 @@ impl Reconnecting {
         Some(self.current.borrow_and_update().clone())
     }
 
-    /// Closes the session with 1000 and connects no more. An attempt that is under way is given up; a session that is just
-    /// being opened, and whose `on_open` has perhaps not returned, is closed as well.
+    /// Closes the session with 1000 and stops reconnecting. A running attempt is given up; a session that is being
+    /// opened, even if its `on_open` has not returned, is closed as well.
     pub fn close(&self) {
-        // in this order: a session that becomes the current one after it was read here finds the other
+        // in this order: a session that becomes current after it was read here sees the cancelled token
         self.stop.cancel();
         self.session().close();
     }
 
-    /// Resolves when no connection will be made any more, and the `on_close` of the last session has returned; returns why.
-    /// The table at [`Reconnect`] has all causes. Each clone may wait for it, and after the end it resolves at once.
+    /// Resolves with the cause when no further connection will be made and the `on_close` of the last session has
+    /// returned. The table at [`Reconnect`] lists all causes. Each clone may wait for it; after the end it resolves
+    /// immediately.
     ///
     /// ```no_run
     /// # use endpoint_runtime::Reconnecting;
@@ -267,14 +268,14 @@ impl Reconnecting {
     pub async fn ended(&self) -> ReconnectEnd {
         let mut current = self.current.clone();
         while current.changed().await.is_ok() {}
-        // it is not there if the task was dropped with its runtime
+        // not set if the task was dropped with its runtime
         self.end.get().cloned().unwrap_or_else(|| ReconnectEnd::new(Cause::Aborted, None, None))
     }
 }
 
-/// Why a connection is not made again ([`Reconnecting::ended`]). Printed, it is a sentence for a log.
+/// Why reconnecting ended ([`Reconnecting::ended`]). Its `Display` is a sentence for a log.
 ///
-/// A clone is the same end.
+/// Clones share the same value.
 #[derive(Clone, Debug)]
 pub struct ReconnectEnd(Arc<End>);
 
@@ -287,15 +288,15 @@ struct End {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
-    /// By the application, or a shutdown.
+    /// Closed by the application or by a shutdown.
     Closed,
     /// Another attempt would not help.
     Final,
-    /// There were as many attempts as there may be.
+    /// The maximum number of attempts is reached.
     Attempts,
-    /// `on_reconnect` returned false.
+    /// `on_reconnect` returned `false`.
     Declined,
-    /// The task that connects is gone.
+    /// The connecting task is gone.
     Aborted,
 }
 
@@ -304,18 +305,19 @@ impl ReconnectEnd {
         Self(Arc::new(End { cause, reason, error }))
     }
 
-    /// The application closed it, with [`Reconnecting::close`] or by closing the session, or the container was shut down.
+    /// The application called [`Reconnecting::close`] or closed the session, or the container was shut down.
     pub fn is_closed(&self) -> bool {
         self.0.cause == Cause::Closed
     }
 
-    /// Another attempt would not help: the server closed the last session for good ([`close_reason`](Self::close_reason)), or
-    /// the last attempt failed for good ([`last_error`](Self::last_error)).
+    /// Another attempt would not help: the server closed the last session permanently
+    /// ([`close_reason`](Self::close_reason)), or the last attempt failed permanently
+    /// ([`last_error`](Self::last_error)).
     pub fn is_final(&self) -> bool {
         self.0.cause == Cause::Final
     }
 
-    /// There were as many attempts as the policy allows, or its `on_reconnect` returned `false`.
+    /// The policy's maximum number of attempts is reached, or its `on_reconnect` returned `false`.
     pub fn is_given_up(&self) -> bool {
         matches!(self.0.cause, Cause::Attempts | Cause::Declined)
     }
@@ -326,12 +328,12 @@ impl ReconnectEnd {
         self.0.error.as_ref()
     }
 
-    /// How the last session ended. `None` only if the task that connects was dropped with its runtime.
+    /// How the last session ended. `None` only if the connecting task was dropped with its runtime.
     pub fn close_reason(&self) -> Option<&CloseReason> {
         self.0.reason.as_ref()
     }
 
-    /// Tells the operator what the application may not ask for.
+    /// Logs the end for the operator, because the application may not ask for it.
     fn log(&self) {
         if self.is_closed() {
             tracing::debug!("a connection is not made again: {self}");
@@ -359,7 +361,7 @@ impl fmt::Display for ReconnectEnd {
     }
 }
 
-/// One session after the other, until it is over.
+/// Runs one session after another until the end.
 async fn keep_connected<E: ClientEndpoint>(
     mut make: impl FnMut() -> E + Send,
     request: &ClientRequest,
@@ -374,7 +376,7 @@ async fn keep_connected<E: ClientEndpoint>(
         let opened = Instant::now();
         let reason = tokio::select! {
             biased;
-            // a `close` that has not seen this session
+            // a `close` that did not see this session
             () = stop.cancelled() => {
                 let session = current.borrow().clone();
                 return closed(container, &session, ended).await;
@@ -405,13 +407,13 @@ async fn keep_connected<E: ClientEndpoint>(
                 () = stop.cancelled() => return ReconnectEnd::new(Cause::Closed, Some(reason), error),
                 () = sleep(delay) => {}
             }
-            // an attempt that panics, in `make` or where its instance is dropped, is one that failed
+            // a panic, in `make` or in the drop of its instance, counts as a failed attempt
             match caught(async { container.establish(make(), request, stop).await }).await {
                 Ok(Serving { session, opened, ended }) => {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => return closed(container, &session, ended).await,
-                        // it fails if the connection's task is gone, which `ended` tells as well
+                        // fails if the connection's task is gone, which `ended` reports as well
                         _ = opened => {}
                     }
                     current.send_replace(session);
@@ -425,7 +427,7 @@ async fn keep_connected<E: ClientEndpoint>(
     }
 }
 
-/// Makes a panic of an attempt its error, in whatever poll it comes.
+/// Converts a panic of an attempt, in any poll, into its error.
 async fn caught<T>(attempt: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let mut attempt = pin!(attempt);
     poll_fn(|cx| {
@@ -438,18 +440,18 @@ async fn caught<T>(attempt: impl Future<Output = Result<T, Error>>) -> Result<T,
     .await
 }
 
-/// The end of a connection that is wanted no more while it has `session`.
+/// Ends `session` after a stop, and waits for its end.
 async fn closed(container: &ClientContainer, session: &Session, ended: oneshot::Receiver<CloseReason>) -> ReconnectEnd {
     container.end(session);
     ReconnectEnd::new(Cause::Closed, Some(end_of(ended.await).await), None)
 }
 
-/// How a session ended.
+/// The reason a session ended with; a lost task counts as closed abnormally.
 async fn end_of(reason: Result<CloseReason, oneshot::error::RecvError>) -> CloseReason {
     match reason {
         Ok(reason) => reason,
         Err(_) => {
-            // its task ended by a panic, or the runtime goes down, which ends this task here
+            // the session's task panicked, or the runtime shuts down, which ends this task here
             tokio::task::yield_now().await;
             CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task failed")
                 .by(Initiator::Container)
@@ -478,7 +480,7 @@ mod tests {
         let policy = Reconnect::default().first_delay(Duration::from_secs(1000)).max_delay(Duration::from_secs(1000));
         let delays: Vec<_> = (0..200).map(|_| policy.delay(1, None).as_secs()).collect();
         assert!(delays.iter().all(|delay| *delay <= 1000));
-        // each of the four quarters is left out by chance once in 10^24 times
+        // the chance of missing one of the four quarters is 1 in 10^24
         for quarter in 0..4 {
             assert!(delays.iter().any(|delay| delay / 251 == quarter), "{delays:?}");
         }

@@ -1,4 +1,4 @@
-//! A connection that is asked for: what its opening request says.
+//! Builder for a client connection and its opening request.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::error::{Error, Kind};
 use crate::handshake::client::{OURS, Offer, is_subprotocol};
 use crate::session::Session;
 
-/// A connection that is asked for: where to, and what the opening request says beside what it must (Jakarta's
-/// `ClientEndpointConfig` with its `beforeRequest`).
+/// A connection to open: its URI and the optional parts of the opening request (Jakarta's `ClientEndpointConfig` with
+/// its `beforeRequest`).
 #[derive(Debug)]
 #[must_use]
 pub struct ClientRequest {
@@ -26,7 +26,7 @@ pub struct ClientRequest {
     headers: HeaderMap,
     subprotocols: Vec<String>,
     pub(super) timeout: Duration,
-    /// The first thing that was said wrong.
+    /// The first invalid value that was given.
     mistake: Option<String>,
 }
 
@@ -36,8 +36,8 @@ impl ClientRequest {
         Self { container, uri, values, headers, subprotocols, timeout, mistake: None }
     }
 
-    /// Gives the variable `{name}` of the URI's path its value, which is percent-encoded as a whole: a `/` in it separates
-    /// no segments. The value is not empty, and no segment may become `.` or `..`. It is in
+    /// Sets the variable `{name}` of the URI's path. The value is percent-encoded as a whole: a `/` in it does not
+    /// separate segments. The value must not be empty, and no segment may become `.` or `..`. It is in
     /// [`Session::path_params`] as well.
     ///
     /// ```no_run
@@ -56,14 +56,14 @@ impl ClientRequest {
         self
     }
 
-    /// Adds `name=value` to the query of the URI, both percent-encoded; call it again for further ones.
+    /// Adds `name=value` to the query of the URI, both percent-encoded; call it again for more.
     pub fn query_param(mut self, name: impl Into<String>, value: impl Display) -> Self {
         self.values.query.push((name.into(), value.to_string()));
         self
     }
 
-    /// Adds a header to the request, such as `Authorization` or `Cookie`. Those that the handshake itself needs cannot
-    /// be set; `Host` may be.
+    /// Adds a header to the request, such as `Authorization` or `Cookie`. The headers of the handshake itself cannot be
+    /// set; `Host` can.
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
         N: TryInto<HeaderName>,
@@ -76,15 +76,15 @@ impl ClientRequest {
             (Ok(name), Ok(value)) => {
                 self.headers.append(name, value);
             }
-            // without the value, which may be a secret
+            // omits the value, which may be a secret
             (Ok(name), Err(_)) => self.wrong(format!("the value of the header {name} has an illegal character")),
             (Err(_), _) => self.wrong("the name of a header has an illegal character".to_owned()),
         }
         self
     }
 
-    /// Offers a subprotocol; call it again for further ones, the one that is liked best first. Those of the endpoint's
-    /// attribute are not offered then.
+    /// Offers a subprotocol; call it again for more, in order of preference. This replaces the subprotocols of the
+    /// endpoint's attribute.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         if !is_subprotocol(&name) {
@@ -95,7 +95,7 @@ impl ClientRequest {
         self
     }
 
-    /// Says where the request comes from, as browsers do: `https://example.org`. Default: nothing is said.
+    /// Sets the `Origin` header, as browsers do: `https://example.org`. Default: no such header.
     pub fn origin<V: TryInto<HeaderValue>>(mut self, origin: V) -> Self {
         match origin.try_into() {
             Ok(origin) => {
@@ -106,37 +106,37 @@ impl ClientRequest {
         self
     }
 
-    /// How long connecting may take, until the server has answered the handshake. Default: that of the container.
+    /// Time limit for connecting, until the server has answered the handshake. Default: the container's.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// Connects, and serves the session in a task of its own. Resolves when `on_open` has returned; messages wait for
-    /// that. If `on_open` failed, `on_error` has been told, and the session is closed with 1011.
+    /// Connects, and serves the session in its own task. Resolves when `on_open` has returned; messages wait until
+    /// then. If `on_open` fails, `on_error` is called and the session is closed with 1011.
     ///
-    /// The addresses of the host are tried 250 ms apart, IPv6 and IPv4 in turn, or at once after one has failed, and the
-    /// first that answers is taken (RFC 8305). Through a [`Proxy`](crate::Proxy) the session's `peer_addr` is that of the
-    /// proxy. A user and a password in the URI are sent as basic authentication (RFC 7617), unless an `Authorization`
-    /// header was given.
+    /// The addresses of the host are tried 250 ms apart, alternating between IPv6 and IPv4, or immediately after a
+    /// failure; the first that answers is used (RFC 8305). Through a [`Proxy`](crate::Proxy) the session's `peer_addr`
+    /// is that of the proxy. A user and a password in the URI are sent as basic authentication (RFC 7617), unless an
+    /// `Authorization` header was set.
     ///
     /// # Errors
-    /// [`Error::is_handshake`] if what is asked for cannot be asked, if the server, or the proxy before it, refuses, or
-    /// if its answer is wrong; the answer is [`Error::response`]. [`Error::is_tls`] if the server is not trusted.
-    /// [`Error::is_io`] if there is no way to the server; [`Error::is_timeout`] if it
-    /// took too long. [`Error::is_decode`] if a `#[query_param]` of a handler is not in the URI; [`Error::is_deployment`] if
-    /// a `State<T>` is missing. No handler was called then. [`Error::is_closed`] if [`ClientContainer::shutdown`] was
-    /// called before it returned; a session that was being opened is closed like every other.
+    /// [`Error::is_handshake`] if the request is invalid, if the server or its proxy refuses, or if the response is
+    /// wrong; the response is [`Error::response`]. [`Error::is_tls`] if the server is not trusted. [`Error::is_io`] if
+    /// the server cannot be reached; [`Error::is_timeout`] if connecting took too long. [`Error::is_decode`] if a
+    /// `#[query_param]` of a handler is not in the URI; [`Error::is_deployment`] if a `State<T>` is missing. In these
+    /// cases no handler was called. [`Error::is_closed`] if [`ClientContainer::shutdown`] was called before this
+    /// returned; a session that was being opened is closed like every other.
     ///
     /// # Cancel safety
-    /// If it is dropped the connection is closed; a session that was opened already ends with 1001.
+    /// A dropped future closes the connection; a session that was already opened ends with 1001.
     pub async fn connect<E: ClientEndpoint>(self, endpoint: E) -> Result<Session, Error> {
         let (session, _) = self.container.open(endpoint, &self, &self.container.0.closing).await?;
         Ok(session)
     }
 
-    /// Connects an endpoint without annotations (Jakarta's `connectToServer(Endpoint, ClientEndpointConfig, URI)`): its
-    /// message handlers are those that `on_open` adds to the session, or whoever holds it.
+    /// Connects an endpoint without annotations (Jakarta's `connectToServer(Endpoint, ClientEndpointConfig, URI)`). Its
+    /// message handlers are those that `on_open`, or any holder of the session, adds to the session.
     ///
     /// ```no_run
     /// use endpoint_runtime::{ClientContainer, Endpoint, Error, MessageHandler, Session};
@@ -155,10 +155,10 @@ impl ClientRequest {
     /// ```
     ///
     /// # Errors
-    /// As [`connect`](Self::connect).
+    /// Same as [`connect`](Self::connect).
     ///
     /// # Cancel safety
-    /// As [`connect`](Self::connect).
+    /// Same as [`connect`](Self::connect).
     pub async fn connect_endpoint<E: Endpoint>(self, endpoint: E) -> Result<Session, Error> {
         self.connect(Programmatic(endpoint)).await
     }
@@ -167,7 +167,7 @@ impl ClientRequest {
         self.mistake.get_or_insert(mistake);
     }
 
-    /// What is offered: what was said here, else what the endpoint says.
+    /// The subprotocols to offer: those of this request, else those of the endpoint.
     pub(super) fn offered(&self, options: &EndpointOptions) -> Vec<String> {
         if self.subprotocols.is_empty() {
             return options.subprotocols.iter().map(|&name| name.to_owned()).collect();
@@ -175,7 +175,7 @@ impl ClientRequest {
         self.subprotocols.clone()
     }
 
-    /// The head of the request.
+    /// Builds the head of the request.
     pub(super) fn head(&self, target: &Target, offer: &Offer) -> Result<http::request::Parts, Error> {
         if let Some(mistake) = &self.mistake {
             return Err(Error::new(Kind::Handshake, format!("the request cannot be made: {mistake}")));

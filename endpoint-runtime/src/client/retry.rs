@@ -1,5 +1,5 @@
-//! The table in the documentation of [`Reconnect`](super::reconnect::Reconnect): which ends of a session and which
-//! failures are followed by another attempt, and when the server wants it. Pure.
+//! Implements the table in the documentation of [`Reconnect`](super::reconnect::Reconnect): which session ends and
+//! which failures lead to another attempt, and when the server wants it. Pure.
 
 use std::error::Error as StdError;
 use std::io;
@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use crate::error::{Error, Kind};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
-/// Whether a session has ended for good.
+/// Whether the close reason rules out another attempt.
 pub(crate) fn is_final(reason: &CloseReason) -> bool {
     match reason.initiator() {
         Initiator::Application => true,
@@ -34,15 +34,15 @@ pub(crate) fn may_pass(error: &Error) -> bool {
     match (error.response().map(Response::status), error.kind()) {
         (Some(StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS), _) => true,
         (Some(status), _) => status.is_server_error(),
-        // the panic of one attempt says nothing of the next
+        // a panic in one attempt does not predict the next
         (None, Kind::Io | Kind::Timeout | Kind::Panic) => true,
-        // of these only what was broken off before it came to a result
+        // of these, retry only an attempt that was broken off before it had a result
         (None, Kind::Tls | Kind::Handshake) => is_broken_off(error),
         _ => false,
     }
 }
 
-/// Whether the connection failed, rather than what was said on it.
+/// Whether the connection failed, as opposed to the content sent on it.
 fn is_broken_off(error: &Error) -> bool {
     let mut is_broken_off = false;
     let mut cause = error.source();
@@ -54,7 +54,7 @@ fn is_broken_off(error: &Error) -> bool {
             is_broken_off = true;
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            // what rustls does not accept of the other side, and what the other side's alert does not accept
+            // rustls rejects the peer, or the peer's alert rejects this side
             if error.kind() == io::ErrorKind::InvalidData {
                 return false;
             }
@@ -65,18 +65,18 @@ fn is_broken_off(error: &Error) -> bool {
     is_broken_off
 }
 
-/// The time that a server asks for (RFC 9110 §10.2.3): a number of seconds, or a date, which is compared with the
-/// server's own clock if the answer has that.
+/// The delay that a server asks for (RFC 9110 §10.2.3): a number of seconds, or a date, which is compared with the
+/// response's `Date` if it has one.
 pub(crate) fn retry_after(error: &Error, now: SystemTime) -> Option<Duration> {
     let headers = error.response()?.headers();
     let value = text(headers, header::RETRY_AFTER)?;
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // more than fits is for ever
+        // a number that does not fit means forever
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let until = httpdate::parse_http_date(value).ok()?;
     let now = text(headers, header::DATE).and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
-    // a date that has passed asks for nothing
+    // a date in the past asks for no delay
     until.duration_since(now).ok()
 }
 
@@ -188,7 +188,7 @@ mod tests {
             // the server's clock is an hour behind
             (&[("retry-after", "Sun, 06 Nov 1994 07:50:07 GMT"), ("date", "Sun, 06 Nov 1994 07:49:37 GMT")], Some(30)),
             (&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"), ("date", "today")], Some(30)),
-            // it has passed
+            // the date has passed
             (&[("retry-after", "Sun, 06 Nov 1994 07:50:07 GMT")], None),
             (&[("retry-after", "-3")], None),
             (&[("retry-after", "+3")], None),

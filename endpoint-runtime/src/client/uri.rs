@@ -1,4 +1,4 @@
-//! Where a client connects (RFC 6455 §3): a `ws` or `wss` URI, taken apart and encoded as browsers do. Pure.
+//! The URI a client connects to (RFC 6455 §3): parses a `ws` or `wss` URI and encodes it as browsers do. Pure.
 
 use std::net::Ipv4Addr;
 
@@ -10,48 +10,48 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str,
 
 use crate::error::{Error, Kind};
 
-/// Characters that a query of `ws` and `wss` does not carry as they are (WHATWG URL, special-query percent-encode set).
+/// Characters to encode in a query of `ws` and `wss` (WHATWG URL, special-query percent-encode set).
 const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'\'');
 
-/// The same of a path (WHATWG URL, path percent-encode set).
+/// Characters to encode in a path (WHATWG URL, path percent-encode set).
 const PATH: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'^').add(b'`').add(b'{').add(b'}');
 
-/// All but the unreserved characters (RFC 3986 §2.3): a value means no more than itself.
+/// Characters to encode in a value: all but the unreserved ones (RFC 3986 §2.3), so that a value cannot add syntax.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Values that are encoded for the user: those of the path's variables, and those to add to the query.
+/// Values to encode and insert: those of the path's variables, and those to add to the query.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Values {
     pub(crate) path: Vec<(String, String)>,
     pub(crate) query: Vec<(String, String)>,
 }
 
-/// What a `ws` or `wss` URI says.
+/// A parsed `ws` or `wss` URI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) is_secure: bool,
-    /// A name or an address; one of IPv6 without its brackets.
+    /// A name or an address; an IPv6 address without its brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Path and query, as the request line has them.
+    /// Path and query in the form of the request line.
     pub(crate) resource: Uri,
-    /// Host and port as the `Host` header has them: without the port if it is the default.
+    /// Host and port in the form of the `Host` header: without the port if it is the default.
     pub(crate) authority: HeaderValue,
-    /// The user and the password of the URI, as an `Authorization` header has them.
+    /// User and password of the URI in the form of an `Authorization` header.
     pub(crate) authorization: Option<HeaderValue>,
 }
 
 impl Target {
-    /// Host and port, as a proxy is told.
+    /// Host and port in the form that a proxy expects.
     pub(crate) fn place(&self) -> String {
         let (host, port) = (&self.host, self.port);
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// Takes `text` apart, with `values` put in.
+    /// Parses `text` and inserts `values`.
     pub(crate) fn parse(text: &str, values: &Values) -> Result<Self, Error> {
-        // without the query, which may carry a secret
+        // omits the query, which may carry a secret
         let fails = |why: &str| {
             let shown = text.split(['?', '#']).next().unwrap_or_default();
             let shown = shown.rsplit_once('@').map_or(shown, |(_, rest)| rest);
@@ -78,7 +78,7 @@ impl Target {
         let port = match (authority.port_u16(), place.rsplit_once(':')) {
             (Some(0), _) => return Err(fails("there is no port 0")),
             (Some(port), _) => port,
-            // an empty port is the default one; `]` ends an address that has colons itself
+            // an empty port is the default one; `]` ends an address that contains colons
             (None, Some((_, digits))) if !digits.is_empty() && !digits.ends_with(']') => {
                 return Err(fails("the port is no number below 65536"));
             }
@@ -109,7 +109,7 @@ impl Target {
     }
 }
 
-/// Refuses what a browser would take out of a URI, or cut off: it is nearly always a mistake.
+/// Refuses characters that a browser would remove from a URI, or cut it off at: they are nearly always a mistake.
 fn check_characters(text: &str) -> Result<(), String> {
     if text.contains('#') {
         return Err(
@@ -127,7 +127,7 @@ fn check_characters(text: &str) -> Result<(), String> {
     }
 }
 
-/// Refuses a host that is not written in ASCII. It is not translated (IDNA): that takes tables larger than this library.
+/// Refuses a host that is not ASCII. IDNA translation is not supported: its tables are larger than this library.
 fn check_host(place: &str) -> Result<(), String> {
     match place.chars().find(|c| !c.is_ascii() || matches!(c, '%' | ' ' | '\\')) {
         Some('\\') => Err("write '/' instead of '\\', or %5C".to_owned()),
@@ -141,7 +141,7 @@ fn check_host(place: &str) -> Result<(), String> {
     }
 }
 
-/// The path, encoded, with its variables replaced: `{name}` is one.
+/// Replaces each variable `{name}` of the path and encodes the result.
 fn path_with(path: &str, values: &[(String, String)]) -> Result<String, String> {
     if path.contains('\\') {
         return Err("write '/' instead of '\\', or %5C".to_owned());
@@ -169,7 +169,7 @@ fn path_with(path: &str, values: &[(String, String)]) -> Result<String, String> 
             rest = behind;
         }
         encoded.extend(utf8_percent_encode(rest, PATH));
-        // encoded or not, servers and proxies take it for a step upward
+        // servers and proxies treat it as a step upward, encoded or not
         if has_variable && matches!(encoded[begun..].trim_end_matches('/'), "." | "..") {
             return Err(
                 "a path's variable cannot have the value \".\" or \"..\", which would change the path".to_owned()
@@ -184,7 +184,7 @@ fn path_with(path: &str, values: &[(String, String)]) -> Result<String, String> 
     }
 }
 
-/// The first `{name}`: what stands before it, the name, and what stands behind.
+/// The first `{name}`: the text before it, the name, and the text after it.
 fn variable_in(text: &str) -> Option<(&str, &str, &str)> {
     let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
     let is_name = |name: &str| name.starts_with(is_first) && name.chars().all(|c| is_first(c) || c.is_ascii_digit());
@@ -194,7 +194,7 @@ fn variable_in(text: &str) -> Option<(&str, &str, &str)> {
     })
 }
 
-/// The query, encoded, with `values` behind what is there; `None` if there is none.
+/// Encodes the query and appends `values`; `None` if there is neither a query nor a value.
 fn query_with(query: Option<&str>, values: &[(String, String)]) -> Option<String> {
     let mut encoded: String = utf8_percent_encode(query.unwrap_or_default(), QUERY).collect();
     for (name, value) in values {
@@ -208,7 +208,7 @@ fn query_with(query: Option<&str>, values: &[(String, String)]) -> Option<String
     (query.is_some() || !values.is_empty()).then_some(encoded)
 }
 
-/// RFC 7617: user and password, which a URI has percent-encoded.
+/// The `Authorization` value for percent-encoded credentials of a URI (RFC 7617).
 pub(crate) fn basic(credentials: &str) -> HeaderValue {
     let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
     let mut pair: Vec<u8> = percent_decode_str(user).collect();
@@ -221,8 +221,8 @@ pub(crate) fn basic(credentials: &str) -> HeaderValue {
     value
 }
 
-/// An address of IPv4 as `inet_aton` and browsers take it (WHATWG URL, IPv4 parser): of one to four parts, the last of
-/// which fills what is left, each decimal, octal with a leading `0`, or hexadecimal with `0x`.
+/// Parses an IPv4 address as `inet_aton` and browsers do (WHATWG URL, IPv4 parser): one to four parts, the last of
+/// which fills the remaining bytes, each decimal, octal with a leading `0`, or hexadecimal with `0x`.
 fn short_ipv4(host: &str) -> Option<Ipv4Addr> {
     let parts: Vec<_> = host.strip_suffix('.').unwrap_or(host).split('.').collect();
     let (last, first) = parts.split_last().filter(|(_, first)| first.len() < 4)?;
@@ -232,7 +232,7 @@ fn short_ipv4(host: &str) -> Option<Ipv4Addr> {
     }
     let left = 32 - 8 * first.len() as u32;
     let last = number_of(last).filter(|last| u64::from(*last) < 1 << left)?;
-    // with no part before it, it is the whole
+    // a single part is the whole address
     Some(Ipv4Addr::from(number.checked_shl(left).unwrap_or(0) | last))
 }
 
@@ -242,7 +242,7 @@ fn number_of(part: &str) -> Option<u32> {
         None if part.len() > 1 && part.starts_with('0') => (&part[1..], 8),
         None => (part, 10),
     };
-    // `from_str_radix` would take a sign as well
+    // `from_str_radix` would accept a sign
     if digits.starts_with(['+', '-']) { None } else { u32::from_str_radix(digits, radix).ok() }
 }
 
@@ -310,7 +310,7 @@ mod tests {
             ("ws://h/c/中文?t=ü", "/c/%E4%B8%AD%E6%96%87?t=%C3%BC"),
             ("ws://h/a b?c d", "/a%20b?c%20d"),
             ("ws://h?ü", "/?%C3%BC"),
-            // what is encoded already stays, and what is wrongly encoded is the server's to judge
+            // encoded text stays; the server judges wrongly encoded text
             ("ws://h/%E4%B8%AD?%C3%BC=%20", "/%E4%B8%AD?%C3%BC=%20"),
             ("ws://h/100%?100%", "/100%?100%"),
             ("ws://h/a+b&c=d;e,f:g@h!$'()*~-._|[]", "/a+b&c=d;e,f:g@h!$'()*~-._|[]"),

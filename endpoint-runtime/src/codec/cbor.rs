@@ -1,4 +1,4 @@
-//! CBOR (RFC 8949) as binary messages, by serde. Only with the cargo feature `cbor`.
+//! CBOR (RFC 8949) in binary messages, through serde. Only with the cargo feature `cbor`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
 use endpoint_wire::message::{Binary, Message};
 
-/// A value that travels as CBOR (RFC 8949) in a binary message: the payload of a handler, a reply, an object to send.
+/// A value sent as CBOR (RFC 8949) in a binary message: the payload of a handler, a reply, an object to send.
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -28,11 +28,12 @@ use endpoint_wire::message::{Binary, Message};
 /// }
 /// ```
 ///
-/// A struct is a map with the names of its fields. A message is one value and nothing behind it.
+/// A struct is a map with the names of its fields. A message holds exactly one value.
 ///
-/// Data that is no CBOR of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
-/// [`Error::bytes`] is what came; a value that serde cannot write, with [`is_encode`](Error::is_encode). Data that is
-/// nested more deeply than [`max_nesting`](crate::ContainerBuilder::max_nesting) is an error with `is_decode`, too.
+/// Data that is not CBOR of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
+/// [`Error::bytes`] is the received data; a value that serde cannot write is one with [`is_encode`](Error::is_encode).
+/// Data nested more deeply than [`max_nesting`](crate::ContainerBuilder::max_nesting) is an error with `is_decode`,
+/// too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cbor<T>(pub T);
 
@@ -50,7 +51,7 @@ impl<T: DeserializeOwned> DecodeBinary for Cbor<T> {
 fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, BoxError> {
     TooDeep::check(data, nesting::cbor::exceeds)?;
     let mut rest = data;
-    // ciborium's own bound, 256, does not fit every stack; it counts an enum, too, that is a text and so no level
+    // ciborium's default bound, 256, does not fit every stack; it also counts an enum that is a text and so not a level
     let limit = nesting::limit().saturating_add(1);
     let value =
         ciborium::de::from_reader_with_recursion_limit(&mut rest, limit).map_err(|error| excerpt(error).to_string())?;

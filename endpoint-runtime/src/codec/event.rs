@@ -1,4 +1,4 @@
-//! Messages by event: JSON text of the form `{"event": "chat.say", "data": …}`. Only with the cargo feature `json`.
+//! Messages by event: JSON text such as `{"event": "chat.say", "data": …}`. Only with the cargo feature `json`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ use endpoint_wire::text::Text;
 
 /// An event with its data: `{"event": "chat.say", "data": …}` as JSON in a text message.
 ///
-/// An endpoint that lists events has a handler for each, with data of its own type:
+/// An endpoint that lists events has one handler for each, with its own data type:
 ///
 /// ```
 /// use endpoint_runtime::Event;
@@ -53,15 +53,15 @@ use endpoint_wire::text::Text;
 /// }
 /// ```
 ///
-/// - The handler of an event takes its data as [`Json`], or the event as an `Event<T>`, or neither. Data that was left out
-///   is `null`. It returns `Json<T>`, which is sent back under the event's own name; or an `Event<T>`, which has a name
-///   of its own; `()`, `Option` and `Result` as every handler.
-/// - A text message that is none of the listed events goes to the endpoint's ordinary text handler, if it has one, which
-///   gets the whole message; `Event<serde_json::Value>` takes every event. Without such a handler `on_error` is told
-///   ([`is_decode`](Error::is_decode)), and the session goes on.
-/// - An event that is listed and has no handler does not compile, nor does one that has two, or is not listed.
+/// - The handler of an event takes its data as [`Json`], or the event as an `Event<T>`, or neither. Missing data is
+///   `null`. The handler returns `Json<T>`, which is sent back under the event's own name, or an `Event<T>` with its
+///   own name; `()`, `Option` and `Result` work as in every handler.
+/// - A text message that is none of the listed events goes whole to the endpoint's ordinary text handler, if it has
+///   one; `Event<serde_json::Value>` takes every event. Without such a handler `on_error` is called
+///   ([`is_decode`](Error::is_decode)), and the session continues.
+/// - A listed event without a handler does not compile, nor does an event with two handlers, or one that is not listed.
 ///
-/// Where all that comes is known together, an enum does the same with one handler and a `match`:
+/// If all messages are known in one place, an enum does the same with one handler and a `match`:
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -95,14 +95,14 @@ use endpoint_wire::text::Text;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<T> {
-    /// Its name.
+    /// Name of the event.
     pub name: Cow<'static, str>,
-    /// What is said with it.
+    /// Data of the event.
     pub data: T,
 }
 
 impl<T> Event<T> {
-    /// An event to send.
+    /// Creates an event to send.
     pub fn new(name: impl Into<Cow<'static, str>>, data: T) -> Self {
         Self { name: name.into(), data }
     }
@@ -127,7 +127,7 @@ impl<T: DeserializeOwned> DecodeText for Event<T> {
     }
 }
 
-/// The message of an event.
+/// Encodes an event as a message.
 fn envelope<T: Serialize>(name: &str, data: &T) -> Result<Message, Error> {
     let written = serde_json::to_string(name).and_then(|name| Ok((name, serde_json::to_string(data)?)));
     match written {
@@ -141,25 +141,25 @@ fn envelope<T: Serialize>(name: &str, data: &T) -> Result<Message, Error> {
     }
 }
 
-/// An event that came, with its data still as text.
+/// A received event, with its data still as text.
 #[derive(Debug)]
 pub struct Occurrence<'a> {
     message: &'a str,
     name: Cow<'a, str>,
     data: &'a str,
-    /// Its nesting is within the bound, and beyond that of serde_json.
+    /// Its nesting is within the endpoint's bound, and exceeds the default bound of serde_json.
     deep: bool,
 }
 
 impl<'a> Occurrence<'a> {
-    /// What a message says.
+    /// Parses a message.
     pub fn of(message: &'a str) -> Result<Self, BoxError> {
         let deep = json::is_deep(message.as_bytes())?;
         let Envelope { name, data } = serde_json::from_str(message)?;
         Ok(Self { message, name, data: data.map_or("null", RawValue::get), deep })
     }
 
-    /// The event's name.
+    /// Name of the event.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -174,7 +174,7 @@ impl<'a> Occurrence<'a> {
     }
 }
 
-/// The error for a message that is none of the listed events, where nothing else takes text.
+/// The error for a message that is none of the listed events, if no other handler takes text.
 pub(crate) fn no_event(message: &str, listed: &[&str]) -> Error {
     let reason = match Occurrence::of(message) {
         Ok(occurrence) => format!("{:?} is none of {}", excerpt(&*occurrence.name).to_string(), listed.join(", ")),
@@ -183,7 +183,7 @@ pub(crate) fn no_event(message: &str, listed: &[&str]) -> Error {
     Error::undecodable(message.into(), "is no event that the endpoint lists", reason)
 }
 
-/// `{"event": …, "data": …}`; anything beside the two is ignored.
+/// `{"event": …, "data": …}`; other fields are ignored.
 struct Envelope<'a> {
     name: Cow<'a, str>,
     data: Option<&'a RawValue>,
@@ -218,7 +218,7 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
     }
 }
 
-/// A string, from the message itself if it has no escapes.
+/// A string, borrowed from the message if it has no escapes.
 struct Word<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Word<'de> {
@@ -243,14 +243,14 @@ impl<'de> Deserialize<'de> for Word<'de> {
     }
 }
 
-/// What the handler of an event can take of it.
+/// A type that the handler of an event can take.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the data of an event",
     label = "not made of an event",
     note = "write Json<T> for the data, or Event<T> for name and data, where T: serde::de::DeserializeOwned"
 )]
 pub trait FromEvent: Sized {
-    /// Makes it.
+    /// Creates the value from a received event.
     fn from_event(occurrence: &Occurrence<'_>) -> Result<Self, Error>;
 }
 
@@ -266,7 +266,7 @@ impl<T: DeserializeOwned> FromEvent for Event<T> {
     }
 }
 
-/// What the handler of an event can return.
+/// A type that the handler of an event can return.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from the handler of an event",
     label = "not sendable as an event",

@@ -1,4 +1,4 @@
-//! JSON as text messages, by serde. Only with the cargo feature `json`, which is on by default.
+//! JSON in text messages, through serde. Only with the cargo feature `json`, which is on by default.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::error::{BoxError, Error, Kind};
 use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::text::Text;
 
-/// A value that travels as JSON in a text message: the payload of a handler, a reply, an object to send.
+/// A value sent as JSON in a text message: the payload of a handler, a reply, an object to send.
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -42,12 +42,12 @@ use endpoint_wire::text::Text;
 /// }
 /// ```
 ///
-/// Text that is no JSON of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
-/// [`Error::text`] is what came; a value that serde cannot make JSON of, with [`is_encode`](Error::is_encode). Serde's
-/// own error, with line and column, is found by [`Error::downcast_ref`]. Text that is nested more deeply than
-/// [`max_nesting`](crate::ContainerBuilder::max_nesting) is such an error, too.
+/// Text that is not JSON of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
+/// [`Error::text`] is the received text; a value that serde cannot write as JSON is one with
+/// [`is_encode`](Error::is_encode). [`Error::downcast_ref`] gives serde's own error, with line and column. Text nested
+/// more deeply than [`max_nesting`](crate::ContainerBuilder::max_nesting) is an error with `is_decode`, too.
 ///
-/// It is text, in and out. With `#[on_message(binary)]` a handler takes it from binary frames.
+/// Messages are text in both directions. With `#[on_message(binary)]` a handler takes it from binary frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Json<T>(pub T);
 
@@ -89,7 +89,7 @@ impl<T: Serialize> Encode for Json<T> {
     }
 }
 
-/// The levels that `serde_json` reads of its own accord.
+/// Levels that `serde_json` reads by default.
 const SERDE_LEVELS: usize = 127;
 
 fn read_str<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BoxError> {
@@ -100,7 +100,7 @@ fn read_slice<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, BoxError> {
     Ok(read(serde_json::Deserializer::from_slice(data), is_deep(data)?)?)
 }
 
-/// Whether it has more levels than `serde_json` reads of its own accord; an error if it has more than are allowed now.
+/// Whether `data` has more levels than `serde_json` reads by default; an error if it exceeds the current bound.
 pub(crate) fn is_deep(data: &[u8]) -> Result<bool, TooDeep> {
     if nesting::limit() > SERDE_LEVELS && (data.len() <= SERDE_LEVELS || !nesting::json::exceeds(data, SERDE_LEVELS)) {
         return Ok(false);
@@ -109,7 +109,7 @@ pub(crate) fn is_deep(data: &[u8]) -> Result<bool, TooDeep> {
     Ok(nesting::limit() > SERDE_LEVELS)
 }
 
-/// Reads one value and nothing behind it; one that [`is_deep`] as well if it was asked.
+/// Reads exactly one value; `deep` lifts the bound of `serde_json`, for data that [`is_deep`] has checked.
 pub(crate) fn read<'a, T, R>(mut reader: serde_json::Deserializer<R>, deep: bool) -> Result<T, serde_json::Error>
 where
     T: Deserialize<'a>,

@@ -1,4 +1,4 @@
-//! Between messages and the handler's types: what a parameter is decoded from, what a returned value is encoded to.
+//! Converts between messages and handler types: decodes parameters, encodes returned values.
 
 #[cfg(feature = "cbor")]
 pub(crate) mod cbor;
@@ -42,18 +42,18 @@ use endpoint_wire::text::Text;
 /// }
 /// ```
 ///
-/// A handler takes it with `#[on_message(text)]`, since an attribute cannot see how a type of yours arrives.
+/// A handler takes it with `#[on_message(text)]`, since an attribute cannot see how your type is sent.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the payload of a text `#[on_message]` handler",
     label = "not decodable from text",
     note = "text payloads are String, &str, Text, numbers, bool, char, Json<T> where T: serde::de::DeserializeOwned, what implements DecodeText, and what the endpoint lists a decoder for"
 )]
 pub trait DecodeText: Sized {
-    /// It takes a message as it is, so there is no nesting to bound.
+    /// The type takes a message unchanged, so there is no nesting to bound.
     #[doc(hidden)]
     const IS_PLAIN: bool = false;
 
-    /// Decodes an owned message; takes the buffer over where it can.
+    /// Decodes an owned message; reuses its buffer where possible.
     ///
     /// # Errors
     /// [`Error::decode`], with the text.
@@ -62,7 +62,7 @@ pub trait DecodeText: Sized {
     /// Decodes from borrowed text.
     ///
     /// # Errors
-    /// As [`decode_text`](Self::decode_text).
+    /// Same as [`decode_text`](Self::decode_text).
     fn decode_str(text: &str) -> Result<Self, Error> {
         Self::decode_text(Text::from(text))
     }
@@ -75,11 +75,11 @@ pub trait DecodeText: Sized {
     note = "binary payloads are Vec<u8>, &[u8], Bytes, Binary, what implements DecodeBinary, and what the endpoint lists a decoder for"
 )]
 pub trait DecodeBinary: Sized {
-    /// It takes a message as it is, so there is no nesting to bound.
+    /// The type takes a message unchanged, so there is no nesting to bound.
     #[doc(hidden)]
     const IS_PLAIN: bool = false;
 
-    /// Decodes an owned message; takes the buffer over where it can.
+    /// Decodes an owned message; reuses its buffer where possible.
     ///
     /// # Errors
     /// [`Error::decode`], with the data.
@@ -108,7 +108,7 @@ impl DecodeText for String {
     }
 }
 
-/// The first character (Jakarta's rule for `char`).
+/// Decodes the first character (Jakarta's rule for `char`).
 impl DecodeText for char {
     const IS_PLAIN: bool = true;
 
@@ -162,14 +162,14 @@ impl DecodeBinary for Vec<u8> {
     }
 }
 
-/// An error that a handler may return in its `Result`: whatever converts into a boxed error.
+/// An error that a handler may return in its `Result`: any type that converts into a boxed error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error of a handler's `Result`",
     label = "does not convert into a boxed error",
     note = "implement std::error::Error for it (it must be Send + Sync + 'static), or return endpoint_runtime::Error"
 )]
 pub trait IntoError {
-    /// The error as `on_error` gets it.
+    /// Converts it into the error that `on_error` receives.
     fn into_error(self) -> Error;
 }
 
@@ -182,7 +182,7 @@ impl<E: Into<BoxError>> IntoError for E {
 
 /// An object that can be sent, or returned as a reply.
 ///
-/// Text, bytes, numbers, `bool` and `char` are, and so is `Json<T>`. For a type of your own say which message it
+/// Implemented for text, bytes, numbers, `bool`, `char` and `Json<T>`. For your own type, specify the message it
 /// becomes:
 ///
 /// ```
@@ -203,14 +203,14 @@ impl<E: Into<BoxError>> IntoError for E {
     note = "an `#[on_message]` handler may also return (), an Option of these, or a Result whose error converts into a boxed error"
 )]
 pub trait Encode {
-    /// The message that it becomes.
+    /// Encodes the object as a message.
     ///
     /// # Errors
     /// [`Error::encode`], with the reason.
     fn encode(&self) -> Result<Message, Error>;
 
-    /// The message that it becomes for one session: what `send_object` sends. A type for which an endpoint may list an
-    /// encoder says so here; numbers, `bool`, `char`, text and bytes do.
+    /// Encodes the object for one session, as `send_object` does. A type for which an endpoint may list an encoder
+    /// overrides this; numbers, `bool`, `char`, text and bytes do.
     ///
     /// ```
     /// use endpoint_runtime::{EncodeContext, Encode, Error, Message};
@@ -229,17 +229,17 @@ pub trait Encode {
     /// ```
     ///
     /// # Errors
-    /// As [`encode`](Self::encode).
+    /// Same as [`encode`](Self::encode).
     #[inline]
     fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
         let _ = dialect;
         self.encode()
     }
 
-    /// The same of an object that is given away, such as a reply: takes its buffer over where it can.
+    /// Encodes an owned object, such as a reply; reuses its buffer where possible.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode).
+    /// Same as [`encode`](Self::encode).
     #[inline]
     fn into_message(self) -> Result<Message, Error>
     where
@@ -250,10 +250,10 @@ pub trait Encode {
 }
 
 impl EncodeContext<'_> {
-    /// The message that the first encoder listed for a `T` makes of `object`; if there is none, the object itself.
+    /// Encodes `object` with the first encoder listed for a `T`; without one, with the object's own encoding.
     ///
     /// # Errors
-    /// What the encoder says; [`Error::is_closed`] if the session has come to its end and its encoders with it.
+    /// The encoder's error; [`Error::is_closed`] if the session, and so its encoders, have ended.
     #[inline]
     pub fn encode<T: Encode + 'static>(&self, object: &T) -> Result<Message, Error> {
         self.listed(object).unwrap_or_else(|| object.encode())
@@ -333,7 +333,7 @@ impl<const N: usize> Encode for [u8; N] {
 
 macro_rules! encode_as_text_form {
     ($($type:ty)*) => {$(
-        /// As text, in its standard form.
+        /// Encodes as text, in the standard form.
         impl Encode for $type {
             fn encode(&self) -> Result<Message, Error> {
                 Ok(self.to_string().into())
@@ -347,19 +347,19 @@ macro_rules! encode_as_text_form {
 }
 encode_as_text_form!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64 bool char);
 
-/// A value that an `#[on_message]` handler may return: what it becomes is sent back to the peer.
+/// A value that an `#[on_message]` handler may return; it is sent back to the peer as a message.
 ///
-/// Everything that is [`Encode`], `()`, and `Option` and `Result` of these.
+/// Implemented for every [`Encode`], `()`, and `Option` and `Result` of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from an `#[on_message]` handler",
     label = "not sendable as a reply",
     note = "return (), what can be sent (text, bytes, a number, bool, char, Json<T>, what implements Encode, what the endpoint lists an encoder for), an Option of these, or a Result whose error converts into a boxed error"
 )]
 pub trait IntoReply {
-    /// The message to send back, or none.
+    /// Converts it into the message to send back, or none.
     ///
     /// # Errors
-    /// What goes to `#[on_error]`.
+    /// An error for `#[on_error]`.
     fn into_reply(self) -> Result<Option<Message>, Error>;
 }
 
@@ -393,7 +393,7 @@ impl<T: IntoReply, E: IntoError> IntoReply for Result<T, E> {
     }
 }
 
-/// What an `#[on_open]`, `#[on_close]` or `#[on_error]` handler may return.
+/// A value that an `#[on_open]`, `#[on_close]` or `#[on_error]` handler may return.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from this handler",
     label = "nothing can be sent from here by returning it",

@@ -1,4 +1,4 @@
-//! MessagePack as binary messages, by serde. Only with the cargo feature `msgpack`.
+//! MessagePack in binary messages, through serde. Only with the cargo feature `msgpack`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
 use endpoint_wire::message::{Binary, Message};
 
-/// A value that travels as MessagePack in a binary message: the payload of a handler, a reply, an object to send.
+/// A value sent as MessagePack in a binary message: the payload of a handler, a reply, an object to send.
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -36,11 +36,12 @@ use endpoint_wire::message::{Binary, Message};
 /// ```
 ///
 /// A struct is written as a map with the names of its fields, as programs in other languages expect; it is read from
-/// such a map or from an array in the order of its fields. A message is one value and nothing behind it.
+/// such a map or from an array in the order of its fields. A message holds exactly one value.
 ///
-/// Data that is no MessagePack of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
-/// [`Error::bytes`] is what came; a value that serde cannot write, with [`is_encode`](Error::is_encode). Data that is
-/// nested more deeply than [`max_nesting`](crate::ContainerBuilder::max_nesting) is an error with `is_decode`, too.
+/// Data that is not MessagePack of this type is an error for `on_error` with [`is_decode`](Error::is_decode), and
+/// [`Error::bytes`] is the received data; a value that serde cannot write is one with [`is_encode`](Error::is_encode).
+/// Data nested more deeply than [`max_nesting`](crate::ContainerBuilder::max_nesting) is an error with `is_decode`,
+/// too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessagePack<T>(pub T);
 
@@ -60,7 +61,8 @@ fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, BoxError> {
     TooDeep::check(data, nesting::msgpack::exceeds)?;
     let mut rest = data;
     let mut reader = rmp_serde::Deserializer::new(&mut rest);
-    // its own bound is counted in another way, and must not be the lower one: an extension counts, and the last is refused
+    // rmp-serde's bound counts differently and must not be the lower one: an extension counts, and the last level is
+    // refused
     reader.set_max_depth(nesting::limit().saturating_add(2));
     let value = T::deserialize(&mut reader)?;
     if !rest.is_empty() {

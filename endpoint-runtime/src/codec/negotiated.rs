@@ -1,4 +1,4 @@
-//! Messages in the form that was agreed on as the subprotocol. Only with the cargo feature `json`.
+//! Messages in the format that the subprotocol selects. Only with the cargo feature `json`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::error::excerpt::excerpt;
 use endpoint_wire::message::Message;
 
-/// A value that travels in the form that the session's subprotocol names: the payload of a handler, a reply, an object
-/// to send. One handler for clients of every form.
+/// A value sent in the format that the session's subprotocol selects: the payload of a handler, a reply, an object to
+/// send. One handler serves clients of every format.
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -34,28 +34,29 @@ use endpoint_wire::message::Message;
 /// }
 /// ```
 ///
-/// What counts is the subprotocol's last word, behind the last dot or all of it:
+/// The subprotocol's suffix selects the format: the text after the last dot, or all of it:
 ///
-/// | Subprotocol | Form | Messages |
+/// | Subprotocol | Format | Messages |
 /// |---|---|---|
 /// | `json` | [`Json`] | text; read from binary data as well |
 /// | `msgpack` | `MessagePack`, with the cargo feature `msgpack` | binary |
 /// | `cbor` | `Cbor`, with the cargo feature `cbor` | binary |
 ///
-/// A message in another form than was agreed on is an error with [`is_decode`](Error::is_decode). Where the subprotocol
-/// names no form, or none was agreed on, nothing can be read, and nothing sent: the errors, with `is_decode` and
-/// [`is_encode`](Error::is_encode), say so. A client that does not ask for a subprotocol gets none, so an endpoint for
-/// such clients takes [`Json`].
+/// A message in another format than the agreed one is an error with [`is_decode`](Error::is_decode). Without an agreed
+/// subprotocol that selects a format, reading and sending fail with errors that state this: `is_decode` and
+/// [`is_encode`](Error::is_encode). A client that does not ask for a subprotocol gets none, so use [`Json`] for such
+/// clients.
 ///
-/// A handler of it takes text and binary data: an endpoint has no other for either. It must be spelled in the handler's
-/// signature, since attributes see words; so must a reply, inside of `Option` and `Result` if need be. A
-/// broadcast is encoded once for each subprotocol of its sessions; if one of them names no form, nobody is sent anything.
+/// A handler of this type takes text and binary data, so its endpoint has no other handler for either. The type must be
+/// spelled out in the handler's signature, since attributes see only tokens; so must a reply, if need be inside
+/// `Option` and `Result`. A broadcast is encoded once for each subprotocol of its sessions; if one of them selects no
+/// format, nothing is sent to any session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Negotiated<T>(pub T);
 
 wrapper!(Negotiated);
 
-/// The form that a subprotocol names.
+/// The format that a subprotocol selects.
 enum Form {
     Json,
     #[cfg(feature = "msgpack")]
@@ -84,7 +85,7 @@ impl Form {
 }
 
 impl<T: DeserializeOwned> Negotiated<T> {
-    /// Decodes a message of a session that speaks `dialect`.
+    /// Decodes a message of a session with the encode context `dialect`.
     ///
     /// # Errors
     /// [`Error::is_decode`], with the message.
@@ -112,7 +113,7 @@ impl<T: DeserializeOwned> Negotiated<T> {
 }
 
 impl<T: Serialize> Encode for Negotiated<T> {
-    /// Fails: the form is known only together with a session.
+    /// Fails: the format is known only together with a session.
     fn encode(&self) -> Result<Message, Error> {
         Err(Error::encode("there is no session whose subprotocol would name the form of the message"))
     }

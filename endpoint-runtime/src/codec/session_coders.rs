@@ -1,6 +1,6 @@
-//! The coders that an endpoint lists, as one connection has them: each made once, asked in their order, destroyed last.
+//! One connection's instances of the listed coders: each is created once, called in list order, destroyed last.
 //!
-//! Their types are erased here; who makes them knows the types, and so does who asks.
+//! Their types are erased here; the code that creates them, and the code that calls them, know the types.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -10,39 +10,39 @@ use crate::error::Error;
 use crate::observe::destructors;
 use endpoint_wire::message::Message;
 
-/// A decoder of a list. What it makes is put into an `Option<Object>`.
+/// A listed decoder. Its result is put into an `Option<Object>`.
 pub(crate) trait ListedDecoder: Send {
-    /// Whether it makes objects of this type out of messages of this kind.
+    /// Whether it decodes messages of this kind into objects of this type.
     fn makes(&self, object: TypeId, text: bool) -> bool;
 
-    /// `None` if it will not decode the message.
+    /// Decodes `message`; `None` if the decoder is not willing to.
     fn decode(&mut self, message: &Message, object: &mut dyn Any) -> Option<Result<(), Error>>;
 
-    /// A message begins that is handed on as it comes. Asked only of decoders of streams, as the next two.
+    /// Starts a message that is decoded as it arrives. Called only on stream decoders, like the next two methods.
     fn begin(&mut self) {}
 
-    /// A part of it.
+    /// Passes a part of the message.
     fn push(&mut self, part: Part<'_>) -> Result<(), Error> {
         let _ = part;
         Ok(())
     }
 
-    /// The end of it.
+    /// Ends the message.
     fn finish(&mut self, object: &mut dyn Any) -> Result<(), Error> {
         let _ = object;
         Ok(())
     }
 
-    /// The last call.
+    /// Destroys the decoder; the last call.
     fn destroy(&mut self);
 }
 
 /// A part of a message.
 #[derive(Clone, Copy, Debug)]
 pub enum Part<'a> {
-    /// Of a text message.
+    /// Part of a text message.
     Text(&'a str),
-    /// Of a binary message.
+    /// Part of a binary message.
     Binary(&'a [u8]),
 }
 
@@ -55,34 +55,34 @@ impl Part<'_> {
     }
 }
 
-/// What came of a part.
+/// The result of feeding a part.
 #[derive(Debug)]
 pub enum Fed {
-    /// The message goes on, or its rest is dropped.
+    /// The message continues, or its rest is dropped.
     More,
-    /// The message has ended; its object is there for the handler.
+    /// The message has ended; its object is ready for the handler.
     Ready,
     /// The decoder failed.
     Failed(Error),
-    /// The message is beyond its limit.
+    /// The message exceeds its limit.
     TooBig {
-        /// It.
+        /// Maximum size of the message.
         limit: usize,
-        /// What is known of the message.
+        /// Size of the message so far.
         size: u64,
     },
 }
 
-/// Gives a part to the decoder of streams that comes first for a type: session, part, whether it is the last, and the
-/// limit of the whole message. A function of this kind knows the type.
+/// Feeds a part to the first stream decoder for a type: session, part, whether it is the last, and the limit of the
+/// whole message. A function of this kind knows the type.
 pub(crate) type Feed = fn(&Coders, Part<'_>, bool, usize) -> Fed;
 
-/// An encoder of a list.
+/// A listed encoder.
 pub(crate) trait ListedEncoder: Send {
-    /// `None` if the object is not of its type.
+    /// Encodes `object`; `None` if it is not of the encoder's type.
     fn encode(&mut self, object: &dyn Any) -> Option<Result<Message, Error>>;
 
-    /// The last call.
+    /// Destroys the encoder; the last call.
     fn destroy(&mut self);
 }
 
@@ -96,31 +96,31 @@ pub struct Coders {
 #[derive(Default)]
 struct Decoders {
     list: Vec<Box<dyn ListedDecoder>>,
-    /// How a message stands that is decoded as it comes: its bytes so far, and whether its decoder has failed.
+    /// State of a message that is decoded as it arrives: its bytes so far, and whether its decoder has failed.
     feeding: Option<(u64, bool)>,
-    /// What the last such message came to, until its handler takes it.
+    /// The object of the last such message, until its handler takes it.
     ready: Option<Box<dyn Any + Send>>,
 }
 
 #[derive(Default)]
 struct Encoders {
     list: Vec<Box<dyn ListedEncoder>>,
-    /// They have been taken away to be destroyed.
+    /// The encoders have been removed to be destroyed.
     ended: bool,
 }
 
 impl Coders {
-    /// Puts a decoder behind the others.
+    /// Appends a decoder.
     pub(crate) fn list_decoder(&self, decoder: Box<dyn ListedDecoder>) {
         lock(&self.decoders).list.push(decoder);
     }
 
-    /// Puts an encoder behind the others.
+    /// Appends an encoder.
     pub(crate) fn list_encoder(&self, encoder: Box<dyn ListedEncoder>) {
         lock(&self.encoders).list.push(encoder);
     }
 
-    /// The object that the first willing decoder of its type makes of the message; `None` if none is willing.
+    /// Decodes the message with the first willing decoder for `T`; `None` if none is willing.
     pub(crate) fn decode<T: 'static>(&self, message: &Message) -> Option<Result<T, Error>> {
         let text = matches!(message, Message::Text(_));
         let mut object: Option<T> = None;
@@ -130,7 +130,7 @@ impl Coders {
         decoded.map(|()| object).transpose()
     }
 
-    /// Gives a part of a message to the first decoder for a `T`.
+    /// Feeds a part of a message to the first decoder for a `T`.
     pub(crate) fn feed<T: Send + 'static>(&self, part: Part<'_>, last: bool, limit: usize) -> Fed {
         let text = matches!(part, Part::Text(_));
         let decoders = &mut *lock(&self.decoders);
@@ -163,12 +163,12 @@ impl Coders {
         }
     }
 
-    /// What the message that was fed came to.
+    /// Takes the object of the message that was fed.
     pub(crate) fn take<T: 'static>(&self) -> Option<T> {
         lock(&self.decoders).ready.take()?.downcast().ok().map(|object| *object)
     }
 
-    /// The message that the first encoder for its type makes of the object; `None` if there is no such encoder.
+    /// Encodes the object with the first encoder for its type; `None` if there is none.
     pub(crate) fn encode<T: 'static>(&self, object: &T) -> Option<Result<Message, Error>> {
         let mut encoders = lock(&self.encoders);
         if encoders.ended {
@@ -177,7 +177,7 @@ impl Coders {
         encoders.list.iter_mut().find_map(|encoder| encoder.encode(object))
     }
 
-    /// Takes all of them away, for their end. After that nothing is encoded any more.
+    /// Removes all coders, to be destroyed. Nothing is encoded after that.
     pub(crate) fn end(&self) -> impl Iterator<Item = Ending> + use<> {
         let Decoders { list: decoders, ready, .. } = std::mem::take(&mut *lock(&self.decoders));
         // an object whose handler was never called
@@ -201,14 +201,14 @@ impl fmt::Debug for Coders {
     }
 }
 
-/// A coder at its end.
+/// A removed coder, to be destroyed.
 pub(crate) enum Ending {
     Decoder(Box<dyn ListedDecoder>),
     Encoder(Box<dyn ListedEncoder>),
 }
 
 impl Ending {
-    /// The last call to it; then it is dropped.
+    /// Destroys the coder, which is the last call to it; then it is dropped.
     pub(crate) fn destroy(&mut self) {
         match self {
             Self::Decoder(decoder) => decoder.destroy(),
@@ -217,25 +217,25 @@ impl Ending {
     }
 }
 
-/// What was agreed on with one peer about the form of messages.
+/// The message format agreed on with one peer.
 #[derive(Debug)]
 pub(crate) struct Agreed {
     pub(crate) subprotocol: Option<Box<str>>,
-    /// Only if the endpoint lists any.
+    /// `None` if the endpoint lists no coders.
     pub(crate) coders: Option<Box<Coders>>,
 }
 
-/// What a session speaks: its subprotocol, and the encoders that its endpoint lists.
+/// How a session encodes objects: its subprotocol, and the encoders that its endpoint lists.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodeContext<'a>(pub(crate) &'a Agreed);
 
 impl<'a> EncodeContext<'a> {
-    /// The subprotocol both sides agreed on.
+    /// The agreed subprotocol.
     pub fn subprotocol(&self) -> Option<&'a str> {
         self.0.subprotocol.as_deref()
     }
 
-    /// The message that the first listed encoder for a `T` makes of `object`; `None` if none is listed.
+    /// Encodes `object` with the first listed encoder for a `T`; `None` if none is listed.
     pub(crate) fn listed<T: 'static>(&self, object: &T) -> Option<Result<Message, Error>> {
         self.0.coders.as_ref()?.encode(object)
     }

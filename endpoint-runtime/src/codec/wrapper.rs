@@ -1,9 +1,9 @@
-//! What every wrapper such as `Json<T>` can do: give its value, and be used as if it were the value.
+//! Methods and traits of every wrapper such as `Json<T>`: `into_inner`, `Deref` and `From`.
 
 macro_rules! wrapper {
     ($name:ident) => {
         impl<T> $name<T> {
-            /// The value.
+            /// Returns the value.
             pub fn into_inner(self) -> T {
                 self.0
             }

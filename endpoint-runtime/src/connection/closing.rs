@@ -1,4 +1,4 @@
-//! How it ends: who is first to say so, what the close frame says, and how the socket is left.
+//! The end of a connection: which side ends it first, what the close frame carries, and how the socket is closed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,8 +17,8 @@ use endpoint_wire::event::{DecodeOptions, Delivery, Event};
 use endpoint_wire::role::Role;
 
 impl ConnectionIo {
-    /// Ends the session; the first reason wins. `wire` is for the close frame, if one can be sent. With `hears_out`
-    /// messages that were received before the end are still handled.
+    /// Ends the session; the first reason wins. `wire` is for the close frame, if one can be sent. With
+    /// `delivers_received`, messages that were received before the end are still handled.
     fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>, delivers_received: bool) {
         if self.end.is_some() {
             return;
@@ -31,7 +31,7 @@ impl ConnectionIo {
         }
         self.clock.look = true;
         if self.send_queue.has_news() || self.has_backlog {
-            // what was queued before goes before
+            // messages queued earlier are sent before the close frame
             self.collect_news();
             self.send_queue.clear_backlog();
         }
@@ -43,13 +43,13 @@ impl ConnectionIo {
         }
     }
 
-    /// Ends the session from our side, because the application wants it or a handler failed: no further message is
+    /// Ends the session from our side, because the application closed it or a handler failed. No further message is
     /// handled.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         self.finish(reason.clone(), Some(reason), false);
     }
 
-    /// Ends the session because of a limit or a shutdown: locally it ended abnormally, the peer is told the code.
+    /// Ends the session because of a limit or a shutdown. Locally the end is abnormal; the peer receives the code.
     pub(super) fn cut(&mut self, reason: CloseReason) {
         let local = CloseReason::truncating(CloseCode::ClosedAbnormally, reason.reason()).by(Initiator::Container);
         self.finish(local, Some(reason), true);
@@ -60,12 +60,12 @@ impl ConnectionIo {
         self.finish(reason.clone(), Some(reason), true);
     }
 
-    /// The peer ended TCP, or it broke: nothing more can be read.
+    /// The peer closed TCP, or TCP failed: nothing more can be read.
     #[cold]
     pub(super) fn on_disconnect(&mut self, why: &str) {
         self.reading = false;
         self.abort_writing(why, Initiator::Transport);
-        // its message will not come to its end
+        // a message that a handler is reading will not be completed
         self.break_stream(Error::closed);
     }
 
@@ -76,32 +76,32 @@ impl ConnectionIo {
         self.abort_writing(why, Initiator::Transport);
     }
 
-    /// The peer has not read enough for too long: a message is half-way, so the connection cannot go on.
+    /// The peer has read too little for too long. A message is half written, so the connection cannot go on.
     pub(super) fn on_send_timeout(&mut self, why: &str) {
         self.abort_writing(&format!("send timeout: {why}"), Initiator::Container);
     }
 
-    /// What was not written never will be.
+    /// Drops everything that is not written, and ends the session.
     fn abort_writing(&mut self, why: &str, initiator: Initiator) {
         (self.broken, self.unflushed) = (true, false);
         self.stall = None;
-        // before the end, whose last words have no one to be written to
+        // before `finish`: nothing that it queues can be written any more
         self.send_queue.end(initiator == Initiator::Container);
         self.finish(CloseReason::truncating(CloseCode::ClosedAbnormally, why).by(initiator), None, true);
         self.out = Frames::default();
     }
 
-    /// Bytes of messages and of the close frame that are not with the socket.
+    /// Number of bytes of messages and the close frame that are not yet written to the socket.
     pub(crate) fn unwritten_bytes(&self) -> usize {
         self.out.len()
     }
 
-    /// When the wait for the peer's close frame began: when the handlers began to have their grace, or now.
+    /// When the wait for the peer's close frame began: at the start of the handlers' grace period, or now.
     pub(crate) fn ended_at(&self) -> Instant {
         self.end.as_ref().and_then(|end| end.seen).unwrap_or_else(Instant::now)
     }
 
-    /// Reads on until the peer's close frame; its messages are no longer wanted.
+    /// Reads until the peer's close frame, and discards messages.
     pub(crate) fn poll_peer_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let rules = DecodeOptions { text: Delivery::Discard, binary: Delivery::Discard };
         loop {
@@ -131,7 +131,7 @@ impl ConnectionIo {
                 return Poll::Pending;
             }
             if !self.input.is_empty() {
-                // the quantum ended in the middle of it; the close frame may be in the rest
+                // the quantum ended in the middle of the input; the close frame may be in the rest
                 continue;
             }
             match self.poll_raw(cx) {
@@ -142,21 +142,21 @@ impl ConnectionIo {
         }
     }
 
-    /// Counts a message that came whole, too late for a handler.
+    /// Counts a complete message that came too late for a handler.
     fn drop_message(&mut self, dropped: bool) {
         if let Some(end) = &mut self.end {
             end.dropped += u64::from(dropped);
         }
     }
 
-    /// Says that nothing more will be written, then reads until the peer has nothing more to say, so that the kernel
-    /// does not take the close frame back with a reset.
+    /// Shuts down writing, then reads until the peer closes, so that the kernel does not discard the close frame with a
+    /// reset.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // both close frames have passed: the server closes TCP first, a client waits for that (RFC 6455 §7.1.1)
+        // both close frames were exchanged: the server closes TCP first, a client waits for that (RFC 6455 §7.1.1)
         let waits = self.role == Role::Client && self.close_received;
         if !self.shut && !waits {
             match &mut self.socket {
-                // both close frames have passed, so it is closed as a whole
+                // both close frames were exchanged, so dropping the socket closes it in both directions
                 Socket::Tcp(_) if self.close_received => {}
                 Socket::Tcp(_) => self.send_queue.shutdown_write(),
                 Socket::Other(io) => {
@@ -174,14 +174,14 @@ impl ConnectionIo {
             match self.poll_raw(cx) {
                 Poll::Ready(0) => return Poll::Ready(()),
                 Poll::Ready(_) => self.input.release(),
-                // both close frames have passed: there is nothing to wait for
+                // both close frames were exchanged: there is nothing to wait for
                 Poll::Pending if self.close_received && !waits => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Reads into the thread's buffer whatever comes; zero at the end.
+    /// Reads any bytes into the thread's buffer; zero at the end of the stream or after an error.
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         debug_assert!(self.input.is_empty(), "undecoded input would be lost");
         self.input.release();

@@ -1,4 +1,4 @@
-//! Messages of kinds for which handlers were added while the session runs.
+//! Messages for handlers that were added while the session runs.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use crate::endpoint::dispatch::{Dispatch, Invocation};
 use crate::session::message_handler::{Entry, Handlers, MessageKind, Payload};
 use endpoint_wire::event::Delivery;
 
-/// The handlers that were added, as they were when the connection looked last.
+/// The added handlers, as of the connection's last refresh.
 pub(super) struct DynamicHandlers {
     handlers: Handlers,
-    /// The message that the decoder is at, if there was a change since it began: its kind, and its handler if it has one.
+    /// The message being decoded, if handlers changed since it began: its kind, and its handler, if any.
     held: Option<(MessageKind, Option<Arc<Entry>>)>,
 }
 
 impl DynamicHandlers {
-    /// What the decoder does with messages of a kind.
+    /// How the decoder delivers messages of a kind.
     pub(super) fn take(&self, kind: MessageKind, limit: usize) -> Delivery {
         match self.handlers.of(kind) {
             None => Delivery::Discard,
@@ -31,7 +31,7 @@ impl DynamicHandlers {
 }
 
 impl ConnectionIo {
-    /// Takes a change of the handlers over.
+    /// Applies a change of the session's handlers.
     pub(super) fn refresh_dynamic_handlers(&mut self) {
         let Some(handlers) =
             self.session.added_handlers().or_else(|| self.dynamic_handlers.is_some().then(Handlers::default))
@@ -42,7 +42,7 @@ impl ConnectionIo {
             Some(added) => (added.handlers, added.held),
             None => <_>::default(),
         };
-        // a message that has begun stays with the handler it began with
+        // a message that has begun keeps the handler it began with
         match self.decoder.started().map(kind) {
             Some(kind) => held = held.or_else(|| Some((kind, before.of(kind).cloned()))),
             None => held = None,
@@ -52,13 +52,13 @@ impl ConnectionIo {
         }
     }
 
-    /// Lets go of them: the session ends.
+    /// Drops the added handlers: the session has ended.
     pub(crate) fn drop_dynamic_handlers(&mut self) {
         self.dynamic_handlers = None;
     }
 
-    /// Makes work of a message that just came out of the decoder, for the inbox. The handler of a part is that of its
-    /// message; who gets a whole one is decided when its turn comes.
+    /// Makes an inbox entry of a message that was just decoded. A part keeps the handler of its message; the handler of
+    /// a whole message is chosen when the message is taken from the inbox.
     pub(super) fn dynamic_invocation(&mut self, payload: Payload, last: bool) -> Invocation {
         let Some(added) = &mut self.dynamic_handlers else {
             return Invocation::Added(Box::new((None, payload, last)));
@@ -73,7 +73,7 @@ impl ConnectionIo {
         Invocation::Added(Box::new((entry, payload, last)))
     }
 
-    /// A message that nobody wants came to its end.
+    /// A message without a handler was discarded completely.
     pub(super) fn discarded(&mut self, text: bool) {
         if let Some(added) = &mut self.dynamic_handlers {
             added.held = None;
@@ -81,7 +81,7 @@ impl ConnectionIo {
         self.log_dropped(text);
     }
 
-    /// Calls the handler for such work; `None` if there is none any more.
+    /// Calls the added handler for a message; `None` if it was removed meanwhile. Other work passes through.
     pub(super) fn call_dynamic<E: EndpointHandlers>(
         &mut self,
         dispatch: &mut Dispatch<E>,

@@ -1,5 +1,5 @@
-//! One socket: what is read, what is to be written, the limits in time. Everything here is a poll; nothing runs code
-//! of the user but through `dispatch`.
+//! One socket: its input, its output and its time limits. Everything here is a poll; user code runs only through
+//! `dispatch`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,68 +33,68 @@ use endpoint_wire::role::Role;
 pub(crate) struct ConnectionIo {
     pub(super) socket: Socket,
     pub(super) session: Session,
-    /// The session's, at hand.
+    /// The session's send queue.
     pub(super) send_queue: Arc<SendQueue>,
     pub(super) role: Role,
     pub(super) decoder: Decoder,
-    /// The session's limit for a message, as the queue told last.
+    /// The session's message size limit, as of the last collect from the queue.
     pub(super) max_message_size: usize,
-    /// There while a message is not complete, and some time after.
+    /// `Some` while a message is incomplete, and for some time after.
     pub(super) unfinished: Option<Box<Unfinished>>,
     pub(super) input: Input,
-    /// How large the last message was that an asynchronous handler got, if it was not huge.
+    /// Size in bytes of the last message that was handed on owned; the next one is expected to be as large.
     pub(super) expected_bytes: u32,
-    /// There once handlers were added to the session.
+    /// `Some` once handlers were added to the session.
     pub(super) dynamic_handlers: Option<Box<DynamicHandlers>>,
-    /// There once messages came while a handler ran.
+    /// `Some` once messages arrived while a handler ran.
     pub(super) inbox: Option<Box<Inbox>>,
     pub(super) out: Frames,
-    /// Everything up to this is in `out` or written.
+    /// Everything up to this ticket is in `out` or written.
     pub(super) ticket: Ticket,
-    /// As far as the queue was told.
+    /// The last ticket that was reported to the queue as written.
     pub(super) reported: Ticket,
-    /// There while the peer takes nothing.
+    /// `Some` while the peer takes nothing.
     pub(super) stall: Option<Box<Stall>>,
     pub(super) unflushed: bool,
     pub(super) shut: bool,
-    /// What was not written never will be.
+    /// Nothing more can be written.
     pub(super) broken: bool,
     pub(super) reading: bool,
-    /// The last read took all there was.
+    /// The last read emptied the socket.
     pub(super) drained: bool,
     pub(super) quantum: Quantum,
     pub(super) clock: Clock,
     /// The queue wakes this task.
     attached: bool,
-    /// Messages wait in the queue's line, and replies go behind them.
+    /// Messages wait in the queue's backlog, and replies queue behind them.
     pub(super) has_backlog: bool,
     pub(super) close_sent: bool,
     pub(super) close_received: bool,
     pub(super) end: Option<Box<End>>,
-    /// What the peer did wrong, until it is reported. Nothing is read after it.
+    /// The peer's protocol violation, until it is reported. Nothing is read after it.
     pub(super) violation: Option<Box<Violation>>,
     pub(super) logged_dropped: bool,
 }
 
-/// The end of the session, as the application hears of it.
+/// The end of the session, as reported to the application.
 pub(super) struct End {
     pub(super) reason: CloseReason,
-    /// Messages that were received before it are still handled.
+    /// Messages that were received before the end are still handled.
     pub(super) delivers_received: bool,
-    /// When the clock saw it first.
+    /// When the clock first saw the end.
     pub(super) seen: Option<Instant>,
-    /// Number of messages that came whole and that no handler gets.
+    /// Number of complete messages that no handler receives.
     pub(super) dropped: u64,
 }
 
-/// Messages whose turn has not come.
+/// Messages that wait for a handler.
 #[derive(Default)]
 pub(super) struct Inbox {
     pub(super) messages: VecDeque<Invocation>,
     pub(super) bytes: usize,
     /// The message that a handler reads while it arrives.
     pub(super) feed: Option<Feed>,
-    /// The bytes so far of a message in parts that has a limit for all of them.
+    /// Bytes so far of a message in parts whose total is limited.
     pub(super) total: u64,
 }
 
@@ -116,26 +116,26 @@ impl Inbox {
     }
 }
 
-/// A write that waits for the peer to read, or whose end is to be reported in any case.
+/// A write that waits for the peer to read, or whose completion must be reported in any case.
 #[derive(Default)]
 pub(super) struct Stall {
-    /// Since when it takes nothing at all.
+    /// When the peer stopped reading entirely.
     pub(super) since: Option<Instant>,
-    /// When its rate began to be measured, and how many bytes it has taken since.
+    /// When the current rate measurement began, and the bytes that the peer has taken since.
     pub(super) taken: Option<(Instant, usize)>,
-    /// So many bytes until the messages up to a ticket are written.
+    /// The bytes left until the messages up to the ticket are written.
     pub(super) mark: Option<(usize, Ticket)>,
-    /// What the queue knows of the bytes that wait here.
+    /// The number of waiting bytes that was last reported to the queue.
     pub(super) reported_bytes: usize,
-    /// The answer to the latest ping, while a write is blocked: that to an earlier one is left out (RFC 6455 §5.5.3).
+    /// The answer to the latest ping while a write is blocked; earlier pings go unanswered (RFC 6455 §5.5.3).
     pub(super) pong: Option<Binary>,
-    /// So many bytes until a pong that was put off, and then added, is written.
+    /// The bytes left until a delayed pong, since added to the output, is written.
     pub(super) pong_left: usize,
-    /// The bytes of pongs that were left out. They hold the peer up as if they waited.
+    /// The bytes of pongs that were left out. They throttle the peer as if they were queued.
     pub(super) left_out: usize,
 }
 
-/// The batch that is being decoded: in the thread's buffer while the task runs, its rest in one of its own after.
+/// The batch that is being decoded: in the thread's buffer while the task runs, then its rest in the connection's own.
 #[derive(Default)]
 pub(super) struct Input {
     pub(super) buffer: Vec<u8>,
@@ -149,7 +149,7 @@ impl Input {
         self.start == self.end
     }
 
-    /// Gives the thread's buffer back; what is left of the batch is put aside.
+    /// Returns the thread's buffer, and copies the rest of the batch aside.
     pub(super) fn put_aside(&mut self) {
         if self.lent {
             let rest = self.buffer[self.start..self.end].to_vec();
@@ -158,7 +158,7 @@ impl Input {
         }
     }
 
-    /// Gives an exhausted buffer away.
+    /// Releases an exhausted buffer.
     pub(super) fn release(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
         if self.lent {
@@ -168,7 +168,7 @@ impl Input {
     }
 }
 
-/// The socket goes with it, though the session may be kept for long.
+/// Closes the socket, though the application may keep the session for long.
 impl Drop for ConnectionIo {
     fn drop(&mut self) {
         self.send_queue.release_socket();
@@ -225,31 +225,31 @@ impl ConnectionIo {
         self.end.as_deref().map(|end| &end.reason)
     }
 
-    /// What the peer did wrong, once; everything before it has been handled.
+    /// Takes the peer's violation, once; everything before it has been handled.
     pub(crate) fn take_violation(&mut self) -> Option<Box<Violation>> {
         self.violation.take()
     }
 
-    /// Whether messages may still be handled: the session is open, or messages that were received before its end wait,
-    /// and the grace for closing is not over.
+    /// Whether messages may still be handled: the session is open, or messages that were received before its end wait
+    /// and the grace period for closing is not over.
     #[inline]
     pub(crate) fn delivers_received(&self) -> bool {
         self.end.as_ref().is_none_or(|end| end.delivers_received && !self.clock.abandon)
     }
 
-    /// Handles no further message of a session that has ended: a handler failed for good.
+    /// Drops the remaining messages of a session that has ended: a handler failed for good.
     pub(crate) fn drop_received(&mut self) {
         if let Some(end) = &mut self.end {
             end.delivers_received = false;
         }
     }
 
-    /// Whether there may be more to handle after the end: bytes that are not decoded yet, or bytes that the kernel has.
+    /// Whether messages may remain after the end: in bytes that are not decoded yet, or in the kernel's buffer.
     pub(crate) fn has_unhandled(&self) -> bool {
         self.delivers_received() && (self.is_reading() && !self.input.is_empty() || self.drains())
     }
 
-    /// Whether the socket is read although the session has ended: nothing can be written any more, but the peer may have
+    /// Whether the socket is read although the session has ended: nothing more can be written, but the peer may have
     /// sent messages before it went away, and the kernel has acknowledged them.
     fn drains(&self) -> bool {
         let lost = |end: &End| end.reason.initiator() == Initiator::Transport;
@@ -262,7 +262,7 @@ impl ConnectionIo {
         self.end.is_none() || self.drains()
     }
 
-    /// Number of messages that came whole and that no handler got.
+    /// Number of complete messages that no handler received.
     pub(crate) fn dropped_messages(&self) -> u64 {
         let waiting = self.inbox.as_ref().map_or(0, |inbox| inbox.messages.len() as u64);
         waiting + self.end.as_ref().map_or(0, |end| end.dropped)
@@ -273,12 +273,12 @@ impl ConnectionIo {
         self.reading && self.close_sent && !self.close_received
     }
 
-    /// Whether our close frame was written, so that the socket deserves a proper end.
+    /// Whether our close frame was written, so that the socket must be closed in order.
     pub(crate) fn sent_close_frame(&self) -> bool {
         self.close_sent && !self.broken
     }
 
-    /// Writes, reads into the inbox, answers pings, watches the limits. True if the handler must be given up.
+    /// Writes, reads into the inbox, answers pings, checks the limits. Returns true if the handler must be dropped.
     pub(crate) fn poll_io<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> bool {
         self.attach(cx);
         self.input.put_aside();
@@ -293,24 +293,24 @@ impl ConnectionIo {
                     && self.reads()
                     && self.inbox_has_room()
                     && !self.quantum.is_over()
-                    // a peer that pings and never reads would have us hoard its pongs
+                    // without this, pongs for a peer that pings and never reads would pile up
                     && !self.is_behind()
                 {
                     if self.poll_read::<E>(cx).is_pending() {
                         break;
                     }
                     self.decode_into_inbox::<E>();
-                    // the answers to pings
+                    // write the answers to pings
                     let _ = self.poll_flush(cx);
                 }
                 self.input.put_aside();
-                // what was here already may have had a ping or a close to answer
+                // the decoded input may have held a ping or a close to answer
                 let _ = self.poll_flush(cx);
-                // it is we who do not listen: the peer's silence says nothing about it
+                // the inbox is full, so we do not read: the peer's silence proves nothing
                 self.clock.heard |= !self.inbox_has_room();
             }
             if self.end.is_some() && !self.has_unhandled() {
-                // the message that a handler reads will not come to its end
+                // the message that a handler is reading will not be completed
                 self.break_stream(Error::closed);
             }
             if self.unfinished.is_some() {
@@ -323,25 +323,25 @@ impl ConnectionIo {
         }
     }
 
-    /// Whether something may be taken from the peer: others have been served.
+    /// Whether this peer may be served: its quantum goes on, or the next one begins.
     #[inline]
     pub(super) fn may_go_on(&mut self, cx: &mut Context<'_>) -> bool {
         self.quantum.goes_on(&self.session.endpoint().round, cx)
     }
 
-    /// A handler was called, and has returned.
+    /// Notes that a handler was called and has returned.
     #[inline]
     pub(crate) fn handler_returned(&mut self) {
         self.quantum.called();
     }
 
-    /// Whether others come first before the next of the messages that came while a handler ran.
+    /// Whether other connections come before the next message of the inbox.
     #[inline]
     pub(crate) fn must_yield(&self) -> bool {
         self.quantum.is_over() && self.inbox.as_ref().is_some_and(|inbox| !inbox.messages.is_empty())
     }
 
-    /// Waits until others have been served. Writes meanwhile, and looks at the limits.
+    /// Waits until other connections have been served. Meanwhile it writes and checks the limits.
     pub(crate) fn poll_next_quantum(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         loop {
@@ -358,13 +358,13 @@ impl ConnectionIo {
         }
     }
 
-    /// The task is to be suspended. If it is because others are to be served first, it is woken after that.
+    /// Notes that the task is about to suspend. If its quantum is over, the task is woken for the next one.
     #[inline]
     pub(super) fn suspend(&mut self, cx: &mut Context<'_>) {
         self.quantum.suspend(&self.session.endpoint().round, cx);
     }
 
-    /// Makes sure that the queue, and the clock, wake this task. It is a task of its own, whose waker never changes.
+    /// Makes sure that the queue and the clock wake this task. The connection owns its task, whose waker never changes.
     #[inline]
     pub(super) fn attach(&mut self, cx: &Context<'_>) {
         if !self.attached {

@@ -1,4 +1,4 @@
-//! One socket's life, told in order: open, messages one by one, close.
+//! One socket's life in order: open, messages one by one, close.
 
 mod closing;
 mod dynamic_handlers;
@@ -30,18 +30,18 @@ use endpoint_wire::Violation;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::message::Message;
 
-/// A socket whose opening handshake is done, and the endpoint that is served on it.
+/// A socket whose opening handshake is done, and the endpoint that serves it.
 pub(crate) struct Connection<E: EndpointHandlers> {
     io: ConnectionIo,
     dispatch: Dispatch<E>,
-    /// So that a shutdown can reach all of it to its end.
+    /// Keeps the session reachable for a shutdown until the connection ends.
     place: OpenGuard,
-    /// Last of all: a shutdown waits until it is gone.
+    /// Dropped last: a shutdown waits for it.
     token: TaskTrackerToken,
 }
 
 impl<E: EndpointHandlers> Connection<E> {
-    /// In a place of its own, so that the task around it stays small. `early` are bytes that came with the handshake.
+    /// Boxed, so that the task around it stays small. `early` holds bytes that arrived with the handshake.
     pub(crate) fn new(
         socket: Socket,
         early: Bytes,
@@ -60,9 +60,9 @@ impl<E: EndpointHandlers> Connection<E> {
         self.dispatch.session()
     }
 
-    /// Once it is open: message by message until something ends it, and the end; why it ended.
+    /// Runs the open connection: handles messages one by one until the session ends, then closes. Returns the reason.
     ///
-    /// What happens once or seldom is boxed, so that the task has room for a message handler and little else.
+    /// Rare steps are boxed, so that the task holds a message handler and little else.
     pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
             let Some(call) = next(&mut self.io, &mut self.dispatch) else {
@@ -91,12 +91,12 @@ impl<E: EndpointHandlers> Connection<E> {
         Box::pin(end(self)).await
     }
 
-    /// Enters the open set and runs `on_open`. This comes first.
+    /// Enters the open set and runs `on_open`. Call this before [`live`](Self::live).
     pub(crate) async fn open(&mut self) {
         let Self { io, dispatch, place, .. } = self;
         place.take();
         let opened = run::<E, _, _>(io, pin!(dispatch.on_open())).await;
-        // it may have closed the session
+        // `on_open` may have closed the session
         io.collect();
         if let Err(error) = opened {
             on_handler_error(io, dispatch, error, true).await;
@@ -104,7 +104,7 @@ impl<E: EndpointHandlers> Connection<E> {
     }
 }
 
-/// The close frame, `on_close`, the socket.
+/// Sends the close frame, runs `on_close`, closes the socket.
 async fn end<E>(connection: Box<Connection<E>>) -> CloseReason
 where
     E: EndpointHandlers,
@@ -112,7 +112,7 @@ where
     let Connection { token: _token, place: _place, dispatch, mut io } = *connection;
     let reason = io.end().cloned().unwrap_or_else(|| CloseReason::from(CloseCode::ClosedAbnormally));
     let limit = io.limits().close_timeout;
-    // no message is handled any more
+    // no further message is handled
     io.drop_dynamic_handlers();
     let session = dispatch.session().clone();
     let ending = Ending(Some(dispatch));
@@ -128,7 +128,7 @@ where
     tracing::debug!(session = %session.id(), %reason, initiator = ?reason.initiator(), "closed");
     let ended = reason.clone();
     let on_close = async {
-        // on_close may take its time, but not longer than a shutdown waits; it is always begun
+        // on_close always starts, and may run until the deadline of a shutdown
         tokio::select! {
             biased;
             () = run_on_close(ending, reason) => {}
@@ -141,7 +141,7 @@ where
     };
     let closing = async {
         if flushed == Some(true) && io.sent_close_frame() {
-            // the close frame may have been written while a handler had its grace: the peer has had that time as well
+            // the close frame may have been written during a handler's grace period: that time counts for the peer, too
             let (now, limit) = (Instant::now(), limit.min(FAR));
             let last = if wrote_before { (ended_at + limit).max(now + limit / 8) } else { now + limit };
             tokio::select! {
@@ -157,14 +157,14 @@ where
             }
         }
         drop(io);
-        // the socket goes with the `ConnectionIo`, though on_close may go on
+        // this closes the socket, though on_close may still run
     };
     tokio::join!(on_close, closing);
     ended
 }
 
-/// Writes what is queued, and the close frame. It goes on while bytes move: `limit` is for a wait without progress, and
-/// the send timeout for all of it. True if everything was written.
+/// Writes what is queued, and the close frame. `limit` bounds a wait without progress; the send timeout, but at least
+/// `limit`, bounds the whole flush. Returns true if everything was written.
 async fn flush(io: &mut ConnectionIo, limit: Duration) -> bool {
     let last = io.send_queue().send_timeout().and_then(|all| Instant::now().checked_add(all.max(limit)));
     loop {
@@ -183,8 +183,8 @@ async fn flush(io: &mut ConnectionIo, limit: Duration) -> bool {
     }
 }
 
-/// Ends the socket as RFC 6455 §7.1 wants it: the peer's close frame first, then ours of TCP. The limit is for both
-/// together, and runs from when the close frame was written.
+/// Closes the socket as RFC 6455 §7.1 requires: waits for the peer's close frame, then shuts down TCP. `end` is the
+/// deadline for both together; the time runs from when the close frame was written.
 async fn close_socket(io: &mut ConnectionIo, end: Instant) {
     if io.awaits_close() {
         let _ = timeout_at(end, poll_fn(|cx| io.poll_peer_close(cx))).await;
@@ -192,8 +192,8 @@ async fn close_socket(io: &mut ConnectionIo, end: Instant) {
     let _ = timeout_at(end, poll_fn(|cx| io.poll_shutdown(cx))).await;
 }
 
-/// The call for the next message that is here already. Messages that were received before the session ended are handled,
-/// unless it ended because the application closed it or a handler failed.
+/// The call for the next message that has already arrived. Messages that were received before the session ended are
+/// handled, unless the application closed it or a handler failed.
 #[inline]
 fn next<'d, E>(
     io: &mut ConnectionIo,
@@ -205,7 +205,7 @@ where
     if io.delivers_received() { io.next_call(dispatch) } else { None }
 }
 
-/// Runs a handler to its end; while it is suspended the socket is served.
+/// Runs a handler to completion, and serves the socket while the handler is suspended.
 #[inline]
 fn run<'a, E, T, F>(
     io: &'a mut ConnectionIo,
@@ -226,7 +226,7 @@ where
     })
 }
 
-/// Runs `on_close`, and `on_error` if that fails.
+/// Runs `on_close`, and `on_error` if `on_close` fails.
 async fn run_on_close<E: EndpointHandlers>(mut ending: Ending<E>, reason: CloseReason) {
     let Some(dispatch) = &mut ending.0 else { return };
     let session = dispatch.session().clone();
@@ -256,19 +256,19 @@ fn send_reply(io: &mut ConnectionIo, reply: Option<Message>) -> Result<(), Error
     }
 }
 
-/// A handler failed: `on_error` is told. The session stays open if there is one, except after a panic or a failed
-/// `on_open`; without one it ends with 1011, or 1007 if it was the message that made no sense.
+/// Reports a handler's error to `on_error`. With an `on_error` the session stays open, except after a panic or a failed
+/// `on_open`; without one it ends with 1011, or with 1007 if the message could not be decoded.
 async fn on_handler_error<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, error: Error, opening: bool)
 where
     E: EndpointHandlers,
 {
-    // it may have closed the session first
+    // the handler may have closed the session before it failed
     io.collect();
     // a peer that went away is not an error
     if error.is_closed() && io.end().is_some_and(|end| end.initiator() != Initiator::Application) {
         return;
     }
-    // a message that was not permitted has been dropped, and that is all
+    // a forbidden message has only been dropped
     let fatal = opening || error.is_panic() || !E::ERROR.exists() && !error.is_forbidden();
     let code = if error.is_decode() && !opening { CloseCode::NotConsistent } else { CloseCode::UnexpectedCondition };
     let panicked = report(io, dispatch, error).await;
@@ -279,7 +279,7 @@ where
     }
 }
 
-/// The peer broke the protocol: `on_error` is told, and the session ends with the code for it.
+/// Reports a protocol violation to `on_error`, and ends the session with the violation's close code.
 async fn on_protocol_error<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, violation: Box<Violation>)
 where
     E: EndpointHandlers,
@@ -288,7 +288,8 @@ where
     io.close(violation.close_reason().by(Initiator::Container));
 }
 
-/// Tells `on_error`, or the log. An error of `on_error` itself goes to the log and nowhere else; true if it panicked.
+/// Reports an error to `on_error`, or to the log if the endpoint has none. An error of `on_error` itself is only
+/// logged. Returns true if `on_error` panicked.
 async fn report<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, error: Error) -> bool
 where
     E: EndpointHandlers,

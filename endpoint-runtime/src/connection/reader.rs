@@ -1,4 +1,4 @@
-//! What comes in: read into a buffer that is lent, decoded where it lies, handed on or kept.
+//! Input: read into a lent buffer, decoded in place, then handed on or kept.
 
 use std::future::Future;
 use std::io;
@@ -16,17 +16,17 @@ use endpoint_wire::decode::{Decoder, OWN_FROM};
 use endpoint_wire::event::{DecodeOptions, Delivery, Event};
 use endpoint_wire::message::{Binary, Message, Pong};
 
-/// Up to this size a message is expected to come again, and in one piece.
+/// Largest message size that is expected to repeat, and to arrive in one piece.
 const OWN_MOST: usize = 64 << 10;
 
-/// So much more than that is read at a time: its header, and small messages after it.
+/// Bytes read beyond the expected message: its header, and small messages after it.
 const OWN_MORE: usize = 256;
 
 impl ConnectionIo {
-    /// The call for the next message that is here already; `None` if the socket has to be asked, or others are to
-    /// be served first.
+    /// The call for the next message that has already arrived; `None` if the socket must be read, or other connections
+    /// are served first.
     ///
-    /// A handler that is an ordinary function is called right here, with its message where it lies.
+    /// A handler that is an ordinary function runs right here and borrows its message from the buffer.
     #[inline]
     pub(crate) fn next_call<'d, E: EndpointHandlers>(
         &mut self,
@@ -172,7 +172,7 @@ impl ConnectionIo {
         None
     }
 
-    /// The call that follows when a part was given to the decoder that takes messages as they come, if one does.
+    /// The call that follows after a part was given to a stream decoder, if any.
     fn fed<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>, fed: Fed, text: bool) -> Option<Invocation> {
         match fed {
             Fed::More => None,
@@ -185,7 +185,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Decodes what is here into the inbox, as far as it has room: a handler is running.
+    /// Decodes the input into the inbox while a handler runs, up to the inbox's limits.
     pub(super) fn decode_into_inbox<E: EndpointHandlers>(&mut self) {
         let rules = self.rules::<E>();
         while !self.input.is_empty() && self.is_reading() && self.inbox_has_room() && !self.quantum.is_over() {
@@ -211,7 +211,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Takes an event while its turn has not come: control frames at once, messages to the inbox.
+    /// Takes an event while a handler runs: control frames act at once, messages wait in the inbox.
     pub(super) fn enqueue_event<E: EndpointHandlers>(&mut self, event: Event<'static>) {
         let work = match event {
             Event::Text { text, last } => match self.feed(Message::Text(text.into_text()), last) {
@@ -236,7 +236,7 @@ impl ConnectionIo {
         self.inbox.get_or_insert_default().push(work);
     }
 
-    /// The peer broke the protocol: nothing more is read.
+    /// Keeps the peer's violation, and stops reading.
     #[cold]
     pub(super) fn on_violation(&mut self, violation: Violation) {
         self.reading = false;
@@ -251,13 +251,13 @@ impl ConnectionIo {
                 );
             }
         }
-        // a handler may take its time before it is reported
+        // a running handler may delay the report: free the memory now
         (self.decoder, self.unfinished) = (Decoder::default(), None);
         self.break_stream(|| violation.into());
         self.violation = Some(Box::new(violation));
     }
 
-    /// Whether what comes still matters: neither broken off, nor closed by the peer.
+    /// Whether input still matters: reading has not stopped, and the peer has not sent its close frame.
     #[inline]
     pub(super) fn is_reading(&self) -> bool {
         self.reading && !self.close_received
@@ -268,7 +268,7 @@ impl ConnectionIo {
     }
 
     pub(super) fn pong<E: EndpointHandlers>(&mut self, data: Binary) -> Option<Invocation> {
-        // it may stand between two parts of a message
+        // a pong may arrive between two parts of a message
         self.leave_unfinished();
         if let Some(pinged) = self.clock.take_answer(&data) {
             if let Some(pinged) = pinged {
@@ -283,7 +283,7 @@ impl ConnectionIo {
         wanted.then(|| self.dynamic_invocation(Payload::Pong(Pong::new(data)), true))
     }
 
-    /// How the messages of the connection are taken.
+    /// How the decoder delivers text and binary messages.
     #[inline]
     fn rules<E: EndpointHandlers>(&self) -> DecodeOptions {
         let limit = self.max_message_size;
@@ -307,7 +307,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Waits for something to do: bytes, an outbound message, a limit. Flushes first, unless the batch goes on.
+    /// Waits for input, a queued message or a limit. Flushes first, unless the batch goes on.
     pub(crate) fn poll_input<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         loop {
@@ -315,7 +315,7 @@ impl ConnectionIo {
             let is_over = self.quantum.is_over();
             let may_go_on = self.may_go_on(cx);
             if is_over && may_go_on && !self.input.is_empty() && !self.is_behind() {
-                // in the next quantum
+                // the batch goes on in the next quantum
                 return Poll::Ready(());
             }
             let blocked = self.poll_flush(cx).is_pending();
@@ -324,7 +324,7 @@ impl ConnectionIo {
             }
             if may_go_on && !self.quantum.is_over() && (!(blocked || self.has_backlog) || !self.is_behind()) {
                 if !self.input.is_empty() {
-                    // the quantum before ended in the middle of a batch
+                    // the previous quantum ended in the middle of a batch
                     return Poll::Ready(());
                 }
                 match self.poll_read::<E>(cx) {
@@ -332,7 +332,7 @@ impl ConnectionIo {
                     Poll::Pending => {}
                 }
             }
-            // the grace for closing may have ended: then there is nothing to wait for
+            // once the grace period for closing has ended, there is nothing to wait for
             if self.unfinished.is_some() {
                 self.release_finished();
             }
@@ -342,17 +342,17 @@ impl ConnectionIo {
                 return Poll::Pending;
             }
             if self.violation.is_some() {
-                // a message that takes too long is one as well
+                // a message that takes too long is a violation, too
                 return Poll::Ready(());
             }
         }
     }
 
-    /// Reads once: into a large message's own place, or into the thread's buffer.
+    /// Reads once: straight into a large message's own buffer, or into the thread's buffer.
     pub(super) fn poll_read<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let most = self.quantum.most();
         if let Some((place, room)) = self.decoder.direct(self.expected_bytes as usize) {
-            // nothing is left in it, and the peer may take its time
+            // the input is used up, and the peer may be slow: hold no buffer while waiting
             self.input.release();
             let read = ready!(self.socket.poll_append(cx, place, room.min(most)));
             let Some(count) = self.read_result(read) else { return Poll::Ready(()) };
@@ -364,7 +364,7 @@ impl ConnectionIo {
             }
             return Poll::Ready(());
         }
-        // then it is enough to wait, without a buffer
+        // the last read emptied the socket: wait without a buffer
         if std::mem::take(&mut self.drained) && self.socket.poll_readable(cx).is_pending() {
             self.input.release();
             return Poll::Pending;
@@ -393,13 +393,13 @@ impl ConnectionIo {
         }
     }
 
-    /// Reads into a buffer that the next message may take over: it will most likely be as large as the last.
+    /// Reads into a buffer that the next message may take over: most likely it is as large as the last one.
     fn poll_read_owned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.input.release();
         if self.socket.poll_readable(cx).is_pending() {
             return Poll::Pending;
         }
-        // some more than is expected: a buffer that is not filled tells that there is nothing more for now
+        // more than the expected bytes: a partly filled buffer shows that the socket is empty for now
         let room = self.expected_bytes as usize + OWN_MORE;
         let mut buffer = Vec::with_capacity(room);
         let read = ready!(self.socket.poll_append(cx, &mut buffer, room));
@@ -411,7 +411,7 @@ impl ConnectionIo {
 
     #[cold]
     fn on_read_error(&mut self, error: io::Error) {
-        // a transport that reads frames itself finds what is wrong with them
+        // a transport that reads frames itself reports their violations as I/O errors
         #[cfg(feature = "adopted")]
         if let Some(violation) = error.get_ref().and_then(|inner| inner.downcast_ref::<Violation>()) {
             return self.on_violation(*violation);
@@ -458,7 +458,7 @@ mod tests {
     use endpoint_wire::frame::OpCode;
     use endpoint_wire::text::Text;
 
-    /// Takes binary messages and says nothing.
+    /// Takes binary messages and never replies.
     struct Taker;
 
     impl EndpointHandlers for Taker {
@@ -490,7 +490,7 @@ mod tests {
         }
     }
 
-    /// A link that has decoded `early`, and the peer of it.
+    /// A connection that has decoded `early`, and its peer.
     fn io_with(early: &'static [u8]) -> (ConnectionIo, Dispatch<Taker>, DuplexStream) {
         let (io, peer) = duplex(1024);
         let parts = http::Request::new(()).into_parts().0;
@@ -506,7 +506,7 @@ mod tests {
         both
     }
 
-    /// A link that has read and decoded `said`; the thread's buffer is still lent to it.
+    /// A connection that has read and decoded `said`; the thread's buffer is still lent to it.
     async fn io_after(said: &[u8]) -> (ConnectionIo, Dispatch<Taker>, DuplexStream) {
         let (mut io, mut dispatch, mut peer) = io_with(b"");
         peer.write_all(said).await.unwrap();
@@ -547,7 +547,7 @@ mod tests {
     async fn connection_that_waits_for_the_rest_of_a_large_message_has_no_read_buffer() {
         let begun = b"\x82\xfe\xff\xff\0\0\0\0ab";
         waits(&mut io_after(begun).await.0);
-        // nor one of its own, such as what came with the handshake
+        // nor a buffer of its own for bytes that came with the handshake
         waits(&mut io_with(begun).0);
     }
 }

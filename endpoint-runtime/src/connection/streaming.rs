@@ -1,4 +1,4 @@
-//! Messages that a handler reads while they arrive, and the limit of those that come in parts.
+//! Messages that a handler reads while they arrive, and the total size limit of messages in parts.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use endpoint_wire::Violation;
 use endpoint_wire::event::Event;
 use endpoint_wire::message::Message;
 
-/// A message whose handler has been called with its first part.
+/// A message whose handler was called with the first part.
 pub(super) struct Feed {
-    /// None if the rest is thrown away.
+    /// `None` if the rest is discarded.
     pub(super) pipe: Option<Arc<Pipe>>,
 }
 
-/// Whether an endpoint reads messages while they arrive; decided when it is compiled.
+/// Whether an endpoint reads messages while they arrive; decided at compile time.
 #[inline]
 pub(super) const fn streams<E: EndpointHandlers>() -> bool {
     E::TEXT.streams || E::BINARY.streams
 }
 
-/// Counts a part against its handler's limit for all parts of a message together.
+/// Counts a part against its handler's limit for the whole message. Returns the violation if the message exceeds it.
 #[inline]
 pub(super) fn exceeds<E: EndpointHandlers>(
     inbox: &mut Option<Box<Inbox>>,
@@ -48,13 +48,13 @@ pub(super) fn exceeds<E: EndpointHandlers>(
 }
 
 impl ConnectionIo {
-    /// The call for a message of which the first part is here.
+    /// The call for a message whose first part has arrived.
     pub(super) fn begin_stream(&mut self, first: Message, last: bool) -> Invocation {
         let (pipe, inbox) = (Pipe::new(self.send_queue.clone()), self.inbox.get_or_insert_default());
         let text = matches!(first, Message::Text(_));
         pipe.push(first, last);
         let mut complete = last;
-        // parts that came while another handler ran; what is between them is a pong
+        // parts that came while another handler ran; only pongs can stand between them
         let waiting = std::mem::take(&mut inbox.messages);
         for work in waiting {
             match work {
@@ -84,7 +84,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Gives a part to the handler that reads its message; gives it back if there is none.
+    /// Passes a part to the handler that reads its message; returns the part if there is no such handler.
     pub(super) fn feed(&mut self, part: Message, last: bool) -> Option<Message> {
         let Some(inbox) = &mut self.inbox else { return Some(part) };
         let Some(feed) = &inbox.feed else { return Some(part) };
@@ -97,14 +97,14 @@ impl ConnectionIo {
         None
     }
 
-    /// The handler has returned: the rest of its message is thrown away.
+    /// Discards the rest of a message whose handler has returned.
     pub(super) fn discard_stream(&mut self) {
         if self.inbox.as_ref().is_some_and(|inbox| inbox.feed.is_some()) {
             self.break_stream(Error::unread);
         }
     }
 
-    /// The message that a handler reads will not be whole.
+    /// Fails the stream of a message that will not be completed.
     pub(super) fn break_stream(&mut self, error: impl FnOnce() -> Error) {
         let feed = self.inbox.as_mut().and_then(|inbox| inbox.feed.as_mut());
         if let Some(pipe) = feed.and_then(|feed| feed.pipe.take()) {

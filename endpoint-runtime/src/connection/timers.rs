@@ -1,5 +1,5 @@
-//! The limits in time of one connection: idle, ping, send, close, looked at now and then. What is near has a timer of
-//! its own; what is far is waited for together with all others of the endpoint.
+//! The time limits of one connection: idle, ping, send and close, checked now and then. A near deadline has its own
+//! timer; far deadlines share one timer with the other connections of the endpoint.
 
 use std::future::Future;
 use std::num::NonZeroU64;
@@ -16,43 +16,43 @@ use crate::send_queue::FAR;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::frame::OpCode;
 
-/// How many times within a limit the clock looks at a connection: it acts at most so much of the limit late.
+/// Number of checks within one limit: the clock acts at most this fraction of the limit late.
 pub(super) const LOOKS: u32 = 8;
 
-/// The limits in time of one connection. Activity is noted without asking for the time; the clock looks now and then.
+/// The time limits of one connection. Activity is noted without reading the clock; limits are checked now and then.
 #[derive(Default)]
 pub(super) struct Clock {
     pub(super) sleep: Option<Pin<Box<Sleep>>>,
-    /// A nearer deadline may have come up.
+    /// Check the limits at the next poll: a nearer deadline may have been set.
     pub(super) look: bool,
     pub(super) heard: bool,
     pub(super) app_activity: bool,
-    /// As `spoke`, for everything that was written, pings and pongs among it.
+    /// Like `app_activity`, for everything that was written, including pings and pongs.
     pub(super) wrote: bool,
     pub(super) last_heard: Option<When>,
     pub(super) last_spoke: Option<When>,
     last_wrote: Option<When>,
-    /// When the last ping was sent unasked, until it is answered by its own pong.
+    /// When the last automatic ping was sent, until its own pong answers it.
     pinged: Option<When>,
-    /// Since when the peer owes a sign of life: from that ping on, or from when the peer took more of what is before it.
+    /// Since when the peer owes a sign of life: since that ping, or since the peer last took bytes queued before it.
     owes: Option<When>,
     pings: u16,
-    /// How many of them, the last ones, have not been answered by their own pong.
+    /// Number of latest pings that their own pong has not answered.
     unanswered: u8,
-    /// What waits in the row of the endpoint.
+    /// This connection's deadline in the endpoint's coarse timer.
     pub(super) entry: Entry,
-    /// A handler went on for too long after the end.
+    /// A handler ran for too long after the end.
     pub(super) abandon: bool,
 }
 
 impl Clock {
-    /// Looks at once, so that it knows when everything began.
+    /// A clock that checks the limits at once, to record when everything began.
     pub(super) fn new() -> Self {
         Self { look: true, ..Self::default() }
     }
 
-    /// Whether a pong answers a ping that was sent unasked, and if it was the last one, when that was sent. A peer that
-    /// is slow may answer each of them, or the last one alone (RFC 6455 §5.5.3).
+    /// `Some` if a pong answers an automatic ping; the inner value is when the ping was sent, if it was the last one. A
+    /// slow peer may answer each ping, or only the last one (RFC 6455 §5.5.3).
     pub(super) fn take_answer(&mut self, pong: &[u8]) -> Option<Option<When>> {
         let number = u16::try_from(u64::from_be_bytes(pong.try_into().ok()?)).ok()?;
         let later = u8::try_from(self.pings.wrapping_sub(number)).ok().filter(|later| *later < self.unanswered)?;
@@ -60,7 +60,7 @@ impl Clock {
         Some(self.pinged.take_if(|_| later == 0))
     }
 
-    /// The peer took more of what is to be written: its side of TCP is alive, and the ping behind that comes nearer.
+    /// The peer took more output: its side of TCP is alive, and the ping queued behind moves up.
     #[cold]
     pub(super) fn postpone(&mut self, base: Instant) {
         if self.owes.is_some() {
@@ -70,7 +70,7 @@ impl Clock {
 }
 
 impl ConnectionIo {
-    /// Looks at the limits if it is time. True if something was done, so that there may be something to write.
+    /// Checks the limits if a check is due. Returns true if it acted, so that there may be output to write.
     #[inline]
     pub(super) fn poll_clock(&mut self, cx: &mut Context<'_>) -> bool {
         let due = self.clock.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed());
@@ -103,14 +103,14 @@ impl ConnectionIo {
             }
             none => none.insert(Box::pin(sleep_until(next))),
         };
-        // once it must be polled, to be woken by it
-        // (without tokio's budget: a timer that is told to wait its turn registers nobody)
+        // a timer must be polled once before it wakes the task
+        // (without tokio's budget: a timer that is out of budget registers no waker)
         let due = pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready();
         self.clock.look |= due;
         due || acted
     }
 
-    /// Acts on every limit that has passed; the next moment to look.
+    /// Acts on every limit that has passed. Returns when to check again.
     pub(super) fn check_limits(&mut self, now: Instant) -> Option<Instant> {
         let (waiter, spoke) = self.send_queue.expire(now);
         self.clock.app_activity |= spoke;
@@ -124,7 +124,7 @@ impl ConnectionIo {
         }
         let base = self.session.endpoint().base;
         if self.clock.heard {
-            // any byte will do
+            // any byte is a sign of life
             self.clock.owes = None;
         }
         let heard = noted(&mut self.clock.heard, &mut self.clock.last_heard, base, now);
@@ -145,7 +145,7 @@ impl ConnectionIo {
         let (interval, pong_timeout) = (self.limits().ping_interval, self.limits().pong_timeout);
         let is_blocked = self.stall.as_ref().is_some_and(|stall| stall.since.is_some());
         if self.clock.owes.is_some() && (is_blocked || !self.expects_input()) {
-            // the ping has not gone out, which is for the send timeout to limit; or its answer may be here already
+            // the ping is not written yet, which the send timeout limits; or its answer may already be here, unread
             self.clock.owes = Some(When::of(base, now));
         }
         let owes = self.clock.owes.map(|since| since.instant(base));
@@ -154,7 +154,7 @@ impl ConnectionIo {
             self.cut(CloseReason::truncating(CloseCode::GoingAway, "ping timeout"));
             return self.check_limits(now);
         }
-        // a peer that owes an answer is not asked again, unless nothing comes of that: then it is only for those between
+        // a peer that owes an answer is not pinged again, except without a pong timeout: then pings only serve proxies
         let silent = if owes.is_some() { wrote } else { heard.min(wrote) };
         let mut ping = interval.map(|interval| after(silent, interval).max(after(now, interval / LOOKS)));
         if let Some(interval) = interval {
@@ -180,7 +180,7 @@ impl ConnectionIo {
         .min()
     }
 
-    /// Ends a session whose peer takes nothing, or too little, of what waits for it; when to look again.
+    /// Ends a session whose peer reads nothing, or too little, of its queued output. Returns when to check again.
     fn check_stall(&mut self, now: Instant) -> Option<Instant> {
         let stall = self.stall.as_deref_mut()?;
         let (since, timeout) = (stall.since?, self.send_queue.send_timeout()?);
@@ -193,7 +193,7 @@ impl ConnectionIo {
         let (began, taken) = stall.taken.as_mut().filter(|_| rate > 0)?;
         let measured = after(*began, timeout);
         if measured <= now {
-            // it took something, or the limit would be over
+            // the peer took something, or the limit above would have passed
             if (*taken as u128) < (rate as u128).saturating_mul(timeout.as_millis()) / 1000 {
                 self.on_send_timeout(&format!("the peer reads less than {rate} bytes per second"));
                 return None;
@@ -203,7 +203,7 @@ impl ConnectionIo {
         Some(limit.min(after(*began, timeout)))
     }
 
-    /// Sends a ping unasked.
+    /// Sends an automatic ping.
     fn ping(&mut self, base: Instant, now: Instant) {
         let (clock, moment) = (&mut self.clock, Some(When::of(base, now)));
         clock.pings = clock.pings.wrapping_add(1);
@@ -213,8 +213,8 @@ impl ConnectionIo {
         self.write_buffer().push(true, OpCode::Ping, &data);
     }
 
-    /// Whether everything is read that the peer sends. Its silence means nothing while a handler is behind, a violation
-    /// is yet to be reported, others are served first, or a message of ours in parts holds everything up.
+    /// Whether everything that the peer sends is read. Its silence means nothing while a handler is behind, a violation
+    /// is yet to be reported, others are served first, or an outgoing message in parts blocks the queue.
     pub(super) fn expects_input(&self) -> bool {
         self.is_reading()
             && self.inbox_has_room()
@@ -223,12 +223,12 @@ impl ConnectionIo {
     }
 }
 
-/// So much later: a millisecond at least, which is what timers count in, and at most what the clock can say.
+/// `time` plus `limit`: at least a millisecond, the resolution of timers, and at most what the clock can represent.
 pub(super) fn after(time: Instant, limit: Duration) -> Instant {
     time.checked_add(limit.max(Duration::from_millis(1))).unwrap_or_else(|| time + FAR)
 }
 
-/// A moment in microseconds after another, which takes half the room of an `Instant`.
+/// A moment in microseconds after a base, in half the size of an `Instant`.
 #[derive(Clone, Copy)]
 pub(super) struct When(NonZeroU64);
 
@@ -243,7 +243,7 @@ impl When {
     }
 }
 
-/// When there was activity last; what was only noted happened just now at the latest.
+/// The time of the last activity; activity that was only flagged counts as happening now.
 fn noted(flag: &mut bool, last: &mut Option<When>, base: Instant, now: Instant) -> Instant {
     if std::mem::take(flag) {
         *last = None;

@@ -1,5 +1,5 @@
-//! Messages whose end has not come: how long they may take, and how much all of them together may hold. Only what is
-//! taken whole is limited here; a handler that takes parts or a stream keeps nothing back.
+//! Limits for incomplete messages: how long one may take, and how much all of them together may hold. The limits apply
+//! only to messages that are taken whole; for a handler that takes parts or a stream nothing is kept.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use crate::config::RECEIVE_GRACE;
 use endpoint_wire::Violation;
 use endpoint_wire::budget::Reservation;
 
-/// A message that is cut by the end of a read keeps less than this, and is not counted.
+/// A message that holds fewer bytes than this is not counted: it may only be cut by the end of a read.
 const UNCOUNTED: usize = 4 << 10;
 
-/// What is known of the message that is not complete. There once one was left, until the clock has seen that none is.
+/// State of the incomplete message. It exists until the clock finds that no message is incomplete.
 pub(super) struct Unfinished {
-    /// Which one it is.
+    /// The number of the message.
     number: u32,
-    /// When the clock saw it first, or the peer was read again; and the bytes that had come by then.
+    /// When the clock first saw the message, or reading resumed, and the bytes received by then.
     since: Option<(Instant, u64)>,
     reserved: Option<Reservation>,
 }
 
 impl ConnectionIo {
-    /// Decoding stopped, perhaps in the middle of a message: what is kept of it is counted.
+    /// Counts the bytes that are kept of an incomplete message. Call this when decoding stops.
     pub(super) fn leave_unfinished(&mut self) {
         let Some(message) = self.decoder.unfinished() else { return };
         let unfinished = self.unfinished.get_or_insert_with(|| {
@@ -49,7 +49,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Gives back what was reserved for a message that is complete by now.
+    /// Releases the reservation of a message that is complete by now.
     #[cold]
     pub(super) fn release_finished(&mut self) {
         let Some(unfinished) = &mut self.unfinished else { return };
@@ -58,7 +58,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Ends a session whose peer takes too long for a message; when to look again.
+    /// Ends a session whose peer sends a message too slowly. Returns when to check again.
     pub(super) fn check_unfinished(&mut self, now: Instant) -> Option<Instant> {
         self.unfinished.as_ref()?;
         let Some(message) = self.decoder.unfinished() else {
@@ -69,7 +69,7 @@ impl ConnectionIo {
         if rate == 0 {
             return None;
         }
-        // what the peer has sent may be in the socket already
+        // while the peer is not read, its bytes may already wait in the socket
         let is_read = self.expects_input() && !self.is_behind();
         let unfinished = self.unfinished.as_mut()?;
         if unfinished.number != message.number {

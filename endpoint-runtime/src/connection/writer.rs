@@ -1,4 +1,4 @@
-//! What goes out: gathered while a batch is handled, written at once when it is done.
+//! Output: gathered while a batch is handled, then written at once.
 
 use std::io;
 use std::pin::Pin;
@@ -18,14 +18,14 @@ use endpoint_wire::frame::OpCode;
 use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::role::Role;
 
-/// So much of a batch's answers is gathered for one write.
+/// Bytes of a batch's replies that are gathered for one write.
 const WRITE_BATCH_BYTES: usize = 64 << 10;
 
-/// The header of a control frame, without a mask.
+/// Size in bytes of a control frame's header, without a mask.
 const CONTROL_HEADER: usize = 2;
 
 impl ConnectionIo {
-    /// Where frames of our own go.
+    /// The buffer for the connection's own frames.
     #[inline]
     pub(super) fn write_buffer(&mut self) -> &mut Frames {
         if !self.out.has_room() {
@@ -35,7 +35,7 @@ impl ConnectionIo {
         &mut self.out
     }
 
-    /// Takes over what the session's queue has gathered.
+    /// Moves everything that the session's queue has gathered into the write buffer.
     #[inline]
     pub(crate) fn collect(&mut self) {
         if self.send_queue.has_news() {
@@ -72,7 +72,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Sends what a handler returned, behind what it has sent.
+    /// Sends a handler's reply, after everything that the handler itself has sent.
     #[inline]
     pub(crate) fn reply(&mut self, message: Message) -> Result<(), Error> {
         self.collect();
@@ -85,7 +85,7 @@ impl ConnectionIo {
             Message::Binary(data) => (OpCode::Binary, data),
         };
         if self.stall.is_some() {
-            // it counts when it is written, but for now it is only kept, and memory takes as long as a write
+            // a blocked write is not counted yet, but copying the reply to memory costs as much as a write
             self.quantum.spend(data.len());
         }
         if self.has_backlog || self.send_queue.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
@@ -102,12 +102,12 @@ impl ConnectionIo {
         Ok(())
     }
 
-    /// As [`reply`](Self::reply), for a message that is worth compressing, or whose turn has not come.
+    /// [`reply`](Self::reply) for a message that is worth compressing, or that queues behind a backlog.
     fn reply_behind(&mut self, opcode: OpCode, data: Binary) -> Result<(), Error> {
         let (send_queue, message) = (&self.send_queue, QueueItem::Shared(opcode, data.into()));
         let (message, in_order) = send_queue.deflate(message);
         if in_order {
-            // through the queue, so that nobody's message is compressed between this one and those before it
+            // through the queue, so that no other message is compressed between this one and those before it
             send_queue.enter_handler(|| send_queue.offer_in_order(message, false))?;
         } else if self.has_backlog {
             send_queue.enter_handler(|| send_queue.offer_reply(message))?;
@@ -119,7 +119,7 @@ impl ConnectionIo {
         Ok(())
     }
 
-    /// Whether the peer has left so much unread, or a message in parts holds so much up, that it is not read from.
+    /// Whether reading from the peer pauses: the peer left too much unread, or a message in parts delays too much.
     #[inline]
     pub(super) fn is_behind(&self) -> bool {
         let left_out = self.stall.as_ref().map_or(0, |stall| stall.left_out);
@@ -128,13 +128,13 @@ impl ConnectionIo {
             || self.is_out_of_budget()
     }
 
-    /// Whether the peer does not read, and the queues of all sessions together are as long as they may be.
+    /// Whether the peer does not read, and the budget for the queues of all sessions is used up.
     #[inline]
     fn is_out_of_budget(&self) -> bool {
         self.stall.as_ref().is_some_and(|stall| stall.since.is_some()) && self.send_queue.is_budget_used_up()
     }
 
-    /// Whether enough is gathered for a write.
+    /// Whether enough bytes are gathered for a write.
     #[inline]
     pub(crate) fn is_batch_full(&self) -> bool {
         self.out.len() >= WRITE_BATCH_BYTES
@@ -147,7 +147,7 @@ impl ConnectionIo {
             self.collect();
             let _ = self.may_go_on(cx);
             let flushed = self.poll_flush(cx).is_ready();
-            // a client's frames are still to be masked, one by one
+            // a client must still mask its frames one by one
             if self.out.has_block() && self.role == Role::Server {
                 self.out.seal_block();
             }
@@ -163,7 +163,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Writes all there is, or until the end.
+    /// Writes everything. Ready when nothing is left, or nothing more can be written.
     pub(crate) fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.attach(cx);
         self.input.put_aside();
@@ -175,7 +175,7 @@ impl ConnectionIo {
         flushed
     }
 
-    /// Writes what it can. Ready when nothing is left, or nothing can be written any more.
+    /// Writes as much as the socket takes. Ready when nothing is left, or nothing more can be written.
     #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
@@ -183,7 +183,7 @@ impl ConnectionIo {
             if !self.report() {
                 return Poll::Ready(());
             }
-            // what waited in the line
+            // the messages of the backlog
             self.collect_news();
         }
     }
@@ -213,7 +213,7 @@ impl ConnectionIo {
         Poll::Ready(())
     }
 
-    /// Tells the queue that all is written; whether there is more to write then.
+    /// Reports to the queue that everything is written. Returns whether there is more to write.
     #[inline]
     fn report(&mut self) -> bool {
         let news = (self.ticket != self.reported || self.stall.is_some()) && !self.broken;
@@ -267,8 +267,8 @@ impl ConnectionIo {
         }
     }
 
-    /// Remembers how much is to be written until everything collected so far is. One mark at a time is enough, and none
-    /// as long as all is written at once.
+    /// Marks how many bytes remain until everything collected so far is written. One mark at a time is enough; none is
+    /// needed while every write succeeds at once.
     fn set_mark(&mut self) {
         let Some(stall) = &mut self.stall else { return };
         if stall.mark.is_none() && self.ticket != self.reported && !self.out.is_empty() {
@@ -278,7 +278,7 @@ impl ConnectionIo {
 
     /// Answers a ping. While the peer does not read, only the latest one is answered.
     pub(super) fn answer_ping(&mut self, data: &[u8]) {
-        // it may stand between two parts of a message
+        // a ping may arrive between two parts of a message
         self.leave_unfinished();
         if self.close_sent || self.broken {
             return;
@@ -292,7 +292,7 @@ impl ConnectionIo {
         }
     }
 
-    /// The peer has taken something after a write was blocked.
+    /// The peer has taken bytes after a write was blocked.
     #[cold]
     fn on_progress(&mut self, written: usize) {
         self.pass_mark(written);
@@ -315,11 +315,11 @@ impl ConnectionIo {
         }
     }
 
-    /// Reports what is written although more has come behind it.
+    /// Reports the marked messages as written, although more is queued behind them.
     fn pass_mark(&mut self, written: usize) {
         let Some(stall) = &mut self.stall else { return };
         if stall.since.take().is_some() {
-            // what is queued behind a large message may be the ping that it has yet to answer
+            // a ping that the peer has yet to answer may be queued behind a large message
             self.clock.app_activity = true;
             self.clock.postpone(self.session.endpoint().base);
         }

@@ -1,4 +1,4 @@
-//! From a request for an endpoint to its connection: the checks, the configurator's word, the instance, the answer.
+//! From a request for an endpoint to its connection: the checks, the configurator, the instance, the response.
 //!
 //! The order is Jakarta's: path, origin, subprotocol, extensions, the configurator's `modify_handshake`, the instance.
 
@@ -36,20 +36,20 @@ use crate::transport::tls;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
-/// Everything a session begins with, once its handshake is accepted.
+/// The values that a session starts with, once its handshake is accepted.
 struct ConnectionSpawnFn {
     prepared: Prepared,
     request: HandshakeRequest,
     accepted: Accepted<'static>,
-    /// What the application adds to the answer.
+    /// Headers that the application adds to the response.
     headers: HeaderMap,
     rare: MaybeRare,
     token: TaskTrackerToken,
 }
 
-/// The answer of a container to one request.
+/// Response future of a container for one request.
 ///
-/// It is there at once, unless the endpoint has a [`Configurator`](crate::Configurator), which may wait.
+/// It is ready at once, unless the endpoint has a [`Configurator`](crate::Configurator), which may wait.
 #[derive(Debug)]
 pub struct ResponseFuture(Answer);
 
@@ -75,7 +75,7 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            // none only if it is polled again after it was ready
+            // `None` only if polled again after completion
             Answer::Ready(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
             Answer::Waiting(waiting) => waiting.as_mut().poll(cx).map(Ok),
         }
@@ -91,7 +91,7 @@ impl Inner {
         mut parts: Parts,
         transport: Transport,
     ) -> ResponseFuture {
-        // before anything of it is copied
+        // checked before anything of the head is copied
         if let Err(refusal) = self.head_limits.check(parts.method.as_str(), &parts.uri, &parts.headers) {
             return self.refuse(&parts.uri, refusal).into();
         }
@@ -106,7 +106,7 @@ impl Inner {
         })))
     }
 
-    /// Takes an opening handshake, or refuses it.
+    /// Accepts or refuses an opening handshake, without a configurator.
     fn open(
         &self,
         mounted: &Mounted,
@@ -118,7 +118,7 @@ impl Inner {
         let subprotocols = options.subprotocols;
         let accepted =
             server::accept(parts, transport, &self.hosts, &self.origins, subprotocols, &sessions.limits.compression)?;
-        // taken before the question, so that a shutdown either is seen here or waits for this
+        // taken before the check, so that a shutdown either is seen here or waits for this token
         let token = self.tasks.token();
         self.takes_sessions()?;
         mounted.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
@@ -134,7 +134,7 @@ impl Inner {
         self.begin(mounted, parts, ConnectionSpawnFn { prepared, request, accepted, headers, rare, token })
     }
 
-    /// The same with a configurator.
+    /// Accepts or refuses an opening handshake, with a configurator.
     async fn open_configured(
         &self,
         mounted: &Mounted,
@@ -165,7 +165,7 @@ impl Inner {
         let in_time = tokio::time::timeout(self.handshake_timeout, word).await;
         in_time.map_err(|_| Refusal::timed_out(RETRY_AFTER))??;
         Configured::admit(options.roles, response.identity().as_ref())?;
-        // it may have taken its time
+        // checked again: a shutdown may have begun while the configurator waited
         let token = self.tasks.token();
         self.takes_sessions()?;
         let prepared = configured.prepare(&request, prepare)?;
@@ -177,7 +177,7 @@ impl Inner {
         if self.closing.load(Ordering::SeqCst) { Err(Refusal::shutting_down(RETRY_AFTER)) } else { Ok(()) }
     }
 
-    /// Answers 101; the connection then runs in a task of its own.
+    /// Answers 101; the connection then runs in its own task.
     fn begin(
         &self,
         mounted: &Mounted,
@@ -219,7 +219,7 @@ impl Inner {
     }
 }
 
-/// Takes the plain TCP socket out from under hyper, if that is what it is; with the bytes that came early.
+/// Takes the socket from hyper, as a plain TCP socket if it is one, with the bytes that hyper read ahead.
 pub(crate) fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
@@ -231,13 +231,13 @@ pub(crate) fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Byte
     }
 }
 
-/// Takes whatever else it is.
+/// Takes a socket other than plain TCP.
 fn take_other(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
     #[cfg(feature = "tls")]
     let upgraded = match tls::take_stream(upgraded) {
         Ok((stream, early)) => return (Upgraded::Other(stream), early),
         Err(upgraded) => upgraded,
     };
-    // it hands out the early bytes by itself
+    // `Upgraded` returns the bytes read ahead itself
     (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new())
 }

@@ -1,4 +1,4 @@
-//! Sockets that somebody else accepted: the opening handshake is over, and the endpoint is ours.
+//! WebSockets that another library accepted: the opening handshake is over, and one of our endpoints serves them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,10 +39,10 @@ use crate::transport::message_socket::{MessageSocket, Messages};
 use endpoint_wire::close::{CloseCode, CloseReason};
 
 impl ServerContainer {
-    /// Makes the annotated endpoint `E` ready for WebSockets that others have accepted, such as a handler of axum: an
-    /// application moves here one handler at a time.
+    /// Prepares the annotated endpoint `E` for WebSockets that other code accepted, such as an axum handler: an
+    /// application can migrate one handler at a time.
     ///
-    /// Nothing is mounted. Where `E` is mounted, its constructor, its configurator and its open sessions are the same.
+    /// Nothing is mounted. If `E` is also mounted, both share its constructor, its configurator and its open sessions.
     ///
     /// ```ignore
     /// let chat = container.adopt::<Chat>()?;
@@ -55,14 +55,15 @@ impl ServerContainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_deployment`] as for an endpoint that is mounted; and if `E` asks for what such a socket cannot give: a
-    /// handler that takes messages in parts or as a stream, or `compression = on`. It has whole messages, and its
-    /// compression, if any, is that of whoever accepted it; that of the container's settings is not used.
+    /// [`Error::is_deployment`] as for a mounted endpoint; also if `E` requires something that such a socket does not
+    /// support: a handler that takes messages in parts or as a stream, or `compression = on`. The socket delivers whole
+    /// messages, and the library that accepted it negotiated its compression; the container's compression settings have
+    /// no effect.
     pub fn adopt<E: ServerEndpoint>(&self) -> Result<ExternalSocket, Error> {
         ExternalSocket::new(self, self.annotated::<E>()?)
     }
 
-    /// The same for an endpoint without annotations.
+    /// Prepares an endpoint without annotations for WebSockets that other code accepted.
     ///
     /// # Errors
     /// As [`adopt`](Self::adopt).
@@ -71,11 +72,11 @@ impl ServerContainer {
     }
 }
 
-/// An endpoint for WebSockets that others have accepted; see [`ServerContainer::adopt`]. A clone is the same endpoint.
+/// An endpoint for WebSockets that other code accepted; see [`ServerContainer::adopt`]. A clone is the same endpoint.
 ///
-/// Sessions are as everywhere: the same handlers, queue, overflow, limits, rooms and shutdown. What such a socket cannot
-/// do fails when it is called, with [`Error::is_unsupported`]: `send_text_part`, `send_binary_part`, writers, and
-/// handlers of parts that are added.
+/// Sessions have the usual handlers, send queue, overflow policy, limits, rooms and shutdown. Operations that such a
+/// socket does not support fail with [`Error::is_unsupported`]: `send_text_part`, `send_binary_part`, writers, and
+/// adding handlers of parts.
 #[derive(Clone)]
 pub struct ExternalSocket {
     container: ServerContainer,
@@ -93,8 +94,8 @@ impl ExternalSocket {
         }
     }
 
-    /// One WebSocket that was opened by the request with this head: its URI and headers are those of the session. An
-    /// [`Identity`] in its extensions is the session's principal.
+    /// One WebSocket that was opened by the request with this head: the session has its URI and headers. An
+    /// [`Identity`] in its extensions becomes the session's principal.
     pub fn request(&self, head: Parts) -> ExternalRequest {
         ExternalRequest {
             endpoint: self.clone(),
@@ -112,7 +113,7 @@ impl fmt::Debug for ExternalSocket {
     }
 }
 
-/// One WebSocket that others have accepted, and what its session is to know; made by [`ExternalSocket::request`].
+/// One WebSocket that other code accepted, and the data of its session; made by [`ExternalSocket::request`].
 #[must_use = "nothing is served before serve_axum or serve_tungstenite"]
 pub struct ExternalRequest {
     endpoint: ExternalSocket,
@@ -123,55 +124,54 @@ pub struct ExternalRequest {
 }
 
 impl ExternalRequest {
-    /// The variables of the path, as the router has found them: they take the place of those of the annotation.
+    /// The path variables that the router matched. They replace those of the annotation.
     pub fn path_params(mut self, params: impl IntoIterator<Item = (impl Into<Box<str>>, impl Into<Box<str>>)>) -> Self {
         self.params = params.into_iter().collect();
         self
     }
 
-    /// The subprotocol that was agreed on. An axum socket knows it by itself.
+    /// The negotiated subprotocol. An axum socket provides it automatically.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocol = Some(name.into());
         self
     }
 
-    /// The peer's address. Where axum serves with `into_make_service_with_connect_info::<SocketAddr>()`, it is known by
-    /// itself.
+    /// The peer's address. With axum's `into_make_service_with_connect_info::<SocketAddr>()` it is set automatically.
     pub fn peer_addr(mut self, addr: SocketAddr) -> Self {
         self.transport.peer_addr = Some(addr);
         self
     }
 
-    /// Our own address.
+    /// The local address.
     pub fn local_addr(mut self, addr: SocketAddr) -> Self {
         self.transport.local_addr = Some(addr);
         self
     }
 
-    /// Whether the connection is encrypted. Default: it is not.
+    /// Whether the connection is encrypted. Default: `false`.
     pub fn secure(mut self, is_secure: bool) -> Self {
         self.transport.is_secure = is_secure;
         self
     }
 
-    /// Serves a `tokio_tungstenite::WebSocketStream`, or whatever wraps one; resolves when the session has ended and
-    /// `on_close` has returned, to the reason of that.
+    /// Serves a `tokio_tungstenite::WebSocketStream`, or a wrapper around one. When the session has ended and
+    /// `on_close` has returned, it resolves to the close reason.
     ///
-    /// The session has a task of its own, which the container's shutdown ends and awaits. The handshake is over, so what
-    /// would refuse it otherwise ends the socket with a close frame: 1008 for a foreign origin, a role, parameters or a
-    /// word of the configurator's, 1013 during a shutdown, 1011 if the endpoint cannot be made. A configurator is not
-    /// asked about subprotocol and extensions, and headers that it adds are nobody's.
+    /// The session has its own task, which the container's shutdown ends and awaits. The handshake is over, so a
+    /// refusal closes the socket with a close frame: 1008 for a foreign origin, a missing role, bad parameters or a
+    /// refusal by the configurator, 1013 during a shutdown, 1011 if the endpoint cannot be constructed. A configurator
+    /// does not choose subprotocol and extensions here, and headers that it adds are ignored.
     ///
-    /// A message is put together by tungstenite before the endpoint's limit refuses it with 1009: set
-    /// `WebSocketConfig::max_message_size` no higher than needed. A small `read_buffer_size` there (its default is 128 KiB
-    /// for each connection) saves most of an idle connection's memory.
+    /// tungstenite assembles a whole message before the endpoint's limit refuses it with 1009, so set
+    /// `WebSocketConfig::max_message_size` no higher than needed. A small `read_buffer_size` there (its default is 128
+    /// KiB for each connection) saves most of an idle connection's memory.
     ///
     /// # Errors
-    /// The refusal; the peer was told the code for it.
+    /// The refusal; its close code was sent to the peer.
     ///
     /// # Cancel safety
-    /// If it is dropped before its first suspension there is no session; after it the session goes on without it. With a
-    /// configurator that waits, dropping it meanwhile drops the socket.
+    /// If the future is dropped before it first suspends, no session opens; after that the session continues without
+    /// it. If it is dropped while a configurator waits, the socket is dropped.
     #[cfg(feature = "tungstenite")]
     pub async fn serve_tungstenite<S>(self, socket: S) -> Result<CloseReason, Refusal>
     where
@@ -184,14 +184,14 @@ impl ExternalRequest {
         self.serve(TungsteniteMessages(socket)).await
     }
 
-    /// Serves a WebSocket of axum 0.8; everything that is said of
-    /// [`serve_tungstenite`](Self::serve_tungstenite) holds, with the limits that `WebSocketUpgrade` has.
+    /// Serves a WebSocket of axum 0.8, as [`serve_tungstenite`](Self::serve_tungstenite) does; set the message limits
+    /// on `WebSocketUpgrade`.
     ///
-    /// axum does not say what was wrong with a frame: where tungstenite's violations end a session with their code, here
-    /// the connection just ends, and `on_close` gets 1006.
+    /// axum does not report protocol violations: with tungstenite a violation ends the session with its close code,
+    /// here the connection ends without one, and `on_close` gets 1006.
     ///
     /// # Errors
-    /// The refusal; the peer was told the code for it.
+    /// The refusal; its close code was sent to the peer.
     ///
     /// # Cancel safety
     /// As [`serve_tungstenite`](Self::serve_tungstenite).
@@ -226,11 +226,11 @@ impl ExternalRequest {
         let upgraded = Upgraded::Whole(Box::new(socket));
         opening.upgrade = Box::pin(std::future::ready(Some((upgraded, Bytes::new()))));
         prepared(opening);
-        // gone without a word only with its runtime
+        // the sender is dropped without a value only when the runtime shuts down
         Ok(ended.await.unwrap_or_else(|_| CloseReason::from(CloseCode::ClosedAbnormally)))
     }
 
-    /// What the door does with a request, as far as it is left to be done.
+    /// The checks of a handshake that still apply after another library accepted it.
     async fn accept(mut self) -> Result<(Prepared, PendingConnection, oneshot::Receiver<CloseReason>), Refusal> {
         let ExternalSocket { container, mounted } = &self.endpoint;
         let (container, Mounted { options, prepare, sessions, .. }) = (&*container.0, &**mounted);
@@ -242,7 +242,8 @@ impl ExternalRequest {
                 container.hosts.check(host, self.transport)?;
                 container.origins.check(&self.head.headers, host, self.transport.is_secure)
             }
-            // whoever accepted it did not mind; without it nobody can say which origin is the same
+            // the code that accepted the request allowed a missing host; but without a host the origin cannot be
+            // compared
             Err(refusal) if self.head.headers.contains_key(http::header::ORIGIN) => Err(refusal),
             Err(_) => Ok(()),
         };
@@ -274,7 +275,7 @@ impl ExternalRequest {
                 let in_time = timeout(container.handshake_timeout, word).await;
                 in_time.map_err(|_| Refusal::timed_out(RETRY_AFTER))??;
                 Configured::admit(options.roles, response.identity().as_ref())?;
-                // it may have taken its time
+                // checked again: a shutdown may have begun while the configurator waited
                 token = container.tasks.token();
                 container.takes_sessions()?;
                 prepared = configured.prepare(&request, prepare)?;
@@ -309,7 +310,7 @@ impl fmt::Debug for ExternalRequest {
     }
 }
 
-/// What the peer is told of a refusal that comes too late for HTTP.
+/// The close reason for a refusal after the handshake, when an HTTP status can no longer be sent.
 fn close_reason(refusal: &Refusal) -> CloseReason {
     let (code, phrase) = match refusal.status() {
         StatusCode::SERVICE_UNAVAILABLE => (CloseCode::TryAgainLater, "not at the moment"),

@@ -1,4 +1,4 @@
-//! What the application has to say in the opening handshake of one endpoint.
+//! Handshake hooks: the application's part in the opening handshake of one endpoint.
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -13,14 +13,14 @@ use crate::session::properties;
 use crate::session::properties::{MaybeRare, Properties};
 use endpoint_wire::extension::Extension;
 
-/// Takes part in the opening handshakes of an endpoint `E` (Jakarta's `ServerEndpointConfig.Configurator`). Every
-/// method has a default, which does what happens without a configurator.
+/// Handshake hooks of an endpoint `E` (Jakarta's `ServerEndpointConfig.Configurator`). Every method has a default,
+/// which behaves as if there were no configurator.
 ///
-/// Named in the annotation, `#[server_endpoint("/chat", configurator = ChatConfigurator)]`, or at mount,
+/// Specify it in the annotation, `#[server_endpoint("/chat", configurator = ChatConfigurator)]`, or when mounting, with
 /// [`endpoint_with_configurator`](crate::ContainerBuilder::endpoint_with_configurator). There is one instance for each
-/// mounted endpoint. For each handshake its methods are called in the order in which they stand here, once the path has
-/// led to the endpoint and the request has turned out to be a sound handshake; then 101 is answered. A panic in any of
-/// them refuses with 500.
+/// mounted endpoint. For each handshake its methods are called in declaration order, after the path has matched the
+/// endpoint and the request has been validated as a handshake; then the container answers 101. A panic in any method
+/// refuses with 500.
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -55,8 +55,8 @@ use endpoint_wire::extension::Extension;
     note = "write `impl Configurator<{E}> for {Self} {{}}`: every method has a default"
 )]
 pub trait Configurator<E>: Send + Sync + 'static {
-    /// Admits a request by its `Origin`, or refuses it. `policy` is what the container's own
-    /// [`Origins`](crate::Origins) say, and the default.
+    /// Admits a request by its `Origin`, or refuses it. `policy` is the decision of the container's
+    /// [`Origins`](crate::Origins), which the default returns.
     ///
     /// # Errors
     /// The refusal; [`Refusal::foreign_origin`] is the usual one.
@@ -65,31 +65,32 @@ pub trait Configurator<E>: Send + Sync + 'static {
         policy
     }
 
-    /// Chooses the subprotocol: `supported` are those of the annotation, `offered` the client's, the one it likes best
-    /// first. By default the client's first that is supported, or none, which opens the session without one.
+    /// Chooses the subprotocol: `supported` lists those of the annotation, `offered` the client's, in its order of
+    /// preference. The default is the first offered subprotocol that is supported; `None` opens the session without
+    /// one.
     ///
-    /// What is chosen must have been offered (RFC 6455 §4.2.2); anything else is logged and refused with 500.
+    /// The client must have offered the chosen subprotocol (RFC 6455 §4.2.2); any other is logged and refused with 500.
     fn select_subprotocol<'a>(&self, supported: &[&'a str], offered: &[&'a str]) -> Option<&'a str> {
         offered.iter().copied().find(|offered| supported.contains(offered))
     }
 
-    /// Chooses among the extensions that the client offers: the container uses the first of these that it speaks and
-    /// that the endpoint's settings allow, and declines the rest. By default all of them, in the client's order.
+    /// Chooses among the extensions that the client offers: the container uses the first one returned that it supports
+    /// and that the endpoint's settings allow, and declines the rest. Default: all of them, in the client's order.
     fn negotiate_extensions<'o>(&self, offered: &'o [ExtensionOffer<'o>]) -> Vec<&'o ExtensionOffer<'o>> {
         offered.iter().collect()
     }
 
-    /// The last word: adds headers to the answer, puts data into the properties of the session that is to be, names a
+    /// Completes the handshake: adds headers to the response, sets properties of the future session, sets the
     /// principal, or refuses with any status, headers and body.
     ///
-    /// It may wait for others, such as a database, up to the
+    /// It may wait, for example for a database, up to the
     /// [`handshake_timeout`](crate::ContainerBuilder::handshake_timeout); then the handshake is refused with 503.
     ///
     /// # Errors
     /// The refusal.
     ///
     /// # Cancel safety
-    /// It is dropped if the time is up or the client goes away: then there is no session, and no handler runs.
+    /// The future is dropped on timeout or if the client disconnects: no session opens, and no handler runs.
     fn modify_handshake(
         &self,
         request: &HandshakeRequest,
@@ -99,8 +100,8 @@ pub trait Configurator<E>: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// Makes the instance for this connection. `None`, the default, leaves that to the constructor given at mount, or
-    /// to `Default`. Not asked for an endpoint whose instance is shared.
+    /// Makes the instance for this connection. `None`, the default, uses the constructor given when mounting, or
+    /// `Default`. Not called for an endpoint whose instance is shared.
     ///
     /// # Errors
     /// The refusal.
@@ -110,7 +111,7 @@ pub trait Configurator<E>: Send + Sync + 'static {
     }
 }
 
-/// The answer that accepts a handshake, as far as the application may add to it, and the beginning of a session.
+/// The application's part of the response that accepts a handshake, and the initial state of the session.
 pub struct HandshakeResponse {
     headers: HeaderMap,
     subprotocol: Option<Box<str>>,
@@ -119,7 +120,7 @@ pub struct HandshakeResponse {
 }
 
 impl HandshakeResponse {
-    /// `identity` is who the peer is, if somebody has found out before.
+    /// `identity` is the peer's identity, if it is already known.
     pub(crate) fn new(subprotocol: Option<&str>, extension: Option<Extension>, identity: Option<Identity>) -> Self {
         let (subprotocol, rare) = (subprotocol.map(Box::from), MaybeRare::new());
         if let Some(identity) = identity {
@@ -128,41 +129,41 @@ impl HandshakeResponse {
         Self { headers: HeaderMap::new(), subprotocol, extension, rare }
     }
 
-    /// The headers that the application adds to the answer.
+    /// The headers that the application adds to the response.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The same, to be changed. Those that the handshake itself is made of are not among them, and must not be added:
-    /// `Connection`, `Upgrade`, all that begin with `Sec-WebSocket-`, and those that speak of a body
-    /// (`Content-Length`, `Transfer-Encoding`). If one is, that is logged and the handshake refused with 500.
+    /// Mutable access to the headers that the application adds. The headers of the handshake itself are not included
+    /// and must not be added: `Connection`, `Upgrade`, names that begin with `Sec-WebSocket-`, and the headers of a
+    /// body (`Content-Length`, `Transfer-Encoding`). If one is added, this is logged and the handshake is refused with
+    /// 500.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }
 
-    /// The subprotocol that was chosen.
+    /// The chosen subprotocol.
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
 
-    /// The extensions that were negotiated. Beyond the budget for compression the answer may still go without.
+    /// The negotiated extensions. Beyond the compression budget the response may still omit them.
     pub fn extensions(&self) -> &[Extension] {
         self.extension.as_slice()
     }
 
-    /// What [`Session::properties`](crate::Session::properties) will have from the beginning. Each connection has its
-    /// own.
+    /// Initial values of [`Session::properties`](crate::Session::properties). Each connection has its own.
     pub fn properties(&self) -> Properties<'_> {
         Properties::of(&self.rare)
     }
 
-    /// Says who the peer is: [`Session::principal`](crate::Session::principal). This goes before an
-    /// [`Identity`] in the request's extensions.
+    /// Sets the [`Session::principal`](crate::Session::principal), which overrides an [`Identity`] in the request's
+    /// extensions.
     pub fn set_principal<P: Principal>(&mut self, principal: P) {
         properties::of(&self.rare).set_identity(Identity::new(principal));
     }
 
-    /// The name of a header that must not be there.
+    /// The name of a header that the application added and must not.
     pub(crate) fn reserved(&self) -> Option<&HeaderName> {
         self.headers.keys().find(|name| {
             let reserved = [header::CONNECTION, header::UPGRADE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
@@ -174,13 +175,13 @@ impl HandshakeResponse {
         (self.headers, self.rare)
     }
 
-    /// Who the peer is said to be.
+    /// The identity of the peer, if one is set.
     pub(crate) fn identity(&self) -> Option<Identity> {
         self.rare.get()?.identity()
     }
 }
 
-/// Without the values of the headers, which may be cookies.
+/// Omits the values of the headers, which may be cookies.
 impl fmt::Debug for HandshakeResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HandshakeResponse")

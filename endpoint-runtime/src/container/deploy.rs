@@ -1,4 +1,4 @@
-//! How endpoints come to their paths, when the container is built and later.
+//! Mounting of endpoints at their paths, when the container is built and while it serves.
 
 use std::any::TypeId;
 use std::borrow::Cow;
@@ -23,11 +23,11 @@ use crate::session::state::{StateRequirement, States};
 use crate::session::{Groups, OpenSet};
 use endpoint_wire::budget::Budgets;
 
-/// An endpoint at its path.
+/// An endpoint mounted at its path.
 pub(super) struct Mounted {
     pub(super) about: About,
     template: Template,
-    /// There if it is annotated.
+    /// `None` for an endpoint without annotations.
     registration: Option<&'static Registration>,
     pub(super) options: EndpointOptions,
     pub(super) prepare: Prepare,
@@ -44,7 +44,7 @@ impl Mounted {
         self.registration.map_or(Ok(()), |registration| registration.handlers().check_query(request))
     }
 
-    /// What it asks of a connection that a transport of whole messages cannot give.
+    /// The first requirement of the endpoint that a transport of whole messages cannot meet.
     #[cfg(feature = "adopted")]
     pub(super) fn asks_too_much(&self) -> Option<String> {
         if let Some((kind, how)) = self.registration.and_then(|registration| registration.handlers().in_parts()) {
@@ -54,13 +54,13 @@ impl Mounted {
         compresses.then(|| "it asks for compression, which whoever accepted the socket has negotiated".to_owned())
     }
 
-    /// The annotated type.
+    /// The annotated type; `None` for an endpoint without annotations.
     pub(super) fn type_id(&self) -> Option<TypeId> {
         self.registration.map(|registration| (registration.type_id)())
     }
 }
 
-/// What is known of an endpoint beside what it does.
+/// Path, type and source location of an endpoint.
 #[derive(Clone)]
 pub(super) struct About {
     pub(super) path: Cow<'static, str>,
@@ -75,7 +75,7 @@ impl fmt::Display for About {
     }
 }
 
-/// An endpoint that is to be mounted, as far as it was said how.
+/// An endpoint to mount, with the settings given so far.
 pub(super) struct Mounting {
     pub(super) about: About,
     pub(super) registration: Option<&'static Registration>,
@@ -105,7 +105,7 @@ impl Mounting {
         EndpointInfo { path: Cow::Borrowed(path), name, file, line: *line }
     }
 
-    /// Puts what was said of one annotated type in several places together; the first counts.
+    /// Merges the mountings of one annotated type; for each setting the first wins.
     pub(super) fn together(all: Vec<Self>) -> Vec<Self> {
         let mut kept: Vec<Self> = Vec::new();
         for mounting in all {
@@ -123,7 +123,7 @@ impl Mounting {
     }
 }
 
-/// What all endpoints of a container share.
+/// Settings and state that all endpoints of a container share.
 pub(super) struct Deployment {
     pub(super) context_path: String,
     pub(super) context: ContextPath,
@@ -135,7 +135,7 @@ pub(super) struct Deployment {
 }
 
 impl Deployment {
-    /// Makes an endpoint ready, or finds every mistake in it.
+    /// Prepares an endpoint for mounting, or adds all its configuration errors to `mistakes`.
     pub(super) fn mount(&self, mounting: Mounting, mistakes: &mut Vec<String>) -> Option<Mounted> {
         let Mounting { about, registration, options, prepare, configured } = mounting;
         let found = mistakes.len();
@@ -179,14 +179,14 @@ impl Deployment {
         })
     }
 
-    /// The same endpoint with another constructor, whose sessions belong to those of `earlier`.
+    /// The endpoint of `earlier` with another constructor; both share one set of open sessions.
     pub(super) fn again(&self, mounting: Mounting, earlier: &Mounted) -> Result<Mounted, Error> {
         let mut mistakes = Vec::new();
         let mounted = self.mount(mounting, &mut mistakes).ok_or_else(|| undeployable(mistakes))?;
         Ok(Mounted { sessions: earlier.sessions.clone(), ..mounted })
     }
 
-    /// All of them together, or every pair that must not be.
+    /// A router of all endpoints; fails with a message for each pair of equal or equivalent paths.
     pub(super) fn router(
         &self,
         mounted: impl IntoIterator<Item = Arc<Mounted>>,
@@ -202,14 +202,14 @@ impl Deployment {
     }
 }
 
-/// What is mounted at the moment. It is replaced as a whole.
+/// The endpoints mounted now. A change replaces the whole table.
 #[derive(Clone)]
 pub(super) struct Table {
     pub(super) router: Arc<Router<Arc<Mounted>>>,
-    /// What was never mounted, and has sessions all the same.
+    /// Endpoints that were never mounted, but have sessions, opened by `upgrade` or `adopt`.
     pub(super) by_hand: Vec<Arc<Mounted>>,
-    /// The sessions of endpoints that were removed. Not kept by the table: those that are open keep their set themselves,
-    /// and so does a handshake that is under way.
+    /// The sessions of removed endpoints. The table does not keep these sets alive: open sessions and handshakes in
+    /// progress do.
     pub(super) others: Vec<Weak<OpenSet>>,
 }
 
@@ -218,7 +218,7 @@ impl Table {
         self.router.routes().map(|(_, mounted)| mounted)
     }
 
-    /// Every set of sessions that there is.
+    /// All sets of sessions: of mounted, unmounted and removed endpoints.
     pub(super) fn sets(&self) -> impl Iterator<Item = Arc<OpenSet>> {
         let all = self.mounted().chain(&self.by_hand).map(|mounted| mounted.sessions.clone());
         all.chain(self.others.iter().filter_map(Weak::upgrade))
@@ -226,34 +226,34 @@ impl Table {
 }
 
 impl Inner {
-    /// What is mounted at the moment.
+    /// The current table of mounted endpoints.
     pub(super) fn table(&self) -> Arc<Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces the table by a changed one, or leaves it.
+    /// Replaces the table with a changed copy; if `change` fails, the table stays.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Table) -> Result<T, Error>) -> Result<T, Error> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = Table::clone(&table);
         let result = change(&mut next)?;
-        // a set that nobody holds has no sessions, and never will have
+        // a set without owners has no sessions, and never will
         next.others.retain(|set| set.strong_count() > 0);
         let before = std::mem::replace(&mut *table, Arc::new(next));
-        // what the application gave may go with it, whose destructor must not run under the lock
+        // the old table may own values of the application, whose destructors must not run under the lock
         drop(table);
         drop(before);
         Ok(result)
     }
 }
 
-/// While it serves.
+/// Changes while the container serves.
 impl ServerContainer {
-    /// Mounts an endpoint without annotations at `path`, below the context path, with a constructor that is called for
-    /// each connection. Requests find it from now on.
+    /// Mounts an endpoint without annotations at `path`, below the context path; `construct` is called for each
+    /// connection. The endpoint receives requests from now on.
     ///
     /// # Errors
-    /// [`Error::is_deployment`]: a malformed path, or one that is taken, be it by an equivalent template. What was mounted
-    /// before stays as it was.
+    /// [`Error::is_deployment`]: a malformed path, or a path that is already taken, also by an equivalent template. The
+    /// endpoints mounted before stay unchanged.
     #[track_caller]
     pub fn add_endpoint<E: Endpoint>(
         &self,
@@ -263,7 +263,7 @@ impl ServerContainer {
         self.add_endpoint_config(EndpointConfig::new(path, construct))
     }
 
-    /// Mounts an endpoint without annotations, with settings of its own.
+    /// Mounts an endpoint without annotations, with its own settings.
     ///
     /// # Errors
     /// As [`add_endpoint`](Self::add_endpoint).
@@ -274,14 +274,14 @@ impl ServerContainer {
     /// Mounts an annotated endpoint.
     ///
     /// # Errors
-    /// As [`add_endpoint`](Self::add_endpoint); and if `E` cannot be constructed, or takes a
-    /// [`State`](crate::State) that nobody provides.
+    /// As [`add_endpoint`](Self::add_endpoint); also if `E` cannot be constructed, or takes a [`State`](crate::State)
+    /// that is not provided.
     pub fn register<E: ServerEndpoint>(&self) -> Result<(), Error> {
         self.deploy((const { &E::REGISTRATION }).into())
     }
 
-    /// Removes the endpoint that was mounted at `path`, written as when it was mounted; returns whether there was one.
-    /// New handshakes get 404; sessions that are open stay so.
+    /// Removes the endpoint mounted at `path`, written as when it was mounted; returns whether there was one. New
+    /// handshakes get 404; open sessions stay open.
     pub fn remove_endpoint(&self, path: &str) -> bool {
         let ground = &self.0.ground;
         let removed = self.0.change(|table| {
@@ -324,8 +324,8 @@ pub(super) fn log(mounted: &Mounted) {
     tracing::info!(path = &*mounted.sessions.path, endpoint = name, "mounted, annotated at {file}:{line}");
 }
 
-/// How an endpoint without annotations is served (Jakarta's `ServerEndpointConfig`): its path, how instances are made,
-/// and what an annotation would say. What is not said is as the container has it.
+/// Configuration of an endpoint without annotations (Jakarta's `ServerEndpointConfig`): its path, its constructor, and
+/// the options of an annotation. Options that are not set default to the container's settings.
 ///
 /// ```
 /// use std::time::Duration;
@@ -355,7 +355,7 @@ pub struct EndpointConfig<E> {
 }
 
 impl<E: Endpoint> EndpointConfig<E> {
-    /// An endpoint at `path`, which may have variables; `construct` is called for each connection, and a panic in it
+    /// An endpoint at `path`, which may contain variables. `construct` is called for each connection; a panic in it
     /// refuses the handshake with 500.
     #[track_caller]
     pub fn new(path: impl Into<String>, construct: impl Fn() -> E + Send + Sync + 'static) -> Self {
@@ -375,56 +375,56 @@ impl<E: Endpoint> EndpointConfig<E> {
         }
     }
 
-    /// Takes part in the handshakes.
+    /// Sets the handshake hooks.
     pub fn configurator(mut self, configurator: impl Configurator<E>) -> Self {
         self.configured = Some(Configured::programmatic(configurator));
         self
     }
 
-    /// The subprotocols it speaks.
+    /// The supported subprotocols.
     pub fn subprotocols(mut self, names: &'static [&'static str]) -> Self {
         self.options.subprotocols = names;
         self
     }
 
-    /// Only for principals with one of these roles.
+    /// Admits only principals with one of these roles.
     pub fn roles(mut self, roles: &'static [&'static str]) -> Self {
         self.options.roles = roles;
         self
     }
 
-    /// The most bytes of a whole message.
+    /// Maximum size of a whole message in bytes.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.max_message_size = Some(bytes);
         self
     }
 
-    /// How deeply the data of a message may be nested, in levels; see
+    /// Maximum nesting depth of the data of a message, in levels; see
     /// [`ContainerBuilder::max_nesting`](crate::ContainerBuilder::max_nesting).
     pub fn max_nesting(mut self, levels: usize) -> Self {
         self.options.max_nesting = Some(levels);
         self
     }
 
-    /// Ends a session after this long of silence; `None` never.
+    /// Ends a session after this long without traffic; `None` disables the timeout.
     pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.options.idle_timeout = Some(timeout);
         self
     }
 
-    /// Sends a ping when one of the two sides was silent this long; `None` never does.
+    /// Sends a ping when either side was silent for this long; `None` disables pings.
     pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
         self.options.ping_interval = Some(interval);
         self
     }
 
-    /// Ends a session when nothing came from the peer this long after a ping was written; `None` never does.
+    /// Ends a session when the peer sends nothing for this long after a ping was written; `None` disables the timeout.
     pub fn pong_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.options.pong_timeout = Some(timeout);
         self
     }
 
-    /// Whether and how messages are compressed.
+    /// Compression of messages.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.options.compression = Some(compression);
         self

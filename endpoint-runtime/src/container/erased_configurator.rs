@@ -1,4 +1,4 @@
-//! A configurator whose types are erased: what the front door calls while it conducts a handshake.
+//! A type-erased configurator, which the container calls during a handshake.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -16,18 +16,18 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::session::principal::Identity;
 
-/// The configurator of an endpoint. A panic in it is a refusal.
+/// The configurator of an endpoint. A panic in it becomes a refusal.
 #[derive(Clone)]
 #[allow(missing_debug_implementations)]
 pub struct Configured(Arc<dyn Hooks>);
 
-/// [`Configurator`] for the door, which knows no endpoint types.
+/// [`Configurator`] without the endpoint type, which the container does not know.
 trait Hooks: Send + Sync {
     fn check_origin(&self, request: &HandshakeRequest, policy: Result<(), Refusal>) -> Result<(), Refusal>;
     fn select_subprotocol<'a>(&self, supported: &[&'a str], offered: &[&'a str]) -> Option<&'a str>;
     fn negotiate_extensions<'o>(&self, offered: &'o [ExtensionOffer<'o>]) -> Vec<&'o ExtensionOffer<'o>>;
     fn modify_handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> Word<'a>;
-    /// `None` leaves it to `Default`, or to the constructor of the mount.
+    /// `None` means the constructor given when mounting, or `Default`.
     fn prepare(&self, request: &HandshakeRequest) -> Result<Option<Prepared>, Refusal>;
 }
 
@@ -35,7 +35,7 @@ type Word<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 
 struct Typed<E, C> {
     configurator: C,
-    /// For what it makes; none if the instance is shared.
+    /// Prepares an instance that the configurator made; `None` if the instance is shared.
     prepare: Option<fn(E) -> Result<Prepared, Refusal>>,
 }
 
@@ -84,7 +84,7 @@ impl Configured {
         guarded(|| self.0.check_origin(request, policy))?
     }
 
-    /// The subprotocol to speak, which the client has offered.
+    /// The chosen subprotocol; refuses one that the client has not offered.
     pub(crate) fn select_subprotocol(
         &self,
         supported: &[&'static str],
@@ -106,7 +106,7 @@ impl Configured {
         guarded(|| self.0.negotiate_extensions(offered))
     }
 
-    /// Waits for the last word, however long it takes.
+    /// Runs the hook without a time limit; refuses if it added a reserved header.
     pub(crate) async fn modify_handshake(
         &self,
         request: &HandshakeRequest,
@@ -129,7 +129,7 @@ impl Configured {
         }
     }
 
-    /// Whether a user, if it is known who it is, may come to an endpoint for `roles`; with none it is for everybody.
+    /// Checks that the peer may open an endpoint for `roles`; empty `roles` admit every peer.
     pub(crate) fn admit(roles: &[&str], identity: Option<&Identity>) -> Result<(), Refusal> {
         let Some(identity) = identity else {
             return if roles.is_empty() { Ok(()) } else { Err(Refusal::unauthenticated()) };
@@ -141,7 +141,7 @@ impl Configured {
         if has_one { Ok(()) } else { Err(Refusal::forbidden()) }
     }
 
-    /// Has the instance made; `default` is what is done without a configurator.
+    /// Makes the instance with the configurator, or with `default` if the configurator makes none.
     pub(crate) fn prepare(&self, request: &HandshakeRequest, default: &Prepare) -> Result<Prepared, Refusal> {
         match guarded(|| self.0.prepare(request))?? {
             Some(prepared) => Ok(prepared),
@@ -150,7 +150,7 @@ impl Configured {
     }
 }
 
-/// Runs code of the application's.
+/// Runs application code; a panic becomes a refusal.
 fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Refusal> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Refusal::configurator_failed(&Error::panic(&*panic)))
 }

@@ -1,4 +1,4 @@
-//! The container as a layer around another service: it takes what is for an endpoint, and passes the rest through.
+//! The container as a layer around another service: it takes requests for endpoints and passes the rest through.
 
 use std::fmt;
 use std::future::Future;
@@ -17,15 +17,15 @@ use crate::container::{ResponseFuture, Routed, ServerContainer};
 use crate::handshake::request::Transport;
 
 impl ServerContainer {
-    /// A `tower` layer: requests to the path of an endpoint are taken or refused as by the container itself, every
-    /// other request goes to the service inside, untouched.
+    /// A `tower` layer: requests to the path of an endpoint are accepted or refused as by the container itself; every
+    /// other request passes unchanged to the inner service.
     ///
     /// ```ignore
     /// let container = ServerContainer::builder().discover().build()?;
     /// let app = axum::Router::new().fallback(|| async { "for no endpoint" }).layer(container.layer());
     /// ```
     ///
-    /// Layers outside of it see its answers; an upgraded connection is no longer theirs.
+    /// Outer layers see its responses, but not the upgraded connections.
     pub fn layer(&self) -> ContainerLayer {
         ContainerLayer(self.clone())
     }
@@ -71,7 +71,7 @@ where
 }
 
 pin_project! {
-    /// The answer of a [`ContainerService`]: the container's, or that of the service inside.
+    /// Response future of a [`ContainerService`]: the response of the container or of the inner service.
     #[must_use = "futures do nothing unless polled"]
     pub struct LayerFuture<F> {
         answer: Option<ResponseFuture>,
@@ -94,7 +94,7 @@ where
         }
         match this.passed.as_pin_mut() {
             Some(passed) => Poll::Ready(Ok(ready!(passed.poll(cx))?.map(ContainerBody::passed))),
-            // polled again after it was ready
+            // polled again after completion
             None => Poll::Pending,
         }
     }
@@ -107,7 +107,7 @@ impl<F> fmt::Debug for LayerFuture<F> {
 }
 
 pin_project! {
-    /// The body of an answer of a [`ContainerService`]: the container's, or that of the service inside.
+    /// Response body of a [`ContainerService`]: the body of the container or of the inner service.
     #[derive(Debug)]
     pub struct ContainerBody<R> {
         own: Option<Full<Bytes>>,
@@ -122,7 +122,7 @@ impl<R> ContainerBody<R> {
     }
 }
 
-/// Other layers answer with an empty body of the service's kind.
+/// Other layers respond with an empty body of the service's type.
 impl<R: Default> Default for ContainerBody<R> {
     fn default() -> Self {
         Self::passed(R::default())

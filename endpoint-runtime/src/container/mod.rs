@@ -1,4 +1,4 @@
-//! The container: which endpoints are mounted where, and the door that every HTTP server calls with its requests.
+//! The container: the table of mounted endpoints, and the entry point that every HTTP server calls with its requests.
 
 mod accept;
 mod admission;
@@ -53,13 +53,14 @@ use crate::session::{OpenSessions, OpenSet, Session};
 use endpoint_wire::budget::{Budget, Budgets};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
-/// When a client that came during a shutdown may try again.
+/// `Retry-After` of a 503: the handshake came during a shutdown, or its configurator timed out.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What is mounted, its settings and its open sessions; a `tower` service for every request of an HTTP server.
+/// The mounted endpoints, their settings and their open sessions; a `tower` service for every request of an HTTP
+/// server.
 ///
-/// A clone is the same container. Requests to the path of an endpoint are taken, or refused with a status that says
-/// why; every other path gets 404, so a container is a good `fallback_service`.
+/// A clone is the same container. It accepts requests to the path of an endpoint, or refuses them with a status that
+/// gives the reason; every other path gets 404, so a container is a good `fallback_service`.
 ///
 /// ```no_run
 /// # use endpoint_runtime::{ServerContainer, Error};
@@ -76,30 +77,30 @@ struct Inner {
     hosts: Hosts,
     origins: Origins,
     head_limits: HeadLimits,
-    /// What the connections may own for compression.
+    /// Memory that the connections may hold for compression.
     compression_budget: Arc<Budget>,
-    /// How long a configurator may wait.
+    /// Maximum time that a configurator may wait.
     handshake_timeout: Duration,
     tasks: TaskTracker,
     closing: AtomicBool,
     log: HandshakeLog,
 }
 
-/// Whose a request is.
+/// Outcome of routing a request.
 pub(crate) enum Routed<B> {
-    /// It was for an endpoint, and is answered.
+    /// The request was for an endpoint, and this is the response.
     Ours(ResponseFuture),
-    /// It was not.
+    /// The request was for no endpoint, and is given back.
     Theirs(Request<B>),
 }
 
 impl ServerContainer {
-    /// Begins an empty container.
+    /// Starts building an empty container.
     pub fn builder() -> ContainerBuilder {
         ContainerBuilder::default()
     }
 
-    /// Every mounted endpoint: its full path, its type and where it was annotated.
+    /// Every mounted endpoint: its full path, its type and the source location of its annotation.
     pub fn endpoints(&self) -> impl Iterator<Item = EndpointInfo<'static>> {
         let table = self.0.table();
         let info = |mounted: &Arc<Mounted>| EndpointInfo {
@@ -111,24 +112,24 @@ impl ServerContainer {
         table.mounted().map(info).collect::<Vec<_>>().into_iter()
     }
 
-    /// The open sessions of every endpoint together.
+    /// The open sessions of all endpoints together.
     pub fn sessions(&self) -> OpenSessions {
         OpenSessions::of(self.0.table().sets())
     }
 
-    /// Bytes that wait in the outbound queues of all sessions for peers that do not keep up, as the
-    /// [`send_budget`](ContainerBuilder::send_budget) counts them. What is about to leave is not among them.
+    /// Bytes in the send queues of all sessions that wait for slow peers, as counted by the
+    /// [`send_budget`](ContainerBuilder::send_budget). Bytes about to be written do not count.
     pub fn queued_bytes(&self) -> usize {
         self.0.ground.budgets.send.used()
     }
 
-    /// Bytes that messages take whose end has not come, in all sessions, as the
-    /// [`receive_budget`](ContainerBuilder::receive_budget) counts them.
+    /// Bytes of incomplete messages in all sessions, as counted by the
+    /// [`receive_budget`](ContainerBuilder::receive_budget).
     pub fn unfinished_bytes(&self) -> usize {
         self.0.ground.budgets.receive.used()
     }
 
-    /// Who is in the room of this name ([`Session::join`]).
+    /// The open sessions in the room of this name ([`Session::join`]).
     pub fn room(&self, room: impl AsRef<str>) -> OpenSessions {
         self.0.ground.groups.rooms.of(room.as_ref())
     }
@@ -140,13 +141,13 @@ impl ServerContainer {
 
     /// Ends every session with 1001 and waits for all of them; new handshakes are refused with 503.
     ///
-    /// Queued messages are sent first. Messages that were received whole before the shutdown are still handled, in order
-    /// and before `on_close`, for as long as the [close timeout](ContainerBuilder::close_timeout) allows; their replies
-    /// cannot be sent any more, because the close frame is on its way. What is left then is dropped, and counted in one
-    /// line of the log. Every `on_close` runs. After `limit` the remaining connections are given up.
+    /// Queued messages are sent first. Messages received whole before the shutdown are still handled, in order and
+    /// before `on_close`, within the [close timeout](ContainerBuilder::close_timeout); their replies cannot be sent any
+    /// more, because the close frame is already on its way. Messages left after that are dropped, and counted in one
+    /// line of the log. Every `on_close` runs. After `limit` the remaining connections are aborted.
     ///
     /// # Cancel safety
-    /// If it is dropped the sessions still end, but nobody gives the slow ones up.
+    /// If the future is dropped, the sessions still end, but slow ones are not aborted.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
         self.0.closing.store(true, Ordering::SeqCst);
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
@@ -156,7 +157,7 @@ impl ServerContainer {
         shutdown
     }
 
-    /// Answers a request to the path of an endpoint; gives every other back.
+    /// Answers a request to the path of an endpoint; gives every other request back.
     pub(crate) fn respond<B>(&self, request: Request<B>, transport: Transport) -> Routed<B> {
         let table = self.0.table();
         let (mounted, params) = match table.router.find(request.uri().path()) {
@@ -172,15 +173,15 @@ impl ServerContainer {
 }
 
 impl Session {
-    /// The container whose endpoint this session is at, the same for all of them; `None` once every clone of it is
-    /// gone, or where there is none.
+    /// The container that this session belongs to; `None` once every clone of the container is dropped, or if the
+    /// session has no container.
     pub fn container(&self) -> Option<ServerContainer> {
         self.endpoint().container()?.downcast().ok().map(ServerContainer)
     }
 }
 
 impl ServerContainer {
-    /// The longest time that a message may wait to be sent, at the endpoints that are mounted now.
+    /// The longest send timeout of the container and of the endpoints mounted now.
     pub(crate) fn longest_send_timeout(&self) -> Duration {
         let table = self.0.table();
         let mounted = table.mounted().map(|mounted| mounted.sessions.limits.send_timeout);
@@ -193,7 +194,7 @@ impl ServerContainer {
     }
 }
 
-/// Whether it is the same container.
+/// Two values are equal if they are clones of the same container.
 impl PartialEq for ServerContainer {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -220,7 +221,8 @@ impl Inner {
     }
 }
 
-/// Ends all sessions of `sets` for a `reason` and waits for their `tasks`; after `limit` those that are left are given up.
+/// Ends all sessions of `sets` for a `reason` and waits for their `tasks`; after `limit` the remaining ones are
+/// aborted.
 pub(crate) async fn end_all<S>(
     sets: impl Fn() -> S,
     reason: CloseReason,
@@ -230,7 +232,7 @@ pub(crate) async fn end_all<S>(
 where
     S: Iterator<Item = Arc<OpenSet>>,
 {
-    // before they are told: some are fast
+    // counted before the sessions close: some end at once
     let all = tasks.len();
     sets().for_each(|set| set.close(reason.clone().by(Initiator::Container)));
     tasks.close();
@@ -239,7 +241,7 @@ where
     }
     let cut = tasks.len();
     sets().for_each(|set| set.cut());
-    // they have nothing left to wait for; a handler that blocks its thread cannot be helped
+    // the tasks have nothing left to wait for; one whose handler blocks its thread cannot be stopped
     let _ = tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await;
     Shutdown { closed: all.saturating_sub(cut), cut }
 }
@@ -271,27 +273,27 @@ impl fmt::Debug for ServerContainer {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EndpointInfo<'a> {
-    /// The path or template it is mounted at, below the context path.
+    /// The path or template of the endpoint, below the context path.
     pub path: Cow<'a, str>,
     /// The type, with its module.
     pub name: &'static str,
-    /// The source file of its annotation, or of its [`EndpointConfig`].
+    /// The source file of the annotation, or of the [`EndpointConfig`].
     pub file: &'static str,
-    /// The line of it.
+    /// The line in `file`.
     pub line: u32,
 }
 
-/// What a shutdown came to.
+/// Result of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shutdown {
     /// Connections that ended with a closing handshake, or by themselves.
     pub closed: usize,
-    /// Connections that were given up at the deadline.
+    /// Connections that were aborted at the deadline.
     pub cut: usize,
 }
 
-/// Collects what a [`ServerContainer`] is to have; [`build`](ContainerBuilder::build) finds every mistake at once.
+/// Builder of a [`ServerContainer`]; [`build`](ContainerBuilder::build) reports all configuration errors together.
 #[must_use]
 pub struct ContainerBuilder {
     endpoints: Vec<Mounting>,
@@ -332,21 +334,21 @@ impl Default for ContainerBuilder {
 impl ContainerBuilder {
     /// Mounts every type annotated with `#[server_endpoint]` that is linked into the program.
     ///
-    /// Endpoints in a crate that nothing names are not linked: write `use that_crate as _;`, or
-    /// [`register`](Self::register) them. What was found is logged when the container is built.
+    /// Endpoints in a crate that no code references are not linked: write `use that_crate as _;`, or
+    /// [`register`](Self::register) them. `build` logs the endpoints found.
     pub fn discover(mut self) -> Self {
         self.endpoints.extend(inventory::iter::<Registration>().map(Mounting::from));
         self
     }
 
-    /// Mounts `E`. Doing so twice, or beside [`discover`](Self::discover), is harmless.
+    /// Mounts `E`. Mounting it twice, or in addition to [`discover`](Self::discover), is harmless.
     pub fn register<E: ServerEndpoint>(mut self) -> Self {
         self.endpoints.push((const { &E::REGISTRATION }).into());
         self
     }
 
-    /// Mounts `E` with a constructor of its own: it is called for each connection with the opening request, before
-    /// the handshake is answered, and may refuse it. A panic in it refuses with 500.
+    /// Mounts `E` with a custom constructor, which is called for each connection with the opening request, before the
+    /// handshake is answered, and may refuse the handshake. A panic in the constructor refuses with 500.
     pub fn endpoint_with<E: ServerEndpoint>(
         mut self,
         construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
@@ -356,14 +358,14 @@ impl ContainerBuilder {
         self
     }
 
-    /// Mounts `E`, which is annotated with `instance = shared`, with this one instance for all connections.
+    /// Mounts `E`, annotated with `instance = shared`, with one instance for all connections.
     pub fn endpoint_shared<E: ServerEndpoint>(mut self, instance: E) -> Self {
         let prepare = Some(prepare_shared(instance));
         self.endpoints.push(Mounting { prepare, ..(const { &E::REGISTRATION }).into() });
         self
     }
 
-    /// Mounts an endpoint without annotations at `path`, with a constructor that is called for each connection.
+    /// Mounts an endpoint without annotations at `path`; `construct` is called for each connection.
     #[track_caller]
     pub fn add_endpoint<E: Endpoint>(
         self,
@@ -373,13 +375,13 @@ impl ContainerBuilder {
         self.add_endpoint_config(EndpointConfig::new(path, construct))
     }
 
-    /// Mounts an endpoint without annotations, with settings of its own.
+    /// Mounts an endpoint without annotations, with its own settings.
     pub fn add_endpoint_config<E: Endpoint>(mut self, config: EndpointConfig<E>) -> Self {
         self.endpoints.push(config.into());
         self
     }
 
-    /// Mounts `E` with a configurator, which goes before one that its annotation names.
+    /// Mounts `E` with a configurator, which overrides the one that the annotation names.
     pub fn endpoint_with_configurator<E: ServerEndpoint>(mut self, configurator: impl Configurator<E>) -> Self {
         let configured = Some(Configured::new::<E>(configurator));
         self.endpoints.push(Mounting { configured, ..(const { &E::REGISTRATION }).into() });
@@ -387,50 +389,50 @@ impl ContainerBuilder {
     }
 
     /// Provides a value for handlers that take a [`State<T>`](crate::State), and for
-    /// [`Session::state`](crate::Session::state). One value of each type: a later one takes the place of an earlier.
+    /// [`Session::state`](crate::Session::state). There is one value of each type: a later value replaces an earlier
+    /// one.
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.insert(value);
         self
     }
 
-    /// Mounts only those for which `keep` is true; their paths are without the context path here.
+    /// Mounts only the endpoints for which `keep` returns true; `keep` sees their paths without the context path.
     pub fn only(mut self, keep: impl Fn(&EndpointInfo<'_>) -> bool + 'static) -> Self {
         self.only = Box::new(keep);
         self
     }
 
-    /// Puts every endpoint below this path, as in `/websocket`. Default: none.
+    /// Prefix of the paths of all endpoints, such as `/websocket`. Default: none.
     pub fn context_path(mut self, path: impl Into<String>) -> Self {
         self.context_path = path.into();
         self
     }
 
-    /// Whether a slash at the end of a path counts. Default: it does.
+    /// Whether a slash at the end of a path is significant. Default: it is.
     pub fn trailing_slash(mut self, policy: TrailingSlash) -> Self {
         self.trailing_slash = policy;
         self
     }
 
-    /// How long a configurator may take for its
-    /// [`modify_handshake`](Configurator::modify_handshake); then the handshake is refused with 503. Default: 30
-    /// seconds.
+    /// Maximum time for a configurator's [`modify_handshake`](Configurator::modify_handshake); after it the handshake
+    /// is refused with 503. Default: 30 seconds.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
     }
 
-    /// Checks everything and builds the container; logs the table of endpoints.
+    /// Checks the configuration and builds the container; logs the table of endpoints.
     ///
     /// # Errors
-    /// [`Error::is_deployment`] with every mistake in one text: equal or equivalent paths with both places in the source,
-    /// types that cannot be constructed, a `State<T>` that a handler takes and nobody provides, a context path, a host or an origin that is malformed, a compression level or window
-    /// out of range. Nothing is mounted then
+    /// [`Error::is_deployment`] with all mistakes in one text: equal or equivalent paths with both source locations,
+    /// types that cannot be constructed, a `State<T>` that a handler takes and that is not provided, a malformed
+    /// context path, host or origin, a compression level or window out of range. Nothing is mounted in this case
     /// (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
         let mut mistakes = Vec::new();
         let context = ContextPath::parse(&self.context_path).unwrap_or_else(|error| {
             mistakes.push(error.to_string());
-            // whether the endpoints get on with each other does not depend on it
+            // conflicts between the endpoints do not depend on the context path
             ContextPath::default()
         });
         let hosts = self.hosts.map_err(|error| mistakes.push(error.to_string())).ok();

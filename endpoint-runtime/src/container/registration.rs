@@ -1,5 +1,5 @@
-//! What is known of an endpoint before anything is served: path, type, place in the source, options, and how a
-//! connection is handed to it.
+//! Registration of an endpoint before it serves: path, type, source location, options, and the functions that start its
+//! connections.
 
 use std::any::TypeId;
 use std::fmt;
@@ -31,7 +31,7 @@ use crate::session::{OpenSet, Session, SessionInit};
 use crate::transport::socket::{Io, Socket};
 use endpoint_wire::close::CloseReason;
 
-/// An annotated endpoint as the registry knows it.
+/// Registry entry of an annotated endpoint.
 pub struct Registration {
     pub(crate) path: &'static str,
     pub(crate) name: &'static str,
@@ -39,9 +39,9 @@ pub struct Registration {
     pub(crate) line: u32,
     pub(crate) options: EndpointOptions,
     pub(crate) type_id: fn() -> TypeId,
-    /// A function, so that a mistake in a handler is told where it was made, and not here.
+    /// A function, so that the compiler reports an error in a handler at the handler, and not here.
     handlers: fn() -> Handlers,
-    /// Makes an instance for a connection that is about to open; none if the type has no `Default`.
+    /// Makes instances for connections that are about to open; `None` if the type has no `Default`.
     pub(crate) prepare: Option<fn() -> Result<Prepare, Error>>,
     /// Makes the configurator that the annotation names.
     pub(crate) configured: Option<fn() -> Configured>,
@@ -51,68 +51,68 @@ inventory::collect!(Registration);
 
 /// An annotated endpoint type. Implemented by `#[server_endpoint]`, not by hand.
 pub trait ServerEndpoint: Annotated + Sized + 'static {
-    /// What serves one connection: the type itself, or its part of an instance that is shared.
+    /// Serves one connection: the type itself, or a handle to the shared instance.
     #[doc(hidden)]
     type Instance: EndpointHandlers;
-    /// How an instance becomes that.
+    /// Converts a value of the endpoint type to `Instance`.
     #[doc(hidden)]
     const SHARING: Sharing<Self>;
-    /// What the registry is told.
+    /// The registry entry.
     const REGISTRATION: Registration;
     /// `Default::default`, if the type has it.
     const CONSTRUCT: Option<fn() -> Self>;
 }
 
-/// How many connections an instance serves.
+/// Number of connections that an instance serves.
 #[allow(missing_debug_implementations)]
 pub enum Sharing<E: ServerEndpoint> {
-    /// One.
+    /// One connection.
     PerConnection(fn(E) -> E::Instance),
-    /// All: each is lent its part of the one.
+    /// All connections: each gets a handle to the one instance.
     Shared(fn(E) -> SharedFactory<E::Instance>),
 }
 
-/// Gives each connection its part of an instance that all of them share.
+/// Makes a handle to the shared instance for each connection.
 pub type SharedFactory<I> = Box<dyn Fn() -> I + Send + Sync>;
 
-/// Lends `instance` as `part` of it.
+/// Shares `instance`; `part` makes the handle of a connection.
 pub fn lend<E: Send + Sync + 'static, I: 'static>(instance: E, part: fn(Arc<E>) -> I) -> SharedFactory<I> {
     let instance = Arc::new(instance);
     Box::new(move || part(instance.clone()))
 }
 
-/// Makes an instance as the mount says.
+/// Makes the instance for a connection, as specified when mounting.
 pub(crate) type Prepare = Arc<dyn Fn(&HandshakeRequest) -> Result<Prepared, Refusal> + Send + Sync>;
 
-/// An endpoint instance that waits for its socket. The type is erased here, once per connection; below, everything
-/// knows it.
+/// An endpoint instance that waits for its socket. Its type is erased here, once per connection; the code of the
+/// connection itself is generic.
 pub(crate) type Prepared = Box<dyn FnOnce(PendingConnection) + Send>;
 
-/// Resolves to the socket and the bytes that came early; to none if the upgrade was not completed.
+/// Resolves to the socket and the bytes that were read ahead; to `None` if the upgrade was not completed.
 pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>> + Send>>;
 
-/// A connection that was accepted, and is to be served as soon as HTTP lets go of its socket.
+/// An accepted connection, to be served as soon as HTTP releases its socket.
 pub(crate) struct PendingConnection {
     pub(crate) upgrade: Upgrade,
     pub(crate) terms: SessionInit,
-    /// A shutdown waits until it is gone.
+    /// A shutdown waits until the token is dropped.
     pub(crate) token: TaskTrackerToken,
-    /// Is told when all is over, `on_close` too.
+    /// Receives the close reason after `on_close` has returned.
     #[cfg(feature = "adopted")]
     pub(crate) ends: Option<oneshot::Sender<CloseReason>>,
 }
 
-/// What HTTP leaves behind.
+/// The socket that HTTP releases.
 pub(crate) enum Upgraded {
     Tcp(TcpStream),
     Other(Box<dyn Io>),
-    /// What takes whole messages only.
+    /// A transport that takes whole messages only.
     #[cfg(feature = "adopted")]
     Whole(Box<dyn Io>),
 }
 
 impl Registration {
-    /// The registration of `E`. `name` is its full path, `file` and `line` are where its annotation stands.
+    /// The registration of `E`. `name` is its full path, `file` and `line` locate its annotation.
     pub const fn of<E: ServerEndpoint>(
         name: &'static str,
         file: &'static str,
@@ -132,22 +132,22 @@ impl Registration {
         }
     }
 
-    /// With a configurator, which is made once for each mounted endpoint.
+    /// Adds a configurator, which is made once for each mounted endpoint.
     pub const fn configured_by(mut self, configured: fn() -> Configured) -> Self {
         self.configured = Some(configured);
         self
     }
 
-    /// What it says of its handlers.
+    /// The handlers of the endpoint.
     pub(crate) fn handlers(&self) -> Handlers {
         (self.handlers)()
     }
 }
 
-/// What an endpoint says of its handlers.
+/// The handlers of an endpoint.
 #[derive(Clone, Copy)]
 pub(crate) struct Handlers {
-    /// Of what opens, text, binary data, pongs, what closes, errors.
+    /// In this order: open, text, binary, pong, close, error.
     own: [Handler; 6],
     of_events: &'static [Handler],
 }
@@ -157,46 +157,46 @@ impl Handlers {
         Self { own: [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR], of_events: E::EVENTS }
     }
 
-    /// For which kinds of messages there is one: text, binary, pongs.
+    /// Whether there is a handler for text, binary and pong messages.
     pub(crate) fn message_kinds(&self) -> [bool; 3] {
         let [_, messages @ .., _, _] = &self.own;
         messages.each_ref().map(Handler::exists)
     }
 
-    /// The kind of messages whose handler takes them otherwise than whole, and how it does.
+    /// The first message kind whose handler does not take whole messages, and how it takes them.
     #[cfg(feature = "adopted")]
     pub(crate) fn in_parts(&self) -> Option<(&'static str, &'static str)> {
         let [_, text, binary, ..] = &self.own;
-        // a decoder of streams does not mind that there is one part
+        // a stream decoder also works with a single part
         let in_parts = |handler: &Handler| handler.parts && handler.feed.is_none();
         let (kind, handler) = [("text", text), ("binary", binary)].into_iter().find(|(_, it)| in_parts(it))?;
         Some((kind, if handler.streams { "as a stream" } else { "in parts (`last: bool`)" }))
     }
 
-    /// Fails if a typed path parameter of one of them does not parse.
+    /// Fails if a typed path parameter of a handler does not parse.
     pub(crate) fn check_path(&self, params: &PathParams) -> Result<(), Error> {
         self.ask(|handler| (handler.check_path)(params))
     }
 
-    /// Fails if a query parameter of one of them is missing or does not parse.
+    /// Fails if a query parameter of a handler is missing or does not parse.
     pub(crate) fn check_query(&self, request: &HandshakeRequest) -> Result<(), Error> {
         self.ask(|handler| (handler.check_query)(request))
     }
 
-    /// Asks each of them; what parses is the application's code.
+    /// Runs a check for each handler; a panic in it becomes an error, because the parsers are application code.
     fn ask(&self, question: impl FnMut(&Handler) -> Result<(), Error>) -> Result<(), Error> {
         catch_unwind(AssertUnwindSafe(|| self.own.iter().chain(self.of_events).try_for_each(question)))
             .unwrap_or_else(|panic| Err(Error::panic(&*panic)))
     }
 
-    /// What they ask for and is not among `states`.
+    /// The states that handlers require and `states` lacks.
     pub(crate) fn missing(self, states: &States) -> impl Iterator<Item = &'static StateRequirement> {
         let all = self.own.into_iter().chain(self.of_events.iter().copied());
         all.flat_map(|handler| handler.states).filter(|wanted| !states.have(wanted))
     }
 }
 
-/// By `Default`: an instance for each connection, or here and now the one for all.
+/// Makes instances with `Default`: one for each connection, or immediately the shared one.
 fn prepare_default<E: ServerEndpoint>() -> Result<Prepare, Error> {
     let Some(construct) = E::CONSTRUCT else { return Ok(Arc::new(no_constructor)) };
     match E::SHARING {
@@ -205,10 +205,10 @@ fn prepare_default<E: ServerEndpoint>() -> Result<Prepare, Error> {
     }
 }
 
-/// An instance for each connection.
+/// Makes an instance for each connection.
 ///
 /// # Errors
-/// `E` has one for all.
+/// `E` is shared by all connections.
 pub(crate) fn prepare_each<E: ServerEndpoint>(
     construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
 ) -> Result<Prepare, Error> {
@@ -222,10 +222,10 @@ pub(crate) fn prepare_each<E: ServerEndpoint>(
     }
 }
 
-/// One instance for all connections.
+/// Shares one instance among all connections.
 ///
 /// # Errors
-/// `E` has one for each.
+/// `E` has one instance for each connection.
 pub(crate) fn prepare_shared<E: ServerEndpoint>(instance: E) -> Result<Prepare, Error> {
     match E::SHARING {
         Sharing::Shared(lender) => {
@@ -240,18 +240,18 @@ pub(crate) fn prepare_shared<E: ServerEndpoint>(instance: E) -> Result<Prepare, 
     }
 }
 
-/// An instance of an endpoint without annotations for each connection.
+/// Makes an instance of an endpoint without annotations for each connection.
 pub(crate) fn prepare_programmatic<E: Endpoint>(construct: impl Fn() -> E + Send + Sync + 'static) -> Prepare {
     Arc::new(move |_| prepare(|| Ok(Programmatic(construct()))))
 }
 
-/// Nobody says how to make an instance.
+/// Refuses the handshake: there is no constructor for the instance.
 pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> {
     let error = Error::new(Kind::Deploy, "the type has no Default, and its configurator made none");
     Err(Refusal::construction_failed(&error))
 }
 
-/// Makes an instance; a panic there refuses the handshake like an error.
+/// Makes an instance; a panic in `construct` refuses the handshake like an error.
 pub(crate) fn prepare<E: EndpointHandlers>(
     construct: impl FnOnce() -> Result<E, Refusal>,
 ) -> Result<Prepared, Refusal> {
@@ -267,26 +267,26 @@ pub(crate) fn prepare<E: EndpointHandlers>(
     }))
 }
 
-/// The task of a connection; why it ended.
+/// The task of a connection; returns its close reason.
 async fn serve<E: EndpointHandlers>(beginning: Box<(PendingConnection, E)>) -> Option<CloseReason> {
     let mut connection = begin(beginning).await?;
     Box::pin(connection.open()).await;
     Some(connection.live().await)
 }
 
-/// The same for somebody who waits for the end.
+/// Serves a connection and sends its close reason to `ends`.
 #[cfg(feature = "adopted")]
 async fn serve_and_tell<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) {
     let ends = beginning.0.ends.take();
     if let (Some(reason), Some(ends)) = (serve(beginning).await, ends) {
-        // nobody may wait any more
+        // the receiver may be gone
         let _ = ends.send(reason);
     }
 }
 
-/// Wakes the sessions of an endpoint at their deadlines, until none is left.
+/// Wakes the sessions of an endpoint at their deadlines, until no session is left.
 async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
-    /// Its runtime may shut down while sessions of another one go on.
+    /// Ends the sweep on drop: its runtime may shut down while sessions on another runtime continue.
     struct BreakOff(Arc<OpenSet>, Sweep);
     impl Drop for BreakOff {
         fn drop(&mut self) {
@@ -299,14 +299,14 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
     }
 }
 
-/// Waits for the socket. What is needed for that is in a place of its own, which is gone afterwards.
+/// Waits for the socket. The state for this wait is in its own box, which is freed afterwards.
 async fn begin<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
     let (PendingConnection { terms, token, .. }, endpoint) = *beginning;
     Some(connect(upgraded, early, terms, endpoint, token))
 }
 
-/// Puts a connection together, whichever side it is.
+/// Assembles a connection, for a server or a client.
 fn connect<E: EndpointHandlers>(
     upgraded: Upgraded,
     early: Bytes,
@@ -329,14 +329,14 @@ fn connect<E: EndpointHandlers>(
     Connection::new(socket, early, endpoint, session, token)
 }
 
-/// Makes sure that somebody does.
+/// Spawns the sweep of the endpoint's deadlines, unless one is running.
 fn see_to_deadlines(sessions: &Arc<OpenSet>) {
     if let Some(begun) = sessions.begin_sweep() {
         tokio::spawn(sweep(sessions.clone(), begun));
     }
 }
 
-/// The socket, and the writing half of a plain one.
+/// The socket, and the write half of a plain TCP socket.
 fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option<OwnedWriteHalf>) {
     match upgraded {
         Upgraded::Tcp(tcp) => {
@@ -353,25 +353,25 @@ fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option
 /// An annotated client endpoint type. Implemented by `#[client_endpoint]`, not by hand.
 #[cfg(feature = "client")]
 pub trait ClientEndpoint: EndpointHandlers {
-    /// Its full path in the program.
+    /// The full path of the type.
     fn name() -> &'static str;
-    /// What the attribute says.
+    /// The options of the attribute.
     const OPTIONS: EndpointOptions;
 }
 
-/// A connection that we opened, and that the server has accepted.
+/// A client connection that the server has accepted.
 #[cfg(feature = "client")]
 pub(crate) struct Opened {
     pub(crate) upgraded: Upgraded,
     pub(crate) early: Bytes,
     pub(crate) terms: SessionInit,
-    /// A shutdown waits until it is gone.
+    /// A shutdown waits until the token is dropped.
     pub(crate) token: TaskTrackerToken,
 }
 
 #[cfg(feature = "client")]
 impl Opened {
-    /// Serves it in a task of its own.
+    /// Serves the connection in its own task.
     pub(crate) fn serve<E: EndpointHandlers>(self, endpoint: E) -> Serving {
         let mut connection = connect(self.upgraded, self.early, self.terms, endpoint, self.token);
         let session = connection.session().clone();
@@ -379,7 +379,7 @@ impl Opened {
         let (ends, ended) = oneshot::channel();
         tokio::spawn(async move {
             Box::pin(connection.open()).await;
-            // nobody may wait any more
+            // the receiver may be gone
             let _ = opens.send(());
             let _ = ends.send(connection.live().await);
         });
@@ -387,13 +387,13 @@ impl Opened {
     }
 }
 
-/// A connection of a client that is being served.
+/// A client connection that is being served.
 #[cfg(feature = "client")]
 pub(crate) struct Serving {
     pub(crate) session: Session,
     /// Resolves when `on_open` has returned.
     pub(crate) opened: oneshot::Receiver<()>,
-    /// Resolves when all is over, `on_close` too.
+    /// Resolves after `on_close` has returned.
     pub(crate) ended: oneshot::Receiver<CloseReason>,
 }
 

@@ -1,4 +1,4 @@
-//! One request that is upgraded by hand, wherever it came from.
+//! Manual upgrade of one request, from any HTTP server.
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -17,12 +17,11 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
 
 impl ServerContainer {
-    /// Answers one request for the annotated endpoint `E`, whatever path it came to: for routers that decide
-    /// themselves, as a handler of axum does (Jakarta's `upgradeHttpToWebSocket`). `params` take the place of the
-    /// variables of its path.
+    /// Answers one request for the annotated endpoint `E`, whatever its path: for code that routes itself, such as an
+    /// axum handler (Jakarta's `upgradeHttpToWebSocket`). `params` replace the variables of the endpoint's path.
     ///
-    /// Nothing is mounted. Where `E` is mounted, its constructor, its configurator and its open sessions are the same.
-    /// A request that is no handshake gets its refusal, as everywhere: 426, 400, 403.
+    /// Nothing is mounted. If `E` is also mounted, both share its constructor, its configurator and its open sessions.
+    /// An invalid handshake is refused as on a mounted path: 426, 400, 403.
     ///
     /// ```
     /// # use endpoint_runtime::prelude::*;
@@ -34,7 +33,7 @@ impl ServerContainer {
     /// ```
     ///
     /// # Cancel safety
-    /// If it is dropped there is no session.
+    /// If the future is dropped, no session opens.
     pub async fn upgrade<E: ServerEndpoint, B>(
         &self,
         request: Request<B>,
@@ -44,8 +43,8 @@ impl ServerContainer {
         self.answer_by_hand(self.annotated::<E>(), type_name::<E>(), request, params).await
     }
 
-    /// The same for an endpoint without annotations. All sessions of one type and one path in `config` that were opened
-    /// in this way are the open sessions of each other.
+    /// Answers one request for an endpoint without annotations. All sessions opened in this way with the same type and
+    /// the same path in `config` share one set of open sessions.
     pub async fn upgrade_with<E: Endpoint, B>(
         &self,
         request: Request<B>,
@@ -70,20 +69,20 @@ impl ServerContainer {
         }
     }
 
-    /// An endpoint without annotations, as the `config` has it.
+    /// The endpoint of `config`.
     pub(super) fn with_config<E: Endpoint>(&self, config: EndpointConfig<E>) -> Result<Arc<Mounted>, Error> {
         let mounting = Mounting::from(config);
         let (name, path) = (mounting.about.name, mounting.about.path.clone());
         let same =
             |table: &Table| table.by_hand.iter().find(|it| it.about.name == name && it.about.path == path).cloned();
         match same(&self.0.table()) {
-            // this constructor, the same set of sessions
+            // the constructor of `config`, the existing set of sessions
             Some(mounted) => self.0.ground.again(mounting, &mounted).map(Arc::new),
             None => self.by_hand(mounting, same),
         }
     }
 
-    /// Makes an endpoint ready that has no path.
+    /// Prepares an endpoint without mounting it.
     fn by_hand(
         &self,
         mounting: Mounting,
@@ -94,7 +93,7 @@ impl ServerContainer {
         mounted.sessions.belongs_to(self.weak());
         let mounted = Arc::new(mounted);
         self.0.change(|table| {
-            // somebody else may have been faster
+            // another task may have added the endpoint meanwhile
             let first = same(table).unwrap_or_else(|| mounted.clone());
             if Arc::ptr_eq(&first, &mounted) {
                 table.by_hand.push(first.clone());

@@ -1,11 +1,10 @@
-//! Who decodes a payload and who encodes a reply: one of the coders that the endpoint lists, or the type itself. Chosen
-//! at compile time, where a handler is expanded.
+//! Selects the coder that decodes a payload or encodes a reply: a coder that the endpoint lists, or the type itself.
+//! The selection happens at compile time, where a handler is expanded.
 //!
-//! A list of coders is a type, `(A, (B, ()))`. A choice is a value without size that has a method only if the first of
-//! its list can do what is asked; otherwise the compiler follows `Deref` to the choice among the rest. At the end stands
-//! `()`, whose method is there for every type and asks for the type's own implementation. So generated code is the same
-//! for every endpoint; for one that lists nothing it is the call of the type's own function; and what nobody can decode
-//! does not compile.
+//! A list of coders is a type, `(A, (B, ()))`. A choice is a zero-sized value that has a method only if the first coder
+//! of its list fits; otherwise the compiler follows `Deref` to the choice among the rest. The list ends with `()`. Its
+//! method exists for every type and requires the type's own implementation. So generated code is the same for every
+//! endpoint. Without listed coders it calls the type's own function. A type that nothing can decode does not compile.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,35 +23,35 @@ use endpoint_wire::text::Text;
 
 type Reply = Result<Option<Message>, Error>;
 
-/// How a type decodes itself, if it does: the inherent constants, or else those of [`NotByItself`].
+/// A type's own decoding functions, if any: the inherent constants, or else those of [`NotByItself`].
 #[derive(Debug)]
 pub struct ByItself<T>(PhantomData<T>);
 
 impl<T: DecodeText> ByItself<T> {
-    /// From text.
+    /// Decodes from text.
     pub const TEXT: Option<fn(Text) -> Result<T, Error>> = Some(T::decode_text);
 }
 
 impl<T: DecodeBinary> ByItself<T> {
-    /// From binary data.
+    /// Decodes from binary data.
     pub const BINARY: Option<fn(Binary) -> Result<T, Error>> = Some(T::decode_binary);
 }
 
-/// The answer for a type that does not decode itself.
+/// Fallback constants for a type that does not decode itself.
 pub trait NotByItself<T> {
-    /// None.
+    /// Always `None`.
     const TEXT: Option<fn(Text) -> Result<T, Error>> = None;
-    /// None.
+    /// Always `None`.
     const BINARY: Option<fn(Binary) -> Result<T, Error>> = None;
 }
 
 impl<T> NotByItself<T> for ByItself<T> {}
 
-/// The types of a list: `(A, (B, ()))`.
+/// The coder types of a list: `(A, (B, ()))`.
 pub struct List<L>(PhantomData<fn() -> L>);
 
 impl<L> List<L> {
-    /// It.
+    /// The value of this list.
     pub const NEW: Self = Self(PhantomData);
 }
 
@@ -68,7 +67,7 @@ macro_rules! choice {
         pub struct $name<L, T>(PhantomData<fn() -> (L, PhantomData<T>)>);
 
         impl<L, T> $name<L, T> {
-            /// The choice among all of a list.
+            /// The choice among all coders of a list.
             #[inline]
             pub const fn among(_: List<L>) -> Self {
                 Self(PhantomData)
@@ -111,28 +110,28 @@ macro_rules! otherwise {
 }
 
 choice!(
-    /// Who makes a `T` of text.
+    /// Selects the decoder that makes a `T` of text.
     DecoderOfText
 );
 choice!(
-    /// As [`DecoderOfText`].
+    /// Like [`DecoderOfText`], for stream decoders.
     DecoderOfTextStream
 );
 otherwise!(DecoderOfText => DecoderOfTextStream, among the same);
 otherwise!(DecoderOfTextStream => DecoderOfText, among the rest);
 
 impl<D: TextStreamDecoder<Object = T>, L, T: 'static> DecoderOfTextStream<(D, L), T> {
-    /// What the message came to, which was decoded while it came.
+    /// Takes the object that was decoded while the message arrived.
     pub fn text(self, session: &Session, text: Text, _: Option<fn(Text) -> Result<T, Error>>) -> Result<T, Error> {
         session.coders().and_then(|coders| coders.take()).ok_or_else(|| nobody(text.into()))
     }
 
-    /// As [`text`](Self::text).
+    /// Like [`text`](Self::text), for a borrowed message.
     pub fn str(self, session: &Session, text: &str, _: Option<fn(Text) -> Result<T, Error>>) -> Result<T, Error> {
         self.text(session, text.into(), None)
     }
 
-    /// It wants messages as they come.
+    /// The decoder takes messages in parts.
     pub fn taking(self) -> AsItComes<T> {
         AsItComes(PhantomData)
     }
@@ -164,7 +163,7 @@ impl<D: TextDecoder<Object = T>, L, T: 'static> DecoderOfText<(D, L), T> {
         self.text(session, text.into(), by_itself)
     }
 
-    /// It wants whole messages.
+    /// The decoder takes whole messages.
     pub fn taking(self) -> Whole {
         Whole
     }
@@ -189,25 +188,25 @@ impl<T> DecoderOfText<(), T> {
         if T::IS_PLAIN { T::decode_str(text) } else { session.decoding(|| T::decode_str(text)) }
     }
 
-    /// It wants whole messages.
+    /// The decoder takes whole messages.
     pub fn taking(self) -> Whole {
         Whole
     }
 }
 
 choice!(
-    /// Who makes a `T` of binary data.
+    /// Selects the decoder that makes a `T` of binary data.
     DecoderOfBinary
 );
 choice!(
-    /// As [`DecoderOfBinary`].
+    /// Like [`DecoderOfBinary`], for stream decoders.
     DecoderOfBinaryStream
 );
 otherwise!(DecoderOfBinary => DecoderOfBinaryStream, among the same);
 otherwise!(DecoderOfBinaryStream => DecoderOfBinary, among the rest);
 
 impl<D: BinaryStreamDecoder<Object = T>, L, T: 'static> DecoderOfBinaryStream<(D, L), T> {
-    /// What the message came to, which was decoded while it came.
+    /// Takes the object that was decoded while the message arrived.
     pub fn binary(
         self,
         session: &Session,
@@ -217,7 +216,7 @@ impl<D: BinaryStreamDecoder<Object = T>, L, T: 'static> DecoderOfBinaryStream<(D
         session.coders().and_then(|coders| coders.take()).ok_or_else(|| nobody(data.into()))
     }
 
-    /// It wants messages as they come.
+    /// The decoder takes messages in parts.
     pub fn taking(self) -> AsItComes<T> {
         AsItComes(PhantomData)
     }
@@ -239,7 +238,7 @@ impl<D: BinaryDecoder<Object = T>, L, T: 'static> DecoderOfBinary<(D, L), T> {
         })
     }
 
-    /// It wants whole messages.
+    /// The decoder takes whole messages.
     pub fn taking(self) -> Whole {
         Whole
     }
@@ -255,19 +254,19 @@ impl<T> DecoderOfBinary<(), T> {
         if T::IS_PLAIN { T::decode_binary(data) } else { session.decoding(|| T::decode_binary(data)) }
     }
 
-    /// It wants whole messages.
+    /// The decoder takes whole messages.
     pub fn taking(self) -> Whole {
         Whole
     }
 }
 
-/// How a decoder takes messages; known by the type of the choice alone.
+/// How a decoder takes messages; the type of the choice alone determines it.
 pub trait Taking {
-    /// What is given the parts, if it takes them as they come.
+    /// The function that takes the parts, for a stream decoder.
     const FEED: Option<Feed>;
 }
 
-/// Put together.
+/// Takes whole messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Whole;
 
@@ -275,7 +274,7 @@ impl Taking for Whole {
     const FEED: Option<Feed> = None;
 }
 
-/// In parts.
+/// Takes messages in parts as they arrive.
 #[derive(Clone, Copy, Debug)]
 pub struct AsItComes<T>(PhantomData<fn() -> T>);
 
@@ -283,7 +282,7 @@ impl<T: Send + 'static> Taking for AsItComes<T> {
     const FEED: Option<Feed> = Some(|coders, part, last, limit| coders.feed::<T>(part, last, limit));
 }
 
-/// How the decoder that `choose` would choose takes messages. It is not called: its type says so.
+/// How the decoder that `choose` returns takes messages. `choose` is never called: its type is enough.
 pub const fn taking<T: Taking, C: Fn() -> T>(choose: &C) -> Option<Feed> {
     let _ = choose;
     T::FEED
@@ -294,19 +293,19 @@ fn nobody(message: Message) -> Error {
 }
 
 choice!(
-    /// Who makes a message of a `T` that is returned.
+    /// Selects the encoder that makes a message of a returned `T`.
     EncoderOfReply
 );
 choice!(
-    /// As [`EncoderOfReply`].
+    /// Like [`EncoderOfReply`], for binary encoders.
     BinaryEncoderOfReply
 );
 choice!(
-    /// As [`EncoderOfReply`].
+    /// Like [`EncoderOfReply`], for text stream encoders.
     TextStreamEncoderOfReply
 );
 choice!(
-    /// As [`EncoderOfReply`].
+    /// Like [`EncoderOfReply`], for binary stream encoders.
     BinaryStreamEncoderOfReply
 );
 otherwise!(EncoderOfReply => BinaryEncoderOfReply, among the same);
@@ -317,7 +316,7 @@ otherwise!(BinaryStreamEncoderOfReply => EncoderOfReply, among the rest);
 macro_rules! listed_conversion {
     ($choice:ident, $trait:ident) => {
         impl<E: $trait<Object = T>, L, T: 'static> $choice<(E, L), T> {
-            /// Its turn: it makes the message.
+            /// The listed coders make the message.
             #[inline]
             pub fn encoder(self) -> ByList {
                 ByList
@@ -331,7 +330,7 @@ listed_conversion!(TextStreamEncoderOfReply, TextStreamEncoder);
 listed_conversion!(BinaryStreamEncoderOfReply, BinaryStreamEncoder);
 
 impl<T> EncoderOfReply<(), T> {
-    /// Nobody is listed: the type makes the message itself.
+    /// No listed coder fits: the type makes the message itself.
     #[inline]
     pub fn encoder(self) -> OfItself
     where
@@ -341,17 +340,17 @@ impl<T> EncoderOfReply<(), T> {
     }
 }
 
-/// A reply is encoded by a coder that is listed.
+/// A listed coder encodes the reply.
 #[derive(Clone, Copy, Debug)]
 pub struct ByList;
 
-/// A reply encodes itself.
+/// The reply encodes itself.
 #[derive(Clone, Copy, Debug)]
 pub struct OfItself;
 
-/// Makes replies of what handlers return.
+/// Makes replies of handlers' return values.
 pub trait EncodesReply<T>: Copy {
-    /// The function that does.
+    /// The function that makes the reply.
     fn conversion<'s>(self, session: &'s Session) -> impl Fn(T) -> Reply + Copy + Send + use<'s, Self, T>;
 }
 

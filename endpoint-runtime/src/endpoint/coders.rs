@@ -1,7 +1,8 @@
-//! The coders that an endpoint may list: types of their own that make objects of messages, and messages of objects.
+//! The coders that an endpoint may list: separate types that decode messages into objects and encode objects into
+//! messages.
 //!
-//! A coder may keep what it needs between two messages, since each connection has its own, and says what it does when
-//! the connection begins and ends. What needs none of that implements [`DecodeText`](crate::DecodeText),
+//! Each connection has its own coders, so a coder may keep state between messages, and has hooks for the connection's
+//! start and end. A type that needs none of that implements [`DecodeText`](crate::DecodeText),
 //! [`DecodeBinary`](crate::DecodeBinary) and [`Encode`](crate::Encode) itself.
 
 use std::any::{Any, TypeId};
@@ -13,7 +14,7 @@ use crate::session::Session;
 use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::text::Text;
 
-/// Makes objects of text messages (Jakarta's `Decoder.Text`).
+/// Decodes text messages into objects (Jakarta's `Decoder.Text`).
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -60,130 +61,131 @@ use endpoint_wire::text::Text;
 /// }
 /// ```
 ///
-/// Each connection has a value of its own, made by `Default` when it opens. [`init`](Self::init) is called before
-/// `on_open`, [`destroy`](Self::destroy) after `on_close`, whatever happened between, and also if `on_open` failed.
+/// Each connection has its own decoder, made by `Default` when the connection opens. [`init`](Self::init) is called
+/// before `on_open`, [`destroy`](Self::destroy) after `on_close` in every case, even if `on_open` failed.
 ///
-/// Of several decoders for one type the order of the list decides: the first that [will](Self::will_decode) decode a
-/// message does. If it fails, its error goes to `on_error`, and no other is asked. If none is willing the type decodes
-/// itself, if it can; or else `on_error` is told, and the session goes on.
+/// If several decoders make the same type, the first in the list that [will](Self::will_decode) decode a message does.
+/// If it fails, its error goes to `on_error`, and no other decoder is tried. If all decline, the type decodes itself
+/// if it can; otherwise `on_error` receives an error, and the session goes on.
 ///
-/// [`max_nesting`](crate::ContainerBuilder::max_nesting) holds for what it decodes with [`Json`](crate::Json), `MessagePack`,
-/// `Cbor` or `Protobuf`. A parser of another kind that calls itself must have a bound of its own.
+/// [`max_nesting`](crate::ContainerBuilder::max_nesting) applies to decoding with [`Json`](crate::Json), `MessagePack`,
+/// `Cbor` or `Protobuf`. Any other recursive parser needs its own depth limit.
 #[diagnostic::on_unimplemented(message = "`{Self}` is no decoder of text messages", label = "does not decode text")]
 pub trait TextDecoder: Default + Send + 'static {
-    /// What it makes.
+    /// The type of the decoded objects.
     type Object: Send + 'static;
 
-    /// The connection has opened; `on_open` has not been called yet.
+    /// Called when the connection has opened, before `on_open`.
     fn init(&mut self, session: &Session) {
         let _ = session;
     }
 
-    /// Whether this message is one for it. If not, the next decoder of the list is asked.
+    /// Whether the decoder accepts this message. If not, the next decoder of the list is tried. Accepts all by default.
     fn will_decode(&mut self, text: &str) -> bool {
         let _ = text;
         true
     }
 
-    /// Makes the object.
+    /// Decodes a message into an object.
     ///
     /// # Errors
-    /// [`Error::decode`], with the text; any other error reaches `on_error` as it is.
+    /// [`Error::decode`], with the text; any other error reaches `on_error` unchanged.
     fn decode(&mut self, text: Text) -> Result<Self::Object, Error>;
 
-    /// The connection has ended, and `on_close` has returned.
+    /// Called when the connection has ended, after `on_close`.
     fn destroy(&mut self) {}
 }
 
-/// Makes objects of binary messages (Jakarta's `Decoder.Binary`). As a [`TextDecoder`], for `#[on_message(binary)]`.
+/// Decodes binary messages into objects (Jakarta's `Decoder.Binary`). Like a [`TextDecoder`], for
+/// `#[on_message(binary)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no decoder of binary messages",
     label = "does not decode binary data"
 )]
 pub trait BinaryDecoder: Default + Send + 'static {
-    /// What it makes.
+    /// The type of the decoded objects.
     type Object: Send + 'static;
 
-    /// The connection has opened; `on_open` has not been called yet.
+    /// Called when the connection has opened, before `on_open`.
     fn init(&mut self, session: &Session) {
         let _ = session;
     }
 
-    /// Whether this message is one for it. If not, the next decoder of the list is asked.
+    /// Whether the decoder accepts this message. If not, the next decoder of the list is tried. Accepts all by default.
     fn will_decode(&mut self, data: &[u8]) -> bool {
         let _ = data;
         true
     }
 
-    /// Makes the object.
+    /// Decodes a message into an object.
     ///
     /// # Errors
-    /// [`Error::decode`], with the data; any other error reaches `on_error` as it is.
+    /// [`Error::decode`], with the data; any other error reaches `on_error` unchanged.
     fn decode(&mut self, data: Binary) -> Result<Self::Object, Error>;
 
-    /// The connection has ended, and `on_close` has returned.
+    /// Called when the connection has ended, after `on_close`.
     fn destroy(&mut self) {}
 }
 
-/// Makes text messages of objects (Jakarta's `Encoder.Text`). See [`TextDecoder`] for how coders are listed, made and
-/// destroyed.
+/// Encodes objects into text messages (Jakarta's `Encoder.Text`). See [`TextDecoder`] for how coders are listed, made
+/// and destroyed.
 ///
-/// A listed encoder goes before what a type says of itself by [`Encode`](crate::Encode), for numbers and text as well;
-/// the first of the list for a type is asked, and no other. It makes the replies of handlers whose return type is
-/// spelled: `T`, `Option<T>`, `Result<T, E>`. For `send_object` see [`Encode::encode_for`](crate::Encode::encode_for).
+/// A listed encoder takes precedence over a type's own [`Encode`](crate::Encode), for numbers and text as well. Only
+/// the first encoder in the list for a type is used. It encodes the replies of handlers whose return type is written
+/// as `T`, `Option<T>` or `Result<T, E>`. For `send_object` see [`Encode::encode_for`](crate::Encode::encode_for).
 ///
-/// An encoder is asked by one task at a time, the others wait for it. So it must not send on its own session.
+/// One task at a time calls an encoder; other tasks wait. So an encoder must not send on its own session.
 #[diagnostic::on_unimplemented(message = "`{Self}` is no encoder to text messages", label = "does not encode to text")]
 pub trait TextEncoder: Default + Send + 'static {
-    /// Of what it makes messages.
+    /// The type of the objects to encode.
     type Object: 'static;
 
-    /// The connection has opened; `on_open` has not been called yet.
+    /// Called when the connection has opened, before `on_open`.
     fn init(&mut self, session: &Session) {
         let _ = session;
     }
 
-    /// Makes the message.
+    /// Encodes an object into a message.
     ///
     /// # Errors
-    /// [`Error::encode`], with the reason. Of a reply it goes to `on_error`, of `send_object` to its caller.
+    /// [`Error::encode`], with the reason. For a reply, `on_error` receives it; for `send_object`, the caller does.
     fn encode(&mut self, object: &Self::Object) -> Result<Text, Error>;
 
-    /// The connection has ended, and `on_close` has returned.
+    /// Called when the connection has ended, after `on_close`.
     fn destroy(&mut self) {}
 }
 
-/// Makes binary messages of objects (Jakarta's `Encoder.Binary`). As a [`TextEncoder`].
+/// Encodes objects into binary messages (Jakarta's `Encoder.Binary`). Like [`TextEncoder`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no encoder to binary messages",
     label = "does not encode to binary data"
 )]
 pub trait BinaryEncoder: Default + Send + 'static {
-    /// Of what it makes messages.
+    /// The type of the objects to encode.
     type Object: 'static;
 
-    /// The connection has opened; `on_open` has not been called yet.
+    /// Called when the connection has opened, before `on_open`.
     fn init(&mut self, session: &Session) {
         let _ = session;
     }
 
-    /// Makes the message.
+    /// Encodes an object into a message.
     ///
     /// # Errors
-    /// [`Error::encode`], with the reason. Of a reply it goes to `on_error`, of `send_object` to its caller.
+    /// [`Error::encode`], with the reason. For a reply, `on_error` receives it; for `send_object`, the caller does.
     fn encode(&mut self, object: &Self::Object) -> Result<Binary, Error>;
 
-    /// The connection has ended, and `on_close` has returned.
+    /// Called when the connection has ended, after `on_close`.
     fn destroy(&mut self) {}
 }
 
-/// Makes objects of text messages while they come (Jakarta's `Decoder.TextStream`): nothing is put together for it, so a
-/// message may be larger than what one would keep in memory.
+/// Decodes text messages into objects while they arrive (Jakarta's `Decoder.TextStream`). Messages are not reassembled,
+/// so a message may be larger than the memory you would spend on it.
 ///
-/// It is taken in parts if it is the first decoder for its type in the list; parts need not be the frames that were
-/// sent. The limit for the whole message is the handler's `max_size` or the endpoint's `max_message_size`, as for every
-/// message; a larger one ends the session with 1009. Behind another decoder for the same type, which has to see all of a
-/// message to say whether it is willing, it gets the whole message as one part.
+/// A stream decoder receives parts if it is the first decoder for its type in the list; parts need not match the frames
+/// that were sent. The limit for the whole message is the handler's `max_size` or the endpoint's `max_message_size`, as
+/// for every message; a larger message ends the session with 1009. Behind another decoder for the same type, which must
+/// see the whole message to accept it, a stream decoder receives the whole message as one part.
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -225,158 +227,158 @@ pub trait BinaryEncoder: Default + Send + 'static {
 /// ```
 #[diagnostic::on_unimplemented(message = "`{Self}` is no decoder of text streams", label = "does not decode text")]
 pub trait TextStreamDecoder: Default + Send + 'static {
-    /// What it makes.
+    /// The type of the decoded objects.
     type Object: Send + 'static;
 
-    /// The connection has opened; `on_open` has not been called yet.
+    /// Called when the connection has opened, before `on_open`.
     fn init(&mut self, session: &Session) {
         let _ = session;
     }
 
-    /// A message begins. What is left of one before, which may have failed, is to be forgotten.
+    /// Starts a message. Discard any state of a previous message, which may have failed.
     fn begin(&mut self);
 
-    /// Takes a part, which may be empty.
+    /// Takes a part of the message, which may be empty.
     ///
     /// # Errors
-    /// Any error reaches `on_error` as it is, at once; the rest of the message is dropped.
+    /// Any error reaches `on_error` unchanged, at once; the rest of the message is dropped.
     fn push(&mut self, part: &str) -> Result<(), Error>;
 
-    /// The message has ended: makes the object.
+    /// Makes the object when the message has ended.
     ///
     /// # Errors
-    /// Any error reaches `on_error` as it is.
+    /// Any error reaches `on_error` unchanged.
     fn finish(&mut self) -> Result<Self::Object, Error>;
 
-    /// The connection has ended, and `on_close` has returned.
+    /// Called when the connection has ended, after `on_close`.
     fn destroy(&mut self) {}
 }
 
-/// Makes objects of binary messages while they come (Jakarta's `Decoder.BinaryStream`). As a [`TextStreamDecoder`], for
-/// `#[on_message(binary)]`.
+/// Decodes binary messages into objects while they arrive (Jakarta's `Decoder.BinaryStream`). Like
+/// [`TextStreamDecoder`], for `#[on_message(binary)]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no decoder of binary streams",
     label = "does not decode binary data"
 )]
 pub trait BinaryStreamDecoder: Default + Send + 'static {
-    /// What it makes.
+    /// The type of the decoded objects.
     type Object: Send + 'static;
 
-    /// The connection has opened; `on_open` has not been called yet.
+    /// Called when the connection has opened, before `on_open`.
     fn init(&mut self, session: &Session) {
         let _ = session;
     }
 
-    /// A message begins. What is left of one before, which may have failed, is to be forgotten.
+    /// Starts a message. Discard any state of a previous message, which may have failed.
     fn begin(&mut self);
 
-    /// Takes a part, which may be empty.
+    /// Takes a part of the message, which may be empty.
     ///
     /// # Errors
-    /// Any error reaches `on_error` as it is, at once; the rest of the message is dropped.
+    /// Any error reaches `on_error` unchanged, at once; the rest of the message is dropped.
     fn push(&mut self, part: &[u8]) -> Result<(), Error>;
 
-    /// The message has ended: makes the object.
+    /// Makes the object when the message has ended.
     ///
     /// # Errors
-    /// Any error reaches `on_error` as it is.
+    /// Any error reaches `on_error` unchanged.
     fn finish(&mut self) -> Result<Self::Object, Error>;
 
-    /// The connection has ended, and `on_close` has returned.
+    /// Called when the connection has ended, after `on_close`.
     fn destroy(&mut self) {}
 }
 
-/// Writes an object into a text message piece by piece (Jakarta's `Encoder.TextStream`). As a [`TextEncoder`], with the
-/// buffer of the message in place of a returned one.
+/// Writes an object into a text message piece by piece (Jakarta's `Encoder.TextStream`). Like [`TextEncoder`], but it
+/// writes into the message's buffer instead of returning a message.
 ///
-/// The pieces are put together before anything is sent: a message is one entry of the outbound queue, where messages of
-/// other tasks may not come between its parts, and an encoder that fails half-way has sent nothing.
+/// The whole message is buffered before anything is sent. So it is one entry of the send queue, messages of other tasks
+/// cannot come between its parts, and an encoder that fails half-way has sent nothing.
 #[diagnostic::on_unimplemented(message = "`{Self}` is no encoder to text streams", label = "does not encode to text")]
 pub trait TextStreamEncoder: Default + Send + 'static {
-    /// Of what it makes messages.
+    /// The type of the objects to encode.
     type Object: 'static;
 
-    /// The connection has opened; `on_open` has not been called yet.
+    /// Called when the connection has opened, before `on_open`.
     fn init(&mut self, session: &Session) {
         let _ = session;
     }
 
-    /// Writes the message; `text` is empty before.
+    /// Writes the message into `text`, which is empty at first.
     ///
     /// # Errors
-    /// [`Error::encode`], with the reason; then nothing is sent.
+    /// [`Error::encode`], with the reason; nothing is sent then.
     fn encode(&mut self, object: &Self::Object, text: &mut String) -> Result<(), Error>;
 
-    /// The connection has ended, and `on_close` has returned.
+    /// Called when the connection has ended, after `on_close`.
     fn destroy(&mut self) {}
 }
 
-/// Writes an object into a binary message piece by piece (Jakarta's `Encoder.BinaryStream`). As a [`TextStreamEncoder`].
+/// Writes an object into a binary message piece by piece (Jakarta's `Encoder.BinaryStream`). See [`TextStreamEncoder`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no encoder to binary streams",
     label = "does not encode to binary data"
 )]
 pub trait BinaryStreamEncoder: Default + Send + 'static {
-    /// Of what it makes messages.
+    /// The type of the objects to encode.
     type Object: 'static;
 
-    /// The connection has opened; `on_open` has not been called yet.
+    /// Called when the connection has opened, before `on_open`.
     fn init(&mut self, session: &Session) {
         let _ = session;
     }
 
-    /// Writes the message; `data` is empty before.
+    /// Writes the message into `data`, which is empty at first.
     ///
     /// # Errors
-    /// [`Error::encode`], with the reason; then nothing is sent.
+    /// [`Error::encode`], with the reason; nothing is sent then.
     fn encode(&mut self, object: &Self::Object, data: &mut Vec<u8>) -> Result<(), Error>;
 
-    /// The connection has ended, and `on_close` has returned.
+    /// Called when the connection has ended, after `on_close`.
     fn destroy(&mut self) {}
 }
 
-/// A coder is of one kind, which is found out from the trait it implements: `K` is inferred.
+/// A decoder of any kind. The compiler infers the kind `K` from the trait that the decoder implements.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be listed in `decoders(…)`",
     label = "is no decoder",
     note = "implement TextDecoder, BinaryDecoder, TextStreamDecoder or BinaryStreamDecoder for it; they want Default"
 )]
 pub trait Decoder<K>: Send + 'static {
-    /// Makes one and adds it to the list of the session.
+    /// Makes a coder and adds it to the session's list.
     fn list(session: &Session);
 }
 
-/// As [`Decoder`].
+/// An encoder of any kind. See [`Decoder`] for `K`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be listed in `encoders(…)`",
     label = "is no encoder",
     note = "implement TextEncoder, BinaryEncoder, TextStreamEncoder or BinaryStreamEncoder for it; they want Default"
 )]
 pub trait Encoder<K>: Send + 'static {
-    /// Makes one and adds it to the list of the session.
+    /// Makes a coder and adds it to the session's list.
     fn list(session: &Session);
 }
 
-/// Lists a decoder.
+/// Makes a decoder and adds it to the session's list.
 pub fn list_decoder<D: Decoder<K>, K>(session: &Session) {
     D::list(session);
 }
 
-/// Lists an encoder.
+/// Makes an encoder and adds it to the session's list.
 pub fn list_encoder<E: Encoder<K>, K>(session: &Session) {
     E::list(session);
 }
 
-/// The kinds of coders.
+/// Kind of a coder for whole text messages.
 #[derive(Debug)]
 pub struct OfText;
-/// See [`OfText`].
+/// Kind of a coder for whole binary messages.
 #[derive(Debug)]
 pub struct OfBinary;
-/// See [`OfText`].
+/// Kind of a stream coder for text messages.
 #[derive(Debug)]
 pub struct OfTextStream;
-/// See [`OfText`].
+/// Kind of a stream coder for binary messages.
 #[derive(Debug)]
 pub struct OfBinaryStream;
 

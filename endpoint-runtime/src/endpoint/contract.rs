@@ -1,7 +1,7 @@
-//! The contract between a connection and an endpoint: what `#[server_endpoint]` implements.
+//! The interface between a connection and an endpoint, which `#[server_endpoint]` implements.
 //!
-//! One instance serves one connection (Jakarta's default), and its methods are called one after another, never two at
-//! a time, so `&mut self` is always free.
+//! One instance serves one connection (Jakarta's default). Its methods run one after another, never concurrently, so
+//! `&mut self` is always available.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,40 +21,40 @@ use endpoint_wire::close::CloseReason;
 use endpoint_wire::message::{Binary, Message, Pong};
 use endpoint_wire::text::Text;
 
-/// What a message handler came to: a reply to send or none, or the error for `on_error`.
+/// Result of a message handler: an optional reply to send, or the error for `on_error`.
 pub type Reply = Result<Option<Message>, Error>;
 
-/// How an endpoint takes one kind of event; decided when it is compiled.
+/// How an endpoint handles one kind of event; decided at compile time.
 #[derive(Clone, Copy, Debug)]
 pub struct Handler {
     /// Whether there is a handler, and whether it may suspend.
     pub mode: Mode,
-    /// The handler takes the parts of a message as they arrive (`last: bool`), so nothing is reassembled for it.
+    /// Whether the handler takes the parts of a message as they arrive (`last: bool`), without reassembly.
     pub parts: bool,
-    /// The handler reads a message while it arrives; then `parts` is true as well, and the mode is [`Mode::Async`].
+    /// Whether the handler reads a message while it arrives; then `parts` is true, and the mode is [`Mode::Async`].
     pub streams: bool,
     /// The handler's limit for all parts of a message together, in bytes (`#[on_message(max_total = …)]`).
     pub max_total: Option<u64>,
-    /// Its payload is made by a decoder of the endpoint that takes the parts as they arrive; then `parts` is said, too.
+    /// Feeds parts to the endpoint's stream decoder, if that decodes the handler's payload; then `parts` is true.
     pub feed: Option<Feed>,
     /// The handler's own limit for a whole message, in bytes (`#[on_message(max_size = …)]`).
     pub max_size: Option<usize>,
-    /// Fails if the handler's typed path parameters do not parse; asked before the handshake is accepted.
+    /// Fails if the handler's typed path parameters do not parse; called before the handshake is accepted.
     pub check_path: fn(&PathParams) -> Result<(), Error>,
-    /// Fails if the handler's query parameters are missing or do not parse; asked before the handshake is accepted.
+    /// Fails if the handler's query parameters are missing or do not parse; called before the handshake is accepted.
     pub check_query: fn(&HandshakeRequest) -> Result<(), Error>,
-    /// The `State<T>` it takes; asked for when the endpoint is deployed.
+    /// The `State<T>` values that the handler takes; checked when the endpoint is deployed.
     pub states: &'static [StateRequirement],
 }
 
 /// Whether a handler exists and how it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// There is none.
+    /// The endpoint has no such handler.
     Missing,
-    /// An ordinary `fn`: runs at once and may borrow straight from the receive buffer.
+    /// An ordinary `fn`: runs immediately and may borrow from the receive buffer.
     Sync,
-    /// An `async fn`: what it receives is its own, because it may suspend.
+    /// An `async fn`: receives owned payloads, because it may suspend.
     Async,
 }
 
@@ -76,7 +76,7 @@ impl Handler {
     /// An `async fn` for whole messages.
     pub const ASYNC: Self = Self { mode: Mode::Async, ..Self::MISSING };
 
-    /// The handler of text of an endpoint that lists events: those have handlers of their own, and this one takes the rest.
+    /// The text handler of an endpoint that lists events. Events have their own handlers; this one takes the rest.
     pub const fn with_events(self, events: &[Self]) -> Self {
         assert!(
             !self.parts,
@@ -96,16 +96,17 @@ impl Handler {
         Self { mode, ..self }
     }
 
-    /// Whether there is one.
+    /// Whether the endpoint has this handler.
     pub const fn exists(&self) -> bool {
         !matches!(self.mode, Mode::Missing)
     }
 }
 
-/// One side of a conversation, as the connection calls it.
+/// An endpoint's handlers, as the connection calls them.
 ///
-/// Order (Jakarta §2.1 and §5.1): `on_open` first and to its end; then messages, one at a time; `on_close` exactly
-/// once after each `on_open` that was begun, and nothing after it but `on_error` if it failed. `on_error` may come at any time between.
+/// Order (Jakarta §2.1 and §5.1): `on_open` runs first and to completion; then messages, one at a time. `on_close` runs
+/// exactly once after each `on_open` that was started; only `on_error` may follow, if `on_close` failed. `on_error` may
+/// run at any time between.
 pub trait EndpointHandlers: Sized + Send + 'static {
     /// The handler of `on_open`.
     const OPEN: Handler = Handler::MISSING;
@@ -120,21 +121,21 @@ pub trait EndpointHandlers: Sized + Send + 'static {
     /// The handler of `on_error`.
     const ERROR: Handler = Handler::MISSING;
 
-    /// The handlers of events it lists; then [`EndpointHandlers::TEXT`] calls them.
+    /// The handlers of the endpoint's listed events; [`EndpointHandlers::TEXT`] calls them.
     const EVENTS: &'static [Handler] = &[];
 
-    /// Whether it lists coders.
+    /// Whether the endpoint lists coders.
     const LISTS_CODERS: bool = false;
 
-    /// Makes its coders for a session, before `on_open`.
+    /// Creates the endpoint's coders for a session, before `on_open`.
     fn list_coders(session: &Session) {
         let _ = session;
     }
 
-    /// The connection is established.
+    /// Called when the connection is established.
     fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a;
 
-    /// A text message or part of one, owned. Called if [`EndpointHandlers::TEXT`] is [`Mode::Async`].
+    /// Takes a text message or part of one, owned. Called if [`EndpointHandlers::TEXT`] is [`Mode::Async`].
     fn on_text<'a>(
         &'a mut self,
         session: &'a Session,
@@ -142,10 +143,10 @@ pub trait EndpointHandlers: Sized + Send + 'static {
         last: bool,
     ) -> impl Future<Output = Reply> + Send + 'a;
 
-    /// A text message or part of one, borrowed. Called if [`EndpointHandlers::TEXT`] is [`Mode::Sync`].
+    /// Takes a text message or part of one, borrowed. Called if [`EndpointHandlers::TEXT`] is [`Mode::Sync`].
     fn on_text_sync(&mut self, session: &Session, text: &str, last: bool) -> Reply;
 
-    /// A binary message or part of one, owned. Called if [`EndpointHandlers::BINARY`] is [`Mode::Async`].
+    /// Takes a binary message or part of one, owned. Called if [`EndpointHandlers::BINARY`] is [`Mode::Async`].
     fn on_binary<'a>(
         &'a mut self,
         session: &'a Session,
@@ -153,10 +154,10 @@ pub trait EndpointHandlers: Sized + Send + 'static {
         last: bool,
     ) -> impl Future<Output = Reply> + Send + 'a;
 
-    /// A binary message or part of one, borrowed. Called if [`EndpointHandlers::BINARY`] is [`Mode::Sync`].
+    /// Takes a binary message or part of one, borrowed. Called if [`EndpointHandlers::BINARY`] is [`Mode::Sync`].
     fn on_binary_sync(&mut self, session: &Session, data: &[u8], last: bool) -> Reply;
 
-    /// A text message that is read while it arrives. Called if [`EndpointHandlers::TEXT`] streams.
+    /// Reads a text message while it arrives. Called if [`EndpointHandlers::TEXT`] streams.
     fn on_text_stream<'a>(
         &'a mut self,
         _session: &'a Session,
@@ -165,7 +166,7 @@ pub trait EndpointHandlers: Sized + Send + 'static {
         std::future::ready(Ok(None))
     }
 
-    /// A binary message that is read while it arrives. Called if [`EndpointHandlers::BINARY`] streams.
+    /// Reads a binary message while it arrives. Called if [`EndpointHandlers::BINARY`] streams.
     fn on_binary_stream<'a>(
         &'a mut self,
         _session: &'a Session,
@@ -174,17 +175,17 @@ pub trait EndpointHandlers: Sized + Send + 'static {
         std::future::ready(Ok(None))
     }
 
-    /// A pong.
+    /// Takes a pong.
     fn on_pong<'a>(&'a mut self, session: &'a Session, pong: Pong) -> impl Future<Output = Reply> + Send + 'a;
 
-    /// The end.
+    /// Called when the session has ended.
     fn on_close<'a>(
         &'a mut self,
         session: &'a Session,
         reason: CloseReason,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'a;
 
-    /// An error in another handler, or one of the connection.
+    /// Takes an error of another handler, or of the connection.
     fn on_error<'a>(
         &'a mut self,
         session: &'a Session,
@@ -193,8 +194,8 @@ pub trait EndpointHandlers: Sized + Send + 'static {
 }
 
 pin_project! {
-    /// The call of a handler that is an `async fn`: begun when it is first polled, so that its arguments lie either
-    /// here or in the handler's own future, never in both.
+    /// The call of an `async fn` handler. It starts on the first poll, so that its arguments are stored either here or
+    /// in the handler's own future, never in both.
     #[allow(missing_debug_implementations)]
     pub struct LazyHandlerFuture<B, F, C> {
         #[pin]
@@ -217,7 +218,7 @@ where
     F: Future,
     C: Fn(F::Output) -> Result<T, Error>,
 {
-    /// A call that `begin` makes, or refuses; `convert` takes what the handler returns.
+    /// A call that `begin` starts or rejects; `convert` turns the handler's return value into the result.
     #[inline]
     pub fn new(begin: B, convert: C) -> Self {
         Self { state: CallState::New { begin: Some(begin) }, convert }
@@ -236,7 +237,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let CallStateProjection::New { begin } = this.state.as_mut().project() {
-            // none only if it is polled again after it has failed
+            // `None` only if the future is polled again after it has failed
             let Some(begin) = begin.take() else { return Poll::Pending };
             let handler = begin()?;
             this.state.set(CallState::Begun { handler });
@@ -248,14 +249,14 @@ where
     }
 }
 
-/// How a connection reaches the `&mut self` of a handler: by its own instance.
+/// Gives a handler its `&mut self`: only a connection with its own instance can.
 #[diagnostic::on_unimplemented(
     message = "a handler of `{E}` takes `&mut self`, but all connections share its one instance",
     label = "with `instance = shared`, handlers take `&self`",
     note = "write `&self`, and keep what changes behind a lock or in atomics; or leave `instance = shared` out, and each connection has an instance of its own"
 )]
 pub trait AsMutReceiver<'a, E>: Send + Sized {
-    /// The instance.
+    /// The endpoint's instance.
     fn reach(self) -> &'a mut E;
 }
 
@@ -266,23 +267,23 @@ impl<'a, E: Send> AsMutReceiver<'a, E> for &'a mut E {
     }
 }
 
-/// What `#[server_endpoint]` or `#[client_endpoint]` says of a type beside its handlers.
+/// Properties of a type that `#[server_endpoint]` or `#[client_endpoint]` specifies, apart from its handlers.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has handlers but is not an endpoint",
     label = "this type is not annotated with `#[server_endpoint(\"/path\")]`",
     note = "write `#[server_endpoint(\"/path\")]` above the definition of `{Self}`, or `#[client_endpoint]` if it connects to a server"
 )]
 pub trait Annotated {
-    /// The path or template; empty of a client's endpoint, which has none.
+    /// The path or template; empty for a client endpoint.
     const PATH: &'static str;
 
-    /// How a connection has the instance: all to itself, or shared with the others.
+    /// How a connection holds the instance: exclusively, or shared with the other connections.
     type Receiver<'a>
     where
         Self: 'a;
 }
 
-/// Stands in for every handler the user did not write. `#[on_…]` emits inherent items under the same names; those win.
+/// Default for every handler that the user did not write. `#[on_…]` emits inherent items of the same names; those win.
 #[allow(missing_docs)]
 pub trait Fallback: Sized {
     const __ENDPOINT_DECODERS: List<()> = List::NEW;

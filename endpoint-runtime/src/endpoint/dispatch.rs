@@ -1,4 +1,4 @@
-//! One event, one handler call, what came of it. The only room that calls handlers, and that catches their panics.
+//! One event, one handler call, one result. Only this module calls handlers and catches their panics.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,30 +20,30 @@ use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::message::{Binary, Pong};
 use endpoint_wire::text::Text;
 
-/// An endpoint instance and its session; sees to it that `on_close` runs exactly once after `on_open` was begun.
+/// An endpoint instance and its session. Once `on_open` has started, `on_close` runs exactly once.
 pub(crate) struct Dispatch<E: EndpointHandlers> {
     endpoint: E,
     session: Session,
     stage: Stage,
 }
 
-/// What a connection has to do next, owned, so that a handler may suspend with it.
+/// The next handler call of a connection. It owns its payload, so that the handler may suspend.
 pub(crate) enum Invocation {
     Text(Text, bool),
     Binary(Binary, bool),
     Pong(Pong),
-    /// A message for a handler that was added to the session, if it is known for which.
+    /// A message for a handler that was added to the session, with the handler if it is already chosen.
     Added(Box<(Option<Arc<Entry>>, Payload, bool)>),
     TextStream(TextStream),
     BinaryStream(BinaryStream),
-    /// A handler that is an ordinary function has run.
+    /// A handler that is an ordinary `fn` has run.
     Settled(Reply),
     /// An added handler has begun.
     Later(Pending),
 }
 
 impl Invocation {
-    /// The bytes of its message.
+    /// Size of the message in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Text(text, _) => text.len(),
@@ -142,7 +142,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
             }
             Invocation::Settled(reply) => HandlerFuture::Settled { reply: Some(reply) },
             Invocation::Later(handler) => HandlerFuture::Later { handler },
-            // the link has found out whose it is
+            // the connection has already turned an added message into its call
             Invocation::Added(_) => HandlerFuture::Settled { reply: Some(Ok(None)) },
         }
     }
@@ -165,14 +165,14 @@ impl<E: EndpointHandlers> Dispatch<E> {
         self.endpoint.on_error(&self.session, error).await
     }
 
-    /// Gives a part of a message to the decoder that takes it as it comes, up to the handler's limit or this.
+    /// Gives a part of a message to its stream decoder. The handler's `max_size` bounds the message, or else `limit`.
     pub(crate) fn feed(&mut self, handler: &Handler, part: Part<'_>, last: bool, limit: usize) -> Fed {
         let (session, limit) = (&self.session, handler.max_size.unwrap_or(limit));
         let (Some(feed), Some(coders)) = (handler.feed, session.coders()) else { return Fed::More };
         guarded(session, || Ok(session.decoding(|| feed(coders, part, last, limit)))).unwrap_or_else(Fed::Failed)
     }
 
-    /// The call for a message that was fed, and is ready.
+    /// The call for a message that a stream decoder has finished.
     pub(crate) fn fed(&mut self, text: bool) -> Invocation {
         match text {
             true if E::TEXT.mode == Mode::Sync => Invocation::Settled(self.text_sync("", true)),
@@ -182,14 +182,14 @@ impl<E: EndpointHandlers> Dispatch<E> {
         }
     }
 
-    /// Calls a handler that is an ordinary function.
+    /// Calls a handler that is an ordinary `fn`.
     #[inline]
     pub(crate) fn text_sync(&mut self, text: &str, last: bool) -> Reply {
         let Self { endpoint, session, .. } = self;
         guarded(session, || endpoint.on_text_sync(session, text, last))
     }
 
-    /// Calls a handler that is an ordinary function.
+    /// Calls a handler that is an ordinary `fn`.
     #[inline]
     pub(crate) fn binary_sync(&mut self, data: &[u8], last: bool) -> Reply {
         let Self { endpoint, session, .. } = self;
@@ -197,7 +197,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
     }
 }
 
-/// Runs user code: sends on its own session join the batch, and a panic becomes an error.
+/// Runs user code. Its sends on its own session join the batch, and a panic becomes an error.
 #[inline]
 fn guarded<T>(session: &Session, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     session
@@ -218,8 +218,8 @@ where
     }
 }
 
-/// The connection's task was dropped in the middle, as when its runtime shuts down: `on_close` still runs, to its
-/// first suspension.
+/// If the connection's task is dropped early, as when its runtime shuts down, `on_close` still runs up to its first
+/// suspension.
 impl<E: EndpointHandlers> Drop for Dispatch<E> {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -238,9 +238,9 @@ impl<E: EndpointHandlers> Drop for Dispatch<E> {
     }
 }
 
-/// A dispatch for the last time. Then the endpoint is dropped, whose destructor may panic: a panic is logged, and the
-/// connection's task goes on to close its socket and to tell the end. After it everything else goes that the
-/// application gave the session.
+/// The last use of a dispatch. Dropping it drops the endpoint, whose destructor may panic: the panic is logged, and the
+/// connection's task goes on to close its socket and report the end. Then everything else that the application gave the
+/// session is dropped.
 pub(crate) struct Ending<E: EndpointHandlers>(pub(crate) Option<Dispatch<E>>);
 
 impl<E: EndpointHandlers> Drop for Ending<E> {
@@ -272,11 +272,11 @@ impl<E: EndpointHandlers> Dispatch<E> {
     }
 }
 
-/// Logs an error of which no `on_error` is told. A peer may bring such errors about as often as it likes.
+/// Logs an error that no `on_error` receives. A peer can cause such errors as often as it likes, so the log is limited.
 pub(crate) fn log_unhandled(session: &Session, error: &Error) {
     let (endpoint, path, log) = (session.endpoint().name, &*session.endpoint().path, &session.endpoint().log);
     let session = session.id();
-    // a violation takes a peer one frame and says little; what else fails has a text that may help
+    // a violation costs a peer one frame and explains little; other failures have a text that may help
     let violates = error.is_protocol() || error.is_too_big();
     let due = if violates { log.violations.due() } else { log.failures.due() };
     let Some(not_logged) = due else { return };
@@ -287,7 +287,7 @@ pub(crate) fn log_unhandled(session: &Session, error: &Error) {
     }
 }
 
-/// The end of the coders that the endpoint lists.
+/// Destroys the coders that the endpoint lists.
 fn destroy_coders(session: &Session) {
     for mut coder in session.coders().into_iter().flat_map(Coders::end) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy())) {
@@ -296,7 +296,7 @@ fn destroy_coders(session: &Session) {
                 tracing::error!(%error, not_logged, session = %session.id(), "a coder failed while it was destroyed");
             }
         }
-        // apart: two panics at a time would end the process
+        // separately: two panics at once would abort the process
         destructors::run("a coder", coder);
     }
 }

@@ -1,4 +1,4 @@
-//! The call into the application's code: which handler takes an event, and how its result is used.
+//! The call into application code: which handler takes an event, and how its result is used.
 
 pub(crate) mod coder_selection;
 pub(crate) mod coders;

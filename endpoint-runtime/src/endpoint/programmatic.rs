@@ -1,4 +1,4 @@
-//! Endpoints without annotations: a trait, and message handlers that are added to the session.
+//! Endpoints without annotations: a trait, with message handlers that are added to the session.
 
 use std::future::{Future, ready};
 
@@ -10,12 +10,12 @@ use endpoint_wire::close::{CloseCode, CloseReason};
 use endpoint_wire::message::{Binary, Pong};
 use endpoint_wire::text::Text;
 
-/// An endpoint that is made by hand (Jakarta's `Endpoint`), where an annotated one would be too rigid: its path is known
-/// at run time only, or its message handlers change.
+/// An endpoint without annotations (Jakarta's `Endpoint`). Use it where an annotated endpoint is too rigid: the path is
+/// known only at run time, or the message handlers change.
 ///
-/// It is mounted with [`ContainerBuilder::add_endpoint`](crate::ContainerBuilder::add_endpoint), or while the server
-/// runs with [`ServerContainer::add_endpoint`](crate::ServerContainer::add_endpoint). Each connection has an instance of
-/// its own. Messages go to the handlers that `on_open`, or whoever holds the session, adds to it.
+/// Mount it with [`ContainerBuilder::add_endpoint`](crate::ContainerBuilder::add_endpoint), or while the server runs
+/// with [`ServerContainer::add_endpoint`](crate::ServerContainer::add_endpoint). Each connection has its own instance.
+/// `on_open`, or any other holder of the session, adds the message handlers.
 ///
 /// ```
 /// use endpoint_runtime::{Endpoint, Error, MessageHandler, ServerContainer, Session};
@@ -33,13 +33,13 @@ use endpoint_wire::text::Text;
 /// # Ok(()) }
 /// ```
 pub trait Endpoint: Send + 'static {
-    /// The connection is established. Messages wait until it has returned.
+    /// Called when the connection is established. Messages wait until it returns.
     ///
     /// # Errors
     /// The error goes to [`on_error`](Self::on_error), and the session ends with 1011.
     fn on_open(&mut self, session: &Session) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// The end, once for each `on_open` that was begun. Does nothing by default.
+    /// Called at the end of the session, exactly once for each `on_open` that was started. Does nothing by default.
     ///
     /// # Errors
     /// The error goes to [`on_error`](Self::on_error).
@@ -48,12 +48,12 @@ pub trait Endpoint: Send + 'static {
         ready(Ok(()))
     }
 
-    /// Something went wrong: another method or a message handler failed or panicked, a message did not decode, the peer
-    /// broke the protocol.
+    /// Takes an error: another method or a message handler failed or panicked, a message did not decode, or the peer
+    /// violated the protocol.
     ///
-    /// By default the error is logged, and the session ends: with 1007 if a message did not decode, else with 1011, and
-    /// after a violation of the protocol with the code for it. Where this is written by hand the session goes on, except
-    /// after a panic, a violation, or a failed `on_open`.
+    /// By default the error is logged and the session ends: after a protocol violation with its code, with 1007 if a
+    /// message did not decode, else with 1011. If you implement this method, the session stays open, except after a
+    /// panic, a violation, or a failed `on_open`.
     ///
     /// # Errors
     /// The error goes to the log.
@@ -70,13 +70,13 @@ fn unhandled(session: &Session, error: &Error) {
     } else {
         (CloseCode::UnexpectedCondition, "internal error")
     };
-    // the connection knows the code for these
+    // the connection itself closes with the code of a violation
     if !error.is_protocol() && !error.is_too_big() {
         session.close_with(CloseReason::truncating(code, phrase));
     }
 }
 
-/// Such an endpoint, as a connection calls it.
+/// Adapts an [`Endpoint`] to the connection.
 pub(crate) struct Programmatic<E>(pub(crate) E);
 
 impl<E: Endpoint> EndpointHandlers for Programmatic<E> {

@@ -1,18 +1,18 @@
-//! Texts that others have made, or had a part in, as they stand in errors, logs and answers: no longer than is useful.
+//! Excerpts of untrusted text for errors, logs and responses: bounded in length.
 
 use std::fmt::{self, Write};
 
-/// The most bytes of one text from outside: a name, a value, what a parser complains about.
+/// Maximum bytes of one untrusted text: a name, a value, the message of a parser.
 pub(crate) const EXCERPT: usize = 256;
 
-/// What it displays, cut to so many bytes at the end of a character; then `…` follows. No more than that is written
-/// anywhere, however long the whole is.
+/// Displays `value` cut to `most` bytes at a character boundary, followed by `…` if it was longer. It never writes
+/// more, however long the whole text is.
 pub(crate) struct Brief<T> {
     value: T,
     most: usize,
 }
 
-/// The beginning of a text from outside.
+/// The beginning of an untrusted text, up to [`EXCERPT`] bytes.
 pub(crate) fn excerpt<T: fmt::Display>(value: T) -> Brief<T> {
     Brief { value, most: EXCERPT }
 }
@@ -22,7 +22,7 @@ pub(crate) fn within<T: fmt::Display>(value: T, most: usize) -> Brief<T> {
     Brief { value, most }
 }
 
-/// Cuts a text that is there already.
+/// Cuts an existing text to `most` bytes and appends `…`.
 pub(crate) fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         text.truncate(boundary(text, most));
@@ -55,12 +55,12 @@ impl Write for Limited<'_, '_> {
         }
         self.is_cut = true;
         self.out.write_str(&text[..boundary(text, self.left)])?;
-        // the rest need not be made
+        // stops the formatting of the rest
         Err(fmt::Error)
     }
 }
 
-/// The last place, up to `most`, at which a character ends.
+/// The last character boundary, up to `most`.
 fn boundary(text: &str, most: usize) -> usize {
     (0..=most.min(text.len())).rev().find(|place| text.is_char_boundary(*place)).unwrap_or(0)
 }
@@ -93,7 +93,7 @@ mod tests {
             }
         }
         assert_eq!(within(Endless, 10).to_string(), "again agai…");
-        /// An implementation that does not care whether it could write.
+        /// An implementation that ignores write errors.
         struct Deaf;
         impl fmt::Display for Deaf {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

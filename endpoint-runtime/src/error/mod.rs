@@ -1,4 +1,4 @@
-//! The one error type: opaque, with questions. What failed is in the text, why it failed in `source`.
+//! The one error type: opaque, with query methods. The text names the failed operation, `source` is the cause.
 
 pub(crate) mod excerpt;
 
@@ -15,26 +15,26 @@ use endpoint_wire::Violation;
 use endpoint_wire::close::ReasonTooLong;
 use endpoint_wire::message::Message;
 
-/// Any error that a handler may return: whatever converts into this becomes an [`Error`] for `#[on_error]`.
+/// Any error that a handler may return: a type that converts into this becomes an [`Error`] for `#[on_error]`.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// Why an operation of this crate, or a handler of yours, failed.
+/// Failure of an operation of this crate, or of one of your handlers.
 ///
-/// The type is opaque: ask it what it is (`is_closed`, `is_timeout`, …), print it, follow [`source`](StdError::source),
-/// or look for your own error type with [`downcast_ref`](Error::downcast_ref).
+/// The type is opaque: query its kind (`is_closed`, `is_timeout`, …), print it, follow [`source`](StdError::source), or
+/// look for your own error type with [`downcast_ref`](Error::downcast_ref).
 ///
-/// What it prints is no longer than 1 KiB, however long the message was that caused it, and what comes from a peer is cut to
-/// 256 bytes in it, with `…` behind; a list of mistakes ([`is_deployment`](Error::is_deployment)) is whole. The whole of an error of
-/// yours, or of a parser's, is the [`source`](StdError::source), which is as long as they make it.
+/// The printed text has at most 1 KiB, however long the message that caused it, and text from a peer is cut to 256
+/// bytes, followed by `…`; a list of mistakes ([`is_deployment`](Error::is_deployment)) is never cut. The
+/// [`source`](StdError::source) is the whole error of your code, or of a parser, at its full length.
 pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: Kind,
     text: Cow<'static, str>,
     source: Option<BoxError>,
-    /// What could not be decoded.
+    /// The message that could not be decoded.
     message: Option<Message>,
-    /// What a server answered instead of opening a session.
+    /// The response of a server that did not open a session.
     response: Option<Response<Bytes>>,
 }
 
@@ -60,28 +60,28 @@ pub(crate) enum Kind {
     User,
 }
 
-/// The most bytes of what an error prints.
+/// Maximum bytes of the text of an error.
 const LONGEST: usize = 1 << 10;
 
 impl Error {
-    /// An error of the application, to be returned from a handler: `on_error` finds it with [`Error::downcast_ref`].
+    /// An application error, to return from a handler: `on_error` finds it with [`Error::downcast_ref`].
     pub fn user(error: impl Into<BoxError>) -> Self {
         let source = error.into();
-        // an error of ours that travelled through a boxed error stays what it was
+        // an `Error` inside a boxed error is unwrapped
         match source.downcast::<Error>() {
             Ok(ours) => *ours,
             Err(source) => Self::with_source(Kind::User, excerpt::within(&source, LONGEST).to_string(), source),
         }
     }
 
-    /// A message that cannot be turned into the type that is asked for, with the reason: what a
-    /// [`DecodeText`](crate::DecodeText) or [`DecodeBinary`](crate::DecodeBinary) fails with. The message is kept, for
-    /// `on_error` to look at ([`text`](Self::text), [`bytes`](Self::bytes)).
+    /// The error of a [`DecodeText`](crate::DecodeText) or [`DecodeBinary`](crate::DecodeBinary): a message that cannot
+    /// be decoded into the requested type, with the reason. The message is kept for `on_error` ([`text`](Self::text),
+    /// [`bytes`](Self::bytes)).
     pub fn decode(message: impl Into<Message>, source: impl Into<BoxError>) -> Self {
         Self::undecodable(message.into(), "cannot be decoded", source)
     }
 
-    /// An object that cannot be made into a message, with the reason: what an [`Encode`](crate::Encode) fails with.
+    /// The error of an [`Encode`](crate::Encode): an object that cannot be encoded as a message, with the reason.
     pub fn encode(source: impl Into<BoxError>) -> Self {
         let source = source.into();
         Self::with_source(Kind::Encode, format!("an object cannot be encoded: {}", excerpt(&source)), source)
@@ -109,13 +109,13 @@ impl Error {
         self.0.kind == Kind::Closed
     }
 
-    /// A limit in time ran out: the send timeout, that of a handler which went on after its session had ended, or that
-    /// of connecting to a server.
+    /// A timeout expired: the send timeout, that of a handler that continued after its session had ended, or the
+    /// connect timeout of a client.
     pub fn is_timeout(&self) -> bool {
         self.0.kind == Kind::Timeout
     }
 
-    /// The outbound queue had no room for the message, which was not sent.
+    /// The send queue was full, so the message was not sent.
     pub fn is_queue_full(&self) -> bool {
         self.0.kind == Kind::QueueFull
     }
@@ -125,14 +125,14 @@ impl Error {
         self.0.kind == Kind::TooBig
     }
 
-    /// A received message, or a path parameter, could not be turned into the type the handler asks for.
+    /// A received message, or a path parameter, could not be decoded into the type that the handler takes.
     ///
-    /// Of a message, [`text`](Self::text) or [`bytes`](Self::bytes) is what was received.
+    /// For a message, [`text`](Self::text) or [`bytes`](Self::bytes) returns it.
     pub fn is_decode(&self) -> bool {
         self.0.kind == Kind::Decode
     }
 
-    /// An object that was to be sent, or returned as a reply, could not be made into a message.
+    /// An object to send, or to return as a reply, could not be encoded as a message.
     pub fn is_encode(&self) -> bool {
         self.0.kind == Kind::Encode
     }
@@ -142,56 +142,57 @@ impl Error {
         self.0.kind == Kind::Protocol
     }
 
-    /// A handler panicked; the text carries the panic's message.
+    /// A handler panicked; the text contains the panic message.
     pub fn is_panic(&self) -> bool {
         self.0.kind == Kind::Panic
     }
 
-    /// A message is for users with a role that the peer does not have (`#[on_message(roles("admin"))]`): it was dropped.
+    /// The peer lacks a role that the message requires (`#[on_message(roles("admin"))]`); the message was dropped.
     pub fn is_forbidden(&self) -> bool {
         self.0.kind == Kind::Forbidden
     }
 
-    /// A session has a message handler of this kind already
+    /// The session already has a message handler of this kind
     /// ([`Session::add_message_handler`](crate::Session::add_message_handler)).
     pub fn is_duplicate_handler(&self) -> bool {
         self.0.kind == Kind::DuplicateHandler
     }
 
-    /// The session's transport cannot do it: messages in parts, on a socket that somebody else accepted and that knows
-    /// whole messages only ([`ExternalSocket`](crate::ExternalSocket)). Nothing was sent.
+    /// The session's transport does not support the operation: messages in parts, on a socket that other code accepted
+    /// and that takes whole messages only ([`ExternalSocket`](crate::ExternalSocket)). Nothing was sent.
     #[cfg(feature = "adopted")]
     pub fn is_unsupported(&self) -> bool {
         self.0.kind == Kind::Unsupported
     }
 
-    /// The annotated endpoints cannot be deployed as they are; the text lists every mistake.
+    /// The endpoints cannot be deployed; the text lists every mistake.
     pub fn is_deployment(&self) -> bool {
         self.0.kind == Kind::Deploy
     }
 
-    /// A client's opening handshake came to no session: what was asked for is no request, the server refused it, or its
-    /// answer was wrong. [`response`](Self::response) is the answer, if there was one.
+    /// A client's opening handshake failed: the request was invalid, the server refused it, or the server's response
+    /// was invalid. [`response`](Self::response) returns the response, if there was one.
     pub fn is_handshake(&self) -> bool {
         self.0.kind == Kind::Handshake
     }
 
-    /// There is no TLS: a certificate or a key is not usable, or the other side is not trusted, or not understood.
+    /// TLS failed: a certificate or a key is not usable, or the other side is not trusted, or its TLS was not
+    /// understood.
     pub fn is_tls(&self) -> bool {
         self.0.kind == Kind::Tls
     }
 
-    /// The operating system refused, as when a port is taken; the cause is in `source`.
+    /// The operating system reported an error, for example that a port is taken; the cause is in `source`.
     pub fn is_io(&self) -> bool {
         self.0.kind == Kind::Io
     }
 
-    /// A handler returned it: the application's own error.
+    /// The application's own error, returned from a handler.
     pub fn is_user(&self) -> bool {
         self.0.kind == Kind::User
     }
 
-    /// The text message that could not be decoded (Jakarta's `DecodeException.getText`); `None` of every other error.
+    /// The text message that could not be decoded (Jakarta's `DecodeException.getText`); `None` for every other error.
     pub fn text(&self) -> Option<&str> {
         match &self.0.message {
             Some(Message::Text(text)) => Some(text),
@@ -199,7 +200,7 @@ impl Error {
         }
     }
 
-    /// The binary message that could not be decoded (Jakarta's `DecodeException.getBytes`); `None` of every other
+    /// The binary message that could not be decoded (Jakarta's `DecodeException.getBytes`); `None` for every other
     /// error.
     pub fn bytes(&self) -> Option<&[u8]> {
         match &self.0.message {
@@ -208,10 +209,10 @@ impl Error {
         }
     }
 
-    /// What a server answered to the opening handshake instead of opening a session: its status, its headers, and up to
-    /// 64 KiB of its body, as far as that came within a second. `None` of every other error.
+    /// The server's response to an opening handshake that opened no session: status, headers, and up to 64 KiB of the
+    /// body, as far as it arrived within a second. `None` for every other error.
     ///
-    /// With status 101 the server agreed, but not to what it was asked for.
+    /// With status 101 the server accepted the upgrade, but its response does not match the request.
     pub fn response(&self) -> Option<&Response<Bytes>> {
         self.0.response.as_ref()
     }
@@ -237,7 +238,7 @@ impl Error {
         Self::new(Kind::Closed, "the session is closed")
     }
 
-    /// A handshake that the server did not accept, or not as it must.
+    /// A handshake that the server did not accept, or accepted with an invalid response.
     #[cfg(feature = "client")]
     pub(crate) fn answered(text: impl Into<Cow<'static, str>>, response: Response<Bytes>) -> Self {
         let mut error = Self::new(Kind::Handshake, text);
@@ -249,7 +250,7 @@ impl Error {
         Self::new(Kind::Closed, "the handler returned before it had read the whole message")
     }
 
-    /// The error for those who know only that of `std`; ours is in it.
+    /// This error inside a [`std::io::Error`], for interfaces of `std`.
     pub(crate) fn into_io(self) -> std::io::Error {
         let kind = match self.0.kind {
             Kind::Closed => std::io::ErrorKind::BrokenPipe,
@@ -269,7 +270,7 @@ impl Error {
         Self::new(Kind::Panic, format!("a handler panicked: {}", excerpt::within(message, LONGEST)))
     }
 
-    /// `failure` says of the message what it is not, as in "is not of type u8".
+    /// `failure` completes a sentence about the message, such as "is not of type u8".
     pub(crate) fn undecodable(message: Message, failure: &str, source: impl Into<BoxError>) -> Self {
         let source = source.into();
         let reason = excerpt(&source);
@@ -294,12 +295,12 @@ impl fmt::Display for Error {
     }
 }
 
-/// Readable, because `main` prints an error it returns in this form.
+/// Human-readable, because `main` prints a returned error with `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.0.kind, self.0.text)?;
         let Some(source) = &self.0.source else { return Ok(()) };
-        // what was cut is the source already
+        // text that was cut already consists of the source
         let source = excerpt(source).to_string();
         if self.0.text.ends_with(&source) || self.0.text.ends_with('…') { Ok(()) } else { write!(f, " ({source})") }
     }
@@ -311,7 +312,7 @@ impl StdError for Error {
     }
 }
 
-/// One of ours that travelled through `std`, as from a writer, stays what it was.
+/// An [`Error`] inside the `std` error, such as one from a writer, is unwrapped.
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         let error = match error.downcast::<Self>() {

@@ -1,4 +1,4 @@
-//! The value of `Sec-WebSocket-Accept`, which proves that the server has read the key of the request.
+//! The value of `Sec-WebSocket-Accept`, which proves that the server read the request's key.
 
 use data_encoding::BASE64;
 use sha1::{Digest, Sha1};

@@ -1,6 +1,6 @@
-//! The opening handshake from the client's side (RFC 6455 §4.1): what it asks for, and whether the answer fits.
+//! The client's side of the opening handshake (RFC 6455 §4.1): writes the offer, and checks the response against it.
 //!
-//! Pure: it writes headers and reads headers; whoever calls it owns the socket.
+//! Pure: it writes and reads headers; the caller owns the socket.
 
 use data_encoding::BASE64;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -12,7 +12,7 @@ use super::server::{elements, has_token, only};
 use crate::config::Compression;
 use endpoint_wire::extension::Extension;
 
-/// What the handshake itself says; nobody else may.
+/// Headers of the handshake itself, which the application cannot set.
 pub(crate) const OURS: [HeaderName; 8] = [
     header::CONNECTION,
     header::UPGRADE,
@@ -24,7 +24,7 @@ pub(crate) const OURS: [HeaderName; 8] = [
     header::TRANSFER_ENCODING,
 ];
 
-/// What a client asked for, until it is answered.
+/// A client's offer, kept until the response is checked.
 #[derive(Debug)]
 pub(crate) struct Offer {
     key: String,
@@ -32,7 +32,7 @@ pub(crate) struct Offer {
     compression: Compression,
 }
 
-/// What of an offer a server took.
+/// The parts of an offer that a server accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Agreement {
     pub(crate) subprotocol: Option<String>,
@@ -45,7 +45,7 @@ impl Offer {
         Self { key: BASE64.encode(&nonce), subprotocols, compression }
     }
 
-    /// Writes it into the headers of a request.
+    /// Writes the offer into the headers of a request.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -56,14 +56,14 @@ impl Offer {
             (header::SEC_WEBSOCKET_PROTOCOL, subprotocols),
             (header::SEC_WEBSOCKET_EXTENSIONS, extensions::offer(&self.compression)),
         ] {
-            // base64, tokens, words of ours: all visible ASCII
+            // base64, tokens and constants: all visible ASCII
             if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
                 headers.insert(name, value);
             }
         }
     }
 
-    /// What the server has agreed to; else what is wrong with its answer.
+    /// The server's agreement, or the mistake in its response.
     pub(crate) fn check(
         &self,
         version: Version,
@@ -83,7 +83,7 @@ impl Offer {
         if accept != Some(derive_accept_key(self.key.as_bytes()).as_bytes()) {
             return Err("the server's Sec-WebSocket-Accept does not belong to the request's key");
         }
-        // one of those that were offered, or none; an empty element of a list counts for nothing (RFC 9110 §5.6.1.2)
+        // one of the offered ones, or none; an empty element of a list does not count (RFC 9110 §5.6.1.2)
         let mut chosen = elements(headers, header::SEC_WEBSOCKET_PROTOCOL);
         let subprotocol = chosen.next();
         let offered = subprotocol.is_none_or(|chosen| self.subprotocols.iter().any(|offered| offered == chosen));
@@ -96,7 +96,7 @@ impl Offer {
     }
 }
 
-/// Whether it may be offered as a subprotocol: a token (RFC 6455 §4.1).
+/// Whether `name` may be offered as a subprotocol: a token (RFC 6455 §4.1).
 pub(crate) fn is_subprotocol(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(extensions::is_token)
 }
@@ -105,7 +105,7 @@ pub(crate) fn is_subprotocol(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The key and its answer in RFC 6455 §1.3.
+    /// An offer with the key of the example in RFC 6455 §1.3.
     fn offer(subprotocols: &[&str]) -> Offer {
         let subprotocols = subprotocols.iter().map(|&name| name.to_owned()).collect();
         Offer::new(*b"the sample nonce", subprotocols, Compression::OFF)

@@ -1,4 +1,4 @@
-//! Which extension a session gets: the client's offers (RFC 6455 §9.1) against what the endpoint allows (RFC 7692 §7.1).
+//! Negotiates extensions: the client's offers (RFC 6455 §9.1) against the endpoint's settings (RFC 7692 §7.1).
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use http::header::{self, HeaderMap};
 use crate::config::Compression;
 use endpoint_wire::extension::{Extension, MAX_WINDOW_BITS, PERMESSAGE_DEFLATE, Parameter};
 
-/// The answer to the extensions a client offers: the first offer of permessage-deflate that can be met.
+/// The answer to a client's extension offers: accepts the first offer of permessage-deflate that can be met.
 ///
-/// An offer with a parameter that is unknown, repeated or malformed is passed over (RFC 7692 §7); a header that does
-/// not follow the grammar offers nothing.
+/// An offer with an unknown, repeated or malformed parameter is skipped (RFC 7692 §7); a header that does not follow
+/// the grammar offers nothing.
 pub(crate) fn negotiate(headers: &HeaderMap, compression: &Compression) -> Option<Extension> {
     if !compression.is_on() {
         return None;
@@ -18,10 +18,10 @@ pub(crate) fn negotiate(headers: &HeaderMap, compression: &Compression) -> Optio
     choose(&offers(headers), compression)
 }
 
-/// What a client offers, in its order.
+/// A client's offers, in its order.
 pub(crate) fn offers(headers: &HeaderMap) -> Vec<ExtensionOffer<'_>> {
     let lines = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
-    // the lines are one list, so all of them must be sound
+    // all lines form one list, so every line must be well-formed
     let offers: Option<Vec<_>> = lines.map(|line| Grammar(line.as_bytes()).list()).collect();
     offers.unwrap_or_default().into_iter().flatten().collect()
 }
@@ -50,14 +50,14 @@ fn accept(offer: &ExtensionOffer<'_>, compression: &Compression) -> Option<Exten
         }
         match (*name, value.as_deref()) {
             ("server_no_context_takeover", None) => answer.push(Parameter::ServerNoContextTakeover),
-            // a hint (§7.1.1.2) that we take
+            // a hint (§7.1.1.2), which is accepted
             ("client_no_context_takeover", None) => answer.push(Parameter::ClientNoContextTakeover),
-            // a window of 8 bits is none that a compressor offers
+            // compressors do not support a window of 8 bits
             ("server_max_window_bits", Some(bits)) => {
                 let bits = window_bits(bits).filter(|bits| *bits > 8)?;
                 answer.push(Parameter::ServerMaxWindowBits(bits.min(window)));
             }
-            // a larger window than the client's decompresses whatever it sends
+            // a window larger than the client's can decompress everything it sends
             ("client_max_window_bits", bits) => {
                 let bits = bits.map_or(Some(MAX_WINDOW_BITS), window_bits)?.min(window);
                 if bits < MAX_WINDOW_BITS {
@@ -69,7 +69,7 @@ fn accept(offer: &ExtensionOffer<'_>, compression: &Compression) -> Option<Exten
     }
     if !compression.takes_over() {
         for ours in [Parameter::ServerNoContextTakeover, Parameter::ClientNoContextTakeover] {
-            // both may be answered without having been offered (§7.1.1)
+            // both may be in the answer without having been offered (§7.1.1)
             if !answer.contains(&ours) {
                 answer.push(ours);
             }
@@ -78,7 +78,7 @@ fn accept(offer: &ExtensionOffer<'_>, compression: &Compression) -> Option<Exten
     Some(Extension::permessage_deflate(answer))
 }
 
-/// A number from 8 to 15 without a zero in front (§7.1.2).
+/// Parses a number from 8 to 15 without a leading zero (§7.1.2).
 fn window_bits(value: &str) -> Option<u8> {
     match value.as_bytes() {
         [digit @ b'8'..=b'9'] => Some(digit - b'0'),
@@ -87,7 +87,7 @@ fn window_bits(value: &str) -> Option<u8> {
     }
 }
 
-/// What a client offers (RFC 7692 §7.1); `None` if it wants no compression.
+/// A client's offer (RFC 7692 §7.1); `None` if compression is off.
 #[cfg(feature = "client")]
 pub(crate) fn offer(compression: &Compression) -> Option<String> {
     if !compression.is_on() {
@@ -98,15 +98,15 @@ pub(crate) fn offer(compression: &Compression) -> Option<String> {
         offer += "; server_no_context_takeover; client_no_context_takeover";
     }
     match compression.max_window_bits() {
-        // without a number it says that the server may name one
+        // without a number: the server may choose one
         MAX_WINDOW_BITS => offer += "; client_max_window_bits",
         bits => offer += &format!("; server_max_window_bits={bits}; client_max_window_bits={bits}"),
     }
     Some(offer)
 }
 
-/// What a server answered to that offer: an extension, or none. Fails, as the connection then must, if it is not what
-/// was offered (RFC 6455 §4.1, RFC 7692 §7.1).
+/// The extension that a server agreed to in answer to that offer, or none. Fails, as the connection then must, if the
+/// answer does not fit the offer (RFC 6455 §4.1, RFC 7692 §7.1).
 #[cfg(feature = "client")]
 pub(crate) fn agree(headers: &HeaderMap, compression: &Compression) -> Result<Option<Extension>, &'static str> {
     const MALFORMED: &str = "the server's extensions are malformed";
@@ -124,7 +124,7 @@ pub(crate) fn agree(headers: &HeaderMap, compression: &Compression) -> Result<Op
     Ok(agreed)
 }
 
-/// The extension that an answer agrees to.
+/// The extension of `answer`; `None` if it does not fit the offer.
 #[cfg(feature = "client")]
 fn answered(answer: &ExtensionOffer<'_>, compression: &Compression) -> Option<Extension> {
     let window = compression.max_window_bits();
@@ -146,13 +146,13 @@ fn answered(answer: &ExtensionOffer<'_>, compression: &Compression) -> Option<Ex
         });
     }
     let has_window = agreed.iter().any(|parameter| matches!(parameter, Parameter::ServerMaxWindowBits(_)));
-    // what was asked of the server must be in its answer
+    // the answer must contain everything that was required of the server
     let keeps_to = (compression.takes_over() || agreed.contains(&Parameter::ServerNoContextTakeover))
         && (window == MAX_WINDOW_BITS || has_window);
     keeps_to.then(|| Extension::permessage_deflate(agreed))
 }
 
-/// An extension as a client asks for it, or a server answers (RFC 6455 §9.1).
+/// An extension as requested by a client or answered by a server (RFC 6455 §9.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtensionOffer<'a> {
     name: &'a str,
@@ -160,24 +160,24 @@ pub struct ExtensionOffer<'a> {
 }
 
 impl ExtensionOffer<'_> {
-    /// Its name, such as `permessage-deflate`.
+    /// The extension's name, such as `permessage-deflate`.
     pub fn name(&self) -> &str {
         self.name
     }
 
-    /// Name and value of each parameter, in the order of the offer.
+    /// Name and value of each parameter, in order.
     pub fn parameters(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.parameters.iter().map(|(name, value)| (*name, value.as_deref()))
     }
 }
 
-/// What is left of a header line.
+/// The unparsed rest of a header line.
 struct Grammar<'a>(&'a [u8]);
 
 impl<'a> Grammar<'a> {
     // extension-list = 1#extension
     // extension      = token *( ";" extension-param )
-    /// The whole line; `None` if it is malformed.
+    /// Parses the whole line; `None` if it is malformed.
     fn list(mut self) -> Option<Vec<ExtensionOffer<'a>>> {
         let mut offers = Vec::new();
         loop {
@@ -207,7 +207,7 @@ impl<'a> Grammar<'a> {
         Some((name, Some(value)))
     }
 
-    /// Takes `sign` away if it comes next, with the blanks before and behind it.
+    /// Consumes `sign` if it comes next, with the blanks around it.
     fn sign(&mut self, sign: u8) -> bool {
         self.blanks();
         let Some((first, rest)) = self.0.split_first() else { return false };
@@ -215,7 +215,7 @@ impl<'a> Grammar<'a> {
             return false;
         }
         self.0 = rest;
-        // inside quotes blanks would count; no token has them, so they may not be there (RFC 6455 §9.1)
+        // inside quotes blanks would count; a token has none, so they are an error there (RFC 6455 §9.1)
         if sign != b'"' {
             self.blanks();
         }
@@ -233,7 +233,7 @@ impl<'a> Grammar<'a> {
         std::str::from_utf8(token).ok().filter(|token| !token.is_empty())
     }
 
-    /// What is left of a quoted string, which without its escapes must be a token.
+    /// Parses the rest of a quoted string, which must be a token once unescaped.
     fn quoted(&mut self) -> Option<String> {
         let mut value = String::new();
         loop {
@@ -255,7 +255,7 @@ impl<'a> Grammar<'a> {
     }
 }
 
-/// Whether a token may contain it (RFC 9110 §5.6.2).
+/// Whether a token may contain `byte` (RFC 9110 §5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -447,7 +447,7 @@ mod tests {
         }
     }
 
-    /// Whether `answer` may be given to a client that made `offers` (RFC 7692 §7.1).
+    /// Whether `answer` is legal for a client that made `offers` (RFC 7692 §7.1).
     fn is_legal(answer: &ExtensionOffer<'_>, offers: &[ExtensionOffer<'_>]) -> bool {
         let value = |offer: &ExtensionOffer<'_>, name: &str| {
             let found = offer.parameters.iter().find(|(key, _)| *key == name);
@@ -487,7 +487,7 @@ mod tests {
         (any::<bool>(), 9u8..=15).prop_map(|(keep, bits)| Compression::ON.context_takeover(keep).window_bits(bits))
     }
 
-    /// Lines made of the words that matter.
+    /// Generates header lines from the relevant words.
     fn lines() -> impl Strategy<Value = Vec<String>> {
         let word = proptest::sample::select(vec![
             "permessage-deflate",

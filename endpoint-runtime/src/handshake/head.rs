@@ -1,4 +1,4 @@
-//! How large the head of a request, or of a response, may be: a session keeps it for its whole life.
+//! Limits for the head of a request or response: a session keeps it for its whole life.
 
 use http::header::HeaderMap;
 use http::{Request, Uri};
@@ -10,10 +10,10 @@ use crate::config::{MAX_RESPONSE_HEAD, MAX_RESPONSE_HEADERS};
 use crate::error::{BoxError, Error, Kind};
 use crate::handshake::refusal::Refusal;
 
-/// The most that hyper reads of a head, or of a body at a time, unless it is told otherwise.
+/// Hyper's default limit for the bytes it buffers of a head, or of a body at a time.
 pub(crate) const HYPER_BUFFER: usize = 8192 + 4096 * 100;
 
-/// The most that the head of a request, or of a response, may have.
+/// Maximum size of the head of a request or response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
     pub(crate) bytes: usize,
@@ -21,7 +21,7 @@ pub(crate) struct HeadLimits {
 }
 
 impl HeadLimits {
-    /// No limit is higher: a map of headers takes about 24,000.
+    /// Upper bound of the header limit: a header map can hold about 24,000.
     pub(crate) const MOST_HEADERS: usize = 16 << 10;
 
     /// The default for requests.
@@ -31,7 +31,7 @@ impl HeadLimits {
     #[cfg(feature = "client")]
     pub(crate) const RESPONSE: Self = Self { bytes: MAX_RESPONSE_HEAD, headers: MAX_RESPONSE_HEADERS };
 
-    /// The error of a response whose head is too large.
+    /// The error for a response whose head is too large.
     #[cfg(feature = "client")]
     pub(crate) fn response_too_large(self, who: &str, source: impl Into<BoxError>) -> Error {
         let Self { bytes, headers } = self;
@@ -47,7 +47,7 @@ impl HeadLimits {
         if headers.len() > self.headers {
             return Err(Refusal::too_many_headers(self.headers));
         }
-        // white space around a value is not known any more, nor is it kept
+        // white space around a value is already removed, and is not kept
         let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();
         let target = uri.path_and_query().map_or(0, |target| target.as_str().len())
             + uri.authority().map_or(0, |authority| authority.as_str().len())
@@ -61,12 +61,13 @@ impl HeadLimits {
         self.check(request.method().as_str(), request.uri(), request.headers())
     }
 
-    /// The bytes at which an HTTP server stops reading a head. A smaller one that is too large gets a sentence.
+    /// Bytes at which an HTTP server stops reading a head. A head between this and the limit gets a refusal with a
+    /// reason.
     pub(crate) fn most_bytes(self) -> usize {
         self.bytes.saturating_mul(2).max(self.bytes.saturating_add(8 << 10))
     }
 
-    /// The same for headers.
+    /// Number of headers at which an HTTP server stops reading a head.
     pub(crate) fn most_headers(self) -> usize {
         self.headers.saturating_add(self.headers / 2).min(Self::MOST_HEADERS)
     }

@@ -1,6 +1,6 @@
-//! Which hosts a request may be for: the guard against DNS rebinding.
+//! The hosts that requests may be for: protects against DNS rebinding.
 //!
-//! Anybody can let a name of theirs resolve to 127.0.0.1. For a browser a page of that name is then of the same origin as
+//! Anyone can let a name of theirs resolve to 127.0.0.1. In a browser, a page of that name then has the same origin as
 //! the server on the visitor's own machine, so it may read and send everything there. Only the `Host` header, which a
 //! page cannot forge, shows which name the browser asked for.
 
@@ -14,13 +14,13 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::{Authority, Transport};
 
-/// Hosts that requests may be for.
+/// The hosts that requests may be for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hosts(Rule);
 
 #[derive(Clone, Debug, Default)]
 enum Rule {
-    /// Every host; behind a listener that only this machine reaches, those that nobody else can have.
+    /// Every host; on a listener that only this machine reaches, only hosts that no one else can own.
     #[default]
     Safe,
     Any,
@@ -34,16 +34,16 @@ struct Entry {
     port: Option<u16>,
 }
 
-/// A host, or all subdomains of one.
+/// A host, or all subdomains of a host.
 #[derive(Clone, Debug)]
 pub(crate) struct HostPattern {
-    /// For subdomains this begins with the dot.
+    /// Begins with the dot if it stands for subdomains.
     host: Box<str>,
     subdomains: bool,
 }
 
 impl Hosts {
-    /// Exactly these hosts.
+    /// Admits exactly these hosts.
     ///
     /// # Errors
     /// [`Error::is_deployment`], naming every entry that is not a host.
@@ -76,7 +76,7 @@ impl Hosts {
     /// Admits a request for `host`, or refuses it.
     pub(crate) fn check(&self, host: Authority<'_>, transport: Transport) -> Result<(), Refusal> {
         let Authority { host: name, port } = host;
-        // RFC 1034 §3.1: with the dot of the root it is the same name
+        // RFC 1034 §3.1: a name with the root's trailing dot is the same name
         let name = name.strip_suffix('.').unwrap_or(name);
         let admitted = match &self.0 {
             Rule::Any => true,
@@ -86,7 +86,7 @@ impl Hosts {
         if admitted { Ok(()) } else { Err(Refusal::unknown_host(&host.to_string())) }
     }
 
-    /// Admits a request that is no handshake, or refuses it. HTTP/1.0 may go without a `Host`, as no browser does.
+    /// Admits a request that is not a handshake, or refuses it. HTTP/1.0 may omit `Host`; browsers never do.
     pub(crate) fn check_page(
         &self,
         uri: &Uri,
@@ -121,7 +121,7 @@ impl Entry {
         let port_fits = match (self.port, port) {
             (None, _) => true,
             (Some(own), Some(port)) => own == port,
-            // a proxy may do the encryption
+            // a proxy may terminate TLS, so the port may be 443 even without TLS here
             (Some(own), None) => own == 443 || (own == 80 && !is_secure),
         };
         port_fits && self.host.admits(host)
@@ -129,7 +129,7 @@ impl Entry {
 }
 
 impl HostPattern {
-    /// `None` if there is a `*` elsewhere than in front.
+    /// `None` if there is a `*` other than in front.
     pub(crate) fn new(host: &str, subdomains: bool) -> Option<Self> {
         if host.is_empty() || host.contains('*') || (subdomains && host.starts_with(['.', '['])) {
             return None;
@@ -141,7 +141,7 @@ impl HostPattern {
     pub(crate) fn admits(&self, host: &str) -> bool {
         let (host, own) = (host.as_bytes(), self.host.as_bytes());
         if self.subdomains {
-            // on a label boundary, because the dot is part of what must be there
+            // matches at a label boundary, because `own` begins with the dot
             host.len() > own.len() && host[host.len() - own.len()..].eq_ignore_ascii_case(own)
         } else {
             host.eq_ignore_ascii_case(own)
@@ -149,12 +149,12 @@ impl HostPattern {
     }
 }
 
-/// An address cannot be made to resolve to another one.
+/// Whether the host is an address, which cannot be made to resolve to another one.
 fn is_address(host: &str) -> bool {
     host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok()
 }
 
-/// RFC 6761 §6.3: these names are this machine.
+/// Whether the host is a name of this machine (RFC 6761 §6.3).
 fn is_localhost(host: &str) -> bool {
     const LOCALHOST: &[u8] = b"localhost";
     let host = host.as_bytes();

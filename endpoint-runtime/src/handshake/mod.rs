@@ -1,4 +1,4 @@
-//! The opening handshake of both sides (RFC 6455 §4): an HTTP head becomes a verdict. Pure: nothing here reads a socket.
+//! The opening handshake of both sides (RFC 6455 §4): maps an HTTP head to a verdict. Pure: it never reads a socket.
 
 pub(crate) mod accept_key;
 #[cfg(feature = "client")]

@@ -1,7 +1,7 @@
-//! Which pages may open a session: the guard against cross-site WebSocket hijacking (RFC 6455 §10.2).
+//! The pages that may open a session: protects against cross-site WebSocket hijacking (RFC 6455 §10.2).
 //!
-//! Browsers let every page connect everywhere and send the visitor's cookies along, without asking as they do for
-//! `fetch`. The `Origin` header, which a page cannot forge, is all a server has to tell its own pages from others.
+//! Browsers let every page connect everywhere with the visitor's cookies and, unlike for `fetch`, do not ask the server
+//! first. A server can tell its own pages from others only by the `Origin` header, which a page cannot forge.
 
 use http::header::{HeaderMap, HeaderValue, ORIGIN};
 
@@ -10,10 +10,10 @@ use crate::handshake::hosts::HostPattern;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Authority;
 
-/// Which origins may open a session. The default is [`Origins::same_origin`].
+/// The origins that may open a session. Default: [`Origins::same_origin`].
 ///
-/// A request without an `Origin` header does not come from a page in a browser, so there is nobody whose cookies could
-/// be misused, and it is admitted always.
+/// A request without an `Origin` header does not come from a page in a browser, so there are no cookies to misuse, and
+/// it is always admitted.
 #[derive(Clone, Debug, Default)]
 pub struct Origins(Rule);
 
@@ -33,7 +33,7 @@ struct Pattern {
     port: Option<u16>,
 }
 
-/// An origin as browsers write it (RFC 6454 §6.2): `scheme://host` or `scheme://host:port`, and nothing more.
+/// An origin in the browsers' form (RFC 6454 §6.2): exactly `scheme://host` or `scheme://host:port`.
 #[derive(Clone, Copy, Debug)]
 struct Origin<'a> {
     scheme: &'a str,
@@ -41,29 +41,29 @@ struct Origin<'a> {
 }
 
 impl Origins {
-    /// Pages that this server itself delivered: the origin's host and port are those of the `Host` header.
+    /// Admits pages that this server itself delivered: the origin's host and port are those of the `Host` header.
     ///
-    /// The port counts as 80 or 443 where it is not written, by the origin's scheme: so this holds behind a proxy that
-    /// does the encryption, if it hands `Host` on unchanged (nginx: `proxy_set_header Host $http_host`). Where this
-    /// server does the encryption itself ([`ServerBuilder::tls`](crate::Server)), the page must have come by `https`:
-    /// one that came by `http` could be anybody's on the way.
+    /// A missing port counts as 80 or 443, by the origin's scheme. So this works behind a proxy that terminates TLS, if
+    /// the proxy passes `Host` on unchanged (nginx: `proxy_set_header Host $http_host`). Where this server terminates
+    /// TLS itself ([`ServerBuilder::tls`](crate::Server)), the page must have been loaded by `https`: a page loaded by
+    /// `http` could have been changed on the way.
     ///
-    /// A page whose name was made to resolve to this server is of the same origin, too (DNS rebinding): see
+    /// A page whose name was made to resolve to this server has the same origin, too (DNS rebinding): see
     /// [`allowed_hosts`](crate::ContainerBuilder::allowed_hosts).
     pub fn same_origin() -> Self {
         Self(Rule::Same)
     }
 
-    /// Every page of every site, those in sandboxes and those whose origin is not one included.
+    /// Admits every page of every site, including sandboxed pages and those without a valid origin.
     ///
-    /// For public data only: any site can then act here in the name of a visitor who is logged in, or who merely
-    /// reaches an address that the site does not, as `localhost`.
+    /// For public data only: any site can then act in the name of a visitor who is logged in, or who merely reaches an
+    /// address that the site cannot reach, such as `localhost`.
     pub fn any() -> Self {
         Self(Rule::Any)
     }
 
-    /// Exactly these origins, as `https://example.org`, `http://localhost:3000` or, for all subdomains but not the
-    /// domain itself, `https://*.example.org`.
+    /// Admits exactly these origins, such as `https://example.org`, `http://localhost:3000` or, for all subdomains but
+    /// not the domain itself, `https://*.example.org`.
     ///
     /// The server's own origin is admitted only if it is listed.
     ///
@@ -89,7 +89,7 @@ impl Origins {
         }
     }
 
-    /// Admits a request for `host`, which came by TLS of ours if `is_secure`, or refuses it.
+    /// Admits a request for `host`, or refuses it. `is_secure` means that this server terminated its TLS.
     pub(crate) fn check(&self, headers: &HeaderMap, host: Authority<'_>, is_secure: bool) -> Result<(), Refusal> {
         let mut values = headers.get_all(ORIGIN).iter();
         let Some(value) = values.next() else {
@@ -98,7 +98,7 @@ impl Origins {
         let origin = if values.next().is_some() { None } else { Origin::of(value) };
         let admitted = match (&self.0, origin) {
             (Rule::Any, _) => true,
-            // "null", malformed or repeated: nobody can say who is asking
+            // "null", malformed or repeated: the origin is unknown
             (_, None) => false,
             (Rule::Same, Some(origin)) if origin.is_of(host) => {
                 if is_secure && !origin.scheme.eq_ignore_ascii_case("https") {
@@ -162,9 +162,9 @@ impl<'a> Origin<'a> {
         Some(Self { scheme, authority: Authority::parse(authority)? })
     }
 
-    /// Whether a page of this origin was delivered by the server that is asked for as `host`.
+    /// Whether a page of this origin was delivered by the server that the request calls `host`.
     fn is_of(self, host: Authority<'_>) -> bool {
-        // only these two deliver pages of a host; an app's `capacitor://localhost` is nobody's neighbour
+        // only http and https deliver pages of a host; an app's `capacitor://localhost` does not
         let Some(default) = default_port(self.scheme) else {
             return false;
         };

@@ -1,4 +1,4 @@
-//! Path templates (`/chat/{room}`), the request path they are compared with, and the values their variables took.
+//! Path templates (`/chat/{room}`), request paths to match them with, and the values of their variables.
 //!
 //! Jakarta WebSocket §3.1.1: level-1 URI templates whose variables replace whole segments.
 
@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
 
-/// A type that a path variable can be turned into: every `FromStr` whose error can be boxed.
+/// A type that a path variable can be parsed into: every `FromStr` whose error can be boxed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a `#[path_param]`",
     label = "not parsable from a path segment",
@@ -48,7 +48,7 @@ impl PathParams {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// The value of `name` as a `T`.
+    /// Parses the value of `name` as a `T`.
     ///
     /// # Errors
     /// [`Error::is_decode`] if there is no such variable or its value does not parse.
@@ -68,7 +68,7 @@ impl PathParams {
         })
     }
 
-    /// As [`parse`](Self::parse), but `None` if there is no such variable.
+    /// Same as [`parse`](Self::parse), but `None` if there is no such variable.
     ///
     /// # Errors
     /// [`Error::is_decode`] if the variable's value does not parse.
@@ -85,20 +85,20 @@ impl<N: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(N, V)> for PathParams {
 
 /// The parsed form of a path such as `/chat/{room}`.
 ///
-/// The strict rules of Jakarta §3.1.1: it starts with `/`; no segment is empty but the last, which is how a trailing
-/// slash is kept; there are no dot segments; a variable is a whole segment and its name occurs once.
+/// Follows the strict rules of Jakarta §3.1.1: it starts with `/`; only the last segment may be empty, which represents
+/// a trailing slash; there are no dot segments; a variable is a whole segment, and its name occurs once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Template {
     text: Box<str>,
     segments: Box<[Segment]>,
 }
 
-/// What one segment of a template asks of the request's segment at the same place.
+/// One segment of a template, which the request's segment at the same position must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Segment {
-    /// To be this text, when decoded: a template is written in decoded text, `/café` and not `/caf%C3%A9`.
+    /// Matches this decoded text: a template is written in decoded form, `/café` and not `/caf%C3%A9`.
     Literal(Box<str>),
-    /// To be anything but empty; the name is that of the variable.
+    /// Matches any text that is not empty; holds the variable's name.
     Variable(Box<str>),
 }
 
@@ -128,7 +128,7 @@ impl Template {
         Ok(Self { text: text.into(), segments: segments.into() })
     }
 
-    /// This template below a context path: `/websocket` and `/chat` make `/websocket/chat`.
+    /// Prefixes this template with a context path: `/websocket` and `/chat` make `/websocket/chat`.
     pub(crate) fn under(self, context: &ContextPath) -> Self {
         Self {
             text: format!("{context}{self}").into(),
@@ -142,7 +142,7 @@ impl Template {
     }
 }
 
-/// As it was written.
+/// Prints the template as it was written.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -150,7 +150,7 @@ impl fmt::Display for Template {
 }
 
 impl Segment {
-    /// A segment, or what is wrong with it.
+    /// Parses a segment; the error describes the mistake.
     fn parse(raw: &str) -> Result<Self, String> {
         if let Some(name) = raw.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
             let rest_fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -177,7 +177,7 @@ impl Segment {
     }
 }
 
-/// What all paths of an application begin with: `/websocket`, or nothing (written as `""` or `"/"`).
+/// The common prefix of all paths of an application: `/websocket`, or nothing (written as `""` or `"/"`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ContextPath(Option<Template>);
 
@@ -185,7 +185,7 @@ impl ContextPath {
     /// Parses `/literal/literal`, `/` or the empty string.
     ///
     /// # Errors
-    /// [`Error::is_deployment`] as for a template, and if there is a variable or a trailing slash.
+    /// [`Error::is_deployment`] as for a template, or if there is a variable or a trailing slash.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         if matches!(text, "" | "/") {
             return Ok(Self(None));
@@ -202,26 +202,27 @@ impl ContextPath {
     }
 }
 
-/// As it was written; nothing for the root.
+/// Prints the path as it was written; nothing for the root.
 impl fmt::Display for ContextPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_ref().map_or(Ok(()), |path| path.fmt(f))
     }
 }
 
-/// A request's path as templates are compared with it: without dot segments (RFC 3986 §6.2.2.3), known to decode.
+/// A request's path in the form that templates are matched with: without dot segments (RFC 3986 §6.2.2.3), and known to
+/// decode.
 ///
-/// It is split on `/` while still encoded, and each segment is decoded once, afterwards: so `%2F` stays inside its
-/// segment, and `%252e` is the text `%2e` and no dot.
+/// It is split on `/` while still encoded, and each segment is decoded once, after the split: so `%2F` stays inside its
+/// segment, and `%252e` is the text `%2e`, not a dot.
 #[derive(Debug)]
 pub(crate) struct RequestPath<'a>(Cow<'a, str>);
 
-/// The path does not begin with `/`, a percent-encoding in it is incomplete, or it does not decode to UTF-8.
+/// The path does not begin with `/`, contains an incomplete percent-encoding, or does not decode to UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadPath;
 
 impl<'a> RequestPath<'a> {
-    /// Checks and normalises the path of a request target, which comes without its query.
+    /// Checks and normalises the path of a request target, without its query.
     pub(crate) fn parse(path: &'a str) -> Result<Self, BadPath> {
         if !path.starts_with('/') || decode(path).is_none() {
             return Err(BadPath);
@@ -229,15 +230,15 @@ impl<'a> RequestPath<'a> {
         Ok(Self(without_dot_segments(path)))
     }
 
-    /// The decoded segments: `/a/b/` has three, the last of them empty.
+    /// The decoded segments: `/a/b/` has three, the last of which is empty.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        // `parse` has seen the whole decode to UTF-8, so its parts do
+        // `parse` has checked that the whole path decodes to UTF-8, so its segments do, too
         let decode = |raw| percent_decode_str(raw).decode_utf8_lossy();
         self.0[1..].split('/').map(move |raw| if raw.contains('%') { decode(raw) } else { Cow::Borrowed(raw) })
     }
 }
 
-/// RFC 3986 §5.2.4, without an allocation where there is nothing to remove, as nearly always.
+/// Removes dot segments (RFC 3986 §5.2.4); does not allocate if there are none, the usual case.
 fn without_dot_segments(path: &str) -> Cow<'_, str> {
     if !path.split('/').any(|segment| is_dot(segment) || is_dot_dot(segment)) {
         return Cow::Borrowed(path);
@@ -251,7 +252,7 @@ fn without_dot_segments(path: &str) -> Cow<'_, str> {
             kept.push(segment);
             continue;
         }
-        // a dot segment at the end leaves its slash behind
+        // a dot segment at the end leaves its slash
         if segments.peek().is_none() {
             kept.push("");
         }
@@ -267,7 +268,7 @@ fn is_dot_dot(segment: &str) -> bool {
     percent_decode_str(segment).eq(*b"..")
 }
 
-/// Decodes strictly: `None` where a `%` is not followed by two hexadecimal digits, or the result is not UTF-8.
+/// Decodes strictly: `None` if a `%` is not followed by two hexadecimal digits, or the result is not UTF-8.
 fn decode(encoded: &str) -> Option<Cow<'_, str>> {
     if !encoded.split('%').skip(1).all(begins_with_hex) {
         return None;
@@ -275,7 +276,7 @@ fn decode(encoded: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(encoded).decode_utf8().ok()
 }
 
-/// Whether what follows a `%` makes it an encoded byte (RFC 3986 §2.1).
+/// Whether the text after a `%` makes it an encoded byte (RFC 3986 §2.1).
 fn begins_with_hex(rest: &str) -> bool {
     rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2
 }

@@ -1,4 +1,4 @@
-//! The answer to an opening handshake that is not accepted: each case has a name, and one status.
+//! The response to a refused opening handshake: each case has a name and one status.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,9 +12,9 @@ use http::{Response, StatusCode};
 use crate::error::Error;
 use crate::handshake::request::Authority;
 
-/// An HTTP answer that refuses a handshake: no endpoint instance is made, no handler runs.
+/// An HTTP response that refuses a handshake: no endpoint instance is made, and no handler runs.
 ///
-/// The constructors beside [`Refusal::new`] are the cases that this library makes itself.
+/// The constructors other than [`Refusal::new`] are the cases that this library produces itself.
 ///
 /// ```
 /// use endpoint_runtime::Refusal;
@@ -35,9 +35,9 @@ struct Inner {
 }
 
 impl Refusal {
-    /// A refusal with a status of your choice, and the status's own words as its body.
+    /// A refusal with a status of your choice, and the status's standard phrase as its body.
     ///
-    /// A status below 300 would tell the client something else than a refusal; it becomes 500.
+    /// A status below 300 would not mean a refusal to the client; it becomes 500.
     pub fn new(status: StatusCode) -> Self {
         let status = if status.as_u16() < 300 { StatusCode::INTERNAL_SERVER_ERROR } else { status };
         Self::because(status, status.canonical_reason().unwrap_or("refused"))
@@ -48,13 +48,13 @@ impl Refusal {
         Self::because(StatusCode::NOT_FOUND, "no WebSocket endpoint has this path")
     }
 
-    /// 400: the path is not percent-encoded UTF-8. (Without an `Upgrade` header it is no handshake, and goes to whatever
-    /// else serves the port.)
+    /// 400: the path is not percent-encoded UTF-8. (Without an `Upgrade` header the request is not a handshake, and is
+    /// passed to the other service on the port.)
     pub fn bad_path() -> Self {
         Self::because(StatusCode::BAD_REQUEST, "the path of the request is not percent-encoded UTF-8")
     }
 
-    /// 405: a handshake is a `GET` (RFC 6455 §4.1).
+    /// 405: the method is not `GET`, which a handshake requires (RFC 6455 §4.1).
     pub fn method_not_allowed() -> Self {
         Self::because(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket handshake is a GET request")
             .with_header(header::ALLOW, HeaderValue::from_static("GET"))
@@ -65,7 +65,7 @@ impl Refusal {
         Self::because(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "a WebSocket handshake needs HTTP/1.1 or later")
     }
 
-    /// 426: an ordinary request, which does not ask for an upgrade to `websocket` (RFC 6455 §4.2.1).
+    /// 426: an ordinary request without an upgrade to `websocket` (RFC 6455 §4.2.1).
     pub fn upgrade_required() -> Self {
         Self::because(
             StatusCode::UPGRADE_REQUIRED,
@@ -74,7 +74,7 @@ impl Refusal {
         .offering_websocket()
     }
 
-    /// 426: the client speaks another version of the protocol than 13 (RFC 6455 §4.4).
+    /// 426: the client uses a protocol version other than 13 (RFC 6455 §4.4).
     pub fn unsupported_version() -> Self {
         Self::because(
             StatusCode::UPGRADE_REQUIRED,
@@ -92,7 +92,7 @@ impl Refusal {
         )
     }
 
-    /// 431: request line and headers together have more than `max` bytes (RFC 6585 §5), see
+    /// 431: request line and headers together exceed `max` bytes (RFC 6585 §5), see
     /// [`ContainerBuilder::max_request_head`](crate::ContainerBuilder::max_request_head).
     pub fn request_head_too_large(max: usize) -> Self {
         Self::because(
@@ -115,14 +115,14 @@ impl Refusal {
         Self::because(StatusCode::BAD_REQUEST, "the request needs one header 'Host' with a host and perhaps a port")
     }
 
-    /// 400: a handshake has no body, whose bytes would be taken for frames.
+    /// 400: the request has a body, whose bytes would be parsed as frames.
     pub fn body_not_allowed() -> Self {
         Self::because(StatusCode::BAD_REQUEST, "a WebSocket handshake has no body")
     }
 
-    /// 421: the request is for a host that this server does not serve (RFC 9110 §15.5.20), as when a foreign name was made
-    /// to resolve to it; see [`ContainerBuilder::allowed_hosts`](crate::ContainerBuilder::allowed_hosts). `host` is the
-    /// `Host` header.
+    /// 421: the request is for a host that this server does not serve (RFC 9110 §15.5.20), for example because a
+    /// foreign name was made to resolve to it; see
+    /// [`ContainerBuilder::allowed_hosts`](crate::ContainerBuilder::allowed_hosts). `host` is the `Host` header.
     pub fn unknown_host(host: &str) -> Self {
         let list = if host.chars().count() <= Excerpt::LONGEST {
             format!("allowed_hosts([\"{}\"])", Excerpt(host))
@@ -139,8 +139,8 @@ impl Refusal {
         )
     }
 
-    /// 403: the page came from the same host without encryption, so that anybody on the way may have changed it, and
-    /// asks a server that does the encryption itself. `origin` is the `Origin` header.
+    /// 403: the page was loaded from the same host without encryption, so it may have been changed on the way, but this
+    /// server terminates TLS itself. `origin` is the `Origin` header.
     pub fn insecure_origin(origin: &str) -> Self {
         let origin = Excerpt(origin);
         Self::because(
@@ -152,11 +152,11 @@ impl Refusal {
         )
     }
 
-    /// 403: a page of another origin than those admitted asks, which is how a foreign site would act in its visitor's
-    /// name. `origin` is the `Origin` header, `host` the `Host` header. Where the two differ as behind a proxy that
-    /// replaces the `Host` header, the sentence says so.
+    /// 403: the page's origin is not admitted; this is how a foreign site would act in its visitor's name. `origin` is
+    /// the `Origin` header, `host` the `Host` header. If the two differ in a way that suggests a proxy replaced the
+    /// `Host` header, the reason mentions it.
     pub fn foreign_origin(origin: &str, host: &str) -> Self {
-        // "null", as from a page on disk, and what does not fit the log whole, are nothing that a list could have
+        // a list can hold neither "null", as from a page on disk, nor a value that the log cuts off
         let listable = origin != "null" && origin.chars().count() <= Excerpt::LONGEST;
         let hint = if looks_replaced(origin, host) {
             " (if a proxy is in front of the server, the likely cause is that it replaces the Host header: let it pass on \
@@ -177,8 +177,8 @@ impl Refusal {
         )
     }
 
-    /// 404: a variable of the path has a value that the endpoint's `#[path_param]` does not parse. What `error` says
-    /// is for the log; the client is not told.
+    /// 404: the endpoint's `#[path_param]` cannot parse the value of a path variable. `error` is only logged; the
+    /// client does not see it.
     pub fn bad_path_parameter(error: &Error) -> Self {
         let mut refusal = Self::because(
             StatusCode::NOT_FOUND,
@@ -188,8 +188,8 @@ impl Refusal {
         refusal
     }
 
-    /// 400: a parameter of the query that the endpoint's `#[query_param]` asks for is missing, or does not parse. What
-    /// `error` says is for the log; the client is not told.
+    /// 400: a query parameter that the endpoint's `#[query_param]` requires is missing or cannot be parsed. `error` is
+    /// only logged; the client does not see it.
     pub fn bad_query_parameter(error: &Error) -> Self {
         let mut refusal = Self::because(
             StatusCode::BAD_REQUEST,
@@ -199,7 +199,7 @@ impl Refusal {
         refusal
     }
 
-    /// 500: the endpoint's instance could not be made. What `error` says is for the log; the client is not told.
+    /// 500: the endpoint's instance could not be made. `error` is only logged; the client does not see it.
     pub fn construction_failed(error: &Error) -> Self {
         let mut refusal = Self::because(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -209,8 +209,8 @@ impl Refusal {
         refusal
     }
 
-    /// 500: the endpoint's configurator did something that a handshake does not allow, or panicked. What `error` says is
-    /// for the log; the client is not told.
+    /// 500: the endpoint's configurator did something that a handshake does not allow, or panicked. `error` is only
+    /// logged; the client does not see it.
     pub fn configurator_failed(error: &Error) -> Self {
         let mut refusal =
             Self::because(StatusCode::INTERNAL_SERVER_ERROR, "the handshake failed; the server's log says why");
@@ -218,25 +218,25 @@ impl Refusal {
         refusal
     }
 
-    /// 503: the endpoint's configurator did not come to an answer in time; the client may come back after this long.
+    /// 503: the endpoint's configurator did not answer in time; the client may retry after this long.
     pub fn timed_out(retry_after: Duration) -> Self {
         Self::because(StatusCode::SERVICE_UNAVAILABLE, "the handshake took too long").retry_after(retry_after)
     }
 
-    /// 401: the endpoint is for certain roles, and nobody has said who the client is. To tell it how to do so (RFC 9110
-    /// §11.6.1), refuse in [`modify_handshake`](crate::Configurator::modify_handshake) with a `WWW-Authenticate` of
-    /// yours.
+    /// 401: the endpoint requires a role, and the client is not authenticated. To send the client a challenge (RFC 9110
+    /// §11.6.1), refuse in [`modify_handshake`](crate::Configurator::modify_handshake) with your own
+    /// `WWW-Authenticate`.
     pub fn unauthenticated() -> Self {
         Self::because(StatusCode::UNAUTHORIZED, "this WebSocket endpoint is for authenticated users")
     }
 
-    /// 403: the client is known and has none of the roles that the endpoint is for.
+    /// 403: the client is authenticated and has none of the endpoint's roles.
     pub fn forbidden() -> Self {
         Self::because(StatusCode::FORBIDDEN, "this WebSocket endpoint is for users with another role")
     }
 
-    /// 500: whatever passed the request on cannot hand the connection over: an HTTP server that was not told to serve
-    /// upgrades, or a layer that dropped the request's extensions.
+    /// 500: the connection cannot be taken over: the HTTP server in front was not configured to serve upgrades, or a
+    /// layer dropped the request's extensions.
     pub fn not_upgradable() -> Self {
         Self::because(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -244,25 +244,25 @@ impl Refusal {
         )
     }
 
-    /// 503: the server takes no new sessions; the client may come back after this long.
+    /// 503: the server accepts no new sessions; the client may retry after this long.
     pub fn shutting_down(retry_after: Duration) -> Self {
         Self::because(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down").retry_after(retry_after)
     }
 
     fn retry_after(self, retry_after: Duration) -> Self {
-        // in whole seconds, rounded up: the client must not come too early
+        // whole seconds, rounded up: the client must not retry too early
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
         self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// Adds a header. One of the same name stays: repeated headers have an order.
+    /// Adds a header. Existing headers of the same name stay: repeated headers have an order.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.append(name, value);
         self
     }
 
-    /// Replaces the body. It is `text/plain` in UTF-8 unless a header `Content-Type` says otherwise.
+    /// Replaces the body. Its type is `text/plain` in UTF-8 unless there is a `Content-Type` header.
     #[must_use]
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.0.body = body.into();
@@ -284,7 +284,7 @@ impl Refusal {
         &self.0.body
     }
 
-    /// Why, in a sentence for the log of the server, which may tell more than the body tells the client.
+    /// The reason, a sentence for the server's log; it may contain more than the body that the client gets.
     pub fn reason(&self) -> &str {
         &self.0.reason
     }
@@ -298,14 +298,14 @@ impl Refusal {
         Self(Box::new(Inner { status, headers: HeaderMap::new(), body, reason }))
     }
 
-    /// RFC 9110 §15.5.22: whoever answers 426 says what to upgrade to.
+    /// Adds the protocol to upgrade to, which a 426 must name (RFC 9110 §15.5.22).
     fn offering_websocket(self) -> Self {
         self.with_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))
             .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
     }
 }
 
-/// For any body that is made of bytes, such as `http_body_util::Full<Bytes>`.
+/// For any body made of bytes, such as `http_body_util::Full<Bytes>`.
 impl<B: From<Bytes>> From<Refusal> for Response<B> {
     fn from(Refusal(refusal): Refusal) -> Self {
         let Inner { status, mut headers, body, .. } = *refusal;
@@ -319,14 +319,14 @@ impl<B: From<Bytes>> From<Refusal> for Response<B> {
     }
 }
 
-/// The status and the reason.
+/// Prints the status and the reason.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0.status.as_u16(), self.0.reason)
     }
 }
 
-/// Without the headers, which may carry a cookie or a challenge.
+/// Omits the headers, which may carry a cookie or a challenge.
 impl fmt::Debug for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refusal")
@@ -338,8 +338,8 @@ impl fmt::Debug for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Whether a proxy may have replaced the host that the browser asked for, because it was that of the `origin`: `host` is
-/// an address or a name that a page elsewhere would not have, or only the port differs.
+/// Whether a proxy may have replaced the browser's `Host`, which was that of `origin`: `host` is an address or a name
+/// that pages elsewhere do not have, or only the port differs.
 fn looks_replaced(origin: &str, host: &str) -> bool {
     let Some((scheme, origin)) = origin.split_once("://") else { return false };
     let (Some(origin), Some(host)) = (Authority::parse(origin), Authority::parse(host)) else { return false };
@@ -350,10 +350,10 @@ fn looks_replaced(origin: &str, host: &str) -> bool {
         && (is_private || origin.host.eq_ignore_ascii_case(host.host))
 }
 
-/// Last labels of names inside a network.
+/// Last labels of names in private networks.
 const PRIVATE: [&str; 4] = ["internal", "lan", "local", "localhost"];
 
-/// The beginning of a text from outside, escaped: no control characters and no long tail get into a log.
+/// The start of an untrusted text, escaped: keeps control characters and long tails out of the log.
 pub(crate) struct Excerpt<'a>(pub(crate) &'a str);
 
 impl Excerpt<'_> {

@@ -1,6 +1,6 @@
-//! The opening request as configurators, constructors and handlers see it, in a form that is cheap to keep.
+//! The opening request as configurators, constructors and handlers see it, in a compact form.
 //!
-//! It is a word of its own, apart from the handshake, because a session remembers it. It decides nothing.
+//! It is separate from the handshake because a session keeps it. It makes no decisions.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,43 +18,44 @@ use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
 use crate::handshake::path::PathParams;
 
-/// The HTTP request that opened a session: where it came from, what it asked for, its headers.
+/// The HTTP request that opened a session: its URI, its headers, and the addresses of its connection.
 ///
-/// A session keeps it until the end, so the whole head is held in one compact allocation of its own, and none of the
-/// server's read buffer with it.
+/// A session keeps it until the end, so the whole head is in its own compact allocation, which does not hold on to the
+/// server's read buffer.
 pub struct HandshakeRequest {
-    /// The URI and a line feed, then of each header its name, a colon, its value and a line feed; neither may occur
-    /// in what stands before it (RFC 9110 §5.1, §5.5). What all clients send is abbreviated, see [`LINES`].
+    /// The URI and a line feed, then for each header its name, a colon, its value and a line feed. Neither separator
+    /// may occur in the part before it (RFC 9110 §5.1, §5.5). Headers that all clients send are abbreviated, see
+    /// [`LINES`].
     head: Box<[u8]>,
-    /// Where in `head` the URI ends, and its path begins.
+    /// Offset in `head` of the URI's end; the next field is the offset of its path.
     uri_end: u32,
     path_start: u32,
     addresses: Addresses,
     is_secure: bool,
     path_params: PathParams,
-    /// Made when first asked for: a map takes several times the room of what it is made from.
+    /// Built on first use: a map takes several times the space of its source.
     headers: OnceLock<Box<HeaderMap>>,
 }
 
-/// What is known of the connection that a request came on.
+/// Properties of the connection that a request arrived on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Transport {
     pub(crate) peer_addr: Option<SocketAddr>,
     pub(crate) local_addr: Option<SocketAddr>,
-    /// It is encrypted, by us.
+    /// This server terminates its TLS.
     pub(crate) is_secure: bool,
-    /// The listener is one that only this machine reaches.
+    /// The listener can be reached only from this machine.
     pub(crate) is_local: bool,
 }
 
-/// Headers that every client sends, each kept as one byte: 128 and its place. No name begins with such a byte.
+/// Headers that every client sends, each kept as one byte: 128 plus its index. No name begins with such a byte.
 const LINES: [(&str, &str); 4] =
     [("upgrade", "websocket"), ("connection", "Upgrade"), ("connection", "upgrade"), ("sec-websocket-version", "13")];
 
-/// A `Host` that is the authority of the URI.
+/// A `Host` header equal to the authority of the URI.
 const SAME_HOST: u8 = 128 + LINES.len() as u8;
 
-/// Names of headers, each kept as one byte, which comes after those.
+/// Header names, each kept as one byte, from [`FIRST_NAME`] on.
 const NAMES: [&str; 24] = [
     "accept",
     "accept-encoding",
@@ -83,10 +84,10 @@ const NAMES: [&str; 24] = [
 ];
 const FIRST_NAME: u8 = SAME_HOST + 1;
 
-/// Room for what stands between the pieces of a head: `://`, a port, a slash, a line feed.
+/// Extra space for the separators of a head: `://`, a port, a slash, a line feed.
 const SPARE: usize = 16;
 
-/// The addresses of both ends. Most are those of IPv4, which are small.
+/// The addresses of both ends. Most are IPv4, which are small.
 enum Addresses {
     V4 { peer: SocketAddrV4, local: SocketAddrV4 },
     Other(Box<(Option<SocketAddr>, Option<SocketAddr>)>),
@@ -120,12 +121,12 @@ impl Addresses {
 }
 
 impl HandshakeRequest {
-    /// Copies what is worth keeping out of a request that the handshake accepts.
+    /// Copies the parts worth keeping from a request that the handshake accepts.
     pub(crate) fn new(parts: &Parts, path_params: PathParams, transport: Transport) -> Self {
         let (scheme, default_port) = if transport.is_secure { ("wss", 443) } else { ("ws", 80) };
         let authority = authority(&parts.uri, &parts.headers);
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        // an absolute target may go without a path, which is the root's (RFC 9110 §4.2.3)
+        // an absolute target may have no path, which means the root (RFC 9110 §4.2.3)
         let slash = if target.starts_with('?') { "/" } else { "" };
         let headers_len: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
 
@@ -134,13 +135,13 @@ impl HandshakeRequest {
         head.extend_from_slice(scheme.as_bytes());
         head.extend_from_slice(b"://");
         let host_start = head.len();
-        // a vector takes all that is written to it
+        // writing to a vector cannot fail
         let _ = match (authority, transport.local_addr) {
             (Some(Authority { host, port }), _) => {
                 head.extend_from_slice(host.as_bytes());
                 port.filter(|port| *port != default_port).map_or(Ok(()), |port| write!(head, ":{port}"))
             }
-            // the handshake refuses such a request, but it need not be ours that took it
+            // our handshake refuses such a request, but another one may have accepted it
             (None, Some(local)) => write!(head, "{local}"),
             (None, None) => write!(head, "localhost"),
         };
@@ -167,7 +168,7 @@ impl HandshakeRequest {
             head.push(b'\n');
         }
         Self {
-            // copied, not shrunk: what is cut off would lie idle behind it for as long as the session lasts
+            // copied, not shrunk: a shrunk allocation would leave an unusable gap for as long as the session lasts
             head: Box::from(&*head),
             // HTTP servers limit a request's head to kilobytes
             uri_end: u32::try_from(uri_end).unwrap_or(u32::MAX),
@@ -179,7 +180,7 @@ impl HandshakeRequest {
         }
     }
 
-    /// Adds what only the upgraded socket knows, where the HTTP server in front did not say.
+    /// Adds the addresses of the upgraded socket, where the HTTP server in front did not provide them.
     pub(crate) fn learn_addresses(
         &mut self,
         peer: impl FnOnce() -> Option<SocketAddr>,
@@ -189,29 +190,29 @@ impl HandshakeRequest {
         self.addresses = Addresses::of(known_peer.or_else(peer), known_local.or_else(local));
     }
 
-    /// The full URI, as in `ws://example.org:8080/chat/blue?name=x`: `wss` if [secure](Self::is_secure), without the
-    /// port if it is the scheme's default, path and query as they came.
+    /// The full URI, such as `ws://example.org:8080/chat/blue?name=x`: `wss` if [secure](Self::is_secure), without the
+    /// port if it is the scheme's default, path and query as received.
     pub fn uri(&self) -> &str {
         let uri = self.head.get(..self.uri_end as usize).unwrap_or_default();
         // it was copied from strings
         std::str::from_utf8(uri).unwrap_or_default()
     }
 
-    /// The path as it came: percent-encoded, and not normalised.
+    /// The path as received: percent-encoded, and not normalised.
     pub fn path(&self) -> &str {
         self.target().0
     }
 
-    /// The query as it came, without its `?`; `None` if there is none.
+    /// The query as received, without its `?`; `None` if there is none.
     pub fn query_string(&self) -> Option<&str> {
         self.target().1
     }
 
-    /// Names and values of the query, in order, repeated names included; read as browsers write them
+    /// Names and values of the query, in order, including repeated names; parsed as browsers write them
     /// (`application/x-www-form-urlencoded`): percent-decoded, with `+` for a space.
     ///
-    /// What does not decode is left as it is, and what is not UTF-8 becomes U+FFFD. The variables of the path are not
-    /// among them; those are [`path_params`](Self::path_params).
+    /// Text that cannot be decoded stays as it is, and bytes that are not UTF-8 become U+FFFD. The variables of the
+    /// path are not included; see [`path_params`](Self::path_params).
     pub fn query_params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         let pairs = self.query_string().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         pairs.map(|pair| {
@@ -220,12 +221,12 @@ impl HandshakeRequest {
         })
     }
 
-    /// The first value of the query's parameter `name`, decoded as by [`query_params`](Self::query_params).
+    /// The first value of the query parameter `name`, decoded as by [`query_params`](Self::query_params).
     pub fn query_param(&self, name: &str) -> Option<Cow<'_, str>> {
         self.query_params().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The first value of the query's parameter `name` as a `T`.
+    /// Parses the first value of the query parameter `name` as a `T`.
     ///
     /// # Errors
     /// [`Error::is_decode`] if there is no such parameter or its value does not parse.
@@ -234,7 +235,7 @@ impl HandshakeRequest {
             .ok_or_else(|| Error::new(Kind::Decode, format!("the query has no parameter {name:?}")))
     }
 
-    /// As [`parse_query_param`](Self::parse_query_param), but `None` if there is no such parameter.
+    /// Same as [`parse_query_param`](Self::parse_query_param), but `None` if there is no such parameter.
     ///
     /// # Errors
     /// [`Error::is_decode`] if its value does not parse.
@@ -242,7 +243,7 @@ impl HandshakeRequest {
         self.query_param(name).map(|value| parse_value(name, &value)).transpose()
     }
 
-    /// Every value of the query's parameter `name` as a `T`, in order; none if there is no such parameter.
+    /// Parses every value of the query parameter `name` as a `T`, in order; empty if there is no such parameter.
     ///
     /// # Errors
     /// [`Error::is_decode`] if one of them does not parse.
@@ -255,10 +256,10 @@ impl HandshakeRequest {
         &self.path_params
     }
 
-    /// All headers. Names don't mind case; repeated headers keep their order.
+    /// All headers. Names are case-insensitive; repeated headers keep their order.
     ///
-    /// The map is made when first asked for and kept, which a server with very many sessions will notice: to look at
-    /// one header, [`header`](Self::header) is cheaper.
+    /// The map is built on first use and kept, which costs memory on a server with very many sessions: for a single
+    /// header, [`header`](Self::header) is cheaper.
     pub fn headers(&self) -> &HeaderMap {
         self.headers.get_or_init(|| {
             let mut headers = HeaderMap::new();
@@ -271,24 +272,24 @@ impl HandshakeRequest {
         })
     }
 
-    /// The first value of the header `name`, in any case, if it is text.
+    /// The first value of the header `name`, case-insensitive, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.header_lines();
         let (_, value) = lines.find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()))?;
         std::str::from_utf8(value).ok()
     }
 
-    /// The address of the other end of the connection, which may be that of a proxy; `None` if there is no socket.
+    /// Address of the peer, which may be a proxy; `None` if there is no socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.addresses.peer()
     }
 
-    /// The address of this end of the connection; `None` if there is no socket.
+    /// Address of this end of the connection; `None` if there is no socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.addresses.local()
     }
 
-    /// Whether the connection is encrypted by this server. Behind a proxy that does it, this is `false`.
+    /// Whether this server encrypts the connection. `false` behind a proxy that terminates TLS.
     pub fn is_secure(&self) -> bool {
         self.is_secure
     }
@@ -325,14 +326,14 @@ impl HandshakeRequest {
 
 fn parse_value<T: QueryParam>(name: &str, value: &str) -> Result<T, Error> {
     T::parse_value(value).map_err(|error| {
-        // without the value, which may be a secret
+        // omits the value, which may be a secret
         let (type_name, reason) = (std::any::type_name::<T>(), excerpt(&error));
         let text = format!("the query parameter {name:?} is not of type {type_name}: {reason}");
         Error::with_source(Kind::Decode, text, error)
     })
 }
 
-/// A type that a query parameter can be turned into: every `FromStr` whose error can be boxed.
+/// A type that a query parameter can be parsed into: every `FromStr` whose error can be boxed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a `#[query_param]`",
     label = "not parsable from a query",
@@ -354,7 +355,7 @@ where
     }
 }
 
-/// Without query and headers, which carry tokens and cookies.
+/// Omits query and headers, which carry tokens and cookies.
 impl fmt::Debug for HandshakeRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let uri = self.uri();
@@ -368,7 +369,7 @@ impl fmt::Debug for HandshakeRequest {
     }
 }
 
-/// A host with the port that was written, if any: what `Host` holds, and what `Origin` has after its scheme.
+/// A host and its port, if there is one: the value of `Host`, or of `Origin` after its scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Authority<'a> {
     pub(crate) host: &'a str,
@@ -376,8 +377,8 @@ pub(crate) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Parses `host`, `host:` and `host:port` (RFC 3986 §3.2, RFC 9110 §7.2): no user, an IPv6 address in brackets, a
-    /// port below 65536.
+    /// Parses `host`, `host:` and `host:port` (RFC 3986 §3.2, RFC 9110 §7.2): without a user, an IPv6 address in
+    /// brackets, a port below 65536.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let host_end = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
         let (host, port) = text.split_at(host_end);
@@ -388,7 +389,7 @@ impl<'a> Authority<'a> {
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
             Some("") => None,
-            // digits only: `parse` would take a sign as well
+            // digits only: `parse` would accept a sign
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
             _ => return None,
         };
@@ -403,8 +404,8 @@ impl fmt::Display for Authority<'_> {
     }
 }
 
-/// The authority a request is for: that of its target, else that of its `Host` header. `None` unless that header is
-/// there, once and valid, which it has to be with every target (RFC 9112 §3.2, RFC 6455 §4.2.1).
+/// The authority a request is for: that of its target, else that of its `Host` header. `None` unless that header occurs
+/// once and is valid, which every target requires (RFC 9112 §3.2, RFC 6455 §4.2.1).
 pub(crate) fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Authority<'a>> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = Authority::parse(hosts.next()?.to_str().ok()?)?;
@@ -417,7 +418,7 @@ pub(crate) fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Auth
     }
 }
 
-/// RFC 3986 §3.2.2: what a registered name is made of.
+/// Whether a registered name may contain `byte` (RFC 3986 §3.2.2).
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte)
 }

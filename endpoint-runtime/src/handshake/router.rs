@@ -1,6 +1,6 @@
-//! Which endpoint answers a request path: matches templates fully, then ranks those that match (Jakarta §3.1.1).
+//! Finds the endpoint for a request path: matches whole templates, then ranks the matches (Jakarta §3.1.1).
 //!
-//! It never looks at anything but the path, and never sees HTTP.
+//! It depends only on the path, never on HTTP.
 
 use std::borrow::Cow;
 
@@ -10,17 +10,17 @@ use crate::handshake::path::{BadPath, ContextPath, PathParams, RequestPath, Segm
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrailingSlash {
-    /// Two: the default, as example i of Jakarta §3.1.1 has it.
+    /// Two paths: the default, as in example i of Jakarta §3.1.1.
     #[default]
     Strict,
-    /// One: a slash at the end counts neither in the request nor in an endpoint's path.
+    /// One path: a trailing slash is ignored in the request and in an endpoint's path.
     Ignore,
 }
 
-/// The mounted templates, each with what it leads to.
+/// The mounted templates, each with its value.
 #[derive(Debug)]
 pub(crate) struct Router<T> {
-    /// Sorted by rank, so that the first that matches is the best that matches.
+    /// Sorted by rank, so that the first match is the best match.
     routes: Vec<Route<T>>,
     trailing_slash: TrailingSlash,
 }
@@ -31,23 +31,23 @@ struct Route<T> {
     value: T,
 }
 
-/// The answer of [`Router::find`].
+/// The result of [`Router::find`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Lookup<'r, T> {
-    /// An endpoint answers.
+    /// An endpoint matches.
     Found {
-        /// What its template was mounted with.
+        /// The value that its template was mounted with.
         value: &'r T,
-        /// What the template's variables stand for in this path.
+        /// The values of the template's variables in this path.
         params: PathParams,
     },
     /// No template matches.
     NotFound,
-    /// The path does not decode, so nothing can match it.
+    /// The path does not decode, so no template can match it.
     BadPath,
 }
 
-/// What must not be mounted together: every pair of templates that match the same paths (Jakarta §3.1.1).
+/// Templates that cannot be mounted together: every pair that matches the same paths (Jakarta §3.1.1).
 #[derive(Debug)]
 pub(crate) struct Conflicts<T> {
     routes: Vec<Route<T>>,
@@ -55,7 +55,7 @@ pub(crate) struct Conflicts<T> {
 }
 
 impl<T> Router<T> {
-    /// A router of `routes`, each below `context`.
+    /// Creates a router of `routes`, each below `context`.
     ///
     /// # Errors
     /// All pairs of equal or equivalent templates (`/a/{x}` and `/a/{y}`), in the order of `routes`.
@@ -77,14 +77,14 @@ impl<T> Router<T> {
         if !pairs.is_empty() {
             return Err(Conflicts { routes, pairs });
         }
-        // Left to right a literal beats a variable. Templates of one rank differ in a literal, or in length, so no
+        // From left to right, a literal beats a variable. Templates of one rank differ in a literal or in length, so no
         // path matches two of them.
         routes.sort_by_cached_key(|route| route.template.segments().iter().map(is_variable).collect::<Vec<_>>());
         Ok(Self { routes, trailing_slash })
     }
 
-    /// What answers the path of a request target. Where no template has variables and the path has nothing to decode
-    /// or to normalise, this allocates nothing.
+    /// Finds the route for the path of a request target. Does not allocate if no template has variables and the path
+    /// needs no decoding or normalisation.
     pub(crate) fn find(&self, path: &str) -> Lookup<'_, T> {
         let path = match RequestPath::parse(path) {
             Ok(path) => path,
@@ -103,14 +103,14 @@ impl<T> Router<T> {
         Lookup::NotFound
     }
 
-    /// The templates with their context path, and what each leads to, best rank first.
+    /// The templates with their context path and their values, best rank first.
     pub(crate) fn routes(&self) -> impl Iterator<Item = (&Template, &T)> {
         self.routes.iter().map(|route| (&route.template, &route.value))
     }
 }
 
 impl<T> Conflicts<T> {
-    /// Each pair, the earlier mounted first, with their templates below the context path.
+    /// Each pair, the one mounted earlier first, with their templates below the context path.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = [(&Template, &T); 2]> {
         let route = |index: usize| (&self.routes[index].template, &self.routes[index].value);
         self.pairs.iter().map(move |&(first, second)| [route(first), route(second)])
@@ -118,7 +118,7 @@ impl<T> Conflicts<T> {
 }
 
 impl TrailingSlash {
-    /// The segments of `template` that count.
+    /// The significant segments of `template`.
     fn cut(self, template: &Template) -> &[Segment] {
         match (self, template.segments()) {
             (Self::Ignore, [segments @ .., Segment::Literal(last)]) if last.is_empty() => segments,
@@ -142,7 +142,7 @@ fn params(template: &[Segment], path: &RequestPath<'_>) -> PathParams {
     variables.collect()
 }
 
-/// Whether two templates match the same paths: the names of variables don't count.
+/// Whether two templates match the same paths: variable names do not matter.
 fn equivalent(left: &[Segment], right: &[Segment]) -> bool {
     let same = |pair: (&Segment, &Segment)| match pair {
         (Segment::Literal(left), Segment::Literal(right)) => left == right,
@@ -169,7 +169,7 @@ mod tests {
         Router::new(&context, policy, routes).expect("no conflicts")
     }
 
-    /// The template that answers, with the variables' values; or the word for there being none.
+    /// The matching template with its variables' values, or `none` or `bad`.
     fn answer(router: &Router<&str>, path: &str) -> String {
         match router.find(path) {
             Lookup::Found { value, params } => {
@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    /// Where the letter of the spec gives up after its first segment, the only full match answers.
+    /// The spec's literal algorithm gives up after the first segment; the only full match must answer.
     #[test]
     fn a_dead_end_of_literals_does_not_hide_a_full_match() {
         let router = router("", TrailingSlash::Strict, &["/a/{x}/c", "/{y}/b/d"]);
@@ -341,8 +341,8 @@ mod tests {
         assert_eq!(conflicts(TrailingSlash::Ignore, &["/a", "/b/", "/a/", "/b"]), [(0, 2), (1, 3)]);
     }
 
-    /// Jakarta §3.1.1 word by word, on plain strings: all that match in full, then left to right only the literals
-    /// where there are any.
+    /// Jakarta §3.1.1 literally, on plain strings: all full matches, then from left to right only the literals where
+    /// there are any.
     fn oracle<'t>(templates: &[&'t str], path: &str) -> Option<&'t str> {
         let split = |text: &'t str| text.split('/').collect::<Vec<_>>();
         let path: Vec<_> = path.split('/').collect();
@@ -360,7 +360,7 @@ mod tests {
         candidates.pop().map(|(text, _)| text)
     }
 
-    /// The same without looking ahead: the greedy walk that the spec describes, which ours must never contradict.
+    /// The greedy walk that the spec describes, without lookahead; the router must never contradict it.
     fn greedy<'t>(templates: &[&'t str], path: &str) -> Option<&'t str> {
         let path: Vec<_> = path.split('/').collect();
         let mut candidates: Vec<_> =
@@ -376,7 +376,7 @@ mod tests {
         candidates.pop().map(|(text, _)| text)
     }
 
-    /// Sets of templates without conflicts, over two letters and variables.
+    /// Generates sets of templates without conflicts, over two letters and variables.
     fn templates() -> impl Strategy<Value = Vec<String>> {
         let template = (prop::collection::vec(0..3usize, 0..5), any::<bool>()).prop_map(|(kinds, slash)| {
             let segment = |(index, kind): (usize, &usize)| match kind {
@@ -387,7 +387,7 @@ mod tests {
             let text: String = kinds.iter().enumerate().map(segment).collect();
             if slash || text.is_empty() { text + "/" } else { text }
         });
-        // the variables are named by their place, so equivalent templates are equal here
+        // variables are named by their position, so equivalent templates are equal here
         prop::collection::vec(template, 0..20)
             .prop_map(|all| all.into_iter().map(|text| (text, ())).collect::<BTreeMap<_, _>>().into_keys().collect())
     }

@@ -1,6 +1,6 @@
-//! The opening handshake (RFC 6455 §4.2): an HTTP request in, its acceptance or one named refusal out.
+//! The server's side of the opening handshake (RFC 6455 §4.2): accepts an HTTP request, or returns one named refusal.
 //!
-//! Pure: it looks at the head of a request and nothing else; whoever calls it sends the answer and owns the socket.
+//! Pure: it reads only the head of a request; the caller sends the response and owns the socket.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::handshake::request;
 use crate::handshake::request::{Authority, Transport};
 use endpoint_wire::extension::Extension;
 
-/// A handshake that may be answered with 101.
+/// An accepted handshake, to be answered with 101.
 #[derive(Debug)]
 pub(crate) struct Accepted<'s> {
     accept_key: String,
@@ -25,17 +25,18 @@ pub(crate) struct Accepted<'s> {
     extension: Option<Extension>,
 }
 
-/// A sound request for a session: it has a key, and says which host it is for.
+/// A valid request for a session: it has a key and names its host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sound<'p> {
     key: &'p HeaderValue,
     pub(crate) host: Authority<'p>,
 }
 
-/// Checks the request of a client that wants to speak with an endpoint, which was found by its path before.
+/// Checks a client's request for an endpoint, which was already found by its path.
 ///
-/// `subprotocols` are those the endpoint speaks. The client's first that is among them is chosen (Jakarta's
-/// `Configurator`, and its TCK; §3.1.2 of its text has it the other way). Where none is, the session has none.
+/// `subprotocols` are those of the endpoint. The client's first that is among them is chosen (as Jakarta's
+/// `Configurator` and its TCK do; §3.1.2 of the text has it the other way). Without a match, the session has no
+/// subprotocol.
 pub(crate) fn accept<'s>(
     parts: &Parts,
     transport: Transport,
@@ -53,7 +54,7 @@ pub(crate) fn accept<'s>(
     Ok(sound.accepted(subprotocol.map(Cow::Borrowed), crate::handshake::extensions::negotiate(headers, compression)))
 }
 
-/// Checks everything that does not depend on what the server wants.
+/// Checks everything that does not depend on the server's settings.
 pub(crate) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
     let headers = &parts.headers;
     if parts.method != Method::GET {
@@ -78,7 +79,7 @@ pub(crate) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
 }
 
 impl Sound<'_> {
-    /// With what was chosen for the session.
+    /// Completes the handshake with the chosen subprotocol and extension.
     pub(crate) fn accepted<'s>(&self, subprotocol: Option<Cow<'s, str>>, extension: Option<Extension>) -> Accepted<'s> {
         Accepted { accept_key: derive_accept_key(self.key.as_bytes()), subprotocol, extension }
     }
@@ -90,34 +91,34 @@ pub(crate) fn offered_subprotocols(headers: &HeaderMap) -> impl Iterator<Item = 
 }
 
 impl<'s> Accepted<'s> {
-    /// The subprotocol to speak, if client and endpoint have one in common.
+    /// The chosen subprotocol, if client and endpoint have one in common.
     pub(crate) fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
 
-    /// The same, to keep.
+    /// The chosen subprotocol, by value.
     pub(crate) fn into_subprotocol(self) -> Option<Cow<'s, str>> {
         self.subprotocol
     }
 
-    /// The extension to use, if the client offers one that the endpoint wants.
+    /// The chosen extension, if the client offers one that the endpoint allows.
     pub(crate) fn extension(&self) -> Option<Extension> {
         self.extension
     }
 
-    /// Leaves it out of the answer, which declines it (RFC 6455 §9.1).
+    /// Removes the extension from the response, which declines it (RFC 6455 §9.1).
     pub(crate) fn decline_extension(&mut self) {
         self.extension = None;
     }
 
-    /// The answer: 101, after which the connection carries frames (RFC 6455 §4.2.2).
+    /// The response: 101, after which the connection carries frames (RFC 6455 §4.2.2).
     pub(crate) fn response<B: Default>(&self) -> Response<B> {
         let mut response = Response::new(B::default());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        // all are visible ASCII: base64, and what a header of the request was read as, words of ours
+        // all are visible ASCII: base64, text parsed from a request header, and constants
         if let Ok(key) = HeaderValue::from_str(&self.accept_key) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
         }
@@ -132,7 +133,7 @@ impl<'s> Accepted<'s> {
     }
 }
 
-/// The value of a header that may occur once only; `None` as well if it occurs more often.
+/// The value of a header that may occur once; `None` if it is missing or repeated.
 pub(super) fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
@@ -148,7 +149,7 @@ pub(super) fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> b
     elements(headers, name).any(|element| element.eq_ignore_ascii_case(token))
 }
 
-/// Whether this is base64 of 16 bytes (RFC 6455 §4.2.1): 22 digits and the padding.
+/// Whether `key` is base64 of 16 bytes (RFC 6455 §4.2.1): 22 digits and the padding.
 fn is_key(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_digit)
@@ -174,7 +175,7 @@ mod tests {
         ("sec-websocket-version", "13"),
     ];
 
-    /// That request, with `replaced` instead of the headers of those names; an empty value leaves the header out.
+    /// The example request with the headers in `replaced`; an empty value omits the header.
     fn request(replaced: &[(&str, &str)]) -> Parts {
         let kept = HEADERS.iter().filter(|(name, _)| !replaced.iter().any(|(other, _)| other == name));
         let mut request = http::Request::builder().uri("/chat");
@@ -372,7 +373,7 @@ mod tests {
             let mut parts = request(&[]);
             for (name, value) in lines {
                 if let Ok(value) = HeaderValue::from_bytes(&value) {
-                    // one half of the names replace what was good, so that the later checks are reached as well
+                    // half of the names replace valid headers, so that the later checks are reached as well
                     if value.len() % 2 == 0 {
                         parts.headers.insert(names[name], value);
                     } else {

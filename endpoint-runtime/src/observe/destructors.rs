@@ -1,4 +1,4 @@
-//! Destructors of what the application gave: they may panic, and then nothing but the value must be lost.
+//! Destructors of application values: they may panic, and then only the value may be lost.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,30 +1,30 @@
-//! How often the log hears of what a peer can bring about at will: once a second for each kind, some kinds a few times at
-//! first, with a count of those left out. The places that log ask here first.
+//! Rate limits for log lines that a peer can cause at will: one a second for each kind, some kinds a few at first, with
+//! a count of suppressed lines. Code that logs asks here first.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-/// The least time between two lines of one kind, in milliseconds: short enough to see that it goes on, long enough that a
-/// peer cannot fill a disk.
+/// Minimum time between two lines of one kind, in milliseconds: short enough to see that it continues, long enough that
+/// a peer cannot fill a disk.
 const APART: u64 = 1000;
 
-/// So many lines of faults whose text differs from one to the next may come at once, before they have to be apart.
+/// Maximum number of lines at once for faults with varying text, before the minimum time applies.
 const AT_ONCE: u64 = 16;
 
-/// Lines of one kind at one place: as many as `BURST` at once, and one a second in the long run.
+/// Lines of one kind at one place: at most `BURST` at once, and one a second in the long run.
 #[derive(Debug, Default)]
 pub(crate) struct LogRate<const BURST: u64 = 1> {
-    /// When the lines so far would have come one a second, and the next one would be due; in milliseconds of the process.
+    /// When the next line would be due if all lines so far had been one a second apart; in milliseconds of the process.
     next: AtomicU64,
     left_out: AtomicU64,
 }
 
-/// For faults that are rare and differ in their text.
+/// For rare faults whose text varies.
 pub(crate) type Burst = LogRate<AT_ONCE>;
 
 impl<const BURST: u64> LogRate<BURST> {
-    /// Whether a line is due; if so, how many were left out since the last one. A line that is not is counted.
+    /// Whether a line is due; if so, how many were suppressed since the last one. A line that is not due is counted.
     pub(crate) fn due(&self) -> Option<u64> {
         static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
         self.due_at(u64::try_from(BEGUN.elapsed().as_millis()).unwrap_or(u64::MAX))
@@ -41,35 +41,35 @@ impl<const BURST: u64> LogRate<BURST> {
     }
 }
 
-/// What is logged of the sessions of one endpoint.
+/// Rate limits of the log lines about the sessions of one endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct EndpointLog {
-    /// Violations of the protocol, where there is no `on_error`.
+    /// Protocol violations, if there is no `on_error`.
     pub(crate) violations: LogRate,
-    /// Handlers that failed or panicked, messages that do not decode, where there is no `on_error`.
+    /// Handlers that failed or panicked, and messages that do not decode, if there is no `on_error`.
     pub(crate) failures: Burst,
     /// Failures of `on_error`.
     pub(crate) on_error: Burst,
-    /// Failures of `on_close`, and those that were given up.
+    /// Failures of `on_close`, and calls of it that were given up.
     pub(crate) on_close: Burst,
-    /// Messages for which a budget of the container had no room.
+    /// Messages for which a budget of the container had no space.
     pub(crate) no_room: LogRate,
-    /// Messages for which there is no handler.
+    /// Messages without a handler.
     pub(crate) unwanted: LogRate,
     /// Messages that were received and not handled.
     pub(crate) unheard: Burst,
     /// Sessions that may not join more rooms.
     pub(crate) rooms: Burst,
-    /// Broadcasts that left a peer out.
+    /// Broadcasts that left out a peer.
     pub(crate) broadcasts: LogRate,
     /// Panics in destructors and in a connection's own task.
     pub(crate) panics: Burst,
 }
 
-/// What is logged of the queues of one endpoint.
+/// Rate limits of the log lines about the queues of one endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct QueueLog {
-    /// Messages for which there was no room.
+    /// Messages for which there was no space.
     pub(crate) full: LogRate,
     /// Messages that were begun and not finished.
     pub(crate) unfinished: LogRate,
@@ -77,17 +77,17 @@ pub(crate) struct QueueLog {
     pub(crate) callbacks: LogRate,
 }
 
-/// What is logged of the handshakes of one container: a line for each status at a time, so that a crowd at an unknown path
-/// does not hide that a configurator fails.
+/// Rate limits of the log lines about the handshakes of one container, one for each status, so that a crowd at an
+/// unknown path does not hide that a configurator fails.
 #[derive(Debug, Default)]
 pub(crate) struct HandshakeLog {
     listed: [Burst; STATUSES.len()],
     others: Burst,
-    /// Upgrades by hand that are not possible.
+    /// Manual upgrades that are not possible.
     pub(crate) by_hand: Burst,
 }
 
-/// Those that the library itself answers, and 401.
+/// The statuses that the library itself answers with, and 401.
 const STATUSES: [u16; 8] = [400, 401, 403, 404, 405, 426, 500, 503];
 
 impl HandshakeLog {

@@ -1,4 +1,4 @@
-//! What the log reports, and how often.
+//! Rate limits for the log, and destructors that may panic.
 
 pub(crate) mod destructors;
 pub(crate) mod log_rate;

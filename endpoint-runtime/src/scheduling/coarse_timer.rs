@@ -1,53 +1,53 @@
-//! Deadlines that are far away, of all sessions of an endpoint together: one timer for all of them, in whole seconds.
+//! Far deadlines of all sessions of an endpoint: one timer for all of them, in whole seconds.
 //!
-//! A timer of its own takes an idle connection more than a hundred bytes, and a place in the runtime's wheel. Here it
-//! is a number in a row. It says when a connection is to look at its limits, and always too early rather than too late:
-//! what is near it waits for with a timer of its own.
+//! A separate timer would cost an idle connection more than a hundred bytes and a place in the runtime's wheel. Here a
+//! deadline is a number in a row. It specifies when a connection checks its limits, and it is early rather than late:
+//! for a near deadline the connection has its own timer.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often the row is looked through.
+/// Interval between two checks of the row.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
 
-/// So far away a deadline has to be: the row is a second too early at most.
+/// Minimum distance of a deadline: the row is at most a second early.
 const FAR: Duration = Duration::from_secs(2);
 
 /// No deadline.
 const NEVER: u32 = u32::MAX;
 
-/// One deadline for each member of a list, at its place in the list.
+/// One deadline for each member of a list, at the member's index.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     base: Instant,
-    /// In whole seconds since then.
+    /// Deadlines in whole seconds since `base`.
     row: Vec<u32>,
     sweep: Sweep,
-    /// Who sweeps is told of its end.
+    /// Wakes the sweeping task when the sweep ends.
     sweeper: Option<Waker>,
 }
 
-/// Which of all the sweeps it is, and whether it goes on.
+/// The number of a sweep, and whether it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sweep {
     count: u32,
     goes_on: bool,
 }
 
-/// A deadline in the row, as its member remembers it: while it is no later than a new one, the row need not be asked.
+/// A member's copy of its deadline in the row. While it is no later than a new deadline, the row need not change.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Entry {
-    /// The count of the sweep for which it was set; zero if there is none.
+    /// The count of the sweep for which the deadline was set; zero without a deadline.
     sweep: u32,
     seconds: u32,
 }
 
 impl Entry {
-    /// Whether it wakes its member in time for this deadline, while this sweep goes on.
+    /// Whether the entry wakes its member in time for `deadline`, while this sweep goes on.
     pub(crate) fn is_in_time(self, sweep: u32, base: Instant, now: Instant, deadline: Instant) -> bool {
-        // what has come was taken away, or is about to be
+        // a deadline that has passed was removed, or is about to be
         let is_to_come = self.seconds > seconds(base, now);
         self.sweep == sweep && is_to_come && self.seconds <= seconds(base, deadline)
     }
@@ -63,17 +63,17 @@ fn seconds(base: Instant, moment: Instant) -> u32 {
 }
 
 impl Deadlines {
-    /// `base` is before all of them.
+    /// No members yet. `base` must be earlier than all deadlines.
     pub(crate) fn since(base: Instant) -> Self {
         Self { base, row: Vec::new(), sweep: Sweep { count: 0, goes_on: false }, sweeper: None }
     }
 
-    /// A member comes to the end of the list.
+    /// Adds a member at the end of the list.
     pub(crate) fn push(&mut self) {
         self.row.push(NEVER);
     }
 
-    /// A member goes, and the last one takes its place. With the last of all the sweep ends.
+    /// Removes a member; the last one takes its index. The sweep ends when no member is left.
     pub(crate) fn swap_remove(&mut self, place: usize) {
         self.row.swap_remove(place);
         if self.row.is_empty() {
@@ -81,12 +81,12 @@ impl Deadlines {
         }
     }
 
-    /// Two members change their places.
+    /// Swaps two members.
     pub(crate) fn swap(&mut self, one: usize, other: usize) {
         self.row.swap(one, other);
     }
 
-    /// Sets the deadline of a member; `None` if it must see to that itself.
+    /// Sets the deadline of a member; `None` if the member needs its own timer.
     pub(crate) fn set(&mut self, place: usize, now: Instant, deadline: Instant) -> Option<Entry> {
         let sweep = self.sweep().filter(|_| is_far(now, deadline))?;
         let entry = self.row.get_mut(place)?;
@@ -94,12 +94,12 @@ impl Deadlines {
         Some(Entry { sweep, seconds: *entry })
     }
 
-    /// The count of the sweep that goes on, which is not zero.
+    /// The count of the current sweep, which is not zero; `None` without one.
     pub(crate) fn sweep(&self) -> Option<u32> {
         self.sweep.goes_on.then_some(self.sweep.count)
     }
 
-    /// Begins a sweep, which whoever asks has to see to; `None` if one goes on.
+    /// Begins a sweep, which the caller must run; `None` if one goes on.
     pub(crate) fn begin(&mut self) -> Option<Sweep> {
         if self.sweep.goes_on {
             return None;
@@ -112,7 +112,7 @@ impl Deadlines {
         self.sweep == sweep
     }
 
-    /// Waits until a sweep is to end.
+    /// Waits until a sweep must end.
     pub(crate) fn poll_end(&mut self, sweep: Sweep, cx: &mut Context<'_>) -> Poll<()> {
         if !self.goes_on(sweep) {
             return Poll::Ready(());
@@ -121,14 +121,14 @@ impl Deadlines {
         Poll::Pending
     }
 
-    /// Nobody sweeps any more: there are no far deadlines.
+    /// Ends the sweep and clears all deadlines.
     pub(crate) fn end(&mut self) {
         self.sweep.goes_on = false;
         self.row.fill(NEVER);
         self.sweeper.take().into_iter().for_each(Waker::wake);
     }
 
-    /// The places of those whose time has come. They have none until they set one anew.
+    /// The indexes of members whose deadline has passed. The deadlines are cleared as the iterator reaches them.
     pub(crate) fn due(&mut self, now: Instant) -> impl Iterator<Item = usize> {
         let seconds = seconds(self.base, now);
         let row = self.row.iter_mut().enumerate();

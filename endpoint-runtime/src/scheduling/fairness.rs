@@ -1,10 +1,10 @@
-//! How much of one peer is taken before others are served: a quantum, as in deficit round robin. It has a bound in bytes
-//! and one in time, because handlers cost what they do, and not what their message has.
+//! How much input of one peer is handled before others are served: a quantum, as in deficit round robin. It is bounded
+//! in bytes and in time, because the size of a message does not determine the cost of its handler.
 //!
-//! Who pauses is served whenever something comes from it. Who goes on beyond its quantum goes into a round at its
-//! endpoint, where as many are served at a time as the runtime has threads; after each of them the runtime looks at its
-//! sockets, and serves everybody else first. So who says little waits for one quantum of those who never stop, and not
-//! for one of each.
+//! A peer that pauses within its quantum is served whenever input arrives. A peer that exceeds its quantum joins the
+//! endpoint's round, which serves as many peers at a time as the runtime has threads. After each of them the runtime
+//! polls its sockets, and serves all other peers first. So a light peer waits for one quantum of the peers that never
+//! stop, and not for one quantum of each.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -20,62 +20,62 @@ use tokio_util::sync::PollSemaphore;
 
 use crate::scheduling::per_runtime::PerRuntime;
 
-/// In bytes that are read, written or made: some ten microseconds of work.
+/// Size of a quantum, in bytes read, written or made: some ten microseconds of work.
 const QUANTUM: isize = 64 << 10;
 
-/// What a frame counts beside its bytes: to decode and dispatch it is about as much work as to read and write one
+/// Cost of a frame beside its bytes: to decode and dispatch it takes about as much work as to read and write one
 /// kilobyte.
 const FRAME: usize = 1 << 10;
 
-/// One in the round while nobody else has anything to say: a message of a megabyte, and an answer as large. To have
-/// many of them under way costs more than to finish one that is in the caches.
+/// Quantum in the round while no light peer is active: a message of a megabyte, and a reply as large. Interleaving many
+/// such messages costs more than finishing one that is in the caches.
 const BULK_BUDGET: isize = 2 << 20;
 
-/// So long handlers may run in one quantum, and in a long one: what they do costs time that no count of bytes tells.
+/// How long handlers may run in a quantum, and in a long one: a byte count does not measure the time of a handler.
 const TIME: Duration = Duration::from_micros(200);
 const BULK_TIME: Duration = Duration::from_millis(1);
 
-/// The clock is read after so many calls of a handler, then after so many more, and from then on after each
-/// [`LOOK_EVERY`]: a peer that waits for each answer costs no look at it.
+/// The clock is read after this many handler calls, then after [`SECOND_LOOK`] more, and then after every
+/// [`LOOK_EVERY`]: for a peer that waits for each reply it is never read.
 const FIRST_LOOK: u32 = 2;
 const SECOND_LOOK: u32 = 4;
 const LOOK_EVERY: u32 = 16;
 
-/// What is left of a quantum whose time is over.
+/// Marks a quantum whose time is used up.
 const OVERTIME: isize = isize::MIN;
 
-/// Who takes less than that before it pauses says little.
+/// A peer that uses fewer bytes than this before it pauses is light.
 const LIGHT_BYTES: isize = 16 << 10;
 
-/// So many in the round are none of the long ones after somebody said little.
+/// After a light peer pauses, this many quanta in the round are not long.
 const BULK_COOLDOWN: u32 = 64;
 
 thread_local! {
-    /// How often somebody has paused on this thread who said little.
+    /// Number of pauses of light peers on this thread.
     static PAUSES: Cell<u32> = const { Cell::new(0) };
-    /// The same as it was when one in a round began here last, and how many more are not to be long.
+    /// The value of `PAUSES` when a quantum in a round last began on this thread, and how many more must not be long.
     static LAST_PAUSES: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
-    /// The cost of the handler that runs on this thread, beside its message.
+    /// Cost in bytes of the handler that runs on this thread, beside its message.
     static CHARGED: Cell<usize> = const { Cell::new(0) };
-    /// The calls of handlers until the clock is read: one number to count down, because each message pays for it.
+    /// Handler calls left until the clock is read: a single countdown, because each message pays for it.
     static UNTIL_LOOK: Cell<u32> = const { Cell::new(FIRST_LOOK) };
-    /// When the clock was read first since a connection's task was resumed on this thread.
+    /// The first clock reading since a connection's task was resumed on this thread.
     static RESUMED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Notes that a handler does work that counts as much as so many bytes.
+/// Charges the running handler for work that costs as much as this many bytes.
 pub(crate) fn charge(bytes: usize) {
     CHARGED.set(CHARGED.get().saturating_add(bytes));
-    // the call's end looks at both, the clock and what was charged
+    // the end of the call checks both the clock and the charge
     UNTIL_LOOK.set(1);
 }
 
-/// Those at an endpoint who do not pause, one after the other on each runtime. Who has a permit is served.
+/// The peers of an endpoint that do not pause, served in turn on each runtime. A peer with a permit is served.
 #[derive(Debug, Default)]
 pub(crate) struct RoundRobin(PerRuntime<Semaphore>);
 
 impl RoundRobin {
-    /// One for each thread of the runtime.
+    /// One permit for each thread of the runtime.
     fn permits(&self) -> Arc<Semaphore> {
         match Handle::try_current() {
             Ok(runtime) => self.0.of(&runtime, || Semaphore::new(runtime.metrics().num_workers().max(1))),
@@ -88,20 +88,20 @@ impl RoundRobin {
     }
 }
 
-/// What is left of a peer's quantum.
+/// The rest of a peer's quantum.
 pub(crate) struct Quantum {
     left: isize,
-    /// There from its end until the peer pauses.
+    /// `Some` from the end of the quantum until the peer pauses.
     slot: Option<Box<Slot>>,
 }
 
 /// A slot in a round.
 struct Slot {
     state: State,
-    /// Kept for as long as the state is not `Queued`.
+    /// Kept while the state is not `Queued`.
     permit: Option<OwnedSemaphorePermit>,
     next: PollSemaphore,
-    /// Its handlers have used the time of a quantum up: the clock is read after each of them.
+    /// The handlers used up the time of a quantum: the clock is read after each call.
     slow: bool,
 }
 
@@ -109,9 +109,9 @@ struct Slot {
 enum State {
     /// This peer is served.
     Running,
-    /// It was: everybody else is now, and then the next in the round.
+    /// This peer was served: all other peers come now, then the next one in the round.
     Yielding,
-    /// It will be.
+    /// This peer waits for a permit.
     Queued,
 }
 
@@ -120,19 +120,19 @@ impl Quantum {
         Self { left: QUANTUM, slot: None }
     }
 
-    /// Notes that so many bytes were read, written or made.
+    /// Counts bytes that were read, written or made.
     #[inline]
     pub(crate) fn spend(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub_unsigned(bytes);
     }
 
-    /// Notes a frame that was decoded, and what it was made into.
+    /// Counts a decoded frame, and the bytes that it was turned into.
     #[inline]
     pub(crate) fn spend_on_frame(&mut self, bytes: usize) {
         self.spend(FRAME + bytes);
     }
 
-    /// A handler was called, and has returned or is suspended.
+    /// Counts a handler call that has returned or is suspended.
     #[inline]
     pub(crate) fn called(&mut self) {
         let left = UNTIL_LOOK.get() - 1;
@@ -142,7 +142,7 @@ impl Quantum {
         }
     }
 
-    /// Takes what was charged, and ends the quantum if its time is over.
+    /// Spends the handler's charge, and ends the quantum if its time is used up.
     #[cold]
     fn look(&mut self) {
         self.spend(CHARGED.replace(0));
@@ -159,26 +159,26 @@ impl Quantum {
         }
     }
 
-    /// Whether others come first before more is taken.
+    /// Whether others are served before this peer continues.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.left <= 0
     }
 
-    /// Whether the task was suspended since it was over: then what it has gathered has to wait, too.
+    /// Whether the task was suspended since the quantum was over: then its gathered output must wait, too.
     #[inline]
     pub(crate) fn is_awaited(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| slot.state != State::Running)
     }
 
-    /// How many bytes may be read or written at once.
+    /// The maximum number of bytes to read or write at once.
     #[inline]
     pub(crate) fn most(&self) -> usize {
         self.left.max(LIGHT_BYTES) as usize
     }
 
-    /// Whether it goes on, or the next one begins. If not, the task is to be [suspended](Self::suspend), and will be
-    /// woken for it.
+    /// Whether the quantum goes on, or the next one begins. If not, [suspend](Self::suspend) the task; it is woken for
+    /// the next quantum.
     #[inline]
     pub(crate) fn goes_on(&mut self, round: &RoundRobin, cx: &mut Context<'_>) -> bool {
         !self.is_over() || self.begins(round, cx)
@@ -187,11 +187,11 @@ impl Quantum {
     #[cold]
     fn begins(&mut self, round: &RoundRobin, cx: &mut Context<'_>) -> bool {
         let begins = match &mut self.slot {
-            // it is over, and the task is not suspended yet
+            // the quantum is over, and the task is not suspended yet
             Some(slot) if slot.state == State::Running => false,
             Some(slot) => slot.poll_next(cx).is_ready(),
             None => {
-                // there is nobody else to serve first: it may go on at once
+                // no other peer comes first: the next quantum may begin at once
                 let permit = if is_quiet() { round.permits().try_acquire_owned().ok() } else { None };
                 self.slot = permit.map(|permit| round.slot(State::Running, Some(permit)));
                 self.slot.is_some()
@@ -207,8 +207,8 @@ impl Quantum {
         begins
     }
 
-    /// The task is about to be suspended: because the peer has paused, or because the quantum is over. Then the task is
-    /// woken when it has the next one.
+    /// Notes that the task is about to suspend, because the peer has paused or the quantum is over. In the second case
+    /// the task is woken for its next quantum.
     #[inline]
     pub(crate) fn suspend(&mut self, round: &RoundRobin, cx: &mut Context<'_>) {
         if UNTIL_LOOK.get() != FIRST_LOOK {
@@ -217,18 +217,18 @@ impl Quantum {
         if self.is_over() {
             self.end(round, cx);
         } else if self.slot.take().is_some() {
-            // it may have to go back soon
+            // the peer may have to rejoin the round soon
             self.left = LIGHT_BYTES;
         } else {
             if (QUANTUM - LIGHT_BYTES..QUANTUM).contains(&self.left) {
                 PAUSES.set(PAUSES.get().wrapping_add(1));
             }
-            // who takes three quarters of a quantum between two pauses never uses one up
+            // a peer that takes three quarters of a quantum between two pauses never uses one up
             self.left = QUANTUM - (QUANTUM - self.left) / 4;
         }
     }
 
-    /// Takes what a handler was charged that is suspended, and forgets the time of this turn.
+    /// Spends the charge of a suspended handler, and resets the time of this turn.
     fn end_turn(&mut self) {
         self.spend(CHARGED.replace(0));
         UNTIL_LOOK.set(FIRST_LOOK);
@@ -240,7 +240,7 @@ impl Quantum {
         let slot = self.slot.get_or_insert_with(|| round.slot(State::Running, None));
         if slot.state != State::Queued {
             slot.state = State::Yielding;
-            // the runtime looks at its sockets before it wakes who yields
+            // the runtime polls its sockets before it wakes a task that yields
             let _ = pin!(yield_now()).poll(cx);
         }
     }
@@ -255,12 +255,12 @@ impl Slot {
     }
 }
 
-/// Whether nobody who says little was heard on this thread of late.
+/// Whether no light peer was active on this thread recently.
 fn is_quiet() -> bool {
     LAST_PAUSES.get() == (PAUSES.get(), 0)
 }
 
-/// Of one in a round that begins now on this thread.
+/// Length in bytes of a quantum in a round that begins now on this thread.
 fn length() -> isize {
     let (pauses, (before, short)) = (PAUSES.get(), LAST_PAUSES.get());
     let short = if pauses == before { short } else { BULK_COOLDOWN };
@@ -279,7 +279,7 @@ mod tests {
 
     use super::*;
 
-    /// A peer that never pauses, and the bytes that were taken from it.
+    /// A peer that never pauses, and the number of bytes taken from it.
     fn flood(round: &Arc<RoundRobin>) -> (JoinHandle<()>, Arc<AtomicUsize>) {
         let (round, taken) = (round.clone(), Arc::new(AtomicUsize::new(0)));
         let (mut quantum, count) = (Quantum::new(), taken.clone());
@@ -294,7 +294,7 @@ mod tests {
         (tokio::spawn(task), taken)
     }
 
-    /// A peer that says something, and waits until it has come through its socket.
+    /// A peer that sends a byte, and waits until it arrives through its socket.
     struct Witness {
         near: TcpStream,
         far: TcpStream,
@@ -310,7 +310,7 @@ mod tests {
 
         async fn is_heard(&mut self, round: &RoundRobin) {
             self.near.write_all(b"!").await.unwrap();
-            // a loop over what the socket is known to have would not look at it again
+            // without a yield, the runtime would not poll the socket again
             yield_now().await;
             self.far.read_u8().await.unwrap();
             poll_fn(|cx| {
@@ -332,7 +332,7 @@ mod tests {
         let mut witness = Witness::new().await;
         witness.is_heard(&round).await;
         let (floods, taken): (Vec<_>, Vec<_>) = (0..100).map(|_| flood(&round)).unzip();
-        // the first of each is not in the round
+        // the first quantum of each is not in the round
         witness.is_heard(&round).await;
         let before = sum(&taken);
         for _ in 0..50 {
@@ -360,7 +360,7 @@ mod tests {
         let round = Arc::new(RoundRobin::default());
         let (floods, taken): (Vec<_>, Vec<_>) = (0..10).map(|_| flood(&round)).unzip();
         let (last, gone) = floods.split_last().unwrap();
-        // while it waits, is served, or between
+        // while a peer waits, is served, or between
         for (slot, flood) in gone.iter().enumerate() {
             while sum(&taken) < slot * BULK_BUDGET as usize {
                 yield_now().await;
@@ -383,7 +383,7 @@ mod tests {
         };
         let mut large = Quantum::new();
         assert_eq!(next(&mut large), Some(BULK_BUDGET));
-        // the round is taken
+        // the only permit of the round is taken
         assert_eq!(next(&mut Quantum::new()), None);
         large.spend(1);
         let cx = &mut Context::from_waker(std::task::Waker::noop());
@@ -412,7 +412,7 @@ mod tests {
         charge(QUANTUM as usize);
         quantum.called();
         assert!(quantum.is_over());
-        // while it is suspended, too
+        // the charge of a suspended handler counts, too
         let mut quantum = Quantum::new();
         charge(QUANTUM as usize);
         quantum.suspend(&round, cx);
@@ -443,11 +443,11 @@ mod tests {
             assert!(quantum.is_awaited() && quantum.goes_on(&round, cx));
             assert_eq!(calls(&mut quantum), 1);
         }
-        // it is quick again: its bytes end it, unless the machine took the thread away meanwhile
+        // the handler is quick again: bytes end the quantum, unless the machine preempted the thread meanwhile
         let is_ended_by_bytes = |_| {
             quantum.suspend(&round, cx);
             assert!(quantum.goes_on(&round, cx));
-            // one large message, so that it does not matter how fast the machine is
+            // one large message, so that the machine's speed does not matter
             quantum.spend_on_frame(BULK_BUDGET as usize);
             quantum.called();
             assert!(quantum.is_over());
@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn who_pauses_in_time_never_uses_it_up() {
         let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
-        // small messages that came together; one of 16 KiB and its echo
+        // small messages that arrive together; one of 16 KiB and its echo
         for (frames, bytes) in [(16, 60), (40, 60), (1, 32 << 10), (8, 4 << 10)] {
             let mut quantum = Quantum::new();
             for batch in 0..100 {

@@ -1,5 +1,5 @@
-//! Tasks that write what broadcasts have queued: in chunks, on all workers of a runtime, and only while there is something
-//! to write.
+//! Tasks that write queued broadcasts: in chunks, on all workers of a runtime, and only while there is something to
+//! write.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use tokio_util::task::TaskTracker;
 use crate::scheduling::per_runtime::PerRuntime;
 use crate::send_queue::SendQueue;
 
-/// For so long a flusher goes on before others have their turn.
+/// How long a flusher runs before it yields to other tasks.
 const CHUNK: Duration = Duration::from_micros(400);
 
-/// So many sessions are taken from the list at a time.
+/// Number of sessions taken from the list at a time.
 const STEP: usize = 16;
 
-/// For so many on the list there is one more flusher, up to one for each worker.
+/// Number of listed sessions for each flusher; there is at most one flusher for each worker.
 const SHARE: usize = 64;
 
 /// The flushers of a container.
@@ -37,12 +37,12 @@ struct List {
 
 #[derive(Debug, Default)]
 struct Todo {
-    /// Each session at most once.
+    /// Contains each session at most once.
     sessions: VecDeque<Arc<SendQueue>>,
     flushers: usize,
 }
 
-/// Sessions that were claimed. Those that are not handed over to flushers have their connections woken.
+/// Claimed sessions. For those that are not handed over to flushers, the connections are woken.
 #[derive(Debug, Default)]
 pub(crate) struct Owed(Vec<Arc<SendQueue>>);
 
@@ -63,7 +63,7 @@ impl Drop for Owed {
 }
 
 impl Flushers {
-    /// The runtime of the caller serves connections of the container, so that flushers may run there.
+    /// Registers the caller's runtime as one that serves connections of the container, so that flushers may run there.
     pub(crate) fn serve_here(&self) {
         if let Ok(runtime) = Handle::try_current() {
             self.list_of(&runtime);
@@ -74,8 +74,8 @@ impl Flushers {
         self.lists.of(runtime, || List { todo: Mutex::default(), workers: runtime.metrics().num_workers() })
     }
 
-    /// Has the sessions flushed. Where no connections are served, perhaps nothing is run for long: then their
-    /// connections are woken.
+    /// Hands the sessions to flushers. A runtime that serves no connections may run nothing for long; there, the
+    /// sessions' connections are woken instead.
     pub(crate) fn hand_over(&self, owed: &mut Owed) {
         let list = match Handle::try_current() {
             Ok(runtime) if SendQueue::is_in_handler() => Some(self.list_of(&runtime)),
@@ -92,7 +92,7 @@ impl Flushers {
         }
     }
 
-    /// Waits for those that run; others may begin meanwhile.
+    /// Waits for the running flushers; others may start meanwhile.
     pub(crate) async fn wait(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -100,7 +100,7 @@ impl Flushers {
 }
 
 impl List {
-    /// Takes the sessions over: how many flushers have to begin.
+    /// Takes the sessions over. Returns the number of flushers to start.
     fn push(&self, owed: &mut Owed) -> usize {
         let mut todo = self.lock();
         todo.sessions.extend(owed.0.drain(..));
@@ -121,11 +121,11 @@ async fn flush(mut flusher: Flusher) {
     }
 }
 
-/// One of the flushers of a list, until it has found nothing more to do.
+/// A flusher of a list; `None` once it has found nothing more to do.
 struct Flusher(Option<Arc<List>>);
 
 impl Flusher {
-    /// Flushes some of the sessions; false if there are no more.
+    /// Flushes sessions for one chunk of time. Returns false if none are left.
     fn flush_chunk(&mut self) -> bool {
         let begun = Instant::now();
         let mut owed = Owed(Vec::with_capacity(STEP));
@@ -134,7 +134,7 @@ impl Flusher {
             let mut todo = list.lock();
             let count = todo.sessions.len().min(STEP);
             if count == 0 {
-                // under the same lock, so that whoever adds more knows that another one is needed
+                // under the same lock, so that a task that adds more sessions knows that another flusher is needed
                 todo.flushers -= 1;
                 drop(todo);
                 self.0 = None;
@@ -149,7 +149,7 @@ impl Flusher {
     }
 }
 
-/// Its runtime may shut down while there is something to do, and sessions of another one go on.
+/// The flusher's runtime may shut down before the list is empty, while sessions of other runtimes go on.
 impl Drop for Flusher {
     fn drop(&mut self) {
         let Some(list) = self.0.take() else { return };

@@ -1,4 +1,4 @@
-//! Which connection runs when: a quantum of work for each turn, and timers that many connections share.
+//! When each connection runs: a quantum of work for each turn, and timers that many connections share.
 
 pub(crate) mod coarse_timer;
 pub(crate) mod fairness;

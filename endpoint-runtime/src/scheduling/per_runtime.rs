@@ -1,13 +1,13 @@
-//! One value for each runtime that serves a container: a container may be shared by several, one per core for example.
+//! One value for each runtime that serves a container. Several runtimes may share a container, such as one per core.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::runtime::{Handle, Id};
 
-/// With so many values, those that are not in use are forgotten before another one is made.
+/// Once this many values exist, unused ones are dropped before another one is made.
 const MOST: usize = 64;
 
-/// One value for each runtime. The first one is found without a lock.
+/// One value for each runtime. Finding the first one takes no lock.
 #[derive(Debug)]
 pub(crate) struct PerRuntime<T> {
     first: OnceLock<(Id, Arc<T>)>,
@@ -21,7 +21,7 @@ impl<T> Default for PerRuntime<T> {
 }
 
 impl<T> PerRuntime<T> {
-    /// The value of `runtime`, made if there is no such value.
+    /// The value of `runtime`; makes it if necessary.
     pub(crate) fn of(&self, runtime: &Handle, make: impl Fn() -> T) -> Arc<T> {
         let id = runtime.id();
         let (first, value) = self.first.get_or_init(|| (id, Arc::new(make())));
@@ -32,7 +32,7 @@ impl<T> PerRuntime<T> {
         if let Some(value) = find(&others, id) {
             return value;
         }
-        // runtimes may come and go for as long as the container is there
+        // runtimes may come and go while the container lives
         if others.len() >= MOST {
             others.retain(|(_, value)| Arc::strong_count(value) > 1);
         }

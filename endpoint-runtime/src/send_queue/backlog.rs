@@ -1,8 +1,8 @@
-//! What waits its turn: the one message that is being sent in parts, and everything that was accepted behind it.
+//! The backlog: the one message that is being sent in parts, and everything accepted behind it.
 //!
-//! A message in the line is whole and not encoded, so one may be dropped from it. The connection takes it over when
-//! its turn has come and there is little left to write. A session that never sends in parts, and drops nothing, has no
-//! line.
+//! A message in the backlog is whole and not encoded, so it can be dropped. The connection takes it over when the
+//! messages before it are done and little is left to write. A session that never sends in parts, and drops nothing, has
+//! no backlog.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::deflate::PartDeflater;
 use endpoint_wire::frame::OpCode;
 
-/// While so much is to be written the line waits.
+/// While this many bytes are to be written, the backlog waits.
 const AHEAD: usize = 64 << 10;
 
 #[derive(Default)]
@@ -19,13 +19,14 @@ pub(super) struct Line {
     waiting: VecDeque<Entry>,
     /// The payloads of `waiting`.
     pub(super) bytes: usize,
-    /// The last ticket that was given away, if anything is in the line.
+    /// The last ticket given out, if the backlog is not empty.
     last: Ticket,
     /// The message that is being sent in parts.
     pub(super) open: Option<OpenMessage>,
-    /// How many turns were asked for.
+    /// Number of fragment tickets requested.
     turns: u64,
-    /// Tickets that were passed, each with how many before it belong to nothing that will be written.
+    /// Tickets that were passed, each with the number of tickets before it that belong to no message that will be
+    /// written.
     gaps: VecDeque<(Ticket, u64)>,
 }
 
@@ -37,11 +38,11 @@ struct Entry {
 enum What {
     Message {
         message: QueueItem<'static>,
-        /// It is compressed when its turn comes.
+        /// Whether it is compressed when it leaves the backlog.
         in_order: bool,
         droppable: bool,
     },
-    /// The turn of a message in parts.
+    /// The fragment ticket of a message in parts.
     FragmentTicket(u64, OpCode),
 }
 
@@ -50,7 +51,7 @@ pub(super) struct OpenMessage {
     pub(super) turn: u64,
     ticket: Ticket,
     pub(super) opcode: OpCode,
-    /// Its first frame has been queued.
+    /// Whether its first frame has been queued.
     pub(super) started: bool,
     pub(super) deflates: bool,
     pub(super) deflater: Option<PartDeflater>,
@@ -75,24 +76,24 @@ impl State {
         self.rare.as_ref().and_then(|rare| rare.line.as_ref()).is_some_and(|line| line.open.is_some())
     }
 
-    /// The bytes of messages in the line.
+    /// Bytes of the messages in the backlog.
     pub(super) fn line_bytes(&self) -> usize {
         self.rare.as_ref().and_then(|rare| rare.line.as_ref()).map_or(0, |line| line.bytes)
     }
 
-    /// How many are in the line, the one that is being sent in parts among them.
+    /// Number of messages in the backlog, including the one that is being sent in parts.
     pub(super) fn line_len(&self) -> u64 {
         let line = self.rare.as_ref().and_then(|rare| rare.line.as_ref());
         line.map_or(0, |line| line.waiting.len() as u64 + u64::from(line.open.is_some()))
     }
 
-    /// The ticket of the last message that was accepted.
+    /// The ticket of the last accepted message.
     pub(super) fn last_ticket(&self) -> Ticket {
         let line = self.rare.as_ref().and_then(|rare| rare.line.as_ref()).filter(|_| self.lined);
         line.map_or(self.accepted, |line| line.last)
     }
 
-    /// Puts a message at the end of the line.
+    /// Puts a message at the end of the backlog.
     pub(super) fn line_up(&mut self, message: QueueItem<'_>, in_order: bool, droppable: bool) -> Ticket {
         let (size, line) = (message.len(), self.line());
         line.last += 1;
@@ -105,7 +106,7 @@ impl State {
         ticket
     }
 
-    /// Asks for the turn of a message in parts: it has come at once if nothing is in the line.
+    /// Requests a fragment ticket for a message in parts; it is granted at once if the backlog is empty.
     pub(super) fn ask_for_turn(&mut self, opcode: OpCode) -> u64 {
         let free = !self.lined;
         let line = self.line();
@@ -121,7 +122,7 @@ impl State {
         turn
     }
 
-    /// Ends the message that is being sent in parts; its ticket.
+    /// Ends the message that is being sent in parts; returns its ticket.
     pub(super) fn end_turn(&mut self) -> Option<Ticket> {
         let ticket = self.line().open.take()?.ticket;
         self.pass_ticket(ticket);
@@ -129,7 +130,7 @@ impl State {
         Some(ticket)
     }
 
-    /// Gives a turn back that was not used.
+    /// Gives back an unused fragment ticket.
     pub(super) fn leave(&mut self, turn: u64) {
         let line = self.line();
         line.waiting.retain(|entry| !matches!(entry.what, What::FragmentTicket(other, _) if other == turn));
@@ -139,7 +140,7 @@ impl State {
         self.shorten();
     }
 
-    /// Drops the oldest message that may be dropped; false if there is none.
+    /// Drops the oldest droppable message; false if there is none.
     pub(super) fn drop_oldest(&mut self) -> bool {
         let Some(line) = self.rare.as_mut().and_then(|rare| rare.line.as_mut()) else { return false };
         let is_droppable = |entry: &Entry| matches!(entry.what, What::Message { droppable: true, .. });
@@ -154,7 +155,7 @@ impl State {
         true
     }
 
-    /// Everything up to this ticket is with the connection, or will never be.
+    /// Marks everything up to this ticket as taken over by the connection, or as never to be written.
     fn pass_ticket(&mut self, ticket: Ticket) {
         let gap = ticket - self.accepted - 1;
         self.accepted = ticket;
@@ -164,7 +165,7 @@ impl State {
         }
     }
 
-    /// Notes whether there still is a line.
+    /// Updates whether there is a backlog.
     fn shorten(&mut self) {
         let line = self.line();
         let (empty, last) = (line.open.is_none() && line.waiting.is_empty(), line.last);
@@ -178,7 +179,7 @@ impl State {
         self.lined = !empty;
     }
 
-    /// Forgets the tickets before the last one written that belonged to nothing.
+    /// Forgets the gaps before the last ticket written.
     #[inline]
     pub(super) fn count_gaps(&mut self) {
         if self.skipped == 0 {
@@ -191,7 +192,7 @@ impl State {
         }
     }
 
-    /// Drops what is in the line. The gaps stay: `skipped` counts them until the tickets around them are written.
+    /// Drops the backlog. The gaps stay: `skipped` counts them until the tickets around them are written.
     pub(super) fn clear_line(&mut self) {
         self.lined = false;
         let Some(line) = self.rare.as_mut().and_then(|rare| rare.line.as_mut()) else { return };
@@ -208,9 +209,9 @@ impl OpenMessage {
 }
 
 impl SendQueue {
-    /// Moves what is due from the line to the end of `out`. True if somebody's turn has come.
+    /// Moves due messages from the backlog to the end of `out`. True if a fragment ticket was granted.
     pub(super) fn advance_line(&self, state: &mut State, out: &mut Frames) -> bool {
-        // before the end all of it goes that may
+        // before the end, everything that may leave does
         let most = if self.is_open() { AHEAD } else { usize::MAX };
         let mut granted = false;
         while out.len() < most {
@@ -255,28 +256,28 @@ mod tests {
     use crate::send_queue::{Bounds, FAR, FragmentTicket, Refused, Waiting};
     use endpoint_wire::role::Role;
 
-    /// What senders, the peer, the connection and the end do to a queue.
+    /// An action of senders, the peer, the connection or the end on a queue.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Send(usize),
         Reply(usize),
         SendDroppable(usize),
-        /// A broadcast, which may be written here and now, and is left to a flusher otherwise.
+        /// A broadcast, which may be written directly, and is left to a flusher otherwise.
         Broadcast(usize, bool),
-        /// The flusher comes by.
+        /// The flusher runs.
         Flush,
         Batch(bool),
         /// A part of the session's own message, and whether it is the last.
         Part(usize, bool),
         AskForTurn,
-        /// A part by one of those who asked for a turn.
+        /// A part by one of those who requested a fragment ticket.
         PartOf(usize, bool),
         GiveUpTurn(usize),
         PeerReads,
-        /// It takes nothing of what the connection has.
+        /// The socket accepts none of the connection's bytes.
         Blocked,
         Collect,
-        /// The socket takes so many bytes of the connection.
+        /// The socket accepts this many bytes of the connection.
         Write(usize),
         Close,
         /// The connection has learnt of the end: the peer's close frame, a violation, a limit.
@@ -312,12 +313,13 @@ mod tests {
     }
 
     /// A queue, its connection as far as the queue knows it, and the messages that are outstanding by the definition: a
-    /// message is, from when it was accepted, or its turn was asked for, until it was reported as written or dropped.
+    /// message is outstanding from its acceptance, or the request of its fragment ticket, until it was reported as
+    /// written or dropped.
     struct Given {
         send_queue: SendQueue,
         peer: TcpStream,
         out: Frames,
-        /// Bytes that were put into `out` and that were written, and up to where each ticket goes.
+        /// Bytes that were put into `out` and that were written, and the end of each ticket.
         put: usize,
         wrote: usize,
         marks: VecDeque<(usize, Ticket)>,
@@ -330,7 +332,7 @@ mod tests {
         async fn new() -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let socket = TcpSocket::new_v4().unwrap();
-            // little room, so that a broadcast is written in part
+            // a small buffer, so that a broadcast is partly written
             socket.set_recv_buffer_size(4 << 10).unwrap();
             let peer = socket.connect(listener.local_addr().unwrap()).await.unwrap();
             let (_, writer) = listener.accept().await.unwrap().0.into_split();
@@ -351,7 +353,7 @@ mod tests {
             }
         }
 
-        /// The tickets in the line.
+        /// The tickets in the backlog.
         fn line(&self) -> BTreeSet<Ticket> {
             let state = self.send_queue.lock();
             let line = state.rare.as_ref().and_then(|rare| rare.line.as_ref());
@@ -363,7 +365,7 @@ mod tests {
             self.send_queue.lock().last_ticket()
         }
 
-        /// Whatever left the line while `offer` ran was dropped for it.
+        /// Counts the messages that left the backlog while `offer` ran as dropped.
         fn drops<T>(&mut self, offer: impl FnOnce(&SendQueue) -> T) -> T {
             let before = self.line();
             let result = offer(&self.send_queue);
@@ -494,7 +496,7 @@ mod tests {
                     }
                     let (mut turn, ticket, begun) = self.turns.remove(which);
                     self.send_queue.give_up_turn(&mut turn, begun);
-                    // of one that has begun there is no whole message, and the session ends for it
+                    // a message that has begun cannot be completed, and the session ends
                     if !begun {
                         self.outstanding.remove(&ticket);
                     }
@@ -529,7 +531,8 @@ mod tests {
     }
 
     proptest! {
-        /// Through every end: sealed, ended, detached, refused, cut; in parts, batched, dropped, written at once.
+        /// Covers every end: backlog cleared, ended, detached, accepting stopped, aborted; in parts, batched, dropped,
+        /// written directly.
         #[test]
         fn outstanding_messages_are_those_accepted_and_neither_written_nor_dropped(
             steps in proptest::collection::vec(step(), 1..80),
@@ -549,7 +552,7 @@ mod tests {
                     prop_assert_eq!(outstanding, given.outstanding.len(), "after {}, {:?}", place, step);
                     prop_assert!(!ended || given.send_queue.bounds.budget.used() == 0, "it keeps a part of the budget");
                 }
-                // all that is left is written, but for what waits behind an unfinished message
+                // everything left is written, except messages behind an unfinished one
                 while !ended && (!given.out.is_empty() || given.send_queue.has_news()) {
                     given.write(usize::MAX);
                 }

@@ -1,15 +1,15 @@
-//! Batching: messages gather until they are asked for.
+//! Batching: messages are held back until they are flushed.
 
 use super::{SendQueue, State, Ticket, WRITE_BATCH_BYTES};
 use crate::send_queue::sync::{MutexGuard, Ordering};
 
 impl SendQueue {
-    /// Whether what is sent may wait for more.
+    /// Whether sent messages may wait for more.
     pub(crate) fn batches(&self) -> bool {
         self.lock().batching
     }
 
-    /// Says so, or flushes.
+    /// Allows batching, or ends it and flushes.
     pub(crate) fn set_batching(&self, allowed: bool) {
         let mut state = self.lock();
         state.batching = allowed;
@@ -18,7 +18,7 @@ impl SendQueue {
         }
     }
 
-    /// Has everything written that was accepted; its ticket.
+    /// Flushes everything accepted; returns the last ticket.
     pub(crate) fn flush_batch(&self) -> Ticket {
         let state = self.lock();
         let ticket = state.last_ticket();
@@ -26,8 +26,8 @@ impl SendQueue {
         ticket
     }
 
-    /// A message was accepted. The connection sleeps on until there is enough for a good write; if it runs anyway, it
-    /// takes the batch along.
+    /// Queues an accepted message without waking the connection until there is enough for an efficient write. A
+    /// connection that runs anyway takes the batch along.
     #[cold]
     pub(super) fn gather(&self, mut state: MutexGuard<'_, State>) {
         if state.bytes >= WRITE_BATCH_BYTES {

@@ -1,23 +1,23 @@
-//! Frames of broadcasts that follow each other, in one piece that all sessions share: a session's queue then has one entry
-//! for all of them, and nothing is copied for it.
+//! Frames of successive broadcasts in one shared piece: a session's queue has one entry for all of them, and nothing is
+//! copied for it.
 
 use bytes::Bytes;
 
 use super::write_buffer::Frames;
 
-/// A piece is not longer, so that a session that reads slowly does not hold much that is not for it.
+/// Maximum length of a piece, so that a slow reader's session holds few bytes that are not for it.
 const MOST: usize = 16 << 10;
 
-/// The frames of a burst so far, the last one apart.
+/// The frames of a burst so far; the last one can be told apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Burst {
     before: Bytes,
-    /// The same, and the last one.
+    /// The frames in `before`, and the last one.
     all: Bytes,
 }
 
 impl Burst {
-    /// Adds a frame to those before, or begins with it.
+    /// Adds a frame to those before, or starts a new piece with it.
     pub(crate) fn add(before: Option<Bytes>, frame: &[u8]) -> Self {
         let before = before.filter(|before| before.len() + frame.len() <= MOST).unwrap_or_default();
         let all = [&before, frame].concat();
@@ -29,16 +29,16 @@ impl Burst {
         self.all
     }
 
-    /// The last one.
+    /// The last frame.
     pub(crate) fn last(&self) -> &[u8] {
         &self.all[self.before.len()..]
     }
 
-    /// How many bytes of those before are in `piece`, if it ends with them.
+    /// Number of bytes of `before` in `piece`, if `piece` ends with them.
     fn end_of(&self, piece: &Bytes) -> Option<usize> {
         let is_end = !piece.is_empty()
             && piece.len() <= self.before.len()
-            // in the same place of the same memory, which is still there
+            // the same address in the same memory, which is still allocated
             && piece.as_ptr() == self.before[self.before.len() - piece.len()..].as_ptr();
         is_end.then_some(piece.len())
     }
@@ -79,7 +79,7 @@ mod tests {
         }
         assert_eq!((early.payloads().count(), early.len(), late.len()), (1, 10, 6));
         early.small().extend_from_slice(b">");
-        // something else is between
+        // other bytes lie between them
         early.push_burst(&Burst::add(before, b"ten"));
         assert_eq!(early.payloads().count(), 2);
         assert_eq!(early.into_bytes(), b"<onetwosix>ten");

@@ -1,28 +1,28 @@
-//! What of a queue counts in the budget of the container: what stays. A message that leaves at once never gets here.
+//! Counts the long-lived part of a queue in the container's budget. A message that leaves at once is never counted.
 
 use super::{SendQueue, State};
 
-/// A queue that is no longer than this, and whose peer reads, is not counted: it is about to leave.
+/// A queue of at most this many bytes, whose peer reads, is not counted: it is about to leave.
 const UNCOUNTED: usize = 64 << 10;
 
-/// The same for one whose peer does not read.
+/// The same limit for a queue whose peer does not read.
 const BLOCKED_STEP: usize = 4 << 10;
 
 impl SendQueue {
-    /// Whether the container has no room for a message behind others that stay. A short queue of a peer that reads does
-    /// not pay for those who do not.
+    /// Whether the container has no space for a message behind others that stay. A short queue of a peer that reads is
+    /// not penalised for peers that do not.
     #[inline]
     pub(super) fn exceeds_budget(&self, state: &State, size: usize) -> bool {
         (state.blocked || state.bytes.saturating_add(size) > UNCOUNTED) && self.is_budget_used_up()
     }
 
-    /// Whether all queues of the container together are as long as they may be.
+    /// Whether all queues of the container together have reached their limit.
     #[inline]
     pub(crate) fn is_budget_used_up(&self) -> bool {
         self.bounds.budget.is_used_up()
     }
 
-    /// Something was added to the queue.
+    /// Updates the count after bytes were added.
     #[inline]
     pub(super) fn grew(&self, state: &mut State) {
         let step = if state.blocked { BLOCKED_STEP } else { UNCOUNTED };
@@ -31,7 +31,7 @@ impl SendQueue {
         }
     }
 
-    /// Something has left the queue.
+    /// Updates the count after bytes have left.
     #[inline]
     pub(super) fn shrank(&self, state: &mut State) {
         if state.counted > 0 {
@@ -50,7 +50,7 @@ impl SendQueue {
     }
 }
 
-/// A queue may go without its end, with a task that is dropped.
+/// A queue may be dropped without its end, with a task that is dropped.
 impl Drop for SendQueue {
     fn drop(&mut self) {
         let counted = self.lock().counted;

@@ -1,4 +1,4 @@
-//! Which session's handler runs on this thread: what it sends on its own session needs no waking, and joins the batch.
+//! The session whose handler runs on this thread: messages it sends on its own session join the batch without a wake.
 
 use std::cell::Cell;
 
@@ -19,20 +19,20 @@ impl Drop for Restore {
 }
 
 impl SendQueue {
-    /// Polls a handler of this session: what it sends meanwhile needs no waking, and joins the batch.
+    /// Polls a handler of this session: messages it sends meanwhile on this session join the batch without a wake.
     #[inline]
     pub(crate) fn enter_handler<T>(&self, poll: impl FnOnce() -> T) -> T {
         let _restore = Restore(CURRENT_HANDLER.with(|running| running.replace(self)));
         poll()
     }
 
-    /// The opposite: what is done meanwhile is as if no handler ran.
+    /// Runs `poll` as if no handler ran on this thread.
     pub(crate) fn outside_handler<T>(&self, poll: impl FnOnce() -> T) -> T {
         let _restore = Restore(CURRENT_HANDLER.with(|running| running.replace(std::ptr::null())));
         poll()
     }
 
-    /// Whether a handler is being polled on this thread, of whichever session.
+    /// Whether a handler of any session is being polled on this thread.
     pub(crate) fn is_in_handler() -> bool {
         !CURRENT_HANDLER.with(Cell::get).is_null()
     }

@@ -1,9 +1,9 @@
-//! Frames of broadcasts, written without waking the connection: by the broadcast itself, or a little later by a flusher,
-//! which writes whatever has gathered until it comes by. Only a plain socket of a server is written to in this way; for
-//! every other the flusher wakes the connection.
+//! Broadcast frames, written without waking the connection: by the broadcast itself, or a little later by a flusher,
+//! which writes everything queued until it runs. Only plain sockets of a server are written to in this way; for all
+//! others the flusher wakes the connection.
 //!
-//! Whoever turns `pending` from false to true has to see to it that somebody looks at the queue. A sender wakes the
-//! connection; a broadcast puts the session on the list of a flusher instead.
+//! The caller that turns `pending` from false to true must make sure that the queue is checked. A sender wakes the
+//! connection; a broadcast puts the session on a flusher's list instead.
 
 use std::io;
 use std::sync::OnceLock;
@@ -17,12 +17,12 @@ use crate::send_queue::sync::{MutexGuard, Ordering};
 use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::role::Role;
 
-/// A session is written to by broadcasts themselves once in so many microseconds: what follows gathers, so that a burst
+/// Broadcasts write to a session directly at most once in this many microseconds: later ones gather, so that a burst
 /// does not cost a system call for each message.
 pub(super) const GATHER: u32 = 1000;
 
-/// When a broadcast happens: microseconds since an arbitrary beginning. They begin again after 71 minutes; then one
-/// broadcast is queued that might have been written at once.
+/// The time of a broadcast, in microseconds since an arbitrary start. It wraps after 71 minutes; then one broadcast is
+/// queued that might have been written directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Millisecond(pub(super) u32);
 
@@ -41,12 +41,12 @@ impl Millisecond {
     }
 }
 
-/// What a session remembers of broadcasts.
+/// A session's record of its broadcasts.
 #[derive(Debug)]
 pub(super) struct Broadcasts {
-    /// The last one that was written at once.
+    /// The last broadcast that was written directly.
     direct: Millisecond,
-    /// Until then, more of them are a burst; kept by the first session of those that are addressed together.
+    /// Broadcasts before this time are a burst; kept by the first of the sessions that are addressed together.
     burst_until: Millisecond,
 }
 
@@ -57,17 +57,17 @@ impl Default for Broadcasts {
 }
 
 impl SendQueue {
-    /// Whether a broadcast to this session first, and to others, follows another one so closely that it is a burst.
+    /// Whether a broadcast to this session first, and to others, follows another so closely that it is a burst.
     pub(crate) fn is_in_burst(&self, moment: Millisecond) -> bool {
         moment.is_before(self.lock().broadcasts.burst_until)
     }
 
-    /// The frames of the burst so far, for whoever goes on with it.
+    /// Takes the frames of the burst so far, for the broadcast that continues it.
     pub(crate) fn take_burst(&self) -> Option<Bytes> {
         self.lock().rare.as_mut()?.burst.take()
     }
 
-    /// A broadcast to this session first, and to others, has ended; another one that comes sooner is a burst.
+    /// Ends a broadcast to this session first, and to others; another one within `pause` is a burst.
     pub(crate) fn ends_broadcast(&self, pause: Duration, burst: Option<Bytes>) {
         let mut state = self.lock();
         state.broadcasts.burst_until = Millisecond::now().after(pause);
@@ -76,8 +76,8 @@ impl SendQueue {
         }
     }
 
-    /// Writes a frame here and now if nothing is before it and the socket takes it, which saves waking the connection.
-    /// False if it has to be queued.
+    /// Writes a frame directly if nothing is queued before it and the socket accepts it, which saves waking the
+    /// connection. False if the frame must be queued.
     pub(crate) fn try_write_direct(&self, frame: &[u8], moment: Millisecond) -> Result<bool, Refused> {
         let mut state = self.lock();
         if !self.is_open() {
@@ -105,34 +105,34 @@ impl SendQueue {
         Ok(true)
     }
 
-    /// Whether nothing of the connection is before what others write. A client's frames have to be masked first, which
+    /// Whether the connection holds nothing that must be written first. A client's frames must be masked first, which
     /// its connection does.
     fn is_free(&self) -> bool {
-        // a relaxed load will do: it matters to those alone who have heard of what the connection holds
+        // a relaxed load suffices: it matters only to callers that know what the connection holds
         self.role == Role::Server && !self.has_unflushed.load(Ordering::Relaxed)
     }
 
-    /// Brings it into the caches: for several at a time that takes hardly longer than for one.
+    /// Brings the queue into the caches: for several at a time that takes hardly longer than for one.
     pub(crate) fn prefetch(&self) {
         std::hint::black_box((self.open.load(Ordering::Relaxed), self.deflation.is_some()));
     }
 
-    /// Before a broadcast queues something: it has to put the session on the list of a flusher if this is true. Then
-    /// nobody else wakes the connection until the flusher has come by.
+    /// A broadcast calls this before it queues a frame. If true, it must put the session on a flusher's list; then no
+    /// other task wakes the connection until the flusher has run.
     pub(crate) fn claim(&self) -> bool {
         if self.is_running() || self.pending.load(Ordering::Relaxed) || self.pending.swap(true, Ordering::AcqRel) {
             return false;
         }
-        // else a flusher is about to come by anyway
+        // otherwise a flusher is about to run anyway
         !self.listed.swap(true, Ordering::AcqRel)
     }
 
-    /// A flusher comes by: writes what has gathered, or wakes the connection.
+    /// Runs for a flusher: writes everything queued, or wakes the connection.
     pub(crate) fn flush(&self) {
         // from here on it may be listed again
         self.listed.swap(false, Ordering::AcqRel);
         if !self.pending.load(Ordering::Acquire) {
-            // the connection has taken it
+            // the connection has collected it
             return;
         }
         let mut state = self.lock();
@@ -150,7 +150,7 @@ impl SendQueue {
             let State { socket, frames, .. } = &mut *state;
             match socket.as_ref().map(|socket| try_write(socket, frames, WRITE_BATCH_BYTES)) {
                 Some(Ok(count @ 1..)) => frames.advance(count),
-                // or the connection finds out what is wrong
+                // or the connection finds the error
                 _ => return self.wake_connection(state),
             }
             state.app_activity = true;
@@ -166,11 +166,11 @@ impl SendQueue {
             (state.warned, state.blocked) = (false, false);
             state.count_gaps();
         }
-        // under the lock: a connection that sees nothing pending must not write before what is written here
+        // under the lock: a connection that sees nothing pending must not write before the frames written here
         self.pending.swap(false, Ordering::AcqRel);
     }
 
-    /// Whether there is nothing but frames to write, and nothing before them.
+    /// Whether there are only frames to write, and nothing before them.
     fn may_flush(&self, state: &State) -> bool {
         let nothing = |rare: &super::Rare| {
             rare.partial_frame.is_empty() && rare.control.is_empty() && rare.close.is_none() && rare.waiters.is_empty()
@@ -182,7 +182,7 @@ impl SendQueue {
             && state.rare.as_deref().is_none_or(nothing)
     }
 
-    /// No flusher will come by: the connection has to look instead.
+    /// Called if no flusher will run: the connection must check the queue instead.
     pub(crate) fn abandon_flush(&self) {
         self.listed.swap(false, Ordering::AcqRel);
         if self.pending.load(Ordering::Acquire) {
@@ -190,7 +190,7 @@ impl SendQueue {
         }
     }
 
-    /// Wakes the connection, though it was told already that there is something.
+    /// Wakes the connection even if the queue is already pending.
     fn wake_connection(&self, state: MutexGuard<'_, State>) {
         let waker = state.connection.clone();
         drop(state);
@@ -200,7 +200,7 @@ impl SendQueue {
     }
 }
 
-/// Writes once, at most so much: how much the socket took.
+/// Writes once, at most `most` bytes. Returns the number of bytes written.
 pub(super) fn try_write(socket: &OwnedWriteHalf, frames: &Frames, most: usize) -> io::Result<usize> {
     match frames.single(most) {
         Some(bytes) => socket.try_write(bytes),

@@ -1,4 +1,4 @@
-//! The connection's side of a queue: it takes over, writes, and says how far it has come.
+//! The connection's side of a send queue: collecting, writing, and reporting what is written.
 
 use std::io;
 use std::task::{Context, Poll, Waker};
@@ -12,27 +12,27 @@ use crate::send_queue::sync::{MutexGuard, Ordering};
 use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::close::CloseReason;
 
-/// What the connection collected.
+/// The result of [`SendQueue::collect`].
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
-    /// The close the application asked for, once.
+    /// The close requested by the application, reported once.
     pub(crate) close: Option<CloseReason>,
-    /// Give up at once.
+    /// Whether to abort at once.
     pub(crate) cut: bool,
-    /// Pings or pongs of the application were among it.
+    /// Whether the application's pings or pongs were collected.
     pub(crate) control: bool,
-    /// Somebody waits, or a limit was changed: the clock is to be looked at.
+    /// A sender waits, or a limit was changed: the connection must check the deadlines.
     pub(crate) look: bool,
     /// Everything up to this ticket is now with the connection.
     pub(crate) ticket: Ticket,
-    /// Messages wait in the line: everything else goes behind them.
+    /// Messages wait in the backlog: everything else goes behind them.
     pub(crate) lined: bool,
-    /// What is written is to be reported, though the ticket may be an old one.
+    /// Whether written bytes must be reported even if the ticket is an old one.
     pub(crate) report: bool,
 }
 
 impl SendQueue {
-    /// Resolves if the connection is given up; for what goes on after its end.
+    /// Resolves when the connection is aborted; for tasks that continue after its end.
     pub(crate) fn poll_aborted(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.cut {
@@ -47,8 +47,8 @@ impl SendQueue {
         self.lock().connection = Some(waker.clone());
     }
 
-    /// Forgets it: its memory must not live as long as the last clone of the session. Without a connection the queue has
-    /// ended.
+    /// Removes that task: its memory must not live as long as the last clone of the session. Without a connection the
+    /// queue has ended.
     pub(crate) fn detach(&self) {
         let mut state = self.lock();
         if !state.ended {
@@ -57,18 +57,19 @@ impl SendQueue {
             state = self.lock();
         }
         let gone = (state.connection.take(), state.rare.take());
-        // what is dropped with a waker may look here
+        // dropping a waker may run code that locks this queue
         drop(state);
         drop(gone);
     }
 
-    /// Says whether the connection has bytes that are not with the socket.
+    /// Sets whether the connection holds bytes that are not with the socket.
     #[inline]
     pub(crate) fn set_has_unflushed(&self, has_unflushed: bool) {
         self.has_unflushed.store(has_unflushed, Ordering::Relaxed);
     }
 
-    /// Writes to a plain socket once: how much it took, zero if it takes nothing now. There must be something to write.
+    /// Writes to a plain socket once. Returns the number of bytes written, zero if it would block. `out` must not be
+    /// empty.
     pub(crate) fn write(&self, out: &mut Frames, most: usize) -> io::Result<usize> {
         let mut state = self.lock();
         state.prepend_partial(out);
@@ -87,13 +88,13 @@ impl SendQueue {
         }
     }
 
-    /// Ends our half of a plain connection.
+    /// Shuts down our half of a plain connection.
     pub(crate) fn shutdown_write(&self) {
-        // dropping it says so to the peer
+        // dropping it sends the shutdown to the peer
         self.lock().socket = None;
     }
 
-    /// Lets go of a plain socket, which is closed when the connection does, too.
+    /// Releases a plain socket without a shutdown; it closes when the connection drops its half.
     pub(crate) fn release_socket(&self) {
         self.lock().socket.take().into_iter().for_each(OwnedWriteHalf::forget);
     }
@@ -103,9 +104,9 @@ impl SendQueue {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// Moves what has gathered to the end of `out`, control frames first.
+    /// Moves everything queued to the end of `out`, control frames first.
     pub(crate) fn collect(&self, out: &mut Frames) -> Collected {
-        // swapped, so that it comes after whatever set it, in every order of memory
+        // a swap, so that it is ordered after the write that set the flag, in every memory order
         self.pending.swap(false, Ordering::AcqRel);
         let mut state = self.lock();
         state.batched = false;
@@ -123,7 +124,7 @@ impl SendQueue {
             out.small().extend_from_slice(&std::mem::take(&mut rare.control));
         }
         out.append(&mut state.frames);
-        // an idle session keeps a little room at most
+        // an idle session keeps at most a small buffer
         state.frames.shrink(512);
         if state.lined || state.parts {
             self.collect_line(state, out, &mut collected);
@@ -131,7 +132,7 @@ impl SendQueue {
         collected
     }
 
-    /// As [`collect`](Self::collect), for what waits its turn.
+    /// Like [`collect`](Self::collect), for the backlog.
     #[cold]
     fn collect_line(&self, mut state: MutexGuard<'_, State>, out: &mut Frames, collected: &mut Collected) {
         let granted = state.lined && self.advance_line(&mut state, out);
@@ -142,18 +143,18 @@ impl SendQueue {
         }
     }
 
-    /// Forgets what has not had its turn: the session ends.
+    /// Drops the backlog: the session ends.
     pub(crate) fn clear_backlog(&self) {
         self.lock().clear_line();
     }
 
-    /// Says that everything up to `ticket` is written, and `left` bytes behind it are not. True if there is more whose
-    /// turn has come.
+    /// Reports that everything up to `ticket` is written, and that `left` bytes behind it are not. True if the backlog
+    /// has messages that are due.
     pub(crate) fn written(&self, ticket: Ticket, left: usize) -> bool {
         let mut state = self.lock();
         state.blocked = false;
         state.bytes = state.own_bytes() + left;
-        // a broadcast may have been written at once since, and its ticket is later
+        // a broadcast may have been written directly since, and its ticket is later
         state.written = state.written.max(ticket);
         state.warned = false;
         state.count_gaps();
@@ -165,15 +166,15 @@ impl SendQueue {
         more
     }
 
-    /// Counts what waits its turn. True if that has come for some of it.
+    /// Counts the bytes of the backlog. True if some of it is due.
     #[cold]
     fn count_line(&self, state: &mut State) -> bool {
         state.bytes += state.line_bytes();
         !state.is_open_in_parts()
     }
 
-    /// Says that the peer takes nothing at the moment, and how many bytes the connection has that are not written: what
-    /// came from here, replies and pongs.
+    /// Reports that the peer currently accepts no bytes, and how many bytes of the connection are not written: those
+    /// collected here, replies and pongs.
     pub(crate) fn blocked(&self, left: usize) {
         let mut state = self.lock();
         if !state.ended {
@@ -183,7 +184,8 @@ impl SendQueue {
         }
     }
 
-    /// Wakes whoever has waited too long; returns the next deadline, and whether a broadcast was written meanwhile.
+    /// Wakes the waiters whose deadline has passed. Returns the next deadline, and whether a broadcast was written
+    /// meanwhile.
     pub(crate) fn expire(&self, now: Instant) -> (Option<Instant>, bool) {
         let mut state = self.lock();
         let app_activity = std::mem::take(&mut state.app_activity);
@@ -194,7 +196,7 @@ impl SendQueue {
         (next, app_activity)
     }
 
-    /// Ends it: nothing is accepted, nothing more will be written, whoever waits is told.
+    /// Ends the queue: it accepts and writes nothing more, and wakes all waiters.
     pub(crate) fn end(&self, timed_out: bool) {
         let mut state = self.lock();
         self.open.store(false, Ordering::Release);
@@ -212,7 +214,7 @@ impl SendQueue {
         wake_waiters(state);
     }
 
-    /// Refuses further messages, as after a close frame was received; whoever waits for room is told.
+    /// Refuses further messages, as after a received close frame; wakes the senders that wait for space.
     pub(crate) fn stop_accepting(&self) {
         let state = self.lock();
         self.open.store(false, Ordering::Release);

@@ -1,4 +1,4 @@
-//! Messages in parts: whose turn it is, and their frames.
+//! Messages in parts: their fragment tickets and their frames.
 
 use std::task::{Context, Poll, Waker};
 
@@ -10,24 +10,24 @@ use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
 
-/// How far a writer may be ahead of the socket.
+/// Maximum number of bytes that a writer may be ahead of the socket.
 const AHEAD: usize = 256 << 10;
 
-/// The turn of the message that is sent by `send_text_part` and `send_binary_part`, of which a session has one.
+/// The fragment ticket of `send_text_part` and `send_binary_part`, which share one message per session.
 const SHARED: u64 = 0;
 
-/// A writer's turn to send its message.
+/// A writer's permission to send its message in parts.
 #[derive(Debug, Default)]
 pub(crate) struct FragmentTicket(Option<u64>);
 
 impl SendQueue {
-    /// The transport knows nothing of parts: sending them is refused from now on.
+    /// Refuses messages in parts from now on: the transport takes only whole messages.
     #[cfg(feature = "adopted")]
     pub(crate) fn takes_whole_messages(&self) {
         self.whole.store(true, Ordering::Relaxed);
     }
 
-    /// Whether messages may travel in parts, in either direction.
+    /// Checks that messages may be sent in parts, in either direction.
     pub(crate) fn takes_parts(&self) -> Result<(), Refused> {
         #[cfg(feature = "adopted")]
         if self.whole.load(Ordering::Relaxed) {
@@ -36,7 +36,7 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Waits until it is the turn of a message in parts, behind all that was accepted before it was asked for.
+    /// Waits for the fragment ticket of a message in parts, behind everything accepted before it was requested.
     pub(crate) fn poll_turn(
         &self,
         cx: &mut Context<'_>,
@@ -59,13 +59,13 @@ impl SendQueue {
         })
     }
 
-    /// Waits until a writer may hand over a part.
+    /// Waits until a writer may queue a part.
     pub(crate) fn poll_part_room(&self, cx: &mut Context<'_>, waiting: &mut Waiting) -> Poll<Result<(), Refused>> {
         let most = AHEAD.min(self.bounds.bytes).max(1);
         self.poll_until(cx, waiting, |_, state| state.bytes.saturating_sub(state.line_bytes()) < most)
     }
 
-    /// Queues a part of a writer's message, whose turn it is. The ticket is that of the whole message.
+    /// Queues a part of the message of a writer that has the fragment ticket. Returns the ticket of the whole message.
     pub(crate) fn offer_part_of(
         &self,
         turn: &FragmentTicket,
@@ -80,7 +80,7 @@ impl SendQueue {
         self.push_part(state, part, last, compressed)
     }
 
-    /// Queues a part of the session's own message in parts, which it begins if there is none.
+    /// Queues a part of the session's own message in parts; begins the message if there is none.
     pub(crate) fn offer_part(
         &self,
         part: QueueItem<'_>,
@@ -125,7 +125,7 @@ impl SendQueue {
         is_ours && (own == 0 || own.saturating_add(part.len()) <= self.bounds.bytes)
     }
 
-    /// Queues the frame of a part. One that is empty is left out, unless it is the last.
+    /// Queues the frame of a part. An empty part is skipped, unless it is the last.
     fn push_part(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -173,7 +173,7 @@ impl SendQueue {
         Ok(ticket)
     }
 
-    /// The connection is to look; and so is whoever waits, if the message is complete.
+    /// Notifies the connection, and wakes the waiters if the message is complete.
     fn settle_part(&self, mut state: MutexGuard<'_, State>, ended: bool) {
         state.parts = true;
         let wakers = state.rare.as_ref().filter(|_| ended).map(|rare| rare.waiters.wakers());
@@ -181,8 +181,8 @@ impl SendQueue {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// The writer is gone. Of a message that was begun nobody can make a whole one: the session ends with 1011, so that
-    /// the peer does not wait for the rest.
+    /// Gives up a dropped writer's message. A message that was begun cannot be completed: the session ends with 1011,
+    /// so that the peer does not wait for the rest.
     pub(crate) fn give_up_turn(&self, turn: &mut FragmentTicket, written: bool) {
         let Some(turn) = turn.0.take() else { return };
         let mut state = self.lock();

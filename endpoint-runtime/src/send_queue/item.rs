@@ -1,4 +1,4 @@
-//! One message on its way into a queue: copied or shared, encoded or compressed before.
+//! One message to be queued: borrowed or shared, and perhaps already encoded or compressed.
 
 use bytes::Bytes;
 
@@ -6,21 +6,21 @@ use crate::send_queue::write_buffer::{Burst, Frames};
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::frame::OpCode;
 
-/// From this size on a payload is shared with whoever made it; below, copying is cheaper than another write segment.
+/// From this size on a payload is shared with its owner; below, copying is cheaper than another write segment.
 pub(crate) const SHARE_FROM: usize = 8 << 10;
 
-/// A data frame on its way into the queue.
+/// A data frame to be queued.
 #[derive(Clone, Debug)]
 pub(crate) enum QueueItem<'a> {
-    /// To be copied.
+    /// A payload to copy.
     Borrowed(OpCode, &'a [u8]),
-    /// To be shared.
+    /// A payload to share.
     Shared(OpCode, Bytes),
-    /// Encoded already, as for several sessions.
+    /// A frame encoded already, for several sessions; to copy.
     EncodedBorrowed(&'a [u8]),
-    /// The same, for one session, or to be shared.
+    /// A frame encoded already, for one session, or to share.
     EncodedShared(Bytes),
-    /// The last of several that are shared.
+    /// The last of several shared frames.
     Burst(&'a Burst),
 }
 
@@ -33,7 +33,7 @@ impl QueueItem<'_> {
         }
     }
 
-    /// Puts it at the end of `frames`.
+    /// Appends the frame to `frames`.
     #[inline]
     pub(crate) fn push_to(self, frames: &mut Frames) {
         match self {
@@ -47,7 +47,7 @@ impl QueueItem<'_> {
         }
     }
 
-    /// The same, to be kept.
+    /// Converts it into an owned item.
     pub(super) fn into_owned(self) -> QueueItem<'static> {
         match self {
             Self::Borrowed(opcode, payload) => QueueItem::Shared(opcode, Bytes::copy_from_slice(payload)),
@@ -58,7 +58,7 @@ impl QueueItem<'_> {
         }
     }
 
-    /// The message, if it is not encoded yet.
+    /// The payload, if it is not encoded yet.
     pub(super) fn payload(&self) -> Option<(OpCode, &[u8])> {
         match self {
             Self::Borrowed(opcode, payload) => Some((*opcode, payload)),
@@ -68,7 +68,8 @@ impl QueueItem<'_> {
     }
 }
 
-/// Compresses a message by itself, or says that its turn must come first. One that would not become smaller is left.
+/// Compresses a message by itself, or returns true if it must be compressed in order. A message that would not become
+/// smaller stays as it is.
 pub(super) fn deflate<'a>(deflation: &Deflation, message: QueueItem<'a>) -> (QueueItem<'a>, bool) {
     let Some((opcode, payload)) = message.payload() else { return (message, false) };
     if !deflation.no_context_takeover() {

@@ -1,6 +1,6 @@
-//! What a client does to its frames before they are written (RFC 6455 §5.3): each gets a mask of its own.
+//! Masking of a client's frames before they are written (RFC 6455 §5.3): each gets its own key.
 //!
-//! Frames are queued without one, so nothing that queues them has to know on which side it is.
+//! Frames are queued unmasked, so code that queues them does not depend on the side.
 
 use bytes::Bytes;
 
@@ -9,8 +9,8 @@ use crate::transport::buffers;
 use endpoint_wire::{encode, mask};
 
 impl Frames {
-    /// Masks the frames that were appended since it was called last, each with a fresh key that cannot be foreseen
-    /// (RFC 6455 §10.3). For a client, before anything of them is written.
+    /// Masks the frames appended since the last call, each with a fresh unpredictable key (RFC 6455 §10.3). A client
+    /// calls it before any of them is written.
     pub(crate) fn mask(&mut self) {
         let Self { small, large, .. } = self;
         let Large { payloads, len, bare, masked } = &mut **large.get_or_insert_default();
@@ -36,7 +36,7 @@ impl Frames {
             let Some(frame) = plain.get(at..).filter(|rest| !rest.is_empty()) else { break };
             let (header, payload) = encode::lengths(frame);
             let (header, rest) = frame.split_at(header.min(frame.len()));
-            // the thread's generator is a cryptographic one, seeded by the operating system
+            // the thread's generator is cryptographic, seeded by the operating system
             let key: [u8; KEY] = rand::random();
             encode::masked_header(small, header, key);
             at += header.len();
@@ -55,10 +55,10 @@ impl Frames {
     }
 }
 
-/// How long a key is.
+/// Length of a masking key, in bytes.
 const KEY: usize = 4;
 
-/// A whole frame with a mask. It may be shared with others, so it is copied.
+/// Masks a whole frame. It may be shared with other sessions, so it is copied.
 fn whole(frame: &[u8]) -> Bytes {
     let (header, _) = encode::lengths(frame);
     let (header, payload) = frame.split_at(header.min(frame.len()));
@@ -69,7 +69,7 @@ fn whole(frame: &[u8]) -> Bytes {
     out.into()
 }
 
-/// A payload with a mask: where it lies if nobody else has it.
+/// Masks a payload: in place if it is not shared.
 fn alone(payload: Bytes, key: [u8; KEY]) -> Bytes {
     match payload.try_into_mut() {
         Ok(mut payload) => {
@@ -92,7 +92,7 @@ mod tests {
     use endpoint_wire::frame::{self, OpCode};
     use endpoint_wire::role::Role;
 
-    /// What the next write would take.
+    /// The bytes that the next write would take.
     fn next(frames: &Frames) -> Vec<u8> {
         if let Some(bytes) = frames.single(usize::MAX) {
             return bytes.to_vec();
@@ -112,7 +112,7 @@ mod tests {
             let (mut frames, mut expected, mut written) = (Frames::default(), Vec::new(), Vec::new());
             let mut writes = writes.into_iter().cycle();
             for (index, (kind, size)) in appended.iter().enumerate() {
-                // what is shared is never empty
+                // a shared payload is never empty
                 let payload = vec![index as u8; if *kind == 0 { *size } else { *size + 1 }];
                 match kind {
                     0 => frames.push(true, OpCode::Text, &payload),

@@ -1,7 +1,7 @@
-//! The way out of a session: a bounded queue of encoded frames that any task may fill and the connection empties.
+//! The send queue of a session: bounded, filled by any task, emptied by the connection.
 //!
-//! Frames keep the order in which they were accepted; control frames have a lane of their own and pass. A lock guards
-//! the queue and is never held across an await. The connection's waker is called once for whatever has gathered.
+//! Frames keep the order in which they were accepted; control frames have their own lane and overtake. A lock guards
+//! the queue and is never held across an await. One wake of the connection covers everything queued since.
 
 mod backlog;
 mod batch;
@@ -47,112 +47,112 @@ use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::role::Role;
 
-/// What a handler may send on its own session before it has to wait for the socket: one good write.
+/// Bytes that a handler may send on its own session before it must wait for the socket: one efficient write.
 const WRITE_BATCH_BYTES: usize = 64 << 10;
 
-/// How much may wait, and how long.
+/// Limits of a send queue: size and waiting time.
 #[derive(Debug)]
 pub(crate) struct Bounds {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
     pub(crate) send_timeout: Duration,
     pub(crate) overflow: Option<Overflow>,
-    /// What is logged of it.
+    /// Rate limits of the endpoint's log lines about queues.
     pub(crate) log: QueueLog,
-    /// For all queues of the container together.
+    /// Byte budget that all queues of the container share.
     pub(crate) budget: Arc<Budget>,
 }
 
-/// A place in the order of accepted messages.
+/// Position in the order of accepted messages.
 pub(crate) type Ticket = u64;
 
-/// The queue of one session.
+/// The send queue of one session.
 pub(crate) struct SendQueue {
     bounds: Arc<Bounds>,
-    /// Which side of the connection this is.
+    /// Our side of the connection.
     pub(crate) role: Role,
-    /// Whether the connection should look.
+    /// Whether the connection should check the queue.
     pending: AtomicBool,
-    /// A flusher has it on its list.
+    /// Whether the session is on a flusher's list.
     listed: AtomicBool,
     open: AtomicBool,
-    /// The connection has bytes of its own that are not with the socket: what comes later must queue behind them.
+    /// Whether the connection holds bytes that are not with the socket: later frames must queue behind them.
     has_unflushed: AtomicBool,
-    /// The transport takes whole messages only.
+    /// Whether the transport takes only whole messages.
     #[cfg(feature = "adopted")]
     whole: AtomicBool,
     state: Mutex<State>,
-    /// There if compression was negotiated.
+    /// Set if compression was negotiated.
     deflation: Option<Box<Deflation>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The writing half of a plain socket. Whoever writes holds the lock, so that frames never mix.
+    /// The writing half of a plain socket. A writer holds the lock, so that frames never mix.
     socket: Option<OwnedWriteHalf>,
     frames: Frames,
-    /// Bytes of messages that were accepted and are not written.
+    /// Bytes of messages that are accepted and not written.
     bytes: usize,
-    /// How many of them are counted in the budget of the container.
+    /// Number of these bytes that are counted in the container's budget.
     counted: usize,
-    /// The last message that was accepted and is not in the line, and the last one written.
+    /// The last accepted message that is not in the backlog, and the last one written.
     accepted: Ticket,
     written: Ticket,
-    /// How many tickets between the two belong to nothing that will be written.
+    /// Number of tickets between the two that belong to no message that will be written.
     skipped: u64,
     connection: Option<Waker>,
     broadcasts: Broadcasts,
-    /// A broadcast was written without the connection's knowledge.
+    /// Whether a broadcast was written without the connection's knowledge.
     app_activity: bool,
-    /// The peer takes nothing at the moment.
+    /// Whether the peer currently accepts no bytes.
     blocked: bool,
-    /// A full queue has been reported.
+    /// Whether a full queue has been reported.
     warned: bool,
-    /// Nothing more will be written, and whether that is because a limit ran out.
+    /// Nothing more will be written; `timed_out` if a limit ran out.
     ended: bool,
     timed_out: bool,
-    /// The connection is to be given up at once.
+    /// Whether the connection must be aborted at once.
     cut: bool,
-    /// A limit was changed.
+    /// Whether a limit was changed.
     look: bool,
-    /// There is a line: what is accepted goes to its end.
+    /// Whether there is a backlog: accepted messages go to its end.
     lined: bool,
-    /// Parts were queued of which no ticket tells.
+    /// Whether parts were queued that no ticket covers.
     parts: bool,
-    /// Messages may gather, and the connection was not told of the last ones.
+    /// Batching is on; `batched` if the connection was not woken for the last messages.
     batching: bool,
     batched: bool,
-    /// How many messages were dropped.
+    /// Number of dropped messages.
     dropped: u32,
     rare: Option<Box<Rare>>,
 }
 
-/// What most sessions have not, most of the time.
+/// State that most sessions do not need most of the time.
 #[derive(Default)]
 struct Rare {
-    /// The rest of a frame that a broadcast has written in part; goes before everything else.
+    /// The rest of a frame that a broadcast has partly written; goes before everything else.
     partial_frame: Vec<u8>,
     control: Vec<u8>,
     close: Option<CloseReason>,
-    /// Tasks that go on after the session's end, until it is cut.
+    /// Wakes a task that continues after the session's end, until it is aborted.
     closing: Option<Waker>,
     waiters: Waiters,
     line: Option<Box<Line>>,
     /// The session's own send timeout.
     send_timeout: Option<Option<Duration>>,
-    /// The frames of the burst that was sent to it first, and to others.
+    /// The frames of a burst of broadcasts to this session first, and to others.
     burst: Option<Bytes>,
 }
 
 impl State {
-    /// Whether everything that was accepted is written.
+    /// Whether everything accepted is written.
     fn is_empty(&self) -> bool {
         let nothing = |rare: &Rare| rare.partial_frame.is_empty() && rare.control.is_empty() && rare.close.is_none();
         self.outstanding() == 0 && self.frames.is_empty() && self.rare.as_deref().is_none_or(nothing)
     }
 
     /// Number of outstanding messages: accepted, and neither reported as written nor dropped. A message in parts counts
-    /// from when its turn was asked for. After the end nothing is outstanding.
+    /// from the request of its fragment ticket. After the end nothing is outstanding.
     fn outstanding(&self) -> u64 {
         if self.ended {
             return 0;
@@ -161,7 +161,7 @@ impl State {
         if self.lined { passed + self.line_len() } else { passed }
     }
 
-    /// The bytes that are encoded and not with the connection.
+    /// Bytes that are encoded and not with the connection.
     fn own_bytes(&self) -> usize {
         self.rare.as_ref().map_or(0, |rare| rare.partial_frame.len()) + self.frames.len()
     }
@@ -170,7 +170,7 @@ impl State {
         self.rare.get_or_insert_default()
     }
 
-    /// Puts what a broadcast has begun before everything else.
+    /// Puts the rest of a partly written broadcast before everything else.
     #[inline]
     fn prepend_partial(&mut self, out: &mut Frames) {
         if let Some(rare) = self.rare.as_mut().filter(|rare| !rare.partial_frame.is_empty()) {
@@ -185,7 +185,7 @@ impl State {
     }
 }
 
-/// Lets everybody who waits look again; not under the lock, because a waker may do anything.
+/// Wakes all waiters to check again. Unlocks first, because a waker may do anything.
 fn wake_waiters(state: MutexGuard<'_, State>) {
     let wakers = state.rare.as_ref().map(|rare| rare.waiters.wakers());
     drop(state);
@@ -193,7 +193,7 @@ fn wake_waiters(state: MutexGuard<'_, State>) {
 }
 
 impl SendQueue {
-    /// `socket` is the writing half of a plain socket; without it the connection alone writes.
+    /// `socket` is the writing half of a plain socket; without it only the connection writes.
     pub(crate) fn new(
         bounds: Arc<Bounds>,
         role: Role,
@@ -214,7 +214,7 @@ impl SendQueue {
         }
     }
 
-    /// What the session does about compression, if it was negotiated.
+    /// The session's compression, if it was negotiated.
     #[inline]
     pub(crate) fn deflation(&self) -> Option<&Deflation> {
         self.deflation.as_deref()
@@ -224,7 +224,8 @@ impl SendQueue {
         self.open.load(Ordering::Acquire)
     }
 
-    /// The same under the lock that is taken to close it: either this sees the end, or the end sees what was done before.
+    /// Like [`is_open`](Self::is_open), but under the lock that closing takes: either this sees the end, or the end
+    /// sees what was done before.
     pub(crate) fn is_still_open(&self) -> bool {
         let _state = self.lock();
         self.is_open()
@@ -235,12 +236,12 @@ impl SendQueue {
         self.lock().bytes
     }
 
-    /// How many messages wait to be written.
+    /// Number of messages that wait to be written.
     pub(crate) fn queued_messages(&self) -> usize {
         usize::try_from(self.lock().outstanding()).unwrap_or(usize::MAX)
     }
 
-    /// How long a message may wait.
+    /// The longest time a message may wait.
     pub(crate) fn send_timeout(&self) -> Option<Duration> {
         let own = self.lock().rare.as_ref().and_then(|rare| rare.send_timeout);
         own.unwrap_or(Some(self.bounds.send_timeout))
@@ -254,13 +255,13 @@ impl SendQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // a panic while the lock is held can only come from an allocation that failed; the state is whole
+        // a panic while the lock is held can only come from a failed allocation; the state is consistent
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that there is something to look at; wakes the connection unless it is the one that runs.
+    /// Marks the queue as pending; wakes the connection unless its own handler runs on this thread.
     fn notify(&self, mut state: MutexGuard<'_, State>) {
-        // what was pending a moment ago may be under way, but whoever takes it waits for the lock, and then sees this
+        // a pending queue may already be in collection, but the collector waits for the lock, and then sees this change
         let pending = self.pending.load(Ordering::Acquire) || self.pending.swap(true, Ordering::AcqRel);
         let told = pending && !std::mem::take(&mut state.batched);
         if told || self.is_running() {
@@ -273,15 +274,16 @@ impl SendQueue {
         }
     }
 
-    /// Makes the connection look at its limits again.
+    /// Makes the connection check its limits again.
     pub(crate) fn wake(&self) {
         let mut state = self.lock();
         state.look = true;
         self.notify(state);
     }
 
-    /// Compresses a message, if that is agreed and worth it and may be done before its turn. True if it is to be
-    /// compressed at its turn instead, by [`offer_in_order`](Self::offer_in_order).
+    /// Compresses a message before it is queued, if compression is negotiated, the message is large enough and the
+    /// messages are independent. Returns true if it must be compressed in order instead, by
+    /// [`offer_in_order`](Self::offer_in_order).
     #[inline]
     pub(crate) fn deflate<'a>(&self, message: QueueItem<'a>) -> (QueueItem<'a>, bool) {
         match &self.deflation {
@@ -290,7 +292,8 @@ impl SendQueue {
         }
     }
 
-    /// As [`deflate`](Self::deflate), unless there is no room for the message, which then would be work for nothing.
+    /// Like [`deflate`](Self::deflate), but skips a message for which there is no space: compressing it would be wasted
+    /// work.
     #[inline]
     pub(crate) fn deflate_if_room<'a>(&self, message: QueueItem<'a>) -> (QueueItem<'a>, bool) {
         match &self.deflation {
@@ -303,7 +306,7 @@ impl SendQueue {
         !self.is_full(&self.lock(), size)
     }
 
-    /// Accepts a message, or says that it is closed or full.
+    /// Accepts a message, or refuses it because the queue is closed or full.
     #[inline]
     pub(crate) fn offer(&self, message: QueueItem<'_>) -> Result<Ticket, Refused> {
         let mut state = self.lock();
@@ -321,7 +324,7 @@ impl SendQueue {
         Ok(self.accepted(state, size))
     }
 
-    /// Accepts a message that must wait its turn.
+    /// Accepts a message into the backlog.
     #[cold]
     fn line_up(
         &self,
@@ -336,7 +339,7 @@ impl SendQueue {
         ticket
     }
 
-    /// Accepts what a handler returned, though the queue is full: it is not read on then.
+    /// Accepts a handler's reply even if the queue is full: the connection then stops reading.
     pub(crate) fn offer_reply(&self, message: QueueItem<'_>) -> Result<Ticket, Refused> {
         let mut state = self.lock();
         if !self.is_open() {
@@ -350,13 +353,13 @@ impl SendQueue {
         Ok(self.accepted(state, size))
     }
 
-    /// Whether more is queued than may be.
+    /// Whether the queue exceeds its limit in bytes.
     pub(crate) fn is_over(&self) -> bool {
         self.lock().bytes > self.bounds.bytes
     }
 
-    /// As [`offer`](Self::offer), for a message that refers to those before it: it is compressed under the lock and once
-    /// it is certain that it is sent, so that the order of both is the same. What a handler returns is not bounded.
+    /// Like [`offer`](Self::offer), for a message that refers to those before it. It is compressed under the lock and
+    /// only once it is certain to be sent, so that both orders are the same. A handler's reply is not bounded.
     pub(crate) fn offer_in_order(&self, message: QueueItem<'_>, bounded: bool) -> Result<Ticket, Refused> {
         let (Some(deflation), Some((opcode, payload))) = (&self.deflation, message.payload()) else {
             return self.offer(message);
@@ -365,7 +368,7 @@ impl SendQueue {
         if !self.is_open() {
             return Err(Refused::Closed);
         }
-        // its size on the wire is not known yet, but hardly larger
+        // its size on the wire is not known yet, but is hardly larger
         if bounded && self.is_full(&state, payload.len()) {
             return Err(Refused::Full);
         }
@@ -392,13 +395,13 @@ impl SendQueue {
         ticket
     }
 
-    /// A message that is alone may exceed the bound, so that it can be sent at all.
+    /// Whether a message must be refused. A message that is alone may exceed the bound, so that it can be sent at all.
     #[inline]
     fn is_full(&self, state: &State, size: usize) -> bool {
         self.exceeds_bounds(state, size) || state.outstanding() > 0 && self.exceeds_budget(state, size)
     }
 
-    /// The same for the bounds of this queue alone.
+    /// Whether a message exceeds the bounds of this queue alone.
     #[inline]
     fn exceeds_bounds(&self, state: &State, size: usize) -> bool {
         let outstanding = state.outstanding();
@@ -406,7 +409,7 @@ impl SendQueue {
             && (outstanding >= self.bounds.messages as u64 || state.bytes.saturating_add(size) > self.bounds.bytes)
     }
 
-    /// Whether a message was refused for want of room for the first time since the queue was empty.
+    /// Whether this is the first message refused for lack of space since the queue was empty.
     pub(crate) fn first_overflow(&self) -> bool {
         !std::mem::replace(&mut self.lock().warned, true)
     }
@@ -426,7 +429,7 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Asks for the closing handshake, after what is queued; the first reason wins. Nothing more is accepted.
+    /// Requests the closing handshake after the queued messages; the first reason wins. Nothing more is accepted.
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut state = self.lock();
         if self.open.swap(false, Ordering::AcqRel) {
@@ -435,7 +438,7 @@ impl SendQueue {
         }
     }
 
-    /// Gives the connection up: no close frame, no handler that goes on.
+    /// Aborts the connection: no close frame, and running handlers stop.
     pub(crate) fn abort(&self) {
         let mut state = self.lock();
         state.cut = true;
@@ -453,12 +456,12 @@ impl SendQueue {
         ticket: Ticket,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
-        // copied to the batch it is as good as sent
+        // a message copied into the batch counts as sent
         let batched = |state: &State| state.batching && state.bytes < WRITE_BATCH_BYTES && !state.ended;
         self.poll_passed(cx, ticket, waiting, batched)
     }
 
-    /// As [`poll_written`](Self::poll_written), though messages may gather.
+    /// Like [`poll_written`](Self::poll_written), but also waits while batching.
     pub(crate) fn poll_flushed(
         &self,
         cx: &mut Context<'_>,
@@ -486,8 +489,8 @@ impl SendQueue {
             state.end(waiting);
             return Poll::Ready(Err(if timed_out { Refused::TimedOut } else { Refused::Closed }));
         }
-        // a handler's own message leaves with its batch, at the latest when the handler waits for something else
-        // and one that waits behind a message in parts might wait for the handler itself
+        // a handler's own message leaves with its batch, at the latest when the handler waits for something else;
+        // one that waits behind a message in parts might wait for the handler itself
         let behind = || ticket > state.accepted && state.is_open_in_parts();
         if self.is_running() && (!state.blocked && state.bytes < WRITE_BATCH_BYTES || behind()) {
             state.end(waiting);
@@ -496,8 +499,8 @@ impl SendQueue {
         self.poll_waiting(state, cx, waiting)
     }
 
-    /// Waits until a message of `size` may be offered again. Whoever waited when the send timeout ended the session
-    /// hears of the timeout.
+    /// Waits until a message of `size` bytes may be offered again. A sender that waits when the send timeout ends the
+    /// session gets `TimedOut`.
     pub(crate) fn poll_room(
         &self,
         cx: &mut Context<'_>,
@@ -507,7 +510,7 @@ impl SendQueue {
         self.poll_until(cx, waiting, |send_queue, state| !send_queue.is_full(state, size))
     }
 
-    /// Waits until something is so, or the session ends.
+    /// Waits until `is_so` returns true, or the session ends.
     fn poll_until(
         &self,
         cx: &mut Context<'_>,
@@ -549,7 +552,7 @@ impl SendQueue {
         Poll::Pending
     }
 
-    /// Forgets a waiter whose future was dropped.
+    /// Removes a waiter whose future was dropped.
     pub(crate) fn abandon(&self, waiting: &mut Waiting) {
         if waiting.has_begun() {
             self.lock().end(waiting);
@@ -557,7 +560,7 @@ impl SendQueue {
     }
 }
 
-/// A place among those who wait, given back when it is dropped.
+/// A registered waiter, removed when it is dropped.
 pub(crate) struct Wait<'a> {
     pub(crate) send_queue: &'a SendQueue,
     pub(crate) waiting: Waiting,

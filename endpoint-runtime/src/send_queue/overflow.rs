@@ -1,4 +1,4 @@
-//! What is done with a message for which the queue has no room.
+//! Handling of messages for which the queue has no space.
 
 use super::{QueueItem, Refused, SendQueue, State, Ticket};
 use crate::config::Overflow;
@@ -6,23 +6,23 @@ use crate::observe::log_rate::QueueLog;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
 impl SendQueue {
-    /// What the endpoint, or the container, says of messages for which there is no room.
+    /// The overflow policy of the endpoint, or of the container.
     #[inline]
     pub(crate) fn overflow(&self) -> Option<Overflow> {
         self.bounds.overflow
     }
 
-    /// What is logged of the queues of its endpoint.
+    /// Rate limits of the log lines about the queues of the endpoint.
     pub(crate) fn log(&self) -> &QueueLog {
         &self.bounds.log
     }
 
-    /// How many messages were dropped for want of room.
+    /// Number of messages dropped because the queue was full.
     pub(crate) fn dropped(&self) -> u32 {
         self.lock().dropped
     }
 
-    /// Offers a message, and does what `overflow` says if there is no room. Nothing waits here.
+    /// Offers a message, and applies `overflow` if there is no space. Never waits.
     #[inline]
     pub(crate) fn offer_or(
         &self,
@@ -37,7 +37,7 @@ impl SendQueue {
         if offered == Err(Refused::Full) { Err(self.overflows(overflow)) } else { offered }
     }
 
-    /// There was no room for a message.
+    /// Applies `overflow` to a message for which there is no space.
     #[cold]
     pub(crate) fn overflows(&self, overflow: Overflow) -> Refused {
         match overflow {
@@ -54,14 +54,14 @@ impl SendQueue {
         }
     }
 
-    /// Accepts a message that may be dropped later, and drops older ones of its kind until there is room; how many.
+    /// Accepts a message that may be dropped later; drops older droppable ones until there is space. Returns how many.
     pub(crate) fn offer_droppable(&self, message: QueueItem<'_>, in_order: bool) -> Result<(Ticket, u32), Refused> {
         let mut state = self.lock();
         if !self.is_open() {
             return Err(Refused::Closed);
         }
         let (before, bytes, size) = (state.dropped, state.bytes, message.len());
-        // in the budget of the container a message has room where as much was dropped for it
+        // in the container's budget a message has space once as many bytes were dropped for it
         while self.exceeds_bounds(&state, size) || bytes - state.bytes.min(bytes) < size && self.is_full(&state, size) {
             if !state.drop_oldest() {
                 state.count_dropped();
@@ -73,7 +73,7 @@ impl SendQueue {
             return Ok((self.line_up(state, message, in_order, true), evicted));
         }
         drop(state);
-        // nothing is before it, so it is as good as sent
+        // nothing is queued before it, so it counts as sent
         let offered = if in_order { self.offer_in_order(message, false) } else { self.offer_reply(message) };
         Ok((offered?, evicted))
     }

@@ -1,18 +1,18 @@
-//! Why a message is not sent.
+//! Reasons why a message is not sent.
 
 use crate::error::{Error, Kind};
 
-/// Why a message was not sent.
+/// The reason why a message was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     Closed,
     Full,
     /// Another message is being sent in parts.
     Behind,
-    /// The queue was full, and what to do then is to drop the message.
+    /// The queue was full, and the overflow policy drops the message.
     Dropped,
     TimedOut,
-    /// The transport knows whole messages only.
+    /// The transport takes only whole messages.
     #[cfg(feature = "adopted")]
     InParts,
 }

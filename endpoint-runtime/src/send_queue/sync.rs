@@ -1,7 +1,7 @@
 //! Locks and atomics of the modules that are model-checked: those of `std`, or of `loom` in a model check.
 //!
-//! A model check runs with `--cfg model_check` and tries every interleaving of a few threads; see `models`. A build
-//! without it has the types of `std`, and does not compile `loom`.
+//! A model check runs with `--cfg model_check` and tries every interleaving of a few threads; see `models`. Other
+//! builds use the types of `std`, and do not compile `loom`.
 
 pub(crate) use std::sync::PoisonError;
 
@@ -18,7 +18,7 @@ pub(crate) use loom::{
     sync::{Mutex, MutexGuard},
 };
 
-/// `std`'s form with a constant, for which loom has no words.
+/// `std`'s form with a constant, which loom lacks.
 #[cfg(all(test, model_check))]
 macro_rules! loom_thread_local {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = const { $init:expr };) => {

@@ -1,4 +1,4 @@
-//! Those who wait for room in a queue, or until their message is written.
+//! Senders that wait for space in a queue, or until their message is written.
 
 use std::collections::BTreeMap;
 use std::task::{Context, Waker};
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A sender's place among those who wait.
+/// A sender's entry among the waiters.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     place: Option<u64>,
-    /// A limit of its own, instead of the session's.
+    /// A deadline of its own, instead of the session's limit.
     deadline: Option<Instant>,
 }
 
 impl Waiting {
-    /// With a limit of its own, if there is one.
+    /// Creates an entry with its own limit, if there is one.
     pub(crate) fn within(limit: Option<Duration>) -> Self {
         Self { place: None, deadline: limit.map(later) }
     }
 
-    /// Without a limit: for what the session's end will end.
+    /// Creates an entry without a limit: for a wait that the session's end will end.
     pub(crate) fn without_limit() -> Self {
         Self::within(Some(FAR))
     }
@@ -30,15 +30,15 @@ impl Waiting {
     }
 }
 
-/// So much later than now.
+/// The instant `limit` from now.
 fn later(limit: Duration) -> Instant {
     Instant::now() + limit.min(FAR)
 }
 
-/// For a wait without an end that fits the clock: thirty years, as tokio has it.
+/// Stands for a wait without an end that fits the clock: thirty years, as in tokio.
 pub(crate) const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
-/// Everybody who waits, in the order in which they began.
+/// All waiters, in the order in which they began.
 #[derive(Default)]
 pub(super) struct Waiters {
     waiters: BTreeMap<u64, Waiter>,
@@ -65,7 +65,7 @@ impl Waiters {
         self.next += 1;
     }
 
-    /// Waits on, in this task. False if the time is up.
+    /// Continues to wait, in this task. False if the deadline has passed.
     pub(super) fn goes_on(&mut self, waiting: &Waiting, cx: &Context<'_>) -> bool {
         match waiting.place.and_then(|id| self.waiters.get_mut(&id)) {
             Some(waiter) if !waiter.expired => {
@@ -76,19 +76,19 @@ impl Waiters {
         }
     }
 
-    /// Waits no more.
+    /// Stops waiting.
     pub(super) fn end(&mut self, waiting: &mut Waiting) {
         if let Some(id) = waiting.place.take() {
             self.waiters.remove(&id);
         }
     }
 
-    /// To be woken when it is possible that somebody's wait is over.
+    /// The wakers of all waiters, to be woken when a wait may be over.
     pub(super) fn wakers(&self) -> Vec<Waker> {
         self.waiters.values().map(|waiter| waiter.waker.clone()).collect()
     }
 
-    /// Finds those whose time is up, to be woken; and when the next one's is.
+    /// Marks the waiters whose deadline has passed. Returns their wakers, and the next deadline.
     pub(super) fn expire(&mut self, now: Instant) -> (Vec<Waker>, Option<Instant>) {
         let (mut missed, mut next) = (Vec::new(), None);
         for waiter in self.waiters.values_mut().filter(|waiter| !waiter.expired) {

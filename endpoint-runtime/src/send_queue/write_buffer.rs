@@ -1,4 +1,4 @@
-//! Encoded frames on their way to a socket: in order, small ones together, large payloads without a copy.
+//! Encoded frames to be written to a socket: in order, small ones together, large payloads without a copy.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,23 +11,23 @@ use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::message::INLINE;
 
-/// So much that was written is given up at once.
+/// Written bytes are discarded once there are this many.
 const RECLAIM: usize = if cfg!(test) { 64 } else { 64 << 10 };
 
-/// So many bytes of small frames are a block, if more follow.
+/// Size of a block of small frames, in bytes, if more follow.
 const BLOCK: usize = if cfg!(test) { 96 } else { 64 << 10 };
 
-/// So much more room a block has, for the frame that fills it.
+/// Extra capacity of a block, for the frame that fills it.
 const MORE: usize = 16 << 10;
 
-/// The most segments of one vectored write.
+/// Maximum number of segments of one vectored write.
 const SEGMENTS: usize = 64;
 
-/// Encoded frames in order: small ones in one piece, large payloads shared and remembered by their place in it.
+/// Encoded frames in order: small ones in one piece, large payloads shared and recorded with their position in it.
 #[derive(Default)]
 pub(crate) struct Frames {
     pub(super) small: Vec<u8>,
-    /// How much of `small` is written.
+    /// Number of bytes of `small` that are written.
     start: usize,
     pub(super) large: Option<Box<Large>>,
 }
@@ -35,10 +35,11 @@ pub(crate) struct Frames {
 /// Payloads that are not copied.
 #[derive(Default)]
 pub(super) struct Large {
-    /// Each with how much of `small` comes before it.
+    /// Each with the number of bytes of `small` before it.
     pub(super) payloads: VecDeque<(usize, Bytes)>,
     pub(super) len: usize,
-    /// How many at the end are not masked, and how much of `small` is: for a client, who has this in any case.
+    /// Number of payloads at the end that are not masked, and of bytes of `small` that are: for a client, which always
+    /// has this struct.
     pub(super) bare: usize,
     pub(super) masked: usize,
 }
@@ -60,18 +61,18 @@ impl Frames {
         self.len() == 0
     }
 
-    /// Where small frames are appended.
+    /// The buffer that small frames are appended to.
     pub(crate) fn small(&mut self) -> &mut Vec<u8> {
         &mut self.small
     }
 
-    /// Replaces the room for small frames of an empty queue.
+    /// Replaces the buffer for small frames of an empty queue.
     pub(crate) fn lend(&mut self, room: Vec<u8>) {
         debug_assert!(self.is_empty());
         (self.small, self.start) = (room, 0);
     }
 
-    /// Takes that room back from an empty queue, which keeps none.
+    /// Takes that buffer back from an empty queue, which keeps none.
     pub(crate) fn give_back(&mut self) -> Vec<u8> {
         debug_assert!(self.is_empty());
         (self.start, self.large) = (0, None);
@@ -94,13 +95,13 @@ impl Frames {
         encode::small(&mut self.small, opcode, place, len);
     }
 
-    /// Appends a data frame whose payload is large, without copying it.
+    /// Appends a data frame with a large payload, without copying it.
     pub(crate) fn push_shared(&mut self, fin: bool, opcode: OpCode, payload: Bytes) {
         encode::header(&mut self.small, fin, opcode, payload.len());
         self.push_encoded(payload);
     }
 
-    /// Appends a whole frame that is large, without copying it.
+    /// Appends a large encoded frame, without copying it.
     pub(crate) fn push_encoded(&mut self, frame: Bytes) {
         self.large.get_or_insert_default().push(self.small.len(), frame);
     }
@@ -111,8 +112,9 @@ impl Frames {
         self.small.len() >= BLOCK
     }
 
-    /// Begins another block of small frames, so that a queue that grows is not copied again and again. Nothing is done
-    /// if there are large payloads between them, which tell their place in it. Not for frames that are yet to be masked.
+    /// Begins another block of small frames, so that a growing queue is not copied repeatedly. Does nothing if there
+    /// are large payloads between the small frames, because those record their position. Not for frames that are yet to
+    /// be masked.
     #[cold]
     pub(crate) fn seal_block(&mut self) {
         if self.payloads().any(|(place, _)| *place > self.start) {
@@ -138,14 +140,14 @@ impl Frames {
         }
     }
 
-    /// Puts the rest of a frame that is half written before everything else, of which nothing is written yet.
+    /// Puts the rest of a partly written frame before everything else, of which nothing is written yet.
     pub(crate) fn prepend(&mut self, partial_frame: Vec<u8>) {
         debug_assert_eq!(self.start, 0);
         let mut rest = std::mem::replace(self, Self { small: partial_frame, ..Self::default() });
         self.append(&mut rest);
     }
 
-    /// All that is left, in one piece.
+    /// All remaining bytes, in one piece.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len());
         let mut from = self.start;
@@ -158,7 +160,7 @@ impl Frames {
         bytes
     }
 
-    /// Keeps at most so much room while it is empty.
+    /// Keeps at most `room` bytes of capacity while it is empty.
     pub(crate) fn shrink(&mut self, room: usize) {
         debug_assert!(self.is_empty());
         if self.small.capacity() > room {
@@ -167,7 +169,7 @@ impl Frames {
         self.large = None;
     }
 
-    /// What to write next, at most `most` bytes, if all of it lies in one piece.
+    /// The bytes to write next, at most `most`, if all of them lie in one piece.
     pub(crate) fn single(&self, most: usize) -> Option<&[u8]> {
         let bytes = &self.small[self.start..];
         self.payloads().next().is_none().then(|| &bytes[..bytes.len().min(most)])
@@ -177,7 +179,7 @@ impl Frames {
         self.large.iter().flat_map(|large| &large.payloads)
     }
 
-    /// The segments to write next, at most as many as `slices` holds and `most` bytes.
+    /// Fills `slices` with the segments to write next, at most `most` bytes. Returns the number of segments.
     pub(crate) fn segments<'a>(&'a self, slices: &mut [IoSlice<'a>; SEGMENTS], mut most: usize) -> usize {
         let (mut count, mut from) = (0, self.start);
         let mut add = |bytes: &'a [u8]| {
@@ -204,10 +206,10 @@ impl Frames {
         [IoSlice::new(&[]); SEGMENTS]
     }
 
-    /// Forgets the first `count` bytes, which were written.
+    /// Discards the first `count` bytes, which were written.
     pub(crate) fn advance(&mut self, count: usize) {
         self.skip(count);
-        // a peer that reads as fast as it is written to never lets the queue run empty
+        // a peer that reads as fast as we write never lets the queue run empty
         if self.start >= RECLAIM && self.start * 2 >= self.small.len() {
             self.small.drain(..self.start);
             if let Some(large) = &mut self.large {
@@ -260,7 +262,7 @@ mod tests {
 
     use super::*;
 
-    /// What the next write would take, at most `limit` bytes of it.
+    /// The bytes that the next write would take, at most `limit`.
     fn next(frames: &Frames, limit: usize) -> Vec<u8> {
         match frames.single(limit) {
             Some(bytes) => bytes.to_vec(),

@@ -1,4 +1,4 @@
-//! The front door for those who bring no HTTP server of their own: a listener, HTTP/1.1, and a container behind it.
+//! The built-in HTTP server: a listener, HTTP/1.1, and a container behind it.
 
 mod when_woken;
 
@@ -61,13 +61,13 @@ pub struct Server {
     tls: Option<TlsConfig>,
 }
 
-/// The headers that hyper takes, and has room for without an allocation.
+/// hyper's default limit of headers, up to which it does not allocate for them.
 const HYPER_HEADERS: usize = 100;
 
 type ResponseBody = UnsyncBoxBody<Bytes, Error>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Error>> + Send>>;
 
-/// The service for requests that are for no endpoint.
+/// The service for requests to paths without an endpoint.
 #[derive(Clone)]
 struct Fallback(Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>);
 
@@ -77,24 +77,24 @@ impl fmt::Debug for Fallback {
     }
 }
 
-/// Connections are accepted at least this often on average, however long the others take between.
+/// Maximum average time between two accepted connections, however long other tasks run in between.
 const ACCEPT_INTERVAL: Duration = Duration::from_micros(200);
 
-/// At most so many more than one are accepted at a time.
+/// Maximum number of additional connections accepted without a yield.
 const ACCEPT_MORE: u128 = 15;
 
 impl Server {
-    /// Begins a server with every annotated endpoint of the program ([`ContainerBuilder::discover`]).
+    /// Starts building a server with every annotated endpoint of the program ([`ContainerBuilder::discover`]).
     pub fn builder() -> ServerBuilder {
         ServerBuilder::new(ServerContainer::builder().discover())
     }
 
-    /// Begins a server with the endpoints and settings of `container`.
+    /// Starts building a server with the endpoints and settings of `container`.
     pub fn with(container: ContainerBuilder) -> ServerBuilder {
         ServerBuilder::new(container)
     }
 
-    /// Where it listens; the port is the real one when it was bound to port 0.
+    /// The address of the listener; after a bind to port 0, with the assigned port.
     ///
     /// # Errors
     /// [`Error::is_io`].
@@ -102,25 +102,25 @@ impl Server {
         Ok(self.listener.local_addr()?)
     }
 
-    /// The container behind this server, to ask it for sessions from anywhere.
+    /// The container of this server, which gives access to the sessions from anywhere.
     pub fn container(&self) -> &ServerContainer {
         &self.container
     }
 
-    /// Serves for ever.
+    /// Serves forever.
     ///
     /// # Errors
-    /// A connection that cannot be accepted is logged, and is no error.
+    /// A connection that cannot be accepted is logged; this is not an error.
     ///
     /// # Cancel safety
-    /// If it is dropped the listener closes; sessions that are open go on until they end or
+    /// If the future is dropped, the listener closes; open sessions continue until they end or
     /// [`ServerContainer::shutdown`] ends them.
     pub async fn run(self) -> Result<(), Error> {
         self.run_until(pending()).await.map(drop)
     }
 
-    /// Serves until `signal` resolves, then shuts down: nothing more is accepted, HTTP requests are finished, every
-    /// session is closed with 1001. What is not done within the shutdown timeout is cut.
+    /// Serves until `signal` resolves, then shuts down: no further connections are accepted, HTTP requests finish,
+    /// every session is closed with 1001. Connections left after the shutdown timeout are aborted.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -149,17 +149,17 @@ impl Server {
                             more -= 1;
                             continue;
                         }
-                        // those that are open are heard before a crowd that comes all at once; if they take long,
-                        // several of the crowd are accepted the next time
+                        // open connections run before a burst of new ones; if they take long, several of the burst are
+                        // accepted in the next round
                         let begun = Instant::now();
                         yield_now().await;
                         more = (begun.elapsed().as_micros() / ACCEPT_INTERVAL.as_micros()).min(ACCEPT_MORE);
                     }
-                    // the client's affair alone
+                    // the client closed the connection before it was accepted
                     Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {
                     }
                     Err(error) => {
-                        // out of file descriptors, most likely: wait for some to be given back
+                        // most likely out of file descriptors: wait until some are closed
                         if let Some(not_logged) = failures.due() {
                             tracing::warn!(%error, not_logged, "a connection could not be accepted");
                         }
@@ -181,37 +181,37 @@ impl Server {
     }
 }
 
-/// What serves the HTTP connections of a server, until they end or are upgraded.
+/// Serves the HTTP connections of a server until they end or are upgraded.
 struct Http {
-    /// That of each connection, unless the server listens on every address of the machine.
+    /// The local address of each connection; `None` if the server listens on every address of the machine.
     local_addr: Option<SocketAddr>,
-    /// Only this machine reaches the listener.
+    /// Whether the listener is reachable only from this machine.
     is_local: bool,
     container: ServerContainer,
     fallback: Option<Fallback>,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
     tasks: TaskTracker,
-    /// Finish what was begun.
+    /// Graceful stop: let in-flight requests finish.
     stop: CancellationToken,
-    /// Do not.
+    /// Abort: drop the remaining connections.
     cut: CancellationToken,
 }
 
 impl Http {
-    /// Waits for the connections to end, at most so long; then those that are left are dropped.
+    /// Waits at most `limit` for the connections to end, then drops the remaining ones.
     async fn shutdown(&self, limit: Duration) {
         if timeout(limit, self.tasks.wait()).await.is_err() {
             tracing::warn!(connections = self.tasks.len(), "HTTP connections were cut at the shutdown's deadline");
             self.cut.cancel();
-            // as for sessions: a service that blocks its thread cannot be helped
+            // as for sessions: a service that blocks its thread cannot be stopped
             let _ = timeout(Duration::from_secs(1), self.tasks.wait()).await;
         }
     }
 
-    /// Serves one connection in a task of its own.
+    /// Serves one connection in its own task.
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        // an answer is one write: waiting for more only delays it
+        // a response is one write: Nagle's algorithm would only delay it
         if let Err(error) = stream.set_nodelay(true) {
             return tracing::debug!(%error, %peer, "the connection was gone before it was served");
         }
@@ -222,7 +222,7 @@ impl Http {
         if let Some(tls) = self.tls.clone() {
             let connection = self.connection(transport(true));
             self.tasks.spawn(async move {
-                // in the connection's own task: whoever is slow here delays nobody
+                // in the connection's own task: a slow handshake delays no other connection
                 let accepted = tokio::select! {
                     accepted = tls.accept(stream) => accepted,
                     () = when_woken(connection.stop.cancelled()) => return,
@@ -258,7 +258,7 @@ struct HttpConnection {
 }
 
 impl HttpConnection {
-    /// Serves it until it ends or is upgraded.
+    /// Serves the connection until it ends or is upgraded.
     async fn serve(self, io: impl Read + Write + Unpin + Send + 'static) {
         let Self { container, fallback, transport, stop, cut } = self;
         let limits = container.head_limits();
@@ -281,11 +281,11 @@ impl HttpConnection {
             }
         });
         let connection = http_of(&limits).serve_connection(io, service).with_upgrades();
-        // in a place of its own, so that the task, which is moved when it begins and when it ends, stays small
+        // boxed, so that the task, which is moved when it starts and when it ends, stays small
         let mut connection = Box::pin(connection);
         let served = tokio::select! {
             served = connection.as_mut() => served,
-            // every poll of a token takes locks that all connections of the server share
+            // `when_woken`: every poll of a token takes locks that all connections of the server share
             () = when_woken(stop.cancelled()) => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
@@ -300,12 +300,12 @@ impl HttpConnection {
     }
 }
 
-/// HTTP/1.1 with our limits for a head.
+/// HTTP/1.1 with our limits for a request head.
 fn http_of(limits: &HeadLimits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST_HEAD_TIMEOUT);
     http.max_header_size(limits.most_bytes());
-    // below its own defaults hyper stays as it is: fewer headers save nothing, a smaller buffer slows large bodies down
+    // never below hyper's defaults: fewer headers save nothing, and a smaller buffer slows large bodies down
     if limits.most_headers() > HYPER_HEADERS {
         http.max_headers(limits.most_headers());
     }
@@ -319,7 +319,7 @@ fn boxed(body: Full<Bytes>) -> ResponseBody {
     body.map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Collects what a [`Server`] is to have: the settings of its container, and the service for everything else.
+/// Builder of a [`Server`]: the settings of its container, and the service for all other requests.
 #[derive(Debug)]
 #[must_use]
 pub struct ServerBuilder {
@@ -343,11 +343,11 @@ impl ServerBuilder {
         }
     }
 
-    /// Serves every request that is for no endpoint: pages, an API, an `axum::Router`. Without one they get 404. What a
-    /// request must be to get here is the same as for an endpoint: [`max_request_head`](Self::max_request_head),
+    /// Sets the service for requests to paths without an endpoint: pages, an API, an `axum::Router`. Without a fallback
+    /// they get 404. Requests pass the same checks as for an endpoint: [`max_request_head`](Self::max_request_head),
     /// [`max_request_headers`](Self::max_request_headers), [`allowed_hosts`](Self::allowed_hosts).
     ///
-    /// Each request gets a clone of the service. If it fails the connection is closed.
+    /// Each request gets a clone of the service. If the service fails, the connection is closed.
     pub fn fallback<S, B>(mut self, service: S) -> Self
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -367,31 +367,31 @@ impl ServerBuilder {
         self
     }
 
-    /// Speaks TLS, and nothing else: endpoints are at `wss://`, pages at `https://` (cargo feature `tls`). Keep a clone
-    /// of `config` to [`reload`](TlsConfig::reload) its certificate.
+    /// Accepts only TLS: endpoints are at `wss://`, pages at `https://` (cargo feature `tls`). Keep a clone of `config`
+    /// to [`reload`](TlsConfig::reload) its certificate.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: TlsConfig) -> Self {
         self.tls = Some(config);
         self
     }
 
-    /// How long a shutdown may take before it cuts what is left. Default: 10 seconds.
+    /// Maximum time of a graceful shutdown; then the remaining connections are aborted. Default: 10 seconds.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
         self.shutdown_timeout = limit;
         self
     }
 
-    /// How long a peer's machine may show no sign of life before TCP gives the connection up, whatever the sessions do;
-    /// `None` leaves it to the system, which takes two hours on Linux, or 15 minutes if data is under way. Default: two
-    /// minutes.
+    /// Time without any sign of life from the peer's machine after which TCP drops the connection, whatever the
+    /// sessions do. `None` uses the system's limits: on Linux two hours, or 15 minutes if data is in flight. Default:
+    /// two minutes.
     ///
-    /// A silent peer is probed after half of it, then after each eighth (`SO_KEEPALIVE`). On Linux data without an
-    /// acknowledgement gets the same time (`TCP_USER_TIMEOUT`), but no less than two minutes and four send timeouts,
-    /// since there it also ends a connection whose peer is alive and reads nothing at all for so long; beyond 15 minutes
-    /// the system's own limit stays. The send timeout is the longest of the endpoints that are mounted now: where
-    /// sessions get a longer one later, say a longer time here.
+    /// A silent peer is probed after half of `limit`, then after each further eighth (`SO_KEEPALIVE`). On Linux the
+    /// same limit applies to unacknowledged data (`TCP_USER_TIMEOUT`), but at least two minutes and four send timeouts,
+    /// because there it also ends a connection whose peer is alive but reads nothing at all for that long; above 15
+    /// minutes the system's own limit stays. The send timeout is the longest of the endpoints mounted now: if sessions
+    /// get a longer one later, set a longer `limit`.
     ///
-    /// The options are those of the listener, and connections inherit them: no system call is made for each.
+    /// The options are set on the listener, and connections inherit them, so they cost no system call per connection.
     pub fn tcp_keepalive(mut self, limit: Option<Duration>) -> Self {
         self.keepalive = Keepalive::new(limit);
         self
@@ -400,7 +400,8 @@ impl ServerBuilder {
     /// Checks the endpoints, then binds the port.
     ///
     /// # Errors
-    /// [`Error::is_deployment`] before the port is bound, see [`ContainerBuilder::build`]; [`Error::is_io`] if it is taken.
+    /// [`Error::is_deployment`] before the port is bound, see [`ContainerBuilder::build`]; [`Error::is_io`] if the port
+    /// is taken.
     pub async fn bind(self, addr: impl ToSocketAddrs) -> Result<Server, Error> {
         let container = self.container.build()?;
         let listener = TcpListener::bind(addr).await?;

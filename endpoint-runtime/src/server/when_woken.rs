@@ -1,4 +1,4 @@
-//! A future that is polled only when it asked for that, though the task around it is polled for other reasons.
+//! A wrapper that polls a future only after a wake of its own, although its task is polled for other reasons too.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Polls `future` once, and from then on only after it was woken: for what all connections of a server wait for, where
-/// each poll takes locks that all of them share.
+/// Polls `future` once, and from then on only after it was woken: for a future that every connection of a server
+/// awaits, because each poll takes locks that all connections share.
 ///
 /// # Cancel safety
 /// That of `future`.
@@ -20,7 +20,7 @@ pub(super) async fn when_woken<F: Future>(future: F) -> F::Output {
             task.clone_from(cx.waker());
             ring.belongs_to(&task);
         }
-        // looked at after the task is known, so that a ring that went to the task before it is seen here
+        // checked after the task is stored, so that a wake that went to the previous task is seen here
         if !ring.rung.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }
@@ -29,7 +29,7 @@ pub(super) async fn when_woken<F: Future>(future: F) -> F::Output {
     .await
 }
 
-/// Passes a wake on, and remembers it.
+/// A waker that forwards a wake to the task, and records it.
 struct Ring {
     rung: AtomicBool,
     task: Mutex<Waker>,
@@ -87,7 +87,7 @@ mod tests {
         }
         assert_eq!(polls.load(Ordering::Relaxed), 1);
         sender.send(7).unwrap();
-        // the task in which it was polled last
+        // only the task that polled last is woken
         assert_eq!(tasks.map(|task| task.0.load(Ordering::Relaxed)), [0, 1]);
         assert_eq!(waiting.as_mut().poll(&mut Context::from_waker(&second)), Poll::Ready(Ok(7)));
         assert_eq!(polls.load(Ordering::Relaxed), 2);

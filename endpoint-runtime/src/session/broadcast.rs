@@ -1,4 +1,4 @@
-//! One message for many sessions, and what became of it.
+//! One message for many sessions, and the report of its delivery.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,25 +15,26 @@ use crate::session::{OpenSessions, Session};
 use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::text::Text;
 
-/// A broadcast to so many writes to their sockets itself; one to more is queued, and left to flushers. Each write costs a
-/// few microseconds, in which the thread does nothing else.
+/// Most sessions to which a broadcast writes directly; a larger broadcast is queued and left to flushers. Each write
+/// costs a few microseconds, in which the thread does nothing else.
 const DIRECT: usize = 128;
 
-/// Another broadcast that comes within so much for each session after the last one belongs to a burst, which gathers in
-/// the queues: an eighth of what it takes to write to each of them.
+/// Time per session after a broadcast within which the next one belongs to the same burst, which is batched in the
+/// queues: an eighth of the time that a write to each session takes.
 const PAUSE: Duration = Duration::from_nanos(500);
 
-/// So many sessions are looked at together.
+/// Number of sessions handled together.
 const STEP: usize = 16;
 
-/// So many sessions are left to flushers at a time.
+/// Number of sessions handed over to flushers at a time.
 const HANDED_OVER: usize = 256;
 
-/// What a session that was written to, or whose queue was filled, counts in the quantum of whoever broadcasts.
+/// Bytes per session charged to the quantum of the broadcasting handler: for direct writes, and for queued messages.
 const WRITTEN: usize = 8 << 10;
 const QUEUED: usize = 512;
 
-/// Speaks to many: a message is encoded once, compressed once where it is, and nobody waits for anybody.
+/// A remote for many sessions. It encodes a message once, compresses it once for all sessions that compress to the
+/// same bytes, and never waits for a peer.
 #[derive(Clone, Copy, Debug)]
 pub struct Broadcast<'a> {
     sessions: &'a OpenSessions,
@@ -45,13 +46,14 @@ impl<'a> Broadcast<'a> {
         Self { sessions, how: How::DEFAULT }
     }
 
-    /// Sends what follows as it is; see [`BasicRemote::uncompressed`](crate::BasicRemote::uncompressed).
+    /// Disables compression for the sends of this remote; see
+    /// [`BasicRemote::uncompressed`](crate::BasicRemote::uncompressed).
     #[must_use]
     pub fn uncompressed(self) -> Self {
         Self { how: How { compressed: false, ..self.how }, ..self }
     }
 
-    /// Says what is done for a session whose queue has no room.
+    /// Sets the overflow policy for a session whose queue is full.
     #[must_use]
     pub fn on_overflow(self, overflow: Overflow) -> Self {
         Self { how: How { overflow: Some(overflow), ..self.how }, ..self }
@@ -67,11 +69,11 @@ impl<'a> Broadcast<'a> {
         self.send(Message::Binary(data.into()))
     }
 
-    /// Queues the message that `object` becomes, such as [`Json`](crate::Json), for each session. It is encoded once for
-    /// all that speak alike: that have the same subprotocol and, where an endpoint lists encoders, the same endpoint.
+    /// Encodes `object`, such as [`Json`](crate::Json), and queues the message for each session. It is encoded once for
+    /// all sessions with the same subprotocol and, where an endpoint lists encoders, the same endpoint.
     ///
     /// # Errors
-    /// [`Error::is_encode`] if it cannot be encoded; then nobody is sent anything.
+    /// [`Error::is_encode`] if encoding fails; then nothing is sent to any session.
     pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Report, Error> {
         let mut encodings = Encodings::default();
         for session in self.sessions.addressed() {
@@ -87,7 +89,7 @@ impl<'a> Broadcast<'a> {
         let report = self.offer(&fan_out, |session, direct, claimed| {
             match encodings.of(session) {
                 Some(shared) => shared.offer(session.send_queue(), direct, claimed),
-                // what a session speaks never changes
+                // the subprotocol and the endpoint of a session never change
                 None => Err(Refused::Closed),
             }
         });
@@ -105,7 +107,7 @@ impl<'a> Broadcast<'a> {
         report
     }
 
-    /// Offers each session its message.
+    /// Offers the message to each session.
     fn offer(
         self,
         fan_out: &FanOut<'a>,
@@ -144,7 +146,7 @@ impl<'a> Broadcast<'a> {
         if owed.len() > 0 {
             flushers.hand_over(&mut owed);
         }
-        // a peer that does not read is left out of every one
+        // rate-limited: a peer that does not read is left out of every broadcast
         if report.dropped > 0 {
             if let Some(first) = self.sessions.iter().next() {
                 if let Some(not_logged) = first.endpoint().log.broadcasts.due() {
@@ -160,12 +162,12 @@ impl<'a> Broadcast<'a> {
     }
 }
 
-/// An object as each kind of sessions gets it.
+/// The encodings of an object, one for each kind of session.
 #[derive(Default)]
 struct Encodings<'a> {
     messages: Vec<Shared>,
     places: HashMap<Speech<'a>, usize>,
-    /// The one that was asked for last: mostly all speak alike, and nothing is hashed.
+    /// The last lookup: usually all sessions are of one kind, and nothing is hashed.
     last: Option<(Speech<'a>, usize)>,
 }
 
@@ -180,26 +182,26 @@ impl<'a> Encodings<'a> {
         self.messages.get_mut(place)
     }
 
-    /// For a session that speaks as nobody before it.
+    /// Adds the encoding for the first session of its kind.
     fn add(&mut self, session: &'a Session, message: Shared) {
         self.places.insert(Speech::of(session), self.messages.len());
         self.messages.push(message);
     }
 }
 
-/// How a message is sent to many.
+/// How one broadcast is sent.
 struct FanOut<'a> {
-    /// It remembers for all of them when they were addressed last.
+    /// The first session; its queue stores the time of the last broadcast to these sessions.
     first: &'a Session,
-    /// It follows another one closely.
+    /// Whether the broadcast closely follows another one.
     in_burst: bool,
-    /// They are so few that each of them may be written to at once.
+    /// Set if the sessions are few enough to write to each of them directly.
     direct: Option<Millisecond>,
     many: bool,
 }
 
 impl<'a> FanOut<'a> {
-    /// `None` if they are none.
+    /// `None` if there are no sessions.
     fn to(sessions: &'a OpenSessions) -> Option<Self> {
         let (first, moment) = (sessions.addressed().next()?, Millisecond::now());
         let in_burst = first.send_queue().is_in_burst(moment);
@@ -224,11 +226,11 @@ impl<'a> FanOut<'a> {
     }
 }
 
-/// What the form of an object depends on.
+/// The attributes of a session that determine the encoding of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Speech<'a> {
     subprotocol: Option<&'a str>,
-    /// The address of its endpoint, where that lists encoders.
+    /// The address of the endpoint, if the endpoint lists encoders.
     endpoint: Option<usize>,
 }
 
@@ -239,17 +241,17 @@ impl<'a> Speech<'a> {
     }
 }
 
-/// What became of a broadcast.
+/// The outcome of a broadcast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Queued for so many sessions.
+    /// Number of sessions for which the message was queued.
     pub sent: usize,
-    /// Left out because their queue was full.
+    /// Number of sessions left out because their queue was full.
     pub dropped: usize,
-    /// Left out because they had closed, or were closed because their queue was full.
+    /// Number of sessions left out because they had closed, or were closed because their queue was full.
     pub closed: usize,
-    /// So many older messages were dropped to make room.
+    /// Number of older messages dropped to make space.
     pub evicted: usize,
 }
 
@@ -274,7 +276,7 @@ mod tests {
     use crate::session::OpenSet;
     use crate::session::tests::speaking;
 
-    /// Notes for whom it was encoded.
+    /// Records the subprotocols for which it was encoded.
     struct Noted(RefCell<Vec<String>>);
 
     impl Encode for Noted {

@@ -1,22 +1,22 @@
-//! A list in chunks, with snapshots that take no time: a change copies only the chunks in its way, and those only while
-//! a snapshot holds them. It neither locks nor waits, and it drops no entry: what a change replaces is handed out.
+//! A chunked list with constant-time snapshots: a change copies only the nodes on its path, and those only while a
+//! snapshot holds them. The list neither locks nor waits, and drops no entry: a change hands out the nodes it replaces.
 
 use std::ops::Deref;
 use std::slice;
 use std::sync::Arc;
 
-/// Entries of a node, whether chunk or branch. A change beside a snapshot copies one node of each level, so it costs
-/// as many reference counts as that; with 32, a list of 100,000 has four levels.
+/// Entries of a node, chunk or branch. A change beside a snapshot copies one node of each level, and increments as many
+/// reference counts as those have entries; with 32, a list of 100,000 has four levels.
 const WIDTH: usize = 1 << BITS;
-// a model has few sessions, and shall have several levels
+// a model has few sessions, but must have several levels
 const BITS: u32 = if cfg!(model_check) { 1 } else { 5 };
 
-/// A list in chunks: a tree whose nodes are full but for those on its right edge.
+/// A chunked list: a tree whose nodes are full except those on its right edge.
 #[derive(Debug)]
 pub(crate) struct Chunks<T> {
     root: Arc<Node<T>>,
     len: usize,
-    /// Levels of branches above the chunks.
+    /// Number of branch levels above the chunks.
     height: u32,
 }
 
@@ -26,7 +26,7 @@ enum Node<T> {
     Branch(Vec<Arc<Node<T>>>),
 }
 
-/// The nodes that changes have replaced. Keep it until no lock is held any more: entries may be dropped with it.
+/// The nodes that changes have replaced. Drop it only when no lock is held: entries may be dropped with it.
 #[derive(Debug)]
 pub(crate) struct Replaced<T>(Vec<Arc<Node<T>>>);
 
@@ -43,7 +43,7 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T: Clone> Chunks<T> {
-    /// Puts an entry at the end.
+    /// Appends an entry.
     pub(crate) fn push(&mut self, entry: T, replaced: &mut Replaced<T>) {
         if self.len == WIDTH << (BITS * self.height) {
             let full = std::mem::replace(&mut self.root, Arc::new(Node::Branch(Vec::new())));
@@ -72,7 +72,7 @@ impl<T: Clone> Chunks<T> {
         }
     }
 
-    /// Takes an entry out; the last one comes to its place. `None` if there is no such entry.
+    /// Removes an entry and moves the last one to its index. `None` if there is no such entry.
     pub(crate) fn swap_remove(&mut self, index: usize, replaced: &mut Replaced<T>) -> Option<T> {
         if index >= self.len {
             return None;
@@ -86,7 +86,7 @@ impl<T: Clone> Chunks<T> {
         }
     }
 
-    /// Two entries change their places. Nothing happens if one of them is not there.
+    /// Swaps two entries. Does nothing if one of them does not exist.
     pub(crate) fn swap(&mut self, one: usize, other: usize, replaced: &mut Replaced<T>) {
         let (Some(first), Some(second)) = (self.get(one).cloned(), self.get(other).cloned()) else { return };
         for (index, entry) in [(one, second), (other, first)] {
@@ -96,11 +96,11 @@ impl<T: Clone> Chunks<T> {
         }
     }
 
-    /// Takes away branches that do not branch.
+    /// Removes root branches with a single child.
     fn lower(&mut self) {
         while let Node::Branch(nodes) = &*self.root {
             let [only] = &nodes[..] else { break };
-            // nothing else can be in what is dropped: the list was changed just now, so nobody shares its root
+            // dropping the old root drops no entry: the list was just changed, so no snapshot shares its root
             self.root = only.clone();
             self.height -= 1;
         }
@@ -122,7 +122,7 @@ impl<T: Clone> Chunks<T> {
 }
 
 impl<T> Chunks<T> {
-    /// The entry at a place.
+    /// The entry at an index.
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
         if index >= self.len {
             return None;
@@ -141,33 +141,33 @@ impl<T> Chunks<T> {
         self.len
     }
 
-    /// The list as it is now, without a copy.
+    /// A snapshot of the current list, without a copy.
     pub(crate) fn snapshot(&self) -> Snapshot<T> {
         self.first(self.len)
     }
 
-    /// The same of as many entries from the front.
+    /// A snapshot of the first `len` entries, without a copy.
     pub(crate) fn first(&self, len: usize) -> Snapshot<T> {
         Snapshot(Lists::One(Front { root: self.root.clone(), len }))
     }
 }
 
-/// At which of a node's entries the way to an entry goes on; level 0 are the chunks.
+/// Index within a node of this level on the path to an entry; level 0 is the chunks.
 fn index_in(index: usize, level: u32) -> usize {
     (index >> (BITS * level)) % WIDTH
 }
 
-/// The node, for a change: a copy where it is shared.
+/// The node for a change, copied first if it is shared.
 fn writable<'a, T: Clone>(node: &'a mut Arc<Node<T>>, replaced: &mut Replaced<T>) -> &'a mut Node<T> {
     if Arc::get_mut(node).is_none() {
         let copy = Arc::new(node.copy());
         replaced.0.push(std::mem::replace(node, copy));
     }
-    // nobody else has it
+    // not shared, so this does not clone
     Arc::make_mut(node)
 }
 
-/// Takes the last entry away, and the nodes that are empty without it.
+/// Removes the last entry, and the nodes that become empty.
 fn pop<T: Clone>(node: &mut Arc<Node<T>>, replaced: &mut Replaced<T>) -> Option<T> {
     match writable(node, replaced) {
         Node::Chunk(entries) => entries.pop(),
@@ -192,7 +192,7 @@ impl<T> Node<T> {
 }
 
 impl<T: Clone> Node<T> {
-    /// With the capacity for one entry more, and never for more than a node has.
+    /// A copy with capacity for one more entry, up to the width of a node.
     fn copy(&self) -> Self {
         fn copy<T: Clone>(entries: &[T]) -> Vec<T> {
             let mut copy = Vec::with_capacity((entries.len() + 1).next_power_of_two().min(WIDTH));
@@ -206,7 +206,7 @@ impl<T: Clone> Node<T> {
     }
 }
 
-/// The entries of a list at one moment, or of several lists.
+/// The entries of one or several lists at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot<T>(Lists<T>);
 
@@ -216,7 +216,7 @@ enum Lists<T> {
     Several(Arc<[Front<T>]>),
 }
 
-/// As many entries from the front of a tree.
+/// The first `len` entries of a tree.
 #[derive(Debug)]
 struct Front<T> {
     root: Arc<Node<T>>,
@@ -224,22 +224,22 @@ struct Front<T> {
 }
 
 impl<T> Snapshot<T> {
-    /// The entries of several lists, in their order.
+    /// The entries of several lists, in order.
     pub(crate) fn joined(parts: impl Iterator<Item = Self>) -> Self {
         Self(Lists::Several(parts.flat_map(|part| part.fronts().to_vec()).collect()))
     }
 
-    /// One entry after the other.
+    /// Iterates over the entries.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.nodes().flat_map(|(node, len)| node.entries(len))
     }
 
-    /// The entries in chunks of at most 32, each of which can be kept by itself.
+    /// Iterates over chunks of at most 32 entries, each of which can be kept separately.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk<T>> {
         self.nodes().map(|(node, len)| Chunk { node: node.clone(), len })
     }
 
-    /// The nodes that are chunks, and how many of their entries count.
+    /// The chunk nodes, each with the number of entries that belong to the snapshot.
     fn nodes(&self) -> Nodes<'_, T> {
         Nodes { fronts: self.fronts().iter(), left: 0, rest: Vec::new() }
     }
@@ -275,7 +275,7 @@ impl<T> Default for Snapshot<T> {
 
 impl<T: Clone> FromIterator<T> for Snapshot<T> {
     fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Self {
-        // nothing is replaced, since nobody shares the list yet
+        // nothing is replaced, since the list is not shared yet
         let (mut list, mut replaced) = (Chunks::default(), Replaced::default());
         entries.into_iter().for_each(|entry| list.push(entry, &mut replaced));
         list.snapshot()
@@ -304,7 +304,7 @@ impl<T> Clone for Chunk<T> {
 }
 
 impl<T> Node<T> {
-    /// At most as many, if it is a chunk.
+    /// At most `len` entries if the node is a chunk, otherwise none.
     fn entries(&self, len: usize) -> &[T] {
         match self {
             Self::Chunk(entries) => &entries[..len.min(entries.len())],
@@ -313,13 +313,13 @@ impl<T> Node<T> {
     }
 }
 
-/// The chunks of a snapshot, from left to right.
+/// Iterator over the chunks of a snapshot, from left to right.
 struct Nodes<'a, T> {
-    /// The lists that come afterwards.
+    /// The remaining lists.
     fronts: slice::Iter<'a, Front<T>>,
-    /// Entries of this list that are still to come.
+    /// Number of remaining entries of the current list.
     left: usize,
-    /// Its nodes that come afterwards, the nearest last.
+    /// The remaining nodes of the current list, the nearest last.
     rest: Vec<slice::Iter<'a, Arc<Node<T>>>>,
 }
 
@@ -383,7 +383,7 @@ mod tests {
 
     fn changes() -> impl Strategy<Value = Vec<Change>> {
         let change = prop_oneof![
-            // in runs, so that several levels come and go
+            // in runs, so that several levels are added and removed
             3 => (1..400usize).prop_map(Change::Push),
             6 => any::<usize>().prop_map(Change::Remove),
             2 => any::<(usize, usize)>().prop_map(|(one, other)| Change::Swap(one, other)),
@@ -408,7 +408,7 @@ mod tests {
                             pushed(&mut chunked, count);
                         }
                     }
-                    // many at a time, from one place on
+                    // many at a time, from one index on
                     Change::Remove(place) => {
                         for _ in 0..(place % 300).min(naive.len()) {
                             let place = place % naive.len();
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(pushed(&mut list, 0).0.len(), 4);
         assert_eq!(pushed(&mut list, 0).0.len(), 0, "it was copied already");
         let after = list.snapshot();
-        // on the way to the last entry, and to the one whose place it takes; they share the root
+        // on the path to the last entry, and to the one that it replaces; both paths share the root
         assert_eq!(removed(&mut list, 50_000).1.0.len(), 7);
         drop((before, after));
     }

@@ -1,4 +1,4 @@
-//! What becomes of a message that was handed over: to be awaited, or to be told.
+//! Completion of a queued send: await it, or pass a callback.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -10,9 +10,10 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use crate::error::Error;
 use crate::send_queue::{Refused, SendQueue, Ticket, Waiting};
 
-/// A message that was handed over. Await it to learn that it was written; dropping it changes nothing.
+/// Handle to the send of a queued message. Await it to learn that the message was written; dropping it does not cancel
+/// the send.
 ///
-/// It is not a future but becomes one, so that ignoring it is no warning.
+/// Implements [`IntoFuture`] instead of [`Future`], so that ignoring it causes no warning.
 #[derive(Debug)]
 pub struct Sent {
     send_queue: Arc<SendQueue>,
@@ -25,8 +26,8 @@ impl Sent {
         Self { send_queue, ticket, waiting }
     }
 
-    /// Whether the message was queued; an error says at once why it was not. It is silent about a message that is
-    /// dropped later ([`Overflow::DropOldest`](crate::Overflow::DropOldest)).
+    /// Whether the message was queued, or the reason why not, at once. Does not report a message that is dropped later
+    /// ([`Overflow::DropOldest`](crate::Overflow::DropOldest)).
     ///
     /// # Errors
     /// [`Error::is_closed`] or [`Error::is_queue_full`].
@@ -34,11 +35,12 @@ impl Sent {
         self.ticket.map(drop).map_err(Error::from)
     }
 
-    /// Calls `callback` once it is known what became of the message (Jakarta's `SendHandler`), with what awaiting it
-    /// comes to.
+    /// Calls `callback` once the send has completed (Jakarta's `SendHandler`), with the result that awaiting it would
+    /// return.
     ///
-    /// It runs where that becomes known: here, if it is known already, else on the session's own task or on that of
-    /// another sender, never under a lock. So it must not block, and it may send. A panic in it is caught and logged.
+    /// The callback runs where the send completes: in this call if it has completed already, otherwise on the session's
+    /// task or on that of another sender, never under a lock. So it must not block, and it may send. A panic in it is
+    /// caught and logged.
     pub fn on_complete(self, callback: impl FnOnce(Result<(), Error>) + Send + 'static) {
         let completion = Completion(Mutex::new(Some((self.into_future(), Box::new(callback)))));
         Arc::new(completion).look();
@@ -54,9 +56,9 @@ impl IntoFuture for Sent {
     }
 }
 
-/// Resolves when a message that was handed over is written, or says why it will not be.
+/// Resolves when a queued message is written, or with the reason why it will not be.
 ///
-/// A message that was dropped because of an [`Overflow`](crate::Overflow) that says so is no error.
+/// A message that an [`Overflow`](crate::Overflow) policy dropped is not an error.
 #[derive(Debug)]
 pub struct SendFuture {
     send_queue: Arc<SendQueue>,
@@ -86,7 +88,7 @@ impl Drop for SendFuture {
 
 type Callback = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
-/// A future that is polled by its own waker: it needs no task.
+/// A future that its own waker polls, so it needs no task.
 struct Completion(Mutex<Option<(SendFuture, Callback)>>);
 
 impl Completion {
@@ -96,7 +98,7 @@ impl Completion {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let Some((written, _)) = &mut *state else { return };
             let send_queue = written.send_queue.clone();
-            // to a handler its own messages are written before they are; this tells of the socket
+            // inside a handler, its own sends resolve before they are written; the callback waits for the socket
             match send_queue.outside_handler(|| Pin::new(written).poll(&mut Context::from_waker(&waker))) {
                 Poll::Pending => return,
                 Poll::Ready(result) => (state.take(), result),

@@ -7,13 +7,13 @@ use crate::session::properties;
 
 /// Message handlers.
 impl Session {
-    /// Adds a handler for a kind of messages that has none yet, at an endpoint with or without annotations. It is
-    /// called from the next message on that begins.
+    /// Adds a handler for a kind of messages that has none yet, at an endpoint with or without annotations. It takes
+    /// messages that begin from now on.
     ///
     /// # Errors
-    /// [`Error::is_duplicate_handler`] if this kind has a handler, added or annotated; that one goes on working.
-    /// A handler of parts, on a socket that was [adopted](crate::ServerContainer), fails as well.
-    /// [`Error::is_closed`] once `on_close` has returned: then the handlers were dropped.
+    /// [`Error::is_duplicate_handler`] if this kind has a handler, added or annotated; that one keeps working.
+    /// A handler for parts also fails on an [adopted](crate::ServerContainer) socket.
+    /// [`Error::is_closed`] once `on_close` has returned and the handlers were dropped.
     pub fn add_message_handler(&self, handler: MessageHandler) -> Result<(), Error> {
         let kind = handler.kind();
         if handler.takes_parts() {
@@ -38,15 +38,15 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a handler away that was added; returns it, to be added again here or elsewhere. It still gets the rest of
-    /// a message that has begun, and finishes what it is at. An annotated handler stays.
+    /// Removes an added handler and returns it; it may be added again to any session. It still receives the rest of a
+    /// message that has begun, and a running call finishes. An annotated handler is not removed.
     pub fn remove_message_handler(&self, kind: MessageKind) -> Option<MessageHandler> {
         let removed = self.0.rare.get()?.handlers().remove(kind);
         self.0.send_queue.wake();
         removed
     }
 
-    /// The kinds of messages for which there is a handler, added or annotated.
+    /// The kinds of messages that have a handler, added or annotated.
     pub fn message_handlers(&self) -> Vec<MessageKind> {
         let added = self.added_handlers().unwrap_or_default();
         [MessageKind::Text, MessageKind::Binary, MessageKind::Pong]
@@ -59,7 +59,7 @@ impl Session {
         self.0.endpoint.annotated[kind as usize]
     }
 
-    /// Those that were added; none is the usual case.
+    /// The added handlers; usually `None`.
     pub(crate) fn added_handlers(&self) -> Option<Handlers> {
         let handlers = self.0.rare.get()?.handlers().clone();
         (!handlers.is_empty()).then_some(handlers)

@@ -1,4 +1,4 @@
-//! Who the peer of a session is.
+//! The identity of a session's peer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,23 +10,22 @@ use crate::session::properties;
 use crate::session::properties::Known;
 
 impl Session {
-    /// The user on the other side (Jakarta's `getUserPrincipal`), if a
-    /// [`Configurator`](crate::Configurator) or [`reauthenticate`](Self::reauthenticate) said who it is, and it is a `P`.
-    /// `None` once `on_close` has returned.
+    /// The authenticated user (Jakarta's `getUserPrincipal`), if a [`Configurator`](crate::Configurator) or
+    /// [`reauthenticate`](Self::reauthenticate) set one, and it is a `P`. `None` once `on_close` has returned.
     pub fn principal<P: Principal>(&self) -> Option<Arc<P>> {
         self.identity(Identity::principal)?
     }
 
-    /// Whether the user on the other side has this role; `false` if nobody knows who it is.
+    /// Whether the user has this role; `false` if the session has no principal.
     pub fn is_user_in_role(&self, role: &str) -> bool {
         self.identity(|identity| identity.has_role(role)).unwrap_or(false)
     }
 
-    /// Says anew who the user is, as after a login or with a fresh token: `principal` takes the place of the one before
-    /// it, and so does the time when the session expires. Roles are asked of the new one from the next message on.
+    /// Replaces the principal and the time when the session expires, such as after a login or with a fresh token. Roles
+    /// are checked against the new principal from the next message on.
     ///
-    /// Of several tasks that do so at a time, one is the last; the session is found by that principal's name alone. Once
-    /// `on_close` has returned, the principal is dropped instead.
+    /// If several tasks call this at the same time, one is the last: the session is found by that principal's name
+    /// alone. Once `on_close` has returned, the principal is dropped instead.
     pub fn reauthenticate<P: Principal>(&self, principal: P) {
         let identity = Identity::new(principal);
         let rare = properties::of(&self.0.rare);
@@ -45,9 +44,9 @@ impl Session {
         self.0.send_queue.wake();
     }
 
-    /// How long it took the peer to answer the connection's last ping; `None` before the first answer, and where
-    /// [`ping_interval`](crate::ContainerBuilder::ping_interval) is off. A ping is sent where one of the two sides was
-    /// silent, so a session that is busy in both directions keeps an old value.
+    /// Round-trip time of the connection's last answered ping; `None` before the first answer, and if
+    /// [`ping_interval`](crate::ContainerBuilder::ping_interval) is off. A ping is sent only if one side was silent, so
+    /// a session that is busy in both directions keeps an old value.
     pub fn rtt(&self) -> Option<Duration> {
         match self.0.rtt.load(Ordering::Relaxed) {
             0 => None,
@@ -59,22 +58,22 @@ impl Session {
         self.0.rtt.store(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
     }
 
-    /// How long what is known of the user still holds; `None` without an end.
+    /// Time until the principal expires; `None` if it never does.
     pub(crate) fn expires_in(&self) -> Option<Duration> {
         let end = self.identity(Identity::expires_at)??;
-        // the clock on the wall may be set, so it is asked each time
+        // the system clock may be adjusted, so read it each time
         Some(end.duration_since(SystemTime::now()).unwrap_or_default())
     }
 
-    /// Can be found by the name of its principal from now on, while it is open.
+    /// Makes the session findable by the name of its principal, while it is open.
     pub(super) fn enter_as_principal(&self) {
         let Some(rare) = self.0.rare.get() else { return };
         self.enter_as(&mut rare.principal());
         self.leave_if_ended();
     }
 
-    /// Leaves the group of another name and enters that of its principal: both under the lock on who it is, or two
-    /// changes at a time would leave it in the group of a user that it is not.
+    /// Leaves the group of an earlier name and enters that of the current principal. Both happen under the lock on the
+    /// identity; otherwise two concurrent changes could leave the session in the group of another user.
     fn enter_as(&self, known: &mut Known) {
         let Some(name) = known.identity.as_ref().map(|identity| identity.name().clone()) else { return };
         if known.entered.as_ref() == Some(&name) {

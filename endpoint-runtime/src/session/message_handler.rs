@@ -1,4 +1,4 @@
-//! Message handlers that are added to a session while it runs (Jakarta's `MessageHandler`).
+//! Message handlers added to a session while it runs (Jakarta's `MessageHandler`).
 
 use std::fmt;
 use std::future::Future;
@@ -12,7 +12,7 @@ use crate::session::Session;
 use endpoint_wire::message::{Binary, Message, Pong};
 use endpoint_wire::text::Text;
 
-/// The kinds of messages a handler may be for; a session has at most one handler of each.
+/// Kind of message that a handler takes; a session has at most one handler of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MessageKind {
     /// Text.
@@ -23,13 +23,13 @@ pub enum MessageKind {
     Pong,
 }
 
-/// A handler for the messages of one kind, to be given to a session:
+/// A handler for the messages of one kind, for
 /// [`Session::add_message_handler`](crate::Session::add_message_handler).
 ///
-/// A handler is a closure, called with the session and one message after another. Its return value is sent back, as by
-/// `#[on_message]`: text, bytes, numbers, [`Json`](crate::Json), `()`, `Option`, `Result`. An error goes to `on_error`.
-/// The names without `_async` are for ordinary closures, which must not block; those with it are for closures that
-/// return a future. The future cannot borrow the session: clone it for the future.
+/// A handler is a closure, called with the session and one message after another. Its return value is sent back, as
+/// by `#[on_message]`: text, bytes, numbers, [`Json`](crate::Json), `()`, `Option`, `Result`. An error is passed to
+/// `on_error`. Constructors without `_async` take ordinary closures, which must not block; those with it take closures
+/// that return a future. The future cannot borrow the session: clone it for the future.
 ///
 /// ```
 /// use endpoint_runtime::{Error, Json, MessageHandler, Pong, Session};
@@ -52,16 +52,16 @@ pub enum MessageKind {
 /// The session drops its handlers, with everything they captured, when `on_close` has returned.
 pub struct MessageHandler(Arc<Entry>);
 
-/// What stands behind it.
+/// The shared part of a [`MessageHandler`].
 pub(crate) struct Entry {
     kind: MessageKind,
-    /// Taken away by its `Drop` alone.
+    /// `None` only during `Drop`.
     call: Option<LazyHandlerFuture>,
     parts: bool,
 }
 
-/// Wherever the last of those who hold it lets go: a panic in the destructor of a closure must not end a connection's
-/// task.
+/// Catches a panic in the closure's destructor: the last reference may be dropped in a connection's task, which must
+/// not end by it.
 impl Drop for Entry {
     fn drop(&mut self) {
         destructors::run("a message handler", self.call.take());
@@ -76,18 +76,18 @@ enum LazyHandlerFuture {
 
 type Callback<T> = Box<dyn Fn(&Session, T, bool) -> Answer + Send + Sync>;
 
-/// What a call came to.
+/// Result of a call.
 pub(crate) enum Answer {
-    /// It is done.
+    /// The handler has returned.
     Now(Result<Option<Message>, Error>),
-    /// It goes on.
+    /// The handler is waiting.
     Later(Pending),
 }
 
-/// A handler that is waiting for something.
+/// Future of a handler that is waiting for something.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Option<Message>, Error>> + Send>>;
 
-/// A message, or a part of one, on its way to such a handler.
+/// A message, or a part of one, for a message handler.
 pub(crate) enum Payload {
     Text(Text),
     Binary(Binary),
@@ -113,8 +113,8 @@ impl Payload {
 }
 
 impl MessageHandler {
-    /// Takes whole text messages as a `T`: `String`, [`Text`], a number, [`Json`](crate::Json), whatever decodes from
-    /// text.
+    /// Takes whole text messages as a `T`: `String`, [`Text`], a number, [`Json`](crate::Json) or any other type that
+    /// decodes from text.
     pub fn text<T, R>(handler: impl Fn(&Session, T) -> R + Send + Sync + 'static) -> Self
     where
         T: DecodeText,
@@ -142,8 +142,8 @@ impl MessageHandler {
         )
     }
 
-    /// Takes whole binary messages as a `T`: `Vec<u8>`, [`Bytes`](crate::Bytes), [`Binary`], whatever decodes from
-    /// binary data.
+    /// Takes whole binary messages as a `T`: `Vec<u8>`, [`Bytes`](crate::Bytes), [`Binary`] or any other type that
+    /// decodes from binary data.
     pub fn binary<T, R>(handler: impl Fn(&Session, T) -> R + Send + Sync + 'static) -> Self
     where
         T: DecodeBinary,
@@ -171,8 +171,8 @@ impl MessageHandler {
         )
     }
 
-    /// Takes the parts of text messages as they arrive, and whether one is the last. Nothing is put together, so no
-    /// limit for whole messages applies.
+    /// Takes the parts of text messages as they arrive, each with a flag for the last part. The message is not
+    /// assembled, so the limit for whole messages does not apply.
     pub fn text_parts<R: IntoReply>(handler: impl Fn(&Session, Text, bool) -> R + Send + Sync + 'static) -> Self {
         Self::of_parts(
             MessageKind::Text,
@@ -193,7 +193,7 @@ impl MessageHandler {
         )
     }
 
-    /// Takes the parts of binary messages as they arrive, and whether one is the last; see
+    /// Takes the parts of binary messages as they arrive, each with a flag for the last part; see
     /// [`text_parts`](Self::text_parts).
     pub fn binary_parts<R: IntoReply>(handler: impl Fn(&Session, Binary, bool) -> R + Send + Sync + 'static) -> Self {
         Self::of_parts(
@@ -242,7 +242,7 @@ impl MessageHandler {
         Self(Arc::new(Entry { kind, call: Some(call), parts: true }))
     }
 
-    /// The kind of messages it is for.
+    /// The kind of messages that the handler takes.
     pub fn kind(&self) -> MessageKind {
         self.0.kind()
     }
@@ -277,12 +277,12 @@ impl Entry {
         self.kind
     }
 
-    /// Whether it takes the parts of messages.
+    /// Whether the handler takes messages in parts.
     pub(crate) fn parts(&self) -> bool {
         self.parts
     }
 
-    /// Runs the application's code. A payload of another kind is none of its business.
+    /// Runs the application's code. Ignores a payload of another kind.
     pub(crate) fn call(&self, session: &Session, payload: Payload, last: bool) -> Answer {
         match (&self.call, payload) {
             (Some(LazyHandlerFuture::Text(call)), Payload::Text(text)) => call(session, text, last),
@@ -302,8 +302,8 @@ impl Handlers {
         self.0[kind as usize].as_ref()
     }
 
-    /// Gives the handler back, and changes nothing, if there is one of its kind: the caller holds a lock, under which the
-    /// application's destructor must not run.
+    /// Adds the handler. Returns it, and changes nothing, if there is one of its kind: the caller holds a lock, under
+    /// which the application's destructor must not run.
     pub(crate) fn add(&mut self, handler: MessageHandler) -> Result<(), MessageHandler> {
         let place = &mut self.0[handler.kind() as usize];
         if place.is_some() {

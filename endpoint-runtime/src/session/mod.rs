@@ -1,4 +1,4 @@
-//! What a handler holds: one conversation with one peer, and the others at the same endpoint.
+//! The session API that handlers use: one conversation with one peer, and the other sessions of the same endpoint.
 
 pub(crate) mod broadcast;
 mod chunks;
@@ -52,7 +52,7 @@ pub struct SessionId([u64; 2]);
 
 impl SessionId {
     fn random() -> Self {
-        // the thread's generator is a cryptographic one, seeded by the operating system
+        // the thread's generator is cryptographic, seeded by the operating system
         Self([rand::random(), rand::random()])
     }
 }
@@ -71,13 +71,13 @@ impl fmt::Debug for SessionId {
 
 /// One conversation with one peer (Jakarta's `Session`).
 ///
-/// A cheap clone that may be kept anywhere and used from any task or thread. What it knows of the handshake stays
-/// readable after the end; sending then fails with [`Error::is_closed`].
+/// Cheap to clone; a clone may be kept anywhere and used from any task or thread. The handshake data stays readable
+/// after the session ends; sending then fails with [`Error::is_closed`].
 ///
-/// What the application gave it, its message handlers, [properties](Self::properties) and
-/// [principal](Self::principal), is dropped when `on_close` has returned, outside of every lock. So each of them may hold a
-/// `Session`, its own or another. Whatever lives longer than a session should remove it in `on_close`, or hold a
-/// [`WeakSession`]: a [`State`] that keeps sessions keeps them, and a session keeps the states of its container.
+/// The application's message handlers, [properties](Self::properties) and [principal](Self::principal) are dropped
+/// when `on_close` has returned, outside every lock. So each of them may hold this or any other `Session`. A struct
+/// that lives longer than a session should remove it in `on_close`, or hold a [`WeakSession`]: a [`State`] that holds
+/// sessions keeps them alive, and a session keeps the states of its container alive.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
@@ -87,42 +87,42 @@ struct Inner {
     agreed: Agreed,
     send_queue: Arc<SendQueue>,
     endpoint: Arc<OpenSet>,
-    /// The place in the open set, kept by it.
+    /// Index in the open set, which maintains it.
     place: AtomicU32,
-    /// In microseconds; zero if it is not known.
+    /// Round-trip time in microseconds; zero if unknown.
     rtt: AtomicU32,
     max_message_size: AtomicUsize,
     idle_timeout: AtomicU64,
     rare: MaybeRare,
 }
 
-/// The opening handshake, which is seldom looked at again: apart, so that what is used all the time lies together.
+/// The opening handshake. It is rarely read again, so it is boxed to keep the hot fields of the session together.
 struct Handshake {
     request: HandshakeRequest,
-    /// What the server answered, if we are the client.
+    /// The server's response, if this side is the client.
     response: Option<Box<http::Response<()>>>,
 }
 
-/// What a session begins with, once its handshake is settled.
+/// The parts of a session, known once its handshake is complete.
 pub(crate) struct SessionInit {
     pub(crate) request: HandshakeRequest,
-    /// What the server answered, if we are the client.
+    /// The server's response, if this side is the client.
     pub(crate) response: Option<Box<http::Response<()>>>,
     pub(crate) subprotocol: Option<Cow<'static, str>>,
     pub(crate) deflation: Option<Box<Deflation>>,
     pub(crate) endpoint: Arc<OpenSet>,
-    /// What the handshake has put there already.
+    /// Values that the handshake has already set.
     pub(crate) rare: MaybeRare,
 }
 
-/// No place in the open set.
+/// The session is not in the open set.
 const NOWHERE: u32 = u32::MAX;
 
-/// An idle timeout that is off.
+/// The idle timeout is off.
 const OFF: u64 = 0;
 
 impl Session {
-    /// `writer` is the writing half of a plain socket.
+    /// `writer` is the write half of a plain socket.
     pub(crate) fn new(terms: SessionInit, writer: Option<OwnedWriteHalf>) -> Self {
         let SessionInit { request, response, subprotocol, deflation, endpoint, rare } = terms;
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
@@ -141,7 +141,7 @@ impl Session {
         }))
     }
 
-    /// The same with room for the coders that its endpoint lists. For a session that nobody else has yet.
+    /// Adds space for the coders that the endpoint lists. The session must not have been cloned yet.
     pub(crate) fn with_coders(mut self) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.agreed.coders = Some(Box::default());
@@ -149,18 +149,18 @@ impl Session {
         self
     }
 
-    /// The same from `on_open` to the end, and no other session's.
+    /// The session's unique ID, unchanged from `on_open` to the end.
     pub fn id(&self) -> SessionId {
         self.0.id
     }
 
-    /// Whether messages may still be sent: false from the first close on, whoever asked for it.
+    /// Whether messages may still be sent: false from the first close on, regardless of its initiator.
     pub fn is_open(&self) -> bool {
         self.0.send_queue.is_open()
     }
 
-    /// The URI of the opening handshake with scheme, host and query, such as `ws://example.org/chat/42?name=x`; a
-    /// default port is left out (Jakarta's `getRequestURI`).
+    /// The URI of the opening handshake with scheme, host and query, such as `ws://example.org/chat/42?name=x`, without
+    /// a default port (Jakarta's `getRequestURI`).
     pub fn uri(&self) -> &str {
         self.0.handshake.request.uri()
     }
@@ -180,7 +180,7 @@ impl Session {
         self.0.handshake.request.query_string()
     }
 
-    /// Name and value of each query parameter, decoded, in their order; a name may come more than once.
+    /// Name and value of each query parameter, decoded, in order; a name may occur more than once.
     pub fn query_params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         self.0.handshake.request.query_params()
     }
@@ -190,15 +190,15 @@ impl Session {
         &self.0.handshake.request
     }
 
-    /// The server's answer to the opening handshake, its status 101, if we are the client (Jakarta's
+    /// The server's 101 response to the opening handshake, if this side is the client (Jakarta's
     /// `HandshakeResponse`); `None` in a server.
     pub fn handshake_response(&self) -> Option<&http::Response<()>> {
         self.0.handshake.response.as_deref()
     }
 
-    /// The headers of the opening handshake's request, on either side. Names are case-insensitive.
+    /// The request headers of the opening handshake, on either side. Names are case-insensitive.
     ///
-    /// They are kept in a compact form; the map is built when it is first asked for.
+    /// The headers are stored in a compact form; the first call builds the map.
     pub fn headers(&self) -> &HeaderMap {
         self.0.handshake.request.headers()
     }
@@ -208,7 +208,7 @@ impl Session {
         self.0.handshake.request.peer_addr()
     }
 
-    /// Our own address on this connection, if the transport has one.
+    /// The local address of this connection, if the transport has one.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.0.handshake.request.local_addr()
     }
@@ -218,7 +218,7 @@ impl Session {
         self.0.handshake.request.is_secure()
     }
 
-    /// The version of the protocol: always `"13"`.
+    /// The WebSocket protocol version: always `"13"`.
     pub fn protocol_version(&self) -> &'static str {
         "13"
     }
@@ -228,44 +228,46 @@ impl Session {
         self.0.agreed.subprotocol.as_deref()
     }
 
-    /// The extensions in use, with the parameters both sides agreed on (Jakarta's `getNegotiatedExtensions`): none, or
+    /// The extensions in use, with the negotiated parameters (Jakarta's `getNegotiatedExtensions`): none, or
     /// permessage-deflate.
     pub fn extensions(&self) -> &[Extension] {
         self.0.send_queue.deflation().map_or(&[], |deflation| std::slice::from_ref(deflation.extension()))
     }
 
-    /// What the application provided for all sessions, by [`ContainerBuilder::state`](crate::ContainerBuilder::state);
-    /// `None` if it provided no `T`. A handler may take it as a parameter, and is then sure of it.
+    /// The value that the application shares with all sessions by
+    /// [`ContainerBuilder::state`](crate::ContainerBuilder::state); `None` if there is no `T`. A handler that takes it
+    /// as a parameter always gets it.
     pub fn state<T: 'static>(&self) -> Option<&State<T>> {
         self.0.endpoint.states.get()
     }
 
-    /// What the application attaches to this session: one value of each type.
+    /// Values that the application attaches to this session: one of each type.
     pub fn properties(&self) -> Properties<'_> {
         Properties::of(&self.0.rare)
     }
 
-    /// The most bytes a whole message may have; a larger one ends the session with 1009. Holds from the next read on.
+    /// Sets the largest size of a whole message in bytes; a larger one ends the session with 1009. Applies from the
+    /// next read on.
     pub fn set_max_message_size(&self, bytes: usize) {
         self.0.max_message_size.store(bytes, Ordering::Relaxed);
         self.0.send_queue.wake();
     }
 
-    /// The most bytes a whole message may have (1 MiB unless configured). A handler's own `max_size` goes before it.
+    /// The largest size of a whole message in bytes (1 MiB unless configured). A handler's own `max_size` overrides it.
     pub fn max_message_size(&self) -> usize {
         self.0.max_message_size.load(Ordering::Relaxed)
     }
 
-    /// Ends the session after this long in which nothing was received and the application sent nothing; `None` never
-    /// does. Kept in whole milliseconds, and noticed an eighth of itself late at most. The connection's own pings do not
-    /// count, their pongs do. Nor is a peer idle that reads a large message slowly, or that is not listened to because
-    /// a handler is behind.
+    /// Ends the session when nothing was received and the application sent nothing for this long; `None` disables the
+    /// timeout. Stored in whole milliseconds; noticed at most an eighth of its length late. The connection's own pings
+    /// do not count, their pongs do. A peer that reads a large message slowly is not idle, nor is one whose messages
+    /// are not read because a handler is behind.
     pub fn set_idle_timeout(&self, timeout: Option<Duration>) {
         self.0.idle_timeout.store(encode_timeout(timeout), Ordering::Relaxed);
         self.0.send_queue.wake();
     }
 
-    /// The time of silence after which the session ends (one minute unless configured).
+    /// The idle time after which the session ends (one minute unless configured).
     pub fn idle_timeout(&self) -> Option<Duration> {
         match self.0.idle_timeout.load(Ordering::Relaxed) {
             OFF => None,
@@ -273,25 +275,25 @@ impl Session {
         }
     }
 
-    /// Bytes that were accepted for sending and are neither written nor dropped yet. While the peer does not keep up,
-    /// replies and pongs count as well. Zero once the connection has ended.
+    /// Number of bytes that were accepted for sending and are neither written nor dropped yet. While the peer does not
+    /// keep up, replies and pongs count as well. Zero once the connection has ended.
     pub fn queued_bytes(&self) -> usize {
         self.0.send_queue.queued_bytes()
     }
 
     /// Number of messages that were accepted for sending and are neither written nor dropped yet. A message in parts
-    /// counts as one from when its turn was asked for. Zero once the connection has ended.
+    /// counts as one from the moment it requests its place. Zero once the connection has ended.
     pub fn queued_messages(&self) -> usize {
         self.0.send_queue.queued_messages()
     }
 
-    /// Messages that were dropped because the queue was full, since the session was opened: by a broadcast, or by an
-    /// [`Overflow`](crate::Overflow) that says so.
+    /// Number of messages dropped because the send queue was full, since the session opened: by a broadcast, or by an
+    /// [`Overflow`](crate::Overflow) policy that drops.
     pub fn dropped_messages(&self) -> u32 {
         self.0.send_queue.dropped()
     }
 
-    /// Waits until the queue has room for a message, which somebody else may take; without a limit of its own.
+    /// Waits, without a timeout, until the send queue has space for a message. Another task may fill that space first.
     ///
     /// # Errors
     /// [`Error::is_closed`].
@@ -303,8 +305,8 @@ impl Session {
         Ok(poll_fn(|cx| wait.send_queue.poll_room(cx, 1, &mut wait.waiting)).await?)
     }
 
-    /// How long a message may wait to be written, and how long the peer may read nothing at all before the session ends,
-    /// for sends that begin from now on; `None` is for ever. A send's own `timeout` goes before it.
+    /// Sets how long a message may wait to be written, and how long the peer may read nothing before the session ends,
+    /// for sends that begin from now on; `None` means no limit. A send's own `timeout` overrides it.
     pub fn set_send_timeout(&self, timeout: Option<Duration>) {
         self.0.send_queue.set_send_timeout(timeout);
     }
@@ -314,41 +316,41 @@ impl Session {
         self.0.send_queue.send_timeout()
     }
 
-    /// Sends and waits until it is written.
+    /// A remote whose sends wait until the message is written.
     pub fn basic_remote(&self) -> BasicRemote<'_> {
         BasicRemote::new(&self.0.send_queue, self.dialect())
     }
 
-    /// Hands over and returns at once.
+    /// A remote whose sends queue the message and return at once.
     pub fn async_remote(&self) -> AsyncRemote<'_> {
         AsyncRemote::new(&self.0.send_queue, self.dialect())
     }
 
-    /// Ends the session with 1000. See [`close_with`](Self::close_with).
+    /// Closes the session with 1000; see [`close_with`](Self::close_with).
     pub fn close(&self) {
         self.close_with(CloseReason::from(CloseCode::NormalClosure));
     }
 
-    /// Begins the closing handshake: what is queued is sent, then the close frame; nothing more is accepted. The
-    /// first reason wins, and closing twice is harmless. `on_close` runs once the frame is written.
+    /// Starts the closing handshake: the queued messages are sent, then the close frame; no more sends are accepted.
+    /// The first reason wins; closing twice is harmless. `on_close` runs once the frame is written.
     ///
-    /// A code that must not travel makes an empty close frame: [`CloseCode::NoStatusCode`] does so on purpose.
+    /// A code that must not be sent produces an empty close frame: [`CloseCode::NoStatusCode`] does so on purpose.
     pub fn close_with(&self, reason: CloseReason) {
         self.0.send_queue.close(reason.by(Initiator::Application));
     }
 
-    /// All sessions that are open at the same endpoint now, this one among them if it is open itself.
+    /// All sessions that are open at the same endpoint now, including this one if it is open.
     pub fn open_sessions(&self) -> OpenSessions {
         self.0.endpoint.snapshot().into()
     }
 
-    /// What objects are encoded for. What is to be sent to several sessions, or sent later, is encoded with it by
-    /// [`Encode::encode_for`](crate::Encode::encode_for).
+    /// The encode context of this session. To send an object to several sessions, or later, encode it with this context
+    /// by [`Encode::encode_for`](crate::Encode::encode_for).
     pub fn dialect(&self) -> EncodeContext<'_> {
         EncodeContext(&self.0.agreed)
     }
 
-    /// Decodes a message of this session, whose endpoint bounds its nesting.
+    /// Decodes a message of this session within the nesting limit of its endpoint.
     #[inline]
     pub(crate) fn decoding<T>(&self, decode: impl FnOnce() -> T) -> T {
         nesting::within(self.0.endpoint.limits.max_nesting, decode)
@@ -370,7 +372,7 @@ impl Session {
         &self.0.endpoint.groups
     }
 
-    /// Its own among all sessions that exist at a time.
+    /// The session's memory address, unique among all sessions that exist at the same time.
     fn address(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }
@@ -399,10 +401,10 @@ impl fmt::Debug for Session {
     }
 }
 
-/// The sessions that were open at an endpoint when it was asked (Jakarta's `getOpenSessions`), or those in a room.
+/// Snapshot of the sessions that are open at an endpoint (Jakarta's `getOpenSessions`), or in a room.
 ///
-/// A snapshot, which costs the same for one session and for 100,000. Nobody enters it later. A session that closes
-/// meanwhile is passed over, and counted by a [`Broadcast`] ([`Report::closed`](crate::Report::closed)).
+/// Taking it costs the same for one session and for 100,000. Sessions that open later are not in it. A session that
+/// closes meanwhile is skipped; a [`Broadcast`] counts it ([`Report::closed`](crate::Report::closed)).
 #[derive(Clone)]
 pub struct OpenSessions {
     sessions: Snapshot<Session>,
@@ -415,56 +417,56 @@ impl OpenSessions {
         Snapshot::joined(sets.map(|set| set.snapshot())).into()
     }
 
-    /// Just these.
+    /// Exactly these sessions.
     #[cfg(test)]
     pub(crate) fn just(sessions: impl Iterator<Item = Session>) -> Self {
         sessions.collect::<Snapshot<_>>().into()
     }
 
-    /// Leaves one session out.
+    /// Excludes one session.
     #[must_use]
     pub fn except(self, session: &Session) -> Self {
         let left_out = session.id();
         match self.except {
-            // there is room for one
+            // `except` holds only one session
             Some(other) if other != left_out => Self { except: Some(left_out), ..self.filter(|_| true) },
             _ => Self { except: Some(left_out), ..self },
         }
     }
 
-    /// Those of them for which `keep` is true.
+    /// The sessions for which `keep` returns true.
     #[must_use]
     pub fn filter(self, keep: impl FnMut(&&Session) -> bool) -> Self {
         self.iter().filter(keep).cloned().collect::<Snapshot<_>>().into()
     }
 
-    /// One after the other, but those that have closed.
+    /// Iterates over the sessions, skipping those that have closed.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
         self.addressed().filter(|session| session.is_open())
     }
 
-    /// One after the other, those too that have closed since.
+    /// Iterates over the sessions, including those that have closed since.
     pub(crate) fn addressed(&self) -> impl Iterator<Item = &Session> {
         self.sessions.iter().filter(but(self.except))
     }
 
-    /// The same in chunks of at most 32 sessions, which other tasks can take.
+    /// Iterates over chunks of at most 32 sessions, which can move to other tasks. Includes sessions that have closed.
     #[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
     pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk> {
         self.sessions.chunks().map(|sessions| Chunk { sessions, except: self.except })
     }
 
-    /// How many they are.
+    /// Number of open sessions in the snapshot.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether there is none.
+    /// Whether no session in the snapshot is open.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 
-    /// Speaks to all of them; never waits for a peer.
+    /// A remote that sends to all of these sessions; it never waits for a peer.
     pub fn async_remote(&self) -> Broadcast<'_> {
         Broadcast::to(self)
     }
@@ -482,7 +484,7 @@ impl fmt::Debug for OpenSessions {
     }
 }
 
-/// A few of several sessions: an owned part of [`OpenSessions`], and a cheap clone.
+/// An owned part of [`OpenSessions`]; cheap to clone.
 #[derive(Clone, Debug)]
 #[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
 pub(crate) struct Chunk {
@@ -491,14 +493,14 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// One after the other, those too that have closed since.
+    /// Iterates over the sessions, including those that have closed since.
     #[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
     pub(crate) fn addressed(&self) -> impl Iterator<Item = &Session> {
         self.sessions.iter().filter(but(self.except))
     }
 }
 
-/// Whether a session is not the one that is left out.
+/// A filter that excludes one session.
 fn but(except: Option<SessionId>) -> impl Fn(&&Session) -> bool {
     move |session| Some(session.id()) != except
 }
@@ -508,12 +510,12 @@ pub(crate) mod tests {
     use super::*;
     use crate::handshake::request::Transport;
 
-    /// A session of this endpoint without a socket. It has not entered it.
+    /// A session of this endpoint without a socket. It is not in the endpoint's open set.
     pub(crate) fn session_of(endpoint: &Arc<OpenSet>) -> Session {
         speaking(endpoint, None)
     }
 
-    /// The same with a subprotocol.
+    /// A session of this endpoint without a socket, with a subprotocol.
     pub(crate) fn speaking(endpoint: &Arc<OpenSet>, subprotocol: Option<String>) -> Session {
         let parts = http::Request::new(()).into_parts().0;
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());

@@ -1,4 +1,5 @@
-//! The sessions of one mounted endpoint: who is in, until its socket is done with; whom a shutdown or a deadline wakes.
+//! The sessions of one mounted endpoint: each is in the set until its socket is finished. Shutdowns and deadlines wake
+//! sessions through the set.
 
 use std::any::Any;
 #[cfg(test)]
@@ -26,35 +27,35 @@ pub(crate) struct OpenSet {
     pub(crate) path: Box<str>,
     pub(crate) name: &'static str,
     pub(crate) limits: Limits,
-    /// Before all moments of its sessions.
+    /// Base of the deadlines, earlier than any time of a session.
     pub(crate) base: Instant,
     pub(super) bounds: Arc<Bounds>,
     pub(super) states: Arc<States>,
     pub(super) groups: Arc<Groups>,
     pub(crate) budgets: Arc<Budgets>,
-    /// For which kinds of messages there is an annotated handler.
+    /// Whether there is an annotated handler, by kind of message.
     pub(super) annotated: [bool; 3],
-    /// What it is mounted in; the front door knows the type.
+    /// The container that the endpoint is mounted in, type-erased: only the container module knows the type.
     container: OnceLock<Weak<dyn Any + Send + Sync>>,
     members: Mutex<Members>,
-    /// The count of the sweep over the deadlines that goes on, or zero: what can be known without the lock.
+    /// The number of the running sweep over the deadlines, or zero; readable without the lock.
     sweep: AtomicU32,
     pub(crate) round: RoundRobin,
     pub(crate) log: EndpointLog,
-    /// How often somebody took the lock on its members.
+    /// Number of times that the lock on the members was taken.
     #[cfg(test)]
     taken: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Members {
-    /// Every session with a connection: first those that are open, then those that are about to end.
+    /// Every session with a connection: first the open ones, then those that are ending.
     list: Chunks<Session>,
-    /// How many are open.
+    /// Number of open sessions.
     open: usize,
-    /// When each of them is to look at its limits.
+    /// Time when each session must check its limits.
     deadlines: Deadlines,
-    /// Why no session may stay open any more.
+    /// The reason for closing all sessions, if the endpoint is closing.
     closing: Option<CloseReason>,
 }
 
@@ -93,8 +94,8 @@ impl OpenSet {
         }
     }
 
-    /// With what all endpoints of a container share: what the application provides, the groups of sessions, and what
-    /// they may hold together.
+    /// Sets the parts that all endpoints of a container share: the application's states, the groups of sessions, and
+    /// the byte budgets.
     pub(crate) fn with(mut self, states: Arc<States>, groups: Arc<Groups>, budgets: Arc<Budgets>) -> Self {
         if let Some(bounds) = Arc::get_mut(&mut self.bounds) {
             bounds.budget = budgets.send.clone();
@@ -103,13 +104,13 @@ impl OpenSet {
         self
     }
 
-    /// Whose text, binary data and pongs go to annotated handlers.
+    /// Sets which of text, binary data and pongs have annotated handlers.
     pub(crate) fn annotated(mut self, annotated: [bool; 3]) -> Self {
         self.annotated = annotated;
         self
     }
 
-    /// Says what it is mounted in, once.
+    /// Sets the container that the endpoint is mounted in, once.
     pub(crate) fn belongs_to(&self, container: Weak<dyn Any + Send + Sync>) {
         let _ = self.container.set(container);
     }
@@ -118,7 +119,7 @@ impl OpenSet {
         self.container.get()?.upgrade()
     }
 
-    /// Lets a session in. If the endpoint is closing already, the session is closed at once.
+    /// Adds a session. If the endpoint is already closing, the session is closed at once.
     fn add(&self, session: &Session) {
         let mut replaced = Replaced::default();
         let mut members = self.lock();
@@ -133,7 +134,7 @@ impl OpenSet {
         self.groups.flushers.serve_here();
     }
 
-    /// It is no longer open, though its connection has not come to its end.
+    /// Marks the session as no longer open, while its connection is still ending.
     pub(super) fn invalidate_snapshot(&self, session: &Session) {
         let mut replaced = Replaced::default();
         let mut members = self.lock();
@@ -142,20 +143,20 @@ impl OpenSet {
         drop(replaced);
     }
 
-    /// Its connection is gone. Harmless if it is not in.
+    /// Removes a session whose connection has ended. Harmless if it is not in.
     fn remove(&self, session: &Session) {
         let mut replaced = Replaced::default();
         let mut members = self.lock();
         let removed = members.remove(session, &mut replaced);
         self.note_sweep(&members);
         drop(members);
-        // perhaps the last clones of some sessions
+        // outside the lock: these may be the last clones of some sessions
         drop((removed, replaced));
     }
 
-    /// Makes the session look at its limits when the deadline comes, or somewhat earlier; false if it has to see to
-    /// that itself. `entry` is what the session keeps for this: where an earlier deadline is entered already there is
-    /// nothing to do, and no lock that all connections of the endpoint would take for each message.
+    /// Wakes the session to check its limits at the deadline, or somewhat earlier; false if the session must do so
+    /// itself. The session keeps `entry` for this: if an earlier deadline is set already, there is nothing to do, which
+    /// avoids a lock that all connections of the endpoint would take for each message.
     pub(crate) fn wake_at(&self, session: &Session, entry: &mut Entry, now: Instant, deadline: Instant) -> bool {
         let sweep = self.sweep.load(Ordering::Acquire);
         if sweep == 0 || !is_far(now, deadline) {
@@ -169,7 +170,7 @@ impl OpenSet {
         set.is_some()
     }
 
-    /// Begins a sweep, which whoever asks has to see to; `None` if one goes on.
+    /// Begins a sweep, which the caller must run; `None` if one is running.
     pub(crate) fn begin_sweep(&self) -> Option<Sweep> {
         let mut members = self.lock();
         let begun = members.deadlines.begin();
@@ -177,12 +178,12 @@ impl OpenSet {
         begun
     }
 
-    /// Under the lock, so that what is noted last is what holds.
+    /// Publishes the number of the running sweep. Called under the lock, so that the last store is the current value.
     fn note_sweep(&self, members: &Members) {
         self.sweep.store(members.deadlines.sweep().unwrap_or(0), Ordering::Release);
     }
 
-    /// Wakes those whose deadline has come.
+    /// Wakes the sessions whose deadline has passed.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut members = self.lock();
         let Members { list, deadlines, .. } = &mut *members;
@@ -191,12 +192,12 @@ impl OpenSet {
         due.iter().for_each(|session| session.send_queue().wake());
     }
 
-    /// Waits until the sweep is to end, because no session is left.
+    /// Waits until the sweep must end because no session is left.
     pub(crate) fn poll_end_of(&self, sweep: Sweep, cx: &mut Context<'_>) -> Poll<()> {
         self.lock().deadlines.poll_end(sweep, cx)
     }
 
-    /// The sweep does not go on: every session sees to its deadlines itself.
+    /// Ends the sweep early and wakes every session, so that each watches its deadlines itself.
     pub(crate) fn break_off(&self, sweep: Sweep) {
         let mut members = self.lock();
         if members.deadlines.goes_on(sweep) {
@@ -208,23 +209,23 @@ impl OpenSet {
         }
     }
 
-    /// Closes every session, and those to come.
+    /// Closes every session, including those added later.
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut members = self.lock();
         members.closing = Some(reason.clone());
-        // who is not in it finds the reason
+        // a session that is not in the snapshot finds the reason when it is added
         let all = members.list.snapshot();
         drop(members);
         all.iter().for_each(|session| session.send_queue().close(reason.clone()));
     }
 
-    /// Gives every connection up, those too that are about to end.
+    /// Aborts every connection, including those that are ending.
     pub(crate) fn cut(&self) {
         let all = self.lock().list.snapshot();
         all.iter().for_each(|session| session.send_queue().abort());
     }
 
-    /// Those that are open, as far as their connections know.
+    /// The open sessions, as far as their connections know.
     pub(crate) fn snapshot(&self) -> Snapshot<Session> {
         let members = self.lock();
         members.list.first(members.open)
@@ -239,7 +240,7 @@ impl OpenSet {
 
 #[cfg(all(test, model_check))]
 impl OpenSet {
-    /// Whether every room and principal is forgotten.
+    /// Whether no room and no principal's group is left.
     pub(crate) fn has_no_groups(&self) -> bool {
         self.groups.rooms.is_empty() && self.groups.principals.is_empty()
     }
@@ -281,7 +282,7 @@ impl Members {
         }
     }
 
-    /// Tells a session where it is.
+    /// Updates the index that the session stores.
     fn settle(&self, place: usize) {
         if let Some(session) = self.list.get(place) {
             session.set_place(place);
@@ -291,12 +292,12 @@ impl Members {
 
 impl Session {
     fn set_place(&self, place: usize) {
-        // as many sessions as that have no room in any memory
+        // no memory holds more than `u32::MAX` sessions
         self.0.place.store(u32::try_from(place).unwrap_or(NOWHERE), Ordering::Relaxed);
     }
 }
 
-/// The place of a session among those of its endpoint, given back when it is dropped.
+/// Membership of a session in its endpoint's open set; dropping it removes the session.
 pub(crate) struct OpenGuard(Session);
 
 impl OpenGuard {
@@ -304,7 +305,7 @@ impl OpenGuard {
         Self(session.clone())
     }
 
-    /// Enters it; a shutdown finds it from now on.
+    /// Adds the session; a shutdown finds it from now on.
     pub(crate) fn take(&self) {
         self.0.endpoint().add(&self.0);
     }
@@ -346,16 +347,16 @@ mod tests {
             for (which, change) in changes {
                 let session = &sessions[which];
                 at[which] = match (change, at[which]) {
-                    // most come, so that there are some chunks
+                    // most changes add sessions, so that there are several chunks
                     (0..3, At::Outside) => {
                         set.add(session);
-                        // the one before it ends with the last session
+                        // a sweep ends with the last session, so begin another one
                         set.begin_sweep();
                         let deadline = set.base + Duration::from_secs(10 + which as u64);
                         prop_assert!(set.wake_at(session, &mut Entry::default(), set.base, deadline));
                         At::Open
                     }
-                    // twice is once
+                    // marking it twice has no further effect
                     (3, At::Open | At::Ending) => {
                         set.invalidate_snapshot(session);
                         At::Ending
@@ -425,7 +426,7 @@ mod tests {
             }
             session.endpoint().taken.load(Ordering::Relaxed) - before
         };
-        // the limit is far away, or it is near and the connection's own affair; a few are those who sweep
+        // the limit is far, or near and left to the connection itself; only the sweep takes the lock, a few times
         for timeout in [Duration::from_secs(30), Duration::from_secs(1)] {
             let taken = sent(1000, timeout).await;
             assert!(taken < 50, "{taken} times, with a limit of {timeout:?}");

@@ -1,14 +1,14 @@
-//! Who the peer is: what the application knows of a user, and until when that holds.
+//! The authenticated user of a session, and when the authentication expires.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Somebody who was authenticated, as Jakarta's `Principal`: a type of the application's own.
+/// An authenticated user (Jakarta's `Principal`), implemented by a type of the application.
 ///
-/// A [`Configurator`](crate::Configurator) names it in the handshake
-/// ([`HandshakeResponse::set_principal`](crate::HandshakeResponse::set_principal)); handlers find it with
+/// A [`Configurator`](crate::Configurator) sets it in the handshake
+/// ([`HandshakeResponse::set_principal`](crate::HandshakeResponse::set_principal)); handlers read it with
 /// [`Session::principal`](crate::Session::principal).
 ///
 /// ```
@@ -31,29 +31,29 @@ use std::time::SystemTime;
 /// }
 /// ```
 pub trait Principal: Send + Sync + 'static {
-    /// The user's name: the same for all of a user's sessions, and no other's. Asked once, when the principal is set.
+    /// The user's name: unique to the user, and the same in all the user's sessions. Called once, when the principal is
+    /// set.
     fn name(&self) -> &str;
 
-    /// Whether the user has this role. By default nobody has any.
+    /// Whether the user has this role. By default, users have no roles.
     fn has_role(&self, role: &str) -> bool {
         let _ = role;
         false
     }
 
-    /// When the session ends unless [`Session::reauthenticate`](crate::Session::reauthenticate) comes first: with 1008
-    /// and the phrase "session expired". `None`, the default, means never. Asked once, when the principal is set.
+    /// When the session ends with 1008 and the phrase "session expired", unless
+    /// [`Session::reauthenticate`](crate::Session::reauthenticate) is called first. `None`, the default, means never.
+    /// Called once, when the principal is set.
     fn expires_at(&self) -> Option<SystemTime> {
         None
     }
 }
 
-/// A principal, as a session keeps it: once for its own type, once for what all principals have. What does not change is
-/// asked once, where the application's code may panic.
-/// A principal of any type, in a form that travels in the extensions of a request: what a `tower` layer that knows who
-/// asks puts there for the container behind it.
+/// A principal of any type, in a form that fits into the extensions of a request: a `tower` layer that authenticates
+/// the user inserts it there for the container behind it.
 ///
-/// The session of a request with an `Identity` in its extensions begins with that principal, and roles are asked of it. A
-/// [`Configurator`](crate::Configurator) may still name another.
+/// The session of a request with an `Identity` in its extensions begins with that principal, and roles are checked
+/// against it. A [`Configurator`](crate::Configurator) may still set another.
 ///
 /// ```
 /// use endpoint_runtime::{Identity, Principal};
@@ -80,7 +80,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Says who somebody is. Its name and the time when it expires are asked once, here.
+    /// Wraps a principal. Reads its name and expiry time once, here, where the application's code may panic.
     pub fn new<P: Principal>(principal: P) -> Self {
         let own = Arc::new(principal);
         Self { name: own.name().into(), expires_at: own.expires_at(), principal: own.clone(), own }

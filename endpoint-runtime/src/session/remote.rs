@@ -1,7 +1,7 @@
-//! The two ways to speak to a peer: [`BasicRemote`] waits until it is written, [`AsyncRemote`] hands over at once.
+//! The two ways to send to a peer: [`BasicRemote`] waits until the message is written, [`AsyncRemote`] only queues it.
 //!
-//! Both put whole messages into the session's one outbound queue, so any number of tasks may send at the same time,
-//! messages never mix, and each task's own keep their order.
+//! Both put whole messages into the session's one send queue, so any number of tasks may send at the same time,
+//! messages never interleave, and the messages of each task keep their order.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -27,17 +27,17 @@ use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::role::Role;
 use endpoint_wire::text::Text;
 
-/// Sends and waits (Jakarta's `RemoteEndpoint.Basic`).
+/// A remote that sends and waits (Jakarta's `RemoteEndpoint.Basic`).
 ///
-/// A send resolves when its bytes are handed to the socket. While the queue is full it waits for room: that is the
-/// back-pressure of a peer that reads slowly. The wait has a limit, the send timeout (30 s unless configured).
+/// A send resolves when its bytes are handed to the socket. While the send queue is full, it waits for space: this is
+/// the backpressure of a peer that reads slowly. The send timeout limits the wait (30 s unless configured).
 ///
-/// What a handler sends on its own session joins the batch of messages that is being handled: it resolves at once,
+/// A send from a handler on its own session joins the batch of messages that is being handled: it resolves at once,
 /// and is written when the batch is done or the handler waits for anything else. So a handler may always await its
-/// own sends; with a peer that does not read, it waits like everybody else.
+/// own sends; if the peer does not read, they wait like those of any other task.
 ///
 /// # Cancel safety
-/// A send whose future is dropped has either queued its whole message or nothing of it.
+/// If the future of a send is dropped, either the whole message is queued or nothing of it.
 #[derive(Clone, Copy, Debug)]
 pub struct BasicRemote<'a> {
     send_queue: &'a Arc<SendQueue>,
@@ -50,47 +50,48 @@ impl<'a> BasicRemote<'a> {
         Self { send_queue, dialect, how: How::DEFAULT }
     }
 
-    /// Sends what follows as it is, though the session has compression: for messages that hold a secret beside text
-    /// that others choose, and for those that are compressed already.
+    /// Disables compression for the sends of this remote: for messages that hold a secret beside text that others
+    /// choose, and for messages that are compressed already.
     #[must_use]
     pub fn uncompressed(self) -> Self {
         Self { how: How { compressed: false, ..self.how }, ..self }
     }
 
-    /// Limits how long what follows may take until it is written, instead of the send timeout. Counted from the send,
-    /// or for a writer from here. What is too late fails with [`Error::is_timeout`]; once queued, it may still be
-    /// delivered.
+    /// Limits how long a send of this remote may take until it is written, instead of the send timeout. Counted from
+    /// the send, or from this call for a writer. A late send fails with [`Error::is_timeout`]; once queued, its message
+    /// may still be delivered.
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
         Self { how: How { timeout: Some(limit), ..self.how }, ..self }
     }
 
-    /// Says what is done with what follows if the queue has no room for it. It does not concern messages in parts.
+    /// Sets the overflow policy: what a send of this remote does if the queue is full. Does not apply to messages in
+    /// parts.
     #[must_use]
     pub fn on_overflow(self, overflow: Overflow) -> Self {
         Self { how: How { overflow: Some(overflow), ..self.how }, ..self }
     }
 
-    /// Whether messages may gather before they are written (Jakarta's `setBatchingAllowed`); off by default. It holds
-    /// for all that is sent on the session. Then a send resolves once its message is in the batch, which is written when
-    /// 64 KiB have gathered, by [`flush_batch`](Self::flush_batch), or when the connection has anything else to do.
-    /// Switching it off writes the batch at once, and so does closing the session, before the close frame.
+    /// Sets whether messages are batched before they are written (Jakarta's `setBatchingAllowed`); off by default.
+    /// Applies to all sends on the session. While on, a send resolves once its message is in the batch. The batch is
+    /// written when it reaches 64 KiB, by [`flush_batch`](Self::flush_batch), or when the connection has anything else
+    /// to do. Switching it off writes the batch at once; so does closing the session, before the close frame.
     pub fn set_batching_allowed(self, allowed: bool) {
         self.send_queue.set_batching(allowed);
     }
 
-    /// Whether messages may gather.
+    /// Whether messages are batched before they are written.
     pub fn batching_allowed(self) -> bool {
         self.send_queue.batches()
     }
 
-    /// Has what was sent so far written, and waits until it is.
+    /// Writes all messages sent so far, and waits until they are written.
     ///
     /// # Errors
     /// [`Error::is_closed`] or [`Error::is_timeout`].
     ///
     /// # Cancel safety
-    /// It is written in any case.
+    /// The messages are written even if the future is dropped.
     pub async fn flush_batch(self) -> Result<(), Error> {
         let ticket = self.send_queue.flush_batch();
         let mut wait = Wait { send_queue: self.send_queue, waiting: Waiting::within(self.how.timeout) };
@@ -101,7 +102,7 @@ impl<'a> BasicRemote<'a> {
     ///
     /// # Errors
     /// [`Error::is_closed`] at once if the session is closed, or if it ends first; [`Error::is_timeout`] if the peer
-    /// did not take it in time, though it may still be delivered later.
+    /// did not read in time, though the message may still be delivered later.
     pub async fn send_text(self, text: impl Into<Text> + AsRef<str>) -> Result<(), Error> {
         if text.as_ref().len() < SHARE_FROM {
             self.send(QueueItem::Borrowed(OpCode::Text, text.as_ref().as_bytes())).await
@@ -122,11 +123,11 @@ impl<'a> BasicRemote<'a> {
         }
     }
 
-    /// Sends the message that `object` becomes, such as [`Json`](crate::Json) (Jakarta's `sendObject`). It is encoded
-    /// when this is called, so `object` is not borrowed while the future waits.
+    /// Encodes `object`, such as [`Json`](crate::Json), and sends the message (Jakarta's `sendObject`). The call itself
+    /// encodes, so the future does not borrow `object`.
     ///
     /// # Errors
-    /// [`Error::is_encode`] if it cannot be encoded; then as [`send_text`](Self::send_text).
+    /// [`Error::is_encode`] if encoding fails; otherwise as [`send_text`](Self::send_text).
     pub fn send_object<T>(self, object: &T) -> impl Future<Output = Result<(), Error>> + Send + use<'a, T>
     where
         T: Encode + ?Sized,
@@ -140,17 +141,17 @@ impl<'a> BasicRemote<'a> {
         }
     }
 
-    /// Sends a part of a text message, and with `last` ends the message (Jakarta's `sendText(part, isLast)`).
+    /// Sends a part of a text message; `last` ends the message (Jakarta's `sendText(part, isLast)`).
     ///
-    /// A session has one message that is sent so. The first part begins it, and takes its place among those that are
-    /// sent: whole messages that are sent meanwhile wait behind all of it, in order and within the bounds of the queue;
-    /// only control frames pass. Whoever sends the next part of the same kind goes on with it, so parts are for one task
-    /// at a time: where several tasks send large messages, let each have a [writer](Self::text_writer). While another
-    /// message in parts is open, of a writer or of the other kind, this waits until that is complete.
+    /// A session has one such message at a time. Its first part takes a place in the queue: whole messages sent
+    /// meanwhile wait behind all of it, in order and within the bounds of the queue; only control frames pass. The next
+    /// part of the same kind, from any task, continues this message, so only one task at a time should send parts: if
+    /// several tasks send large messages, give each a [writer](Self::text_writer). While another message in parts is
+    /// open, of a writer or of the other kind, this waits until that one is complete.
     ///
     /// The last part resolves when the message is handed to the socket, the others when they are queued. Each part that
     /// is not empty, or is the last, is one frame. The message is compressed if its first part reaches the threshold.
-    /// A message without its last part holds up all others until the session ends.
+    /// A message without its last part blocks all others until the session ends.
     ///
     /// # Errors
     /// As [`send_text`](Self::send_text).
@@ -174,20 +175,20 @@ impl<'a> BasicRemote<'a> {
         }
     }
 
-    /// Begins a text message that is written piece by piece (Jakarta's `getSendWriter`). The writer borrows nothing: it
-    /// may go to another task.
+    /// Creates a writer for a text message that is written piece by piece (Jakarta's `getSendWriter`). The writer
+    /// borrows nothing, so it may move to another task.
     pub fn text_writer(self) -> TextWriter {
         TextWriter::new(self.send_queue.clone(), self.how.compressed, Waiting::within(self.how.timeout))
     }
 
-    /// Begins a binary message that is written piece by piece (Jakarta's `getSendStream`). The writer borrows nothing:
-    /// it may go to another task.
+    /// Creates a writer for a binary message that is written piece by piece (Jakarta's `getSendStream`). The writer
+    /// borrows nothing, so it may move to another task.
     pub fn binary_writer(self) -> BinaryWriter {
         BinaryWriter::new(self.send_queue.clone(), self.how.compressed, Waiting::within(self.how.timeout))
     }
 
-    /// Sends a ping with up to 125 bytes of application data; its pong reaches the pong handler. Resolves when it is
-    /// queued, in the lane of the control frames, which passes the messages.
+    /// Sends a ping with up to 125 bytes of application data; its pong reaches the pong handler. Resolves when the ping
+    /// is queued among the control frames, which pass the messages.
     ///
     /// # Errors
     /// [`Error::is_too_big`] before anything is sent; [`Error::is_closed`].
@@ -195,7 +196,7 @@ impl<'a> BasicRemote<'a> {
         control(self.send_queue, OpCode::Ping, data.as_ref())
     }
 
-    /// Sends an unasked pong with up to 125 bytes of application data. Pings are answered without your help.
+    /// Sends an unsolicited pong with up to 125 bytes of application data. Pings are answered automatically.
     ///
     /// # Errors
     /// As [`send_ping`](Self::send_ping).
@@ -213,7 +214,7 @@ impl<'a> BasicRemote<'a> {
         Sending { send_queue, message, in_order, overflow, ticket: None, waiting: Waiting::within(how.timeout) }
     }
 
-    /// Queues a part when its turn has come, and waits for the socket if it is the last.
+    /// Queues a part once its message may continue, and waits for the socket if it is the last.
     async fn part(self, part: QueueItem<'_>, last: bool) -> Result<(), Error> {
         let (send_queue, compressed) = (&**self.send_queue, self.how.compressed);
         let mut wait = Wait { send_queue, waiting: Waiting::within(self.how.timeout) };
@@ -233,11 +234,11 @@ impl<'a> BasicRemote<'a> {
     }
 }
 
-/// Hands over and returns (Jakarta's `RemoteEndpoint.Async`).
+/// A remote that queues messages and returns at once (Jakarta's `RemoteEndpoint.Async`).
 ///
-/// The message is queued, or refused, before the call returns. The [`Sent`] it returns may be awaited to learn when
-/// the message was written, or dropped. The queue is bounded (65,536 messages and 16 MiB unless configured): when the
-/// peer reads too slowly a send fails with [`Error::is_queue_full`], and the first such failure is logged.
+/// The message is queued, or refused, before the call returns. The returned [`Sent`] may be awaited to learn when the
+/// message was written, or dropped. The queue is bounded (65,536 messages and 16 MiB unless configured): when the
+/// peer reads too slowly, a send fails with [`Error::is_queue_full`]. The first such failure is logged.
 #[derive(Clone, Copy, Debug)]
 pub struct AsyncRemote<'a> {
     send_queue: &'a Arc<SendQueue>,
@@ -250,46 +251,47 @@ impl<'a> AsyncRemote<'a> {
         Self { send_queue, dialect, how: How::DEFAULT }
     }
 
-    /// Sends what follows as it is; see [`BasicRemote::uncompressed`].
+    /// Disables compression for the sends of this remote; see [`BasicRemote::uncompressed`].
     #[must_use]
     pub fn uncompressed(self) -> Self {
         Self { how: How { compressed: false, ..self.how }, ..self }
     }
 
-    /// Limits how long what follows may take until it is written, instead of the send timeout. Counted from the send,
-    /// or for a writer from here. What is too late fails with [`Error::is_timeout`]; once queued, it may still be
-    /// delivered.
+    /// Limits how long a send of this remote may take until it is written, instead of the send timeout. Counted from
+    /// the send, or from this call for a writer. A late send fails with [`Error::is_timeout`]; once queued, its message
+    /// may still be delivered.
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
         Self { how: How { timeout: Some(limit), ..self.how }, ..self }
     }
 
-    /// Says what is done with what follows if the queue has no room for it. It does not concern messages in parts.
+    /// Sets the overflow policy: what a send of this remote does if the queue is full. Does not apply to messages in
+    /// parts.
     #[must_use]
     pub fn on_overflow(self, overflow: Overflow) -> Self {
         Self { how: How { overflow: Some(overflow), ..self.how }, ..self }
     }
 
-    /// Whether messages may gather before they are written (Jakarta's `setBatchingAllowed`); off by default. It holds
-    /// for all that is sent on the session. Then a send resolves once its message is in the batch, which is written when
-    /// 64 KiB have gathered, by [`flush_batch`](Self::flush_batch), or when the connection has anything else to do.
-    /// Switching it off writes the batch at once, and so does closing the session, before the close frame.
+    /// Sets whether messages are batched before they are written (Jakarta's `setBatchingAllowed`); off by default.
+    /// Applies to all sends on the session. While on, a send resolves once its message is in the batch. The batch is
+    /// written when it reaches 64 KiB, by [`flush_batch`](Self::flush_batch), or when the connection has anything else
+    /// to do. Switching it off writes the batch at once; so does closing the session, before the close frame.
     pub fn set_batching_allowed(self, allowed: bool) {
         self.send_queue.set_batching(allowed);
     }
 
-    /// Whether messages may gather.
+    /// Whether messages are batched before they are written.
     pub fn batching_allowed(self) -> bool {
         self.send_queue.batches()
     }
 
-    /// Has what was sent so far written, and waits until it is.
+    /// Writes all messages sent so far, and waits until they are written.
     ///
     /// # Errors
     /// [`Error::is_closed`] or [`Error::is_timeout`].
     ///
     /// # Cancel safety
-    /// It is written in any case.
+    /// The messages are written even if the future is dropped.
     pub async fn flush_batch(self) -> Result<(), Error> {
         let ticket = self.send_queue.flush_batch();
         let mut wait = Wait { send_queue: self.send_queue, waiting: Waiting::within(self.how.timeout) };
@@ -314,10 +316,10 @@ impl<'a> AsyncRemote<'a> {
         }
     }
 
-    /// Queues the message that `object` becomes, such as [`Json`](crate::Json) (Jakarta's `sendObject`).
+    /// Encodes `object`, such as [`Json`](crate::Json), and queues the message (Jakarta's `sendObject`).
     ///
     /// # Errors
-    /// [`Error::is_encode`] if it cannot be encoded. Whether it was queued is said by the [`Sent`].
+    /// [`Error::is_encode`] if encoding fails. The [`Sent`] reports whether the message was queued.
     pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Sent, Error> {
         Ok(match object.encode_for(&self.dialect)? {
             Message::Text(text) => self.send_text(text),
@@ -325,9 +327,9 @@ impl<'a> AsyncRemote<'a> {
         })
     }
 
-    /// Queues a part of a text message, and with `last` ends the message; see [`BasicRemote::send_text_part`]. What is
-    /// said there of waiting does not hold: while another message in parts is open the part is not queued, as if the
-    /// queue were full. The [`Sent`] of a part that is not the last resolves when it is queued.
+    /// Queues a part of a text message; `last` ends the message; see [`BasicRemote::send_text_part`]. Unlike that
+    /// method, this one does not wait: while another message in parts is open, the part is not queued, as if the queue
+    /// were full. The [`Sent`] of a part that is not the last resolves when the part is queued.
     pub fn send_text_part(self, part: impl Into<Text> + AsRef<str>, last: bool) -> Sent {
         if part.as_ref().len() < SHARE_FROM {
             self.part(QueueItem::Borrowed(OpCode::Text, part.as_ref().as_bytes()), last)
@@ -353,7 +355,7 @@ impl<'a> AsyncRemote<'a> {
         control(self.send_queue, OpCode::Ping, data.as_ref())
     }
 
-    /// Queues an unasked pong with up to 125 bytes of application data.
+    /// Queues an unsolicited pong with up to 125 bytes of application data.
     ///
     /// # Errors
     /// As [`send_ping`](Self::send_ping).
@@ -365,7 +367,7 @@ impl<'a> AsyncRemote<'a> {
         let Self { send_queue, how, .. } = self;
         let overflow = how.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Error);
         let (message, in_order) = match how.compressed {
-            // then there will be room
+            // older messages are dropped to make space
             true if overflow == Overflow::DropOldest => send_queue.deflate(message),
             true => send_queue.deflate_if_room(message),
             false => (message, false),
@@ -389,10 +391,10 @@ impl<'a> AsyncRemote<'a> {
     }
 }
 
-/// The ticket of what is queued as soon as it is accepted.
+/// The ticket of a part that completes as soon as it is queued.
 const AT_ONCE: Ticket = 0;
 
-/// How a message is sent, where it is not as always.
+/// Per-send options.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct How {
     pub(crate) compressed: bool,
@@ -414,11 +416,11 @@ fn control(send_queue: &SendQueue, opcode: OpCode, data: &[u8]) -> Result<(), Er
     Ok(send_queue.control(opcode, data)?)
 }
 
-/// A message that waits for room, then for the socket.
+/// A message that waits for space in the queue, then for the socket.
 struct Sending<'a> {
     send_queue: &'a SendQueue,
     message: QueueItem<'a>,
-    /// It is to be compressed at its turn.
+    /// The message must be compressed in queue order.
     in_order: bool,
     overflow: Overflow,
     ticket: Option<Ticket>,
@@ -459,16 +461,16 @@ impl fmt::Debug for Sending<'_> {
     }
 }
 
-/// A message for several sessions: encoded once, and compressed once for all that compress alike.
+/// A message for several sessions: encoded once, and compressed once for all sessions that compress to the same bytes.
 pub(crate) struct Shared {
     opcode: OpCode,
     payload: Binary,
-    /// The frame, if it is small.
+    /// The uncompressed frame, if it is small; otherwise empty.
     frame: Vec<u8>,
-    /// The same, with those before it.
+    /// The frame, after the earlier frames of the same burst.
     burst: Option<Burst>,
     how: How,
-    /// By the kind of session; nothing if it did not become smaller.
+    /// Compressed frame by kind of compression; `None` if compression did not make it smaller.
     deflated: Vec<((u32, u8), Option<Bytes>)>,
 }
 
@@ -485,20 +487,20 @@ impl Shared {
         Self { opcode, payload, frame, burst: None, how, deflated: Vec::new() }
     }
 
-    /// Joins a burst, after the frames that are in it already.
+    /// Adds the frame to a burst, after the frames that are already in it.
     pub(crate) fn join_burst(&mut self, before: Option<Bytes>) {
         if !self.frame.is_empty() {
             self.burst = Some(Burst::add(before, &self.frame));
         }
     }
 
-    /// The frames of the burst with this one.
+    /// The frames of the burst, including this one.
     pub(crate) fn into_burst(self) -> Option<Bytes> {
         self.burst.map(Burst::into_bytes)
     }
 
-    /// Gives it to one of them. If it may be written `direct`ly it is tried; what is queued is flushed later by whoever
-    /// has `claimed` the session. How many older messages were dropped for it.
+    /// Offers the message to one session; returns the number of older messages dropped for it. With `direct`, tries to
+    /// write to the socket first. Sets `claimed` if the caller must hand the session over to a flusher.
     pub(crate) fn offer(
         &mut self,
         send_queue: &SendQueue,
@@ -507,7 +509,7 @@ impl Shared {
     ) -> Result<u32, Refused> {
         let overflow = self.how.overflow.or(send_queue.overflow()).unwrap_or(Overflow::DropNewest);
         match self.offer_as(send_queue, direct, claimed, overflow == Overflow::DropOldest) {
-            // who is left out by a broadcast is not told, so it is counted in any case
+            // a broadcast does not report to the session that it skips, so the dropped message is counted in any case
             Err(Refused::Full) if overflow != Overflow::Close => Err(send_queue.overflows(Overflow::DropNewest)),
             Err(Refused::Full) => Err(send_queue.overflows(overflow)),
             offered => offered,
@@ -556,7 +558,7 @@ impl Shared {
         }
     }
 
-    /// The message as a compressed frame, made for the first session of its kind.
+    /// The message as a compressed frame, created for the first session with this kind of compression.
     fn deflated(&mut self, deflation: &Deflation) -> Option<Bytes> {
         let kind = deflation.kind();
         if let Some((_, frame)) = self.deflated.iter().find(|(other, _)| *other == kind) {

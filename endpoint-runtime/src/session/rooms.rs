@@ -1,4 +1,4 @@
-//! Sessions that belong together for a while: rooms that the application names, and the sessions of one principal.
+//! Groups of sessions: rooms that the application names, and the sessions of one principal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -15,36 +15,36 @@ use crate::session::properties;
 pub(crate) struct Groups {
     pub(crate) rooms: Group,
     pub(crate) principals: Group,
-    /// Tasks that write what broadcasts have queued.
+    /// Tasks that write the messages that broadcasts have queued.
     pub(crate) flushers: Flushers,
 }
 
-/// Parts of a [`Group`], each with a lock of its own, which is held to find a room, and never while one changes.
+/// Number of shards of a [`Group`]. Each has its own lock, which is held to find a room, never while a room changes.
 const SHARDS: usize = if cfg!(model_check) { 1 } else { 32 };
 
-/// Rooms of one kind, by their name. One that is empty is forgotten. No room waits for another, however large it is.
+/// Rooms of one kind, by name. Empty rooms are removed. No room waits for another, however large it is.
 #[derive(Debug)]
 pub(crate) struct Group {
     shards: Box<[Shard]>,
     hasher: RandomState,
 }
 
-/// The rooms whose names have something in common, apart from others in the caches of processors.
+/// The rooms whose names hash to the same shard, on separate cache lines to avoid false sharing.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Shard(Mutex<HashMap<Arc<str>, Arc<Room>>>);
 
-/// The sessions of one name.
+/// The sessions of one room.
 #[derive(Debug, Default)]
 struct Room(Mutex<Members>);
 
 #[derive(Debug, Default)]
 struct Members {
     list: Chunks<Session>,
-    /// Where each of them is in the list, by its address. A tree, because a hash map of many would stop everybody in
-    /// the room now and then, to grow.
+    /// Index of each session in the list, by its address. A tree, because a large hash map would stall the whole room
+    /// whenever it grows.
     places: BTreeMap<usize, u32>,
-    /// The last session has left, and the name will have another room.
+    /// The last session has left; the next session with this name gets a new room.
     ended: bool,
 }
 
@@ -55,7 +55,7 @@ impl Default for Group {
 }
 
 impl Group {
-    /// Puts the session into the room of this name; the name as the room keeps it. Harmless if it is there.
+    /// Adds the session to the room of this name; returns the name as the room stores it. Harmless if it is in already.
     pub(super) fn enter(&self, name: impl AsRef<str> + Into<Arc<str>> + Clone, session: &Session) -> Arc<str> {
         let shard = self.shard(name.as_ref());
         loop {
@@ -67,7 +67,7 @@ impl Group {
         }
     }
 
-    /// Takes the session out of the room of this name. Harmless if it is not there.
+    /// Removes the session from the room of this name. Harmless if it is not in.
     pub(super) fn leave(&self, name: &str, session: &Session) {
         let shard = self.shard(name);
         let room = shard.lock().get(name).cloned();
@@ -76,13 +76,13 @@ impl Group {
         }
     }
 
-    /// Who is in it.
+    /// The sessions in the room of this name.
     pub(crate) fn of(&self, name: &str) -> OpenSessions {
         let room = self.shard(name).lock().get(name).cloned();
         room.map_or_else(Snapshot::default, |room| room.lock().list.snapshot()).into()
     }
 
-    /// Whether every room is forgotten.
+    /// Whether no room is left.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.shards.iter().all(|shard| shard.lock().is_empty())
@@ -95,7 +95,7 @@ impl Group {
 }
 
 impl Shard {
-    /// The room of this name, which begins if there is none.
+    /// The room of this name, created if necessary.
     fn room(&self, name: &(impl AsRef<str> + Into<Arc<str>> + Clone)) -> (Arc<str>, Arc<Room>) {
         let mut rooms = self.lock();
         if let Some((name, room)) = rooms.get_key_value(name.as_ref()) {
@@ -106,7 +106,7 @@ impl Shard {
         begun
     }
 
-    /// Gives the name free, if it is still this room's.
+    /// Removes the room, if the name still belongs to it.
     fn forget(&self, name: &str, ended: &Arc<Room>) {
         let mut rooms = self.lock();
         if rooms.get(name).is_some_and(|room| Arc::ptr_eq(room, ended)) {
@@ -120,7 +120,7 @@ impl Shard {
 }
 
 impl Room {
-    /// False if the room has ended.
+    /// Adds the session; false if the room has ended.
     fn enter(&self, session: &Session) -> bool {
         let mut replaced = Replaced::default();
         let mut members = self.lock();
@@ -128,7 +128,7 @@ impl Room {
         if *ended || places.contains_key(&session.address()) {
             return !*ended;
         }
-        // as many sessions as that have no room in any memory
+        // no memory holds more than `u32::MAX` sessions
         places.insert(session.address(), u32::try_from(list.len()).unwrap_or(u32::MAX));
         list.push(session.clone(), &mut replaced);
         drop(members);
@@ -136,7 +136,7 @@ impl Room {
         true
     }
 
-    /// True if the room has ended.
+    /// Removes the session; true if the room has ended.
     fn leave(&self, session: &Session) -> bool {
         let mut replaced = Replaced::default();
         let mut members = self.lock();
@@ -149,7 +149,7 @@ impl Room {
         *ended = places.is_empty();
         let ended = *ended;
         drop(members);
-        // perhaps the last clones of some sessions
+        // outside the lock: these may be the last clones of some sessions
         drop((left, replaced));
         ended
     }
@@ -161,13 +161,13 @@ impl Room {
 
 /// Rooms.
 impl Session {
-    /// Enters the room of this name, which begins with its first session and ends with its last. Rooms belong to the
-    /// container: sessions of all its endpoints may meet in one. The session leaves all of its rooms when it ends,
-    /// before `on_close`.
+    /// Joins the room of this name. A room is created by its first session and ends with its last. Rooms belong to the
+    /// container: sessions of all its endpoints may be in one room. A session that ends leaves all its rooms before
+    /// `on_close`.
     ///
-    /// Returns whether it is in the room now: `false` if the session is closed, or in as many other rooms as
-    /// [`max_rooms_per_session`](crate::ContainerBuilder::max_rooms_per_session) allows. The first of these is logged as
-    /// a warning.
+    /// Returns whether the session is in the room now: `false` if it is closed, or in as many other rooms as
+    /// [`max_rooms_per_session`](crate::ContainerBuilder::max_rooms_per_session) allows. The first refusal because of
+    /// this limit is logged as a warning.
     pub fn join(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
         let mut joined = properties::of(&self.0.rare).rooms();
@@ -190,36 +190,36 @@ impl Session {
         self.leave_if_ended()
     }
 
-    /// Leaves the room of this name; returns whether it was there.
+    /// Leaves the room of this name; returns whether the session was in it.
     pub fn leave(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
         let Some(rare) = self.0.rare.get() else { return false };
         let mut joined = rare.rooms();
         let was_there = joined.names.remove(room);
         if was_there {
-            // under the lock, so that a join that comes next is not undone
+            // under the lock, so that a subsequent join is not undone
             self.0.endpoint.groups.rooms.leave(room, self);
         }
         was_there
     }
 
-    /// The names of the rooms it is in, in no order.
+    /// The names of the rooms that the session is in, in no particular order.
     pub fn rooms(&self) -> Vec<Arc<str>> {
         self.0.rare.get().map(|rare| rare.rooms().names.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Who is in the room of this name, this session among them if it is there itself. It need not be.
+    /// The sessions in the room of this name, including this one if it is in. It need not be.
     pub fn room(&self, room: impl AsRef<str>) -> OpenSessions {
         self.0.endpoint.groups.rooms.of(room.as_ref())
     }
 
-    /// It is no longer open, though its connection has not come to its end.
+    /// Marks the session as no longer open and leaves all groups, while its connection is still ending.
     pub(crate) fn unregister(&self) {
         self.0.endpoint.invalidate_snapshot(self);
         self.leave_all();
     }
 
-    /// Leaves all groups if it has ended while it entered one; whether it is open.
+    /// Leaves all groups if the session ended while it entered one; returns whether it is open.
     pub(super) fn leave_if_ended(&self) -> bool {
         let is_open = self.0.send_queue.is_still_open();
         if !is_open {
@@ -256,7 +256,7 @@ mod tests {
         let rooms = &endpoint.groups.rooms;
         let large = rooms.shard("large").lock().get("large").cloned().unwrap();
         let held = large.lock();
-        // in its shard and in the others
+        // in the shard of the held room and in the others
         for number in 0..10 * SHARDS {
             let name = number.to_string();
             assert!(other.join(&name));
@@ -274,13 +274,13 @@ mod tests {
         let rooms = &endpoint.groups.rooms;
         let name = rooms.enter("room", &session);
         let ended = rooms.shard("room").lock().get("room").cloned().unwrap();
-        // it has ended, and its name is not free yet
+        // the room has ended, and its name is not free yet
         assert!(ended.leave(&session));
         assert!(!ended.enter(&other));
         let again = rooms.enter("room", &other);
         assert!(!Arc::ptr_eq(&name, &again));
         assert_eq!(rooms.of("room").len(), 1);
-        // who is late frees only the name of its own room
+        // a late removal frees only the name of its own room
         rooms.shard("room").forget("room", &ended);
         assert_eq!(rooms.of("room").len(), 1);
         rooms.leave("room", &other);
@@ -294,7 +294,7 @@ mod tests {
         let rooms = &endpoint.groups.rooms;
         for session in &sessions {
             rooms.enter("room", session);
-            // twice is once
+            // entering twice has no further effect
             rooms.enter("room", session);
         }
         assert_eq!(rooms.of("room").len(), 200);

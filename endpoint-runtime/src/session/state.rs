@@ -1,4 +1,4 @@
-//! What the application provides for all of its handlers: one value of each type.
+//! Values that the application shares with all its handlers: one of each type.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::observe::destructors;
 
-/// A value that all sessions share, such as a pool of database connections: given to
-/// [`ContainerBuilder::state`](crate::ContainerBuilder::state) once, taken by any handler.
+/// A value that all sessions share, such as a pool of database connections: set once by
+/// [`ContainerBuilder::state`](crate::ContainerBuilder::state), available to any handler as a parameter.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -35,11 +35,11 @@ use crate::observe::destructors;
 /// # Ok(()) }
 /// ```
 ///
-/// Dereferences to the value. A clone is the same value. `&State<T>` saves the clone where the handler only looks.
+/// Dereferences to the value. A clone shares the value. `&State<T>` saves the clone if the handler only reads.
 pub struct State<T: ?Sized>(Arc<T>);
 
 impl<T> State<T> {
-    /// A value as handlers take it, for those who call a handler themselves.
+    /// Wraps a value, for code that calls a handler directly.
     pub fn new(value: T) -> Self {
         Self(Arc::new(value))
     }
@@ -64,12 +64,12 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for State<T> {
     }
 }
 
-/// The values of one container. They are few, so they stand in a row.
+/// The values of one container, in a vector because they are few.
 #[derive(Default)]
 pub(crate) struct States(Vec<(TypeId, Box<dyn Any + Send + Sync>)>);
 
 impl States {
-    /// Takes the place of an earlier value of the same type.
+    /// Adds a value; replaces an earlier one of the same type.
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         let id = TypeId::of::<T>();
         self.0.retain(|(other, _)| *other != id);
@@ -81,14 +81,14 @@ impl States {
         value.downcast_ref()
     }
 
-    /// Whether there is what a handler asks for.
+    /// Whether the state that a handler requires exists.
     pub(crate) fn have(&self, wanted: &StateRequirement) -> bool {
         let id = (wanted.type_id)();
         self.0.iter().any(|(other, _)| *other == id)
     }
 }
 
-/// The last session may be the last to hold them, in whose task a destructor must not panic.
+/// Catches panics of destructors: a session may hold the last reference, and a panic must not end its task.
 impl Drop for States {
     fn drop(&mut self) {
         self.0.drain(..).for_each(|(_, value)| destructors::run("a state", value));
@@ -101,7 +101,7 @@ impl fmt::Debug for States {
     }
 }
 
-/// A `State<T>` that a handler asks for.
+/// A `State<T>` that a handler requires.
 #[derive(Clone, Copy, Debug)]
 pub struct StateRequirement {
     type_id: fn() -> TypeId,
@@ -112,7 +112,7 @@ pub struct StateRequirement {
 }
 
 impl StateRequirement {
-    /// `State<T>`, by the handler `method`.
+    /// The handler `method` requires `State<T>`.
     pub const fn of<T: Send + Sync + 'static>(method: &'static str) -> Self {
         Self { type_id: TypeId::of::<T>, type_name: std::any::type_name::<T>, method }
     }

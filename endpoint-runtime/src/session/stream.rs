@@ -1,7 +1,7 @@
 //! A message that is read while it arrives: [`TextStream`] and [`BinaryStream`].
 //!
-//! The connection fills a pipe as far as its inbox has room, and reads no more from the peer until the handler has
-//! taken something out.
+//! The connection fills a pipe up to the inbox limit, and then reads no more from the peer until the handler has taken
+//! data out.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,15 +21,15 @@ use crate::send_queue::SendQueue;
 use endpoint_wire::message::Message;
 use endpoint_wire::text::Text;
 
-/// A text message as it arrives (Jakarta's `Reader`): the payload of an `async fn` with `#[on_message]`.
+/// A text message, read while it arrives (Jakarta's `Reader`): the payload of an `async fn` with `#[on_message]`.
 ///
-/// A [`Stream`] of pieces that end with whole characters; its end is the end of the message. The handler is called with
-/// the first piece, and the connection goes on meanwhile: it answers pings, and reads as far ahead as for any suspended
-/// handler. If the handler takes nothing, the peer is slowed down.
+/// A [`Stream`] of pieces that end with whole characters; it ends with the message. The handler is called with the
+/// first piece, and the connection keeps running meanwhile: it answers pings, and reads as far ahead as for any
+/// suspended handler. If the handler takes nothing, backpressure slows the peer down.
 ///
-/// If the message cannot go on, because the session ends or the peer breaks the protocol, the last item is an error.
-/// What a handler has not read when it returns is read and thrown away before the next message; a stream that is kept
-/// longer ends with an error then.
+/// If the message cannot continue, because the session ends or the peer violates the protocol, the last item is an
+/// error. When the handler returns, the rest of the message is read and discarded before the next message; a stream
+/// that is kept longer then ends with an error.
 ///
 /// ```
 /// # use endpoint_runtime::prelude::*;
@@ -50,9 +50,10 @@ use endpoint_wire::text::Text;
 /// ```
 pub struct TextStream(Reading);
 
-/// A binary message as it arrives (Jakarta's `InputStream`): the payload of an `async fn` with `#[on_message]`.
+/// A binary message, read while it arrives (Jakarta's `InputStream`): the payload of an `async fn` with
+/// `#[on_message]`.
 ///
-/// A [`Stream`] of pieces, and an [`AsyncRead`]; else as the [`TextStream`].
+/// A [`Stream`] of pieces, and an [`AsyncRead`]; otherwise like [`TextStream`].
 ///
 /// ```
 /// # use endpoint_runtime::prelude::*;
@@ -70,14 +71,14 @@ pub struct TextStream(Reading);
 /// ```
 pub struct BinaryStream(Reading);
 
-/// The handler's side.
+/// The handler's side of the pipe.
 struct Reading {
     pipe: Arc<Pipe>,
-    /// What `AsyncRead` has not given out of a piece.
+    /// The part of a piece that `AsyncRead` has not returned yet.
     rest: Bytes,
 }
 
-/// What is between the connection and a handler that reads a message.
+/// The pipe from the connection to a handler that reads a message.
 pub(crate) struct Pipe {
     send_queue: Arc<SendQueue>,
     state: Mutex<State>,
@@ -89,19 +90,19 @@ struct State {
     bytes: usize,
     end: Option<End>,
     reader: Option<Waker>,
-    /// The handler reads no more.
+    /// Whether the handler has stopped reading.
     abandoned: bool,
 }
 
 enum End {
     Whole,
     Failed(Error),
-    /// The error was given out.
+    /// The error has been returned.
     Over,
 }
 
 impl Pipe {
-    /// `send_queue` is that of the session, by which the connection is woken.
+    /// `send_queue` is the session's; the pipe uses it to wake the connection.
     pub(crate) fn new(send_queue: Arc<SendQueue>) -> Arc<Self> {
         Arc::new(Self { send_queue, state: Mutex::default() })
     }
@@ -120,7 +121,7 @@ impl Pipe {
         wake(state);
     }
 
-    /// The message will not be whole.
+    /// Ends the message with an error: the rest of it will not arrive.
     pub(crate) fn fail(&self, error: Error) {
         let mut state = self.lock();
         state.end.get_or_insert(End::Failed(error));

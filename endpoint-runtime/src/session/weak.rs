@@ -1,13 +1,13 @@
-//! A reference to a session that does not keep it.
+//! A weak reference to a session.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::{Inner, Session};
 
-/// A reference to a [`Session`] that does not keep it in memory, made by [`Session::downgrade`]: for a struct that lives
-/// longer than the session, such as a registry that the application keeps, where a `Session` would have to be removed at
-/// its end.
+/// A weak reference to a [`Session`], which does not keep it in memory, created by [`Session::downgrade`]. For a struct
+/// that lives longer than the session, such as a registry of the application, which would otherwise have to remove the
+/// `Session` at its end.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -33,7 +33,7 @@ use super::{Inner, Session};
 pub struct WeakSession(Weak<Inner>);
 
 impl WeakSession {
-    /// The session, as long as its connection lives or another clone of it is kept. It may be closed already:
+    /// The session, as long as its connection lives or another clone exists. It may be closed already: see
     /// [`Session::is_open`].
     pub fn upgrade(&self) -> Option<Session> {
         self.0.upgrade().map(Session)
@@ -47,22 +47,22 @@ impl fmt::Debug for WeakSession {
 }
 
 impl Session {
-    /// A reference that does not keep the session in memory once its connection is gone.
+    /// A reference that does not keep the session in memory once its connection has ended.
     pub fn downgrade(&self) -> WeakSession {
         WeakSession(Arc::downgrade(&self.0))
     }
 
-    /// Lets go of the handlers, properties and the principal that the application gave: `on_close` has returned.
+    /// Drops the application's handlers, properties and principal; called when `on_close` has returned.
     pub(crate) fn release(&self) {
         if let Some(rare) = self.0.rare.get() {
             rare.release();
         }
     }
 
-    /// The same for ever: what is added to a session that is kept beyond its end is not kept. For the last clone of the
-    /// connection's own.
+    /// Releases the values for good: values added to a session that outlives its connection are not kept. Called for
+    /// the connection's last clone.
     pub(super) fn release_for_good(&self) {
-        // with nobody to add anything there is nothing to remember
+        // without another reference nothing can be added, so there is nothing to remember
         if self.0.rare.get().is_some() || Arc::strong_count(&self.0) > 1 || Arc::weak_count(&self.0) > 0 {
             crate::session::properties::of(&self.0.rare).release();
         }

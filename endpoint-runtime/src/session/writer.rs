@@ -1,7 +1,7 @@
 //! A message that is written piece by piece: [`TextWriter`] and [`BinaryWriter`].
 //!
-//! What is written gathers and leaves as the parts of one message. A writer never waits for another message that was
-//! begun after its own, and never ends one that is not complete.
+//! Written data is buffered and sent as the parts of one message. A writer never waits for a message that was begun
+//! after its own, and never ends an incomplete message.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -20,30 +20,29 @@ use endpoint_wire::message::Binary;
 use endpoint_wire::text::Text;
 use endpoint_wire::utf8;
 
-/// So much is gathered for one part.
+/// Size in bytes of the buffer for one part.
 const PART: usize = 16 << 10;
 
-/// Writes one text message piece by piece (Jakarta's `getSendWriter`); made by
+/// Writes one text message piece by piece (Jakarta's `getSendWriter`); created by
 /// [`BasicRemote::text_writer`](crate::BasicRemote::text_writer).
 ///
-/// The message begins with the first write, even of nothing, and takes its place among those that are sent: what was
-/// sent before goes before, and what is sent later waits behind the whole of it, in order and within the bounds of the
-/// queue. Only pings, pongs and a close frame pass. The message ends with [`finish`](Self::finish), or with
-/// [`shutdown`](tokio::io::AsyncWriteExt::shutdown), which is the same. A writer that was never written to sends
-/// nothing.
+/// The first write, even of nothing, begins the message and takes its place in the queue: earlier messages are sent
+/// first, and later ones wait behind all of it, in order and within the bounds of the queue. Only pings, pongs and a
+/// close frame pass. The message ends with [`finish`](Self::finish), or with
+/// [`shutdown`](tokio::io::AsyncWriteExt::shutdown), which does the same. A writer without a write sends nothing.
 ///
-/// Pieces gather until there are 16 KiB, or until [`flush`](tokio::io::AsyncWriteExt::flush), and leave as parts of
-/// the message that end with a whole character. A writer is at most 256 KiB ahead of the socket; then it waits, at most
-/// for the send timeout at a time.
+/// Pieces are buffered up to 16 KiB, or until [`flush`](tokio::io::AsyncWriteExt::flush), and sent as parts of the
+/// message that end with a whole character. A writer is at most 256 KiB ahead of the socket; beyond that it waits,
+/// each time for at most the send timeout.
 ///
-/// As [`AsyncWrite`] it takes bytes, which must be UTF-8 as a whole: a character may be cut between two writes. A
-/// wrong byte is an error, and the message cannot be finished any more.
+/// As [`AsyncWrite`], it takes bytes, which must be valid UTF-8 as a whole: a character may be split between two
+/// writes. An invalid byte is an error, after which the message cannot be finished.
 ///
-/// **A message that was begun must be finished.** If the writer is dropped before that, or [aborted](Self::abort), the
-/// session ends with 1011: the peer never takes what it has of the message for the whole.
+/// **A message that was begun must be finished.** If the writer is dropped before that, or [aborted](Self::abort),
+/// the session ends with 1011, so the peer never takes an incomplete message for a whole one.
 ///
 /// A handler may send on its own session while its writer is open. Such a message is queued behind the writer's, and
-/// awaiting it resolves at once; if the queue is full it fails with [`Error::is_timeout`] after the send timeout.
+/// awaiting it resolves at once; if the queue is full, it fails with [`Error::is_timeout`] after the send timeout.
 ///
 /// ```no_run
 /// # use endpoint_runtime::{Error, Session};
@@ -66,8 +65,8 @@ impl TextWriter {
     /// Adds text to the message. A `String` or [`Text`] of more than a few KiB is not copied.
     ///
     /// # Errors
-    /// [`Error::is_closed`]; [`Error::is_timeout`] if it could not go on within the send timeout; [`Error::is_encode`]
-    /// in the middle of a character.
+    /// [`Error::is_closed`]; [`Error::is_timeout`] if the write could not continue within the send timeout;
+    /// [`Error::is_encode`] in the middle of a character.
     ///
     /// # Cancel safety
     /// If the future is dropped, any part of the text may have been added.
@@ -79,25 +78,25 @@ impl TextWriter {
         }
     }
 
-    /// Ends the message, and resolves when it is handed to the socket. Sends nothing if nothing was written.
+    /// Ends the message, and resolves when it is handed to the socket. Sends nothing if there was no write.
     ///
     /// # Errors
-    /// As [`write_text`](Self::write_text). After a timeout at the end the message may still be delivered.
+    /// As [`write_text`](Self::write_text). If the end of the message times out, it may still be delivered.
     ///
     /// # Cancel safety
-    /// If the future is dropped the message ends, or the session does as if the writer had been dropped.
+    /// If the future is dropped, either the message ends, or the session ends as if the writer had been dropped.
     pub async fn finish(mut self) -> Result<(), Error> {
         poll_fn(|cx| self.0.poll_finish(cx)).await
     }
 
-    /// Gives the message up: if anything was written the session ends with 1011.
+    /// Abandons the message: if it was begun, the session ends with 1011.
     pub fn abort(self) {}
 }
 
-/// Writes one binary message piece by piece (Jakarta's `getSendStream`); made by
+/// Writes one binary message piece by piece (Jakarta's `getSendStream`); created by
 /// [`BasicRemote::binary_writer`](crate::BasicRemote::binary_writer).
 ///
-/// All that is said of the [`TextWriter`] holds, but for the characters.
+/// Behaves like [`TextWriter`], without the rules for characters.
 ///
 /// ```no_run
 /// # use endpoint_runtime::{Error, Session};
@@ -118,7 +117,7 @@ impl BinaryWriter {
     /// Adds data to the message. A `Vec<u8>`, [`Bytes`] or [`Binary`] of more than a few KiB is not copied.
     ///
     /// # Errors
-    /// [`Error::is_closed`]; [`Error::is_timeout`] if it could not go on within the send timeout.
+    /// [`Error::is_closed`]; [`Error::is_timeout`] if the write could not continue within the send timeout.
     ///
     /// # Cancel safety
     /// If the future is dropped, any part of the data may have been added.
@@ -141,7 +140,7 @@ impl BinaryWriter {
         poll_fn(|cx| self.0.poll_finish(cx)).await
     }
 
-    /// Gives the message up: if anything was written the session ends with 1011.
+    /// Abandons the message: if it was begun, the session ends with 1011.
     pub fn abort(self) {}
 }
 
@@ -173,15 +172,15 @@ impl AsyncWrite for BinaryWriter {
     }
 }
 
-/// How far a message has come.
+/// Progress of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing was written.
+    /// The message has not begun.
     New,
     Begun,
-    /// It can never be whole.
+    /// The message can no longer be completed.
     Failed,
-    /// All of it is queued.
+    /// The whole message is queued.
     Ended(Ticket),
 }
 
@@ -191,9 +190,9 @@ struct Writer {
     compressed: bool,
     turn: FragmentTicket,
     waiting: Waiting,
-    /// The next part.
+    /// The data of the next part.
     buffer: Vec<u8>,
-    /// How much of it may leave: all but the beginning of a character.
+    /// Number of bytes of the buffer that may be sent: all except an incomplete last character.
     whole: usize,
     stage: Stage,
 }
@@ -205,7 +204,7 @@ impl Writer {
         Self { send_queue, opcode, compressed, turn, waiting, buffer, whole: 0, stage: Stage::New }
     }
 
-    /// Whether so much is handed over as it is, instead of being copied.
+    /// Whether data of this size is queued without a copy.
     fn shares(&self, size: usize) -> bool {
         size >= SHARE_FROM && !self.compressed
     }
@@ -248,7 +247,7 @@ impl Writer {
         Poll::Ready(Ok(count))
     }
 
-    /// Waits for the message's turn, once.
+    /// Waits for the fragment ticket before the first part.
     fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.stage == Stage::New {
             let Self { send_queue, opcode, turn, waiting, .. } = self;
@@ -264,7 +263,7 @@ impl Writer {
         })
     }
 
-    /// Queues what has gathered.
+    /// Queues the buffered data, except an incomplete last character.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.whole > 0 && self.stage == Stage::Begun {
             ready!(self.poll_room(cx))?;
@@ -298,7 +297,7 @@ impl Writer {
         }
     }
 
-    /// Queues the characters that are complete.
+    /// Queues the sendable bytes of the buffer as one part.
     fn part(&mut self, last: bool) -> Result<Option<Ticket>, Error> {
         let buffer = std::mem::take(&mut self.buffer);
         let ticket = self.offer(QueueItem::Borrowed(self.opcode, &buffer[..self.whole]), last)?;

@@ -1,4 +1,4 @@
-//! A client that says exactly what a test tells it to say, and knows everything that it heard.
+//! A client that sends exactly what a test specifies, and records everything that it receives.
 
 use std::fmt;
 use std::future::Future;
@@ -23,32 +23,32 @@ use endpoint_wire::deflate::Inbound;
 use endpoint_wire::message::Binary;
 use endpoint_wire::text::Text;
 
-/// How long a wait may take with a running clock: more than anything in memory takes on a busy machine.
+/// Limit of a wait with a running clock: more than any in-memory operation takes on a busy machine.
 const CURRENT_HANDLER: Duration = Duration::from_secs(10);
 
-/// And with a paused one: more than the limits of most endpoints, which then cost nothing.
+/// Limit of a wait with a paused clock: more than the limits of most endpoints, since it takes no real time.
 const PAUSED: Duration = Duration::from_secs(60 * 60);
 
-/// How long nothing has to come with a running clock.
+/// How long to wait for silence with a running clock.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// A client of a [`TestServer`](super::TestServer): it sends what it is told to send, right or wrong.
+/// A client of a [`TestServer`](super::TestServer): sends exactly what the test specifies, right or wrong.
 ///
-/// It reads all the time, whether or not the test asks for what came: so the server meets a slow peer only where the test
-/// says so ([`set_reading`](Self::set_reading)). What waits to be asked for may have 256 MiB
-/// ([`set_max_unread`](Self::set_max_unread)); beyond that the test fails, at its next use of the client or when it drops
-/// it. By itself it does what a browser does: it answers pings, and a close frame with another, and
-/// lets go of the connection when the server does ([`set_silent`](Self::set_silent) stops that). What came is kept in
-/// order until it is asked for by [`next`](Self::next) or one of the `expect_` methods, which stop the test where it is
-/// something else, with what came instead and the end of the [transcript](Self::transcript). Pings that were answered are
-/// passed over, except by [`expect_ping`](Self::expect_ping).
+/// It always reads, even if the test does not ask for messages: so the server meets a slow peer only where the test
+/// asks for one ([`set_reading`](Self::set_reading)). Unread messages may take 256 MiB
+/// ([`set_max_unread`](Self::set_max_unread)); above that the test fails, at its next use of the client or when it
+/// drops it. Automatically the client does what a browser does: it answers pings, answers a close frame with another,
+/// and closes the connection when the server does ([`set_silent`](Self::set_silent) stops that). Received messages are
+/// kept in order until [`next`](Self::next) or one of the `expect_` methods reads them. An `expect_` method that finds
+/// something else fails the test, and prints what came instead and the end of the [transcript](Self::transcript).
+/// Answered pings are skipped, except by [`expect_ping`](Self::expect_ping).
 ///
 /// Every wait has a limit: [`set_limit`](Self::set_limit).
 ///
-/// Dropped, it is gone without a close frame, like a telephone in a tunnel.
+/// A dropped client is gone without a close frame, as if its network failed.
 ///
 /// # Cancel safety
-/// A wait for what comes loses nothing if it is dropped. What is sent is on its way when the call has begun to wait.
+/// A dropped wait for a message loses nothing. A send is on its way once the call has begun to wait.
 pub struct TestClient {
     shared: Arc<Shared>,
     arriving: mpsc::UnboundedReceiver<Arrived>,
@@ -74,28 +74,28 @@ impl TestClient {
 
     // ---- settings ----
 
-    /// Whether it does nothing by itself: no pong for a ping, no answer to a close frame, and it stays when the server
-    /// has gone. So a server's limits in time can be met.
+    /// Whether the client does nothing automatically: no pong for a ping, no answer to a close frame, and it stays
+    /// connected when the server closes. This lets a test reach a server's time limits.
     pub fn set_silent(&mut self, silent: bool) {
         self.shared.is_silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Whether it reads. If it does not, about 64 KiB of what the server writes are on their way, and then the server
-    /// finds that its peer is slow.
+    /// Whether the client reads. If not, about 64 KiB of the server's output are on their way before the server sees a
+    /// slow peer.
     pub fn set_reading(&mut self, reading: bool) {
         self.shared.is_reading.send_replace(reading);
     }
 
-    /// How many bytes may wait to be asked for, each message counted with about a hundred beside its payload. Default: 256
-    /// MiB, which protects the machine from a test that forgot to ask.
+    /// Maximum size of unread messages in bytes; each counts about a hundred bytes beside its payload. Default: 256
+    /// MiB, which protects the machine from a test that forgets to read.
     ///
     /// # Panics
-    /// Not here: the next call to the client, or its drop, panics once there were more.
+    /// Not here: the next call to the client, or its drop, panics once the maximum was exceeded.
     pub fn set_max_unread(&mut self, bytes: usize) {
         self.shared.max_unread.store(bytes, Ordering::Relaxed);
     }
 
-    /// How long each wait may take, by tokio's clock. Default: ten seconds; with a paused clock one hour, which takes no
+    /// Limit of each wait, by tokio's clock. Default: ten seconds; with a paused clock one hour, which takes no real
     /// time.
     pub fn set_limit(&mut self, limit: Duration) {
         self.limit = Some(limit);
@@ -111,15 +111,16 @@ impl TestClient {
         self.subprotocol.as_deref()
     }
 
-    /// All that went over the connection so far, in both directions. It grows without a bound, as nothing else here does.
+    /// All traffic of the connection so far, in both directions. It is the only part of the client that grows without a
+    /// bound.
     pub fn transcript(&self) -> Transcript {
         self.shared.transcript()
     }
 
-    // ---- saying ----
+    // ---- sending ----
 
-    /// Sends a text message. Resolves when the connection has taken it, which says nothing of a handler; if the
-    /// connection is gone it is dropped, as by a browser, and the transcript says that it is lost.
+    /// Sends a text message. Resolves when the connection has taken it, whether or not a handler has run. If the
+    /// connection is gone, the message is dropped, as by a browser, and the transcript marks it as lost.
     ///
     /// # Panics
     /// The server does not take it within the limit.
@@ -130,10 +131,10 @@ impl TestClient {
         self.say(Traffic::Text(text), frame.bytes())
     }
 
-    /// Sends a binary message; as [`send_text`](Self::send_text).
+    /// Sends a binary message like [`send_text`](Self::send_text).
     ///
     /// # Panics
-    /// As there.
+    /// As [`send_text`](Self::send_text).
     #[track_caller]
     pub fn send_binary(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let data = Binary::from(data.as_ref());
@@ -141,11 +142,11 @@ impl TestClient {
         self.say(Traffic::Binary(data), frame.bytes())
     }
 
-    /// Sends a ping; as [`send_text`](Self::send_text). A frame of control has 125 bytes at most; whoever wants more
-    /// sends a [frame](Self::send).
+    /// Sends a ping like [`send_text`](Self::send_text). A control frame has at most 125 bytes; to send more, use a
+    /// [frame](Self::send).
     ///
     /// # Panics
-    /// As there.
+    /// As [`send_text`](Self::send_text).
     #[track_caller]
     pub fn send_ping(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let data = Binary::from(data.as_ref());
@@ -153,10 +154,10 @@ impl TestClient {
         self.say(Traffic::Ping(data), frame.bytes())
     }
 
-    /// Sends a pong, for which nobody may have asked; as [`send_ping`](Self::send_ping).
+    /// Sends a pong, which may be unsolicited, like [`send_ping`](Self::send_ping).
     ///
     /// # Panics
-    /// As there.
+    /// As [`send_text`](Self::send_text).
     #[track_caller]
     pub fn send_pong(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let data = Binary::from(data.as_ref());
@@ -164,8 +165,8 @@ impl TestClient {
         self.say(Traffic::Pong(data), frame.bytes())
     }
 
-    /// Sends a close frame. Any code is sent as it is, but [`CloseCode::NoStatusCode`] (1005) makes it an empty one. The
-    /// server's own may be awaited with [`expect_close`](Self::expect_close).
+    /// Sends a close frame. Any code is sent unchanged, but [`CloseCode::NoStatusCode`] (1005) makes an empty frame. To
+    /// wait for the server's own close frame, use [`expect_close`](Self::expect_close).
     ///
     /// # Panics
     /// As [`send_text`](Self::send_text).
@@ -176,7 +177,7 @@ impl TestClient {
         self.say(Traffic::Close { code, reason: reason.into() }, close_frame(code, reason).bytes())
     }
 
-    /// Sends a frame that may be wrong. Its parts are those of [`TestFrame::new`].
+    /// Sends a frame that may be wrong. The arguments are those of [`TestFrame::new`].
     ///
     /// # Panics
     /// As [`send_text`](Self::send_text); or `opcode` is above 15.
@@ -186,7 +187,7 @@ impl TestClient {
         self.say_frame(frame)
     }
 
-    /// Sends a frame as it was made: with reserved bits, without a mask, cut off.
+    /// Sends a frame unchanged: with reserved bits, without a mask, cut off.
     ///
     /// # Panics
     /// As [`send_text`](Self::send_text).
@@ -195,7 +196,7 @@ impl TestClient {
         self.say_frame(frame)
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     ///
     /// # Panics
     /// As [`send_text`](Self::send_text).
@@ -205,7 +206,7 @@ impl TestClient {
         self.say(Traffic::Raw(bytes.clone()), bytes)
     }
 
-    /// Ends the connection without a close frame. What came before is still there to be asked for; then comes the end.
+    /// Ends the connection without a close frame. Messages received before can still be read, followed by the end.
     pub async fn cut(&mut self) {
         self.tasks.shutdown().await;
         self.shared.note(Direction::Sent, Traffic::End);
@@ -233,7 +234,7 @@ impl TestClient {
             let deadline = Instant::now() + limit;
             let entry = match timeout_at(deadline, self.leaving.reserve()).await {
                 Ok(Ok(permit)) => {
-                    // noted first, so that it stands before its answer
+                    // noted first, so that it precedes its answer in the transcript
                     let entry = self.shared.note(Direction::Sent, what);
                     permit.send(Leaving::Bytes(bytes, entry, Some(told)));
                     entry
@@ -253,14 +254,14 @@ impl TestClient {
         }
     }
 
-    // ---- hearing ----
+    // ---- receiving ----
 
-    /// What comes next, or came already; pings that were answered are passed over. [`Traffic::End`] once the connection
-    /// has ended, and each time again.
+    /// The next message, which may have been received already; answered pings are skipped. [`Traffic::End`] once the
+    /// connection has ended, on every call.
     ///
     /// # Panics
-    /// Nothing comes within the limit.
-    // it is that of a stream, and not of an iterator
+    /// Nothing arrives within the limit.
+    // named after the method of a stream, not of an iterator
     #[allow(clippy::should_implement_trait)]
     #[track_caller]
     pub fn next(&mut self) -> impl Future<Output = Traffic> {
@@ -309,7 +310,7 @@ impl TestClient {
         self.expect_exactly(Traffic::Binary(data.as_ref().into()), false)
     }
 
-    /// The next thing must be a ping, answered or not; returns what is in it.
+    /// The next thing must be a ping, answered or not; returns its payload.
     ///
     /// # Panics
     /// As [`next_text`](Self::next_text).
@@ -352,11 +353,11 @@ impl TestClient {
         self.expect_exactly(Traffic::End, false)
     }
 
-    /// Nothing must have come when everything that can run has run: see
-    /// [`TestServer::settled`](super::TestServer::settled), also for what it takes of the clock.
+    /// Nothing must have arrived when everything that can run has run. See
+    /// [`TestServer::settled`](super::TestServer::settled), also for the time it takes on the clock.
     ///
     /// # Panics
-    /// Something has come.
+    /// Something has arrived.
     #[track_caller]
     pub fn expect_nothing(&mut self) -> impl Future<Output = ()> {
         let place = Location::caller();
@@ -370,7 +371,7 @@ impl TestClient {
         }
     }
 
-    /// What has come already.
+    /// The next message that has already arrived.
     fn arrived(&mut self, place: &Location<'_>) -> Option<Arrived> {
         self.check(place);
         match self.arriving.try_recv() {
@@ -403,7 +404,8 @@ impl TestClient {
         arrived
     }
 
-    /// Fails the test if it let more wait than may: what would follow is not what a client meets.
+    /// Fails the test if too many messages are unread: the client stopped reading, so later results would be
+    /// meaningless.
     fn check(&self, place: &Location<'_>) {
         if let Some(overrun) = self.shared.overrun() {
             panic!("{place}: {overrun}{}", self.shared.end());
@@ -437,7 +439,7 @@ impl TestClient {
     }
 }
 
-/// A test that never asks must not pass.
+/// Fails a test that never reads its messages.
 impl Drop for TestClient {
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -454,18 +456,18 @@ impl fmt::Debug for TestClient {
     }
 }
 
-/// How long a wait may take, if nothing else was said.
+/// The limit of a wait; the default if `limit` is `None`.
 pub(super) fn limit_of(limit: Option<Duration>) -> Duration {
     limit.unwrap_or_else(|| if is_paused() { PAUSED } else { CURRENT_HANDLER })
 }
 
 /// Waits until everything that can run has run.
 pub(super) async fn settled() {
-    // a paused clock does not go on while anything can run, and a millisecond is the least it knows
+    // a paused clock does not advance while anything can run; a millisecond is its resolution
     sleep(if is_paused() { Duration::from_millis(1) } else { QUIET }).await;
 }
 
-/// Whether tokio's clock stands still while real time passes; it does not say so itself.
+/// Whether tokio's clock is paused: compares it with real time, because tokio does not report it.
 fn is_paused() -> bool {
     let (clock, real) = (Instant::now(), std::time::Instant::now());
     while real.elapsed() < Duration::from_micros(1) {

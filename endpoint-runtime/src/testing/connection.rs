@@ -1,4 +1,4 @@
-//! The connection of a test's client: one task reads, and answers what a client answers by itself; one writes.
+//! The connection of a test's client: one task reads and sends the automatic answers; the other writes.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,22 +18,22 @@ use endpoint_wire::event::{DecodeOptions, Delivery, Event};
 use endpoint_wire::role::Role;
 use endpoint_wire::text::Text;
 
-/// The most frames that wait to be written.
+/// Maximum number of frames that wait to be written.
 const WAITING: usize = 1 << 10;
 
-/// The most bytes that wait to be asked for, if the test says nothing else: more than a test looks at, and less than fills
-/// the memory of a machine that runs many. Beyond it the client stops reading, and the test fails.
+/// Default maximum of unread bytes: more than a test looks at, and too little to fill the memory of a machine that runs
+/// many tests. Above it the client stops reading, and the test fails.
 pub(super) const UNREAD: usize = 256 << 20;
 
-/// So much is counted for a message beside its payload.
+/// Bytes counted for a message beside its payload.
 const EACH: usize = size_of::<Arrived>() + size_of::<Entry>();
 
-/// The largest message that is taken.
+/// The largest message that is accepted.
 const LARGEST: Delivery = Delivery::Whole { limit: 1 << 30 };
 
 const RULES: DecodeOptions = DecodeOptions { text: LARGEST, binary: LARGEST };
 
-/// What the tasks know.
+/// State shared by the client and its tasks.
 pub(super) struct Shared {
     begun: Instant,
     entries: Mutex<Vec<Entry>>,
@@ -41,21 +41,21 @@ pub(super) struct Shared {
     /// A close frame was sent.
     pub(super) is_closing: AtomicBool,
     pub(super) is_reading: watch::Sender<bool>,
-    /// Bytes that came and were not asked for, and how many there may be.
+    /// Bytes received and not yet read by the test; the next field is their maximum.
     unread: AtomicUsize,
     pub(super) max_unread: AtomicUsize,
-    /// There were more.
+    /// The maximum was exceeded.
     is_overrun: AtomicBool,
 }
 
 pub(super) struct Arrived {
     pub(super) what: Traffic,
-    /// It is a ping, and has its pong.
+    /// A ping that has been answered.
     pub(super) is_answered: bool,
 }
 
 pub(super) enum Leaving {
-    /// With their place in the transcript, and who waits.
+    /// Bytes with their index in the transcript, and the sender that waits for the write.
     Bytes(Bytes, usize, Option<oneshot::Sender<()>>),
     End,
 }
@@ -74,7 +74,7 @@ impl Shared {
         }
     }
 
-    /// Counts what came; false if it was too much.
+    /// Counts received bytes; false if they exceed the maximum.
     fn has_room(&self, what: &Traffic) -> bool {
         let unread = self.unread.fetch_add(EACH + what.payload_len(), Ordering::Relaxed) + EACH + what.payload_len();
         let has_room = unread <= self.max_unread.load(Ordering::Relaxed);
@@ -82,12 +82,12 @@ impl Shared {
         has_room
     }
 
-    /// Counts what was asked for.
+    /// Releases the count of bytes that the test has read.
     pub(super) fn read(&self, what: &Traffic) {
         self.unread.fetch_sub(EACH + what.payload_len(), Ordering::Relaxed);
     }
 
-    /// The sentence for a test that let more wait than may.
+    /// The failure message for a test with too many unread bytes.
     pub(super) fn overrun(&self) -> Option<String> {
         self.is_overrun.load(Ordering::Relaxed).then(|| {
             let most = self.max_unread.load(Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl Shared {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a line to the transcript; its place.
+    /// Adds a line to the transcript; returns its index.
     pub(super) fn note(&self, direction: Direction, what: Traffic) -> usize {
         let mut entries = self.entries();
         entries.push(Entry { at: self.begun.elapsed(), direction, what, is_lost: false });
@@ -119,13 +119,13 @@ impl Shared {
         Transcript { entries: self.entries().clone(), has_times: true }
     }
 
-    /// The last lines of it.
+    /// The last lines of the transcript.
     pub(super) fn end(&self) -> String {
         self.transcript().end()
     }
 }
 
-/// Starts the tasks of a connection; what comes from it, and what goes to it.
+/// Starts the tasks of a connection; returns the channels from it and to it.
 pub(super) fn run<T>(
     tasks: &mut JoinSet<()>,
     io: T,
@@ -146,22 +146,22 @@ where
     (arriving, leaving)
 }
 
-/// Writes what is to leave, until the end.
+/// Writes queued frames until the end.
 async fn write<T: AsyncWrite>(mut io: WriteHalf<T>, mut leaves: mpsc::Receiver<Leaving>, shared: Arc<Shared>) {
     while let Some(Leaving::Bytes(bytes, entry, told)) = leaves.recv().await {
         if io.write_all(&bytes).await.is_err() || io.flush().await.is_err() {
             return shared.lose(entry);
         }
         if let Some(told) = told {
-            // the call may have been dropped
+            // the send may have been dropped
             let _ = told.send(());
         }
     }
-    // it may be gone
+    // the connection may be gone
     let _ = io.shutdown().await;
 }
 
-/// What reads, and does what a client does by itself.
+/// Reads, and sends a client's automatic answers.
 struct Reader {
     decoder: Decoder,
     shared: Arc<Shared>,
@@ -183,7 +183,7 @@ impl Reader {
             let count = tokio::select! {
                 biased;
                 _ = is_reading.changed() => continue,
-                // a reset is an end as well
+                // a reset counts as an end
                 count = io.read_buf(&mut buffer) => count.unwrap_or(0),
             };
             if count == 0 {
@@ -196,7 +196,7 @@ impl Reader {
         }
     }
 
-    /// Takes what was read; none if that was the last.
+    /// Decodes the bytes that were read; `None` ends reading.
     fn take(&mut self, buffer: &mut [u8]) -> Option<()> {
         let mut at = 0;
         while at < buffer.len() {
@@ -216,14 +216,14 @@ impl Reader {
         Some(())
     }
 
-    /// Hands on what came; none if too much waits.
+    /// Passes on a received message; `None` if too many are unread.
     fn arrived(&self, what: Traffic) -> Option<()> {
         if !self.shared.has_room(&what) {
             return None;
         }
         self.shared.note(Direction::Received, what.clone());
         let is_answered = self.answer(&what);
-        // nobody may be there any more to ask for it
+        // the client may be gone
         let _ = self.arrives.send(Arrived { what, is_answered });
         Some(())
     }
@@ -232,7 +232,7 @@ impl Reader {
         self.shared.is_silent.load(Ordering::Relaxed)
     }
 
-    /// Answers what a client answers by itself; whether it was a ping, and is answered.
+    /// Sends the automatic answer, if there is one; whether `what` is an answered ping.
     fn answer(&self, what: &Traffic) -> bool {
         let (answer, frame) = match what {
             _ if self.is_silent() => return false,
@@ -242,7 +242,7 @@ impl Reader {
             }
             _ => return false,
         };
-        // full, or gone: then the server waits in vain, as for any slow client
+        // the queue is full or closed: the server then waits in vain, as for any slow client
         let Ok(permit) = self.leaving.try_reserve() else { return false };
         let is_ping = matches!(what, Traffic::Ping(_));
         let entry = self.shared.note(Direction::Sent, answer);

@@ -1,4 +1,4 @@
-//! A frame as a test wants it: right, or wrong in a way that is said.
+//! A frame built by a test: valid, or invalid in a specified way.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::message::Binary;
 
-/// The same for every frame, so that the same test sends the same bytes. That of the example in RFC 6455 §5.7.
+/// A constant masking key, so that the same test sends the same bytes. It is the key of the example in RFC 6455 §5.7.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// A frame of a client (RFC 6455 §5.2) that may be wrong: [`TestClient::send`](super::client::TestClient::send).
+/// A client's frame (RFC 6455 §5.2), which may be invalid: see [`TestClient::send`](super::client::TestClient::send).
 ///
 /// ```
 /// use endpoint_runtime::test::TestFrame;
@@ -29,13 +29,13 @@ pub struct TestFrame {
     rsv: u8,
     is_masked: bool,
     payload: Binary,
-    /// Only so many bytes of it.
+    /// Length to cut the frame to.
     bytes: usize,
 }
 
 impl TestFrame {
-    /// A masked frame. `fin` says that it is the last of its message. Opcodes are 0 for a continuation, 1 for text, 2
-    /// for binary data, 8 to close, 9 for a ping, 10 for a pong; the others are reserved. Nothing is checked.
+    /// A masked frame. `fin` marks the last frame of its message. Opcodes are 0 for a continuation, 1 for text, 2 for
+    /// binary data, 8 for close, 9 for a ping, 10 for a pong; the others are reserved. Nothing is checked.
     ///
     /// # Panics
     /// `opcode` is above 15.
@@ -58,25 +58,25 @@ impl TestFrame {
         self
     }
 
-    /// Leaves the mask out, which a client must not (RFC 6455 §5.1).
+    /// Omits the mask, which RFC 6455 §5.1 forbids for a client.
     #[must_use]
     pub fn unmasked(mut self) -> Self {
         self.is_masked = false;
         self
     }
 
-    /// Cuts it off after so many bytes, the header among them.
+    /// Cuts the frame off after this many bytes, including the header.
     #[must_use]
     pub fn half(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// What goes over the wire.
+    /// The bytes sent over the wire.
     pub fn bytes(&self) -> Bytes {
         let mut plain = Vec::new();
         encode::frame(&mut plain, self.is_final, OpCode::Continuation, &self.payload);
-        // what no kind of frame has is written over it
+        // sets bits that the encoder never sets
         plain[0] |= self.rsv << 4 | self.opcode;
         let mut bytes = plain;
         if self.is_masked {
@@ -90,7 +90,7 @@ impl TestFrame {
         bytes.into()
     }
 
-    /// Whether it closes the connection, for a peer that reads it.
+    /// Whether a reader takes it for a close frame.
     pub(super) fn is_close(&self) -> bool {
         self.opcode == OpCode::Close as u8
     }

@@ -1,6 +1,6 @@
-//! The front door for tests: a container in memory, without a port, and clients that talk to it.
+//! In-memory test kit: a container without a port, and clients connected to it.
 //!
-//! The handshake is the real one: hyper on both sides of a duplex, the container's own door, the client's own judgement.
+//! The handshake is the real one: hyper on both sides of a duplex, the container's own checks, the client's own checks.
 
 pub(crate) mod client;
 mod connection;
@@ -38,16 +38,16 @@ use crate::handshake::request::Transport;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
-/// How much may be on its way in each direction: about what the kernel has for a connection on one machine.
+/// Bytes that may be on their way in each direction: about the kernel's buffer for a connection on one machine.
 const ON_ITS_WAY: usize = 64 << 10;
 
-/// The key of every request is that of RFC 6455 §1.3: nobody is there to be kept from guessing it.
+/// Every request has the key of RFC 6455 §1.3: in a test it need not be unpredictable.
 const NONCE: [u8; 16] = *b"the sample nonce";
 
-/// A [`ServerContainer`] to test in memory: no port is bound, and nothing else of the machine is used.
+/// A [`ServerContainer`] to test in memory: it binds no port and uses no other resource of the machine.
 ///
-/// Everything else is as in a server: the handshake with its refusals and its configurator, the limits, the frames. So
-/// a test may run with a paused clock, and an idle timeout of an hour takes no time.
+/// Everything else works as in a server: the handshake with its refusals and its configurator, the limits, the frames.
+/// So a test may run with a paused clock, and an idle timeout of an hour takes no time.
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;
@@ -73,24 +73,24 @@ const NONCE: [u8; 16] = *b"the sample nonce";
 /// # }
 /// ```
 ///
-/// To pause the clock depend on tokio with its feature `test-util`, and annotate the test with
-/// `#[tokio::test(start_paused = true)]`. Then the clock stands still while anything can run, and jumps to the next
+/// To pause the clock, enable tokio's feature `test-util` and annotate the test with
+/// `#[tokio::test(start_paused = true)]`. The clock then stands still while anything can run, and jumps to the next
 /// timer when nothing can.
 ///
-/// A session has no address of its peer, unless [`TestRequest::peer_addr`] gives it one, and what is sent to it goes by
-/// the queue, as with TLS.
+/// A session has no peer address unless [`TestRequest::peer_addr`] sets one. Messages to it always go through the send
+/// queue, as with TLS.
 #[derive(Clone, Debug)]
 pub struct TestServer {
     container: ServerContainer,
 }
 
 impl TestServer {
-    /// Tests what is mounted in `container`.
+    /// Creates a test server for `container`.
     pub fn new(container: ServerContainer) -> Self {
         Self { container }
     }
 
-    /// Tests `E` alone, with default settings.
+    /// Creates a test server for `E` alone, with default settings.
     ///
     /// # Panics
     /// The container cannot be built.
@@ -116,10 +116,10 @@ impl TestServer {
         self.request(target).connect()
     }
 
-    /// Begins a handshake that says more, or that is expected to be refused.
+    /// Starts a handshake with further settings, or one that is expected to be refused.
     ///
     /// # Panics
-    /// `target` is no target of a request.
+    /// `target` is not a valid request target.
     #[track_caller]
     pub fn request(&self, target: &str) -> TestRequest {
         let uri = match target.parse() {
@@ -138,22 +138,22 @@ impl TestServer {
         }
     }
 
-    /// Waits until everything that can run has run: every message that was sent is handled, as far as its handler comes
-    /// without a timer, and everything that was written has arrived.
+    /// Waits until everything that can run has run: every sent message is handled, as far as its handler needs no
+    /// timer, and everything written has arrived.
     ///
-    /// With a paused clock this is certain, and takes a millisecond of that clock. With a running clock nobody can know:
-    /// it waits for 50 milliseconds.
+    /// With a paused clock this is certain, and takes a millisecond of that clock. With a running clock it cannot be
+    /// known, so this waits for 50 milliseconds.
     ///
     /// # Cancel safety
-    /// Nothing is lost if it is dropped.
+    /// A dropped future loses nothing.
     pub async fn settled(&self) {
         client::settled().await;
     }
 
-    /// Shuts the container down, as [`ServerContainer::shutdown`].
+    /// Shuts the container down like [`ServerContainer::shutdown`].
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`ServerContainer::shutdown`].
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
         self.container.shutdown(limit).await
     }
@@ -179,7 +179,7 @@ impl TestServer {
 pub struct TestRequest {
     container: ServerContainer,
     uri: Uri,
-    /// Headers that are said, or left out.
+    /// Headers to set, or to omit.
     changes: Vec<(HeaderName, Option<HeaderValue>)>,
     subprotocols: Vec<String>,
     compression: Compression,
@@ -189,10 +189,10 @@ pub struct TestRequest {
 }
 
 impl TestRequest {
-    /// Adds a header. One that the handshake has anyway, such as `Host` or `Sec-WebSocket-Version`, is replaced.
+    /// Adds a header. It replaces a header that the handshake sets, such as `Host` or `Sec-WebSocket-Version`.
     ///
     /// # Panics
-    /// It is no header.
+    /// `name` and `value` are not a valid header.
     #[track_caller]
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
@@ -207,10 +207,10 @@ impl TestRequest {
         self
     }
 
-    /// Leaves a header out that a handshake has, such as `Sec-WebSocket-Key`.
+    /// Omits a header of the handshake, such as `Sec-WebSocket-Key`.
     ///
     /// # Panics
-    /// It is no header's name.
+    /// `name` is not a valid header name.
     #[track_caller]
     pub fn without_header(mut self, name: impl TryInto<HeaderName>) -> Self {
         match name.try_into() {
@@ -220,47 +220,49 @@ impl TestRequest {
         self
     }
 
-    /// Offers a subprotocol, after those that were offered before.
+    /// Offers a subprotocol, after those offered before.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocols.push(name.into());
         self
     }
 
-    /// Connects as a browser does from a page of this origin. The host that is asked for is `localhost`, so
-    /// `http://localhost` is the same origin; after [`secure`](Self::secure) it is `https://localhost`. Default: none is said, as by programs that are no browsers.
+    /// Connects like a browser from a page of this origin. The request is for the host `localhost`, so
+    /// `http://localhost` is the same origin; after [`secure`](Self::secure) it is `https://localhost`. Default: no
+    /// origin, as with programs other than browsers.
     ///
     /// # Panics
-    /// It has an illegal character.
+    /// `origin` contains an illegal character.
     #[track_caller]
     pub fn origin(self, origin: &str) -> Self {
         self.header(header::ORIGIN, origin)
     }
 
-    /// Offers compression. What the server compresses is then read; the client itself compresses nothing. Default: none.
+    /// Offers compression. The client then reads compressed messages; it compresses none itself. Default: no
+    /// compression.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
     }
 
-    /// What [`Session::peer_addr`](crate::Session::peer_addr) is to be. Default: `None`.
+    /// Sets [`Session::peer_addr`](crate::Session::peer_addr). Default: `None`.
     pub fn peer_addr(mut self, addr: SocketAddr) -> Self {
         self.transport.peer_addr = Some(addr);
         self
     }
 
-    /// Has [`Session::is_secure`](crate::Session::is_secure) say yes, as behind TLS. Nothing is encrypted.
+    /// Sets [`Session::is_secure`](crate::Session::is_secure), as with TLS. Nothing is encrypted.
     pub fn secure(mut self) -> Self {
         self.transport.is_secure = true;
         self
     }
 
-    /// Makes the client one that does nothing by itself ([`TestClient::set_silent`]), from its first moment on.
+    /// Makes the client silent from the start ([`TestClient::set_silent`]).
     pub fn silent(mut self) -> Self {
         self.is_silent = true;
         self
     }
 
-    /// How long the handshake, and then each wait of the client, may take ([`TestClient::set_limit`]).
+    /// Limit of the handshake, and then of each wait of the client ([`TestClient::set_limit`]).
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
@@ -269,7 +271,8 @@ impl TestRequest {
     /// Opens the WebSocket.
     ///
     /// # Panics
-    /// The handshake is refused; the refusal is told. It is not answered within the limit, or wrongly.
+    /// The handshake is refused, in which case the message contains the refusal; or it is not answered within the
+    /// limit, or wrongly.
     #[track_caller]
     pub fn connect(self) -> impl Future<Output = TestClient> + use<> {
         let place = Location::caller();
@@ -282,19 +285,19 @@ impl TestRequest {
         }
     }
 
-    /// Opens the WebSocket, and takes a refusal for an answer: status, headers and body.
+    /// Opens the WebSocket, or returns the refusal: status, headers and body.
     ///
     /// # Errors
     /// The refusal.
     ///
     /// # Panics
-    /// There is no answer within the limit, or a wrong one.
+    /// There is no response within the limit, or a wrong one.
     #[track_caller]
     pub fn try_connect(self) -> impl Future<Output = Result<TestClient, Response<Bytes>>> + use<> {
         self.open(Location::caller())
     }
 
-    /// The handshake must be refused with this status; returns all of the refusal.
+    /// The handshake must be refused with this status; returns the whole refusal.
     ///
     /// # Panics
     /// It is accepted, or refused with another status.
@@ -326,7 +329,7 @@ impl TestRequest {
                 }
             }
         });
-        // they end with the client, as a server's do when it goes away
+        // the tasks end with the client, as a server's do when it goes away
         let mut tasks = JoinSet::new();
         let http = http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades();
         tasks.spawn(async move {

@@ -1,4 +1,4 @@
-//! What went over a connection of a test, in both directions, with the time.
+//! The traffic of a test's connection, in both directions, with times.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use endpoint_wire::event::{ByteChunk, Event, Utf8Chunk};
 use endpoint_wire::message::Binary;
 use endpoint_wire::text::Text;
 
-/// The most of a payload that is shown.
+/// Maximum characters, or bytes, of a payload that are shown.
 const SHOWN: usize = 120;
 
-/// Something that went over the connection of a [`TestClient`](super::client::TestClient).
+/// A message, frame or end on the connection of a [`TestClient`](super::client::TestClient).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Traffic {
@@ -29,11 +29,11 @@ pub enum Traffic {
     /// A close frame. One without a code has [`CloseCode::NoStatusCode`].
     #[allow(missing_docs)]
     Close { code: CloseCode, reason: Text },
-    /// A frame that the test made by hand.
+    /// A frame built by the test.
     Frame(TestFrame),
-    /// Bytes that the test made by hand.
+    /// Bytes sent by the test.
     Raw(Bytes),
-    /// What the server sent is against the protocol, in these words; nothing after it is read.
+    /// The server's protocol violation, described; nothing after it is read.
     Violation(String),
     /// The end of the connection in this direction.
     End,
@@ -55,19 +55,19 @@ impl From<Event<'_>> for Traffic {
 }
 
 impl Traffic {
-    /// Bytes of its payload.
+    /// Length of the payload in bytes.
     pub(super) fn payload_len(&self) -> usize {
         match self {
             Self::Text(text) | Self::Close { reason: text, .. } => text.len(),
             Self::Binary(data) | Self::Ping(data) | Self::Pong(data) => data.len(),
             Self::Raw(data) => data.len(),
-            // nothing that is counted
+            // not counted
             Self::Frame(_) | Self::Violation(_) | Self::End => 0,
         }
     }
 }
 
-/// As it stands in a [`Transcript`]; long payloads are cut.
+/// The form used in a [`Transcript`]; long payloads are cut.
 impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,7 +105,7 @@ fn bytes(f: &mut fmt::Formatter<'_>, kind: &str, data: &[u8]) -> fmt::Result {
     }
 }
 
-/// What is in pings and pongs is mostly text.
+/// Shows the payload of a control frame, which is mostly text.
 fn control(f: &mut fmt::Formatter<'_>, kind: &str, data: &[u8]) -> fmt::Result {
     match std::str::from_utf8(data) {
         Ok("") => f.write_str(kind),
@@ -117,7 +117,7 @@ fn control(f: &mut fmt::Formatter<'_>, kind: &str, data: &[u8]) -> fmt::Result {
     }
 }
 
-/// Which way something went.
+/// Direction of a [`Transcript`] line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the client to the server.
@@ -130,19 +130,19 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// When, since the handshake was answered.
+    /// Time since the handshake was answered.
     pub at: Duration,
-    /// Which way.
+    /// Direction of the line.
     pub direction: Direction,
-    /// What.
+    /// The traffic that was sent or received.
     pub what: Traffic,
-    /// It was sent, and the connection was gone.
+    /// It was sent after the connection was gone.
     pub is_lost: bool,
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // hundredths are lost to the timers, which know milliseconds
+        // milliseconds, the resolution of tokio's timers
         write!(f, "{}.{:03} ", self.at.as_secs(), self.at.subsec_millis())?;
         self.without_time(f)
     }
@@ -158,10 +158,10 @@ impl Entry {
     }
 }
 
-/// What went over a connection, in both directions, with the time since the handshake was answered in seconds. `->` is
+/// The traffic of a connection, in both directions, with the time since the handshake was answered in seconds. `->` is
 /// from the client to the server.
 ///
-/// It is a picture of one moment, and compares with text line by line, where neither indentation nor empty lines count:
+/// It is a snapshot. It is compared with text line by line, ignoring indentation and empty lines:
 ///
 /// ```
 /// # use endpoint_runtime::prelude::*;
@@ -190,12 +190,12 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// The lines.
+    /// Lines of the transcript.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The same without times, for tests with a running clock.
+    /// Removes the times, for tests with a running clock.
     #[must_use]
     pub fn without_times(mut self) -> Self {
         self.entries.iter_mut().for_each(|entry| entry.at = Duration::ZERO);
@@ -218,7 +218,7 @@ impl Transcript {
         })
     }
 
-    /// The last few lines, for somebody who wonders.
+    /// The last few lines, for failure messages.
     pub(super) fn end(&self) -> String {
         let from = self.entries.len().saturating_sub(20);
         let mut text = String::from(if from > 0 { "\n    …" } else { "" });
@@ -233,7 +233,7 @@ impl fmt::Display for Transcript {
     }
 }
 
-/// The same as [`Display`](fmt::Display), so that a failed comparison can be read.
+/// Same as [`Display`](fmt::Display), so that a failed comparison can be read.
 impl fmt::Debug for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\n{self}")

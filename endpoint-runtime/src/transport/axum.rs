@@ -1,4 +1,4 @@
-//! The messages of axum's own WebSocket.
+//! Adapter for axum's own WebSocket.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use futures_sink::Sink;
 use super::message_socket::{Messages, close_parts, close_payload};
 use endpoint_wire::frame::OpCode;
 
-/// Its messages. What its errors are it does not tell, so each of them is the end of the connection.
+/// Messages of an axum WebSocket. Its errors are opaque, so each of them ends the connection.
 pub(crate) struct AxumMessages(pub(crate) WebSocket);
 
 impl Messages for AxumMessages {

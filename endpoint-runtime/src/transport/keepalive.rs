@@ -1,6 +1,7 @@
-//! How the kernel notices that the machine of a peer is gone: whether nothing is sent, or what is sent has no answer.
+//! TCP keepalive: how the kernel detects that a peer's machine is gone, on an idle connection and on unacknowledged
+//! data.
 //!
-//! It never cuts a peer that reads slowly before the send timeout could.
+//! It never disconnects a peer that reads slowly before the send timeout could.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::config::{TCP_KEEPALIVE, TCP_SEND_TIMEOUTS, TCP_USER_TIMEOUT_LEAST, TCP_USER_TIMEOUT_MOST};
 
-/// How long a peer may show no sign of life to the kernel; `None` leaves everything as the system has it.
+/// How long a peer may show no sign of life to the kernel; `None` keeps the system's defaults.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keepalive(Option<Duration>);
 
@@ -23,8 +24,8 @@ impl Keepalive {
         Self(limit)
     }
 
-    /// Sets the options of a connected socket, or of a listener: there they cost an accepted connection nothing, because
-    /// it inherits them (tcp(7)). `send_timeout` is the longest of its sessions.
+    /// Sets the options of a connected socket, or of a listener: accepted connections inherit them at no cost (tcp(7)).
+    /// `send_timeout` is the longest of its sessions.
     pub(crate) fn apply<'s, S>(self, socket: &'s S, send_timeout: Duration)
     where
         SockRef<'s>: From<&'s S>,
@@ -47,15 +48,15 @@ impl Keepalive {
     }
 }
 
-/// When a silent peer is probed first, and after how long again: four probes are lost before the limit.
+/// Time until the first probe of a silent peer, and the interval between probes: four probes are lost before the limit.
 fn probes(limit: Duration) -> (Duration, Duration) {
-    // in whole seconds, and no more than Linux takes
+    // in whole seconds, and at most the maximum of Linux
     let (least, most) = (Duration::from_secs(1), Duration::from_secs(32_767));
     ((limit / 2).clamp(least, most), (limit / 8).clamp(least, most))
 }
 
-/// How long data may have no acknowledgement. While a peer does not read, Linux counts the same time although it answers
-/// each probe, so this has to be far beyond what the send timeout allows. `None` where the system is as quick.
+/// How long data may stay unacknowledged. While a peer does not read, Linux counts the same time although the peer
+/// answers each probe, so this must be far beyond what the send timeout allows. `None` where the system is as quick.
 #[cfg_attr(not(any(target_os = "android", target_os = "linux")), allow(dead_code))]
 fn user_timeout(limit: Duration, send_timeout: Duration) -> Option<Duration> {
     let limit = limit.max(send_timeout.saturating_mul(TCP_SEND_TIMEOUTS)).max(TCP_USER_TIMEOUT_LEAST);

@@ -1,8 +1,8 @@
-//! A WebSocket that somebody else accepted, as a socket under a connection of ours: its messages become frames to be
-//! read, and frames that are written become messages.
+//! A WebSocket accepted by another library, as the socket of our connection: its messages become frames to read, and
+//! written frames become messages.
 //!
-//! It holds one message in each direction and no more, so that back-pressure passes through it both ways. It spawns
-//! nothing and keeps no time.
+//! It holds at most one message in each direction, so that backpressure passes through it both ways. It spawns nothing
+//! and keeps no time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,18 +21,18 @@ use endpoint_wire::encode;
 use endpoint_wire::frame::{self, Header, MAX_HEADER, OpCode};
 use endpoint_wire::role::Role;
 
-/// The most pings whose answers have not come through yet. Then nothing is read, until some have.
+/// Maximum number of pings whose pongs have not been written yet. At this number reading stops, until some have.
 const PINGS: usize = 64;
 
-/// The bit that says that a mask follows, in the second byte of a frame.
+/// The mask bit, in the second byte of a frame.
 const MASKED: u8 = 0x80;
 
-/// Whole messages in, whole messages out, and the control frames: what all libraries have in common.
+/// A library's WebSocket: whole messages and control frames, in and out.
 ///
-/// They answer pings and the peer's close frame themselves.
+/// The library answers pings and the peer's close frame itself.
 pub(crate) trait Messages: Unpin + Send + 'static {
-    /// The next message or control frame, with the payload of its frame; `None` at the end. An error that is a
-    /// violation of the peer's lets a close frame still be sent.
+    /// Receives the next message or control frame, with the payload of its frame; `None` at the end. After an error
+    /// that is the peer's violation, a close frame can still be sent.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<(OpCode, Bytes)>>>;
 
     /// Waits until a message may be sent.
@@ -41,22 +41,22 @@ pub(crate) trait Messages: Unpin + Send + 'static {
     /// Sends the message or control frame with this payload.
     fn send(&mut self, opcode: OpCode, payload: Bytes) -> io::Result<()>;
 
-    /// Waits until all of it is with the socket.
+    /// Waits until everything sent is with the socket.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Ends it.
+    /// Closes the WebSocket.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// The bytes of the frames of a client, and a place for those of a server.
+/// Converts between the library's messages and frames: reads give a client's frames, writes take a server's.
 pub(crate) struct MessageSocket<M> {
     messages: M,
     reading: Reading,
     writing: Writing,
-    /// The pings that were read and answered below, as long as the connection's own answers are awaited: those are
+    /// Pings that were read and that the library answered, until the connection writes its own pongs: those are
     /// dropped.
     pings: VecDeque<Bytes>,
-    /// Waits until there are fewer of them.
+    /// Waits until fewer pings are pending.
     crowded: Option<Waker>,
     peer_closed: bool,
     closed: bool,
@@ -75,7 +75,7 @@ struct Writing {
     head: Vec<u8>,
     header: Option<Header>,
     payload: BytesMut,
-    /// It is whole, and waits until it may be sent.
+    /// A complete frame that waits until it may be sent.
     whole: Option<(OpCode, Bytes)>,
 }
 
@@ -92,7 +92,7 @@ impl<M: Messages> MessageSocket<M> {
         }
     }
 
-    /// Ends it with a close frame, because there will be no session; reads until the peer has ended it, too.
+    /// Closes with a close frame, because there will be no session; reads until the peer has closed too.
     pub(crate) fn poll_refuse(&mut self, cx: &mut Context<'_>, reason: &CloseReason) -> Poll<io::Result<()>> {
         if !self.closed {
             ready!(self.messages.poll_ready(cx))?;
@@ -106,11 +106,11 @@ impl<M: Messages> MessageSocket<M> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the next message, if there is nothing left of the one before it. False at the end.
+    /// Receives the next message, if nothing is left of the one before it. False at the end.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         while self.reading.head.is_empty() && self.reading.payload.is_empty() {
             if self.peer_closed {
-                // what the library answers is driven by reading
+                // reading drives the library's answers
                 return self.messages.poll_message(cx).map(|_| Ok(false));
             }
             if self.pings.len() >= PINGS {
@@ -121,7 +121,7 @@ impl<M: Messages> MessageSocket<M> {
                 return Poll::Ready(Ok(false));
             };
             match opcode {
-                // the connection answers none any more
+                // the connection answers no more pings
                 OpCode::Ping if self.closed => continue,
                 OpCode::Ping => self.pings.push_back(payload.clone()),
                 OpCode::Close => self.peer_closed = true,
@@ -132,7 +132,7 @@ impl<M: Messages> MessageSocket<M> {
         Poll::Ready(Ok(true))
     }
 
-    /// Hands a whole frame on.
+    /// Sends the complete frame, if there is one.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some((opcode, payload)) = &self.writing.whole else { return Poll::Ready(Ok(())) };
         match opcode {
@@ -154,7 +154,7 @@ impl<M: Messages> MessageSocket<M> {
             _ => {}
         }
         if self.peer_closed {
-            // its close frame is answered below, after which nothing is sent
+            // the library answers the peer's close frame, after which nothing is sent
             let is_close = *opcode == OpCode::Close;
             ready!(self.messages.poll_flush(cx))?;
             self.writing.whole = None;
@@ -167,7 +167,7 @@ impl<M: Messages> MessageSocket<M> {
     }
 }
 
-/// The header of a client's frame. Its mask is of zeros, which change nothing.
+/// The header of a client's frame. Its mask is all zeros, which change nothing.
 fn masked_header(opcode: OpCode, payload: usize) -> Bytes {
     let mut head = Vec::with_capacity(MAX_HEADER);
     encode::header(&mut head, true, opcode, payload);
@@ -177,14 +177,14 @@ fn masked_header(opcode: OpCode, payload: usize) -> Bytes {
 }
 
 impl Writing {
-    /// Takes bytes up to the end of a frame; how many.
+    /// Takes bytes up to the end of a frame; returns how many.
     fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut taken = 0;
         let header = match self.header {
             Some(header) => header,
             None => loop {
                 if let Some(header) = frame::parse(&self.head, Role::Client, false)? {
-                    // a frame of our own: its length is that of a message that is there
+                    // a frame of our own: its length is that of a message already in memory
                     self.payload.reserve(usize::try_from(header.payload).unwrap_or_default());
                     self.header = Some(header);
                     break header;
@@ -212,8 +212,8 @@ impl Writing {
 }
 
 impl<M: Messages> AsyncRead for MessageSocket<M> {
-    /// One message at a time, so that what it is answered with is sent before the next one is looked at: that may be
-    /// the peer's close frame, after which the library sends nothing.
+    /// Reads one message at a time, so that the answer to it is sent before the next one is read: that may be the
+    /// peer's close frame, after which the library sends nothing.
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if ready!(self.poll_next(cx))? {
             let Reading { head, payload } = &mut self.reading;
@@ -244,13 +244,13 @@ impl<M: Messages> AsyncWrite for MessageSocket<M> {
     }
 }
 
-/// The payload of a close frame, as the libraries have its parts.
+/// The payload of a close frame, from the parts that the libraries provide.
 pub(super) fn close_payload(frame: Option<(u16, &str)>) -> Bytes {
     let bytes = frame.map(|(code, reason)| [&code.to_be_bytes()[..], reason.as_bytes()].concat());
     bytes.unwrap_or_default().into()
 }
 
-/// Code and reason of the payload of a close frame of ours.
+/// Code and reason from the payload of our close frame.
 pub(super) fn close_parts(payload: &Bytes) -> Option<(u16, Bytes)> {
     let [a, b, ..] = **payload else { return None };
     Some((u16::from_be_bytes([a, b]), payload.slice(2..)))

@@ -1,11 +1,11 @@
-//! What bytes travel on: TCP, TLS, and WebSockets that other libraries have accepted.
+//! Transports: TCP, TLS, and WebSockets accepted by other libraries.
 
 #[cfg(feature = "axum")]
 mod axum;
 pub(crate) mod buffers;
 pub(crate) mod keepalive;
 #[cfg(feature = "adopted")]
-// with neither there is nothing to serve
+// without either feature there is no library's WebSocket to serve
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 pub(crate) mod message_socket;
 pub(crate) mod socket;

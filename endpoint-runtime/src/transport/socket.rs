@@ -1,4 +1,4 @@
-//! The socket under a connection: plain TCP, which several hands may write to, or anything else that reads and writes.
+//! The socket of a connection: plain TCP, which several tasks may write to, or any other reader and writer.
 
 use std::future::Future;
 use std::io;
@@ -15,12 +15,12 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
-/// A socket as its connection has it.
+/// The connection's part of a socket.
 pub(crate) enum Socket {
-    /// Plain TCP, without anything between. Its writing half lies with the session's queue, so that a broadcast can
-    /// write without waking the connection.
+    /// Plain TCP, with no layer between. The session's send queue has the writing half, so that a broadcast can write
+    /// without waking the connection.
     Tcp(OwnedReadHalf),
-    /// TLS, HTTP/2, a duplex in memory: whatever reads and writes.
+    /// TLS, HTTP/2, an in-memory duplex: any reader and writer.
     Other(Box<dyn Io>),
 }
 
@@ -31,7 +31,7 @@ impl Socket {
         (Self::Tcp(read), write)
     }
 
-    /// Reads into `buffer`; how much, zero at the end.
+    /// Reads into `buffer`. Returns the number of bytes read, zero at the end.
     #[inline]
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut into = ReadBuf::new(buffer);
@@ -42,16 +42,16 @@ impl Socket {
         read.map_ok(|()| into.filled().len())
     }
 
-    /// Waits until there may be something to read, where the socket can tell.
+    /// Waits until there may be bytes to read, if the socket can report it.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            // an error is found by whoever reads
+            // the next read reports an error
             Self::Tcp(tcp) => tcp.as_ref().poll_read_ready(cx).map(drop),
             Self::Other(_) => Poll::Ready(()),
         }
     }
 
-    /// Appends at most `room` bytes to `place`.
+    /// Reads at most `room` bytes and appends them to `place`.
     pub(crate) fn poll_append(
         &mut self,
         cx: &mut Context<'_>,

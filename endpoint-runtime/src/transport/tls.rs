@@ -1,4 +1,4 @@
-//! TLS: what a server shows, and beside it whom a client trusts. By rustls, with the provider ring; nothing is installed
+//! TLS for a server's certificate, shared with a client's trust. Uses rustls with the ring provider; installs nothing
 //! for the whole process.
 
 use std::fmt;
@@ -24,13 +24,13 @@ use crate::config::TLS_HANDSHAKE_TIMEOUT;
 use crate::error::{BoxError, Error, Kind};
 use crate::transport::socket::Io;
 
-/// What is spoken inside (RFC 7301): a handshake is an upgrade of HTTP/1.1.
+/// The protocol negotiated by ALPN (RFC 7301): a handshake is an upgrade of HTTP/1.1.
 pub(super) const ALPN: &[u8] = b"http/1.1";
 
-/// The certificate that a [`Server`](crate::Server) shows, with its key (cargo feature `tls`).
+/// The certificate that a [`Server`](crate::Server) presents, with its key (cargo feature `tls`).
 ///
-/// A clone is the same: whoever keeps one can [`reload`](Self::reload) it while the server runs. TLS 1.2 and 1.3 are
-/// spoken. Clients are not asked for certificates.
+/// Clones share the certificate: keep one to [`reload`](Self::reload) it while the server runs. Supports TLS 1.2 and
+/// 1.3. Does not request client certificates.
 ///
 /// ```no_run
 /// # use endpoint_runtime::{Error, Server, TlsConfig};
@@ -47,11 +47,11 @@ pub struct TlsConfig {
 }
 
 impl TlsConfig {
-    /// A chain of certificates, that of the server first, and the key of the first, all in PEM; both may stand in one
-    /// file that is given twice.
+    /// Reads a certificate chain, the server's first, and the key of the first, all in PEM; both may be in one file
+    /// that is passed twice.
     ///
     /// # Errors
-    /// [`Error::is_tls`] if there is no certificate or no key in it, or if they do not belong together.
+    /// [`Error::is_tls`] if there is no certificate or no key, or if they do not match.
     pub fn from_pem(certificates: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, Error> {
         let provider = provider();
         let shown = Arc::new(Shown(RwLock::new(certified(certificates.as_ref(), key.as_ref(), &provider)?)));
@@ -64,8 +64,8 @@ impl TlsConfig {
         Ok(Self { shown, acceptor: Arc::new(config).into(), handshake_timeout: TLS_HANDSHAKE_TIMEOUT })
     }
 
-    /// Makes a certificate for these names and addresses and signs it itself: for development, and for tests. Nobody
-    /// trusts it but those who are told to, by [`certificate_pem`](Self::certificate_pem) (cargo feature
+    /// Creates a self-signed certificate for these names and addresses: for development, and for tests. Only clients
+    /// trust it that are configured to, with [`certificate_pem`](Self::certificate_pem) (cargo feature
     /// `dev-certificate`).
     ///
     /// ```no_run
@@ -75,7 +75,7 @@ impl TlsConfig {
     /// ```
     ///
     /// # Errors
-    /// [`Error::is_tls`] if one of them is no name.
+    /// [`Error::is_tls`] if one of them is not a valid name.
     #[cfg(feature = "dev-certificate")]
     pub fn self_signed<I: IntoIterator<Item = S>, S: Into<String>>(names: I) -> Result<Self, Error> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
@@ -84,36 +84,36 @@ impl TlsConfig {
         Self::from_pem(made.cert.pem(), made.signing_key.serialize_pem())
     }
 
-    /// Shows another certificate from the next handshake on. Connections that are open go on.
+    /// Presents another certificate from the next handshake on. Open connections continue.
     ///
     /// # Errors
-    /// As [`from_pem`](Self::from_pem); the one before is shown on then.
+    /// As [`from_pem`](Self::from_pem); the previous certificate then stays in use.
     pub fn reload(&self, certificates: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<(), Error> {
         let certified = certified(certificates.as_ref(), key.as_ref(), &provider())?;
         *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
         Ok(())
     }
 
-    /// The chain that is shown, in PEM, without the key.
+    /// The certificate chain in use, in PEM, without the key.
     pub fn certificate_pem(&self) -> String {
         self.shown.get().cert.iter().map(|certificate| pem(certificate)).collect()
     }
 
-    /// How long a client may take for the TLS handshake. Default: 10 seconds.
+    /// Limits the time a client may take for the TLS handshake. Default: 10 seconds.
     #[must_use]
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.handshake_timeout = limit;
         self
     }
 
-    /// The server's half of the TLS handshake, within its limit.
+    /// Runs the server's half of the TLS handshake, within its limit.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<server::TlsStream<TcpStream>> {
         let accepting = self.acceptor.accept(stream);
         timeout(self.handshake_timeout, accepting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-/// The certificate with its dates and names, not the key.
+/// Prints the number of certificates, never the key.
 impl fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsConfig")
@@ -123,7 +123,7 @@ impl fmt::Debug for TlsConfig {
     }
 }
 
-/// What is shown at the moment.
+/// The certificate in use.
 #[derive(Debug)]
 struct Shown(RwLock<Arc<CertifiedKey>>);
 
@@ -139,7 +139,7 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// Takes the TLS stream out from under hyper, if it is one of ours; with the bytes that came early.
+/// Takes the TLS stream out of hyper's upgraded connection, if it is one of ours; with the bytes already read.
 pub(crate) fn take_stream(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Upgraded> {
     let upgraded = match upgraded.downcast::<TokioIo<server::TlsStream<TcpStream>>>() {
         Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
@@ -171,7 +171,7 @@ fn certified(certificates: &[u8], key: &[u8], provider: &CryptoProvider) -> Resu
     Ok(Arc::new(certified.map_err(|error| wrong("the certificate and the key do not go together", error))?))
 }
 
-/// RFC 7468.
+/// Encodes a certificate as PEM (RFC 7468).
 fn pem(certificate: &CertificateDer<'_>) -> String {
     let text = BASE64.encode(certificate);
     let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");

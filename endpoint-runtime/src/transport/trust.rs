@@ -1,4 +1,4 @@
-//! Whom a client trusts.
+//! The certificates that a client trusts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use tokio_rustls::{TlsConnector, client};
 use super::tls::{ALPN, chain, provider, wrong};
 use crate::error::{Error, Kind};
 
-/// Whom a [`ClientContainer`](crate::ClientContainer) believes that it is the server of a `wss://` URI (cargo feature
-/// `tls`). Default: [`Trust::public`].
+/// The certificates that a [`ClientContainer`](crate::ClientContainer) accepts from the server of a `wss://` URI (cargo
+/// feature `tls`). Default: [`Trust::public`].
 #[derive(Clone)]
 pub struct Trust(
-    /// There, because ring has what the default versions need.
+    /// Always `Some`, because ring supports the default TLS versions.
     Option<Arc<ClientConfig>>,
 );
 
 impl Trust {
-    /// The authorities that browsers trust, as Mozilla lists them; the list is compiled in.
+    /// Trusts the authorities that browsers trust, as listed by Mozilla; the list is compiled in.
     pub fn public() -> Self {
         Self::roots(RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()))
     }
 
-    /// These certificates in PEM and no others: those of an authority of one's own, or one that has signed itself.
+    /// Trusts only these certificates, in PEM: those of a private authority, or a self-signed one.
     ///
     /// # Errors
-    /// [`Error::is_tls`] if there is none in it.
+    /// [`Error::is_tls`] if it contains no certificate.
     pub fn only(certificates: impl AsRef<[u8]>) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
         for certificate in chain(certificates.as_ref())? {
@@ -46,7 +46,7 @@ impl Trust {
         }))
     }
 
-    /// The client's half of the TLS handshake: the server must be `host`, which is a name or an address.
+    /// Runs the client's half of the TLS handshake: the server must be `host`, which is a name or an address.
     pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> Result<client::TlsStream<TcpStream>, Error> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| wrong(&format!("{host:?} is not a name that a certificate can have"), error))?;

@@ -1,4 +1,4 @@
-//! The messages of tungstenite.
+//! Adapter for tungstenite's WebSocket.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use super::message_socket::{Messages, close_parts, close_payload};
 use endpoint_wire::Violation;
 use endpoint_wire::frame::OpCode;
 
-/// Its messages, and its errors.
+/// Messages and errors of a tungstenite WebSocket.
 pub(crate) struct TungsteniteMessages<T>(pub(crate) T);
 
 impl<T> Messages for TungsteniteMessages<T>
@@ -38,7 +38,7 @@ where
                     let frame = frame.as_ref().map(|frame| (frame.code.into(), frame.reason.as_str()));
                     (OpCode::Close, close_payload(frame))
                 }
-                // what it never reads
+                // reading never returns a raw frame
                 Message::Frame(_) => continue,
             })));
         }
@@ -75,7 +75,7 @@ fn utf8(bytes: Bytes) -> io::Result<Utf8Bytes> {
     Utf8Bytes::try_from(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// What the peer did wrong as a violation, its end as an end.
+/// Maps a peer's violation to [`Violation`], and the end of the connection to `None`.
 fn read_error(error: Error) -> io::Result<Option<(OpCode, Bytes)>> {
     Err(match error {
         Error::ConnectionClosed

@@ -1,10 +1,10 @@
-//! What a block of DEFLATE may refer to: a ring of the last bytes.
+//! The window that a DEFLATE block may refer to: a ring of the last bytes.
 
-/// The last bytes that came out of an inflater, which does not show its own window. Room is made as it fills.
+/// The last bytes of an inflater's output; the inflater does not expose its own window. The ring grows as it fills.
 #[derive(Debug)]
 pub(super) struct History {
     bytes: Vec<u8>,
-    /// Where the oldest byte is, once it is full.
+    /// Index of the oldest byte, once the ring is full.
     oldest: usize,
     most: usize,
 }
@@ -38,12 +38,12 @@ impl History {
         }
     }
 
-    /// Bytes of memory that it takes.
+    /// Bytes of memory allocated.
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// All of it, from the oldest byte on.
+    /// The content, oldest byte first.
     pub(super) fn parts(&self) -> [&[u8]; 2] {
         let (newer, older) = self.bytes.split_at(self.oldest);
         [older, newer]

@@ -1,8 +1,8 @@
-//! DEFLATE as messages use it (RFC 7692 §7.2): each ends with a flush whose last four bytes stay at home.
+//! DEFLATE for messages (RFC 7692 §7.2): each message ends with a sync flush whose trailing `00 00 FF FF` is not sent.
 //!
-//! What compresses and decompresses is large, so it belongs to the thread and is lent for one message, unless the
-//! context is taken over from message to message: then a connection owns its own, from the first message that needs
-//! it. No socket, no clock; the bytes of a message are never kept.
+//! Compressors and decompressors are large, so each thread keeps some and lends one for one message. With context
+//! takeover a connection owns its own, from the first message that needs it. No socket, no clock; the bytes of a
+//! message are never kept.
 
 mod history;
 
@@ -21,45 +21,45 @@ use crate::frame::OpCode;
 use crate::role::Role;
 use crate::{Violation, encode};
 
-/// What a [`Deflater`] takes with the full window, as measured: a little more than 380 KB at any level.
+/// Memory of a [`Deflater`] with the full window, as measured: a little more than 380 KB at any level.
 const DEFLATER_BYTES: usize = 384 << 10;
 
-/// What an [`Inflater`] takes without its history, which is counted when it grows: few sessions fill it.
+/// Memory of an [`Inflater`] without its history, which is counted as it grows: few sessions fill it.
 const INFLATER_BYTES: usize = 48 << 10;
 
-/// A byte of input is counted as so many bytes of output: blocks that make nothing take that long, headers with codes of
-/// their own about half of it.
+/// A byte of input counts as this many bytes of output: blocks without output take that long, headers with dynamic
+/// codes about half of it.
 const INPUT_WORK: usize = 16;
 
-/// The most input that is decompressed before others are looked at: half a millisecond if it makes nothing.
+/// Maximum input to decompress before other connections run: half a millisecond if it produces no output.
 pub(crate) const INPUT_AT_ONCE: usize = 8 << 10;
 
-/// A compressed message may be twice as large as the limit of what it makes, and this: stored blocks, and flushes of a
-/// peer that sends in small parts, are larger than what they hold, but never by much.
+/// A compressed message may be twice as large as the limit of its output, plus this: stored blocks, and flushes of a
+/// peer that sends small parts, are larger than their content, but never by much.
 const INPUT_OVERHEAD: u64 = 1 << 10;
 
-/// The smallest window that can be compressed with.
+/// The smallest window that zlib compresses with.
 const MIN_WINDOW_BITS: u8 = 9;
 
-/// The end of a flush, which is not sent (RFC 7692 §7.2.1): an empty stored block without its header.
+/// The end of a sync flush, which is not sent (RFC 7692 §7.2.1): an empty stored block without its header.
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// An empty block that is the last: where a message is complete it ends the stream, and nowhere else.
+/// An empty final block: it ends the stream only where a message is complete.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
-/// How much of each a thread keeps: connections of more settings than this make their own.
+/// Number of deflaters and of inflaters that a thread keeps: connections with more different settings create their own.
 const KEEP: usize = 4;
 
-/// A scratch buffer that grew beyond this is not kept.
+/// A scratch buffer that grew beyond this size is not kept.
 const KEEP_SCRATCH: usize = 256 << 10;
 
-/// The least and the most room that is made at a time.
+/// Minimum and maximum bytes that a buffer grows by at a time.
 const ROOM: (usize, usize) = (128, 64 << 10);
 
 /// How far back a block can refer.
 const MAX_WINDOW: usize = window(MAX_WINDOW_BITS);
 
-/// How far back a block refers at most.
+/// The window in bytes.
 const fn window(bits: u8) -> usize {
     1 << bits
 }
@@ -70,25 +70,25 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Decompresses the messages of one side, one after the other.
+/// Decompresses the messages of one side, in order.
 #[derive(Debug)]
 pub(crate) struct Inflater {
     stream: Box<Decompress>,
-    /// Bytes of the message were fed behind its last block that was marked as the last.
+    /// Whether bytes of the message were fed after its last final block.
     fed: bool,
-    /// What a block may refer to.
+    /// The bytes that a block may refer to.
     history: History,
 }
 
 impl Inflater {
-    /// One for a peer that refers back by `window` bytes at most.
+    /// Creates an inflater for a peer that refers back by at most `window` bytes.
     pub(crate) fn new(window: usize) -> Self {
-        // a larger window than the compressor's will do for every compressor
+        // a larger window than the compressor's works with every compressor
         let stream = Box::new(Decompress::new_with_window_bits(false, MAX_WINDOW_BITS));
         Self { stream, fed: false, history: History::new(window) }
     }
 
-    /// One of the thread's.
+    /// Takes one of the thread's inflaters.
     fn lend() -> Self {
         with_thread(&INFLATERS, Vec::pop).flatten().unwrap_or_else(|| Self::new(MAX_WINDOW))
     }
@@ -105,7 +105,7 @@ impl Inflater {
     }
 
     /// Decompresses a piece of a message to the end of `out`, until that holds `full` bytes, or its capacity if that is
-    /// more. Returns how much of the piece was used, and whether everything that can be said of that is in `out`.
+    /// more. Returns how much of the piece was used, and whether all output of those bytes is in `out`.
     pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
         let mut remembered = out.len();
         let inflated = self.inflate_blocks(piece, out, full, &mut remembered)?;
@@ -113,7 +113,7 @@ impl Inflater {
         Ok(inflated)
     }
 
-    /// The same; `remembered` bytes of `out` are in the history.
+    /// Implements [`inflate`](Self::inflate); the first `remembered` bytes of `out` are in the history.
     fn inflate_blocks(
         &mut self,
         piece: &[u8],
@@ -154,10 +154,10 @@ impl Inflater {
         }
     }
 
-    /// Ends a message: what was fed must end where a block does. If the context is forgotten, this one must be given
-    /// back afterwards.
+    /// Ends a message, which must end at the end of a block. Without context takeover the inflater must be given back
+    /// afterwards.
     pub(crate) fn finish(&mut self, no_context_takeover: bool) -> Result<(), Violation> {
-        // behind a block that was marked as the last there is nothing to end, nor in a message without bytes
+        // after a final block there is nothing to end, nor in a message without bytes
         if self.fed {
             self.end(&TAIL)?;
             if no_context_takeover && self.fed {
@@ -171,7 +171,7 @@ impl Inflater {
         Ok(())
     }
 
-    /// Feeds bytes that carry nothing.
+    /// Feeds bytes that must produce no output.
     fn end(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         let mut nothing = [0];
         let (read, written) = (self.stream.total_in(), self.stream.total_out());
@@ -186,8 +186,8 @@ impl Inflater {
         Ok(())
     }
 
-    /// Goes on behind a block that is marked as the last: it ends nothing but itself (RFC 7692 §7.2.3.4), and what comes
-    /// later may refer to what came before it (§7.2.2). For zlib it is the end of a stream, and of its window.
+    /// Continues after a final block: it ends only itself (RFC 7692 §7.2.3.4), and later blocks may refer to the bytes
+    /// before it (§7.2.2). For zlib a final block is the end of a stream, and of its window.
     fn go_on(&mut self) -> Result<(), Violation> {
         self.stream.reset(false);
         self.fed = false;
@@ -202,22 +202,22 @@ impl Inflater {
 #[derive(Debug)]
 pub struct Inbound {
     no_context_takeover: bool,
-    /// Its own if the context is taken over, else lent while a message is not complete.
+    /// Owned with context takeover, otherwise lent while a message is incomplete.
     inflater: Option<Inflater>,
     budget: Arc<Budget>,
-    /// Counts the one that is lent to a message whose rest has not come; of an own one, what it remembers.
+    /// Counts an inflater that is lent to an incomplete message; of an owned inflater, its history.
     counted: Option<Reservation>,
-    /// How much work it has done since it was asked.
+    /// Work done since the last `take_work`.
     work: usize,
-    /// The bytes of the message that were fed.
+    /// Bytes fed of the current message.
     fed: u64,
-    /// How far back the peer refers.
+    /// How far back the peer refers, in bytes.
     window: usize,
 }
 
 impl Inbound {
     #[cfg(any(test, fuzzing))]
-    /// An inflater for messages of a peer with the full window.
+    /// Creates the receiving side for a peer with the full window.
     pub fn new(no_context_takeover: bool) -> Self {
         Self::with(no_context_takeover, MAX_WINDOW, Arc::default())
     }
@@ -226,12 +226,12 @@ impl Inbound {
         Self { no_context_takeover, inflater: None, budget, counted: None, work: 0, fed: 0, window }
     }
 
-    /// Whether a message may be passed over without a look, because none after it refers to it.
+    /// Whether a message may be skipped without decompressing it, because no later message refers to it.
     pub(crate) fn no_context_takeover(&self) -> bool {
         self.no_context_takeover
     }
 
-    /// As [`Inflater::inflate`].
+    /// See [`Inflater::inflate`].
     pub(crate) fn inflate(&mut self, piece: &[u8], out: &mut Vec<u8>, full: usize) -> Result<(usize, bool), Violation> {
         let (no_context_takeover, window) = (self.no_context_takeover, self.window);
         let make = || if no_context_takeover { Inflater::lend() } else { Inflater::new(window) };
@@ -248,25 +248,25 @@ impl Inbound {
         inflated
     }
 
-    /// The bytes of the message that were fed.
+    /// Bytes fed of the current message.
     pub(crate) fn fed(&self) -> u64 {
         self.fed
     }
 
-    /// How much work it has done since it was asked last, in bytes that are made.
+    /// Work done since the last call, in bytes of output.
     pub(crate) fn take_work(&mut self) -> usize {
         std::mem::take(&mut self.work)
     }
 
-    /// Fails if the message, with a frame of so many bytes, is larger than one that makes no more than `limit`: what
-    /// makes nothing would have no limit.
+    /// Fails if the message, with a frame of `payload` bytes, is larger than any message whose output is at most
+    /// `limit`: blocks without output would otherwise have no limit.
     pub(crate) fn admit(&self, payload: u64, limit: usize) -> Result<(), Violation> {
         let size = self.fed.saturating_add(payload);
         let most = (limit as u64).saturating_mul(2).saturating_add(INPUT_OVERHEAD);
         if size > most { Err(Violation::TooBig { limit, size }) } else { Ok(()) }
     }
 
-    /// Ends a message, which may have no rest.
+    /// Ends a message, which may have no further bytes.
     pub(crate) fn finish(&mut self) -> Result<(), Violation> {
         self.fed = 0;
         let Some(inflater) = &mut self.inflater else { return Ok(()) };
@@ -278,7 +278,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// The rest of a message is waited for.
+    /// Counts a lent inflater while the rest of its message is awaited.
     pub(crate) fn wait(&mut self) -> Result<(), Violation> {
         if self.no_context_takeover && self.inflater.is_some() && self.counted.is_none() {
             self.reserve(INFLATER_BYTES + MAX_WINDOW)?;
@@ -307,7 +307,7 @@ struct Deflater {
 }
 
 impl Deflater {
-    /// `window_bits` is from 9 to 15: no other window can be made, nor is one negotiated.
+    /// `window_bits` is from 9 to 15: zlib supports no other window, and no other is negotiated.
     fn new(level: u32, window_bits: u8) -> Self {
         let level = level.min(9);
         let stream = Compress::new_with_window_bits(
@@ -318,10 +318,11 @@ impl Deflater {
         Self { stream: Box::new(stream), level, window_bits }
     }
 
-    /// Compresses a whole message to the end of `out`; false if that failed, and this one is not to be used again.
+    /// Compresses a whole message to the end of `out`. Returns false on failure; then the deflater must not be used
+    /// again.
     fn message(&mut self, payload: &[u8], out: &mut Vec<u8>) -> bool {
         if payload.is_empty() {
-            // the header of an empty stored block (§7.2.3.6); a flush of nothing after a flush says nothing
+            // the header of an empty stored block (§7.2.3.6); zlib produces nothing for an empty flush after a flush
             out.push(0);
             return true;
         }
@@ -334,7 +335,7 @@ impl Deflater {
             }
             let read = usize::try_from(self.stream.total_in() - read).unwrap_or(usize::MAX);
             rest = rest.get(read..).unwrap_or_default();
-            // with room left the flush is complete
+            // with capacity left the flush is complete
             if rest.is_empty() && out.len() < out.capacity() {
                 break;
             }
@@ -347,7 +348,7 @@ impl Deflater {
         true
     }
 
-    /// Compresses a part of a message to the end of `out`: all of it can be read when it is there.
+    /// Compresses a part of a message to the end of `out`, flushed so that the peer can decode all of it.
     fn part(&mut self, payload: &[u8], last: bool, out: &mut Vec<u8>) -> bool {
         let done = self.message(payload, out);
         if !last {
@@ -357,11 +358,11 @@ impl Deflater {
     }
 }
 
-/// Returns a deflater to the thread, for other messages.
+/// Returns a deflater to the thread for reuse.
 fn give_back(mut deflater: Deflater) {
     deflater.stream.reset();
     with_thread(&DEFLATERS, |kept| {
-        // the one that was used last stays longest
+        // the most recently used one stays longest
         if kept.len() == KEEP {
             kept.remove(0);
         }
@@ -369,7 +370,7 @@ fn give_back(mut deflater: Deflater) {
     });
 }
 
-/// What compresses a message in parts, lent until its last.
+/// Compresses a message in parts; lent until the last part.
 pub struct PartDeflater {
     deflater: Deflater,
     _counted: Reservation,
@@ -381,19 +382,19 @@ impl fmt::Debug for PartDeflater {
     }
 }
 
-/// What a session does about compression: the agreement, and the sending side.
+/// Compression of a session: the agreed extension, and the sending side.
 pub struct Deflation {
     extension: Extension,
     role: Role,
     level: u32,
-    /// The window that our messages keep to: ours, or the peer's if that is smaller.
+    /// The window of our messages: the smaller of our setting and the peer's limit.
     window_bits: u8,
     threshold: usize,
     budget: Arc<Budget>,
     own: Mutex<Own>,
 }
 
-/// What only a session that takes its contexts over has.
+/// State of a session with context takeover.
 #[derive(Default)]
 struct Own {
     deflater: Option<Deflater>,
@@ -401,24 +402,24 @@ struct Own {
 }
 
 impl Deflation {
-    /// `None` if the budget has no room for what such a session may own.
+    /// Returns `None` if the budget has no space for the session's compressor and decompressor.
     pub fn new(extension: Extension, role: Role, compression: &Compression, budget: &Arc<Budget>) -> Option<Self> {
         let deflater = if extension.no_context_takeover(role) { 0 } else { DEFLATER_BYTES };
         let inflater = if extension.no_context_takeover(role.other()) { 0 } else { INFLATER_BYTES };
         let own = Own { deflater: None, _reservation: Some(budget.reserve(deflater + inflater)?) };
         let (level, threshold) = compression.effort();
         let window_bits = extension.window_bits(role).min(compression.max_window_bits());
-        // the smallest window, which a server may ask a client for, is none that a compressor has: nothing is compressed
+        // a server may ask a client for the smallest window, which zlib does not support: then nothing is compressed
         let threshold = if window_bits < MIN_WINDOW_BITS { usize::MAX } else { threshold };
         Some(Self { extension, role, level, window_bits, threshold, budget: budget.clone(), own: Mutex::new(own) })
     }
 
-    /// The parameters that were agreed on.
+    /// The agreed extension with its parameters.
     pub fn extension(&self) -> &Extension {
         &self.extension
     }
 
-    /// The receiving side, which is to be made once.
+    /// Creates the receiving side; call it once.
     pub fn inbound(&self) -> Inbound {
         let peer = self.role.other();
         Inbound::with(
@@ -428,25 +429,25 @@ impl Deflation {
         )
     }
 
-    /// Whether a message of so many bytes is worth it.
+    /// Whether a message of `size` bytes is large enough to compress.
     #[inline]
     pub fn is_for(&self, size: usize) -> bool {
         size >= self.threshold
     }
 
-    /// Whether a message is compressed by itself: then the order of compressing does not matter, and the result will do
-    /// for every session with the same [`kind`](Self::kind).
+    /// Whether each message is compressed by itself: then the order of compressing does not matter, and every session
+    /// with the same [`kind`](Self::kind) can share the result.
     #[inline]
     pub fn no_context_takeover(&self) -> bool {
         self.extension.no_context_takeover(self.role)
     }
 
-    /// Sessions of one kind that forget compress to the same bytes.
+    /// Sessions of one kind without context takeover compress to the same bytes.
     pub fn kind(&self) -> (u32, u8) {
         (self.level, self.window_bits)
     }
 
-    /// One of the thread's.
+    /// Takes a matching deflater of the thread.
     fn lend(&self) -> Deflater {
         let (level, window_bits) = self.kind();
         let is_alike = |deflater: &Deflater| (deflater.level, deflater.window_bits) == (level, window_bits);
@@ -454,9 +455,9 @@ impl Deflation {
         lent.flatten().unwrap_or_else(|| Deflater::new(level, window_bits))
     }
 
-    /// Hands on what a part of a message becomes. The parts of a message come one after another and no other message
-    /// between them; its deflater is kept in `own` until the last, unless it is the session's. False if that failed, and
-    /// the message cannot go on.
+    /// Compresses a part of a message and passes the result to `hand_on`. The parts of a message follow one another
+    /// without another message between them. Their deflater is kept in `own` until the last part, unless it is the
+    /// session's. Returns false on failure; then the message cannot continue.
     pub fn part(
         &self,
         own: &mut Option<PartDeflater>,
@@ -487,7 +488,8 @@ impl Deflation {
         })
     }
 
-    /// Appends a message by itself, as a frame, unless it would not become smaller.
+    /// Appends a message, compressed by itself, as a frame. Returns false and appends nothing if it would not become
+    /// smaller.
     pub fn frame_afresh(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> bool {
         let mut deflater = self.lend();
         with_scratch(|scratch| {
@@ -503,7 +505,7 @@ impl Deflation {
         })
     }
 
-    /// Appends a message that refers to those before it, as a frame. The order of calls is the order on the wire.
+    /// Appends a message that may refer to those before it, as a frame. The order of calls is the order on the wire.
     pub fn frame_in_order(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let (level, window_bits) = self.kind();
@@ -516,13 +518,13 @@ impl Deflation {
             done
         });
         if !done {
-            // what was made is lost, so the next one must not refer to it: it starts afresh
+            // the output is lost, so no later message may refer to it: the next one starts afresh
             own.deflater = None;
             encode::frame(out, true, opcode, payload);
         }
     }
 
-    /// Gives up what the session owns: it sends nothing more.
+    /// Frees the session's compressor: it sends nothing more.
     pub fn end(&self) {
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Own::default();
     }
@@ -534,12 +536,12 @@ impl fmt::Debug for Deflation {
     }
 }
 
-/// Calls `f` with something of the thread's; a thread that is ending has nothing any more.
+/// Calls `f` with a value of the thread; returns `None` if the thread is ending.
 fn with_thread<T, R>(place: &'static LocalKey<RefCell<T>>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
     place.try_with(|place| f(&mut place.borrow_mut())).ok()
 }
 
-/// Calls `f` with an empty buffer that the thread keeps.
+/// Calls `f` with an empty scratch buffer of the thread.
 pub(crate) fn with_scratch<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut scratch = with_thread(&SCRATCH, std::mem::take).unwrap_or_default();
     scratch.clear();
@@ -570,7 +572,7 @@ mod tests {
         messages.iter().map(compressed).collect()
     }
 
-    /// What one inflater makes of messages that are fed in pieces of `size` bytes.
+    /// The output of one inflater for messages that are fed in pieces of `size` bytes.
     fn inflated(messages: &[Vec<u8>], size: usize, no_context_takeover: bool) -> Result<Vec<Vec<u8>>, Violation> {
         let mut inbound = Inbound::new(no_context_takeover);
         let inflate = |message: &Vec<u8>| {
@@ -592,7 +594,7 @@ mod tests {
             (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], "Hello"),
             (&[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00], "Hello"),
             (&[0x00], ""),
-            // without the byte that §7.2.3.4 adds behind a last block, twice a last block, a last block of a flush
+            // without the byte that §7.2.3.4 adds after a final block, two final blocks, a final block of a flush
             (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], "Hello"),
             (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], "HelloHello"),
             (&[0x01], ""),
@@ -634,7 +636,7 @@ mod tests {
 
     #[test]
     fn what_comes_behind_a_last_block_refers_to_what_came_before_it() {
-        /// What a peer sends that ends a stream with each message, and goes on with its window.
+        /// Compresses like a peer that ends a stream with each message, and continues with its window.
         fn ended(message: &[u8], before: &[u8]) -> Vec<u8> {
             let mut stream = Compress::new(flate2::Compression::new(6), false);
             if !before.is_empty() {
@@ -666,11 +668,11 @@ mod tests {
             let padded: Vec<_> = wire.iter().map(|message| [message, &[0][..]].concat()).collect();
             assert_eq!(inflated(&wire, size, false).as_ref(), Ok(&expected), "by {size}");
             assert_eq!(inflated(&padded, size, false).as_ref(), Ok(&expected), "by {size}");
-            // all of it as one message, which a peer that forgets may send as well
+            // all of it as one message, which a peer without context takeover may send as well
             assert_eq!(inflated(&[wire.concat()], size, true).unwrap(), [expected.concat()], "by {size}");
         }
         assert_eq!(inflated(&wire, usize::MAX, true), Err(Violation::NotDeflate));
-        // a block that is marked as the last and makes nothing, and one that the end of the message completes
+        // a final block without output, and one that the end of the message completes
         let hello = vec![0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
         for last in [&[0x03, 0x00][..], &[0x01, 0x00, 0x00, 0xff, 0xff], &[0x01]] {
             let messages = [hello.clone(), last.to_vec(), vec![0xf2, 0x00, 0x11, 0x00, 0x00]];
@@ -718,7 +720,7 @@ mod tests {
         let mut another = forgetting.inbound();
         another.inflate(&[0xf2], &mut Vec::new(), 1).unwrap();
         assert_eq!(another.wait(), Err(Violation::NoRoom));
-        // what a session remembers is counted as it fills
+        // the history of a session is counted as it fills
         let used = || budget.used() - DEFLATER_BYTES - INFLATER_BYTES;
         let mut inbound = keeping.inbound();
         inbound.inflate(&compressed(&[&[7; 1000]], 1, 15, false)[0], &mut Vec::new(), 1000).unwrap();

@@ -1,9 +1,9 @@
-//! The depth of CBOR (RFC 8949): a level is an array, a map or a tag.
+//! Counts the depth of CBOR (RFC 8949): a level is an array, a map or a tag.
 
 use super::Open;
 
-/// Whether the value that `data` begins with has more than `limit` levels. What is no CBOR may count as less; its decoder
-/// stops there.
+/// Whether the first value in `data` has more than `limit` levels. Invalid CBOR may count as less; its decoder stops
+/// there.
 pub(crate) fn exceeds(mut data: &[u8], limit: usize) -> bool {
     let mut open = Open::new();
     loop {
@@ -13,7 +13,7 @@ pub(crate) fn exceeds(mut data: &[u8], limit: usize) -> bool {
             Some(Head::Holds(values)) => Some(values),
             Some(Head::Break) => {
                 let left = open.innermost();
-                // counted from so high, a message cannot reach the half
+                // a value without a length counts down from `ENDLESS`; no message is long enough to reach half of it
                 if *left < ENDLESS / 2 {
                     return false;
                 }
@@ -30,19 +30,19 @@ pub(crate) fn exceeds(mut data: &[u8], limit: usize) -> bool {
     }
 }
 
-/// The values to come where only a break ends them: more than any message has.
+/// The remaining values of a value that only a break ends: more than any message has.
 const ENDLESS: u64 = u64::MAX;
 
 enum Head {
-    /// A value with nothing inside; a string with its bytes.
+    /// A value without values inside, such as a string with its bytes.
     Leaf,
-    /// A value with so many inside.
+    /// A value with this many values inside.
     Holds(u64),
     /// The end of a value without a length (RFC 8949 §3.2.1).
     Break,
 }
 
-/// Takes the head of a value off, and all of a string.
+/// Consumes the head of a value, and all of a string.
 #[inline]
 fn head(data: &mut &[u8]) -> Option<Head> {
     let (major, argument) = argument(data)?;
@@ -60,7 +60,7 @@ fn head(data: &mut &[u8]) -> Option<Head> {
     })
 }
 
-/// Takes off the first byte of a head and the number behind it; of a float, its bits.
+/// Consumes the first byte of a head and the number after it; for a float, the number is its bits.
 #[inline]
 fn argument(data: &mut &[u8]) -> Option<(u8, Option<u64>)> {
     let (&first, rest) = data.split_first()?;
@@ -83,7 +83,8 @@ fn skip(data: &mut &[u8], len: u64) -> Option<Head> {
     Some(Head::Leaf)
 }
 
-/// Takes off the chunks of a string up to its end. RFC 8949 §3.2.3 wants each to have a length; the decoder takes more.
+/// Consumes the chunks of a string up to its end. RFC 8949 §3.2.3 requires each to have a length; the decoder takes
+/// more.
 fn chunks(data: &mut &[u8], of: u8) -> Option<Head> {
     let mut nested = 1_u64;
     while nested > 0 {
@@ -108,7 +109,7 @@ mod tests {
             (b"\x80", 1),
             (b"\x83\x81\x01\xa0\xa1\x02\x81\x03", 3),
             (b"\xc0\xc0\xd8\x20\x01", 3),
-            // the first value alone
+            // only the first value counts
             (b"\x81\x01\x81\x81\x81\x01", 1),
             (b"\x64\x81\x81\x81\x81", 0),
             (b"\x82\x58\x03\x81\x81\x81\x80", 2),

@@ -1,21 +1,21 @@
-//! The depth of JSON: a level is an array or an object.
+//! Counts the depth of JSON: a level is an array or an object.
 
-/// Whether `text` has more than `limit` levels. What is no JSON may count as less; its decoder stops there.
+/// Whether `text` has more than `limit` levels. Invalid JSON may count as less; its decoder stops there.
 pub(crate) fn exceeds(text: &[u8], limit: usize) -> bool {
-    // most messages have fewer brackets than levels allowed, those in strings included: to count is far cheaper than to read
+    // most messages have fewer brackets, in strings or not, than allowed levels; counting is far cheaper than reading
     openings(text) > limit && reads_deeper(text, limit)
 }
 
-/// How many bytes are `[` or `{`; the two differ in one bit.
+/// Number of bytes that are `[` or `{`; the two differ in one bit.
 fn openings(text: &[u8]) -> usize {
-    // sums of one byte each, for the vector units
+    // one-byte sums, for the vector units
     let sum = |part: &[u8]| part.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
     text.chunks(u8::MAX as usize).map(|part| usize::from(sum(part))).sum()
 }
 
-/// Reads 64 bytes at a time, each kind of byte as the bits of a number: a branch for each byte costs as much as to decode it.
+/// Reads 64 bytes at a time, with a bit mask per kind of byte: a branch for each byte costs as much as decoding.
 fn reads_deeper(text: &[u8], limit: usize) -> bool {
-    // all ones while a string goes on, and whether its next byte is escaped
+    // `in_string`: all ones while a string continues; `escapes`: its next byte is escaped
     let (mut depth, mut in_string, mut escapes) = (0_usize, 0_u64, false);
     for block in text.chunks(64) {
         let mut bytes = [b' '; 64];
@@ -33,13 +33,13 @@ fn reads_deeper(text: &[u8], limit: usize) -> bool {
         if depth + opens > limit && is_deeper(opening, closing, depth, limit) {
             return true;
         }
-        // JSON never closes more than is open, and what does so is read by nobody
+        // valid JSON never closes more than is open; text that does is never decoded
         depth = (depth + opens).saturating_sub(closes);
     }
     false
 }
 
-/// Whether there is a level too many within one block.
+/// Whether the depth exceeds `limit` within one block.
 fn is_deeper(opening: u64, closing: u64, mut depth: usize, limit: usize) -> bool {
     let mut rest = opening | closing;
     while rest != 0 {
@@ -54,7 +54,7 @@ fn is_deeper(opening: u64, closing: u64, mut depth: usize, limit: usize) -> bool
     false
 }
 
-/// The places of the bytes that count; the lowest bit is the first byte.
+/// Positions of the significant bytes; the lowest bit is the first byte.
 #[derive(Default)]
 struct Kinds {
     quotes: u64,
@@ -84,21 +84,21 @@ impl Kinds {
     }
 }
 
-/// Eight times the same byte.
+/// Repeats a byte eight times.
 const fn all(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
-/// Which of eight bytes are equal to `byte`, as eight bits.
+/// Compares each of eight bytes with `byte`; returns eight bits.
 #[inline]
 fn equal(word: u64, byte: u8) -> u64 {
     let differing = word ^ all(byte);
-    // the highest bit of each byte that has no other; then these bits side by side
+    // sets the highest bit of each byte that is zero, then moves these bits together
     let zero = !(((differing & all(0x7f)) + all(0x7f)) | differing | all(0x7f));
     (zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// The bytes behind backslashes, each of which escapes one; and whether the last escapes one of the next block.
+/// The bytes after backslashes, each of which escapes one; and whether the last escapes the next block's first byte.
 fn after_backslashes(backslashes: u64, escapes: bool) -> (u64, bool) {
     let mut escaped = u64::from(escapes);
     let mut rest = backslashes & !escaped;
@@ -113,7 +113,7 @@ fn after_backslashes(backslashes: u64, escapes: bool) -> (u64, bool) {
     (escaped, goes_on)
 }
 
-/// The places from each first of two quotes to the byte before the second.
+/// The positions from each opening quote to the byte before the closing one.
 #[inline]
 fn between(quotes: u64) -> u64 {
     [1, 2, 4, 8, 16, 32].into_iter().fold(quotes, |bits, step| bits ^ bits << step)
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// Byte by byte.
+    /// Computes the depth byte by byte.
     fn depth(text: &[u8]) -> usize {
         let (mut depth, mut most, mut bytes) = (0_usize, 0, text.iter());
         while let Some(byte) = bytes.next() {
@@ -146,7 +146,7 @@ mod tests {
         most
     }
 
-    /// Texts in which brackets close what is open, and strings hold anything.
+    /// Generates texts in which brackets close what is open, and strings hold anything.
     fn text() -> impl Strategy<Value = String> {
         let word = proptest::collection::vec(proptest::sample::select(br#"[]{}\\""ab"#.to_vec()), 0..40);
         let string = word.prop_map(|word| {

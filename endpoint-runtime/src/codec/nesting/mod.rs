@@ -1,5 +1,5 @@
-//! How deeply the data of a message may be nested: counted on its bytes, by a loop, before a decoder that calls itself
-//! reads them. A decoder's own bound, if it has one, counts other things; the stack must hold for any input.
+//! Bounds the nesting of message data: a loop counts it on the bytes before a recursive decoder reads them. A decoder's
+//! own bound, if it has one, counts other things; the stack must hold for any input.
 
 #[cfg(feature = "cbor")]
 pub(crate) mod cbor;
@@ -15,15 +15,15 @@ use std::fmt;
 use crate::config::MAX_NESTING;
 
 thread_local! {
-    /// The bound for what is decoded on this thread now.
+    /// Nesting bound for decoding on this thread.
     static LIMIT: Cell<usize> = const { Cell::new(MAX_NESTING) };
 }
 
-/// Decodes with the bound of one endpoint. A thread-local carries it, because types of the application implement
-/// `DecodeText` themselves and call one of ours inside.
+/// Decodes with the bound of one endpoint. The bound is thread-local, because application types implement `DecodeText`
+/// themselves and call one of our types inside.
 #[inline]
 pub(crate) fn within<T>(limit: usize, decode: impl FnOnce() -> T) -> T {
-    /// A decoder that panics leaves the thread to other sessions.
+    /// Restores the bound even if a decoder panics, because other sessions use the thread.
     struct Restore(usize);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -34,13 +34,13 @@ pub(crate) fn within<T>(limit: usize, decode: impl FnOnce() -> T) -> T {
     decode()
 }
 
-/// The bound for what is decoded on this thread now.
+/// Nesting bound for decoding on this thread.
 #[cfg(any(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf"))]
 pub(crate) fn limit() -> usize {
     LIMIT.get()
 }
 
-/// The data of a message is nested more deeply than the endpoint allows.
+/// Error: the data of a message is nested more deeply than the endpoint allows.
 #[cfg(any(feature = "json", feature = "msgpack", feature = "cbor"))]
 #[derive(Debug)]
 pub(crate) struct TooDeep {
@@ -49,8 +49,8 @@ pub(crate) struct TooDeep {
 
 #[cfg(any(feature = "json", feature = "msgpack", feature = "cbor"))]
 impl TooDeep {
-    /// An error if `exceeds` finds more levels than are allowed now. A level takes at least one byte, so a message of
-    /// fewer bytes than levels is not looked at.
+    /// Fails if `exceeds` finds more levels than the current bound. A level takes at least one byte, so data with fewer
+    /// bytes than allowed levels is not scanned.
     #[inline]
     pub(crate) fn check(data: &[u8], exceeds: fn(&[u8], usize) -> bool) -> Result<(), Self> {
         let limit = limit();
@@ -68,13 +68,13 @@ impl fmt::Display for TooDeep {
 #[cfg(any(feature = "json", feature = "msgpack", feature = "cbor"))]
 impl std::error::Error for TooDeep {}
 
-/// The arrays, maps and tags that are open, by how many values each is still to get: what a loop keeps instead of the call
-/// stack. It grows with the depth of the data, up to the bound.
+/// The open arrays, maps and tags, each as the number of values it still expects: a loop keeps these instead of using
+/// the call stack. It grows with the depth of the data, up to the bound.
 #[cfg(any(feature = "msgpack", feature = "cbor"))]
 pub(crate) struct Open {
-    /// Those around the innermost, from the outermost on; the first is the message, which gets one value.
+    /// The containers around the innermost, outermost first; the first is the message, which expects one value.
     outer: Vec<u64>,
-    /// The innermost.
+    /// The innermost container.
     left: u64,
 }
 
@@ -84,25 +84,25 @@ impl Open {
         Self { outer: Vec::new(), left: 1 }
     }
 
-    /// A value begins that has `values` inside of it. False if that would be a level more than `limit`.
+    /// Starts a value that contains `values` values; false if it would exceed `limit` levels.
     #[inline]
     pub(crate) fn begin(&mut self, values: u64, limit: usize) -> bool {
         let fits = self.outer.len() < limit;
         if fits {
             self.outer.push(self.left);
-            // its own head is one of what it is to get
+            // one more, for the value's own head
             self.left = values.saturating_add(1);
         }
         fits
     }
 
-    /// Mutable access to the number of values that the innermost is still to get.
+    /// Mutable access to the number of values that the innermost container still expects.
     #[cfg(feature = "cbor")]
     pub(crate) fn innermost(&mut self) -> &mut u64 {
         &mut self.left
     }
 
-    /// The head of a value, or a value without others inside, has been read. True if the message ends with it.
+    /// Records that a head, or a value without others inside, has been read; true if the message ends with it.
     #[inline]
     pub(crate) fn end(&mut self) -> bool {
         self.left -= 1;

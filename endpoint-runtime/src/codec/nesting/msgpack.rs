@@ -1,9 +1,9 @@
-//! The depth of MessagePack: a level is an array or a map.
+//! Counts the depth of MessagePack: a level is an array or a map.
 
 use super::Open;
 
-/// Whether the value that `data` begins with has more than `limit` levels. What is no MessagePack may count as less; its
-/// decoder stops there.
+/// Whether the first value in `data` has more than `limit` levels. Invalid MessagePack may count as less; its decoder
+/// stops there.
 pub(crate) fn exceeds(mut data: &[u8], limit: usize) -> bool {
     let mut open = Open::new();
     loop {
@@ -19,15 +19,15 @@ pub(crate) fn exceeds(mut data: &[u8], limit: usize) -> bool {
     }
 }
 
-/// The bytes that the first value takes without those inside of it, and how many those are if it is an array or a map.
+/// Bytes of the first value without the values inside it, and the number of those if it is an array or a map.
 #[inline]
 fn value(data: &[u8]) -> Option<(usize, Option<u64>)> {
     let (&first, rest) = data.split_first()?;
     let number = |bytes: usize| Some(rest.get(..bytes)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)));
-    // on a machine with small addresses, what is longer than they reach does not end either
+    // if a length does not fit a `usize`, the value cannot end either
     let long = |header: usize, bytes: u64| Some((usize::try_from(bytes).ok()?.checked_add(header)?, None));
     match first {
-        // integers of one byte; nil, false, true
+        // one-byte integers; nil, false, true
         0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Some((1, None)),
         0x80..=0x8f => Some((1, Some(2 * u64::from(first & 0x0f)))),
         0x90..=0x9f => Some((1, Some(u64::from(first & 0x0f)))),
@@ -63,7 +63,7 @@ mod tests {
             (b"\x01", 0),
             (b"\x90", 1),
             (b"\x93\x91\x01\x80\x81\x02\x91\x03", 3),
-            // the first value alone
+            // only the first value counts
             (b"\x91\x01\x91\x91\x91\x01", 1),
             (b"\xa4\x91\x91\x91\x91", 0),
             (b"\x92\xd9\x03\x91\x91\x91\x90", 2),
