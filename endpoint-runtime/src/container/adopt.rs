@@ -306,7 +306,7 @@ impl ExternalRequest {
 
 impl fmt::Debug for ExternalRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdoptedRequest").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("ExternalRequest").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 

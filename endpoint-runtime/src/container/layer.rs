@@ -102,7 +102,7 @@ where
 
 impl<F> fmt::Debug for LayerFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Passing").field("ours", &self.answer.is_some()).finish_non_exhaustive()
+        f.debug_struct("LayerFuture").field("ours", &self.answer.is_some()).finish_non_exhaustive()
     }
 }
 

@@ -574,6 +574,6 @@ impl Drop for Wait<'_> {
 
 impl fmt::Debug for SendQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbound").field("open", &self.is_open()).finish_non_exhaustive()
+        f.debug_struct("SendQueue").field("open", &self.is_open()).finish_non_exhaustive()
     }
 }

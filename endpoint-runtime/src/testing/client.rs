@@ -24,7 +24,7 @@ use endpoint_wire::message::Binary;
 use endpoint_wire::text::Text;
 
 /// Limit of a wait with a running clock: more than any in-memory operation takes on a busy machine.
-const CURRENT_HANDLER: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Limit of a wait with a paused clock: more than the limits of most endpoints, since it takes no real time.
 const PAUSED: Duration = Duration::from_secs(60 * 60);
@@ -458,7 +458,7 @@ impl fmt::Debug for TestClient {
 
 /// The limit of a wait; the default if `limit` is `None`.
 pub(super) fn limit_of(limit: Option<Duration>) -> Duration {
-    limit.unwrap_or_else(|| if is_paused() { PAUSED } else { CURRENT_HANDLER })
+    limit.unwrap_or_else(|| if is_paused() { PAUSED } else { WAIT_LIMIT })
 }
 
 /// Waits until everything that can run has run.
