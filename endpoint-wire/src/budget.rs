@@ -51,7 +51,7 @@ impl Budget {
         Reservation { budget: self.clone(), bytes }
     }
 
-    /// Like [`count`](Self::count), for a caller that returns the bytes with [`give_back`](Self::give_back).
+    /// Takes `bytes` even beyond the limit, for a caller that returns them with [`give_back`](Self::give_back).
     pub fn add(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }

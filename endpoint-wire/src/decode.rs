@@ -105,17 +105,21 @@ impl Decoder {
         Ok((0..buffer.len(), Some(event)))
     }
 
-    /// See [`Assembler::direct`].
+    /// The buffer that a large message may be read into directly, and the most bytes to append; then call
+    /// [`filled`](Self::filled). `None` if no large message is under way.
+    ///
+    /// The buffer grows by as many bytes as this message already has, or by the `expected` bytes of the message before
+    /// it: the peer has shown that it sends that much. The caller only appends to the vector.
     pub fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
         self.assembler.as_mut()?.direct(expected)
     }
 
-    /// See [`Assembler::filled`].
+    /// Reports that `count` bytes were appended to the buffer that [`direct`](Self::direct) returned.
     pub fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
         self.assembler.as_mut().map_or(Ok(None), |assembler| assembler.filled(count))
     }
 
-    /// See [`Assembler::take_work`].
+    /// Returns the decompression work since the last call, in bytes of output.
     #[inline]
     pub fn take_work(&mut self) -> usize {
         self.assembler.as_mut().map_or(0, |assembler| assembler.take_work())
