@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
+#[cfg(feature = "tls")]
 use endpoint_runtime::prelude::*;
 use support::{Answer, BINARY, CLOSE, Client, PING, PONG, TEXT, soon};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
