@@ -65,11 +65,10 @@ impl<E: EndpointHandlers> Connection<E> {
     /// Rare steps are boxed, so that the task holds a message handler and little else.
     pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
+            if self.io.must_yield() {
+                poll_fn(|cx| self.io.poll_next_quantum(cx)).await;
+            }
             let Some(call) = next(&mut self.io, &mut self.dispatch) else {
-                if self.io.must_yield() {
-                    poll_fn(|cx| self.io.poll_next_quantum(cx)).await;
-                    continue;
-                }
                 if self.io.end().is_some() && !self.io.has_unhandled() {
                     break;
                 }

@@ -35,11 +35,7 @@ impl ConnectionIo {
         if streams::<E>() {
             self.discard_stream();
         }
-        while let Some(inbox) = &mut self.inbox {
-            if self.quantum.is_over() && !inbox.messages.is_empty() {
-                return None;
-            }
-            let Some(work) = inbox.pop() else { break };
+        while let Some(work) = self.inbox.as_mut().and_then(|inbox| inbox.pop()) {
             let work = match work {
                 work @ Invocation::Added(_) => match self.call_dynamic(dispatch, work) {
                     Some(work) => work,
