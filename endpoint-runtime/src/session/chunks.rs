@@ -6,10 +6,10 @@ use std::slice;
 use std::sync::Arc;
 
 /// Entries of a node, chunk or branch. A change beside a snapshot copies one node of each level, and increments as many
-/// reference counts as those have entries; with 32, a list of 100,000 has four levels.
+/// reference counts as those have entries; with 8, a list of 100,000 has six levels.
 const WIDTH: usize = 1 << BITS;
 // a model has few sessions, but must have several levels
-const BITS: u32 = if cfg!(model_check) { 1 } else { 5 };
+const BITS: u32 = if cfg!(model_check) { 1 } else { 3 };
 
 /// A chunked list: a tree whose nodes are full except those on its right edge.
 #[derive(Debug)]
@@ -234,7 +234,7 @@ impl<T> Snapshot<T> {
         self.nodes().flat_map(|(node, len)| node.entries(len))
     }
 
-    /// Iterates over chunks of at most 32 entries, each of which can be kept separately.
+    /// Iterates over chunks of at most 8 entries, each of which can be kept separately.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk<T>> {
         self.nodes().map(|(node, len)| Chunk { node: node.clone(), len })
     }

@@ -450,7 +450,7 @@ impl OpenSessions {
         self.sessions.iter().filter(but(self.except))
     }
 
-    /// Iterates over chunks of at most 32 sessions, which can move to other tasks. Includes sessions that have closed.
+    /// Iterates over chunks of at most 8 sessions, which can move to other tasks. Includes sessions that have closed.
     #[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
     pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk> {
         self.sessions.chunks().map(|sessions| Chunk { sessions, except: self.except })
