@@ -1,45 +1,43 @@
 //! The end of a connection: which side ends it first, what the close frame carries, and how the socket is closed.
 
-use std::pin::Pin;
+use std::io;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::io::{ConnectionIo, End, Input};
+use super::end::End;
+use super::io::ConnectionIo;
 use crate::error::Error;
-use crate::send_queue::write_buffer::Frames;
-use crate::transport::buffers;
-use crate::transport::socket::Socket;
+use endpoint_wire::Violation;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
-use endpoint_wire::encode;
 use endpoint_wire::event::{DecodeOptions, Delivery, Event};
 use endpoint_wire::role::Role;
 
+/// Discards messages, and reports only that they ended.
+const DISCARD: DecodeOptions = DecodeOptions { text: Delivery::Discard, binary: Delivery::Discard };
+
 impl ConnectionIo {
     /// Ends the session; the first reason wins. `wire` is for the close frame, if one can be sent. With
-    /// `delivers_received`, messages that were received before the end are still handled.
-    fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>, delivers_received: bool) {
+    /// `handles_received`, messages that were received before the end are still handled.
+    fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>, handles_received: bool) {
         if self.end.is_some() {
             return;
         }
-        self.send_queue.stop_accepting();
+        self.send_queue().stop_accepting();
         self.session.unregister();
-        self.end = Some(Box::new(End { reason: local, delivers_received, seen: None, dropped: 0 }));
+        self.end = Some(Box::new(End::new(local, handles_received)));
         if !self.has_unhandled() {
             self.break_stream(Error::closed);
         }
-        self.clock.look = true;
-        if self.send_queue.has_news() || self.has_backlog {
+        self.timers.check_soon();
+        if self.send_queue().has_news() || self.writer.has_backlog() {
             // messages queued earlier are sent before the close frame
             self.collect_news();
-            self.send_queue.clear_backlog();
+            self.send_queue().clear_backlog();
         }
-        if let Some(wire) = wire {
-            if !self.close_sent && !self.broken {
-                encode::close(self.write_buffer().small(), &wire);
-                self.close_sent = true;
-            }
+        if let Some(reason) = wire {
+            self.writer.close(&reason);
         }
     }
 
@@ -55,18 +53,44 @@ impl ConnectionIo {
         self.finish(local, Some(reason), true);
     }
 
+    /// Ends the session as the send queue asks for: at once with `is_cut`, or with a close frame.
+    pub(super) fn obey(&mut self, is_cut: bool, close: Option<CloseReason>) {
+        if is_cut {
+            self.on_disconnect("the container gave the connection up");
+            if let Some(end) = &mut self.end {
+                end.abandon();
+            }
+        }
+        match close {
+            Some(reason) if reason.initiator() == Initiator::Container => self.cut(reason),
+            Some(reason) => self.close(reason),
+            None => {}
+        }
+    }
+
+    /// Answers the peer's close frame (RFC 6455 §5.5.1).
     pub(super) fn on_close_frame(&mut self, reason: CloseReason) {
-        self.close_received = true;
+        self.reader.close();
         self.finish(reason.clone(), Some(reason), true);
     }
 
     /// The peer closed TCP, or TCP failed: nothing more can be read.
     #[cold]
     pub(super) fn on_disconnect(&mut self, why: &str) {
-        self.reading = false;
+        self.reader.stop();
         self.abort_writing(why, Initiator::Transport);
         // a message that a handler is reading will not be completed
         self.break_stream(Error::closed);
+    }
+
+    #[cold]
+    pub(super) fn on_read_error(&mut self, error: &io::Error) {
+        // a transport that reads frames itself reports their violations as I/O errors
+        #[cfg(feature = "adopted")]
+        if let Some(violation) = error.get_ref().and_then(|inner| inner.downcast_ref::<Violation>()) {
+            return self.on_violation(*violation);
+        }
+        self.on_disconnect(&format!("the connection failed while reading: {error}"));
     }
 
     /// Nothing more can be written. What the peer sent before it went away is still read: the kernel keeps it, also
@@ -83,118 +107,154 @@ impl ConnectionIo {
 
     /// Drops everything that is not written, and ends the session.
     fn abort_writing(&mut self, why: &str, initiator: Initiator) {
-        (self.broken, self.unflushed) = (true, false);
-        self.stall = None;
+        self.writer.abort();
         // before `finish`: nothing that it queues can be written any more
-        self.send_queue.end(initiator == Initiator::Container);
+        self.send_queue().end(initiator == Initiator::Container);
         self.finish(CloseReason::truncating(CloseCode::ClosedAbnormally, why).by(initiator), None, true);
-        self.out = Frames::default();
+        self.writer.release();
+    }
+
+    /// Keeps the peer's violation, and stops reading.
+    #[cold]
+    pub(super) fn on_violation(&mut self, violation: Violation) {
+        if violation == Violation::NoRoom {
+            if let Some(not_logged) = self.session.endpoint().log.no_room.due() {
+                let (endpoint, path) = (self.session.endpoint().name, &*self.session.endpoint().path);
+                tracing::warn!(
+                    endpoint,
+                    path,
+                    not_logged,
+                    "a message found no room in the receive or compression budget"
+                );
+            }
+        }
+        self.reader.fail(violation);
+        self.break_stream(|| violation.into());
+    }
+
+    /// Counts the bytes that are kept of an incomplete message. Call this when decoding stops.
+    pub(super) fn note_unfinished(&mut self) {
+        match self.reader.note_unfinished(&self.session.endpoint().budgets.receive) {
+            Ok(true) => self.timers.check_soon(),
+            Ok(false) => {}
+            Err(violation) => self.on_violation(violation),
+        }
+    }
+
+    /// Drops the added handlers: the session has ended.
+    pub(crate) fn drop_dynamic_handlers(&mut self) {
+        self.dynamic_handlers = None;
+    }
+
+    /// Drops the remaining messages of a session that has ended: a handler failed for good.
+    pub(crate) fn drop_received(&mut self) {
+        if let Some(end) = &mut self.end {
+            end.drop_received();
+        }
+    }
+
+    /// Number of complete messages that no handler received, with those that are still undecoded.
+    pub(crate) fn count_dropped(&mut self) -> u64 {
+        // nothing after the peer's close frame is a message
+        while self.reader.has_input() && !self.reader.is_closed() {
+            if self.discard_event().is_break() {
+                self.reader.release();
+            }
+        }
+        let waiting = self.inbox.as_ref().map_or(0, |inbox| inbox.unhandled());
+        waiting + self.end.as_ref().map_or(0, |end| end.dropped())
+    }
+
+    /// Whether the closing handshake still lacks the peer's half.
+    pub(crate) fn awaits_close(&self) -> bool {
+        self.reader.is_open() && self.writer.sent_close_frame()
+    }
+
+    /// Whether our close frame was written, so that the socket must be closed in order.
+    pub(crate) fn sent_close_frame(&self) -> bool {
+        self.writer.sent_close_frame()
     }
 
     /// Number of bytes of messages and the close frame that are not yet written to the socket.
     pub(crate) fn unwritten_bytes(&self) -> usize {
-        self.out.len()
+        self.writer.len()
     }
 
     /// When the wait for the peer's close frame began: at the start of the handlers' grace period, or now.
     pub(crate) fn ended_at(&self) -> Instant {
-        self.end.as_ref().and_then(|end| end.seen).unwrap_or_else(Instant::now)
+        self.end.as_ref().and_then(|end| end.seen()).unwrap_or_else(Instant::now)
     }
 
     /// Reads until the peer's close frame, and discards messages.
     pub(crate) fn poll_peer_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let rules = DecodeOptions { text: Delivery::Discard, binary: Delivery::Discard };
         loop {
-            while !self.input.is_empty() && !self.quantum.is_over() {
-                let Input { buffer, start, end, .. } = &mut self.input;
-                match self.decoder.next(&rules, &mut buffer[*start..*end]) {
-                    Ok((_, Some(Event::Close(_)))) => {
-                        self.close_received = true;
-                        self.input.release();
-                        return Poll::Ready(());
-                    }
-                    Err(_) => {
-                        self.input.release();
-                        return Poll::Ready(());
-                    }
-                    Ok((used, event)) => {
-                        let dropped = matches!(event, Some(Event::Unwanted { .. }));
-                        self.input.start += used;
-                        self.quantum.spend_on_frame(used + self.decoder.take_work());
-                        self.drop_message(dropped);
-                    }
+            while self.reader.has_input() && !self.quantum.is_over() {
+                if let Break(()) = self.discard_event() {
+                    self.reader.release();
+                    return Poll::Ready(());
                 }
             }
             if !self.may_go_on(cx) {
-                self.input.put_aside();
+                self.reader.put_aside();
                 self.suspend(cx);
                 return Poll::Pending;
             }
-            if !self.input.is_empty() {
+            if self.reader.has_input() {
                 // the quantum ended in the middle of the input; the close frame may be in the rest
                 continue;
             }
-            match self.poll_raw(cx) {
-                Poll::Ready(0) => return Poll::Ready(()),
-                Poll::Ready(_) => {}
-                Poll::Pending => return Poll::Pending,
+            if ready!(self.poll_read_any(cx)) == 0 {
+                return Poll::Ready(());
             }
         }
     }
 
-    /// Counts a complete message that came too late for a handler.
-    fn drop_message(&mut self, dropped: bool) {
-        if let Some(end) = &mut self.end {
-            end.dropped += u64::from(dropped);
+    /// Discards an event. `Break` at the peer's close frame or a violation.
+    fn discard_event(&mut self) -> ControlFlow<()> {
+        let Ok((cost, event)) = self.reader.next_event(&DISCARD) else { return Break(()) };
+        self.quantum.spend_on_frame(cost);
+        match event {
+            Some(Event::Close(_)) => {
+                self.reader.close();
+                return Break(());
+            }
+            Some(Event::Unwanted { .. }) => self.end.iter_mut().for_each(|end| end.count_dropped()),
+            _ => {}
         }
+        Continue(())
     }
 
     /// Shuts down writing, then reads until the peer closes, so that the kernel does not discard the close frame with a
     /// reset.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // both close frames were exchanged: the server closes TCP first, a client waits for that (RFC 6455 §7.1.1)
-        let waits = self.role == Role::Client && self.close_received;
-        if !self.shut && !waits {
-            match &mut self.socket {
-                // both close frames were exchanged, so dropping the socket closes it in both directions
-                Socket::Tcp(_) if self.close_received => {}
-                Socket::Tcp(_) => self.send_queue.shutdown_write(),
-                Socket::Other(io) => {
-                    let _ = ready!(Pin::new(io).poll_shutdown(cx));
-                }
-            }
-            self.shut = true;
+        let is_closed = self.reader.is_closed();
+        let waits = self.writer.role() == Role::Client && is_closed;
+        if !self.writer.is_shut_down() && !waits {
+            ready!(self.writer.poll_shutdown(cx, &mut self.socket, is_closed));
         }
-        self.input.release();
+        self.reader.release();
         loop {
             if !self.may_go_on(cx) {
                 self.suspend(cx);
                 return Poll::Pending;
             }
-            match self.poll_raw(cx) {
+            match self.poll_read_any(cx) {
                 Poll::Ready(0) => return Poll::Ready(()),
-                Poll::Ready(_) => self.input.release(),
+                Poll::Ready(_) => self.reader.release(),
                 // both close frames were exchanged: there is nothing to wait for
-                Poll::Pending if self.close_received && !waits => return Poll::Ready(()),
+                Poll::Pending if is_closed && !waits => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Reads any bytes into the thread's buffer; zero at the end of the stream or after an error.
-    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
-        debug_assert!(self.input.is_empty(), "undecoded input would be lost");
-        self.input.release();
-        let mut buffer = buffers::lend_for_reading();
-        let read = self.socket.poll_read(cx, &mut buffer).map(|read| read.unwrap_or(0));
-        let end = if let Poll::Ready(count) = read { count } else { 0 };
-        self.quantum.spend(end);
-        self.input = Input { buffer, start: 0, end, lent: true };
-        if end == 0 {
-            self.input.release();
-        }
-        if read.is_pending() {
-            self.suspend(cx);
+    /// Reads any bytes; zero at the end of the stream or after an error.
+    fn poll_read_any(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        let read = self.reader.poll_read_any(cx, &mut self.socket);
+        match read {
+            Poll::Ready(count) => self.quantum.spend(count),
+            Poll::Pending => self.suspend(cx),
         }
         read
     }

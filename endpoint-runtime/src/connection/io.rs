@@ -1,219 +1,84 @@
 //! One socket: its input, its output and its time limits. Everything here is a poll; user code runs only through
 //! `dispatch`.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use crate::config::{INBOX_BYTES, INBOX_MESSAGES, Limits};
-use crate::connection::dynamic_handlers::DynamicHandlers;
-use crate::connection::streaming::Feed;
-use crate::connection::timers::Clock;
-use crate::connection::unfinished::Unfinished;
+use super::dynamic_handlers::DynamicHandlers;
+use super::end::End;
+use super::inbox::Inbox;
+use super::reader::{Read, Reader};
+use super::timers::Timers;
+use super::writer::{Writer, frame_of};
+use crate::config::Limits;
 use crate::endpoint::contract::EndpointHandlers;
-use crate::endpoint::dispatch::Invocation;
 use crate::error::Error;
 use crate::scheduling::fairness::Quantum;
-use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{SendQueue, Ticket};
+use crate::send_queue::SendQueue;
 use crate::session::Session;
-use crate::transport::buffers;
 use crate::transport::socket::Socket;
 use endpoint_wire::Violation;
-use endpoint_wire::close::{CloseReason, Initiator};
+use endpoint_wire::close::CloseReason;
 use endpoint_wire::decode::Decoder;
 use endpoint_wire::deflate::Deflation;
-use endpoint_wire::message::Binary;
-use endpoint_wire::role::Role;
+use endpoint_wire::message::Message;
 
-/// A socket and the protocol's state on it.
+/// A socket and the protocol's state on it. The parts do not know each other; what concerns several of them is decided
+/// here, in `routing`, `limits` and `closing`.
 pub(crate) struct ConnectionIo {
     pub(super) socket: Socket,
     pub(super) session: Session,
-    /// The session's send queue.
-    pub(super) send_queue: Arc<SendQueue>,
-    pub(super) role: Role,
-    pub(super) decoder: Decoder,
-    /// The session's message size limit, as of the last collect from the queue.
-    pub(super) max_message_size: usize,
-    /// `Some` while a message is incomplete, and for some time after.
-    pub(super) unfinished: Option<Box<Unfinished>>,
-    pub(super) input: Input,
-    /// Size in bytes of the last message that was handed on owned; the next one is expected to be as large.
-    pub(super) expected_bytes: u32,
-    /// `Some` once handlers were added to the session.
-    pub(super) dynamic_handlers: Option<Box<DynamicHandlers>>,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) timers: Timers,
+    pub(super) quantum: Quantum,
     /// `Some` once messages arrived while a handler ran.
     pub(super) inbox: Option<Box<Inbox>>,
-    pub(super) out: Frames,
-    /// Everything up to this ticket is in `out` or written.
-    pub(super) ticket: Ticket,
-    /// The last ticket that was reported to the queue as written.
-    pub(super) reported: Ticket,
-    /// `Some` while the peer takes nothing.
-    pub(super) stall: Option<Box<Stall>>,
-    pub(super) unflushed: bool,
-    pub(super) shut: bool,
-    /// Nothing more can be written.
-    pub(super) broken: bool,
-    pub(super) reading: bool,
-    /// The last read emptied the socket.
-    pub(super) drained: bool,
-    pub(super) quantum: Quantum,
-    pub(super) clock: Clock,
-    /// The queue wakes this task.
-    attached: bool,
-    /// Messages wait in the queue's backlog, and replies queue behind them.
-    pub(super) has_backlog: bool,
-    pub(super) close_sent: bool,
-    pub(super) close_received: bool,
+    /// `Some` once handlers were added to the session.
+    pub(super) dynamic_handlers: Option<Box<DynamicHandlers>>,
+    /// `Some` once the session has ended.
     pub(super) end: Option<Box<End>>,
-    /// The peer's protocol violation, until it is reported. Nothing is read after it.
-    pub(super) violation: Option<Box<Violation>>,
-    pub(super) logged_dropped: bool,
-}
-
-/// The end of the session, as reported to the application.
-pub(super) struct End {
-    pub(super) reason: CloseReason,
-    /// Messages that were received before the end are still handled.
-    pub(super) delivers_received: bool,
-    /// When the clock first saw the end.
-    pub(super) seen: Option<Instant>,
-    /// Number of complete messages that no handler receives.
-    pub(super) dropped: u64,
-}
-
-/// Messages that wait for a handler.
-#[derive(Default)]
-pub(super) struct Inbox {
-    pub(super) messages: VecDeque<Invocation>,
-    pub(super) bytes: usize,
-    /// The message that a handler reads while it arrives.
-    pub(super) feed: Option<Feed>,
-    /// Bytes so far of a message in parts whose total is limited.
-    pub(super) total: u64,
-}
-
-impl Inbox {
-    pub(super) fn push(&mut self, work: Invocation) {
-        self.bytes += work.size();
-        self.messages.push_back(work);
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Invocation> {
-        let work = self.messages.pop_front()?;
-        self.bytes -= work.size();
-        Some(work)
-    }
-
-    pub(super) fn has_room(&self) -> bool {
-        let pipe = self.feed.as_ref().and_then(|feed| feed.pipe.as_ref());
-        self.messages.len() < INBOX_MESSAGES && self.bytes < INBOX_BYTES && pipe.is_none_or(|pipe| pipe.has_room())
-    }
-}
-
-/// A write that waits for the peer to read, or whose completion must be reported in any case.
-#[derive(Default)]
-pub(super) struct Stall {
-    /// When the peer stopped reading entirely.
-    pub(super) since: Option<Instant>,
-    /// When the current rate measurement began, and the bytes that the peer has taken since.
-    pub(super) taken: Option<(Instant, usize)>,
-    /// The bytes left until the messages up to the ticket are written.
-    pub(super) mark: Option<(usize, Ticket)>,
-    /// The number of waiting bytes that was last reported to the queue.
-    pub(super) reported_bytes: usize,
-    /// The answer to the latest ping while a write is blocked; earlier pings go unanswered (RFC 6455 §5.5.3).
-    pub(super) pong: Option<Binary>,
-    /// The bytes left until a delayed pong, since added to the output, is written.
-    pub(super) pong_left: usize,
-    /// The bytes of pongs that were left out. They throttle the peer as if they were queued.
-    pub(super) left_out: usize,
-}
-
-/// The batch that is being decoded: in the thread's buffer while the task runs, then its rest in the connection's own.
-#[derive(Default)]
-pub(super) struct Input {
-    pub(super) buffer: Vec<u8>,
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) lent: bool,
-}
-
-impl Input {
-    pub(super) fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    /// Returns the thread's buffer, and copies the rest of the batch aside.
-    pub(super) fn put_aside(&mut self) {
-        if self.lent {
-            let rest = self.buffer[self.start..self.end].to_vec();
-            buffers::return_from_reading(std::mem::replace(&mut self.buffer, rest));
-            (self.start, self.end, self.lent) = (0, self.buffer.len(), false);
-        }
-    }
-
-    /// Releases an exhausted buffer.
-    pub(super) fn release(&mut self) {
-        let buffer = std::mem::take(&mut self.buffer);
-        if self.lent {
-            buffers::return_from_reading(buffer);
-        }
-        (self.start, self.end, self.lent) = (0, 0, false);
-    }
+    /// A message without a handler was logged.
+    pub(super) logged_discard: bool,
 }
 
 /// Closes the socket, though the application may keep the session for long.
 impl Drop for ConnectionIo {
     fn drop(&mut self) {
-        self.send_queue.release_socket();
+        self.writer.queue().release_socket();
         self.break_stream(Error::closed);
     }
 }
 
 impl ConnectionIo {
     pub(crate) fn new(socket: Socket, early: Bytes, session: Session) -> Self {
-        let input = Input { end: early.len(), buffer: early.into(), start: 0, lent: false };
+        let queue: Arc<SendQueue> = session.send_queue().clone();
+        let decoder = Decoder::new(queue.role, queue.deflation().map(Deflation::inbound));
         Self {
             socket,
-            max_message_size: session.max_message_size(),
-            send_queue: session.send_queue().clone(),
-            role: session.send_queue().role,
-            decoder: Decoder::new(session.send_queue().role, session.send_queue().deflation().map(Deflation::inbound)),
-            session,
-            unfinished: None,
-            input,
-            expected_bytes: 0,
-            dynamic_handlers: None,
-            inbox: None,
-            out: Frames::default(),
-            ticket: 0,
-            reported: 0,
-            stall: None,
-            unflushed: false,
-            shut: false,
-            broken: false,
-            reading: true,
-            drained: false,
+            reader: Reader::new(decoder, early, session.max_message_size()),
+            writer: Writer::new(queue),
+            timers: Timers::new(),
             quantum: Quantum::new(),
-            clock: Clock::new(),
-            attached: false,
-            has_backlog: false,
-            close_sent: false,
-            close_received: false,
+            session,
+            inbox: None,
+            dynamic_handlers: None,
             end: None,
-            violation: None,
-            logged_dropped: false,
+            logged_discard: false,
         }
     }
 
+    /// Has the queue wake this task. The connection owns its task, whose waker never changes, so once is enough.
+    pub(crate) fn poll_attach(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.writer.queue().attach(cx.waker());
+        Poll::Ready(())
+    }
+
+    #[inline]
     pub(crate) fn send_queue(&self) -> &SendQueue {
-        &self.send_queue
+        self.writer.queue()
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -222,105 +87,150 @@ impl ConnectionIo {
 
     /// Why the session ends, once it does.
     pub(crate) fn end(&self) -> Option<&CloseReason> {
-        self.end.as_deref().map(|end| &end.reason)
+        self.end.as_deref().map(End::reason)
     }
 
     /// Takes the peer's violation, once; everything before it has been handled.
     pub(crate) fn take_violation(&mut self) -> Option<Box<Violation>> {
-        self.violation.take()
+        self.reader.take_violation()
     }
 
     /// Whether messages may still be handled: the session is open, or messages that were received before its end wait
     /// and the grace period for closing is not over.
     #[inline]
-    pub(crate) fn delivers_received(&self) -> bool {
-        self.end.as_ref().is_none_or(|end| end.delivers_received && !self.clock.abandon)
-    }
-
-    /// Drops the remaining messages of a session that has ended: a handler failed for good.
-    pub(crate) fn drop_received(&mut self) {
-        if let Some(end) = &mut self.end {
-            end.delivers_received = false;
-        }
+    pub(crate) fn handles_received(&self) -> bool {
+        self.end.as_ref().is_none_or(|end| end.handles_received())
     }
 
     /// Whether messages may remain after the end: in bytes that are not decoded yet, or in the kernel's buffer.
     pub(crate) fn has_unhandled(&self) -> bool {
-        self.delivers_received() && (self.is_reading() && !self.input.is_empty() || self.drains())
+        self.handles_received() && (self.reader.is_open() && self.reader.has_input() || self.drains())
     }
 
     /// Whether the socket is read although the session has ended: nothing more can be written, but the peer may have
     /// sent messages before it went away, and the kernel has acknowledged them.
     fn drains(&self) -> bool {
-        let lost = |end: &End| end.reason.initiator() == Initiator::Transport;
-        self.broken && self.is_reading() && !self.clock.abandon && self.end.as_deref().is_some_and(lost)
+        let is_lost = |end: &End| end.handles_received() && end.is_by_transport();
+        self.writer.is_broken() && self.reader.is_open() && self.end.as_deref().is_some_and(is_lost)
     }
 
     /// Whether the socket is read: before the end, and after it only for what the peer sent before it went away.
-    #[inline]
     fn reads(&self) -> bool {
         self.end.is_none() || self.drains()
     }
 
-    /// Number of complete messages that no handler received.
-    pub(crate) fn dropped_messages(&self) -> u64 {
-        let waiting = self.inbox.as_ref().map_or(0, |inbox| inbox.messages.len() as u64);
-        waiting + self.end.as_ref().map_or(0, |end| end.dropped)
+    pub(super) fn inbox_has_space(&self) -> bool {
+        self.inbox.as_ref().is_none_or(|inbox| inbox.has_space())
     }
 
-    /// Whether the closing handshake still lacks the peer's half.
-    pub(crate) fn awaits_close(&self) -> bool {
-        self.reading && self.close_sent && !self.close_received
-    }
-
-    /// Whether our close frame was written, so that the socket must be closed in order.
-    pub(crate) fn sent_close_frame(&self) -> bool {
-        self.close_sent && !self.broken
+    /// Whether reading from the peer pauses: the peer left too much unread, or a message in parts delays too much.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        self.writer.is_behind(self.limits().send_queue_bytes)
     }
 
     /// Writes, reads into the inbox, answers pings, checks the limits. Returns true if the handler must be dropped.
     pub(crate) fn poll_io<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> bool {
-        self.attach(cx);
-        self.input.put_aside();
+        self.reader.put_aside();
         loop {
             self.collect();
             let may_go_on = self.may_go_on(cx);
             let _ = self.poll_flush(cx);
-            if may_go_on && self.is_reading() {
-                self.decode_into_inbox::<E>();
-                while self.input.is_empty()
-                    && self.is_reading()
-                    && self.reads()
-                    && self.inbox_has_room()
-                    && !self.quantum.is_over()
-                    // without this, pongs for a peer that pings and never reads would pile up
-                    && !self.is_behind()
-                {
-                    if self.poll_read::<E>(cx).is_pending() {
-                        break;
-                    }
-                    self.decode_into_inbox::<E>();
-                    // write the answers to pings
-                    let _ = self.poll_flush(cx);
-                }
-                self.input.put_aside();
-                // the decoded input may have held a ping or a close to answer
-                let _ = self.poll_flush(cx);
-                // the inbox is full, so we do not read: the peer's silence proves nothing
-                self.clock.heard |= !self.inbox_has_room();
+            if may_go_on && self.reader.is_open() {
+                self.fill_inbox::<E>(cx);
             }
             if self.end.is_some() && !self.has_unhandled() {
                 // the message that a handler is reading will not be completed
                 self.break_stream(Error::closed);
             }
-            if self.unfinished.is_some() {
-                self.release_finished();
-            }
-            if !self.poll_clock(cx) {
+            self.reader.release_finished();
+            if !self.poll_limits(cx) {
                 self.suspend(cx);
-                return self.clock.abandon;
+                return self.end.as_ref().is_some_and(|end| end.is_abandoned());
             }
         }
+    }
+
+    /// Reads and decodes into the inbox while a handler runs.
+    fn fill_inbox<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) {
+        self.decode_into_inbox::<E>();
+        while !self.reader.has_input()
+            && self.reader.is_open()
+            && self.reads()
+            && self.inbox_has_space()
+            && !self.quantum.is_over()
+            // without this, pongs for a peer that pings and never reads would pile up
+            && !self.is_behind()
+        {
+            if self.poll_read::<E>(cx).is_pending() {
+                break;
+            }
+            self.decode_into_inbox::<E>();
+            // write the answers to pings
+            let _ = self.poll_flush(cx);
+        }
+        self.reader.put_aside();
+        // the decoded input may have held a ping or a close to answer
+        let _ = self.poll_flush(cx);
+        if !self.inbox_has_space() {
+            // nothing is read, so the peer's silence proves nothing
+            self.timers.note_heard();
+        }
+    }
+
+    /// Waits for input, a queued message or a limit. Flushes first, unless the batch goes on.
+    pub(crate) fn poll_input<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.collect();
+            let is_over = self.quantum.is_over();
+            let may_go_on = self.may_go_on(cx);
+            if is_over && may_go_on && self.reader.has_input() && !self.is_behind() {
+                // the batch goes on in the next quantum
+                return Poll::Ready(());
+            }
+            let is_blocked = self.poll_flush(cx).is_pending();
+            if self.end.is_some() && !self.has_unhandled() {
+                return Poll::Ready(());
+            }
+            let may_read = may_go_on && !self.quantum.is_over();
+            if may_read && (!(is_blocked || self.writer.has_backlog()) || !self.is_behind()) {
+                // with input, the previous quantum ended in the middle of a batch
+                if self.reader.has_input() || self.poll_read::<E>(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+            }
+            self.reader.release_finished();
+            // once the grace period for closing has ended, there is nothing to wait for
+            let is_abandoned = self.end.as_ref().is_some_and(|end| end.is_abandoned());
+            if !self.poll_limits(cx) && !is_abandoned {
+                self.reader.put_aside();
+                self.suspend(cx);
+                return Poll::Pending;
+            }
+            if self.reader.has_violation() {
+                // a message that takes too long is a violation, too
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Reads once.
+    fn poll_read<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(self.reader.poll_read(cx, &mut self.socket, self.quantum.most())) {
+            Ok(Read { count: 0, .. }) => self.on_disconnect("the peer ended the connection without a close frame"),
+            Ok(Read { count, direct }) => {
+                self.timers.note_heard();
+                let Some(direct) = direct else { return Poll::Ready(()) };
+                self.quantum.spend(count);
+                match direct {
+                    Ok(Some(event)) => self.enqueue_event::<E>(event),
+                    Ok(None) => self.note_unfinished(),
+                    Err(violation) => self.on_violation(violation),
+                }
+            }
+            Err(error) => self.on_read_error(&error),
+        }
+        Poll::Ready(())
     }
 
     /// Whether this peer may be served: its quantum goes on, or the next one begins.
@@ -335,23 +245,23 @@ impl ConnectionIo {
         self.quantum.called();
     }
 
-    /// Whether other connections come before the next message of the inbox.
+    /// Whether messages wait in the inbox until other connections have been served.
     #[inline]
     pub(crate) fn must_yield(&self) -> bool {
-        self.quantum.is_over() && self.inbox.as_ref().is_some_and(|inbox| !inbox.messages.is_empty())
+        let waits = |inbox: &Inbox| !inbox.is_empty();
+        self.handles_received() && self.quantum.is_over() && self.inbox.as_deref().is_some_and(waits)
     }
 
     /// Waits until other connections have been served. Meanwhile it writes and checks the limits.
     pub(crate) fn poll_next_quantum(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.attach(cx);
         loop {
             self.collect();
             if self.may_go_on(cx) {
                 return Poll::Ready(());
             }
             let _ = self.poll_flush(cx);
-            if !self.poll_clock(cx) {
-                self.input.put_aside();
+            if !self.poll_limits(cx) {
+                self.reader.put_aside();
                 self.suspend(cx);
                 return Poll::Pending;
             }
@@ -364,13 +274,150 @@ impl ConnectionIo {
         self.quantum.suspend(&self.session.endpoint().round, cx);
     }
 
-    /// Makes sure that the queue and the clock wake this task. The connection owns its task, whose waker never changes.
+    /// Takes everything that the session's queue has gathered.
     #[inline]
-    pub(super) fn attach(&mut self, cx: &Context<'_>) {
-        if !self.attached {
-            self.attached = true;
-            self.send_queue.attach(cx.waker());
-            self.clock.look = true;
+    pub(crate) fn collect(&mut self) {
+        if self.writer.queue().has_news() {
+            self.collect_news();
         }
+    }
+
+    pub(super) fn collect_news(&mut self) {
+        let (collected, is_activity) = self.writer.collect();
+        if is_activity {
+            self.timers.note_sent();
+        }
+        self.reader.set_max_message_size(self.session.max_message_size());
+        if collected.look {
+            self.timers.check_soon();
+            self.refresh_dynamic_handlers();
+        }
+        self.obey(collected.cut, collected.close);
+    }
+
+    /// Sends a handler's reply, after everything that the handler itself has sent.
+    #[inline]
+    pub(crate) fn reply(&mut self, message: Message) -> Result<(), Error> {
+        self.collect();
+        if self.end.is_some() {
+            return Err(Error::closed());
+        }
+        self.timers.note_sent();
+        let (opcode, data) = frame_of(message);
+        if self.writer.has_stall() {
+            // a blocked write is not counted yet, but copying the reply to memory costs as much as a write
+            self.quantum.spend(data.len());
+        }
+        if self.writer.reply(opcode, data)? {
+            self.collect();
+        }
+        Ok(())
+    }
+
+    /// Whether enough bytes are gathered for a write.
+    #[inline]
+    pub(crate) fn is_batch_full(&self) -> bool {
+        self.writer.is_batch_full()
+    }
+
+    /// Writes in the middle of a batch; waits only if the peer has left too much unread.
+    pub(crate) fn poll_flush_batch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.collect();
+            let _ = self.may_go_on(cx);
+            let is_flushed = self.poll_flush(cx).is_ready();
+            self.writer.seal_block();
+            let has_space = self.writer.len() < self.limits().send_queue_bytes && !self.writer.is_out_of_budget();
+            if is_flushed || self.end.is_some() || has_space {
+                return Poll::Ready(());
+            }
+            if !self.poll_limits(cx) {
+                self.reader.put_aside();
+                self.suspend(cx);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Writes everything. Ready when nothing is left, or nothing more can be written.
+    pub(crate) fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reader.put_aside();
+        let _ = self.may_go_on(cx);
+        let flushed = self.poll_flush(cx);
+        if flushed.is_pending() {
+            self.suspend(cx);
+        }
+        flushed
+    }
+
+    /// Writes as much as the socket takes. Ready when nothing is left, or nothing more can be written.
+    #[inline]
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.poll_write(cx));
+            if !self.writer.finish() {
+                return Poll::Ready(());
+            }
+            // the messages of the backlog
+            self.collect_news();
+        }
+    }
+
+    #[inline]
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.writer.has_output() && self.quantum.is_awaited() {
+            return Poll::Pending;
+        }
+        while self.writer.has_output() {
+            match self.writer.poll_write(cx, &mut self.socket, self.quantum.most()) {
+                Poll::Pending if self.quantum.is_over() => return Poll::Pending,
+                Poll::Pending => {
+                    if self.writer.on_blocked() {
+                        self.timers.check_soon();
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(count)) => self.on_write(count),
+                Poll::Ready(Err(error)) => {
+                    self.on_write_error(&format!("the connection failed while writing: {error}"))
+                }
+            }
+            if self.quantum.is_over() && self.writer.len() > 0 {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    #[inline]
+    fn on_write(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.timers.note_written();
+        self.quantum.spend(count);
+        if self.writer.has_stall() && self.writer.on_progress(count) {
+            // a ping that the peer has yet to answer may be queued behind a large message
+            self.timers.note_sent();
+            self.timers.postpone_pong(self.session.endpoint().base);
+        }
+    }
+
+    /// Answers a ping.
+    pub(super) fn answer_ping(&mut self, data: &[u8]) {
+        // a ping may arrive between two parts of a message
+        self.note_unfinished();
+        self.writer.answer_ping(data);
+    }
+
+    /// Applies a change of the session's handlers.
+    fn refresh_dynamic_handlers(&mut self) {
+        let handlers = match self.session.added_handlers() {
+            Some(handlers) => handlers,
+            None if self.dynamic_handlers.is_some() => <_>::default(),
+            None => return,
+        };
+        let started = self.reader.started();
+        self.dynamic_handlers = DynamicHandlers::replace(self.dynamic_handlers.take(), handlers, started);
     }
 }

@@ -2,9 +2,14 @@
 
 mod closing;
 mod dynamic_handlers;
+mod end;
+mod inbox;
+mod input;
 mod io;
+mod limits;
 mod reader;
-mod streaming;
+mod routing;
+mod stall;
 mod timers;
 mod unfinished;
 mod writer;
@@ -65,10 +70,11 @@ impl<E: EndpointHandlers> Connection<E> {
     /// Rare steps are boxed, so that the task holds a message handler and little else.
     pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
-            if self.io.must_yield() {
-                poll_fn(|cx| self.io.poll_next_quantum(cx)).await;
-            }
             let Some(call) = next(&mut self.io, &mut self.dispatch) else {
+                if self.io.must_yield() {
+                    poll_fn(|cx| self.io.poll_next_quantum(cx)).await;
+                    continue;
+                }
                 if self.io.end().is_some() && !self.io.has_unhandled() {
                     break;
                 }
@@ -94,6 +100,7 @@ impl<E: EndpointHandlers> Connection<E> {
     pub(crate) async fn open(&mut self) {
         let Self { io, dispatch, place, .. } = self;
         place.take();
+        poll_fn(|cx| io.poll_attach(cx)).await;
         let opened = run::<E, _, _>(io, pin!(dispatch.on_open())).await;
         // `on_open` may have closed the session
         io.collect();
@@ -148,7 +155,7 @@ where
                 () = cut() => {}
             }
         }
-        let count = io.dropped_messages();
+        let count = io.count_dropped();
         if count > 0 {
             if let Some(not_logged) = session.endpoint().log.unheard.due() {
                 let session = session.id();
@@ -201,7 +208,7 @@ fn next<'d, E>(
 where
     E: EndpointHandlers,
 {
-    if io.delivers_received() { io.next_call(dispatch) } else { None }
+    if io.handles_received() { io.next_call(dispatch) } else { None }
 }
 
 /// Runs a handler to completion, and serves the socket while the handler is suspended.

@@ -1,5 +1,7 @@
-//! The time limits of one connection: idle, ping, send and close, checked now and then. A near deadline has its own
+//! The time limits of one connection: idle, ping, pong and expiry, checked now and then. A near deadline has its own
 //! timer; far deadlines share one timer with the other connections of the endpoint.
+//!
+//! The timers decide what is due; the connection acts.
 
 use std::future::Future;
 use std::num::NonZeroU64;
@@ -10,27 +12,24 @@ use std::time::Duration;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::io::ConnectionIo;
 use crate::scheduling::coarse_timer::Entry;
 use crate::send_queue::FAR;
-use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
-use endpoint_wire::frame::OpCode;
 
-/// Number of checks within one limit: the clock acts at most this fraction of the limit late.
-pub(super) const LOOKS: u32 = 8;
+/// Number of checks within one limit: the connection acts at most this fraction of the limit late.
+pub(super) const CHECKS: u32 = 8;
 
 /// The time limits of one connection. Activity is noted without reading the clock; limits are checked now and then.
 #[derive(Default)]
-pub(super) struct Clock {
-    pub(super) sleep: Option<Pin<Box<Sleep>>>,
+pub(super) struct Timers {
+    sleep: Option<Pin<Box<Sleep>>>,
     /// Check the limits at the next poll: a nearer deadline may have been set.
-    pub(super) look: bool,
-    pub(super) heard: bool,
-    pub(super) app_activity: bool,
-    /// Like `app_activity`, for everything that was written, including pings and pongs.
-    pub(super) wrote: bool,
-    pub(super) last_heard: Option<When>,
-    pub(super) last_spoke: Option<When>,
+    is_due: bool,
+    /// What happened since the last check.
+    heard: bool,
+    sent: bool,
+    wrote: bool,
+    last_heard: Option<When>,
+    last_sent: Option<When>,
     last_wrote: Option<When>,
     /// When the last automatic ping was sent, until its own pong answers it.
     pinged: Option<When>,
@@ -40,61 +39,172 @@ pub(super) struct Clock {
     /// Number of latest pings that their own pong has not answered.
     unanswered: u8,
     /// This connection's deadline in the endpoint's coarse timer.
-    pub(super) entry: Entry,
-    /// A handler ran for too long after the end.
-    pub(super) abandon: bool,
+    entry: Entry,
 }
 
-impl Clock {
-    /// A clock that checks the limits at once, to record when everything began.
+/// What a check depends on, besides the activity.
+pub(super) struct Facts {
+    /// The base of the stored moments.
+    pub(super) base: Instant,
+    pub(super) now: Instant,
+    pub(super) idle_timeout: Option<Duration>,
+    /// The time until the session's principal expires.
+    pub(super) expires_in: Option<Duration>,
+    pub(super) ping_interval: Option<Duration>,
+    pub(super) pong_timeout: Option<Duration>,
+    /// The peer accepts no bytes.
+    pub(super) is_blocked: bool,
+    /// Whether everything that the peer sends is read, so that its silence means something.
+    pub(super) expects_input: bool,
+}
+
+/// A limit that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    Idle,
+    Expired,
+    Pong,
+}
+
+/// The result of a check in which no limit has passed.
+pub(super) struct Checked {
+    /// The payload of the ping to send.
+    pub(super) ping: Option<[u8; 8]>,
+    /// When to check again.
+    pub(super) next: Option<Instant>,
+}
+
+impl Timers {
+    /// Timers that check the limits at once, to record when everything began.
     pub(super) fn new() -> Self {
-        Self { look: true, ..Self::default() }
+        Self { is_due: true, ..Self::default() }
+    }
+
+    /// Asks for a check at the next poll.
+    #[inline]
+    pub(super) fn check_soon(&mut self) {
+        self.is_due = true;
+    }
+
+    /// Notes that bytes of the peer arrived, or that its silence proves nothing.
+    #[inline]
+    pub(super) fn note_heard(&mut self) {
+        self.heard = true;
+    }
+
+    /// Notes that the application sent something.
+    #[inline]
+    pub(super) fn note_sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// Notes that something was written, including pings and pongs.
+    #[inline]
+    pub(super) fn note_written(&mut self) {
+        self.wrote = true;
+    }
+
+    /// Number of automatic pings, modulo 2^16.
+    pub(super) fn pings(&self) -> u16 {
+        self.pings
     }
 
     /// `Some` if a pong answers an automatic ping; the inner value is when the ping was sent, if it was the last one. A
     /// slow peer may answer each ping, or only the last one (RFC 6455 §5.5.3).
-    pub(super) fn take_answer(&mut self, pong: &[u8]) -> Option<Option<When>> {
+    pub(super) fn take_answer(&mut self, pong: &[u8], base: Instant) -> Option<Option<Instant>> {
         let number = u16::try_from(u64::from_be_bytes(pong.try_into().ok()?)).ok()?;
         let later = u8::try_from(self.pings.wrapping_sub(number)).ok().filter(|later| *later < self.unanswered)?;
         self.unanswered = later;
-        Some(self.pinged.take_if(|_| later == 0))
+        Some(self.pinged.take_if(|_| later == 0).map(|pinged| pinged.instant(base)))
     }
 
     /// The peer took more output: its side of TCP is alive, and the ping queued behind moves up.
     #[cold]
-    pub(super) fn postpone(&mut self, base: Instant) {
+    pub(super) fn postpone_pong(&mut self, base: Instant) {
         if self.owes.is_some() {
             self.owes = Some(When::of(base, Instant::now()));
         }
     }
-}
 
-impl ConnectionIo {
-    /// Checks the limits if a check is due. Returns true if it acted, so that there may be output to write.
+    /// Whether a check is due.
     #[inline]
-    pub(super) fn poll_clock(&mut self, cx: &mut Context<'_>) -> bool {
-        let due = self.clock.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed());
-        if !due && !self.clock.look {
-            return false;
-        }
-        self.look_at_clock(cx)
+    pub(super) fn take_due(&mut self) -> bool {
+        let is_due = self.is_due || self.sleep.as_ref().is_some_and(|sleep| sleep.is_elapsed());
+        self.is_due = false;
+        is_due
     }
 
-    pub(super) fn look_at_clock(&mut self, cx: &mut Context<'_>) -> bool {
-        self.clock.look = false;
-        let now = Instant::now();
-        let before = (self.end.is_some(), self.violation.is_some(), self.clock.pings);
-        let next = self.check_limits(now);
-        let acted = before != (self.end.is_some(), self.violation.is_some(), self.clock.pings);
-        let Some(next) = next else {
-            self.clock.sleep = None;
-            return acted;
-        };
-        if self.session.endpoint().wake_at(&self.session, &mut self.clock.entry, now, next) {
-            self.clock.sleep = None;
-            return acted;
+    /// Checks the limits. Returns the first that has passed, or what to do and when to check again.
+    pub(super) fn check(&mut self, facts: &Facts) -> Result<Checked, Limit> {
+        let &Facts { base, now, .. } = facts;
+        if self.heard {
+            // any byte is a sign of life
+            self.owes = None;
         }
-        let sleep = match &mut self.clock.sleep {
+        let heard = noted(&mut self.heard, &mut self.last_heard, base, now);
+        let sent = noted(&mut self.sent, &mut self.last_sent, base, now);
+        let wrote = noted(&mut self.wrote, &mut self.last_wrote, base, now);
+        let active = heard.max(sent);
+        if facts.idle_timeout.is_some_and(|limit| after(active, limit) <= now) {
+            return Err(Limit::Idle);
+        }
+        if facts.expires_in == Some(Duration::ZERO) {
+            return Err(Limit::Expired);
+        }
+        if self.owes.is_some() && (facts.is_blocked || !facts.expects_input) {
+            // the ping is not written yet, which the send timeout limits; or its answer may already be here, unread
+            self.owes = Some(When::of(base, now));
+        }
+        if self.overdue(facts).is_some_and(|limit| limit <= now) {
+            return Err(Limit::Pong);
+        }
+        let (ping, next_ping) = self.check_ping(facts, heard, wrote);
+        let next = [
+            facts.expires_in.map(|left| after(now, left)),
+            facts.idle_timeout.map(|limit| after(active, limit).min(after(now, limit / CHECKS))),
+            next_ping,
+            self.overdue(facts),
+        ];
+        Ok(Checked { ping, next: next.into_iter().flatten().min() })
+    }
+
+    /// When the peer must have given a sign of life.
+    fn overdue(&self, facts: &Facts) -> Option<Instant> {
+        self.owes.zip(facts.pong_timeout).map(|(since, limit)| after(since.instant(facts.base), limit))
+    }
+
+    /// The payload of a ping that is due, and when to check for the next one.
+    fn check_ping(&mut self, facts: &Facts, heard: Instant, wrote: Instant) -> (Option<[u8; 8]>, Option<Instant>) {
+        let &Facts { base, now, .. } = facts;
+        let Some(interval) = facts.ping_interval else { return (None, None) };
+        // a peer that owes an answer is not pinged again, except without a pong timeout: then pings only serve proxies
+        let owes = self.owes.is_some();
+        let silent = if owes { wrote } else { heard.min(wrote) };
+        let (due, soonest) = (after(silent, interval), after(now, interval / CHECKS));
+        let may_ping = !facts.is_blocked && (!owes || facts.pong_timeout.is_none());
+        if !may_ping || due > now {
+            return (None, Some(due.max(soonest)));
+        }
+        self.pings = self.pings.wrapping_add(1);
+        self.unanswered = self.unanswered.saturating_add(1);
+        let moment = Some(When::of(base, now));
+        (self.pinged, self.owes, self.last_wrote) = (moment, moment, moment);
+        (Some(u64::from(self.pings).to_be_bytes()), Some(soonest))
+    }
+
+    /// This connection's deadline in the endpoint's coarse timer.
+    pub(super) fn entry(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+
+    /// Drops the connection's own timer.
+    pub(super) fn disarm(&mut self) {
+        self.sleep = None;
+    }
+
+    /// Has the task woken at `next`. Returns true if that is now.
+    pub(super) fn arm(&mut self, next: Instant, cx: &mut Context<'_>) -> bool {
+        let sleep = match &mut self.sleep {
             Some(sleep) => {
                 if sleep.deadline() > next || sleep.is_elapsed() {
                     sleep.as_mut().reset(next);
@@ -105,121 +215,9 @@ impl ConnectionIo {
         };
         // a timer must be polled once before it wakes the task
         // (without tokio's budget: a timer that is out of budget registers no waker)
-        let due = pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready();
-        self.clock.look |= due;
-        due || acted
-    }
-
-    /// Acts on every limit that has passed. Returns when to check again.
-    pub(super) fn check_limits(&mut self, now: Instant) -> Option<Instant> {
-        let (waiter, spoke) = self.send_queue.expire(now);
-        self.clock.app_activity |= spoke;
-        self.clock.wrote |= spoke;
-        let blocked = self.check_stall(now);
-        let close_timeout = self.limits().close_timeout;
-        if let Some(end) = &mut self.end {
-            let grace = after(*end.seen.get_or_insert(now), close_timeout);
-            self.clock.abandon |= grace <= now;
-            return (!self.clock.abandon).then_some(grace);
-        }
-        let base = self.session.endpoint().base;
-        if self.clock.heard {
-            // any byte is a sign of life
-            self.clock.owes = None;
-        }
-        let heard = noted(&mut self.clock.heard, &mut self.clock.last_heard, base, now);
-        let spoke = noted(&mut self.clock.app_activity, &mut self.clock.last_spoke, base, now);
-        let wrote = noted(&mut self.clock.wrote, &mut self.clock.last_wrote, base, now);
-        let idle = self.session.idle_timeout();
-        if let Some(limit) = idle {
-            if after(heard.max(spoke), limit) <= now {
-                self.cut(CloseReason::truncating(CloseCode::GoingAway, "idle timeout"));
-                return self.check_limits(now);
-            }
-        }
-        let expires = self.session.expires_in();
-        if expires == Some(Duration::ZERO) {
-            self.close(CloseReason::truncating(CloseCode::ViolatedPolicy, "session expired").by(Initiator::Container));
-            return self.check_limits(now);
-        }
-        let (interval, pong_timeout) = (self.limits().ping_interval, self.limits().pong_timeout);
-        let is_blocked = self.stall.as_ref().is_some_and(|stall| stall.since.is_some());
-        if self.clock.owes.is_some() && (is_blocked || !self.expects_input()) {
-            // the ping is not written yet, which the send timeout limits; or its answer may already be here, unread
-            self.clock.owes = Some(When::of(base, now));
-        }
-        let owes = self.clock.owes.map(|since| since.instant(base));
-        let overdue = owes.zip(pong_timeout).map(|(since, limit)| after(since, limit));
-        if overdue.is_some_and(|limit| limit <= now) {
-            self.cut(CloseReason::truncating(CloseCode::GoingAway, "ping timeout"));
-            return self.check_limits(now);
-        }
-        // a peer that owes an answer is not pinged again, except without a pong timeout: then pings only serve proxies
-        let silent = if owes.is_some() { wrote } else { heard.min(wrote) };
-        let mut ping = interval.map(|interval| after(silent, interval).max(after(now, interval / LOOKS)));
-        if let Some(interval) = interval {
-            let may_ping = !is_blocked && (owes.is_none() || pong_timeout.is_none());
-            if may_ping && after(silent, interval) <= now {
-                self.ping(base, now);
-                ping = Some(after(now, interval / LOOKS));
-            }
-        }
-        let overdue = self.clock.owes.zip(pong_timeout).map(|(since, limit)| after(since.instant(base), limit));
-        let unfinished = self.check_unfinished(now);
-        [
-            waiter,
-            unfinished,
-            expires.map(|left| after(now, left)),
-            blocked,
-            idle.map(|limit| after(heard.max(spoke), limit).min(after(now, limit / LOOKS))),
-            ping,
-            overdue,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    /// Ends a session whose peer reads nothing, or too little, of its queued output. Returns when to check again.
-    fn check_stall(&mut self, now: Instant) -> Option<Instant> {
-        let stall = self.stall.as_deref_mut()?;
-        let (since, timeout) = (stall.since?, self.send_queue.send_timeout()?);
-        let limit = after(since, timeout);
-        if limit <= now {
-            self.on_send_timeout("the peer does not read");
-            return None;
-        }
-        let rate = self.session.endpoint().limits.min_send_rate;
-        let (began, taken) = stall.taken.as_mut().filter(|_| rate > 0)?;
-        let measured = after(*began, timeout);
-        if measured <= now {
-            // the peer took something, or the limit above would have passed
-            if (*taken as u128) < (rate as u128).saturating_mul(timeout.as_millis()) / 1000 {
-                self.on_send_timeout(&format!("the peer reads less than {rate} bytes per second"));
-                return None;
-            }
-            (*began, *taken) = (now, 0);
-        }
-        Some(limit.min(after(*began, timeout)))
-    }
-
-    /// Sends an automatic ping.
-    fn ping(&mut self, base: Instant, now: Instant) {
-        let (clock, moment) = (&mut self.clock, Some(When::of(base, now)));
-        clock.pings = clock.pings.wrapping_add(1);
-        clock.unanswered = clock.unanswered.saturating_add(1);
-        (clock.pinged, clock.owes, clock.last_wrote) = (moment, moment, moment);
-        let data = u64::from(clock.pings).to_be_bytes();
-        self.write_buffer().push(true, OpCode::Ping, &data);
-    }
-
-    /// Whether everything that the peer sends is read. Its silence means nothing while a handler is behind, a violation
-    /// is yet to be reported, others are served first, or an outgoing message in parts blocks the queue.
-    pub(super) fn expects_input(&self) -> bool {
-        self.is_reading()
-            && self.inbox_has_room()
-            && !self.quantum.is_over()
-            && !(self.has_backlog && self.send_queue.is_over())
+        let is_due = pin!(unconstrained(sleep.as_mut())).poll(cx).is_ready();
+        self.is_due |= is_due;
+        is_due
     }
 }
 
@@ -230,7 +228,7 @@ pub(super) fn after(time: Instant, limit: Duration) -> Instant {
 
 /// A moment in microseconds after a base, in half the size of an `Instant`.
 #[derive(Clone, Copy)]
-pub(super) struct When(NonZeroU64);
+struct When(NonZeroU64);
 
 impl When {
     fn of(base: Instant, moment: Instant) -> Self {
@@ -238,7 +236,7 @@ impl When {
         Self(NonZeroU64::MIN.saturating_add(micros))
     }
 
-    pub(super) fn instant(self, base: Instant) -> Instant {
+    fn instant(self, base: Instant) -> Instant {
         base + Duration::from_micros(self.0.get() - 1)
     }
 }
@@ -249,4 +247,66 @@ fn noted(flag: &mut bool, last: &mut Option<When>, base: Instant, now: Instant) 
         *last = None;
     }
     last.get_or_insert_with(|| When::of(base, now)).instant(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn facts(base: Instant, after: Duration) -> Facts {
+        Facts {
+            base,
+            now: base + after,
+            idle_timeout: Some(60 * SECOND),
+            expires_in: None,
+            ping_interval: Some(30 * SECOND),
+            pong_timeout: Some(20 * SECOND),
+            is_blocked: false,
+            expects_input: true,
+        }
+    }
+
+    #[test]
+    fn silent_peer_is_pinged_then_ended_by_the_pong_timeout() {
+        let (base, mut timers) = (Instant::now(), Timers::new());
+        let check = |timers: &mut Timers, at: Duration| timers.check(&facts(base, at)).map(|checked| checked.ping);
+        assert_eq!(check(&mut timers, Duration::ZERO), Ok(None));
+        assert_eq!(check(&mut timers, 29 * SECOND), Ok(None));
+        assert_eq!(check(&mut timers, 30 * SECOND), Ok(Some(1u64.to_be_bytes())));
+        assert_eq!(check(&mut timers, 49 * SECOND), Ok(None));
+        assert_eq!(check(&mut timers, 50 * SECOND), Err(Limit::Pong));
+    }
+
+    #[test]
+    fn byte_of_the_peer_clears_what_it_owes() {
+        let (base, mut timers) = (Instant::now(), Timers::new());
+        for (at, heard) in [(0, false), (30, false), (45, true), (74, false)] {
+            if heard {
+                timers.note_heard();
+            }
+            assert!(timers.check(&facts(base, at * SECOND)).is_ok(), "after {at} s");
+        }
+    }
+
+    #[test]
+    fn time_in_which_the_peer_is_not_read_does_not_count_for_the_pong_timeout() {
+        let (base, mut timers) = (Instant::now(), Timers::new());
+        for at in [0, 30] {
+            assert!(timers.check(&facts(base, at * SECOND)).is_ok());
+        }
+        let unread = |at: u32| Facts { expects_input: false, ..facts(base, at * SECOND) };
+        assert!(timers.check(&unread(49)).is_ok());
+        assert!(timers.check(&facts(base, 59 * SECOND)).is_ok());
+        let without_idle = Facts { idle_timeout: None, ..facts(base, 69 * SECOND) };
+        assert_eq!(timers.check(&without_idle).map(|_| ()), Err(Limit::Pong));
+    }
+
+    #[test]
+    fn next_check_is_within_an_eighth_of_the_idle_timeout() {
+        let (base, mut timers) = (Instant::now(), Timers::new());
+        let checked = timers.check(&facts(base, Duration::ZERO)).ok().and_then(|checked| checked.next);
+        assert_eq!(checked, Some(base + 60 * SECOND / CHECKS));
+    }
 }

@@ -1,19 +1,22 @@
-//! Output: gathered while a batch is handled, then written at once.
+//! The writing half of a connection: gathers frames while a batch is handled, writes them at once, and reports to the
+//! send queue what is written.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-use super::io::ConnectionIo;
+use super::stall::Stall;
 use crate::error::Error;
 use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{QueueItem, SHARE_FROM};
+use crate::send_queue::{Collected, QueueItem, SHARE_FROM, SendQueue, Ticket};
 use crate::transport::buffers;
 use crate::transport::socket::{Io, Socket};
-use endpoint_wire::close::Initiator;
+use endpoint_wire::close::CloseReason;
+use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::role::Role;
@@ -21,208 +24,326 @@ use endpoint_wire::role::Role;
 /// Bytes of a batch's replies that are gathered for one write.
 const WRITE_BATCH_BYTES: usize = 64 << 10;
 
-/// Size in bytes of a control frame's header, without a mask.
-const CONTROL_HEADER: usize = 2;
+/// The connection's end of the session's send queue.
+pub(super) struct Writer {
+    queue: Arc<SendQueue>,
+    frames: Frames,
+    state: State,
+    /// The transport buffers bytes itself and has not flushed them.
+    is_unflushed: bool,
+    /// Messages wait in the queue's backlog, and replies queue behind them.
+    has_backlog: bool,
+    /// Everything up to this ticket is in `frames` or written.
+    collected: Ticket,
+    /// The last ticket that was reported to the queue as written.
+    reported: Ticket,
+    /// `Some` while the peer takes nothing.
+    stall: Option<Box<Stall>>,
+}
 
-impl ConnectionIo {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Open,
+    /// Our close frame was gathered: no frame may follow it (RFC 6455 §5.5.1).
+    Closed,
+    /// Our half of the transport is shut down.
+    ShutDown,
+    /// Nothing more can be written.
+    Broken,
+}
+
+impl Writer {
+    pub(super) fn new(queue: Arc<SendQueue>) -> Self {
+        Self {
+            queue,
+            frames: Frames::default(),
+            state: State::Open,
+            is_unflushed: false,
+            has_backlog: false,
+            collected: 0,
+            reported: 0,
+            stall: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn queue(&self) -> &SendQueue {
+        &self.queue
+    }
+
+    pub(super) fn shared_queue(&self) -> Arc<SendQueue> {
+        self.queue.clone()
+    }
+
+    #[inline]
+    pub(super) fn role(&self) -> Role {
+        self.queue.role
+    }
+
+    /// Whether a frame may still be written.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.state == State::Broken
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.state == State::ShutDown
+    }
+
+    /// Whether our close frame was gathered, and the transport did not fail since.
+    pub(super) fn sent_close_frame(&self) -> bool {
+        matches!(self.state, State::Closed | State::ShutDown)
+    }
+
+    /// Number of bytes gathered and not yet written.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether there are bytes to write or to flush.
+    #[inline]
+    pub(super) fn has_output(&self) -> bool {
+        !self.frames.is_empty() || self.is_unflushed
+    }
+
     /// The buffer for the connection's own frames.
     #[inline]
-    pub(super) fn write_buffer(&mut self) -> &mut Frames {
-        if !self.out.has_room() {
-            self.out.lend(buffers::lend_for_writing());
-            self.send_queue.set_has_unflushed(true);
+    pub(super) fn buffer(&mut self) -> &mut Frames {
+        if !self.frames.has_room() {
+            self.frames.lend(buffers::lend_for_writing());
+            self.queue.set_has_unflushed(true);
         }
-        &mut self.out
+        &mut self.frames
     }
 
-    /// Moves everything that the session's queue has gathered into the write buffer.
+    /// Returns the buffer once everything is written.
     #[inline]
-    pub(crate) fn collect(&mut self) {
-        if self.send_queue.has_news() {
-            self.collect_news();
+    fn return_buffer(&mut self) {
+        if self.frames.has_room() {
+            buffers::return_from_writing(self.frames.give_back());
+            self.queue.set_has_unflushed(false);
         }
     }
 
-    pub(super) fn collect_news(&mut self) {
-        self.write_buffer();
-        let collected = self.send_queue.collect(&mut self.out);
-        self.clock.app_activity |= collected.control || collected.report || collected.ticket != self.ticket;
-        self.clock.look |= collected.look;
-        self.max_message_size = self.session.max_message_size();
-        if collected.look {
-            self.refresh_dynamic_handlers();
+    /// Moves everything that the queue has gathered into the buffer. Returns what else the queue asks for, and whether
+    /// the application has sent something.
+    pub(super) fn collect(&mut self) -> (Collected, bool) {
+        self.buffer();
+        let collected = self.queue.collect(&mut self.frames);
+        let is_activity = collected.control || collected.report || collected.ticket != self.collected;
+        (self.collected, self.has_backlog) = (collected.ticket, collected.lined);
+        if collected.report {
+            self.stall.get_or_insert_default();
         }
-        self.ticket = collected.ticket;
-        self.has_backlog = collected.lined;
-        if collected.report && self.stall.is_none() {
-            self.stall = Some(Box::default());
-        }
-        if self.role == Role::Client {
-            self.out.mask();
-        }
+        self.mask();
         self.set_mark();
-        if collected.cut {
-            self.on_disconnect("the container gave the connection up");
-            self.clock.abandon = true;
-        }
-        match collected.close {
-            Some(reason) if reason.initiator() == Initiator::Container => self.cut(reason),
-            Some(reason) => self.close(reason),
-            None => {}
-        }
+        (collected, is_activity)
     }
 
-    /// Sends a handler's reply, after everything that the handler itself has sent.
+    /// Masks what a client has gathered (RFC 6455 §5.3).
     #[inline]
-    pub(crate) fn reply(&mut self, message: Message) -> Result<(), Error> {
-        self.collect();
-        if self.close_sent || self.end.is_some() {
-            return Err(Error::closed());
+    fn mask(&mut self) {
+        if self.role() == Role::Client {
+            self.frames.mask();
         }
-        self.clock.app_activity = true;
-        let (opcode, data) = match message {
-            Message::Text(text) => (OpCode::Text, Binary::from(text)),
-            Message::Binary(data) => (OpCode::Binary, data),
-        };
-        if self.stall.is_some() {
-            // a blocked write is not counted yet, but copying the reply to memory costs as much as a write
-            self.quantum.spend(data.len());
-        }
-        if self.has_backlog || self.send_queue.deflation().is_some_and(|deflation| deflation.is_for(data.len())) {
-            return self.reply_behind(opcode, data);
-        }
-        let out = self.write_buffer();
-        if let Some((place, len)) = data.inline() {
-            out.push_small(opcode, place, len)
-        } else if data.len() < SHARE_FROM {
-            out.push(true, opcode, &data)
-        } else {
-            out.push_shared(true, opcode, data.into())
-        }
-        Ok(())
     }
 
-    /// [`reply`](Self::reply) for a message that is worth compressing, or that queues behind a backlog.
-    fn reply_behind(&mut self, opcode: OpCode, data: Binary) -> Result<(), Error> {
-        let (send_queue, message) = (&self.send_queue, QueueItem::Shared(opcode, data.into()));
-        let (message, in_order) = send_queue.deflate(message);
+    /// Whether a reply must go through the queue: behind its backlog, or because it is worth compressing.
+    #[inline]
+    fn queues_replies(&self, size: usize) -> bool {
+        self.has_backlog || self.queue.deflation().is_some_and(|deflation| deflation.is_for(size))
+    }
+
+    /// Gathers a handler's reply. Returns whether it went through the queue, which must be collected then.
+    #[inline]
+    pub(super) fn reply(&mut self, opcode: OpCode, data: Binary) -> Result<bool, Error> {
+        if self.queues_replies(data.len()) {
+            return self.reply_through_queue(opcode, data);
+        }
+        let frames = self.buffer();
+        if let Some((place, len)) = data.inline() {
+            frames.push_small(opcode, place, len)
+        } else if data.len() < SHARE_FROM {
+            frames.push(true, opcode, &data)
+        } else {
+            frames.push_shared(true, opcode, data.into())
+        }
+        Ok(false)
+    }
+
+    #[inline(never)]
+    fn reply_through_queue(&mut self, opcode: OpCode, data: Binary) -> Result<bool, Error> {
+        let (queue, message) = (&self.queue, QueueItem::Shared(opcode, data.into()));
+        let (message, in_order) = queue.deflate(message);
         if in_order {
             // through the queue, so that no other message is compressed between this one and those before it
-            send_queue.enter_handler(|| send_queue.offer_in_order(message, false))?;
+            queue.enter_handler(|| queue.offer_in_order(message, false))?;
         } else if self.has_backlog {
-            send_queue.enter_handler(|| send_queue.offer_reply(message))?;
+            queue.enter_handler(|| queue.offer_reply(message))?;
         } else {
-            message.push_to(self.write_buffer());
-            return Ok(());
+            message.push_to(self.buffer());
+            return Ok(false);
         }
-        self.collect();
-        Ok(())
+        Ok(true)
     }
 
-    /// Whether reading from the peer pauses: the peer left too much unread, or a message in parts delays too much.
-    #[inline]
-    pub(super) fn is_behind(&self) -> bool {
-        let left_out = self.stall.as_ref().map_or(0, |stall| stall.left_out);
-        self.out.len() + left_out >= self.limits().send_queue_bytes
-            || self.has_backlog && self.send_queue.is_over()
-            || self.is_out_of_budget()
+    /// Gathers the close frame, unless nothing may be written any more.
+    pub(super) fn close(&mut self, reason: &CloseReason) {
+        if self.is_open() {
+            encode::close(self.buffer().small(), reason);
+            self.state = State::Closed;
+        }
     }
 
-    /// Whether the peer does not read, and the budget for the queues of all sessions is used up.
-    #[inline]
-    fn is_out_of_budget(&self) -> bool {
-        self.stall.as_ref().is_some_and(|stall| stall.since.is_some()) && self.send_queue.is_budget_used_up()
+    /// Gathers an automatic ping.
+    pub(super) fn ping(&mut self, data: &[u8]) {
+        self.buffer().push(true, OpCode::Ping, data);
+    }
+
+    /// Answers a ping. While the peer does not read, only the latest one is answered (RFC 6455 §5.5.3).
+    pub(super) fn answer_ping(&mut self, data: &[u8]) {
+        if !self.is_open() {
+            return;
+        }
+        match &mut self.stall {
+            Some(stall) if stall.is_blocked() => stall.keep_pong(data),
+            _ => self.buffer().push(true, OpCode::Pong, data),
+        }
+    }
+
+    /// Drops everything that is not written: nothing more can be written.
+    pub(super) fn abort(&mut self) {
+        (self.state, self.is_unflushed, self.stall) = (State::Broken, false, None);
+    }
+
+    /// Releases what is gathered, after [`abort`](Self::abort).
+    pub(super) fn release(&mut self) {
+        self.frames = Frames::default();
     }
 
     /// Whether enough bytes are gathered for a write.
     #[inline]
-    pub(crate) fn is_batch_full(&self) -> bool {
-        self.out.len() >= WRITE_BATCH_BYTES
+    pub(super) fn is_batch_full(&self) -> bool {
+        self.frames.len() >= WRITE_BATCH_BYTES
     }
 
-    /// Writes in the middle of a batch; waits only if the peer has left too much unread.
-    pub(crate) fn poll_flush_batch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.attach(cx);
-        loop {
-            self.collect();
-            let _ = self.may_go_on(cx);
-            let flushed = self.poll_flush(cx).is_ready();
-            // a client must still mask its frames one by one
-            if self.out.has_block() && self.role == Role::Server {
-                self.out.seal_block();
-            }
-            let has_room = self.out.len() < self.limits().send_queue_bytes && !self.is_out_of_budget();
-            if flushed || self.end.is_some() || has_room {
-                return Poll::Ready(());
-            }
-            if !self.poll_clock(cx) {
-                self.input.put_aside();
-                self.suspend(cx);
-                return Poll::Pending;
-            }
-        }
-    }
-
-    /// Writes everything. Ready when nothing is left, or nothing more can be written.
-    pub(crate) fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.attach(cx);
-        self.input.put_aside();
-        let _ = self.may_go_on(cx);
-        let flushed = self.poll_flush(cx);
-        if flushed.is_pending() {
-            self.suspend(cx);
-        }
-        flushed
-    }
-
-    /// Writes as much as the socket takes. Ready when nothing is left, or nothing more can be written.
+    /// Whether the peer has left so much unread, or a message in parts delays so much, that reading from it pauses.
+    /// `most` bytes may wait.
     #[inline]
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(self.poll_flush_once(cx));
-            if !self.report() {
-                return Poll::Ready(());
-            }
-            // the messages of the backlog
-            self.collect_news();
+    pub(super) fn is_behind(&self, most: usize) -> bool {
+        let left_out = self.stall.as_ref().map_or(0, |stall| stall.left_out());
+        self.frames.len() + left_out >= most || self.is_backlog_behind() || self.is_out_of_budget()
+    }
+
+    /// Whether messages wait behind a message in parts.
+    #[inline]
+    pub(super) fn has_backlog(&self) -> bool {
+        self.has_backlog
+    }
+
+    /// Whether messages wait behind a message in parts, and exceed the queue's limit.
+    #[inline]
+    pub(super) fn is_backlog_behind(&self) -> bool {
+        self.has_backlog && self.queue.is_over()
+    }
+
+    /// Whether the peer does not read, and the budget for the queues of all sessions is used up.
+    #[inline]
+    pub(super) fn is_out_of_budget(&self) -> bool {
+        self.is_blocked() && self.queue.is_budget_used_up()
+    }
+
+    /// Whether the peer currently accepts no bytes.
+    #[inline]
+    pub(super) fn is_blocked(&self) -> bool {
+        self.stall.as_ref().is_some_and(|stall| stall.is_blocked())
+    }
+
+    /// Whether a write was blocked, or its completion must be reported in any case.
+    #[inline]
+    pub(super) fn has_stall(&self) -> bool {
+        self.stall.is_some()
+    }
+
+    /// Ends a block of gathered frames, so that a growing buffer is not copied repeatedly.
+    #[inline]
+    pub(super) fn seal_block(&mut self) {
+        // a client must still mask its frames one by one
+        if self.frames.has_block() && self.role() == Role::Server {
+            self.frames.seal_block();
         }
     }
 
+    /// Writes once, at most `most` bytes. Returns the number of bytes written; zero for a flush of the transport.
     #[inline]
-    fn poll_flush_once(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.out.is_empty() || self.unflushed {
-            if self.quantum.is_awaited() {
-                return Poll::Pending;
-            }
-            if self.role == Role::Client {
-                self.out.mask();
-            }
-            match self.poll_write(cx) {
-                Poll::Pending if self.quantum.is_over() => return Poll::Pending,
-                Poll::Pending => return self.is_blocked(),
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => {
-                    self.on_write_error(&format!("the connection failed while writing: {error}"))
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut Socket,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.mask();
+        match socket {
+            Socket::Tcp(tcp) => loop {
+                match self.queue.write(&mut self.frames, most)? {
+                    0 => ready!(tcp.as_ref().poll_write_ready(cx))?,
+                    count => return Poll::Ready(Ok(count)),
                 }
+            },
+            Socket::Other(io) if self.frames.is_empty() => {
+                ready!(Pin::new(io).poll_flush(cx))?;
+                self.is_unflushed = false;
+                Poll::Ready(Ok(0))
+            }
+            Socket::Other(io) => {
+                let count = ready!(poll_write(io, cx, &self.frames, most))?;
+                self.frames.advance(count);
+                self.is_unflushed = true;
+                Poll::Ready(Ok(count))
             }
         }
-        if self.out.has_room() {
-            buffers::return_from_writing(self.out.give_back());
-            self.send_queue.set_has_unflushed(false);
+    }
+
+    /// Notes that the peer took bytes after a write was blocked. Returns whether the write was blocked until now.
+    #[cold]
+    pub(super) fn on_progress(&mut self, written: usize) -> bool {
+        let is_open = self.is_open();
+        let Some(stall) = &mut self.stall else { return false };
+        let was_blocked = stall.unblock();
+        if let Some(ticket) = stall.pass_mark(written, self.frames.is_empty()) {
+            self.reported = ticket;
+            self.queue.written(ticket, self.frames.len());
+            self.set_mark();
         }
-        Poll::Ready(())
+        let Some(stall) = &mut self.stall else { return was_blocked };
+        // one pong at a time: what is in `frames` cannot be replaced
+        if let Some(pong) = stall.take_pong_after(written).filter(|_| is_open) {
+            self.buffer().push(true, OpCode::Pong, &pong);
+            self.queue.set_has_unflushed(true);
+            self.mask();
+            let left = self.frames.len();
+            self.stall.get_or_insert_default().pong_left(left);
+        }
+        was_blocked
     }
 
     /// Reports to the queue that everything is written. Returns whether there is more to write.
     #[inline]
+    pub(super) fn finish(&mut self) -> bool {
+        self.return_buffer();
+        let has_news = (self.collected != self.reported || self.stall.is_some()) && !self.is_broken();
+        has_news && self.report()
+    }
+
     fn report(&mut self) -> bool {
-        let news = (self.ticket != self.reported || self.stall.is_some()) && !self.broken;
-        if !news {
-            return false;
-        }
-        let pong = self.stall.take().and_then(|stall| stall.pong);
-        self.reported = self.ticket;
-        let more = self.send_queue.written(self.ticket, 0);
+        let pong = self.stall.take().and_then(|stall| stall.into_pong());
+        self.reported = self.collected;
+        let more = self.queue.written(self.collected, 0);
         if let Some(pong) = pong {
             self.answer_ping(&pong);
             return true;
@@ -230,134 +351,71 @@ impl ConnectionIo {
         more
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let most = self.quantum.most();
-            let count = match &mut self.socket {
-                Socket::Tcp(tcp) => match self.send_queue.write(&mut self.out, most)? {
-                    0 => {
-                        ready!(tcp.as_ref().poll_write_ready(cx))?;
-                        continue;
-                    }
-                    count => count,
-                },
-                Socket::Other(io) if self.out.is_empty() => {
-                    ready!(Pin::new(io).poll_flush(cx))?;
-                    self.unflushed = false;
-                    return Poll::Ready(Ok(()));
-                }
-                Socket::Other(io) => {
-                    let count = ready!(poll_write(io, cx, &self.out, most))?;
-                    self.out.advance(count);
-                    self.unflushed = true;
-                    count
-                }
-            };
-            self.clock.wrote = true;
-            self.quantum.spend(count);
-            if self.stall.is_some() {
-                self.on_progress(count);
-            }
-            if self.out.is_empty() && !self.unflushed {
-                return Poll::Ready(Ok(()));
-            }
-            if self.quantum.is_over() && !self.out.is_empty() {
-                return Poll::Pending;
-            }
-        }
-    }
-
     /// Marks how many bytes remain until everything collected so far is written. One mark at a time is enough; none is
     /// needed while every write succeeds at once.
     fn set_mark(&mut self) {
-        let Some(stall) = &mut self.stall else { return };
-        if stall.mark.is_none() && self.ticket != self.reported && !self.out.is_empty() {
-            stall.mark = Some((self.out.len(), self.ticket));
-        }
-    }
-
-    /// Answers a ping. While the peer does not read, only the latest one is answered.
-    pub(super) fn answer_ping(&mut self, data: &[u8]) {
-        // a ping may arrive between two parts of a message
-        self.leave_unfinished();
-        if self.close_sent || self.broken {
-            return;
-        }
-        match &mut self.stall {
-            Some(stall) if stall.since.is_some() => {
-                let before = stall.pong.replace(data.into());
-                stall.left_out += before.map_or(0, |pong| CONTROL_HEADER + pong.len());
+        if let Some(stall) = &mut self.stall {
+            if self.collected != self.reported && !self.frames.is_empty() {
+                stall.set_mark(self.frames.len(), self.collected);
             }
-            _ => self.write_buffer().push(true, OpCode::Pong, data),
         }
     }
 
-    /// The peer has taken bytes after a write was blocked.
+    /// Notes that the peer accepts no bytes. Returns whether this has just begun.
     #[cold]
-    fn on_progress(&mut self, written: usize) {
-        self.pass_mark(written);
-        let Some(stall) = &mut self.stall else { return };
-        if let Some((_, taken)) = &mut stall.taken {
-            *taken += written;
-        }
-        stall.left_out = stall.left_out.saturating_sub(written);
-        stall.pong_left = stall.pong_left.saturating_sub(written);
-        // one at a time: what is in `out` cannot be replaced
-        let Some(pong) = stall.pong.take_if(|_| stall.pong_left == 0) else { return };
-        if !self.close_sent {
-            self.write_buffer().push(true, OpCode::Pong, &pong);
-            self.send_queue.set_has_unflushed(true);
-            if self.role == Role::Client {
-                self.out.mask();
-            }
-            let left = self.out.len();
-            self.stall.get_or_insert_default().pong_left = left;
-        }
-    }
-
-    /// Reports the marked messages as written, although more is queued behind them.
-    fn pass_mark(&mut self, written: usize) {
-        let Some(stall) = &mut self.stall else { return };
-        if stall.since.take().is_some() {
-            // a ping that the peer has yet to answer may be queued behind a large message
-            self.clock.app_activity = true;
-            self.clock.postpone(self.session.endpoint().base);
-        }
-        let Some((left, ticket)) = &mut stall.mark else { return };
-        *left = left.saturating_sub(written);
-        if *left == 0 && !self.out.is_empty() {
-            self.reported = *ticket;
-            stall.mark = None;
-            self.send_queue.written(self.reported, self.out.len());
-            self.set_mark();
-        }
-    }
-
-    #[cold]
-    pub(super) fn is_blocked(&mut self) -> Poll<()> {
-        let (stall, left) = (self.stall.get_or_insert_default(), self.out.len());
-        let begins = stall.since.is_none();
+    pub(super) fn on_blocked(&mut self) -> bool {
+        let (stall, left) = (self.stall.get_or_insert_default(), self.frames.len());
+        let begins = !stall.is_blocked();
         if begins {
-            let now = Instant::now();
-            stall.since = Some(now);
-            stall.taken.get_or_insert((now, 0));
-            self.clock.look = true;
+            stall.block(Instant::now());
         }
-        if std::mem::replace(&mut stall.reported_bytes, left) != left || begins {
-            self.send_queue.blocked(left);
+        if stall.report_bytes(left) || begins {
+            self.queue.blocked(left);
         }
         self.set_mark();
-        Poll::Pending
+        begins
+    }
+
+    /// Checks that the peer reads: something within the send timeout, and `min_rate` bytes per second on average. Returns
+    /// when to check again, or why the session must end.
+    pub(super) fn check_stall(&mut self, now: Instant, min_rate: usize) -> Result<Option<Instant>, String> {
+        match &mut self.stall {
+            Some(stall) => stall.check(now, self.queue.send_timeout(), min_rate),
+            None => Ok(None),
+        }
+    }
+
+    /// Shuts down our half of the transport.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>, socket: &mut Socket, is_closed: bool) -> Poll<()> {
+        match socket {
+            // both close frames were exchanged, so dropping the socket closes it in both directions
+            Socket::Tcp(_) if is_closed => {}
+            Socket::Tcp(_) => self.queue.shutdown_write(),
+            Socket::Other(io) => {
+                let _ = ready!(Pin::new(io).poll_shutdown(cx));
+            }
+        }
+        self.state = State::ShutDown;
+        Poll::Ready(())
     }
 }
 
-fn poll_write(io: &mut Box<dyn Io>, cx: &mut Context<'_>, out: &Frames, most: usize) -> Poll<io::Result<usize>> {
+/// The opcode and the bytes of a message.
+#[inline]
+pub(super) fn frame_of(message: Message) -> (OpCode, Binary) {
+    match message {
+        Message::Text(text) => (OpCode::Text, Binary::from(text)),
+        Message::Binary(data) => (OpCode::Binary, data),
+    }
+}
+
+fn poll_write(io: &mut Box<dyn Io>, cx: &mut Context<'_>, frames: &Frames, most: usize) -> Poll<io::Result<usize>> {
     let io = Pin::new(io);
-    let written = ready!(match out.single(most) {
+    let written = ready!(match frames.single(most) {
         Some(bytes) => io.poll_write(cx, bytes),
         None => {
             let mut slices = Frames::slices();
-            let count = out.segments(&mut slices, most);
+            let count = frames.segments(&mut slices, most);
             io.poll_write_vectored(cx, &slices[..count])
         }
     });

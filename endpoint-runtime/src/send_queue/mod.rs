@@ -30,6 +30,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use self::backlog::Line;
 use self::direct_write::Broadcasts;
 pub(crate) use self::direct_write::Millisecond;
+pub(crate) use self::drain::Collected;
 pub(crate) use self::fragments::FragmentTicket;
 use self::item::deflate;
 pub(crate) use self::item::{QueueItem, SHARE_FROM};

@@ -112,6 +112,15 @@ impl Payload {
     }
 }
 
+impl From<Message> for Payload {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text),
+            Message::Binary(data) => Self::Binary(data),
+        }
+    }
+}
+
 impl MessageHandler {
     /// Takes whole text messages as a `T`: `String`, [`Text`], a number, [`Json`](crate::Json) or any other type that
     /// decodes from text.

@@ -1,0 +1,577 @@
+//! From a decoded event to the call of its handler.
+
+use std::future::Future;
+
+use super::inbox::Inbox;
+use super::io::ConnectionIo;
+use crate::codec::session_coders::{Fed, Part};
+use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
+use crate::endpoint::dispatch::{Dispatch, Invocation};
+use crate::error::Error;
+use crate::session::message_handler::{MessageKind, Payload};
+use crate::session::stream::{BinaryStream, Pipe, TextStream};
+use endpoint_wire::Violation;
+use endpoint_wire::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
+use endpoint_wire::message::{Binary, Message, Pong};
+
+/// A text or binary payload on its way to the handler that endpoint `E` has for it.
+trait DataPayload<E: EndpointHandlers>: Sized {
+    const KIND: MessageKind;
+    const HANDLER: &'static Handler;
+
+    fn part(&self) -> Part<'_>;
+
+    /// Calls a handler that is an ordinary `fn`, which borrows the payload.
+    fn call_sync(&self, dispatch: &mut Dispatch<E>, last: bool) -> Reply;
+
+    fn into_message(self) -> Message;
+
+    fn into_invocation(self, last: bool) -> Invocation;
+
+    /// Calls the handler of a [plain](is_plain) payload if it is an ordinary `fn`, or prepares the call of an `async fn`.
+    #[inline(always)]
+    fn invocation(self, dispatch: &mut Dispatch<E>, last: bool) -> Invocation {
+        if Self::HANDLER.mode == Mode::Sync {
+            Invocation::Settled(self.call_sync(dispatch, last))
+        } else {
+            self.into_invocation(last)
+        }
+    }
+}
+
+impl<E: EndpointHandlers> DataPayload<E> for Utf8Chunk<'_> {
+    const KIND: MessageKind = MessageKind::Text;
+    const HANDLER: &'static Handler = &E::TEXT;
+
+    #[inline]
+    fn part(&self) -> Part<'_> {
+        Part::Text(self.as_str())
+    }
+
+    #[inline]
+    fn call_sync(&self, dispatch: &mut Dispatch<E>, last: bool) -> Reply {
+        dispatch.text_sync(self.as_str(), last)
+    }
+
+    #[inline]
+    fn into_message(self) -> Message {
+        Message::Text(self.into_text())
+    }
+
+    #[inline]
+    fn into_invocation(self, last: bool) -> Invocation {
+        Invocation::Text(self.into_text(), last)
+    }
+}
+
+impl<E: EndpointHandlers> DataPayload<E> for ByteChunk<'_> {
+    const KIND: MessageKind = MessageKind::Binary;
+    const HANDLER: &'static Handler = &E::BINARY;
+
+    #[inline]
+    fn part(&self) -> Part<'_> {
+        Part::Binary(self.as_slice())
+    }
+
+    #[inline]
+    fn call_sync(&self, dispatch: &mut Dispatch<E>, last: bool) -> Reply {
+        dispatch.binary_sync(self.as_slice(), last)
+    }
+
+    #[inline]
+    fn into_message(self) -> Message {
+        Message::Binary(self.into_binary())
+    }
+
+    #[inline]
+    fn into_invocation(self, last: bool) -> Invocation {
+        Invocation::Binary(self.into_binary(), last)
+    }
+}
+
+/// An event without its borrow of the input.
+enum Detached {
+    /// A stream decoder has taken a part of a message of this kind.
+    Fed(Fed, MessageKind),
+    /// A message or part for a handler that reads a stream, or for one that was added to the session.
+    Data(Message, bool),
+    Control(Event<'static>),
+}
+
+/// Detaches an event whose handler is not [plain](is_plain). `limit` is the session's maximum message size.
+fn detach<E: EndpointHandlers>(dispatch: &mut Dispatch<E>, event: Event<'_>, limit: usize) -> Detached {
+    match event {
+        Event::Text { text, last } => detach_data(dispatch, text, last, limit),
+        Event::Binary { data, last } => detach_data(dispatch, data, last, limit),
+        control => Detached::Control(control.into_owned()),
+    }
+}
+
+fn detach_data<E, D>(dispatch: &mut Dispatch<E>, payload: D, last: bool, limit: usize) -> Detached
+where
+    E: EndpointHandlers,
+    D: DataPayload<E>,
+{
+    if !D::HANDLER.streams && D::HANDLER.feed.is_some() {
+        Detached::Fed(dispatch.feed(D::HANDLER, payload.part(), last, limit), D::KIND)
+    } else {
+        Detached::Data(payload.into_message(), last)
+    }
+}
+
+/// Whether a handler is called with each payload as it is: it is annotated, and neither reads a stream nor has a stream
+/// decoder. Decided at compile time.
+#[inline]
+const fn is_plain(handler: &Handler) -> bool {
+    handler.exists() && !handler.streams && handler.feed.is_none()
+}
+
+/// Whether an endpoint reads messages while they arrive; decided at compile time.
+#[inline]
+const fn streams<E: EndpointHandlers>() -> bool {
+    E::TEXT.streams || E::BINARY.streams
+}
+
+fn invocation_of(message: Message, last: bool) -> Invocation {
+    match message {
+        Message::Text(text) => Invocation::Text(text, last),
+        Message::Binary(data) => Invocation::Binary(data, last),
+    }
+}
+
+impl ConnectionIo {
+    /// The call for the next message that has already arrived; `None` if the socket must be read, or other connections
+    /// are served first.
+    ///
+    /// A handler that is an ordinary function runs right here and borrows its message from the buffer.
+    #[inline]
+    pub(crate) fn next_call<'d, E: EndpointHandlers>(
+        &mut self,
+        dispatch: &'d mut Dispatch<E>,
+    ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
+        if streams::<E>() {
+            self.discard_stream();
+        }
+        if self.inbox.is_some() {
+            if let Some(invocation) = self.next_in_inbox(dispatch) {
+                return Some(dispatch.call(invocation));
+            }
+        }
+        let (options, limit) = (self.decode_options::<E>(), self.reader.max_message_size());
+        while self.reader.has_input() && self.reader.is_open() && !self.quantum.is_over() {
+            let (cost, event) = match self.reader.next_event(&options) {
+                Ok(decoded) => decoded,
+                Err(violation) => {
+                    self.on_violation(violation);
+                    return None;
+                }
+            };
+            self.quantum.spend_on_frame(cost);
+            if let Some(violation) = exceeds::<E>(&mut self.inbox, event.as_ref()) {
+                drop(event);
+                self.on_violation(violation);
+                return None;
+            }
+            match event {
+                // the usual cases apart, so that the call is built in its place
+                Some(Event::Text { text, last }) if is_plain(&E::TEXT) => {
+                    let size = text.as_str().len();
+                    let invocation = text.invocation(dispatch, last);
+                    self.expect(&E::TEXT, size);
+                    return Some(dispatch.call(invocation));
+                }
+                Some(Event::Binary { data, last }) if is_plain(&E::BINARY) => {
+                    let size = data.as_slice().len();
+                    let invocation = data.invocation(dispatch, last);
+                    self.expect(&E::BINARY, size);
+                    return Some(dispatch.call(invocation));
+                }
+                Some(event) => {
+                    let event = detach(dispatch, event, limit);
+                    if let Some(invocation) = self.route(dispatch, event) {
+                        return Some(dispatch.call(invocation));
+                    }
+                }
+                None => self.note_unfinished(),
+            }
+        }
+        None
+    }
+
+    /// Notes the size of a message that is handed on owned.
+    #[inline(always)]
+    fn expect(&mut self, handler: &Handler, size: usize) {
+        if handler.mode != Mode::Sync {
+            self.reader.expect(size);
+        }
+    }
+
+    /// The next invocation of the inbox; `None` if it is empty, or other connections are served first.
+    fn next_in_inbox<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>) -> Option<Invocation> {
+        while !self.quantum.is_over() {
+            let event = match self.inbox.as_mut()?.pop()? {
+                Invocation::Text(text, last) if is_plain(&E::TEXT) => {
+                    return Some(Utf8Chunk::Owned(text).invocation(dispatch, last));
+                }
+                Invocation::Binary(data, last) if is_plain(&E::BINARY) => {
+                    return Some(ByteChunk::Owned(data).invocation(dispatch, last));
+                }
+                Invocation::Text(text, last) => Event::Text { text: Utf8Chunk::Owned(text), last },
+                Invocation::Binary(data, last) => Event::Binary { data: ByteChunk::Owned(data), last },
+                other => match self.call_dynamic(dispatch, other) {
+                    Some(invocation) => return Some(invocation),
+                    None => continue,
+                },
+            };
+            let event = detach(dispatch, event, self.reader.max_message_size());
+            if let Some(invocation) = self.route(dispatch, event) {
+                return Some(invocation);
+            }
+        }
+        None
+    }
+
+    /// Routes an event to its handler. Returns the call that follows, if any.
+    fn route<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>, event: Detached) -> Option<Invocation> {
+        let (message, last) = match event {
+            Detached::Data(message, last) => (message, last),
+            Detached::Fed(fed, kind) => return self.on_fed(dispatch, fed, kind),
+            Detached::Control(Event::Pong(data)) => {
+                let invocation = self.pong::<E>(data)?;
+                return self.call_dynamic(dispatch, invocation);
+            }
+            Detached::Control(event) => {
+                self.on_control(event);
+                return None;
+            }
+        };
+        let streams = match &message {
+            Message::Text(_) => E::TEXT.streams,
+            Message::Binary(_) => E::BINARY.streams,
+        };
+        if streams {
+            let first = self.feed(message, last)?;
+            return Some(self.begin_stream(first, last));
+        }
+        let invocation = self.dynamic_invocation(message.into(), last);
+        self.reader.expect(invocation.size());
+        self.call_dynamic(dispatch, invocation)
+    }
+
+    /// The call that follows after a stream decoder took a part, if any.
+    fn on_fed<E: EndpointHandlers>(
+        &mut self,
+        dispatch: &mut Dispatch<E>,
+        fed: Fed,
+        kind: MessageKind,
+    ) -> Option<Invocation> {
+        match fed {
+            Fed::More => None,
+            Fed::Ready => Some(dispatch.fed(kind == MessageKind::Text)),
+            Fed::Failed(error) => Some(Invocation::Settled(Err(error))),
+            Fed::TooBig { limit, size } => {
+                // messages behind this one must not be handled before the violation is reported, nor after it
+                self.inbox.iter_mut().for_each(|inbox| inbox.drop_messages());
+                self.on_violation(Violation::TooBig { limit, size });
+                None
+            }
+        }
+    }
+
+    /// Decodes the input into the inbox while a handler runs, up to the inbox's limits.
+    pub(super) fn decode_into_inbox<E: EndpointHandlers>(&mut self) {
+        let options = self.decode_options::<E>();
+        while self.reader.has_input() && self.reader.is_open() && self.inbox_has_space() && !self.quantum.is_over() {
+            let (cost, event) = match self.reader.next_event(&options) {
+                Ok((cost, event)) => (cost, event.map(Event::into_owned)),
+                Err(violation) => return self.on_violation(violation),
+            };
+            self.quantum.spend_on_frame(cost);
+            if let Some(violation) = exceeds::<E>(&mut self.inbox, event.as_ref()) {
+                return self.on_violation(violation);
+            }
+            match event {
+                Some(event) => self.enqueue_event::<E>(event),
+                None => self.note_unfinished(),
+            }
+        }
+        self.reader.release_if_empty();
+    }
+
+    /// Takes an event while a handler runs: control frames act at once, messages wait in the inbox.
+    pub(super) fn enqueue_event<E: EndpointHandlers>(&mut self, event: Event<'static>) {
+        let (message, last) = match event {
+            Event::Text { text, last } => (Message::Text(text.into_text()), last),
+            Event::Binary { data, last } => (Message::Binary(data.into_binary()), last),
+            Event::Pong(data) => {
+                if let Some(invocation) = self.pong::<E>(data) {
+                    self.inbox.get_or_insert_default().push(invocation);
+                }
+                return;
+            }
+            control => return self.on_control(control),
+        };
+        let Some(message) = self.feed(message, last) else { return };
+        let exists = match &message {
+            Message::Text(_) => E::TEXT.exists(),
+            Message::Binary(_) => E::BINARY.exists(),
+        };
+        let invocation =
+            if exists { invocation_of(message, last) } else { self.dynamic_invocation(message.into(), last) };
+        self.reader.expect(invocation.size());
+        self.inbox.get_or_insert_default().push(invocation);
+    }
+
+    /// Acts on a ping or a close frame, or on the end of a message without a handler.
+    fn on_control(&mut self, event: Event<'static>) {
+        match event {
+            Event::Ping(data) => self.answer_ping(&data),
+            Event::Close(reason) => self.on_close_frame(reason),
+            Event::Unwanted { text } => {
+                if let Some(added) = &mut self.dynamic_handlers {
+                    added.forget_held();
+                }
+                self.log_discarded(if text { MessageKind::Text } else { MessageKind::Binary });
+            }
+            // a handler takes these
+            Event::Text { .. } | Event::Binary { .. } | Event::Pong(_) => {}
+        }
+    }
+
+    /// The call for a pong of the peer; `None` if it answers an automatic ping, or no handler takes it.
+    fn pong<E: EndpointHandlers>(&mut self, data: Binary) -> Option<Invocation> {
+        // a pong may arrive between two parts of a message
+        self.note_unfinished();
+        let base = self.session.endpoint().base;
+        if let Some(pinged) = self.timers.take_answer(&data, base) {
+            if let Some(pinged) = pinged {
+                self.session.set_rtt(pinged.elapsed());
+            }
+            return None;
+        }
+        if E::PONG.exists() {
+            return Some(Invocation::Pong(Pong::new(data)));
+        }
+        let is_wanted = self.dynamic_handlers.as_ref().is_some_and(|added| added.of(MessageKind::Pong).is_some());
+        is_wanted.then(|| self.dynamic_invocation(Payload::Pong(Pong::new(data)), true))
+    }
+
+    /// How the decoder delivers text and binary messages.
+    #[inline]
+    fn decode_options<E: EndpointHandlers>(&self) -> DecodeOptions {
+        let limit = self.reader.max_message_size();
+        let delivery = |handler: &Handler, kind: MessageKind| match handler {
+            Handler { mode: Mode::Missing, .. } => {
+                self.dynamic_handlers.as_ref().map_or(Delivery::Discard, |added| added.delivery(kind, limit))
+            }
+            Handler { parts: true, .. } => Delivery::Parts,
+            Handler { max_size, .. } => Delivery::Whole { limit: max_size.unwrap_or(limit) },
+        };
+        DecodeOptions { text: delivery(&E::TEXT, MessageKind::Text), binary: delivery(&E::BINARY, MessageKind::Binary) }
+    }
+
+    /// Makes an inbox entry of a message for an added handler.
+    fn dynamic_invocation(&mut self, payload: Payload, last: bool) -> Invocation {
+        match &mut self.dynamic_handlers {
+            Some(added) => added.invocation(payload, last),
+            None => Invocation::Added(Box::new((None, payload, last))),
+        }
+    }
+
+    /// Calls the added handler for a message, if there still is one. Other invocations pass through.
+    fn call_dynamic<E: EndpointHandlers>(
+        &mut self,
+        dispatch: &mut Dispatch<E>,
+        invocation: Invocation,
+    ) -> Option<Invocation> {
+        let Invocation::Added(added) = invocation else { return Some(invocation) };
+        let (entry, payload, last) = *added;
+        let kind = payload.kind();
+        match entry.or_else(|| self.dynamic_handlers.as_ref()?.of(kind).cloned()) {
+            Some(entry) => Some(dispatch.added(&entry, payload, last)),
+            None => {
+                self.log_discarded(kind);
+                None
+            }
+        }
+    }
+
+    /// Logs once for each session that a message had no handler.
+    fn log_discarded(&mut self, kind: MessageKind) {
+        if std::mem::replace(&mut self.logged_discard, true) {
+            return;
+        }
+        if let Some(not_logged) = self.session.endpoint().log.unwanted.due() {
+            let kind = if kind == MessageKind::Text { "text" } else { "binary" };
+            let endpoint = self.session.endpoint().name;
+            tracing::warn!(not_logged, endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
+        }
+    }
+
+    /// The call for a message whose first part has arrived.
+    fn begin_stream(&mut self, first: Message, last: bool) -> Invocation {
+        let pipe = Pipe::new(self.writer.shared_queue());
+        let is_text = matches!(first, Message::Text(_));
+        pipe.push(first, last);
+        self.inbox.get_or_insert_default().begin_stream(&pipe, last);
+        if !self.reader.is_open() {
+            self.break_stream(Error::closed);
+        }
+        if is_text {
+            Invocation::TextStream(TextStream::new(pipe))
+        } else {
+            Invocation::BinaryStream(BinaryStream::new(pipe))
+        }
+    }
+
+    /// Passes a part to the handler that reads its message; returns the part if there is no such handler.
+    #[inline]
+    fn feed(&mut self, part: Message, last: bool) -> Option<Message> {
+        match &mut self.inbox {
+            Some(inbox) => inbox.feed(part, last),
+            None => Some(part),
+        }
+    }
+
+    /// Drops the rest of a message whose handler has returned.
+    fn discard_stream(&mut self) {
+        self.break_stream(Error::unread);
+    }
+
+    /// Fails the stream of a message that will not be completed.
+    pub(super) fn break_stream(&mut self, error: impl FnOnce() -> Error) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.break_stream(error);
+        }
+    }
+}
+
+/// Counts a part against its handler's limit for the whole message. Returns the violation if the message exceeds it.
+#[inline]
+fn exceeds<E: EndpointHandlers>(inbox: &mut Option<Box<Inbox>>, event: Option<&Event<'_>>) -> Option<Violation> {
+    if E::TEXT.max_total.is_none() && E::BINARY.max_total.is_none() {
+        return None;
+    }
+    let (handler, size, last) = match event? {
+        Event::Text { text, last } => (&E::TEXT, text.as_str().len(), *last),
+        Event::Binary { data, last } => (&E::BINARY, data.as_slice().len(), *last),
+        _ => return None,
+    };
+    let limit = handler.max_total?;
+    let size = inbox.get_or_insert_default().add_to_total(size, last);
+    (size > limit).then_some(Violation::TooBig { limit: usize::try_from(limit).unwrap_or(usize::MAX), size })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{poll_fn, ready};
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::config::Limits;
+    use crate::endpoint::contract::Reply;
+    use crate::error::Error;
+    use crate::handshake::path::PathParams;
+    use crate::handshake::request::{HandshakeRequest, Transport};
+    use crate::session::{OpenSet, Session, SessionInit};
+    use crate::transport::socket::Socket;
+    use endpoint_wire::close::CloseReason;
+    use endpoint_wire::frame::OpCode;
+    use endpoint_wire::text::Text;
+
+    /// Takes binary messages and never replies.
+    struct Taker;
+
+    impl EndpointHandlers for Taker {
+        const BINARY: Handler = Handler::SYNC;
+
+        fn on_open(&mut self, _: &Session) -> impl Future<Output = Result<(), Error>> + Send {
+            ready(Ok(()))
+        }
+        fn on_text(&mut self, _: &Session, _: Text, _: bool) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
+        }
+        fn on_text_sync(&mut self, _: &Session, _: &str, _: bool) -> Reply {
+            Ok(None)
+        }
+        fn on_binary(&mut self, _: &Session, _: Binary, _: bool) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
+        }
+        fn on_binary_sync(&mut self, _: &Session, _: &[u8], _: bool) -> Reply {
+            Ok(None)
+        }
+        fn on_pong(&mut self, _: &Session, _: Pong) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
+        }
+        fn on_close(&mut self, _: &Session, _: CloseReason) -> impl Future<Output = Result<(), Error>> + Send {
+            ready(Ok(()))
+        }
+        fn on_error(&mut self, _: &Session, _: Error) -> impl Future<Output = Result<(), Error>> + Send {
+            ready(Ok(()))
+        }
+    }
+
+    /// A connection that has decoded `early`, and its peer.
+    fn io_with(early: &'static [u8]) -> (ConnectionIo, Dispatch<Taker>, DuplexStream) {
+        let (io, peer) = duplex(1024);
+        let parts = http::Request::new(()).into_parts().0;
+        let limits = Limits { send_queue_bytes: 1024, ..Limits::default() };
+        let set = Arc::new(OpenSet::new("/", "Taker", limits));
+        let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
+        let (response, subprotocol, deflation, rare) = <_>::default();
+        let terms = SessionInit { request, response, subprotocol, deflation, endpoint: set, rare };
+        let session = Session::new(terms, None);
+        let io = ConnectionIo::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
+        let mut both = (io, Dispatch::new(Taker, session), peer);
+        decode(&mut both.0, &mut both.1);
+        both
+    }
+
+    /// A connection that has read and decoded `said`; the thread's buffer is still lent to it.
+    async fn io_after(said: &[u8]) -> (ConnectionIo, Dispatch<Taker>, DuplexStream) {
+        let (mut io, mut dispatch, mut peer) = io_with(b"");
+        peer.write_all(said).await.unwrap();
+        poll_fn(|cx| io.poll_input::<Taker>(cx)).await;
+        decode(&mut io, &mut dispatch);
+        assert!(io.reader.buffer().0);
+        (io, dispatch, peer)
+    }
+
+    fn decode(io: &mut ConnectionIo, dispatch: &mut Dispatch<Taker>) {
+        while let Some(call) = io.next_call(dispatch) {
+            let settled = pin!(call).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(settled, Poll::Ready(Ok(None))), "{settled:?}");
+        }
+        assert!(!io.reader.has_input());
+    }
+
+    fn waits(io: &mut ConnectionIo) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(io.poll_input::<Taker>(cx).is_pending());
+        assert_eq!(io.reader.buffer(), (false, 0), "the thread's buffer is still lent, or there is one of its own");
+    }
+
+    #[tokio::test]
+    async fn idle_connection_has_no_buffer() {
+        waits(&mut io_after(b"\x82\x82\0\0\0\0ab").await.0);
+    }
+
+    #[tokio::test]
+    async fn connection_that_waits_until_its_peer_reads_has_no_read_buffer() {
+        let (mut io, _dispatch, _peer) = io_after(b"\x82\x82\0\0\0\0ab").await;
+        io.writer.buffer().push(true, OpCode::Binary, &[0; 10_000]);
+        waits(&mut io);
+    }
+
+    #[tokio::test]
+    async fn connection_that_waits_for_the_rest_of_a_large_message_has_no_read_buffer() {
+        let begun = b"\x82\xfe\xff\xff\0\0\0\0ab";
+        waits(&mut io_after(begun).await.0);
+        // nor a buffer of its own for bytes that came with the handshake
+        waits(&mut io_with(begun).0);
+    }
+}
