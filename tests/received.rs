@@ -5,10 +5,10 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use endpoint_runtime::ClientContainer;
+use endpoint_runtime::{ClientContainer, ContainerBuilder, TextStreamDecoder};
 use endpoint_runtime::prelude::*;
 use support::raw_server::{RawServer, plain};
-use support::{Client, Journal, Log, TEXT, TestServer, frame, soon};
+use support::{Client, Journal, Log, PING, PONG, TEXT, TestServer, frame, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
@@ -61,12 +61,15 @@ struct Given {
 }
 
 async fn notes(close_timeout: Duration) -> Given {
+    notes_with(|container| container.close_timeout(close_timeout)).await
+}
+
+async fn notes_with(set: impl FnOnce(ContainerBuilder) -> ContainerBuilder) -> Given {
     let (journal, gate) = (Journal::default(), Arc::new(Semaphore::new(0)));
     let instance = (journal.clone(), gate.clone());
     let container = ServerContainer::builder()
-        .endpoint_with::<Notes>(move |_| Ok(Notes { journal: instance.0.clone(), gate: instance.1.clone() }))
-        .close_timeout(close_timeout);
-    Given { server: TestServer::with(container).await, journal, gate }
+        .endpoint_with::<Notes>(move |_| Ok(Notes { journal: instance.0.clone(), gate: instance.1.clone() }));
+    Given { server: TestServer::with(set(container)).await, journal, gate }
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -74,6 +77,11 @@ const LONG: Duration = Duration::from_secs(60);
 /// Numbers as text messages of a client, in one piece.
 fn numbered(range: std::ops::Range<usize>) -> Vec<u8> {
     range.flat_map(|number| frame(0x80 | TEXT, number.to_string().as_bytes())).collect()
+}
+
+/// A ping, whose answer shows that all of this was decoded, and a frame with a reserved opcode.
+fn violation() -> Vec<u8> {
+    [frame(0x80 | PING, b""), frame(0x83, b"")].concat()
 }
 
 /// Waits until the server has noticed that the peer is gone: then its session takes no messages.
@@ -287,6 +295,113 @@ async fn messages_are_handled_no_longer_than_closing_may_take() {
     given.server.shutdown().await;
     let lines = log.lines("were not handled");
     assert!(lines.len() == 1 && lines[0].contains("count=39"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn messages_before_an_idle_timeout_are_handled_in_order() {
+    let given = notes_with(|container| container.close_timeout(LONG).idle_timeout(Some(Duration::from_millis(200)))).await;
+    let mut client = given.server.connect("/notes?hold").await;
+    given.journal.expect("open").await;
+    client.send_raw(&numbered(0..40)).await;
+    // the handler of the first message is still suspended
+    client.expect_close(1001).await;
+    given.gate.add_permits(BURST);
+    expect_all(&given.journal, 40, "ClosedAbnormally Container").await;
+}
+
+#[tokio::test]
+async fn messages_before_a_protocol_violation_are_handled_in_order() {
+    let given = notes(LONG).await;
+    let mut client = given.server.connect("/notes?hold").await;
+    given.journal.expect("open").await;
+    client.send_raw(&[numbered(0..40), violation(), numbered(40..50)].concat()).await;
+    client.expect(PONG).await;
+    given.gate.add_permits(BURST);
+    expect_all(&given.journal, 40, "ProtocolError Container").await;
+}
+
+/// Takes text by a stream decoder, and notes each message. Its handler waits for a permit.
+#[server_endpoint("/decoded", decoders(Whole))]
+struct Decoded {
+    journal: Journal,
+    gate: Arc<Semaphore>,
+}
+
+/// A message that was decoded while it arrived.
+struct Decoding(String);
+
+#[derive(Default)]
+struct Whole(String);
+
+impl TextStreamDecoder for Whole {
+    type Object = Decoding;
+    fn begin(&mut self) {
+        self.0.clear();
+    }
+    fn push(&mut self, part: &str) -> Result<(), Error> {
+        self.0.push_str(part);
+        Ok(())
+    }
+    fn finish(&mut self) -> Result<Decoding, Error> {
+        Ok(Decoding(self.0.clone()))
+    }
+}
+
+impl Decoded {
+    #[on_message(text, max_size = 10)]
+    async fn message(&self, message: Decoding) {
+        self.gate.acquire().await.unwrap().forget();
+        self.journal.note(message.0);
+    }
+    #[on_error]
+    fn error(&self, error: &Error) {
+        self.journal.note(if error.is_too_big() { "too big" } else { "protocol" });
+    }
+    #[on_close]
+    fn close(&self, reason: CloseReason) {
+        self.journal.note(format!("{:?} {:?}", reason.code(), reason.initiator()));
+    }
+}
+
+async fn decoded() -> Given {
+    let (journal, gate) = (Journal::default(), Arc::new(Semaphore::new(0)));
+    let instance = (journal.clone(), gate.clone());
+    let container = ServerContainer::builder()
+        .endpoint_with::<Decoded>(move |_| Ok(Decoded { journal: instance.0.clone(), gate: instance.1.clone() }));
+    Given { server: TestServer::with(container).await, journal, gate }
+}
+
+#[tokio::test]
+async fn messages_before_a_violation_reach_their_stream_decoder() {
+    let given = decoded().await;
+    let mut client = given.server.connect("/decoded").await;
+    let parts = [frame(TEXT, b"in "), frame(0x80, b"parts")].concat();
+    let messages = [frame(0x80 | TEXT, b"first"), parts, frame(0x80 | TEXT, b"last"), violation()];
+    client.send_raw(&messages.concat()).await;
+    client.expect(PONG).await;
+    given.gate.add_permits(BURST);
+    for what in ["first", "in parts", "last", "protocol", "ProtocolError Container"] {
+        given.journal.expect(what).await;
+    }
+}
+
+#[tokio::test]
+async fn messages_behind_one_that_exceeds_a_stream_decoders_limit_are_dropped_and_counted() {
+    let log = Log::capture();
+    let given = decoded().await;
+    let mut client = given.server.connect("/decoded").await;
+    let messages = [&b"first"[..], b"longer than ten", b"second", b"third"];
+    client.send_raw(&messages.map(|message| frame(0x80 | TEXT, message)).concat()).await;
+    client.expect_silence().await;
+    given.gate.add_permits(BURST);
+    for what in ["first", "too big", "TooBig Container"] {
+        given.journal.expect(what).await;
+    }
+    client.expect_close(1009).await;
+    given.server.shutdown().await;
+    assert_eq!(given.journal.rest(), [""; 0]);
+    let lines = log.lines("were not handled");
+    assert!(lines.len() == 1 && lines[0].contains("count=2"), "{lines:?}");
 }
 
 /// A server that closes, while its peer is in the middle of a burst that ends with a close frame.

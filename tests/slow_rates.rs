@@ -216,6 +216,16 @@ async fn peer_that_reads_a_byte_now_and_then_is_ended_by_the_send_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn peer_that_reads_nothing_is_ended_by_the_send_timeout_also_without_a_least_rate() {
+    let mut served = Served::with(|container| container.min_send_rate(0).send_timeout(10 * SECOND));
+    let (_client, session) = served.open().await;
+    session.async_remote().send_binary(vec![7; 200_000]).queued().unwrap();
+    let began = Instant::now();
+    served.journal.expect("close 1006 \"send timeout: the peer does not read\" by Container").await;
+    assert!((10 * SECOND..15 * SECOND).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn peer_that_reads_slowly_but_steadily_gets_everything() {
     for (rate, least) in [(2_000, 1_024), (100, 0), (100, 50)] {
         let mut served = Served::with(|container| container.min_send_rate(least));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{TlsConfig, Trust};
-use support::{Journal, TestServer, soon};
+use support::{Journal, TestServer, frame, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -37,6 +37,25 @@ impl Echo {
     #[on_message]
     fn binary(&self, data: &[u8]) -> Vec<u8> {
         data.to_vec()
+    }
+
+    #[on_close]
+    fn close(&self, reason: CloseReason) {
+        self.journal.note(format!("close {reason} by {:?}", reason.initiator()));
+    }
+}
+
+/// Notes each message after a suspension.
+#[server_endpoint("/notes")]
+struct Notes {
+    journal: Journal,
+}
+
+impl Notes {
+    #[on_message]
+    async fn text(&self, text: String) {
+        tokio::task::yield_now().await;
+        self.journal.note(text);
     }
 
     #[on_close]
@@ -307,6 +326,30 @@ async fn frames_behind_the_request_are_not_lost_and_a_batch_is_answered_at_once(
     assert!(came.starts_with(b"HTTP/1.1 101"));
     // a read ends where a record does: the answers of a batch are not a record each
     assert!(reads <= 10, "{reads} reads");
+}
+
+#[tokio::test]
+async fn messages_before_the_end_of_a_secure_connection_are_handled_in_order() {
+    let (tls, journal) = (certificate(), Journal::default());
+    let own = journal.clone();
+    let container = ServerContainer::builder().endpoint_with(move |_| Ok(Notes { journal: own.clone() }));
+    let server = TestServer::serving(Server::with(container).tls(tls.clone())).await;
+    for ends_tls in [true, false] {
+        let mut stream = raw(&tls, &server, &[]).await.unwrap();
+        let request = String::from_utf8(UPGRADE.to_vec()).unwrap().replace("/echo", "/notes");
+        let frames: Vec<u8> = (0..40).flat_map(|number: u32| frame(0x81, number.to_string().as_bytes())).collect();
+        stream.write_all(&[request.as_bytes(), &frames].concat()).await.unwrap();
+        if ends_tls {
+            stream.shutdown().await.unwrap();
+        } else {
+            // the end of TCP alone, without the end of TLS
+            stream.get_mut().0.shutdown().await.unwrap();
+        }
+        for number in 0..40 {
+            journal.expect(&number.to_string()).await;
+        }
+        assert!(journal.next().await.ends_with("by Transport"));
+    }
 }
 
 #[tokio::test]
