@@ -39,8 +39,8 @@ impl Encode for Word {
     fn encode(&self) -> Result<Message, Error> {
         Ok(format!("itself({})", self.0).into())
     }
-    fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
-        dialect.encode(self)
+    fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+        context.encode(self)
     }
 }
 

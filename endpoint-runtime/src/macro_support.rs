@@ -78,7 +78,7 @@ pub fn decoding<T>(session: &Session, decode: impl FnOnce() -> T) -> T {
 
 /// Encodes `object` for one session as a reply.
 pub fn reply_for<T: Encode>(session: &Session, object: &T) -> Reply {
-    object.encode_for(&session.dialect()).map(Some)
+    object.encode_for(&session.encode_context()).map(Some)
 }
 
 /// Whether `events` contains `name`.

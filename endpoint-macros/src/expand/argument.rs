@@ -52,7 +52,7 @@ fn payload(kind: HandlerKind, argument: &Argument, is_sync: bool) -> TokenStream
         (HandlerKind::Pong, _) => quote_spanned!(place=> #borrow __payload),
         (_, KnownType::Negotiated) => {
             let message = quote!(<#rt::Message as ::core::convert::From<_>>::from(__payload));
-            let decode = quote!(|| <#ty>::decode(#message, &#rt::Session::dialect(__session)));
+            let decode = quote!(|| <#ty>::decode(#message, &#rt::Session::encode_context(__session)));
             quote!(#borrow #rt::decoding(__session, #decode)?)
         }
         (HandlerKind::Binary, _) if is_slice(argument) && is_sync => quote_spanned!(place=> __payload),

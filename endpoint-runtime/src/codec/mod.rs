@@ -222,8 +222,8 @@ pub trait Encode {
     ///         Ok(format!("{},{}", self.0, self.1).into())
     ///     }
     ///
-    ///     fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
-    ///         dialect.encode(self)
+    ///     fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+    ///         context.encode(self)
     ///     }
     /// }
     /// ```
@@ -231,8 +231,8 @@ pub trait Encode {
     /// # Errors
     /// Same as [`encode`](Self::encode).
     #[inline]
-    fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
-        let _ = dialect;
+    fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+        let _ = context;
         self.encode()
     }
 
@@ -266,8 +266,8 @@ impl<T: Encode + ?Sized> Encode for &T {
         (**self).encode()
     }
     #[inline]
-    fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
-        (**self).encode_for(dialect)
+    fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+        (**self).encode_for(context)
     }
 }
 
@@ -279,8 +279,8 @@ macro_rules! encode_owned {
                 Ok(self.clone().into())
             }
             #[inline]
-            fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
-                dialect.encode(self)
+            fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+                context.encode(self)
             }
             #[inline]
             fn into_message(self) -> Result<Message, Error> {
@@ -299,8 +299,8 @@ macro_rules! encode_copied {
                 Ok(self[..].into())
             }
             #[inline]
-            fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
-                dialect.encode(self)
+            fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+                context.encode(self)
             }
             #[inline]
             fn into_message(self) -> Result<Message, Error> {
@@ -339,8 +339,8 @@ macro_rules! encode_as_text_form {
                 Ok(self.to_string().into())
             }
             #[inline]
-            fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
-                dialect.encode(self)
+            fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+                context.encode(self)
             }
         }
     )*};

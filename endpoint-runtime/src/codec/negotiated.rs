@@ -85,12 +85,12 @@ impl Form {
 }
 
 impl<T: DeserializeOwned> Negotiated<T> {
-    /// Decodes a message of a session with the encode context `dialect`.
+    /// Decodes a message of a session with the encode context `context`.
     ///
     /// # Errors
     /// [`Error::is_decode`], with the message.
-    pub fn decode(message: Message, dialect: &EncodeContext<'_>) -> Result<Self, Error> {
-        let form = match Form::of(dialect.subprotocol()) {
+    pub fn decode(message: Message, context: &EncodeContext<'_>) -> Result<Self, Error> {
+        let form = match Form::of(context.subprotocol()) {
             Ok(form) => form,
             Err(reason) => return Err(Error::decode(message, reason)),
         };
@@ -105,7 +105,7 @@ impl<T: DeserializeOwned> Negotiated<T> {
             (Form::Cbor, Message::Binary(data)) => Cbor::decode_binary(data).map(|Cbor(value)| Self(value)),
             #[cfg(any(feature = "msgpack", feature = "cbor"))]
             (_, message) => {
-                let subprotocol = excerpt(dialect.subprotocol().unwrap_or_default()).to_string();
+                let subprotocol = excerpt(context.subprotocol().unwrap_or_default()).to_string();
                 Err(Error::decode(message, format!("messages of the subprotocol {subprotocol:?} are binary")))
             }
         }
@@ -118,8 +118,8 @@ impl<T: Serialize> Encode for Negotiated<T> {
         Err(Error::encode("there is no session whose subprotocol would name the form of the message"))
     }
 
-    fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
-        match Form::of(dialect.subprotocol()).map_err(Error::encode)? {
+    fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+        match Form::of(context.subprotocol()).map_err(Error::encode)? {
             Form::Json => Json(&self.0).encode(),
             #[cfg(feature = "msgpack")]
             Form::MessagePack => MessagePack(&self.0).encode(),

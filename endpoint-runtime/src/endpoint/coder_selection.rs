@@ -363,7 +363,7 @@ impl<T: IntoReply> EncodesReply<T> for OfItself {
 
 impl<T: 'static> EncodesReply<T> for ByList {
     fn conversion<'s>(self, session: &'s Session) -> impl Fn(T) -> Reply + Copy + Send + use<'s, T> {
-        move |object: T| match session.dialect().listed(&object) {
+        move |object: T| match session.encode_context().listed(&object) {
             Some(message) => message.map(Some),
             // coders are listed before any handler runs
             None => Err(Error::encode("the endpoint's encoders are not there")),

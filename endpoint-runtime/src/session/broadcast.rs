@@ -78,7 +78,7 @@ impl<'a> Broadcast<'a> {
         let mut encodings = Encodings::default();
         for session in self.sessions.addressed() {
             if encodings.of(session).is_none() {
-                let message = object.encode_for(&session.dialect())?;
+                let message = object.encode_for(&session.encode_context())?;
                 encodings.add(session, Shared::new(message, self.how));
             }
         }
@@ -283,8 +283,8 @@ mod tests {
         fn encode(&self) -> Result<Message, Error> {
             Ok(Message::Text("?".into()))
         }
-        fn encode_for(&self, dialect: &EncodeContext<'_>) -> Result<Message, Error> {
-            let subprotocol = dialect.subprotocol().unwrap_or_default().to_owned();
+        fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+            let subprotocol = context.subprotocol().unwrap_or_default().to_owned();
             self.0.borrow_mut().push(subprotocol.clone());
             Ok(Message::Text(subprotocol.into()))
         }
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn object_for_many_dialects_takes_time_for_each_session_and_not_for_each_pair() {
+    fn encoding_for_many_contexts_takes_linear_time() {
         let time = |count: usize| {
             let sessions = sessions((0..count).map(|number| format!("{number:08}")));
             let object = Noted(RefCell::default());

@@ -318,12 +318,12 @@ impl Session {
 
     /// A remote whose sends wait until the message is written.
     pub fn basic_remote(&self) -> BasicRemote<'_> {
-        BasicRemote::new(&self.0.send_queue, self.dialect())
+        BasicRemote::new(&self.0.send_queue, self.encode_context())
     }
 
     /// A remote whose sends queue the message and return at once.
     pub fn async_remote(&self) -> AsyncRemote<'_> {
-        AsyncRemote::new(&self.0.send_queue, self.dialect())
+        AsyncRemote::new(&self.0.send_queue, self.encode_context())
     }
 
     /// Closes the session with 1000; see [`close_with`](Self::close_with).
@@ -346,7 +346,7 @@ impl Session {
 
     /// The encode context of this session. To send an object to several sessions, or later, encode it with this context
     /// by [`Encode::encode_for`](crate::Encode::encode_for).
-    pub fn dialect(&self) -> EncodeContext<'_> {
+    pub fn encode_context(&self) -> EncodeContext<'_> {
         EncodeContext(&self.0.agreed)
     }
 

@@ -41,13 +41,13 @@ use endpoint_wire::text::Text;
 #[derive(Clone, Copy, Debug)]
 pub struct BasicRemote<'a> {
     send_queue: &'a Arc<SendQueue>,
-    dialect: EncodeContext<'a>,
+    context: EncodeContext<'a>,
     how: How,
 }
 
 impl<'a> BasicRemote<'a> {
-    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, dialect: EncodeContext<'a>) -> Self {
-        Self { send_queue, dialect, how: How::DEFAULT }
+    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, context: EncodeContext<'a>) -> Self {
+        Self { send_queue, context, how: How::DEFAULT }
     }
 
     /// Disables compression for the sends of this remote: for messages that hold a secret beside text that others
@@ -132,7 +132,7 @@ impl<'a> BasicRemote<'a> {
     where
         T: Encode + ?Sized,
     {
-        let message = object.encode_for(&self.dialect);
+        let message = object.encode_for(&self.context);
         async move {
             match message? {
                 Message::Text(text) => self.send_text(text).await,
@@ -242,13 +242,13 @@ impl<'a> BasicRemote<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct AsyncRemote<'a> {
     send_queue: &'a Arc<SendQueue>,
-    dialect: EncodeContext<'a>,
+    context: EncodeContext<'a>,
     how: How,
 }
 
 impl<'a> AsyncRemote<'a> {
-    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, dialect: EncodeContext<'a>) -> Self {
-        Self { send_queue, dialect, how: How::DEFAULT }
+    pub(crate) fn new(send_queue: &'a Arc<SendQueue>, context: EncodeContext<'a>) -> Self {
+        Self { send_queue, context, how: How::DEFAULT }
     }
 
     /// Disables compression for the sends of this remote; see [`BasicRemote::uncompressed`].
@@ -321,7 +321,7 @@ impl<'a> AsyncRemote<'a> {
     /// # Errors
     /// [`Error::is_encode`] if encoding fails. The [`Sent`] reports whether the message was queued.
     pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Sent, Error> {
-        Ok(match object.encode_for(&self.dialect)? {
+        Ok(match object.encode_for(&self.context)? {
             Message::Text(text) => self.send_text(text),
             Message::Binary(data) => self.send_binary(data),
         })
