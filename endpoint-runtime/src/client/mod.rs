@@ -252,7 +252,7 @@ impl ClientContainer {
         request: &ClientRequest,
         stop: &CancellationToken,
     ) -> Result<Serving, Error> {
-        let (agreed, terms) = tokio::select! {
+        let (agreed, init) = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(stopped_while_connecting()),
             agreed = self.agree::<E>(request) => agreed?,
@@ -263,7 +263,7 @@ impl ClientContainer {
         if stop.is_cancelled() {
             return Err(stopped_while_connecting());
         }
-        Ok(Opened { upgraded: agreed.upgraded, early: agreed.early, terms, token }.serve(endpoint))
+        Ok(Opened { upgraded: agreed.upgraded, early: agreed.early, init, token }.serve(endpoint))
     }
 
     /// Ends a session whose `stop` was cancelled. A shutdown ends its sessions itself, with its own reason.
@@ -316,7 +316,7 @@ impl ClientContainer {
             };
             deflation.map(Box::new).ok_or_else(used_up)
         });
-        let terms = SessionInit {
+        let init = SessionInit {
             request: asked,
             subprotocol: agreed.subprotocol.take().map(Cow::Owned),
             response: Some(Box::new(std::mem::take(&mut agreed.response))),
@@ -324,7 +324,7 @@ impl ClientContainer {
             endpoint: sessions,
             rare: <_>::default(),
         };
-        Ok((agreed, terms))
+        Ok((agreed, init))
     }
 }
 

@@ -210,7 +210,7 @@ impl Inner {
         let (subprotocol, sessions) = (accepted.into_subprotocol(), sessions.clone());
         prepared(PendingConnection {
             upgrade,
-            terms: SessionInit { request, response: None, subprotocol, deflation, endpoint: sessions, rare },
+            init: SessionInit { request, response: None, subprotocol, deflation, endpoint: sessions, rare },
             token,
             #[cfg(feature = "adopted")]
             ends: None,

@@ -289,7 +289,7 @@ impl ExternalRequest {
         let (ends, ended) = oneshot::channel();
         let opening = PendingConnection {
             upgrade: Box::pin(std::future::ready(None)),
-            terms: SessionInit {
+            init: SessionInit {
                 request,
                 response: None,
                 subprotocol,

@@ -94,7 +94,7 @@ pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>>
 /// An accepted connection, to be served as soon as HTTP releases its socket.
 pub(crate) struct PendingConnection {
     pub(crate) upgrade: Upgrade,
-    pub(crate) terms: SessionInit,
+    pub(crate) init: SessionInit,
     /// A shutdown waits until the token is dropped.
     pub(crate) token: TaskTrackerToken,
     /// Receives the close reason after `on_close` has returned.
@@ -302,23 +302,23 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
 /// Waits for the socket. The state for this wait is in its own box, which is freed afterwards.
 async fn begin<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (PendingConnection { terms, token, .. }, endpoint) = *beginning;
-    Some(connect(upgraded, early, terms, endpoint, token))
+    let (PendingConnection { init, token, .. }, endpoint) = *beginning;
+    Some(connect(upgraded, early, init, endpoint, token))
 }
 
 /// Assembles a connection, for a server or a client.
 fn connect<E: EndpointHandlers>(
     upgraded: Upgraded,
     early: Bytes,
-    mut terms: SessionInit,
+    mut init: SessionInit,
     endpoint: E,
     token: TaskTrackerToken,
 ) -> Box<Connection<E>> {
     #[cfg(feature = "adopted")]
     let whole = matches!(upgraded, Upgraded::Whole(_));
-    let (socket, writer) = halves(upgraded, &mut terms.request);
-    see_to_deadlines(&terms.endpoint);
-    let mut session = Session::new(terms, writer);
+    let (socket, writer) = halves(upgraded, &mut init.request);
+    see_to_deadlines(&init.endpoint);
+    let mut session = Session::new(init, writer);
     if E::LISTS_CODERS {
         session = session.with_coders();
     }
@@ -364,7 +364,7 @@ pub trait ClientEndpoint: EndpointHandlers {
 pub(crate) struct Opened {
     pub(crate) upgraded: Upgraded,
     pub(crate) early: Bytes,
-    pub(crate) terms: SessionInit,
+    pub(crate) init: SessionInit,
     /// A shutdown waits until the token is dropped.
     pub(crate) token: TaskTrackerToken,
 }
@@ -373,7 +373,7 @@ pub(crate) struct Opened {
 impl Opened {
     /// Serves the connection in its own task.
     pub(crate) fn serve<E: EndpointHandlers>(self, endpoint: E) -> Serving {
-        let mut connection = connect(self.upgraded, self.early, self.terms, endpoint, self.token);
+        let mut connection = connect(self.upgraded, self.early, self.init, endpoint, self.token);
         let session = connection.session().clone();
         let (opens, opened) = oneshot::channel();
         let (ends, ended) = oneshot::channel();

@@ -123,8 +123,8 @@ const OFF: u64 = 0;
 
 impl Session {
     /// `writer` is the write half of a plain socket.
-    pub(crate) fn new(terms: SessionInit, writer: Option<OwnedWriteHalf>) -> Self {
-        let SessionInit { request, response, subprotocol, deflation, endpoint, rare } = terms;
+    pub(crate) fn new(init: SessionInit, writer: Option<OwnedWriteHalf>) -> Self {
+        let SessionInit { request, response, subprotocol, deflation, endpoint, rare } = init;
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         let role = if response.is_some() { Role::Client } else { Role::Server };
         Self(Arc::new(Inner {

@@ -81,8 +81,8 @@ impl Endpoint {
         let parts = http::Request::new(()).into_parts().0;
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
         let (response, subprotocol, deflation, rare) = <_>::default();
-        let terms = SessionInit { request, response, subprotocol, deflation, endpoint: self.0.clone(), rare };
-        let session = Session::new(terms, None);
+        let init = SessionInit { request, response, subprotocol, deflation, endpoint: self.0.clone(), rare };
+        let session = Session::new(init, None);
         Entry(OpenGuard::of(&session), session)
     }
 }
