@@ -81,11 +81,11 @@ async fn head_of_16_kib_and_64_headers_is_the_most_by_default() {
         client.expect_text("x").await;
     }
     for (lines, sentence) in [
-        (sized((16 << 10) + 1), "16384 bytes, raise max_request_head"),
-        (sized(20_000), "16384 bytes, raise max_request_head"),
-        (sized(30_000), "16384 bytes, raise max_request_head"),
-        (numbered(65), "64 headers, raise max_request_headers"),
-        (numbered(100), "64 headers, raise max_request_headers"),
+        (sized((16 << 10) + 1), "16384 bytes: to accept more, raise max_request_head"),
+        (sized(20_000), "16384 bytes: to accept more, raise max_request_head"),
+        (sized(30_000), "16384 bytes: to accept more, raise max_request_head"),
+        (numbered(65), "64 headers: to accept more, raise max_request_headers"),
+        (numbered(100), "64 headers: to accept more, raise max_request_headers"),
     ] {
         let (answer, _) = ask(server.addr, &lines).await;
         assert_eq!(answer.status, 431);

@@ -579,7 +579,7 @@ async fn session_whose_opener_is_dropped_in_on_open_ends() {
     journal.expect("open").await;
     connecting.abort();
     peer.expect_close(1001).await;
-    journal.expect("close 1001 the client gave it up").await;
+    journal.expect("close 1001 the connection attempt was cancelled").await;
 }
 
 // ---- with a server of ours ----

@@ -194,17 +194,17 @@ async fn what_cannot_be_asked_is_not() {
     let container = ClientContainer::new();
     let request = || container.request("ws://127.0.0.1:1/");
     for (request, about) in [
-        (container.request("http://127.0.0.1:1/"), "neither ws nor wss"),
+        (container.request("http://127.0.0.1:1/"), "must be ws or wss"),
         (container.request("ws://127.0.0.1:1/#part"), "fragment"),
         (container.request("127.0.0.1:1"), ""),
-        (container.request("ws://127.0.0.1:1/\r\nX: y"), "'\\r': remove it, or write %0D"),
-        (container.request("ws://bücher.example/"), "punycode"),
+        (container.request("ws://127.0.0.1:1/\r\nX: y"), "'\\r', or write %0D"),
+        (container.request("ws://bücher.example/"), "Punycode"),
         (container.request("ws://127.0.0.1:1/{room}"), ".path_param(\"room\", …)"),
         (request().path_param("room", 1), "no variable {room}"),
-        (request().header("Sec-WebSocket-Key", "x"), "sec-websocket-key is the handshake's own"),
-        (request().header("upgrade", "h2c"), "own"),
-        (request().header("Content-Length", "1"), "own"),
-        (request().header("a b", "1"), "name of a header"),
+        (request().header("Sec-WebSocket-Key", "x"), "sec-websocket-key is reserved for the handshake"),
+        (request().header("upgrade", "h2c"), "reserved"),
+        (request().header("Content-Length", "1"), "reserved"),
+        (request().header("a b", "1"), "a header name"),
         (request().header("x-token", "secret\r\nX-Other: 1"), "value of the header x-token"),
         (request().origin("a\nb"), "origin"),
         (request().subprotocol("a b"), "subprotocol"),
@@ -246,7 +246,7 @@ fn fillers(lines: usize, bytes: usize) -> String {
 
 #[tokio::test]
 async fn answer_with_a_large_head_is_an_error_that_names_the_limit() {
-    const SENTENCE: &str = "more than 16384 bytes or 64 headers: raise max_response_head or max_response_headers";
+    const SENTENCE: &str = "exceeds 16384 bytes or 64 headers: raise max_response_head or max_response_headers";
     for (lines, bytes) in [(1, 16 << 10), (1, 40_000), (62, 1), (90, 1), (200, 1)] {
         let answer =
             |accepted: String| accepted.replace("Upgrade: websocket", &(fillers(lines, bytes) + "Upgrade: websocket"));

@@ -703,7 +703,7 @@ async fn a_connection_that_ends_without_a_close_frame_is_1006() {
         case.until_it_is_noticed().await;
         case.let_go().await;
         case.client.expect_end().await;
-        case.ended("1006 \"the peer ended the connection without a close frame\" by Transport").await;
+        case.ended("1006 \"the peer closed the connection without a close frame\" by Transport").await;
     }
 }
 
@@ -734,6 +734,6 @@ async fn a_connection_that_ends_in_the_middle_of_a_frame_is_1006() {
         case.client.send_raw(&whole[..cut]).await;
         case.client.stream.shutdown().await.unwrap();
         case.client.expect_end().await;
-        case.ended("1006 \"the peer ended the connection without a close frame\" by Transport").await;
+        case.ended("1006 \"the peer closed the connection without a close frame\" by Transport").await;
     }
 }

@@ -357,8 +357,8 @@ async fn compression_is_off_unless_it_is_asked_for() {
 async fn settings_out_of_range_are_not_deployed() {
     for (compression, about) in [
         (Compression::ON.level(10), "level 10"),
-        (Compression::ON.window_bits(8), "window of 8 bits"),
-        (Compression::ON.window_bits(16), "window of 16 bits"),
+        (Compression::ON.window_bits(8), "window size of 8 bits"),
+        (Compression::ON.window_bits(16), "window size of 16 bits"),
     ] {
         let built = ServerContainer::builder().register::<Silent>().compression(compression).build();
         let error = built.expect_err("a mistake");

@@ -244,7 +244,7 @@ async fn subprotocol_that_was_not_offered_is_refused_and_logged() {
     let (answer, _) = try_connect(&server, &["Sec-WebSocket-Protocol: 2"]).await;
     assert_eq!(answer.status, 500);
     assert!(!answer.body.contains("offered"), "{answer:?}");
-    assert_eq!(log.lines(r#"it chose the subprotocol "1", which the client has not offered"#).len(), 1);
+    assert_eq!(log.lines(r#"it selected the subprotocol "1", which the client did not offer"#).len(), 1);
 }
 
 // ---- negotiate_extensions ----
@@ -521,7 +521,7 @@ async fn endpoint_that_nobody_can_make_is_refused_and_logged() {
         |_: &HandshakeRequest| -> Result<NeverMade, Refusal> { Err(Refusal::new(StatusCode::IM_A_TEAPOT)) };
     let server = TestServer::of::<NeverMade>().await;
     assert_eq!(Client::try_connect(server.addr, "/none", &[]).await.0.status, 500);
-    assert_eq!(log.lines("its configurator made none").len(), 1);
+    assert_eq!(log.lines("its configurator created no instance").len(), 1);
     let server = TestServer::with(ServerContainer::builder().endpoint_with(configurator)).await;
     assert_eq!(Client::try_connect(server.addr, "/none", &[]).await.0.status, 418);
 }

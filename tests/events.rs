@@ -165,14 +165,17 @@ async fn what_is_no_listed_event_or_has_other_data_is_an_error_and_the_session_g
     let rows = [
         (
             r#"{"event":"chat.sing"}"#,
-            "is no event that the endpoint lists: \"chat.sing\" is none of chat.say, chat.leave, ",
+            "is not one of the endpoint's events: \"chat.sing\" is not one of chat.say, chat.leave, ",
         ),
-        (r#"{"data":1}"#, "is no event that the endpoint lists: missing field `event` at line 1 column 10"),
-        ("hello", "is no event that the endpoint lists: expected value at line 1 column 1"),
-        (r#"{"event":"chat.say"}"#, "is an event \"chat.say\" whose data is no JSON of type events::Say: invalid type"),
+        (r#"{"data":1}"#, "is not one of the endpoint's events: missing field `event` at line 1 column 10"),
+        ("hello", "is not one of the endpoint's events: expected value at line 1 column 1"),
+        (
+            r#"{"event":"chat.say"}"#,
+            "is an event \"chat.say\" whose data is not JSON for type events::Say: invalid type",
+        ),
         (
             r#"{"event":"count","data":"x"}"#,
-            "is an event \"count\" whose data is no JSON of type core::option::Option<usize>",
+            "is an event \"count\" whose data is not JSON for type core::option::Option<usize>",
         ),
     ];
     for (said, sentence) in rows {

@@ -105,12 +105,12 @@ async fn each_form_is_read_returned_and_sent() {
 async fn what_is_of_another_form_is_an_error_with_its_bytes_and_the_session_goes_on() {
     let server = serve().await;
     let rows: [(&str, &[u8], &str); 6] = [
-        ("/msgpack", b"\x82", "true Some(1) the binary message of 1 bytes is no MessagePack of type "),
-        ("/msgpack", b"\x92\x01\xff!", "true Some(4) the binary message of 4 bytes is no MessagePack of type "),
-        ("/cbor", b"x", "true Some(1) the binary message of 1 bytes is no CBOR of type "),
-        ("/cbor", b"\xa2\x61x\x01\x61y\x20\x00", "true Some(8) the binary message of 8 bytes is no CBOR of type "),
-        ("/protobuf", b"\xff", "true Some(1) the binary message of 1 bytes is no Protocol Buffers message of type "),
-        ("/json", b"{\"x\":\xff", "true Some(6) the binary message of 6 bytes is no JSON of type "),
+        ("/msgpack", b"\x82", "true Some(1) the binary message of 1 bytes is not MessagePack for type "),
+        ("/msgpack", b"\x92\x01\xff!", "true Some(4) the binary message of 4 bytes is not MessagePack for type "),
+        ("/cbor", b"x", "true Some(1) the binary message of 1 bytes is not CBOR for type "),
+        ("/cbor", b"\xa2\x61x\x01\x61y\x20\x00", "true Some(8) the binary message of 8 bytes is not CBOR for type "),
+        ("/protobuf", b"\xff", "true Some(1) the binary message of 1 bytes is not a Protocol Buffers message of type "),
+        ("/json", b"{\"x\":\xff", "true Some(6) the binary message of 6 bytes is not JSON for type "),
     ];
     for (path, said, heard) in rows {
         let mut client = server.connect(path).await;
@@ -164,17 +164,17 @@ async fn without_a_subprotocol_that_names_a_form_nothing_is_read_or_sent() {
     let server = serve().await;
     let mut client = agreeing(&server, "/negotiated", "plain").await;
     client.text("{}").await;
-    let names_none = r#"the subprotocol "plain" names no form of messages that is known"#;
+    let names_none = r#"the subprotocol "plain" does not name a known message format"#;
     let text = format!(
         "the text message \"{{}}\" cannot be decoded: {names_none} / \
-         Err(Encode: an object cannot be encoded: {names_none})"
+         Err(Encode: cannot encode an object: {names_none})"
     );
     client.expect_text(&text).await;
     let mut client = server.connect("/negotiated").await;
     client.binary(b"").await;
-    let none = "no subprotocol was agreed on, which would name the form of messages";
+    let none = "no subprotocol was negotiated, so the message format is unknown";
     let text = format!(
-        "the binary message of 0 bytes cannot be decoded: {none} / Err(Encode: an object cannot be encoded: {none})"
+        "the binary message of 0 bytes cannot be decoded: {none} / Err(Encode: cannot encode an object: {none})"
     );
     client.expect_text(&text).await;
 }

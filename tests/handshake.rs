@@ -186,8 +186,8 @@ async fn each_defect_is_refused_with_its_status() {
         ("GET /nowhere HTTP/1.1", &[], 404, &[], "no WebSocket endpoint"),
         ("GET /MADE HTTP/1.1", &[], 404, &[], "no WebSocket endpoint"),
         ("GET /made/ HTTP/1.1", &[], 404, &[], "no WebSocket endpoint"),
-        ("GET /room/a/256 HTTP/1.1", &[], 404, &[], "does not understand"),
-        ("GET /room/a/x HTTP/1.1", &[], 404, &[], "does not understand"),
+        ("GET /room/a/256 HTTP/1.1", &[], 404, &[], "invalid value"),
+        ("GET /room/a/x HTTP/1.1", &[], 404, &[], "invalid value"),
         ("GET /room/a%ff/1 HTTP/1.1", &[], 400, &[], "UTF-8"),
         ("GET /room/a%2/1 HTTP/1.1", &[], 400, &[], "percent"),
     ] {

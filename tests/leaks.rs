@@ -98,7 +98,7 @@ const KEEPERS: [(&str, Keep); 9] = [
         let user = session.principal::<User>().unwrap();
         user.0.lock().unwrap().push(session.clone());
     }),
-    ("callback of a message", |session, token| {
+    ("callback of a sent message", |session, token| {
         let kept = Kept(session.clone(), token.clone());
         // more than the kernel takes
         for _ in 0..8 {
@@ -454,7 +454,7 @@ async fn panic_of_a_destructor_ends_nothing() {
         let shutdown = server.shutdown().await;
         assert_eq!(shutdown.cut, 0, "{place}");
         assert!(!log.lines("panicked: boom").is_empty(), "{place}: {:?}", log.lines(""));
-        assert!(log.lines("something in it panicked").is_empty(), "{place}");
+        assert!(log.lines("a connection's task panicked").is_empty(), "{place}");
     }
 }
 

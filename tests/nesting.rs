@@ -246,7 +246,7 @@ fn at_the_limit<F: Format, T: Shape>(outer: usize) {
 }
 
 /// The end of the error's text.
-const TOO_DEEP: &str = "it is nested more than 128 levels deep (`max_nesting`)";
+const TOO_DEEP: &str = "its nesting exceeds 128 levels (`max_nesting`)";
 
 #[test]
 fn every_shape_at_the_limit_fits_into_the_stack_of_a_thread_of_tokio() {

@@ -231,7 +231,7 @@ async fn a_full_queue_may_end_the_session_with_1013() {
     assert!(session.async_remote().send_text("one too many").queued().unwrap_err().is_closed());
     assert!(!session.is_open());
     assert_eq!(numbers(&mut client, 8).await, (0..9).collect::<Vec<_>>());
-    assert_eq!(client.expect_close(1013).await, "the outbound queue is full");
+    assert_eq!(client.expect_close(1013).await, "the send queue is full");
     served.journal.expect("close 1006 by Container").await;
 }
 

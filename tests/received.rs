@@ -265,7 +265,7 @@ async fn nothing_is_handled_after_the_application_closed_and_the_rest_is_counted
     client.close(1000, "").await;
     client.expect_end().await;
     given.server.shutdown().await;
-    let lines = log.lines("were not handled");
+    let lines = log.lines("received messages were dropped");
     assert!(lines.len() == 1 && lines[0].contains("count=40"), "{lines:?}");
 }
 
@@ -293,7 +293,7 @@ async fn messages_are_handled_no_longer_than_closing_may_take() {
     // no permits come
     given.journal.expect("ClosedAbnormally Transport").await;
     given.server.shutdown().await;
-    let lines = log.lines("were not handled");
+    let lines = log.lines("received messages were dropped");
     assert!(lines.len() == 1 && lines[0].contains("count=39"), "{lines:?}");
 }
 

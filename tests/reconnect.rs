@@ -520,7 +520,7 @@ async fn panics_of_the_constructor_are_attempts_that_failed() {
     }
     let _peer = server.open().await;
     journal.expect("open 3").await;
-    assert_eq!(log.lines("an attempt to connect again panicked").len(), 2);
+    assert_eq!(log.lines("a reconnect attempt panicked").len(), 2);
     kept.close();
     soon(kept.ended()).await;
 }
@@ -549,5 +549,5 @@ async fn session_whose_task_panics_is_one_that_was_lost() {
     journal.expect("attempt 1 after a panic: false").await;
     let _peer = server.open().await;
     journal.expect("open 1").await;
-    assert_eq!(log.lines("something in it panicked").len(), 1);
+    assert_eq!(log.lines("a connection's task panicked").len(), 1);
 }

@@ -210,7 +210,7 @@ async fn peer_that_reads_a_byte_now_and_then_is_ended_by_the_send_timeout() {
     assert!((30 * SECOND..70 * SECOND).contains(&began.elapsed()), "{:?}", began.elapsed());
     served
         .journal
-        .expect("close 1006 \"send timeout: the peer reads less than 1024 bytes per second\" by Container")
+        .expect("close 1006 \"send timeout: the peer reads fewer than 1024 bytes per second\" by Container")
         .await;
     assert_eq!(session.queued_bytes(), 0);
 }
@@ -410,9 +410,9 @@ async fn message_that_does_not_end_is_ended_after_its_time() {
     let mut client = Narrow::open(&container, "/whole", "").await;
     client.write(&frame(BINARY, &[7; 5_120])).await;
     let (code, reason, after) = client.closed().await;
-    assert_eq!((code, reason.as_str()), (1008, "a message is too slow: 5120 bytes came in 35 seconds"));
+    assert_eq!((code, reason.as_str()), (1008, "a message arrives too slowly: 5120 bytes in 35 seconds"));
     assert!((34 * SECOND..40 * SECOND).contains(&after), "{after:?}");
-    journal.expect("timeout: a message is too slow: 5120 bytes came in 35 seconds").await;
+    journal.expect("timeout: a message arrives too slowly: 5120 bytes in 35 seconds").await;
     journal.expect("close 1008").await;
     assert_eq!(container.unfinished_bytes(), 0);
 }

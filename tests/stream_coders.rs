@@ -293,7 +293,7 @@ async fn an_encoder_that_fails_half_way_has_sent_nothing() {
     for path in ["/later", "/now"] {
         let mut client = server.connect(path).await;
         client.text("?").await;
-        client.expect_text("on_error: an object cannot be encoded: nobody asks").await;
+        client.expect_text("on_error: cannot encode an object: nobody asks").await;
         client.expect_silence().await;
     }
 }

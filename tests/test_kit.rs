@@ -364,7 +364,7 @@ async fn client_that_is_cut_or_dropped_is_lost_without_a_close() {
     client.expect_text("hello").await;
     client.send(TestFrame::new(true, 1, "never whole").half(9)).await;
     client.cut().await;
-    journal.expect("close 1006 the peer ended the connection without a close frame, Transport").await;
+    journal.expect("close 1006 the peer closed the connection without a close frame, Transport").await;
     client.expect_end().await;
     client.send_text("too late").await;
     let transcript = client.transcript().without_times();
@@ -372,14 +372,14 @@ async fn client_that_is_cut_or_dropped_is_lost_without_a_close() {
         transcript,
         "-> text \"hello\"
          <- text \"hello\"
-         -> frame with opcode 1 and 11 bytes, its first 9 bytes
+         -> frame with opcode 1 and 11 bytes, only its first 9 bytes
          -> end
          -> text \"too late\" (lost)"
     );
 
     let (client, journal) = tell().await;
     drop(client);
-    journal.expect("close 1006 the peer ended the connection without a close frame, Transport").await;
+    journal.expect("close 1006 the peer closed the connection without a close frame, Transport").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -454,7 +454,7 @@ async fn failures_say_what_came_instead_and_where() {
     assert_eq!(
         said,
         format!(
-            "tests/test_kit.rs:{line}:16: expected text \"goodbye\", but what came was text \"hello\"\
+            "tests/test_kit.rs:{line}:16: expected text \"goodbye\", got text \"hello\"\
              \n    0.000 -> text \"hello\"\n    0.000 <- text \"hello\""
         )
     );
@@ -462,7 +462,7 @@ async fn failures_say_what_came_instead_and_where() {
     for (said, about) in [
         (
             failure(async { tell().await.0.expect_text("hello").await }).await,
-            "expected text \"hello\", but nothing came within 3600s",
+            "expected text \"hello\", but nothing arrived within 3600s",
         ),
         (
             failure(async {
@@ -471,7 +471,7 @@ async fn failures_say_what_came_instead_and_where() {
                 client.expect_nothing().await;
             })
             .await,
-            "expected nothing, but what came was text \"x\"",
+            "expected nothing, got text \"x\"",
         ),
         (
             failure(async {
@@ -480,7 +480,7 @@ async fn failures_say_what_came_instead_and_where() {
                 client.expect_close(1001).await;
             })
             .await,
-            "expected a close with 1001, but what came was close 1000",
+            "expected a close frame with 1001, got close 1000",
         ),
         (
             failure(async {
@@ -489,7 +489,7 @@ async fn failures_say_what_came_instead_and_where() {
                 client.expect_nothing().await;
             })
             .await,
-            "expected nothing, but what came was end",
+            "expected nothing, got end",
         ),
         (
             failure(async {
@@ -501,7 +501,7 @@ async fn failures_say_what_came_instead_and_where() {
                 }
             })
             .await,
-            "the server did not take what was sent within 2s",
+            "the server did not read the sent data within 2s",
         ),
         (
             failure(async { drop(TestServer::of::<Chat>().connect("/chat/x").await) }).await,
@@ -509,11 +509,11 @@ async fn failures_say_what_came_instead_and_where() {
         ),
         (
             failure(async { drop(TestServer::of::<Chat>().request("/chat/1").expect_refusal(404).await) }).await,
-            "expected a refusal with 404, but /chat/1 was opened",
+            "expected a refusal with 404, but /chat/1 was accepted",
         ),
         (
             failure(async { drop(TestServer::of::<Chat>().connect("chat/1").await) }).await,
-            "\"chat/1\" is no target of a request",
+            "\"chat/1\" is not a request target",
         ),
     ] {
         assert!(said.contains(about), "{said}");
@@ -542,7 +542,7 @@ async fn nothing_is_expected_only_when_everything_has_run() {
         client.send_text("late").await;
         client.expect_nothing().await;
     });
-    assert!(said.await.contains("what came was text \"late\""));
+    assert!(said.await.contains("got text \"late\""));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -607,8 +607,7 @@ async fn client_reads_all_the_time_though_nobody_asks() {
 
 #[tokio::test(start_paused = true)]
 async fn test_that_never_asks_fails_once_too_much_waits() {
-    const SENTENCE: &str = "more than 100000 bytes came and were not asked for, so the client no longer reads: ask with \
-                            next(), allow more with set_max_unread(bytes), or be a slow peer with set_reading(false)";
+    const SENTENCE: &str = "more than 100000 bytes are unread, so the client stopped reading: read with next(), allow more with set_max_unread(bytes), or simulate a slow peer with set_reading(false)";
     async fn overrun() -> (TestServer, TestClient) {
         let (server, mut client) = ticker().await;
         client.set_max_unread(100_000);

@@ -392,8 +392,8 @@ async fn page_without_encryption_is_not_of_the_same_origin() {
     for (origin, host, status, part) in [
         ("https://localhost".to_owned(), "localhost".to_owned(), "101", ""),
         (format!("https://localhost:{port}"), format!("localhost:{port}"), "101", ""),
-        ("http://localhost".to_owned(), "localhost".to_owned(), "403", "deliver the page by https"),
-        (format!("http://localhost:{port}"), format!("localhost:{port}"), "403", "deliver the page by https"),
+        ("http://localhost".to_owned(), "localhost".to_owned(), "403", "serve the page over https"),
+        (format!("http://localhost:{port}"), format!("localhost:{port}"), "403", "serve the page over https"),
         (format!("https://localhost:{port}"), "evil.example".to_owned(), "421", "allowed_hosts([\"evil.example\"])"),
     ] {
         let mut stream = raw(&tls, &server, &[]).await.unwrap();

@@ -55,7 +55,7 @@ impl<T> NoDefault<T> for Construct<T> {}
 pub fn state<T: 'static>(session: &Session) -> Result<&State<T>, Error> {
     session
         .state()
-        .ok_or_else(|| Error::new(Kind::Deploy, format!("nobody provided a State<{}>", std::any::type_name::<T>())))
+        .ok_or_else(|| Error::new(Kind::Deploy, format!("no State<{}> was provided", std::any::type_name::<T>())))
 }
 
 /// Parses a message of a session as an event.
@@ -103,5 +103,6 @@ pub fn permit(session: &Session, roles: &[&str]) -> Result<(), Error> {
     if roles.iter().any(|role| session.is_user_in_role(role)) {
         return Ok(());
     }
-    Err(Error::new(Kind::Forbidden, format!("the message is for the roles {roles:?}, and the peer has none of them")))
+    let text = format!("the message requires one of the roles {roles:?}, and the peer has none of them");
+    Err(Error::new(Kind::Forbidden, text))
 }

@@ -240,10 +240,10 @@ impl Assembler {
     fn admit(&self, rules: &DecodeOptions, header: &Header) -> Result<(), Violation> {
         let take = match (header.opcode, self.message) {
             (OpCode::Continuation, None) => {
-                return Err(Violation::Protocol("a continuation frame has no message to continue"));
+                return Err(Violation::Protocol("a continuation frame without a message to continue"));
             }
             (OpCode::Text | OpCode::Binary, Some(_)) => {
-                return Err(Violation::Protocol("a message began before the one before it was complete"));
+                return Err(Violation::Protocol("a new message started before the previous one was complete"));
             }
             (OpCode::Continuation, Some(message)) => message.take,
             (OpCode::Text, None) => rules.text,
@@ -489,11 +489,11 @@ fn control_event<'i>(opcode: OpCode, payload: &[u8]) -> Result<Event<'i>, Violat
 fn close_reason(payload: &[u8]) -> Result<CloseReason, Violation> {
     let reason = match payload {
         [] => CloseReason::from(CloseCode::NoStatusCode),
-        [_] => return Err(Violation::Protocol("a close frame with a body must carry a code of two bytes")),
+        [_] => return Err(Violation::Protocol("the body of a close frame must start with a two-byte code")),
         [a, b, phrase @ ..] => {
             let code = CloseCode::from(u16::from_be_bytes([*a, *b]));
             if !code.is_sendable() {
-                return Err(Violation::Protocol("the close frame carries a code that must not be sent"));
+                return Err(Violation::Protocol("the close frame has a code that must not be sent"));
             }
             CloseReason::truncating(code, utf8::whole(phrase).ok_or(Violation::NotUtf8)?)
         }

@@ -193,7 +193,7 @@ impl ReasonTooLong {
 
 impl fmt::Display for ReasonTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a close reason of {} bytes exceeds the {MAX_REASON_BYTES} that fit a close frame", self.bytes)
+        write!(f, "a close reason of {} bytes exceeds the limit of {MAX_REASON_BYTES} bytes", self.bytes)
     }
 }
 

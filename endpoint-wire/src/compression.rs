@@ -90,10 +90,10 @@ impl Compression {
     /// The first invalid setting, described for the user.
     pub fn mistake(&self) -> Option<String> {
         if self.level > 9 {
-            return Some(format!("the compression level {} is not from 0 to 9", self.level));
+            return Some(format!("the compression level {} is not between 0 and 9", self.level));
         }
         if !(9..=MAX_WINDOW_BITS).contains(&self.window_bits) {
-            return Some(format!("the window of {} bits is not from 9 to 15", self.window_bits));
+            return Some(format!("the window size of {} bits is not between 9 and 15", self.window_bits));
         }
         None
     }

@@ -80,7 +80,7 @@ pub fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, 
             return Err(Violation::Protocol("a control frame must not be fragmented"));
         }
         if usize::from(short) > MAX_CONTROL {
-            return Err(Violation::Protocol("a control frame must not carry more than 125 bytes"));
+            return Err(Violation::Protocol("a control frame must not have more than 125 bytes"));
         }
     }
     let (payload, rest, len) = match (short, rest) {
@@ -88,7 +88,7 @@ pub fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, 
         (126, &[x, y, ref rest @ ..]) => {
             let payload = u64::from(u16::from_be_bytes([x, y]));
             if payload < 126 {
-                return Err(Violation::Protocol("a length must be in its shortest form"));
+                return Err(Violation::Protocol("a length must use its shortest form"));
             }
             (payload, rest, 4)
         }
@@ -98,7 +98,7 @@ pub fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, 
                 return Err(Violation::Protocol("a length must not have its highest bit set"));
             }
             if payload <= u64::from(u16::MAX) {
-                return Err(Violation::Protocol("a length must be in its shortest form"));
+                return Err(Violation::Protocol("a length must use its shortest form"));
             }
             (payload, rest, 10)
         }

@@ -72,9 +72,9 @@ impl std::fmt::Display for Violation {
                 write!(f, "a message of at least {size} bytes exceeds the limit of {limit}")
             }
             Self::TooSlow { received, seconds } => {
-                write!(f, "a message is too slow: {received} bytes came in {seconds} seconds")
+                write!(f, "a message arrives too slowly: {received} bytes in {seconds} seconds")
             }
-            Self::NoRoom => f.write_str("the unfinished messages of all sessions leave no room for this one"),
+            Self::NoRoom => f.write_str("no memory left in the budget for unfinished messages"),
         }
     }
 }

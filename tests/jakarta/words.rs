@@ -75,7 +75,7 @@ fn encode_exception_keeps_message_and_cause() {
     let error = Error::encode("the cause");
     assert!(error.is_encode() && !error.is_decode());
     assert_eq!(error.source().unwrap().to_string(), "the cause");
-    assert_eq!(error.to_string(), "an object cannot be encoded: the cause");
+    assert_eq!(error.to_string(), "cannot encode an object: the cause");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{Outcome, published, root};
 pub(crate) fn enter(url: &str) -> Outcome {
     let address = url.strip_prefix("https://").filter(|rest| rest.contains('/') && !rest.contains(['"', '\\']));
     if address.is_none() {
-        return Err(format!("{url:?} is not of the form \"https://host/owner/name\""));
+        return Err(format!("{url:?} must have the form \"https://host/owner/name\""));
     }
     edit(&root().join("Cargo.toml"), |text| in_section(text, "workspace.package", &format!("repository = \"{url}\"")))?;
     for folder in published()? {

@@ -34,7 +34,7 @@ pub(crate) async fn dial(
 async fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Error> {
     let connecting = async {
         let addresses = resolve(host, port).await.map_err(|error| {
-            Error::with_source(Kind::Io, format!("the name {host:?} was not resolved: {error}"), error)
+            Error::with_source(Kind::Io, format!("cannot resolve the host name {host:?}: {error}"), error)
         })?;
         connect_to_any(host, port, addresses, deadline).await
     };
@@ -69,10 +69,10 @@ async fn connect_to_any(
     };
     // a name may resolve to any number of addresses
     let shown: Vec<_> = failures.iter().take(4).map(|(address, error)| format!("{address}: {error}")).collect();
-    let text = format!("no connection to {host}:{port} ({})", shown.join("; "));
+    let text = format!("cannot connect to {host}:{port} ({})", shown.join("; "));
     Err(match failures.into_iter().next_back() {
         Some((_, error)) => Error::with_source(Kind::Io, text, error),
-        None => Error::new(Kind::Io, format!("the name {host:?} has no address")),
+        None => Error::new(Kind::Io, format!("the host name {host:?} has no address")),
     })
 }
 
@@ -119,7 +119,7 @@ where
     let mut attempts = VecDeque::new();
     let mut failures = Vec::new();
     let mut failed = |address, error| {
-        tracing::debug!(%error, %address, "an address of the server did not take the connection");
+        tracing::debug!(%error, %address, "cannot connect to one of the server's addresses");
         failures.push((address, error));
     };
     loop {

@@ -50,10 +50,10 @@ pub(crate) async fn exchange<T>(
 where
     T: Read + Write + Unpin + Send + 'static,
 {
-    let failed = |error| failed(error, limits, "the server", "the server did not answer the handshake");
+    let failed = |error| failed(error, limits, "the server", "the server did not complete the handshake");
     let (mut sender, connection) = http_of(limits).handshake(io).await.map_err(failed)?;
     let answer = async {
-        let late = |_| Error::new(Kind::Timeout, "the server did not answer the handshake in time");
+        let late = |_| Error::new(Kind::Timeout, "the handshake with the server timed out");
         let response = timeout_at(deadline, sender.send_request(request)).await.map_err(late)?.map_err(failed)?;
         let Agreement { subprotocol, extension } =
             match offer.check(response.version(), response.status(), response.headers()) {
@@ -78,8 +78,8 @@ pub(crate) async fn tunnel(
     limits: HeadLimits,
     deadline: Instant,
 ) -> Result<TcpStream, Error> {
-    let no_tunnel = |why: String| Error::new(Kind::Handshake, format!("the proxy made no tunnel: {why}"));
-    let failed = |error| failed(error, limits, "the proxy", "the proxy made no tunnel");
+    let no_tunnel = |why: String| Error::new(Kind::Handshake, format!("the proxy did not open a tunnel: {why}"));
+    let failed = |error| failed(error, limits, "the proxy", "the proxy did not open a tunnel");
     let authority = target.place().parse().map_err(|error: http::uri::InvalidUri| no_tunnel(error.to_string()))?;
     let mut uri = Parts::default();
     uri.authority = Some(authority);
@@ -93,7 +93,7 @@ pub(crate) async fn tunnel(
     }
     let (mut sender, connection) = http_of(limits).handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let answer = async {
-        let late = |_| Error::new(Kind::Timeout, "the proxy did not make a tunnel in time");
+        let late = |_| Error::new(Kind::Timeout, "opening a tunnel through the proxy timed out");
         let response = timeout_at(deadline, sender.send_request(request)).await.map_err(late)?;
         let response = response.map_err(failed)?;
         if !response.status().is_success() {
@@ -102,7 +102,7 @@ pub(crate) async fn tunnel(
         match take_socket(hyper::upgrade::on(response).await.map_err(failed)?) {
             (Upgraded::Tcp(stream), early) if early.is_empty() => Ok(stream),
             // an HTTP or TLS server waits for its client to send first, so early bytes are an error
-            _ => Err(no_tunnel("it said more than that".to_owned())),
+            _ => Err(no_tunnel("it sent data before the client did".to_owned())),
         }
     };
     drive(connection, answer).await
@@ -150,18 +150,18 @@ async fn refused(response: Response<Incoming>, who: &str, deadline: Instant) -> 
     let answer = plain(&response);
     let deadline = deadline.min(Instant::now() + ANSWER_BODY_TIMEOUT);
     let mut body = response.into_body();
-    let mut said = Vec::new();
-    while said.len() < ANSWER_BODY {
+    let mut content = Vec::new();
+    while content.len() < ANSWER_BODY {
         match timeout_at(deadline, body.frame()).await {
             Ok(Some(Ok(frame))) => {
                 let data = frame.into_data().unwrap_or_default();
-                said.extend_from_slice(&data[..data.len().min(ANSWER_BODY - said.len())]);
+                content.extend_from_slice(&data[..data.len().min(ANSWER_BODY - content.len())]);
             }
             Ok(Some(Err(_)) | None) | Err(_) => break,
         }
     }
     let text = format!("{who} refused the handshake: {}", answer.status());
-    Error::answered(text, answer.map(|()| said.into()))
+    Error::answered(text, answer.map(|()| content.into()))
 }
 
 /// Copies only status, version and headers: hyper keeps the socket in the response's extensions.

@@ -312,7 +312,7 @@ impl ClientContainer {
             // the budget had space when compression was offered; another attempt will not offer it
             let used_up = || {
                 let cause = io::Error::from(io::ErrorKind::OutOfMemory);
-                Error::with_source(Kind::Handshake, "the compression budget is used up", cause)
+                Error::with_source(Kind::Handshake, "the compression budget is exhausted", cause)
             };
             deflation.map(Box::new).ok_or_else(used_up)
         });
@@ -329,7 +329,7 @@ impl ClientContainer {
 }
 
 fn stopped_while_connecting() -> Error {
-    Error::new(Kind::Closed, "the connection was ended while it was opened, by a shutdown or by `close`")
+    Error::new(Kind::Closed, "the connection was closed before it was open, by a shutdown or by `close`")
 }
 
 /// A session that the caller has not received yet; ends it on drop.
@@ -338,7 +338,7 @@ struct Unowned(Option<Session>);
 impl Drop for Unowned {
     fn drop(&mut self) {
         if let Some(session) = &self.0 {
-            let reason = CloseReason::truncating(CloseCode::GoingAway, "the client gave it up");
+            let reason = CloseReason::truncating(CloseCode::GoingAway, "the connection attempt was cancelled");
             session.send_queue().close(reason.by(Initiator::Application));
         }
     }
@@ -357,7 +357,7 @@ fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States) -> Result<
     let mut mistakes: Vec<String> = limits.compression.mistake().into_iter().collect();
     for wanted in Handlers::of::<E>().missing(states) {
         let (method, ty) = (wanted.method, (wanted.type_name)());
-        mistakes.push(format!("`{method}` takes State<{ty}>, provide it with .state(…)"));
+        mistakes.push(format!("`{method}` takes State<{ty}>: provide it with .state(…)"));
     }
     if mistakes.is_empty() {
         return Ok(());

@@ -130,9 +130,9 @@ impl Hop {
             None => (None, rest),
         };
         if !scheme.eq_ignore_ascii_case("http") {
-            return Err(format!("the proxy {scheme}://{place} is not supported: only http:// is"));
+            return Err(format!("the proxy {scheme}://{place} is not supported: use http://"));
         }
-        let authority = Authority::parse(place).ok_or_else(|| format!("{place:?} is not the address of a proxy"))?;
+        let authority = Authority::parse(place).ok_or_else(|| format!("{place:?} is not a valid proxy address"))?;
         Ok(Self {
             host: authority.host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port: authority.port.unwrap_or(80),
@@ -148,7 +148,7 @@ fn exceptions(list: &str) -> Vec<Except> {
         .filter_map(|entry| {
             let except = Except::parse(entry);
             if except.is_none() {
-                tracing::warn!(entry, "an entry of NO_PROXY is not understood: it excepts nothing from the proxy");
+                tracing::warn!(entry, "invalid entry in NO_PROXY: ignored");
             }
             except
         })

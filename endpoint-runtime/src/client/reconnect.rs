@@ -32,7 +32,7 @@ use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 /// | After | the client |
 /// |---|---|
 /// | a lost connection (1006), also by a panic in its own task, an idle timeout, a send timeout, a protocol error of the server, a failed handler (1011) | connects again |
-/// | a close by the server with 1000, 1002, 1003, 1007, 1008, 1009 or 1010: these codes mean that another attempt would not help | ends |
+/// | a close by the server with 1000, 1002, 1003, 1007, 1008, 1009 or 1010: these codes mean that another attempt would fail as well | ends |
 /// | a close by the server with any other code, such as 1001, 1011, 1012, 1013 and all from 3000, or without one | connects again |
 /// | [`Reconnecting::close`], a close of the session by the application, [`ClientContainer::shutdown`](crate::ClientContainer::shutdown) | ends |
 /// | an attempt that could not resolve the name, or could not reach the server or its proxy | connects again |
@@ -105,7 +105,7 @@ impl Reconnect {
         let Some(ask) = &self.ask else { return true };
         catch_unwind(AssertUnwindSafe(|| ask(next))).unwrap_or_else(|panic| {
             let error = Error::panic(&*panic);
-            tracing::error!(%error, "on_reconnect panicked: the connection is made again all the same");
+            tracing::error!(%error, "on_reconnect panicked: reconnecting anyway");
             true
         })
     }
@@ -336,9 +336,9 @@ impl ReconnectEnd {
     /// Logs the end for the operator, because the application may not ask for it.
     fn log(&self) {
         if self.is_closed() {
-            tracing::debug!("a connection is not made again: {self}");
+            tracing::debug!("reconnecting ended: {self}");
         } else {
-            tracing::warn!("a connection is not made again: {self}");
+            tracing::warn!("reconnecting ended: {self}");
         }
     }
 }
@@ -346,11 +346,11 @@ impl ReconnectEnd {
 impl fmt::Display for ReconnectEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0.cause {
-            Cause::Closed => "it was closed by the application, or by a shutdown",
-            Cause::Final => "another attempt would not help",
-            Cause::Attempts => "there were as many attempts as the policy allows",
+            Cause::Closed => "the application or a shutdown closed the connection",
+            Cause::Final => "another attempt would fail as well",
+            Cause::Attempts => "the policy allows no more attempts",
             Cause::Declined => "`on_reconnect` returned false",
-            Cause::Aborted => "the task that connects is gone",
+            Cause::Aborted => "the reconnecting task was dropped",
         })?;
         match (&self.0.error, &self.0.reason) {
             _ if self.is_closed() => Ok(()),
@@ -433,7 +433,7 @@ async fn caught<T>(attempt: impl Future<Output = Result<T, Error>>) -> Result<T,
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(cx))).unwrap_or_else(|panic| {
             let error = Error::panic(&*panic);
-            tracing::error!(%error, "an attempt to connect again panicked");
+            tracing::error!(%error, "a reconnect attempt panicked");
             Poll::Ready(Err(error))
         })
     })
@@ -453,7 +453,7 @@ async fn end_of(reason: Result<CloseReason, oneshot::error::RecvError>) -> Close
         Err(_) => {
             // the session's task panicked, or the runtime shuts down, which ends this task here
             tokio::task::yield_now().await;
-            CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task failed")
+            CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task panicked or was dropped")
                 .by(Initiator::Container)
         }
     }
@@ -500,7 +500,7 @@ mod tests {
             assert!(delays.iter().all(|d| (granted..=granted + Duration::from_secs(1)).contains(d)), "{asked}");
             delays.sort_unstable();
             delays.dedup();
-            assert!(delays.len() > 50, "{asked}: every client would come at the same time");
+            assert!(delays.len() > 50, "{asked}: all clients would reconnect at the same time");
         }
         let longest = policy.first_delay(Duration::MAX).max_delay(Duration::MAX);
         assert!(longest.delay(9, Some(&answer("99999999999999999999"))) <= Duration::MAX);

@@ -71,14 +71,14 @@ impl ClientRequest {
     {
         match (name.try_into(), value.try_into()) {
             (Ok(name), Ok(_)) if OURS.contains(&name) => {
-                self.wrong(format!("the header {name} is the handshake's own"))
+                self.wrong(format!("the header {name} is reserved for the handshake"))
             }
             (Ok(name), Ok(value)) => {
                 self.headers.append(name, value);
             }
             // omits the value, which may be a secret
-            (Ok(name), Err(_)) => self.wrong(format!("the value of the header {name} has an illegal character")),
-            (Err(_), _) => self.wrong("the name of a header has an illegal character".to_owned()),
+            (Ok(name), Err(_)) => self.wrong(format!("the value of the header {name} contains an invalid character")),
+            (Err(_), _) => self.wrong("a header name contains an invalid character".to_owned()),
         }
         self
     }
@@ -88,7 +88,7 @@ impl ClientRequest {
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         if !is_subprotocol(&name) {
-            self.wrong(format!("{name:?} is not the name of a subprotocol"));
+            self.wrong(format!("{name:?} is not a valid subprotocol name"));
         } else if !self.subprotocols.contains(&name) {
             self.subprotocols.push(name);
         }
@@ -101,7 +101,7 @@ impl ClientRequest {
             Ok(origin) => {
                 self.headers.insert(header::ORIGIN, origin);
             }
-            Err(_) => self.wrong("the origin has an illegal character".to_owned()),
+            Err(_) => self.wrong("the origin contains an invalid character".to_owned()),
         }
         self
     }
@@ -178,7 +178,7 @@ impl ClientRequest {
     /// Builds the head of the request.
     pub(super) fn head(&self, target: &Target, offer: &Offer) -> Result<http::request::Parts, Error> {
         if let Some(mistake) = &self.mistake {
-            return Err(Error::new(Kind::Handshake, format!("the request cannot be made: {mistake}")));
+            return Err(Error::new(Kind::Handshake, format!("invalid request: {mistake}")));
         }
         let (mut head, ()) = Request::new(()).into_parts();
         (head.method, head.uri) = (Method::GET, target.resource.clone());

@@ -63,7 +63,7 @@ impl Target {
         let (is_secure, default_port) = match () {
             () if scheme.eq_ignore_ascii_case("ws") => (false, 80),
             () if scheme.eq_ignore_ascii_case("wss") => (true, 443),
-            () => return Err(fails("the scheme is neither ws nor wss")),
+            () => return Err(fails("the scheme must be ws or wss")),
         };
         let (authority, resource) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (credentials, place) = match authority.rsplit_once('@') {
@@ -73,21 +73,21 @@ impl Target {
         check_host(place).map_err(|why| fails(&why))?;
         let authority: Authority = place.parse().map_err(|error| fails(&format!("{error}")))?;
         if authority.host().is_empty() {
-            return Err(fails("it has no host"));
+            return Err(fails("the host is missing"));
         }
         let port = match (authority.port_u16(), place.rsplit_once(':')) {
-            (Some(0), _) => return Err(fails("there is no port 0")),
+            (Some(0), _) => return Err(fails("the port cannot be 0")),
             (Some(port), _) => port,
             // an empty port is the default one; `]` ends an address that contains colons
             (None, Some((_, digits))) if !digits.is_empty() && !digits.ends_with(']') => {
-                return Err(fails("the port is no number below 65536"));
+                return Err(fails("the port must be a number below 65536"));
             }
             (None, _) => default_port,
         };
         let canonical = short_ipv4(authority.host()).map(|address| address.to_string());
         let host = canonical.as_deref().unwrap_or(authority.host());
         let shown = if port == default_port { host.to_owned() } else { format!("{host}:{port}") };
-        let shown = HeaderValue::try_from(shown).map_err(|_| fails("the host is no name"))?;
+        let shown = HeaderValue::try_from(shown).map_err(|_| fails("the host is not a valid name"))?;
         let (path, query) = match resource.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (resource, None),
@@ -117,12 +117,10 @@ fn check_characters(text: &str) -> Result<(), String> {
         );
     }
     if text.trim() != text {
-        return Err("it begins or ends with white space: remove that".to_owned());
+        return Err("remove the white space at the beginning or the end".to_owned());
     }
     match text.chars().find(char::is_ascii_control) {
-        Some(control) => {
-            Err(format!("it has the control character {control:?}: remove it, or write %{:02X}", control as u8))
-        }
+        Some(control) => Err(format!("remove the control character {control:?}, or write %{:02X}", control as u8)),
         None => Ok(()),
     }
 }
@@ -131,10 +129,10 @@ fn check_characters(text: &str) -> Result<(), String> {
 fn check_host(place: &str) -> Result<(), String> {
     match place.chars().find(|c| !c.is_ascii() || matches!(c, '%' | ' ' | '\\')) {
         Some('\\') => Err("write '/' instead of '\\', or %5C".to_owned()),
-        Some('%') => Err("a host is not percent-encoded: write it as it is".to_owned()),
-        Some(' ') => Err("the host has a space".to_owned()),
+        Some('%') => Err("a host cannot be percent-encoded: write it decoded".to_owned()),
+        Some(' ') => Err("the host contains a space".to_owned()),
         Some(other) => Err(format!(
-            "the host has the character {other:?}: write an international name in its ASCII form (punycode), as \
+            "the host contains the character {other:?}: write an international name in Punycode, as in \
              xn--bcher-kva.example for bücher.example"
         )),
         None => Ok(()),
@@ -149,18 +147,18 @@ fn path_with(path: &str, values: &[(String, String)]) -> Result<String, String> 
     let mut unused: Vec<_> = values.iter().map(|(name, _)| name).collect();
     let mut encoded = String::with_capacity(path.len());
     for segment in path.split_inclusive('/') {
-        let begun = encoded.len();
+        let start = encoded.len();
         let mut rest = segment;
         let mut has_variable = false;
         while let Some((before, name, behind)) = variable_in(rest) {
             let Some((_, value)) = values.iter().find(|(given, _)| given == name) else {
                 return Err(format!(
-                    "the path has the variable {{{name}}}: give its value with .path_param({name:?}, …), or write \
+                    "the path variable {{{name}}} has no value: set it with .path_param({name:?}, …), or write \
                      %7B{name}%7D for braces"
                 ));
             };
             if value.is_empty() {
-                return Err(format!("the value of the path's variable {{{name}}} is empty"));
+                return Err(format!("the value of the path variable {{{name}}} is empty"));
             }
             encoded.extend(utf8_percent_encode(before, PATH));
             encoded.extend(utf8_percent_encode(value, VALUE));
@@ -170,16 +168,12 @@ fn path_with(path: &str, values: &[(String, String)]) -> Result<String, String> 
         }
         encoded.extend(utf8_percent_encode(rest, PATH));
         // servers and proxies treat it as a step upward, encoded or not
-        if has_variable && matches!(encoded[begun..].trim_end_matches('/'), "." | "..") {
-            return Err(
-                "a path's variable cannot have the value \".\" or \"..\", which would change the path".to_owned()
-            );
+        if has_variable && matches!(encoded[start..].trim_end_matches('/'), "." | "..") {
+            return Err("a path variable cannot have the value \".\" or \"..\", which would change the path".to_owned());
         }
     }
     match unused.first() {
-        Some(name) => {
-            Err(format!("its path has no variable {{{name}}}, but .path_param({name:?}, …) gives it a value"))
-        }
+        Some(name) => Err(format!(".path_param({name:?}, …) sets a value, but the path has no variable {{{name}}}")),
         None => Ok(encoded),
     }
 }
@@ -291,7 +285,7 @@ mod tests {
             ("", ""),
             ("example.org/chat", ""),
             ("/chat", "whole URI"),
-            ("http://example.org/", "neither ws nor wss"),
+            ("http://example.org/", "must be ws or wss"),
             ("ws:///chat", ""),
             ("ws://example.org/#part", "fragment"),
             ("ws://example.org:0/", "port"),
@@ -367,13 +361,13 @@ mod tests {
     fn error_names_the_character_and_what_to_write() {
         for (text, about) in [
             ("ws://h/a#b", "%23"),
-            ("ws://h/a\nb", "'\\n': remove it, or write %0A"),
+            ("ws://h/a\nb", "'\\n', or write %0A"),
             ("ws://h/?a\u{7f}", "%7F"),
             ("ws://h/\r\nHost: x", "%0D"),
             (" ws://h/", "white space"),
             ("ws://h/\n", "white space"),
             ("ws://bücher.example/", "'ü'"),
-            ("ws://bücher.example/", "punycode"),
+            ("ws://bücher.example/", "Punycode"),
             ("ws://b%C3%BCcher.example/", "percent-encoded"),
             ("ws://a b/", "space"),
             ("ws://h\\a/", "%5C"),

@@ -43,7 +43,7 @@ impl<T: DeserializeOwned> DecodeBinary for Cbor<T> {
     fn decode_binary(data: Binary) -> Result<Self, Error> {
         read(&data).map(Self).map_err(|failure| {
             let type_name = std::any::type_name::<T>();
-            Error::undecodable(data.into(), &format!("is no CBOR of type {type_name}"), failure)
+            Error::undecodable(data.into(), &format!("is not CBOR for type {type_name}"), failure)
         })
     }
 }
@@ -56,7 +56,7 @@ fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, BoxError> {
     let value =
         ciborium::de::from_reader_with_recursion_limit(&mut rest, limit).map_err(|error| excerpt(error).to_string())?;
     if !rest.is_empty() {
-        return Err(format!("{} bytes follow the value", rest.len()).into());
+        return Err(format!("{} extra bytes after the value", rest.len()).into());
     }
     Ok(value)
 }

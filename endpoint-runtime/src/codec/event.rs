@@ -122,7 +122,7 @@ impl<T: DeserializeOwned> DecodeText for Event<T> {
     fn decode_str(text: &str) -> Result<Self, Error> {
         match Occurrence::of(text) {
             Ok(occurrence) => Self::from_event(&occurrence),
-            Err(error) => Err(Error::undecodable(text.into(), "is no event", error)),
+            Err(error) => Err(Error::undecodable(text.into(), "is not an event", error)),
         }
     }
 }
@@ -168,7 +168,7 @@ impl<'a> Occurrence<'a> {
         json::read(serde_json::Deserializer::from_str(self.data), self.deep).map_err(|error| {
             let type_name = std::any::type_name::<T>();
             let name = excerpt(&*self.name).to_string();
-            let failure = format!("is an event {name:?} whose data is no JSON of type {type_name}");
+            let failure = format!("is an event {name:?} whose data is not JSON for type {type_name}");
             Error::undecodable(self.message.into(), &failure, error)
         })
     }
@@ -177,10 +177,10 @@ impl<'a> Occurrence<'a> {
 /// The error for a message that is none of the listed events, if no other handler takes text.
 pub(crate) fn no_event(message: &str, listed: &[&str]) -> Error {
     let reason = match Occurrence::of(message) {
-        Ok(occurrence) => format!("{:?} is none of {}", excerpt(&*occurrence.name).to_string(), listed.join(", ")),
+        Ok(occurrence) => format!("{:?} is not one of {}", excerpt(&*occurrence.name).to_string(), listed.join(", ")),
         Err(error) => excerpt(error).to_string(),
     };
-    Error::undecodable(message.into(), "is no event that the endpoint lists", reason)
+    Error::undecodable(message.into(), "is not one of the endpoint's events", reason)
 }
 
 /// `{"event": …, "data": …}`; other fields are ignored.
@@ -246,7 +246,7 @@ impl<'de> Deserialize<'de> for Word<'de> {
 /// A type that the handler of an event can take.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the data of an event",
-    label = "not made of an event",
+    label = "does not implement `FromEvent`",
     note = "write Json<T> for the data, or Event<T> for name and data, where T: serde::de::DeserializeOwned"
 )]
 pub trait FromEvent: Sized {
@@ -269,8 +269,8 @@ impl<T: DeserializeOwned> FromEvent for Event<T> {
 /// A type that the handler of an event can return.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from the handler of an event",
-    label = "not sendable as an event",
-    note = "return (), Json<T> for an answer under the event's own name, Event<T> for one under another, an Option of these, or a Result whose error converts into a boxed error"
+    label = "does not implement `IntoEventReply`",
+    note = "return (), Json<T> to reply with the same event name, Event<T> to reply with another, an Option of these, or a Result whose error converts into a boxed error"
 )]
 pub trait IntoEventReply {
     /// The message to send back, or none.

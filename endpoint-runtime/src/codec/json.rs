@@ -60,7 +60,7 @@ impl<T: DeserializeOwned> DecodeText for Json<T> {
 
     fn decode_str(text: &str) -> Result<Self, Error> {
         read_str(text).map(Self).map_err(|error| {
-            let failure = format!("is no JSON of type {}", std::any::type_name::<T>());
+            let failure = format!("is not JSON for type {}", std::any::type_name::<T>());
             Error::undecodable(text.into(), &failure, error)
         })
     }
@@ -70,7 +70,7 @@ impl<T: DeserializeOwned> DecodeText for Json<T> {
 impl<T: DeserializeOwned> DecodeBinary for Json<T> {
     fn decode_binary(data: Binary) -> Result<Self, Error> {
         read_slice(&data).map(Self).map_err(|error| {
-            let failure = format!("is no JSON of type {}", std::any::type_name::<T>());
+            let failure = format!("is not JSON for type {}", std::any::type_name::<T>());
             Error::undecodable(data.into(), &failure, error)
         })
     }
@@ -145,7 +145,7 @@ mod tests {
             assert_eq!(error.downcast_ref::<serde_json::Error>().unwrap().line(), 1, "{text}");
         }
         let error = Json::<Vec<u8>>::decode_str("[300]").unwrap_err().to_string();
-        assert!(error.starts_with("the text message \"[300]\" is no JSON of type alloc::vec::Vec<u8>: "), "{error}");
+        assert!(error.starts_with("the text message \"[300]\" is not JSON for type alloc::vec::Vec<u8>: "), "{error}");
         assert!(error.contains("line 1 column 4"), "{error}");
     }
 

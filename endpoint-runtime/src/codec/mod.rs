@@ -44,9 +44,9 @@ use endpoint_wire::text::Text;
 ///
 /// A handler takes it with `#[on_message(text)]`, since an attribute cannot see how your type is sent.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the payload of a text `#[on_message]` handler",
-    label = "not decodable from text",
-    note = "text payloads are String, &str, Text, numbers, bool, char, Json<T> where T: serde::de::DeserializeOwned, what implements DecodeText, and what the endpoint lists a decoder for"
+    message = "`{Self}` cannot be the payload of an `#[on_message]` handler for text",
+    label = "cannot be decoded from text",
+    note = "text payloads are String, &str, Text, numbers, bool, char, Json<T> where T: serde::de::DeserializeOwned, types that implement DecodeText, and types for which the endpoint lists a decoder"
 )]
 pub trait DecodeText: Sized {
     /// The type takes a message unchanged, so there is no nesting to bound.
@@ -70,9 +70,9 @@ pub trait DecodeText: Sized {
 
 /// A type that an `#[on_message]` handler can take from a binary message, with `#[on_message(binary)]`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the payload of a binary `#[on_message]` handler",
-    label = "not decodable from binary data",
-    note = "binary payloads are Vec<u8>, &[u8], Bytes, Binary, what implements DecodeBinary, and what the endpoint lists a decoder for"
+    message = "`{Self}` cannot be the payload of an `#[on_message]` handler for binary data",
+    label = "cannot be decoded from binary data",
+    note = "binary payloads are Vec<u8>, &[u8], Bytes, Binary, types that implement DecodeBinary, and types for which the endpoint lists a decoder"
 )]
 pub trait DecodeBinary: Sized {
     /// The type takes a message unchanged, so there is no nesting to bound.
@@ -113,7 +113,7 @@ impl DecodeText for char {
     const IS_PLAIN: bool = true;
 
     fn decode_text(text: Text) -> Result<Self, Error> {
-        text.chars().next().ok_or_else(|| Error::undecodable(text.into(), "has no char", "it is empty"))
+        text.chars().next().ok_or_else(|| Error::undecodable(text.into(), "is not a char", "it is empty"))
     }
 }
 
@@ -198,8 +198,8 @@ impl<E: Into<BoxError>> IntoError for E {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a message",
-    label = "does not encode to a message",
-    note = "what can be sent is text (String, &str, Text), bytes (Vec<u8>, Bytes, Binary), a number, bool, char, Json<T> where T: serde::Serialize, and what implements Encode",
+    label = "cannot be encoded as a message",
+    note = "messages are text (String, &str, Text), bytes (Vec<u8>, Bytes, Binary), numbers, bool, char, Json<T> where T: serde::Serialize, and types that implement Encode",
     note = "an `#[on_message]` handler may also return (), an Option of these, or a Result whose error converts into a boxed error"
 )]
 pub trait Encode {
@@ -352,8 +352,8 @@ encode_as_text_form!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64
 /// Implemented for every [`Encode`], `()`, and `Option` and `Result` of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from an `#[on_message]` handler",
-    label = "not sendable as a reply",
-    note = "return (), what can be sent (text, bytes, a number, bool, char, Json<T>, what implements Encode, what the endpoint lists an encoder for), an Option of these, or a Result whose error converts into a boxed error"
+    label = "cannot be sent as a reply",
+    note = "return (), a message (text, bytes, a number, bool, char, Json<T>, a type that implements Encode, a type for which the endpoint lists an encoder), an Option of these, or a Result whose error converts into a boxed error"
 )]
 pub trait IntoReply {
     /// Converts it into the message to send back, or none.
@@ -396,8 +396,8 @@ impl<T: IntoReply, E: IntoError> IntoReply for Result<T, E> {
 /// A value that an `#[on_open]`, `#[on_close]` or `#[on_error]` handler may return.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from this handler",
-    label = "nothing can be sent from here by returning it",
-    note = "return () or Result<(), E>; to send a message call session.basic_remote()"
+    label = "this handler cannot reply by returning a value",
+    note = "return () or Result<(), E>; to send a message, call session.basic_remote()"
 )]
 pub trait IntoOutcome {
     /// `Ok`, or the error for `#[on_error]`.

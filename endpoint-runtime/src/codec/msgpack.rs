@@ -51,7 +51,7 @@ impl<T: DeserializeOwned> DecodeBinary for MessagePack<T> {
     fn decode_binary(data: Binary) -> Result<Self, Error> {
         read(&data).map(Self).map_err(|failure| {
             let type_name = std::any::type_name::<T>();
-            Error::undecodable(data.into(), &format!("is no MessagePack of type {type_name}"), failure)
+            Error::undecodable(data.into(), &format!("is not MessagePack for type {type_name}"), failure)
         })
     }
 }
@@ -66,7 +66,7 @@ fn read<T: DeserializeOwned>(data: &[u8]) -> Result<T, BoxError> {
     reader.set_max_depth(nesting::limit().saturating_add(2));
     let value = T::deserialize(&mut reader)?;
     if !rest.is_empty() {
-        return Err(format!("{} bytes follow the value", rest.len()).into());
+        return Err(format!("{} extra bytes after the value", rest.len()).into());
     }
     Ok(value)
 }

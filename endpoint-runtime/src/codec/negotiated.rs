@@ -68,7 +68,7 @@ enum Form {
 impl Form {
     fn of(subprotocol: Option<&str>) -> Result<Self, String> {
         let Some(subprotocol) = subprotocol else {
-            return Err("no subprotocol was agreed on, which would name the form of messages".into());
+            return Err("no subprotocol was negotiated, so the message format is unknown".into());
         };
         match subprotocol.rsplit('.').next().unwrap_or_default() {
             "json" => Ok(Self::Json),
@@ -77,7 +77,7 @@ impl Form {
             #[cfg(feature = "cbor")]
             "cbor" => Ok(Self::Cbor),
             _ => Err(format!(
-                "the subprotocol {:?} names no form of messages that is known",
+                "the subprotocol {:?} does not name a known message format",
                 excerpt(subprotocol).to_string()
             )),
         }
@@ -115,7 +115,7 @@ impl<T: DeserializeOwned> Negotiated<T> {
 impl<T: Serialize> Encode for Negotiated<T> {
     /// Fails: the format is known only together with a session.
     fn encode(&self) -> Result<Message, Error> {
-        Err(Error::encode("there is no session whose subprotocol would name the form of the message"))
+        Err(Error::encode("the message format depends on the subprotocol of a session, and there is no session"))
     }
 
     fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {

@@ -35,7 +35,7 @@ wrapper!(Protobuf);
 impl<T: prost::Message + Default> DecodeBinary for Protobuf<T> {
     fn decode_binary(data: Binary) -> Result<Self, Error> {
         read(&data).map(Self).map_err(|error| {
-            let failure = format!("is no Protocol Buffers message of type {}", std::any::type_name::<T>());
+            let failure = format!("is not a Protocol Buffers message of type {}", std::any::type_name::<T>());
             Error::undecodable(data.into(), &failure, error)
         })
     }

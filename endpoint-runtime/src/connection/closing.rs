@@ -56,7 +56,7 @@ impl ConnectionIo {
     /// Ends the session as the send queue asks for: at once with `is_cut`, or with a close frame.
     pub(super) fn obey(&mut self, is_cut: bool, close: Option<CloseReason>) {
         if is_cut {
-            self.on_disconnect("the container gave the connection up");
+            self.on_disconnect("the container aborted the connection");
             if let Some(end) = &mut self.end {
                 end.abandon();
             }
@@ -124,7 +124,7 @@ impl ConnectionIo {
                     endpoint,
                     path,
                     not_logged,
-                    "a message found no room in the receive or compression budget"
+                    "a message did not fit into the receive or compression budget"
                 );
             }
         }

@@ -217,7 +217,7 @@ impl ConnectionIo {
     /// Reads once.
     fn poll_read<E: EndpointHandlers>(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match ready!(self.reader.poll_read(cx, &mut self.socket, self.quantum.most())) {
-            Ok(Read { count: 0, .. }) => self.on_disconnect("the peer ended the connection without a close frame"),
+            Ok(Read { count: 0, .. }) => self.on_disconnect("the peer closed the connection without a close frame"),
             Ok(Read { count, direct }) => {
                 self.timers.note_heard();
                 let Some(direct) = direct else { return Poll::Ready(()) };

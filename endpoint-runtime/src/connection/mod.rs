@@ -140,7 +140,7 @@ where
             () = run_on_close(ending, reason) => {}
             () = cut() => {
                 if let Some(not_logged) = session.endpoint().log.on_close.due() {
-                    tracing::warn!(not_logged, session = %session.id(), "on_close was given up at the shutdown's deadline");
+                    tracing::warn!(not_logged, session = %session.id(), "on_close was cancelled at the shutdown deadline");
                 }
             }
         }
@@ -159,7 +159,7 @@ where
         if count > 0 {
             if let Some(not_logged) = session.endpoint().log.unheard.due() {
                 let session = session.id();
-                tracing::info!(%session, count, not_logged, "messages that were received were not handled: the session had ended");
+                tracing::info!(%session, count, not_logged, "received messages were dropped: the session has ended");
             }
         }
         drop(io);
@@ -226,7 +226,7 @@ where
             return Poll::Ready(result);
         }
         if io.poll_io::<E>(cx) {
-            return Poll::Ready(Err(Error::new(Kind::Timeout, "a handler was given up: its session has ended")));
+            return Poll::Ready(Err(Error::new(Kind::Timeout, "a handler was cancelled: its session has ended")));
         }
         Poll::Pending
     })
@@ -317,7 +317,7 @@ fn log_second_error(session: &Session, result: Result<(), Error>) {
     if let Err(error) = result {
         if let Some(not_logged) = session.endpoint().log.on_error.due() {
             let endpoint = session.endpoint().name;
-            tracing::error!(%error, not_logged, session = %session.id(), endpoint, "on_error failed itself");
+            tracing::error!(%error, not_logged, session = %session.id(), endpoint, "on_error failed");
         }
     }
 }

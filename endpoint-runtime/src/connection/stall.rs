@@ -110,7 +110,7 @@ impl Stall {
         if after(*began, timeout) <= now {
             // the peer took something, or the limit above would have passed
             if (*taken as u128) < (min_rate as u128).saturating_mul(timeout.as_millis()) / 1000 {
-                return Err(format!("the peer reads less than {min_rate} bytes per second"));
+                return Err(format!("the peer reads fewer than {min_rate} bytes per second"));
             }
             (*began, *taken) = (now, 0);
         }

@@ -200,7 +200,7 @@ impl Inner {
             match upgrade.await {
                 Ok(upgraded) => Some(take_socket(upgraded)),
                 Err(error) => {
-                    tracing::debug!(%error, path = &*path.path, "the upgrade was not completed");
+                    tracing::debug!(%error, path = &*path.path, "the upgrade failed");
                     None
                 }
             }

@@ -89,7 +89,7 @@ impl ExternalSocket {
             None => Ok(Self { container: container.clone(), mounted }),
             Some(what) => {
                 let about = &mounted.about;
-                Err(undeployable(vec![format!("{about} cannot be served on a socket that others accepted: {what}")]))
+                Err(undeployable(vec![format!("{about} cannot be served on an external socket: {what}")]))
             }
         }
     }
@@ -109,12 +109,12 @@ impl ExternalSocket {
 
 impl fmt::Debug for ExternalSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Adopted({})", self.mounted.about)
+        write!(f, "ExternalSocket({})", self.mounted.about)
     }
 }
 
 /// One WebSocket that other code accepted, and the data of its session; made by [`ExternalSocket::request`].
-#[must_use = "nothing is served before serve_axum or serve_tungstenite"]
+#[must_use = "call serve_axum or serve_tungstenite to serve the socket"]
 pub struct ExternalRequest {
     endpoint: ExternalSocket,
     head: Parts,
@@ -313,7 +313,7 @@ impl fmt::Debug for ExternalRequest {
 /// The close reason for a refusal after the handshake, when an HTTP status can no longer be sent.
 fn close_reason(refusal: &Refusal) -> CloseReason {
     let (code, phrase) = match refusal.status() {
-        StatusCode::SERVICE_UNAVAILABLE => (CloseCode::TryAgainLater, "not at the moment"),
+        StatusCode::SERVICE_UNAVAILABLE => (CloseCode::TryAgainLater, "try again later"),
         status if status.is_server_error() => (CloseCode::UnexpectedCondition, "internal error"),
         _ => (CloseCode::ViolatedPolicy, "refused"),
     };

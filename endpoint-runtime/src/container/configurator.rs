@@ -50,7 +50,7 @@ use endpoint_wire::extension::Extension;
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no configurator of `{E}`",
+    message = "`{Self}` is not a configurator of `{E}`",
     label = "does not implement `Configurator<{E}>`",
     note = "write `impl Configurator<{E}> for {Self} {{}}`: every method has a default"
 )]

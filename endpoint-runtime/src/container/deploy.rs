@@ -51,7 +51,7 @@ impl Mounted {
             return Some(format!("its `#[on_message]` for {kind} takes messages {how}"));
         }
         let compresses = self.options.compression.is_some_and(|compression| compression.is_on());
-        compresses.then(|| "it asks for compression, which whoever accepted the socket has negotiated".to_owned())
+        compresses.then(|| "it enables compression, which the library that accepts the socket negotiates".to_owned())
     }
 
     /// The annotated type; `None` for an endpoint without annotations.
@@ -150,8 +150,9 @@ impl Deployment {
                 None
             }
             None => {
-                mistakes
-                    .push(format!("{about} has no Default: write #[derive(Default)], or mount it with endpoint_with"));
+                mistakes.push(format!(
+                    "{about} does not implement Default: write #[derive(Default)], or mount it with endpoint_with"
+                ));
                 None
             }
         };
@@ -160,7 +161,7 @@ impl Deployment {
         mistakes.extend(limits.compression.mistake().map(|mistake| format!("{about}: {mistake}")));
         let missing = registration.into_iter().flat_map(|registration| registration.handlers().missing(&self.states));
         mistakes.extend(missing.map(|StateRequirement { type_name, method, .. }| {
-            format!("{about}: `{method}` takes State<{}>, provide it with .state(…)", type_name())
+            format!("{about}: `{method}` takes State<{}>: provide it with .state(…)", type_name())
         }));
         let full = format!("{}{}", self.context_path.trim_end_matches('/'), about.path);
         let (states, groups, budgets) = (self.states.clone(), self.groups.clone(), self.budgets.clone());
@@ -195,7 +196,7 @@ impl Deployment {
         Router::new(&self.context, self.trailing_slash, routes).map_err(|conflicts| {
             let place = |mounted: &Arc<Mounted>| format!("{} {}", mounted.about.path, mounted.about);
             let pair = |[(_, a), (_, b)]: [(&Template, &Arc<Mounted>); 2]| {
-                format!("two endpoints have the same path, or equivalent templates: {} and {}", place(a), place(b))
+                format!("two endpoints have the same path or equivalent templates: {} and {}", place(a), place(b))
             };
             conflicts.pairs().map(pair).collect()
         })
@@ -286,7 +287,7 @@ impl ServerContainer {
         let ground = &self.0.ground;
         let removed = self.0.change(|table| {
             let gone = table.mounted().find(|mounted| mounted.about.path == path).cloned();
-            let gone = gone.ok_or_else(|| Error::new(Kind::Deploy, "no endpoint is mounted there"))?;
+            let gone = gone.ok_or_else(|| Error::new(Kind::Deploy, "no endpoint is mounted at this path"))?;
             let kept: Vec<_> = table.mounted().filter(|mounted| !Arc::ptr_eq(mounted, &gone)).cloned().collect();
             table.router = Arc::new(ground.router(kept).map_err(undeployable)?);
             table.others.push(Arc::downgrade(&gone.sessions));
@@ -316,12 +317,12 @@ impl ServerContainer {
 }
 
 pub(super) fn undeployable(mistakes: Vec<String>) -> Error {
-    Error::new(Kind::Deploy, format!("the endpoints cannot be deployed: {}", mistakes.join("; ")))
+    Error::new(Kind::Deploy, format!("cannot deploy the endpoints: {}", mistakes.join("; ")))
 }
 
 pub(super) fn log(mounted: &Mounted) {
     let About { name, file, line, .. } = mounted.about;
-    tracing::info!(path = &*mounted.sessions.path, endpoint = name, "mounted, annotated at {file}:{line}");
+    tracing::info!(path = &*mounted.sessions.path, endpoint = name, "mounted (defined at {file}:{line})");
 }
 
 /// Configuration of an endpoint without annotations (Jakarta's `ServerEndpointConfig`): its path, its constructor, and

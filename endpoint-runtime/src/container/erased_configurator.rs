@@ -92,7 +92,7 @@ impl Configured {
     ) -> Result<Option<Cow<'static, str>>, Refusal> {
         let Some(chosen) = guarded(|| self.0.select_subprotocol(supported, offered))? else { return Ok(None) };
         if !offered.contains(&chosen) {
-            let text = format!("it chose the subprotocol {chosen:?}, which the client has not offered");
+            let text = format!("it selected the subprotocol {chosen:?}, which the client did not offer");
             return Err(Refusal::configurator_failed(&Error::new(Kind::User, text)));
         }
         let annotated = supported.iter().find(|supported| **supported == chosen);
@@ -123,7 +123,7 @@ impl Configured {
         match response.reserved() {
             None => Ok(()),
             Some(name) => {
-                let text = format!("it set the header {name:?}, which belongs to the handshake itself");
+                let text = format!("it set the header {name:?}, which is reserved for the handshake");
                 Err(Refusal::configurator_failed(&Error::new(Kind::User, text)))
             }
         }

@@ -215,8 +215,8 @@ pub(crate) fn prepare_each<E: ServerEndpoint>(
     match E::SHARING {
         Sharing::PerConnection(own) => Ok(Arc::new(move |request| prepare(|| construct(request).map(own)))),
         Sharing::Shared(_) => {
-            let sentence = "its instance is shared, and a constructor makes one for each connection: mount it with \
-                            endpoint_shared";
+            let sentence = "it has `instance = shared`, but a constructor creates an instance for each connection: \
+                            mount it with endpoint_shared";
             Err(Error::new(Kind::Deploy, sentence))
         }
     }
@@ -233,8 +233,8 @@ pub(crate) fn prepare_shared<E: ServerEndpoint>(instance: E) -> Result<Prepare, 
             Ok(Arc::new(move |_| prepare(|| Ok(lender()))))
         }
         Sharing::PerConnection(_) => {
-            let sentence = "each connection has an instance of its own: mount it with endpoint_with, or annotate it \
-                            with `instance = shared`";
+            let sentence = "each connection has its own instance: mount it with endpoint_with, or annotate it with \
+                            `instance = shared`";
             Err(Error::new(Kind::Deploy, sentence))
         }
     }
@@ -247,7 +247,8 @@ pub(crate) fn prepare_programmatic<E: Endpoint>(construct: impl Fn() -> E + Send
 
 /// Refuses the handshake: there is no constructor for the instance.
 pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> {
-    let error = Error::new(Kind::Deploy, "the type has no Default, and its configurator made none");
+    let error =
+        Error::new(Kind::Deploy, "the type does not implement Default, and its configurator created no instance");
     Err(Refusal::construction_failed(&error))
 }
 

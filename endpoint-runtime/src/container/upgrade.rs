@@ -114,7 +114,7 @@ impl ServerContainer {
             Ok(mounted) => mounted,
             Err(error) => {
                 if let Some(not_logged) = self.0.log.by_hand.due() {
-                    tracing::error!(endpoint = name, %error, not_logged, "an upgrade by hand is not possible");
+                    tracing::error!(endpoint = name, %error, not_logged, "cannot upgrade the request");
                 }
                 return self.0.refuse(&parts.uri, Refusal::construction_failed(&error));
             }

@@ -289,7 +289,7 @@ pub const fn taking<T: Taking, C: Fn() -> T>(choose: &C) -> Option<Feed> {
 }
 
 fn nobody(message: Message) -> Error {
-    Error::undecodable(message, "has no decoder", "none that the endpoint lists is willing")
+    Error::undecodable(message, "has no decoder", "every decoder that the endpoint lists declined it")
 }
 
 choice!(
@@ -366,7 +366,7 @@ impl<T: 'static> EncodesReply<T> for ByList {
         move |object: T| match session.encode_context().listed(&object) {
             Some(message) => message.map(Some),
             // coders are listed before any handler runs
-            None => Err(Error::encode("the endpoint's encoders are not there")),
+            None => Err(Error::encode("the session does not have the endpoint's encoders")),
         }
     }
 }

@@ -70,7 +70,7 @@ use endpoint_wire::text::Text;
 ///
 /// [`max_nesting`](crate::ContainerBuilder::max_nesting) applies to decoding with [`Json`](crate::Json), `MessagePack`,
 /// `Cbor` or `Protobuf`. Any other recursive parser needs its own depth limit.
-#[diagnostic::on_unimplemented(message = "`{Self}` is no decoder of text messages", label = "does not decode text")]
+#[diagnostic::on_unimplemented(message = "`{Self}` does not implement `TextDecoder`", label = "cannot decode text")]
 pub trait TextDecoder: Default + Send + 'static {
     /// The type of the decoded objects.
     type Object: Send + 'static;
@@ -99,8 +99,8 @@ pub trait TextDecoder: Default + Send + 'static {
 /// Decodes binary messages into objects (Jakarta's `Decoder.Binary`). Like a [`TextDecoder`], for
 /// `#[on_message(binary)]`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no decoder of binary messages",
-    label = "does not decode binary data"
+    message = "`{Self}` does not implement `BinaryDecoder`",
+    label = "cannot decode binary data"
 )]
 pub trait BinaryDecoder: Default + Send + 'static {
     /// The type of the decoded objects.
@@ -135,7 +135,7 @@ pub trait BinaryDecoder: Default + Send + 'static {
 /// as `T`, `Option<T>` or `Result<T, E>`. For `send_object` see [`Encode::encode_for`](crate::Encode::encode_for).
 ///
 /// One task at a time calls an encoder; other tasks wait. So an encoder must not send on its own session.
-#[diagnostic::on_unimplemented(message = "`{Self}` is no encoder to text messages", label = "does not encode to text")]
+#[diagnostic::on_unimplemented(message = "`{Self}` does not implement `TextEncoder`", label = "cannot encode as text")]
 pub trait TextEncoder: Default + Send + 'static {
     /// The type of the objects to encode.
     type Object: 'static;
@@ -157,8 +157,8 @@ pub trait TextEncoder: Default + Send + 'static {
 
 /// Encodes objects into binary messages (Jakarta's `Encoder.Binary`). Like [`TextEncoder`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no encoder to binary messages",
-    label = "does not encode to binary data"
+    message = "`{Self}` does not implement `BinaryEncoder`",
+    label = "cannot encode as binary data"
 )]
 pub trait BinaryEncoder: Default + Send + 'static {
     /// The type of the objects to encode.
@@ -225,7 +225,10 @@ pub trait BinaryEncoder: Default + Send + 'static {
 ///     }
 /// }
 /// ```
-#[diagnostic::on_unimplemented(message = "`{Self}` is no decoder of text streams", label = "does not decode text")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not implement `TextStreamDecoder`",
+    label = "cannot decode text"
+)]
 pub trait TextStreamDecoder: Default + Send + 'static {
     /// The type of the decoded objects.
     type Object: Send + 'static;
@@ -257,8 +260,8 @@ pub trait TextStreamDecoder: Default + Send + 'static {
 /// Decodes binary messages into objects while they arrive (Jakarta's `Decoder.BinaryStream`). Like
 /// [`TextStreamDecoder`], for `#[on_message(binary)]`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no decoder of binary streams",
-    label = "does not decode binary data"
+    message = "`{Self}` does not implement `BinaryStreamDecoder`",
+    label = "cannot decode binary data"
 )]
 pub trait BinaryStreamDecoder: Default + Send + 'static {
     /// The type of the decoded objects.
@@ -293,7 +296,10 @@ pub trait BinaryStreamDecoder: Default + Send + 'static {
 ///
 /// The whole message is buffered before anything is sent. So it is one entry of the send queue, messages of other tasks
 /// cannot come between its parts, and an encoder that fails half-way has sent nothing.
-#[diagnostic::on_unimplemented(message = "`{Self}` is no encoder to text streams", label = "does not encode to text")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not implement `TextStreamEncoder`",
+    label = "cannot encode as text"
+)]
 pub trait TextStreamEncoder: Default + Send + 'static {
     /// The type of the objects to encode.
     type Object: 'static;
@@ -315,8 +321,8 @@ pub trait TextStreamEncoder: Default + Send + 'static {
 
 /// Writes an object into a binary message piece by piece (Jakarta's `Encoder.BinaryStream`). See [`TextStreamEncoder`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no encoder to binary streams",
-    label = "does not encode to binary data"
+    message = "`{Self}` does not implement `BinaryStreamEncoder`",
+    label = "cannot encode as binary data"
 )]
 pub trait BinaryStreamEncoder: Default + Send + 'static {
     /// The type of the objects to encode.
@@ -340,8 +346,8 @@ pub trait BinaryStreamEncoder: Default + Send + 'static {
 /// A decoder of any kind. The compiler infers the kind `K` from the trait that the decoder implements.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be listed in `decoders(…)`",
-    label = "is no decoder",
-    note = "implement TextDecoder, BinaryDecoder, TextStreamDecoder or BinaryStreamDecoder for it; they want Default"
+    label = "not a decoder",
+    note = "implement TextDecoder, BinaryDecoder, TextStreamDecoder or BinaryStreamDecoder for it; all of them require Default"
 )]
 pub trait Decoder<K>: Send + 'static {
     /// Makes a coder and adds it to the session's list.
@@ -351,8 +357,8 @@ pub trait Decoder<K>: Send + 'static {
 /// An encoder of any kind. See [`Decoder`] for `K`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be listed in `encoders(…)`",
-    label = "is no encoder",
-    note = "implement TextEncoder, BinaryEncoder, TextStreamEncoder or BinaryStreamEncoder for it; they want Default"
+    label = "not an encoder",
+    note = "implement TextEncoder, BinaryEncoder, TextStreamEncoder or BinaryStreamEncoder for it; all of them require Default"
 )]
 pub trait Encoder<K>: Send + 'static {
     /// Makes a coder and adds it to the session's list.

@@ -80,7 +80,7 @@ impl Handler {
     pub const fn with_events(self, events: &[Self]) -> Self {
         assert!(
             !self.parts,
-            "beside events a text handler takes whole messages: remove `last`, or the decoder of a stream"
+            "the text handler of an endpoint with events takes whole messages: remove `last`, or the stream decoder"
         );
         let mut mode = match self.mode {
             Mode::Missing => Mode::Sync,
@@ -251,9 +251,9 @@ where
 
 /// Gives a handler its `&mut self`: only a connection with its own instance can.
 #[diagnostic::on_unimplemented(
-    message = "a handler of `{E}` takes `&mut self`, but all connections share its one instance",
+    message = "a handler of `{E}` takes `&mut self`, but all connections share one instance",
     label = "with `instance = shared`, handlers take `&self`",
-    note = "write `&self`, and keep what changes behind a lock or in atomics; or leave `instance = shared` out, and each connection has an instance of its own"
+    note = "write `&self` and keep mutable state in a lock or in atomics, or remove `instance = shared` to give each connection its own instance"
 )]
 pub trait AsMutReceiver<'a, E>: Send + Sized {
     /// The endpoint's instance.

@@ -224,7 +224,7 @@ impl<E: EndpointHandlers> Drop for Dispatch<E> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             if let Some(not_logged) = self.session.endpoint().log.panics.due() {
-                tracing::error!(not_logged, session = %self.session.id(), "a connection's task is dropped because something in it panicked");
+                tracing::error!(not_logged, session = %self.session.id(), "a connection's task panicked and was dropped");
             }
         }
         self.session.send_queue().end(false);
@@ -283,7 +283,7 @@ pub(crate) fn log_unhandled(session: &Session, error: &Error) {
     if error.is_user() || error.is_panic() {
         tracing::warn!(%error, not_logged, endpoint, path, %session, "a handler failed, and the endpoint has no on_error");
     } else {
-        tracing::warn!(%error, not_logged, endpoint, path, %session, "the endpoint has no on_error to be told");
+        tracing::warn!(%error, not_logged, endpoint, path, %session, "an error was not handled: the endpoint has no on_error");
     }
 }
 
@@ -293,7 +293,7 @@ fn destroy_coders(session: &Session) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy())) {
             if let Some(not_logged) = session.endpoint().log.panics.due() {
                 let error = Error::panic(&*panic);
-                tracing::error!(%error, not_logged, session = %session.id(), "a coder failed while it was destroyed");
+                tracing::error!(%error, not_logged, session = %session.id(), "the destroy method of a coder panicked");
             }
         }
         // separately: two panics at once would abort the process

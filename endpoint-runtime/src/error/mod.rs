@@ -84,7 +84,7 @@ impl Error {
     /// The error of an [`Encode`](crate::Encode): an object that cannot be encoded as a message, with the reason.
     pub fn encode(source: impl Into<BoxError>) -> Self {
         let source = source.into();
-        Self::with_source(Kind::Encode, format!("an object cannot be encoded: {}", excerpt(&source)), source)
+        Self::with_source(Kind::Encode, format!("cannot encode an object: {}", excerpt(&source)), source)
     }
 
     pub(crate) fn new(kind: Kind, text: impl Into<Cow<'static, str>>) -> Self {
@@ -247,7 +247,7 @@ impl Error {
     }
 
     pub(crate) fn unread() -> Self {
-        Self::new(Kind::Closed, "the handler returned before it had read the whole message")
+        Self::new(Kind::Closed, "the handler returned before it read the whole message")
     }
 
     /// This error inside a [`std::io::Error`], for interfaces of `std`.

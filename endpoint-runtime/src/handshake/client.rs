@@ -74,14 +74,14 @@ impl Offer {
             return Err("the server did not switch protocols");
         }
         if version < Version::HTTP_11 {
-            return Err("the server speaks HTTP/1.0, which has no upgrade");
+            return Err("the server uses HTTP/1.0, which does not support upgrades");
         }
         if !has_token(headers, header::UPGRADE, "websocket") || !has_token(headers, header::CONNECTION, "upgrade") {
             return Err("the server did not switch to WebSocket");
         }
         let accept = only(headers, header::SEC_WEBSOCKET_ACCEPT).map(|accept| accept.as_bytes().trim_ascii());
         if accept != Some(derive_accept_key(self.key.as_bytes()).as_bytes()) {
-            return Err("the server's Sec-WebSocket-Accept does not belong to the request's key");
+            return Err("the server's Sec-WebSocket-Accept does not match the request's key");
         }
         // one of the offered ones, or none; an empty element of a list does not count (RFC 9110 §5.6.1.2)
         let mut chosen = elements(headers, header::SEC_WEBSOCKET_PROTOCOL);
@@ -89,7 +89,7 @@ impl Offer {
         let offered = subprotocol.is_none_or(|chosen| self.subprotocols.iter().any(|offered| offered == chosen));
         let malformed = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().any(|line| line.to_str().is_err());
         if !offered || malformed || chosen.next().is_some() {
-            return Err("the server chose a subprotocol that was not offered");
+            return Err("the server selected a subprotocol that was not offered");
         }
         let extension = agree(headers, &self.compression)?;
         Ok(Agreement { subprotocol: subprotocol.map(str::to_owned), extension })

@@ -109,9 +109,9 @@ pub(crate) fn offer(compression: &Compression) -> Option<String> {
 /// answer does not fit the offer (RFC 6455 §4.1, RFC 7692 §7.1).
 #[cfg(feature = "client")]
 pub(crate) fn agree(headers: &HeaderMap, compression: &Compression) -> Result<Option<Extension>, &'static str> {
-    const MALFORMED: &str = "the server's extensions are malformed";
-    const NOT_OFFERED: &str = "the server chose an extension that was not offered";
-    const NOT_AS_OFFERED: &str = "the server chose permessage-deflate otherwise than it was offered";
+    const MALFORMED: &str = "the server's Sec-WebSocket-Extensions header is malformed";
+    const NOT_OFFERED: &str = "the server selected an extension that was not offered";
+    const NOT_AS_OFFERED: &str = "the server selected parameters of permessage-deflate that were not offered";
     let mut agreed = None;
     for line in headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS) {
         for answer in Grammar(line.as_bytes()).list().ok_or(MALFORMED)? {

@@ -36,7 +36,7 @@ impl HeadLimits {
     pub(crate) fn response_too_large(self, who: &str, source: impl Into<BoxError>) -> Error {
         let Self { bytes, headers } = self;
         let text = format!(
-            "the head of {who}'s answer has more than {bytes} bytes or {headers} headers: raise max_response_head or \
+            "the response head of {who} exceeds {bytes} bytes or {headers} headers: raise max_response_head or \
              max_response_headers"
         );
         Error::with_source(Kind::Handshake, text, source)

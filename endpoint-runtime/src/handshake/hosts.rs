@@ -61,7 +61,7 @@ impl Hosts {
                 text => match Entry::parse(text) {
                     Some(entry) => entries.push(entry),
                     None => mistakes.push(format!(
-                        "the allowed host {text:?} is not of the form \"example.org\", \"example.org:8443\" or \
+                        "the allowed host {text:?} must have the form \"example.org\", \"example.org:8443\" or \
                          \"*.example.org\""
                     )),
                 },

@@ -121,21 +121,21 @@ impl Origins {
 impl Pattern {
     fn parse(text: &str) -> Result<Self, &'static str> {
         if text == "*" {
-            return Err("is no origin; to admit all, say Origins::any()");
+            return Err("is not an origin: use Origins::any() to admit every origin");
         }
         if text.ends_with('/') {
-            return Err("ends with '/', which an origin does not");
+            return Err("must not end with '/'");
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err("is not of the form \"https://example.org\"");
+            return Err("must have the form \"https://example.org\"");
         };
         let subdomains = rest.starts_with("*.");
         let written = if subdomains { &rest[2..] } else { rest };
         let Some(Origin { scheme, authority }) = Origin::parse(scheme, written) else {
-            return Err("is not of the form \"https://example.org\" or \"https://example.org:8443\"");
+            return Err("must have the form \"https://example.org\" or \"https://example.org:8443\"");
         };
         let Some(host) = HostPattern::new(authority.host, subdomains) else {
-            return Err("has a '*' that does not stand for subdomains as in \"https://*.example.org\"");
+            return Err("must not contain '*', except for subdomains as in \"https://*.example.org\"");
         };
         Ok(Self { scheme: scheme.into(), host, port: authority.port.or(default_port(scheme)) })
     }
@@ -209,7 +209,7 @@ mod tests {
             (&Origins::same_origin(), "HTTPS://a.org:8443", "a.org:8443", None),
             (&Origins::same_origin(), "http://a.org", "a.org", Some("without encryption")),
             (&Origins::same_origin(), "http://a.org:8443", "a.org:8443", Some("without encryption")),
-            (&Origins::same_origin(), "http://a.org:8080", "a.org:8443", Some("is not admitted")),
+            (&Origins::same_origin(), "http://a.org:8080", "a.org:8443", Some("does not allow")),
             (&list, "http://a.org", "a.org", None),
             (&Origins::any(), "http://a.org", "a.org", None),
         ] {

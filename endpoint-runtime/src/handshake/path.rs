@@ -14,8 +14,8 @@ use crate::error::{BoxError, Error, Kind};
 /// A type that a path variable can be parsed into: every `FromStr` whose error can be boxed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a `#[path_param]`",
-    label = "not parsable from a path segment",
-    note = "a path parameter's type implements FromStr, with an error that converts into a boxed error; Option<T> of such a type is allowed as well"
+    label = "cannot be parsed from a path segment",
+    note = "a path parameter needs a type that implements FromStr with an error that converts into a boxed error, or Option<T> of such a type"
 )]
 pub trait PathParam: Sized {
     /// Parses the decoded segment.
@@ -60,7 +60,7 @@ impl PathParams {
             Error::with_source(
                 Kind::Decode,
                 format!(
-                    "the path parameter {name:?} with the value {value:?} is not of type {}",
+                    "the value {value:?} of the path parameter {name:?} is not of type {}",
                     std::any::type_name::<T>()
                 ),
                 error,
@@ -120,7 +120,7 @@ impl Template {
             let segment = Segment::parse(raw).map_err(broken)?;
             if let Segment::Variable(name) = &segment {
                 if segments.contains(&segment) {
-                    return Err(broken(format!("has the variable {name:?} twice")));
+                    return Err(broken(format!("has a duplicate variable {name:?}")));
                 }
             }
             segments.push(segment);
@@ -155,22 +155,25 @@ impl Segment {
         if let Some(name) = raw.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
             let rest_fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             if !rest_fits || name.is_empty() || name.starts_with(|first: char| first.is_ascii_digit()) {
-                return Err(format!("has the variable {name:?}, whose name is not letters, digits and '_'"));
+                return Err(format!(
+                    "has the variable {name:?}: a name consists of letters, digits and '_', and cannot start with a digit"
+                ));
             }
             return Ok(Self::Variable(name.into()));
         }
         if raw.contains(['{', '}']) {
-            return Err(format!("has the segment {raw:?}, but a variable replaces a whole segment"));
+            return Err(format!("has the segment {raw:?}: a variable must be a whole segment"));
         }
         if let Some(foreign) = raw.chars().find(|c| matches!(c, '?' | '#' | '*')) {
-            return Err(format!("has a {foreign:?}, which has no meaning in a path"));
+            return Err(format!("has a {foreign:?}, which is not allowed in a path"));
         }
         if matches!(raw, "." | "..") {
-            return Err(format!("has the dot segment {raw:?}, which no request has after normalisation"));
+            return Err(format!("has the dot segment {raw:?}, which can never match a normalised request"));
         }
         if raw.split('%').skip(1).any(begins_with_hex) {
             return Err(format!(
-                "has the percent-encoded segment {raw:?}, but is compared decoded: write the decoded text"
+                "has the percent-encoded segment {raw:?}: write the decoded text, because paths are compared after \
+                 decoding"
             ));
         }
         Ok(Self::Literal(raw.into()))
@@ -193,10 +196,10 @@ impl ContextPath {
         let broken = |rule| Err(Error::new(Kind::Deploy, format!("the context path {text:?} {rule}")));
         let path = Template::parse(text)?;
         if path.segments.iter().any(|segment| matches!(segment, Segment::Variable(_))) {
-            return broken("has a variable; those belong into an endpoint's path");
+            return broken("has a variable: only the path of an endpoint can have one");
         }
         if text.ends_with('/') {
-            return broken("ends with '/', but the paths below it begin with one");
+            return broken("must not end with '/'");
         }
         Ok(Self(Some(path)))
     }
@@ -347,7 +350,7 @@ mod tests {
             ("/a/./b", "dot segment"),
             ("/a/../b", "dot segment"),
             ("/a/..", "dot segment"),
-            ("/{a}/{a}", "the variable \"a\" twice"),
+            ("/{a}/{a}", "duplicate variable \"a\""),
             ("/{}", "the variable \"\""),
             ("/{1a}", "the variable \"1a\""),
             ("/{a-b}", "the variable \"a-b\""),
@@ -436,6 +439,6 @@ mod tests {
         assert_eq!(params.parse_optional::<u64>("none").unwrap(), None);
         let error = params.parse::<u64>("name").unwrap_err();
         assert!(error.is_decode());
-        assert_eq!(error.to_string(), r#"the path parameter "name" with the value "x" is not of type u64"#);
+        assert_eq!(error.to_string(), r#"the value "x" of the path parameter "name" is not of type u64"#);
     }
 }

@@ -56,13 +56,13 @@ impl Refusal {
 
     /// 405: the method is not `GET`, which a handshake requires (RFC 6455 §4.1).
     pub fn method_not_allowed() -> Self {
-        Self::because(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket handshake is a GET request")
+        Self::because(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket handshake must be a GET request")
             .with_header(header::ALLOW, HeaderValue::from_static("GET"))
     }
 
     /// 505: the request is older than HTTP/1.1 (RFC 6455 §4.1).
     pub fn http_version() -> Self {
-        Self::because(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "a WebSocket handshake needs HTTP/1.1 or later")
+        Self::because(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "a WebSocket handshake requires HTTP/1.1 or later")
     }
 
     /// 426: an ordinary request without an upgrade to `websocket` (RFC 6455 §4.2.1).
@@ -78,7 +78,7 @@ impl Refusal {
     pub fn unsupported_version() -> Self {
         Self::because(
             StatusCode::UPGRADE_REQUIRED,
-            "the request needs one header 'Sec-WebSocket-Version: 13', the only version spoken here",
+            "the request needs one header 'Sec-WebSocket-Version: 13', the only version that this server supports",
         )
         .offering_websocket()
         .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
@@ -88,7 +88,7 @@ impl Refusal {
     pub fn bad_key() -> Self {
         Self::because(
             StatusCode::BAD_REQUEST,
-            "the request needs one header 'Sec-WebSocket-Key', of 16 bytes in base64",
+            "the request needs one header 'Sec-WebSocket-Key' with 16 bytes in base64",
         )
     }
 
@@ -97,7 +97,7 @@ impl Refusal {
     pub fn request_head_too_large(max: usize) -> Self {
         Self::because(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            format!("the head of the request is too large: to accept more than {max} bytes, raise max_request_head"),
+            format!("the request head exceeds {max} bytes: to accept more, raise max_request_head"),
         )
     }
 
@@ -106,18 +106,18 @@ impl Refusal {
     pub fn too_many_headers(max: usize) -> Self {
         Self::because(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            format!("the request has too many headers: to accept more than {max} headers, raise max_request_headers"),
+            format!("the request has more than {max} headers: to accept more, raise max_request_headers"),
         )
     }
 
     /// 400: `Host` is missing, repeated, or not a host (RFC 9112 §3.2).
     pub fn missing_host() -> Self {
-        Self::because(StatusCode::BAD_REQUEST, "the request needs one header 'Host' with a host and perhaps a port")
+        Self::because(StatusCode::BAD_REQUEST, "the request needs one header 'Host' with a host and an optional port")
     }
 
     /// 400: the request has a body, whose bytes would be parsed as frames.
     pub fn body_not_allowed() -> Self {
-        Self::because(StatusCode::BAD_REQUEST, "a WebSocket handshake has no body")
+        Self::because(StatusCode::BAD_REQUEST, "a WebSocket handshake must not have a body")
     }
 
     /// 421: the request is for a host that this server does not serve (RFC 9110 §15.5.20), for example because a
@@ -132,8 +132,8 @@ impl Refusal {
         Self::because(
             StatusCode::MISDIRECTED_REQUEST,
             format!(
-                "the host \"{}\" is not served here: if it is a name of this server, such as that of a proxy in front of \
-                 it, admit it with {list}",
+                "this server does not serve the host \"{}\": if it is a name of this server or of a proxy in front of \
+                 it, allow it with {list}",
                 Excerpt(host)
             ),
         )
@@ -146,8 +146,8 @@ impl Refusal {
         Self::because(
             StatusCode::FORBIDDEN,
             format!(
-                "the page of \"{origin}\" came without encryption, and this server is reached by TLS: deliver the page by \
-                 https, or admit it with allowed_origins([..])"
+                "the page from \"{origin}\" was loaded without encryption, but this server uses TLS: serve the page \
+                 over https, or allow it with allowed_origins([..])"
             ),
         )
     }
@@ -159,8 +159,8 @@ impl Refusal {
         // a list can hold neither "null", as from a page on disk, nor a value that the log cuts off
         let listable = origin != "null" && origin.chars().count() <= Excerpt::LONGEST;
         let hint = if looks_replaced(origin, host) {
-            " (if a proxy is in front of the server, the likely cause is that it replaces the Host header: let it pass on \
-             the one that it gets, in nginx with `proxy_set_header Host $http_host;`)"
+            " (likely cause: a proxy in front of the server replaces the Host header; configure it to forward the \
+             original one, in nginx with `proxy_set_header Host $http_host;`)"
         } else {
             ""
         };
@@ -170,8 +170,8 @@ impl Refusal {
         Self::because(
             StatusCode::FORBIDDEN,
             format!(
-                "the origin \"{origin}\" is not admitted by the server at \"{host}\"{hint}: admit a site by its name with \
-                 {list}, or every page, those opened from disk too, with Origins::any() (the ws_server example: \
+                "the server at \"{host}\" does not allow the origin \"{origin}\"{hint}: allow one site with {list}, or \
+                 every page, including pages opened from disk, with Origins::any() (in the ws_server example: \
                  --allow-any-origin)"
             ),
         )
@@ -180,10 +180,8 @@ impl Refusal {
     /// 404: the endpoint's `#[path_param]` cannot parse the value of a path variable. `error` is only logged; the
     /// client does not see it.
     pub fn bad_path_parameter(error: &Error) -> Self {
-        let mut refusal = Self::because(
-            StatusCode::NOT_FOUND,
-            "a part of the path has a value that this WebSocket endpoint does not understand",
-        );
+        let mut refusal =
+            Self::because(StatusCode::NOT_FOUND, "a path parameter of this WebSocket endpoint has an invalid value");
         refusal.0.reason = error.to_string().into();
         refusal
     }
@@ -193,7 +191,7 @@ impl Refusal {
     pub fn bad_query_parameter(error: &Error) -> Self {
         let mut refusal = Self::because(
             StatusCode::BAD_REQUEST,
-            "a query parameter that this WebSocket endpoint needs is missing, or has a value that it does not understand",
+            "a query parameter of this WebSocket endpoint is missing or has an invalid value",
         );
         refusal.0.reason = error.to_string().into();
         refusal
@@ -203,9 +201,9 @@ impl Refusal {
     pub fn construction_failed(error: &Error) -> Self {
         let mut refusal = Self::because(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the WebSocket endpoint could not be created; the server's log says why",
+            "the WebSocket endpoint could not be created: see the server's log",
         );
-        refusal.0.reason = format!("the endpoint could not be created: {error}").into();
+        refusal.0.reason = format!("cannot create the endpoint: {error}").into();
         refusal
     }
 
@@ -213,26 +211,26 @@ impl Refusal {
     /// logged; the client does not see it.
     pub fn configurator_failed(error: &Error) -> Self {
         let mut refusal =
-            Self::because(StatusCode::INTERNAL_SERVER_ERROR, "the handshake failed; the server's log says why");
+            Self::because(StatusCode::INTERNAL_SERVER_ERROR, "the handshake failed: see the server's log");
         refusal.0.reason = format!("the configurator failed: {error}").into();
         refusal
     }
 
     /// 503: the endpoint's configurator did not answer in time; the client may retry after this long.
     pub fn timed_out(retry_after: Duration) -> Self {
-        Self::because(StatusCode::SERVICE_UNAVAILABLE, "the handshake took too long").retry_after(retry_after)
+        Self::because(StatusCode::SERVICE_UNAVAILABLE, "the handshake timed out").retry_after(retry_after)
     }
 
     /// 401: the endpoint requires a role, and the client is not authenticated. To send the client a challenge (RFC 9110
     /// §11.6.1), refuse in [`modify_handshake`](crate::Configurator::modify_handshake) with your own
     /// `WWW-Authenticate`.
     pub fn unauthenticated() -> Self {
-        Self::because(StatusCode::UNAUTHORIZED, "this WebSocket endpoint is for authenticated users")
+        Self::because(StatusCode::UNAUTHORIZED, "this WebSocket endpoint requires authentication")
     }
 
     /// 403: the client is authenticated and has none of the endpoint's roles.
     pub fn forbidden() -> Self {
-        Self::because(StatusCode::FORBIDDEN, "this WebSocket endpoint is for users with another role")
+        Self::because(StatusCode::FORBIDDEN, "this WebSocket endpoint requires a role that the user does not have")
     }
 
     /// 500: the connection cannot be taken over: the HTTP server in front was not configured to serve upgrades, or a

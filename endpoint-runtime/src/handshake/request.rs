@@ -336,8 +336,8 @@ fn parse_value<T: QueryParam>(name: &str, value: &str) -> Result<T, Error> {
 /// A type that a query parameter can be parsed into: every `FromStr` whose error can be boxed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a `#[query_param]`",
-    label = "not parsable from a query",
-    note = "a query parameter's type implements FromStr, as String and numbers do, with an error that converts into a boxed error; Option<T> and Vec<T> of such a type are allowed as well"
+    label = "cannot be parsed from a query",
+    note = "a query parameter needs a type that implements FromStr (as String and numbers do) with an error that converts into a boxed error, or Option<T> or Vec<T> of such a type"
 )]
 pub trait QueryParam: Sized {
     /// Parses a decoded value.
@@ -517,7 +517,7 @@ mod tests {
     fn abbreviated_headers_come_back_as_they_were() {
         let mut names = NAMES.to_vec();
         names.sort_unstable();
-        assert_eq!(names, NAMES, "they are searched by halving");
+        assert_eq!(names, NAMES, "the headers are found by binary search");
         let mut lines: Vec<_> = NAMES.iter().map(|name| (*name, *name)).collect();
         lines.extend(LINES);
         lines.extend([("upgrade", "Websocket"), ("sec-websocket-version", "8"), ("host", "x:80"), ("host", "x")]);

@@ -155,12 +155,12 @@ mod tests {
         let start = Instant::now();
         let mut deadlines = Deadlines::since(start);
         (0..3).for_each(|_| deadlines.push());
-        assert!(deadlines.set(0, start, start + 10 * SWEEP).is_none(), "nobody sweeps yet");
+        assert!(deadlines.set(0, start, start + 10 * SWEEP).is_none(), "no sweep runs yet");
         assert!(deadlines.begin().is_some() && deadlines.begin().is_none());
         assert!(deadlines.set(0, start, start + Duration::from_millis(10_900)).is_some());
         assert!(deadlines.set(1, start, start + 20 * SWEEP).is_some());
-        assert!(deadlines.set(2, start, start + FAR - Duration::from_millis(1)).is_none(), "it is near");
-        assert!(deadlines.set(3, start, start + 20 * SWEEP).is_none(), "there is no such member");
+        assert!(deadlines.set(2, start, start + FAR - Duration::from_millis(1)).is_none(), "the deadline is too close");
+        assert!(deadlines.set(3, start, start + 20 * SWEEP).is_none(), "no such member");
         assert!(due(&mut deadlines, start + Duration::from_millis(9_999)).is_empty());
         assert_eq!(due(&mut deadlines, start + 10 * SWEEP), [0]);
         assert!(due(&mut deadlines, start + 11 * SWEEP).is_empty());
@@ -189,12 +189,12 @@ mod tests {
         let entry = deadlines.set(0, start, start + Duration::from_millis(5_400)).unwrap();
         let in_time = |sweep, now, deadline| entry.is_in_time(sweep, start, start + now, start + deadline);
         assert!(in_time(sweep, Duration::ZERO, 5 * SWEEP) && in_time(sweep, Duration::from_millis(4_999), 9 * SWEEP));
-        assert!(!in_time(sweep, Duration::ZERO, Duration::from_millis(4_999)), "it would come too late");
-        assert!(!in_time(sweep, 5 * SWEEP, 9 * SWEEP), "it has come");
+        assert!(!in_time(sweep, Duration::ZERO, Duration::from_millis(4_999)), "the sweep would be too late");
+        assert!(!in_time(sweep, 5 * SWEEP, 9 * SWEEP), "the sweep is over");
         deadlines.end();
         assert_eq!(deadlines.sweep(), None);
         deadlines.begin();
-        assert!(!in_time(deadlines.sweep().unwrap(), Duration::ZERO, 9 * SWEEP), "it was forgotten");
+        assert!(!in_time(deadlines.sweep().unwrap(), Duration::ZERO, 9 * SWEEP), "a new sweep does not keep the entry");
         assert!(!Entry::default().is_in_time(sweep, start, start, start + 9 * SWEEP));
     }
 
@@ -215,7 +215,7 @@ mod tests {
         let mut deadlines = Deadlines::since(Instant::now());
         let cx = &mut Context::from_waker(Waker::noop());
         let first = deadlines.begin().unwrap();
-        assert!(deadlines.poll_end(first, cx).is_pending(), "the first member is about to come");
+        assert!(deadlines.poll_end(first, cx).is_pending(), "the first member is not added yet");
         deadlines.push();
         deadlines.swap_remove(0);
         let second = deadlines.begin().unwrap();

@@ -339,7 +339,7 @@ mod tests {
             witness.is_heard(&round).await;
         }
         let served = (sum(&taken) - before) / QUANTUM as usize;
-        assert!((50..=50 * 3).contains(&served), "{served} were served while 50 messages came");
+        assert!((50..=50 * 3).contains(&served), "{served} turns while 50 messages arrived");
         floods.iter().for_each(JoinHandle::abort);
     }
 
@@ -392,7 +392,7 @@ mod tests {
         let mut little = Quantum::new();
         little.spend(100);
         little.suspend(&round, cx);
-        assert_eq!(next(&mut large), None, "others are to be served first");
+        assert_eq!(next(&mut large), None, "other connections run first");
         for number in 0..BULK_COOLDOWN {
             large.suspend(&round, cx);
             assert!(large.is_awaited() && !little.is_awaited());

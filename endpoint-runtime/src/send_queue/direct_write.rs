@@ -266,7 +266,7 @@ mod tests {
     async fn handler_that_runs_is_known_again_after_a_panic_aside() {
         let (send_queue, _socket, _peer) = send_queue().await;
         send_queue.enter_handler(|| {
-            let aside = || send_queue.outside_handler(|| assert!(send_queue.is_running(), "no handler runs here"));
+            let aside = || send_queue.outside_handler(|| assert!(send_queue.is_running(), "no handler runs"));
             assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(aside)).is_err());
             assert!(send_queue.is_running());
         });
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(send_queue.queued_messages(), 1);
         send_queue.give_up_turn(&mut turn, false);
         assert_eq!(send_queue.queued_messages(), 0);
-        assert!(send_queue.try_write_direct(&frame(b"at once"), Millisecond(0)).unwrap());
+        assert!(send_queue.try_write_direct(&frame(b"immediately"), Millisecond(0)).unwrap());
         assert_eq!(send_queue.queued_messages(), 0);
     }
 }

@@ -154,7 +154,7 @@ mod tests {
             keys.sort_unstable();
             keys.dedup();
             // two of 80 keys are the same once in a million times
-            prop_assert!(keys.len() + 1 >= count, "a key was used again");
+            prop_assert!(keys.len() + 1 >= count, "a masking key was reused");
         }
     }
 }

@@ -47,7 +47,7 @@ impl SendQueue {
                 Refused::Dropped
             }
             Overflow::Close => {
-                let reason = CloseReason::truncating(CloseCode::TryAgainLater, "the outbound queue is full");
+                let reason = CloseReason::truncating(CloseCode::TryAgainLater, "the send queue is full");
                 self.close(reason.by(Initiator::Container));
                 Refused::Closed
             }

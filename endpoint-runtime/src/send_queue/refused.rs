@@ -21,16 +21,16 @@ impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Closed => Error::closed(),
-            Refused::Full => Error::new(Kind::QueueFull, "the outbound queue is full: the peer reads too slowly"),
+            Refused::Full => Error::new(Kind::QueueFull, "the send queue is full: the peer reads too slowly"),
             Refused::Behind => {
                 Error::new(Kind::QueueFull, "the part was not queued: another message is being sent in parts")
             }
-            Refused::Dropped => Error::new(Kind::QueueFull, "the message was dropped: the outbound queue is full"),
+            Refused::Dropped => Error::new(Kind::QueueFull, "the message was dropped: the send queue is full"),
             Refused::TimedOut => Error::new(Kind::Timeout, "the message was not sent within the send timeout"),
             #[cfg(feature = "adopted")]
             Refused::InParts => Error::new(
                 Kind::Unsupported,
-                "a message cannot be sent in parts: the session's socket was accepted elsewhere, and takes whole messages",
+                "a message cannot be sent in parts: the session's external socket takes only whole messages",
             ),
         }
     }

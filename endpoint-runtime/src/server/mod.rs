@@ -161,7 +161,7 @@ impl Server {
                     Err(error) => {
                         // most likely out of file descriptors: wait until some are closed
                         if let Some(not_logged) = failures.due() {
-                            tracing::warn!(%error, not_logged, "a connection could not be accepted");
+                            tracing::warn!(%error, not_logged, "cannot accept a connection");
                         }
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
@@ -202,7 +202,7 @@ impl Http {
     /// Waits at most `limit` for the connections to end, then drops the remaining ones.
     async fn shutdown(&self, limit: Duration) {
         if timeout(limit, self.tasks.wait()).await.is_err() {
-            tracing::warn!(connections = self.tasks.len(), "HTTP connections were cut at the shutdown's deadline");
+            tracing::warn!(connections = self.tasks.len(), "HTTP connections were aborted at the shutdown deadline");
             self.cut.cancel();
             // as for sessions: a service that blocks its thread cannot be stopped
             let _ = timeout(Duration::from_secs(1), self.tasks.wait()).await;
@@ -213,7 +213,7 @@ impl Http {
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         // a response is one write: Nagle's algorithm would only delay it
         if let Err(error) = stream.set_nodelay(true) {
-            return tracing::debug!(%error, %peer, "the connection was gone before it was served");
+            return tracing::debug!(%error, %peer, "the connection was closed before it was served");
         }
         let local_addr = self.local_addr.or_else(|| stream.local_addr().ok());
         let is_local = self.is_local;

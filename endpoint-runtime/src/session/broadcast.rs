@@ -150,11 +150,7 @@ impl<'a> Broadcast<'a> {
         if report.dropped > 0 {
             if let Some(first) = self.sessions.iter().next() {
                 if let Some(not_logged) = first.endpoint().log.broadcasts.due() {
-                    tracing::warn!(
-                        report.dropped,
-                        not_logged,
-                        "a broadcast left out peers whose outbound queue is full"
-                    );
+                    tracing::warn!(report.dropped, not_logged, "a broadcast skipped peers whose send queue is full");
                 }
             }
         }

@@ -446,7 +446,7 @@ mod tests {
     fn change_beside_a_snapshot_copies_one_node_of_each_level() {
         let mut list: Chunks<u32> = Chunks::default();
         (0..100_000).for_each(|entry| drop(pushed(&mut list, entry)));
-        assert_eq!(pushed(&mut list, 0).0.len(), 0, "nobody shares it");
+        assert_eq!(pushed(&mut list, 0).0.len(), 0, "it is not shared");
         let before = list.snapshot();
         assert_eq!(pushed(&mut list, 0).0.len(), 4);
         assert_eq!(pushed(&mut list, 0).0.len(), 0, "it was copied already");

@@ -108,7 +108,7 @@ impl Completion {
         let send_queue = &written.send_queue;
         if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
             if let Some(not_logged) = send_queue.log().callbacks.due() {
-                tracing::error!(not_logged, "the callback of a message that was sent has panicked");
+                tracing::error!(not_logged, "the callback of a sent message panicked");
             }
         }
     }

@@ -20,7 +20,7 @@ impl Session {
             self.0.send_queue.takes_parts()?;
         }
         let taken =
-            || Error::new(Kind::DuplicateHandler, format!("the session has a handler of the kind {kind:?} already"));
+            || Error::new(Kind::DuplicateHandler, format!("the session already has a handler of kind {kind:?}"));
         if self.is_annotated(kind) {
             return Err(taken());
         }

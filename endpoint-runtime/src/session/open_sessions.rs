@@ -398,7 +398,7 @@ mod tests {
         set.close(CloseReason::truncating(endpoint_wire::close::CloseCode::GoingAway, "shutdown"));
         set.add(&late);
         assert!(!there.is_open() && !late.is_open());
-        assert!(set.snapshot().iter().count() == 2, "their connections have not seen it yet");
+        assert!(set.snapshot().iter().count() == 2, "the connections have not noticed it yet");
     }
 
     #[cfg(feature = "test")]

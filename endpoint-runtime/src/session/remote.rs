@@ -377,7 +377,7 @@ impl<'a> AsyncRemote<'a> {
             if let Some(not_logged) = send_queue.log().full.due() {
                 tracing::warn!(
                     not_logged,
-                    "a message was not sent: the outbound queue is full, the peer reads too slowly"
+                    "a message was not sent: the send queue is full because the peer reads too slowly"
                 );
             }
         }
@@ -410,7 +410,10 @@ fn control(send_queue: &SendQueue, opcode: OpCode, data: &[u8]) -> Result<(), Er
     if data.len() > MAX_CONTROL {
         return Err(Error::new(
             Kind::TooBig,
-            format!("a ping or pong of {} bytes exceeds the {MAX_CONTROL} that a control frame may carry", data.len()),
+            format!(
+                "a ping or pong of {} bytes exceeds the limit of {MAX_CONTROL} bytes of a control frame",
+                data.len()
+            ),
         ));
     }
     Ok(send_queue.control(opcode, data)?)

@@ -257,8 +257,8 @@ impl Writer {
         }
         Poll::Ready(match self.stage {
             Stage::Begun if !self.send_queue.is_open() => Err(Error::closed()),
-            Stage::Failed => Err(Error::new(Kind::Encode, "the message has failed and cannot be written to any more")),
-            Stage::Ended(_) => Err(Error::new(Kind::Encode, "the message is finished")),
+            Stage::Failed => Err(Error::new(Kind::Encode, "the message failed earlier and cannot be continued")),
+            Stage::Ended(_) => Err(Error::new(Kind::Encode, "the message is already finished")),
             Stage::New | Stage::Begun => Ok(()),
         })
     }
@@ -319,7 +319,7 @@ impl Writer {
 
     fn not_utf8(&mut self) -> Error {
         self.stage = Stage::Failed;
-        Error::new(Kind::Encode, "what was written to a text message is not UTF-8")
+        Error::new(Kind::Encode, "data written to a text message is not UTF-8")
     }
 }
 
@@ -332,7 +332,10 @@ impl Drop for Writer {
             Stage::Begun | Stage::Failed => {
                 if self.send_queue.is_open() {
                     if let Some(not_logged) = self.send_queue.log().unfinished.due() {
-                        tracing::warn!(not_logged, "a message was begun and not finished: its session ends with 1011");
+                        tracing::warn!(
+                            not_logged,
+                            "a message was started but not finished: closing the session with 1011"
+                        );
                     }
                 }
                 self.send_queue.give_up_turn(&mut self.turn, true);

@@ -229,7 +229,7 @@ impl TestClient {
             let (told, written) = oneshot::channel();
             let limit = limit_of(self.limit);
             let late = |shared: &Shared| -> ! {
-                panic!("{place}: the server did not take what was sent within {limit:?}{}", shared.end())
+                panic!("{place}: the server did not read the sent data within {limit:?}{}", shared.end())
             };
             let deadline = Instant::now() + limit;
             let entry = match timeout_at(deadline, self.leaving.reserve()).await {
@@ -274,7 +274,7 @@ impl TestClient {
     /// It is something else, or nothing within the limit.
     #[track_caller]
     pub fn next_text(&mut self) -> impl Future<Output = String> {
-        self.expect("a text".into(), false, |what| match what {
+        self.expect("a text message".into(), false, |what| match what {
             Traffic::Text(text) => Ok(text.into()),
             other => Err(other),
         })
@@ -286,7 +286,7 @@ impl TestClient {
     /// As [`next_text`](Self::next_text).
     #[track_caller]
     pub fn next_binary(&mut self) -> impl Future<Output = Binary> {
-        self.expect("binary data".into(), false, |what| match what {
+        self.expect("a binary message".into(), false, |what| match what {
             Traffic::Binary(data) => Ok(data),
             other => Err(other),
         })
@@ -338,7 +338,7 @@ impl TestClient {
     #[track_caller]
     pub fn expect_close(&mut self, code: impl Into<CloseCode>) -> impl Future<Output = String> {
         let expected = code.into();
-        self.expect(format!("a close with {expected}"), false, move |what| match what {
+        self.expect(format!("a close frame with {expected}"), false, move |what| match what {
             Traffic::Close { code, reason } if code == expected => Ok(reason.into()),
             other => Err(other),
         })
@@ -395,7 +395,7 @@ impl TestClient {
         };
         match timeout(limit, hearing).await {
             Ok(what) => what,
-            Err(_) => panic!("{place}: expected {wanted}, but nothing came within {limit:?}{}", self.shared.end()),
+            Err(_) => panic!("{place}: expected {wanted}, but nothing arrived within {limit:?}{}", self.shared.end()),
         }
     }
 
@@ -435,7 +435,7 @@ impl TestClient {
     }
 
     fn fail(&self, place: &Location<'_>, wanted: &str, came: &Traffic) -> ! {
-        panic!("{place}: expected {wanted}, but what came was {came}{}", self.shared.end())
+        panic!("{place}: expected {wanted}, got {came}{}", self.shared.end())
     }
 }
 

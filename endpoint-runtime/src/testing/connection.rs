@@ -92,8 +92,8 @@ impl Shared {
         self.is_overrun.load(Ordering::Relaxed).then(|| {
             let most = self.max_unread.load(Ordering::Relaxed);
             format!(
-                "more than {most} bytes came and were not asked for, so the client no longer reads: ask with next(), allow \
-                 more with set_max_unread(bytes), or be a slow peer with set_reading(false)"
+                "more than {most} bytes are unread, so the client stopped reading: read with next(), allow more with \
+                 set_max_unread(bytes), or simulate a slow peer with set_reading(false)"
             )
         })
     }

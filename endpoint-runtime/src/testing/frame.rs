@@ -41,7 +41,7 @@ impl TestFrame {
     /// `opcode` is above 15.
     #[track_caller]
     pub fn new(fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> Self {
-        assert!(opcode < 16, "the opcode {opcode} does not fit its four bits");
+        assert!(opcode < 16, "the opcode {opcode} does not fit into four bits");
         let payload = payload.as_ref().into();
         Self { is_final: fin, opcode, rsv: 0, is_masked: true, payload, bytes: usize::MAX }
     }
@@ -53,7 +53,7 @@ impl TestFrame {
     #[must_use]
     #[track_caller]
     pub fn rsv(mut self, bits: u8) -> Self {
-        assert!(bits < 8, "there are three reserved bits, which {bits} does not fit");
+        assert!(bits < 8, "{bits} does not fit into three reserved bits");
         self.rsv = bits;
         self
     }
@@ -109,7 +109,7 @@ impl fmt::Display for TestFrame {
             f.write_str(", without a mask")?;
         }
         if self.bytes != usize::MAX {
-            write!(f, ", its first {} bytes", self.bytes)?;
+            write!(f, ", only its first {} bytes", self.bytes)?;
         }
         Ok(())
     }

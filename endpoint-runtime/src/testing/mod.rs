@@ -124,7 +124,7 @@ impl TestServer {
     pub fn request(&self, target: &str) -> TestRequest {
         let uri = match target.parse() {
             Ok(uri) if target.starts_with('/') => uri,
-            _ => panic!("{target:?} is no target of a request: write a path, as in \"/chat/1?name=x\""),
+            _ => panic!("{target:?} is not a request target: write a path, as in \"/chat/1?name=x\""),
         };
         TestRequest {
             container: self.container.clone(),
@@ -201,8 +201,8 @@ impl TestRequest {
     {
         match (name.try_into(), value.try_into()) {
             (Ok(name), Ok(value)) => self.changes.push((name, Some(value))),
-            (Ok(name), Err(_)) => panic!("the value of the header {name} has an illegal character"),
-            (Err(_), _) => panic!("a header's name has an illegal character"),
+            (Ok(name), Err(_)) => panic!("the value of the header {name} contains an invalid character"),
+            (Err(_), _) => panic!("a header name contains an invalid character"),
         }
         self
     }
@@ -215,7 +215,7 @@ impl TestRequest {
     pub fn without_header(mut self, name: impl TryInto<HeaderName>) -> Self {
         match name.try_into() {
             Ok(name) => self.changes.push((name, None)),
-            Err(_) => panic!("a header's name has an illegal character"),
+            Err(_) => panic!("a header name contains an invalid character"),
         }
         self
     }
@@ -308,8 +308,8 @@ impl TestRequest {
             let target = self.uri.clone();
             match self.open(place).await {
                 Err(refusal) if refusal.status().as_u16() == status => refusal,
-                Err(refusal) => panic!("{place}: expected a refusal with {status}, but it was {}", told(&refusal)),
-                Ok(_) => panic!("{place}: expected a refusal with {status}, but {target} was opened"),
+                Err(refusal) => panic!("{place}: expected a refusal with {status}, got {}", told(&refusal)),
+                Ok(_) => panic!("{place}: expected a refusal with {status}, but {target} was accepted"),
             }
         }
     }

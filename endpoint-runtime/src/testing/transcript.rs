@@ -83,7 +83,7 @@ impl fmt::Display for Traffic {
             Self::Close { code, reason } => write!(f, "close {code} {:?}", &**reason),
             Self::Frame(frame) => frame.fmt(f),
             Self::Raw(data) => bytes(f, "raw", data),
-            Self::Violation(text) => write!(f, "against the protocol: {text}"),
+            Self::Violation(text) => write!(f, "protocol violation: {text}"),
             Self::End => f.write_str("end"),
         }
     }
@@ -92,7 +92,7 @@ impl fmt::Display for Traffic {
 fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     match text.char_indices().nth(SHOWN) {
         None => write!(f, "{text:?}"),
-        Some((end, _)) => write!(f, "{:?} and {} bytes more", &text[..end], text.len() - end),
+        Some((end, _)) => write!(f, "{:?} and {} more bytes", &text[..end], text.len() - end),
     }
 }
 
@@ -101,7 +101,7 @@ fn bytes(f: &mut fmt::Formatter<'_>, kind: &str, data: &[u8]) -> fmt::Result {
     data.iter().take(SHOWN).try_for_each(|byte| write!(f, " {byte:02x}"))?;
     match data.len().saturating_sub(SHOWN) {
         0 => Ok(()),
-        more => write!(f, " and {more} bytes more"),
+        more => write!(f, " and {more} more bytes"),
     }
 }
 

@@ -35,12 +35,12 @@ impl Keepalive {
         let (first, interval) = probes(limit);
         let probes = TcpKeepalive::new().with_time(first).with_interval(interval);
         if let Err(error) = socket.set_tcp_keepalive(&probes) {
-            tracing::debug!(%error, "TCP keepalive could not be set");
+            tracing::debug!(%error, "cannot set TCP keepalive");
         }
         #[cfg(any(target_os = "android", target_os = "linux"))]
         if let Some(limit) = user_timeout(limit, send_timeout) {
             if let Err(error) = socket.set_tcp_user_timeout(Some(limit)) {
-                tracing::debug!(%error, "TCP_USER_TIMEOUT could not be set");
+                tracing::debug!(%error, "cannot set TCP_USER_TIMEOUT");
             }
         }
         #[cfg(not(any(target_os = "android", target_os = "linux")))]

@@ -92,7 +92,7 @@ impl<M: Messages> MessageSocket<M> {
         }
     }
 
-    /// Closes with a close frame, because there will be no session; reads until the peer has closed too.
+    /// Closes with a close frame, because there will be no session; reads until the peer closed the connection too.
     pub(crate) fn poll_refuse(&mut self, cx: &mut Context<'_>, reason: &CloseReason) -> Poll<io::Result<()>> {
         if !self.closed {
             ready!(self.messages.poll_ready(cx))?;
@@ -158,7 +158,7 @@ impl<M: Messages> MessageSocket<M> {
             let is_close = *opcode == OpCode::Close;
             ready!(self.messages.poll_flush(cx))?;
             self.writing.whole = None;
-            let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the peer has closed");
+            let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the peer closed the connection");
             return Poll::Ready(if is_close { Ok(()) } else { Err(gone()) });
         }
         ready!(self.messages.poll_ready(cx))?;
@@ -201,7 +201,7 @@ impl Writing {
         taken += some;
         if some == missing {
             if !header.fin || header.opcode == OpCode::Continuation {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a message in parts"));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket takes only whole messages"));
             }
             self.whole = Some((header.opcode, self.payload.split().freeze()));
             self.head.clear();

@@ -80,7 +80,7 @@ impl TlsConfig {
     pub fn self_signed<I: IntoIterator<Item = S>, S: Into<String>>(names: I) -> Result<Self, Error> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         let made = rcgen::generate_simple_self_signed(names);
-        let made = made.map_err(|error| wrong("a certificate could not be made", error))?;
+        let made = made.map_err(|error| wrong("cannot create a certificate", error))?;
         Self::from_pem(made.cert.pem(), made.signing_key.serialize_pem())
     }
 
@@ -160,15 +160,15 @@ pub(super) fn wrong(what: &str, error: impl Into<BoxError>) -> Error {
 
 pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let chain = chain.map_err(|error| wrong("the certificates are not PEM", error))?;
-    if chain.is_empty() { Err(Error::new(Kind::Tls, "there is no certificate in the PEM")) } else { Ok(chain) }
+    let chain = chain.map_err(|error| wrong("the certificates are not valid PEM", error))?;
+    if chain.is_empty() { Err(Error::new(Kind::Tls, "the PEM contains no certificate")) } else { Ok(chain) }
 }
 
 fn certified(certificates: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, Error> {
     let chain = chain(certificates)?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong("the key is not PEM", error))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong("the key is not valid PEM", error))?;
     let certified = CertifiedKey::from_der(chain, key, provider);
-    Ok(Arc::new(certified.map_err(|error| wrong("the certificate and the key do not go together", error))?))
+    Ok(Arc::new(certified.map_err(|error| wrong("the certificate does not match the key", error))?))
 }
 
 /// Encodes a certificate as PEM (RFC 7468).

@@ -87,8 +87,8 @@ fn read_error(error: Error) -> io::Result<Option<(OpCode, Bytes)>> {
         }
         Error::Utf8(_) => Violation::NotUtf8.into(),
         Error::Protocol(error) => {
-            tracing::debug!(%error, "tungstenite refused a frame");
-            Violation::Protocol("a frame is not as RFC 6455 wants it").into()
+            tracing::debug!(%error, "tungstenite rejected a frame");
+            Violation::Protocol("a frame violates RFC 6455").into()
         }
         other => io_error(other),
     })

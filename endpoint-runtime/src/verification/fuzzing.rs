@@ -36,9 +36,9 @@ pub enum Delivery {
     Discard,
 }
 
-/// What the decoder said, without its input.
+/// An event of the decoder, without its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum Decoded {
     Text(String, bool),
     Binary(Vec<u8>, bool),
     Ping(Vec<u8>),
@@ -47,9 +47,9 @@ pub enum Said {
     Unwanted { text: bool },
 }
 
-/// Why the decoder gave the peer up: a close code and a sentence.
+/// Why the decoder rejected the input: a close code and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong(pub u16, pub String);
+pub struct Rejected(pub u16, pub String);
 
 /// The decoder with the rules of its connection.
 #[derive(Debug)]
@@ -67,17 +67,17 @@ impl Decoder {
     }
 
     /// As the connection calls it with what lies in its read buffer.
-    pub fn next(&mut self, input: &mut [u8]) -> Result<(usize, Option<Said>), Wrong> {
+    pub fn next(&mut self, input: &mut [u8]) -> Result<(usize, Option<Decoded>), Rejected> {
         let (used, event) = self.0.next(&self.1, input)?;
-        Ok((used, event.map(Said::from)))
+        Ok((used, event.map(Decoded::from)))
     }
 
     /// As the connection reads into a large message's own place, if there is one; how much was read.
-    pub fn direct(&mut self, input: &[u8]) -> Result<Option<(usize, Option<Said>)>, Wrong> {
+    pub fn direct(&mut self, input: &[u8]) -> Result<Option<(usize, Option<Decoded>)>, Rejected> {
         let Some((place, room)) = self.0.direct(0) else { return Ok(None) };
         let count = room.min(input.len());
         place.extend_from_slice(&input[..count]);
-        Ok(Some((count, self.0.filled(count)?.map(Said::from))))
+        Ok(Some((count, self.0.filled(count)?.map(Decoded::from))))
     }
 
     pub fn is_idle(&self) -> bool {
@@ -100,7 +100,7 @@ impl From<Delivery> for event::Delivery {
     }
 }
 
-impl From<Event<'_>> for Said {
+impl From<Event<'_>> for Decoded {
     fn from(event: Event<'_>) -> Self {
         match event {
             Event::Text { text: Utf8Chunk::Borrowed(text), last } => Self::Text(text.to_owned(), last),
@@ -115,7 +115,7 @@ impl From<Event<'_>> for Said {
     }
 }
 
-impl From<Violation> for Wrong {
+impl From<Violation> for Rejected {
     fn from(violation: Violation) -> Self {
         let reason = violation.close_reason();
         Self(reason.code().as_u16(), reason.reason().to_owned())
@@ -133,7 +133,7 @@ impl Deflater {
         let compression = Compression::ON.level(level);
         let budget = Arc::default();
         let deflation = Deflation::new(Extension::permessage_deflate(parameters), Role::Server, &compression, &budget);
-        Self(deflation.expect("room in the budget"))
+        Self(deflation.expect("space in the budget"))
     }
 
     /// Appends a binary message as a frame; false if it is not worth it.

@@ -61,7 +61,7 @@ impl TooDeep {
 #[cfg(any(feature = "json", feature = "msgpack", feature = "cbor"))]
 impl fmt::Display for TooDeep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it is nested more than {} levels deep (`max_nesting`)", self.limit)
+        write!(f, "its nesting exceeds {} levels (`max_nesting`)", self.limit)
     }
 }
 
