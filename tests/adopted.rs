@@ -302,7 +302,7 @@ async fn codes_and_phrases_travel_both_ways() {
 }
 
 #[tokio::test]
-async fn what_was_said_before_a_close_is_answered_before_it() {
+async fn messages_before_a_close_are_answered_before_it() {
     let (_container, _, addrs) = hosts(builder()).await;
     for addr in addrs {
         let mut client = Client::connect(addr, "/echo/lobby").await;
@@ -315,7 +315,7 @@ async fn what_was_said_before_a_close_is_answered_before_it() {
 }
 
 #[tokio::test]
-async fn peer_that_vanishes_is_told_to_on_close_alone() {
+async fn vanished_peer_is_reported_only_to_on_close() {
     let (container, journal, addrs) = hosts(builder()).await;
     for addr in addrs {
         let mut client = Client::connect(addr, "/echo/lobby").await;
@@ -377,7 +377,7 @@ async fn violation_behind_axum_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn peer_that_reads_slowly_gets_everything_and_holds_the_queue_up() {
+async fn slow_reader_gets_everything_and_delays_the_queue() {
     // no more than the queue has and the sockets take
     let (container, _, addrs) = hosts(builder().send_queue(8, 2 << 20)).await;
     for addr in addrs {
@@ -413,7 +413,7 @@ async fn peer_that_reads_slowly_gets_everything_and_holds_the_queue_up() {
 }
 
 #[tokio::test]
-async fn peer_that_does_not_read_at_all_is_given_up() {
+async fn peer_that_never_reads_is_disconnected() {
     let (container, journal, addrs) = hosts(builder().send_timeout(Duration::from_millis(300))).await;
     for addr in addrs {
         let mut client = Client::connect(addr, "/echo/lobby").await;
@@ -549,7 +549,7 @@ impl Streamed {
 struct Small;
 
 #[tokio::test]
-async fn endpoints_that_ask_for_more_are_not_adopted() {
+async fn endpoints_with_unsupported_options_are_refused() {
     let container = builder().build().unwrap();
     for (adopted, names) in [
         (container.adopt::<InParts>(), ["InParts", "`#[on_message]` for binary takes messages in parts"]),
@@ -590,7 +590,7 @@ impl Configurator<Members> for Door {
 }
 
 #[tokio::test]
-async fn configurator_and_roles_have_their_say() {
+async fn configurator_and_roles_apply() {
     let container = builder().build().unwrap();
     let (adopted, journal) = (container.adopt::<Members>().unwrap(), Journal::default());
     for addr in [

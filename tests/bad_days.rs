@@ -201,7 +201,7 @@ fn last_words() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn peers_that_vanish_without_a_word_are_ended_by_the_idle_timeout() {
+async fn silently_vanished_peers_end_by_the_idle_timeout() {
     let (idle, ping) = (Duration::from_secs(1), Duration::from_millis(200));
     let mut served =
         Served::with(|container| container.idle_timeout(Some(idle)).ping_interval(Some(ping)).send_timeout(idle)).await;
@@ -259,7 +259,7 @@ async fn handshake_of_one_byte_a_second_is_cut_after_thirty_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_of_one_byte_a_second_hold_up_nobody_and_are_taken() {
+async fn frames_of_one_byte_a_second_delay_no_other_peer_and_are_accepted() {
     // the longest takes more than two minutes, which is less than the least rate
     let mut served = Served::with(|container| container.min_receive_rate(0)).await;
     let messages = [
@@ -308,7 +308,7 @@ async fn unasked_pings_aside(client: &mut Client, opcode: u8) -> Vec<u8> {
 // ---- peers that never read ----
 
 #[tokio::test]
-async fn peers_that_never_read_cost_their_queue_and_hold_up_nobody() {
+async fn peers_that_never_read_cost_their_queue_and_delay_no_other_peer() {
     const QUEUE: usize = 64 << 10;
     let mut served = Served::with(|container| container.send_queue(1_000, QUEUE).send_timeout(2 * DEADLINE)).await;
     let mut deaf = Vec::new();
@@ -364,23 +364,23 @@ async fn flood_of(first: Vec<u8>, what: Vec<u8>) {
 }
 
 #[tokio::test]
-async fn flood_of_pings_holds_up_nobody() {
+async fn ping_flood_delays_no_other_peer() {
     flood_of(vec![], frame(0x80 | PING, b"").repeat(10_000)).await;
 }
 
 #[tokio::test]
-async fn flood_of_pongs_holds_up_nobody() {
+async fn pong_flood_delays_no_other_peer() {
     flood_of(vec![], frame(0x80 | PONG, b"").repeat(10_000)).await;
 }
 
 #[tokio::test]
-async fn flood_of_empty_messages_holds_up_nobody() {
+async fn empty_message_flood_delays_no_other_peer() {
     flood_of(vec![], frame(0x80 | BINARY, b"").repeat(10_000)).await;
     flood_of(vec![], frame(0x80 | TEXT, b"").repeat(10_000)).await;
 }
 
 #[tokio::test]
-async fn flood_of_empty_fragments_holds_up_nobody() {
+async fn empty_fragment_flood_delays_no_other_peer() {
     flood_of(frame(BINARY, b""), frame(CONTINUATION, b"").repeat(10_000)).await;
 }
 
@@ -422,7 +422,7 @@ async fn turns(first: &[u8], suspended: bool, what: &[u8]) {
 }
 
 #[tokio::test]
-async fn others_have_their_turn_in_the_middle_of_a_flood() {
+async fn other_peers_are_served_during_a_flood() {
     turns(b"", false, &frame(0x80 | PING, b"")).await;
     turns(b"", false, &frame(0x80 | TEXT, b"")).await;
     turns(b"", false, &frame(0x80 | BINARY, b"")).await;
@@ -470,7 +470,7 @@ async fn flood_of_close_frames_is_answered_by_one() {
 }
 
 #[tokio::test]
-async fn handshake_behind_a_handshake_is_no_frame() {
+async fn second_handshake_is_not_a_frame() {
     let served = Served::with(|container| container).await;
     let mut client = Client::from(soon(TcpStream::connect(served.server.addr)).await.unwrap());
     client.send_raw(head().repeat(100).as_bytes()).await;
@@ -482,7 +482,7 @@ async fn handshake_behind_a_handshake_is_no_frame() {
 }
 
 #[tokio::test]
-async fn flood_of_handshakes_holds_up_nobody() {
+async fn handshake_flood_delays_no_other_peer() {
     let mut served = Served::with(|container| container).await;
     for _ in 0..5 {
         let mut clients = Vec::new();
@@ -561,7 +561,7 @@ async fn resets_at_every_stage_leave_nothing() {
 }
 
 #[tokio::test]
-async fn reset_that_comes_together_with_what_was_said_is_one_end() {
+async fn reset_together_with_messages_is_one_disconnect() {
     let mut served = Served::with(|container| container).await;
     for round in 0..200 {
         let client = Client::from(soon(TcpStream::connect(served.server.addr)).await.unwrap());

@@ -123,7 +123,7 @@ impl Echo {
 }
 
 #[tokio::test]
-async fn request_says_what_it_must_and_what_it_was_told_to() {
+async fn request_has_required_and_configured_headers() {
     let server = RawServer::bind().await;
     let container = ClientContainer::new();
     let connecting = container
@@ -168,7 +168,7 @@ async fn request_says_what_it_must_and_what_it_was_told_to() {
 }
 
 #[tokio::test]
-async fn request_line_is_ascii_and_a_server_of_ours_reads_what_was_meant() {
+async fn request_line_is_ascii_and_our_server_decodes_it() {
     let server = RawServer::bind().await;
     let container = ClientContainer::new();
     let bot = || Bot { journal: Journal::default() };
@@ -213,7 +213,7 @@ async fn request_line_is_ascii_and_a_server_of_ours_reads_what_was_meant() {
 }
 
 #[tokio::test]
-async fn subprotocol_is_reported_as_it_was_judged() {
+async fn validated_subprotocol_is_the_reported_one() {
     for (answer, subprotocol) in
         [("chat.v1,", Some("chat.v1")), (", chat.v2 ,", Some("chat.v2")), ("", None), (",", None)]
     {
@@ -340,7 +340,7 @@ async fn other_violations_end_a_session_as_in_a_server() {
 }
 
 #[tokio::test]
-async fn handler_that_fails_tells_on_error_and_the_session_goes_on() {
+async fn handler_error_reaches_on_error_and_the_session_continues() {
     let (_session, mut peer, journal, _server) = open().await;
     peer.send(0x80 | BINARY, "fail").await;
     journal.expect("binary 4").await;
@@ -379,7 +379,7 @@ async fn client_closes_and_waits_until_the_server_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn client_whose_server_ends_the_connection_is_done_at_once() {
+async fn client_finishes_when_the_server_closes_the_connection() {
     let container = ClientContainer::builder().close_timeout(Duration::from_secs(600)).build();
     let (session, mut peer, journal, _server) = open_by(&container).await;
     session.close();
@@ -393,7 +393,7 @@ async fn client_whose_server_ends_the_connection_is_done_at_once() {
 }
 
 #[tokio::test]
-async fn server_that_does_not_answer_the_close_frame_is_left() {
+async fn server_that_does_not_answer_the_close_frame_is_disconnected() {
     let container = ClientContainer::builder().close_timeout(Duration::from_millis(100)).build();
     let (session, mut peer, journal, _server) = open_by(&container).await;
     session.close();
@@ -403,7 +403,7 @@ async fn server_that_does_not_answer_the_close_frame_is_left() {
 }
 
 #[tokio::test]
-async fn lost_connection_is_told_once() {
+async fn lost_connection_is_reported_once() {
     let (_session, peer, journal, _server) = open().await;
     drop(peer);
     assert!(journal.next().await.starts_with("close 1006"));
@@ -420,7 +420,7 @@ async fn dropping_the_session_and_the_container_does_not_close() {
 }
 
 #[tokio::test]
-async fn silent_server_is_pinged_and_then_given_up() {
+async fn silent_server_is_pinged_and_then_disconnected() {
     let container = ClientContainer::builder()
         .ping_interval(Some(Duration::from_millis(50)))
         .idle_timeout(Some(Duration::from_millis(400)))
@@ -434,7 +434,7 @@ async fn silent_server_is_pinged_and_then_given_up() {
 }
 
 #[tokio::test]
-async fn ping_of_the_application_is_masked_and_its_pong_is_heard() {
+async fn application_ping_is_masked_and_its_pong_received() {
     let (session, mut peer, journal, _server) = open().await;
     session.basic_remote().send_ping("are you there").await.unwrap();
     let payload = peer.expect(PING).await;
@@ -458,7 +458,7 @@ async fn broadcast_reaches_every_session_of_a_container() {
 }
 
 #[tokio::test]
-async fn shutdown_tells_every_server_and_ends_the_container() {
+async fn shutdown_closes_every_connection_and_ends_the_container() {
     let container = ClientContainer::new();
     let (_session, mut peer, journal, server) = open_by(&container).await;
     let serving = async {
@@ -484,7 +484,7 @@ enum At {
 }
 
 #[tokio::test]
-async fn shutdown_ends_a_pending_connect_at_once_wherever_it_is() {
+async fn shutdown_cancels_a_pending_connect_at_every_stage() {
     for at in [At::Tcp, At::Tunnel, At::Tls, At::Handshake, At::OnOpen] {
         let (server, journal) = (RawServer::bind().await, Journal::default());
         // nothing but the shutdown ends it
@@ -520,7 +520,7 @@ async fn shutdown_ends_a_pending_connect_at_once_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn shutdown_does_not_wait_for_a_connect_that_nobody_polls() {
+async fn shutdown_does_not_wait_for_an_unpolled_connect() {
     let (server, container) = (RawServer::bind().await, ClientContainer::new());
     let journal = Journal::default();
     let mut connecting = Box::pin(container.connect(Bot { journal: journal.clone() }, server.uri("/")));
@@ -539,7 +539,7 @@ async fn shutdown_does_not_wait_for_a_connect_that_nobody_polls() {
 }
 
 #[tokio::test]
-async fn connection_that_nobody_waits_for_any_more_is_closed() {
+async fn cancelled_connect_closes_the_connection() {
     let server = RawServer::bind().await;
     let container = ClientContainer::new();
     let bot = Bot { journal: Journal::default() };
@@ -606,7 +606,7 @@ impl Ear {
 }
 
 #[tokio::test]
-async fn our_client_and_our_server_understand_each_other() {
+async fn our_client_and_our_server_interoperate() {
     let server = TestServer::of::<Echo>().await;
     let (ear, mut heard) = tokio::sync::mpsc::unbounded_channel();
     // the name has two addresses, and at one of them nobody listens
@@ -635,7 +635,7 @@ async fn our_client_and_our_server_understand_each_other() {
 }
 
 #[tokio::test]
-async fn server_that_closes_in_its_on_open_is_heard() {
+async fn close_in_the_servers_on_open_is_received() {
     let server = TestServer::of::<Echo>().await;
     let (ear, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let uri = format!("ws://{}/echo/blue?close=4000", server.addr);
@@ -644,7 +644,7 @@ async fn server_that_closes_in_its_on_open_is_heard() {
 }
 
 #[tokio::test]
-async fn compression_is_agreed_on_with_the_roles_the_other_way_round() {
+async fn compression_is_negotiated_in_the_client_role() {
     let keeping = Compression::ON.context_takeover(true);
     for (ours, theirs, agreed) in [
         (Compression::ON, Compression::OFF, None),
@@ -679,7 +679,7 @@ async fn compression_is_agreed_on_with_the_roles_the_other_way_round() {
 }
 
 #[tokio::test]
-async fn client_compresses_with_what_the_server_asked_it_to() {
+async fn client_compresses_with_the_servers_parameters() {
     for (answer, rsv) in [
         ("permessage-deflate; server_no_context_takeover; client_no_context_takeover", 4),
         ("permessage-deflate; server_no_context_takeover; client_max_window_bits=9", 4),

@@ -72,7 +72,7 @@ async fn refusal_is_an_error_with_status_headers_and_body() {
 }
 
 #[tokio::test]
-async fn refusal_of_our_server_is_understood() {
+async fn refusal_of_our_server_is_parsed() {
     #[server_endpoint("/there")]
     #[derive(Default)]
     struct There;
@@ -84,7 +84,7 @@ async fn refusal_of_our_server_is_understood() {
 }
 
 #[tokio::test]
-async fn body_of_a_refusal_is_kept_up_to_a_limit_and_no_longer_than_there_is_time() {
+async fn refusal_body_is_limited_in_size_and_time() {
     let large = "x".repeat(100 << 10);
     let answer = format!("HTTP/1.1 500 Oops\r\nContent-Length: {}\r\n\r\n{large}", large.len());
     let error = refused(&ClientContainer::new(), |_| answer.clone()).await;
@@ -97,7 +97,7 @@ async fn body_of_a_refusal_is_kept_up_to_a_limit_and_no_longer_than_there_is_tim
 }
 
 #[tokio::test]
-async fn body_that_never_ends_does_not_keep_the_status_back() {
+async fn endless_body_does_not_delay_the_status() {
     // far beyond the deadline of the test
     let patient = || ClientContainer::builder().connect_timeout(Duration::from_secs(3600));
     for head in ["Content-Length: 100\r\n\r\nbegun", "Transfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n", "\r\nbegun"] {
@@ -118,7 +118,7 @@ async fn body_that_never_ends_does_not_keep_the_status_back() {
 }
 
 #[tokio::test]
-async fn answers_that_do_not_fit_the_request_are_refused() {
+async fn responses_that_do_not_match_the_request_are_refused() {
     let replaced = |from: &'static str, to: &'static str| {
         move |accepted: String| {
             assert!(accepted.contains(from));
@@ -145,7 +145,7 @@ async fn answers_that_do_not_fit_the_request_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_at_all_is_refused() {
+async fn invalid_responses_are_refused() {
     let endless = format!("HTTP/1.1 101 Switching Protocols\r\nX-Long: {}", "x".repeat(300 << 10));
     let many = format!("HTTP/1.1 101 Switching Protocols\r\n{}", "X-Many: 1\r\n".repeat(20_000));
     for answer in ["SSH-2.0-OpenSSH\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", "\0\0\0\0\0\0\0\0\r\n\r\n", &endless, &many] {
@@ -155,7 +155,7 @@ async fn what_is_no_answer_at_all_is_refused() {
 }
 
 #[tokio::test]
-async fn server_that_ends_in_the_middle_of_its_answer_is_an_error() {
+async fn truncated_response_is_an_error() {
     for answer in ["", "HTTP/1.1 101 Switching", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"] {
         let (server, journal) = (RawServer::bind().await, Journal::default());
         let container = ClientContainer::new();
@@ -168,7 +168,7 @@ async fn server_that_ends_in_the_middle_of_its_answer_is_an_error() {
 }
 
 #[tokio::test]
-async fn server_that_does_not_answer_in_time_is_given_up() {
+async fn handshake_times_out() {
     for answer in [&b""[..], b"HTTP/1.1 101 Switching Protocols\r\nUpgr", b"HTTP/1.1 100 Continue\r\n\r\n"] {
         let (server, journal) = (RawServer::bind().await, Journal::default());
         let request = ClientContainer::new().request(server.uri("/")).connect_timeout(Duration::from_millis(200));
@@ -180,7 +180,7 @@ async fn server_that_does_not_answer_in_time_is_given_up() {
 }
 
 #[tokio::test]
-async fn port_where_nobody_listens_is_an_error_of_the_system() {
+async fn closed_port_is_an_io_error() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);
@@ -190,7 +190,7 @@ async fn port_where_nobody_listens_is_an_error_of_the_system() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_not() {
+async fn invalid_requests_are_not_sent() {
     let container = ClientContainer::new();
     let request = || container.request("ws://127.0.0.1:1/");
     for (request, about) in [
@@ -245,7 +245,7 @@ fn fillers(lines: usize, bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn answer_with_a_large_head_is_an_error_that_names_the_limit() {
+async fn large_response_head_is_an_error_that_names_the_limit() {
     const SENTENCE: &str = "exceeds 16384 bytes or 64 headers: raise max_response_head or max_response_headers";
     for (lines, bytes) in [(1, 16 << 10), (1, 40_000), (62, 1), (90, 1), (200, 1)] {
         let answer =
@@ -256,7 +256,7 @@ async fn answer_with_a_large_head_is_an_error_that_names_the_limit() {
 }
 
 #[tokio::test]
-async fn limits_of_an_answers_head_are_options() {
+async fn response_head_limits_are_options() {
     let small = ClientContainer::builder().max_response_head(200).max_response_headers(4).build();
     let large = ClientContainer::builder().max_response_head(1 << 20).max_response_headers(300).build();
     for (container, lines, bytes, opens) in [

@@ -227,7 +227,7 @@ async fn peers_malformed_close_frame_is_a_violation() {
 }
 
 #[tokio::test]
-async fn what_the_peer_said_before_its_close_frame_is_heard() {
+async fn messages_before_the_peers_close_frame_are_handled() {
     let mut case = Case::idle().await;
     let said = ["echo 1", "echo 2", "echo 3"].map(|text| frame(0x80 | TEXT, text.as_bytes())).concat();
     case.client.send_raw(&[said, frame(0x80 | CLOSE, &payload(1000, "bye"))].concat()).await;
@@ -252,7 +252,7 @@ async fn close_frame_right_behind_a_message_is_answered_while_the_handler_is_sus
 }
 
 #[tokio::test]
-async fn what_the_peer_says_after_its_close_frame_is_ignored() {
+async fn data_after_the_peers_close_frame_is_ignored() {
     let mut case = Case::idle().await;
     let after =
         [frame(0x80 | TEXT, b"tell"), frame(0xff, b"not even a frame"), frame(0x80 | CLOSE, &payload(1001, ""))];
@@ -380,7 +380,7 @@ async fn a_handler_that_closes_and_then_fails_has_closed_first() {
 }
 
 #[tokio::test]
-async fn nothing_is_heard_in_the_batch_after_a_handler_has_closed() {
+async fn rest_of_the_batch_is_dropped_after_a_handler_closed() {
     let mut case = Case::idle().await;
     let batch = ["close-1", "tell", "queue"].map(|text| frame(0x80 | TEXT, text.as_bytes())).concat();
     case.client.send_raw(&batch).await;
@@ -404,7 +404,7 @@ async fn messages_queued_before_closing_go_before_the_close_frame() {
 }
 
 #[tokio::test]
-async fn more_than_the_sockets_hold_is_delivered_before_the_close_frame() {
+async fn more_data_than_the_socket_buffers_is_delivered_before_the_close_frame() {
     let mut case = Case::idle().await;
     let session = case.session();
     for _ in 0..12 {
@@ -429,7 +429,7 @@ async fn on_close_runs_when_the_close_frame_is_written_and_waits_for_no_answer()
 }
 
 #[tokio::test]
-async fn what_the_peer_says_after_our_close_frame_is_read_and_dropped() {
+async fn data_after_our_close_frame_is_read_and_dropped() {
     let mut case = Case::idle().await;
     case.session().close();
     case.client.expect_close(1000).await;
@@ -459,7 +459,7 @@ async fn a_peer_that_never_answers_the_close_frame_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_closing_handshake_that_is_done_waits_for_nothing() {
+async fn completed_closing_handshake_does_not_wait() {
     let mut case = Case::idle().await;
     case.session().close();
     case.client.expect_close(1000).await;
@@ -678,7 +678,7 @@ impl Last {
 }
 
 #[tokio::test]
-async fn a_reason_that_is_passed_on_to_another_session_is_the_applications_there() {
+async fn forwarded_close_reason_has_the_application_as_initiator() {
     let journal = Journal::default();
     let own = journal.clone();
     let container = ServerContainer::builder().endpoint_with(move |_| Ok(Last(own.clone())));

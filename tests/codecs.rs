@@ -214,7 +214,7 @@ impl BytesNow {
 }
 
 #[tokio::test]
-async fn coders_are_made_before_on_open_asked_in_their_order_and_destroyed_after_on_close() {
+async fn coders_are_created_before_on_open_used_in_order_and_destroyed_after_on_close() {
     let journal = Journal::default();
     let server = noting::<Texts>(&journal).await;
     let mut client = server.connect("/texts").await;
@@ -251,7 +251,7 @@ async fn coders_are_made_before_on_open_asked_in_their_order_and_destroyed_after
 }
 
 #[tokio::test]
-async fn each_connection_has_coders_of_its_own() {
+async fn each_connection_has_its_own_coders() {
     let journal = Journal::default();
     let server = noting::<Texts>(&journal).await;
     for _ in 0..2 {
@@ -278,7 +278,7 @@ async fn table(client: &mut Client, binary: bool, rows: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-async fn text_goes_to_the_first_that_will_and_then_to_the_type_itself() {
+async fn text_goes_to_the_first_willing_decoder_then_to_the_type() {
     let server = noting::<Texts>(&Journal::default()).await;
     let mut client = server.connect("/texts").await;
     let rows = [
@@ -296,7 +296,7 @@ async fn text_goes_to_the_first_that_will_and_then_to_the_type_itself() {
 }
 
 #[tokio::test]
-async fn send_object_asks_the_listed_encoder_of_the_session_it_is_called_on() {
+async fn send_object_uses_the_listed_encoder_of_its_session() {
     let server = noting::<Texts>(&Journal::default()).await;
     let mut client = server.connect("/texts").await;
     client.text("first sent").await;
@@ -322,7 +322,7 @@ async fn binary_data_goes_to_decoders_of_binary_data_alone() {
 }
 
 #[tokio::test]
-async fn a_message_that_nobody_will_decode_is_an_error_and_the_session_goes_on() {
+async fn message_without_a_willing_decoder_is_an_error_and_the_session_continues() {
     let server = noting::<BytesNow>(&Journal::default()).await;
     let mut client = server.connect("/bytes").await;
     let rows = [("no", "on_error: decode no"), ("yes", "Lonely.1(yes)")];
@@ -389,7 +389,7 @@ impl Bombed {
 }
 
 #[tokio::test]
-async fn a_coder_that_panics_while_it_is_made_ends_the_session_before_on_open_returns() {
+async fn panic_in_a_coders_constructor_ends_the_session_before_on_open_returns() {
     let journal = Journal::default();
     let server = noting::<Bombed>(&journal).await;
     let mut client = server.connect("/bomb").await;
@@ -439,7 +439,7 @@ fn coders_are_destroyed_when_the_task_of_their_connection_is_dropped() {
 }
 
 #[tokio::test]
-async fn the_encoders_are_gone_with_their_session() {
+async fn encoders_end_with_their_session() {
     #[server_endpoint("/kept", encoders(Said))]
     struct Kept(tokio::sync::mpsc::UnboundedSender<Session>);
     impl Kept {
@@ -522,7 +522,7 @@ macro_rules! constants {
             endpoint!(Binaries, "/binary", ToBinary);
 
             #[tokio::test]
-            async fn encoder_goes_before_the_form_of_its_own() {
+            async fn listed_encoder_takes_precedence_over_the_types_own() {
                 let container = ServerContainer::builder().register::<Texts>().register::<Binaries>();
                 let server = TestServer::with(container).await;
                 for (path, opcode) in [("/text", support::TEXT), ("/binary", BINARY)] {
@@ -573,7 +573,7 @@ impl LenientBool {
 }
 
 #[tokio::test]
-async fn a_listed_decoder_goes_before_the_form_of_its_own() {
+async fn listed_decoder_takes_precedence_over_the_types_own() {
     let server = TestServer::of::<LenientBool>().await;
     let mut client = server.connect("/lenient").await;
     table(&mut client, false, &[("TRUE", "true"), ("yes", "false")]).await;

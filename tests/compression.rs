@@ -284,7 +284,7 @@ async fn connect(server: &TestServer, path: &str, offer: &str) -> Client {
 // ---- what is agreed ----
 
 #[tokio::test]
-async fn each_offer_gets_its_answer_and_the_session_knows_it() {
+async fn each_offer_has_its_response_and_the_session_reports_it() {
     let server = TestServer::of::<Agreed>().await;
     for (lines, agreed) in [
         (&[][..], ""),
@@ -337,7 +337,7 @@ async fn each_offer_gets_its_answer_and_the_session_knows_it() {
 }
 
 #[tokio::test]
-async fn compression_is_off_unless_it_is_asked_for() {
+async fn compression_is_off_by_default() {
     let container = || ServerContainer::builder().register::<Silent>().register::<Off>().register::<Echo>();
     for (container, silent) in [(container(), false), (container().compression(Compression::ON), true)] {
         let server = TestServer::with(container).await;
@@ -372,7 +372,7 @@ async fn settings_out_of_range_are_not_deployed() {
 }
 
 #[tokio::test]
-async fn a_used_up_budget_opens_sessions_without_compression() {
+async fn exhausted_budget_opens_sessions_without_compression() {
     let journal = Journal::default();
     let noted = journal.clone();
     let container = ServerContainer::builder()
@@ -533,7 +533,7 @@ async fn the_limit_is_for_the_message_and_not_for_its_compressed_form() {
 }
 
 #[tokio::test]
-async fn parts_are_what_each_piece_came_to() {
+async fn parts_are_the_inflated_pieces() {
     let journal = Journal::default();
     let noted = journal.clone();
     let server = TestServer::with(ServerContainer::builder().endpoint_with(move |_| Ok(Parts(noted.clone())))).await;
@@ -579,7 +579,7 @@ async fn parts_are_what_each_piece_came_to() {
 // ---- what goes out ----
 
 #[tokio::test]
-async fn the_threshold_decides_and_so_does_the_result() {
+async fn messages_below_the_threshold_or_without_gain_are_not_compressed() {
     let server = TestServer::of::<Echo>().await;
     let mut client = connect(&server, "/echo", "").await;
     client.text(&"x".repeat(15)).await;
@@ -595,7 +595,7 @@ async fn the_threshold_decides_and_so_does_the_result() {
 }
 
 #[tokio::test]
-async fn every_way_of_sending_compresses_unless_told_otherwise() {
+async fn every_send_method_compresses_by_default() {
     let journal = Journal::default();
     let noted = journal.clone();
     let server = TestServer::with(ServerContainer::builder().endpoint_with(move |_| Ok(Say(noted.clone())))).await;
@@ -672,7 +672,7 @@ async fn large_replies_to_one_segment_come_in_one_batch() {
 }
 
 #[tokio::test]
-async fn a_small_window_is_kept_to() {
+async fn small_window_applies() {
     let server = TestServer::of::<Keep>().await;
     let mut client = connect(&server, "/keep", "; server_max_window_bits=9; client_max_window_bits=9").await;
     let mut codec = Codec::with_window(9);
@@ -688,7 +688,7 @@ async fn a_small_window_is_kept_to() {
 }
 
 #[tokio::test]
-async fn a_small_window_is_kept_to_whatever_the_client_says_of_it() {
+async fn small_window_applies_whatever_the_client_offers() {
     let server = TestServer::of::<Narrow>().await;
     for offer in ["", "; server_max_window_bits=9", "; server_max_window_bits=15"] {
         let mut client = connect(&server, "/narrow", offer).await;
@@ -789,7 +789,7 @@ async fn a_server_that_marks_blocks_as_the_last_is_read_by_a_client() {
 }
 
 #[tokio::test]
-async fn a_message_that_makes_nothing_has_a_limit_too() {
+async fn message_that_inflates_to_nothing_is_limited() {
     let server = TestServer::of::<Echo>().await;
     let nothing = [0x03, 0x00];
     // twice the limit and one kilobyte
@@ -807,7 +807,7 @@ async fn a_message_that_makes_nothing_has_a_limit_too() {
 }
 
 #[tokio::test]
-async fn a_client_may_forget_either_context() {
+async fn client_may_disable_either_context_takeover() {
     let server = TestServer::of::<Keep>().await;
     // a server that forgets: each reply stands for itself
     let mut client = connect(&server, "/keep", "; server_no_context_takeover").await;
@@ -909,7 +909,7 @@ async fn the_order_of_compression_is_the_order_on_the_wire() {
 }
 
 #[tokio::test]
-async fn what_a_message_comes_to_counts_in_the_turn_of_its_peer() {
+async fn inflated_size_counts_towards_the_peers_quantum() {
     const MESSAGES: usize = 50;
     let (turns, journal) = (Arc::new(AtomicUsize::new(0)), Journal::default());
     let (its_turns, its_journal) = (turns.clone(), journal.clone());
@@ -940,7 +940,7 @@ async fn what_a_message_comes_to_counts_in_the_turn_of_its_peer() {
 }
 
 #[tokio::test]
-async fn what_is_unwanted_keeps_the_context_whole() {
+async fn discarded_messages_keep_the_context_intact() {
     let server = TestServer::with(
         ServerContainer::builder().register::<Silent>().compression(Compression::ON.context_takeover(true)),
     )
@@ -958,7 +958,7 @@ async fn what_is_unwanted_keeps_the_context_whole() {
 }
 
 #[tokio::test]
-async fn a_closed_session_refuses_as_ever() {
+async fn closed_session_refuses_compressed_sends() {
     let journal = Journal::default();
     let noted = journal.clone();
     let container =

@@ -145,7 +145,7 @@ async fn hooks_run_in_order_and_see_what_was_offered() {
 }
 
 #[tokio::test]
-async fn request_that_is_no_handshake_reaches_no_hook() {
+async fn ordinary_request_reaches_no_hook() {
     let journal = Journal::default();
     let server = serve(Scripted::new(&journal)).await;
     let host = format!("Host: {}", server.addr);
@@ -181,7 +181,7 @@ async fn each_hook_that_refuses_ends_the_handshake_there() {
 // ---- check_origin ----
 
 #[tokio::test]
-async fn origin_is_decided_by_policy_unless_the_configurator_says_otherwise() {
+async fn origin_policy_applies_unless_the_configurator_overrides_it() {
     let same: fn(Result<(), Refusal>) -> Result<(), Refusal> = |policy| policy;
     let all: fn(Result<(), Refusal>) -> Result<(), Refusal> = |_| Ok(());
     let none: fn(Result<(), Refusal>) -> Result<(), Refusal> = |_| Err(Refusal::new(StatusCode::FORBIDDEN));
@@ -378,7 +378,7 @@ impl Configurator<Told> for Patient {
 }
 
 #[tokio::test]
-async fn configurator_that_takes_too_long_is_given_up_with_503() {
+async fn slow_configurator_is_cancelled_with_503() {
     let journal = Journal::default();
     let container = ServerContainer::builder()
         .endpoint_with_configurator::<Told>(Patient(journal.clone()))
@@ -509,13 +509,13 @@ impl ByConst {
 struct NeverMade;
 
 #[tokio::test]
-async fn configurator_may_be_any_expression_and_spare_a_type_its_default() {
+async fn configurator_may_be_any_expression_and_replace_default() {
     let server = TestServer::of::<ByConst>().await;
     asked(&mut server.connect("/const").await, "?", "const").await;
 }
 
 #[tokio::test]
-async fn endpoint_that_nobody_can_make_is_refused_and_logged() {
+async fn endpoint_without_a_constructor_is_refused_and_logged() {
     let log = Log::capture();
     let configurator =
         |_: &HandshakeRequest| -> Result<NeverMade, Refusal> { Err(Refusal::new(StatusCode::IM_A_TEAPOT)) };

@@ -119,7 +119,7 @@ fn malformed_origins_are_refused() {
 }
 
 #[test]
-fn all_mistakes_are_told_together() {
+fn all_mistakes_are_reported_together() {
     let text = mistakes(
         ServerContainer::builder()
             .register::<Echo>()
@@ -166,7 +166,7 @@ async fn zero_endpoints_are_a_container_that_answers_404_and_a_warning() {
 }
 
 #[test]
-fn what_is_mounted_is_logged_with_its_place() {
+fn mounted_endpoints_are_logged_with_their_location() {
     let log = Log::capture();
     ServerContainer::builder().register::<Echo>().context_path("/ws").build().unwrap();
     let lines = log.lines("INFO");
@@ -198,7 +198,7 @@ async fn a_server_discovers_by_itself() {
 }
 
 #[test]
-fn only_sees_paths_without_the_context_path_and_keeps_what_it_is_told() {
+fn only_filter_sees_paths_without_the_context_path() {
     let container = ServerContainer::builder()
         .discover()
         .only(|endpoint| endpoint.path.starts_with("/room") && is_good(endpoint))
@@ -208,7 +208,7 @@ fn only_sees_paths_without_the_context_path_and_keeps_what_it_is_told() {
 }
 
 #[test]
-fn what_only_leaves_out_may_be_broken() {
+fn endpoints_excluded_by_only_may_be_invalid() {
     let left_out = ServerContainer::builder().discover().only(|endpoint| endpoint.name.ends_with("::Echo"));
     assert_eq!(left_out.build().unwrap().endpoints().count(), 1);
     // without it the same would be refused
@@ -229,7 +229,7 @@ fn mounting_twice_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_constructor_of_ones_own_goes_before_discovery_wherever_it_stands() {
+async fn explicit_constructor_takes_precedence_over_discovery() {
     let needy = |container: ContainerBuilder| container.endpoint_with(|_| Ok(bad::Needy("made")));
     let only = |container: ContainerBuilder| container.only(|endpoint| endpoint.path == "/needy");
     for container in [

@@ -387,7 +387,7 @@ mod pongs {
 }
 
 #[tokio::test]
-async fn pong_that_comes_unasked() {
+async fn unsolicited_pong() {
     let container = ServerContainer::builder()
         .register::<pongs::Direct>()
         .register::<pongs::DirectSession>()

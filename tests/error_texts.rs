@@ -48,7 +48,7 @@ fn is_brief(error: &Error, most: usize) {
 }
 
 #[test]
-fn an_error_of_decoding_has_the_beginning_of_what_the_parser_complains_about() {
+fn decode_error_shows_the_start_of_the_parsers_message() {
     let Message::Text(text) = Json(unknown()).encode().unwrap() else { panic!() };
     let Message::Binary(packed) = MessagePack(unknown()).encode().unwrap() else { panic!() };
     // ciborium takes no longer names
@@ -76,7 +76,7 @@ fn an_error_of_decoding_has_the_beginning_of_what_the_parser_complains_about() {
 }
 
 #[test]
-fn an_error_of_the_application_is_cut_later_and_whole_in_its_source() {
+fn application_error_has_a_larger_limit_and_a_complete_source() {
     let error = Error::user(long());
     is_brief(&error, LONGEST);
     assert_eq!(error.source().unwrap().to_string(), long());
@@ -87,7 +87,7 @@ fn an_error_of_the_application_is_cut_later_and_whole_in_its_source() {
 }
 
 #[test]
-fn a_value_of_a_path_is_cut() {
+fn path_value_is_cut() {
     let parameters: PathParams = [("id", long())].into_iter().collect();
     is_brief(&parameters.parse::<u8>("id").unwrap_err(), 2 * EXCERPT);
 }
@@ -151,7 +151,7 @@ async fn serve() -> TestServer {
 }
 
 #[tokio::test]
-async fn no_line_of_the_log_grows_with_a_message() {
+async fn log_lines_do_not_grow_with_a_message() {
     let (log, server) = (Log::capture(), serve().await);
     let object = format!(r#"{{"{}":1}}"#, long());
     let rows = [
@@ -174,7 +174,7 @@ async fn no_line_of_the_log_grows_with_a_message() {
 }
 
 #[tokio::test]
-async fn on_error_gets_the_same() {
+async fn on_error_receives_the_cut_text() {
     let server = serve().await;
     let mut client = server.connect("/told").await;
     client.text(&format!(r#"{{"{}":1}}"#, long())).await;
@@ -183,7 +183,7 @@ async fn on_error_gets_the_same() {
 }
 
 #[tokio::test]
-async fn what_stands_in_a_request_is_cut_in_the_log_and_not_in_the_answer() {
+async fn request_text_is_cut_in_the_log_and_in_the_response() {
     let (log, server) = (Log::capture(), serve().await);
     let path = format!("/path/{}", "9".repeat(8_000));
     let (answer, _) = Client::try_connect(server.addr, &path, &[]).await;

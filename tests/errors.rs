@@ -223,7 +223,7 @@ async fn is_alive(server: &TestServer) {
 // ---- errors of handlers ----
 
 #[tokio::test]
-async fn err_in_on_message_is_told_and_the_session_stays_open() {
+async fn error_in_on_message_reaches_on_error_and_the_session_continues() {
     for path in ["/caring", "/caring-now"] {
         for kind in KINDS {
             println!("{path} {kind:x}");
@@ -238,7 +238,7 @@ async fn err_in_on_message_is_told_and_the_session_stays_open() {
 }
 
 #[tokio::test]
-async fn err_in_on_message_without_on_error_is_1011_and_in_the_log() {
+async fn error_in_on_message_without_on_error_closes_with_1011_and_is_logged() {
     for kind in KINDS {
         println!("{kind:x}");
         let log = Log::capture();
@@ -270,7 +270,7 @@ async fn server_session_id(server: &TestServer) -> String {
 }
 
 #[tokio::test]
-async fn err_in_on_open_is_told_with_a_session_that_still_sends_and_then_1011() {
+async fn error_in_on_open_reaches_on_error_which_can_send_before_1011() {
     for path in ["/caring?fail", "/caring-now?fail"] {
         let (server, journal, _) = server().await;
         let mut client = server.connect(path).await;
@@ -284,7 +284,7 @@ async fn err_in_on_open_is_told_with_a_session_that_still_sends_and_then_1011() 
 }
 
 #[tokio::test]
-async fn err_in_on_close_is_told_after_it() {
+async fn error_in_on_close_reaches_on_error() {
     for path in ["/caring", "/caring-now"] {
         let (server, journal, _) = server().await;
         let mut client = server.connect(path).await;
@@ -303,7 +303,7 @@ async fn err_in_on_close_is_told_after_it() {
 }
 
 #[tokio::test]
-async fn err_or_panic_in_on_close_without_on_error_is_in_the_log() {
+async fn error_or_panic_in_on_close_without_on_error_is_logged() {
     for (how, text) in [("fail", "3 cups short"), ("panic", "the pot is broken")] {
         let log = Log::capture();
         let (server, journal, _) = server().await;
@@ -322,7 +322,7 @@ async fn err_or_panic_in_on_close_without_on_error_is_in_the_log() {
 // ---- panics ----
 
 #[tokio::test]
-async fn a_panic_in_on_message_is_told_and_ends_the_session_with_1011() {
+async fn panic_in_on_message_reaches_on_error_and_closes_with_1011() {
     for path in ["/caring", "/caring-now"] {
         for kind in KINDS {
             println!("{path} {kind:x}");
@@ -341,7 +341,7 @@ async fn a_panic_in_on_message_is_told_and_ends_the_session_with_1011() {
 }
 
 #[tokio::test]
-async fn a_panic_in_on_open_is_told_and_ends_the_session_with_1011() {
+async fn panic_in_on_open_reaches_on_error_and_closes_with_1011() {
     for path in ["/caring?panic", "/caring-now?panic"] {
         let (server, journal, _) = server().await;
         let mut client = server.connect(path).await;
@@ -354,7 +354,7 @@ async fn a_panic_in_on_open_is_told_and_ends_the_session_with_1011() {
 }
 
 #[tokio::test]
-async fn a_panic_in_on_close_is_told() {
+async fn panic_in_on_close_reaches_on_error() {
     for path in ["/caring", "/caring-now"] {
         let (server, journal, _) = server().await;
         let mut client = server.connect(path).await;
@@ -368,7 +368,7 @@ async fn a_panic_in_on_close_is_told() {
 }
 
 #[tokio::test]
-async fn a_panic_without_a_text_is_told_as_well() {
+async fn panic_without_a_message_reaches_on_error() {
     let (server, journal, _) = server().await;
     let mut client = server.connect("/caring").await;
     client.text("panic with a number").await;
@@ -379,7 +379,7 @@ async fn a_panic_without_a_text_is_told_as_well() {
 // ---- on_error itself ----
 
 #[tokio::test]
-async fn an_error_of_on_error_goes_to_the_log_and_nowhere_else() {
+async fn error_in_on_error_is_only_logged() {
     // after an error the session goes on; after a panic nobody knows what state the endpoint is in
     for (how, text, code) in [("fail", "3 cups short", 1000), ("panic", "the pot is broken", 1011)] {
         let log = Log::capture();
@@ -400,7 +400,7 @@ async fn an_error_of_on_error_goes_to_the_log_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_session_survives_an_on_error_that_fails() {
+async fn session_survives_an_error_in_on_error() {
     let (server, _journal, _) = server().await;
     let mut client = server.connect("/clumsy").await;
     client.text("fail").await;
@@ -409,7 +409,7 @@ async fn a_session_survives_an_on_error_that_fails() {
 }
 
 #[tokio::test]
-async fn an_error_of_on_error_after_on_close_is_not_told_either() {
+async fn error_in_on_error_after_on_close_is_only_logged() {
     for how in ["fail", "panic"] {
         let (server, journal, _) = server().await;
         let mut client = server.connect("/clumsy").await;
@@ -453,7 +453,7 @@ impl CarelessNumbers {
 }
 
 #[tokio::test]
-async fn a_message_that_does_not_decode_is_told_and_the_session_stays_open() {
+async fn undecodable_message_reaches_on_error_and_the_session_continues() {
     let (server, journal, _) = server().await;
     let mut client = server.connect("/numbers").await;
     for wrong in ["x", "", "2147483648", "1.5"] {
@@ -466,7 +466,7 @@ async fn a_message_that_does_not_decode_is_told_and_the_session_stays_open() {
 }
 
 #[tokio::test]
-async fn a_message_that_does_not_decode_is_1007_without_on_error() {
+async fn undecodable_message_without_on_error_closes_with_1007() {
     let (server, _journal, _) = server().await;
     let mut client = server.connect("/careless-numbers").await;
     client.text("41").await;
@@ -477,7 +477,7 @@ async fn a_message_that_does_not_decode_is_1007_without_on_error() {
 }
 
 #[tokio::test]
-async fn violations_are_told_before_the_session_ends() {
+async fn violations_reach_on_error_before_the_session_ends() {
     for (bytes, kind, code) in [
         (frame(0x80 | TEXT, b"\xff"), "protocol", 1007),
         (frame(0xf0, b""), "protocol", 1002),
@@ -620,7 +620,7 @@ async fn five_bytes_of_five_pass_and_six_are_1009() {
 }
 
 #[tokio::test]
-async fn a_message_that_claims_to_be_too_big_is_refused_before_it_comes() {
+async fn message_with_a_too_large_length_is_refused_before_it_arrives() {
     let server = TestServer::with(limited(&Journal::default())).await;
     for path in ["/five", "/own", "/session", "/container"] {
         let mut client = server.connect(path).await;
@@ -633,7 +633,7 @@ async fn a_message_that_claims_to_be_too_big_is_refused_before_it_comes() {
 }
 
 #[tokio::test]
-async fn too_big_is_told_and_then_1009() {
+async fn too_big_message_reaches_on_error_and_closes_with_1009() {
     let journal = Journal::default();
     let server = TestServer::with(limited(&journal)).await;
     let mut client = server.connect("/own").await;
@@ -693,7 +693,7 @@ async fn a_peer_that_goes_away_is_not_an_error() {
 }
 
 #[tokio::test]
-async fn sending_after_ones_own_close_is_an_error() {
+async fn sending_after_close_is_an_error() {
     let (server, journal, _) = server().await;
     let mut client = server.connect("/caring").await;
     client.text("close, then send").await;
@@ -724,7 +724,7 @@ impl Nothing {
 }
 
 #[tokio::test]
-async fn a_message_of_a_kind_nobody_handles_is_dropped_and_logged_once() {
+async fn message_without_a_handler_of_its_kind_is_dropped_and_logged_once() {
     let log = Log::capture();
     let server = TestServer::of::<TextOnly>().await;
     let mut client: Client = server.connect("/text-only").await;

@@ -159,7 +159,7 @@ async fn each_event_has_its_handler_and_its_own_data() {
 }
 
 #[tokio::test]
-async fn what_is_no_listed_event_or_has_other_data_is_an_error_and_the_session_goes_on() {
+async fn unlisted_event_or_wrong_data_is_an_error_and_the_session_continues() {
     let server = serve().await;
     let mut client = server.connect("/chat/blue").await;
     let rows = [
@@ -215,7 +215,7 @@ async fn other_text_goes_to_the_ordinary_handler() {
 }
 
 #[tokio::test]
-async fn a_handler_of_an_event_takes_what_every_handler_takes_and_is_asked_for_it() {
+async fn event_handler_takes_the_parameters_of_every_handler() {
     let server = serve().await;
     let mut client = server.connect("/query?page=7").await;
     table(&mut client, &[(r#"{"event":"ask"}"#, r#"{"event":"ask","data":"7 state"}"#)]).await;

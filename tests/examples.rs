@@ -120,7 +120,7 @@ async fn ws_server_serves_its_page_and_nothing_else_of_http() {
 }
 
 #[tokio::test]
-async fn ws_server_echoes_and_prints_the_sentences_of_the_tutorial() {
+async fn ws_server_echoes_and_prints_the_tutorials_lines() {
     let mut example = Example::start("ws_server", &["--lang", "zh"]);
     let page = example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
@@ -139,7 +139,7 @@ async fn ws_server_echoes_and_prints_the_sentences_of_the_tutorial() {
 }
 
 #[tokio::test]
-async fn ws_server_prints_english_unless_asked_otherwise() {
+async fn ws_server_prints_english_by_default() {
     for arguments in [&[][..], &["--lang", "en"]] {
         let mut example = Example::start("ws_server", arguments);
         let (addr, page) = example.url("page", "http").await;
@@ -171,7 +171,7 @@ async fn ws_server_admits_its_own_page_and_no_foreign_one() {
 
 #[cfg(feature = "tls")]
 #[tokio::test]
-async fn ws_server_speaks_tls_with_a_certificate_that_it_names() {
+async fn ws_server_serves_tls_and_prints_its_certificate() {
     let mut example = Example::start("ws_server", &["--tls"]);
     let line = example.line().await;
     let place = line.strip_prefix("certificate: ").unwrap_or_else(|| panic!("{line:?}"));
@@ -202,7 +202,7 @@ impl Ear {
 
 #[cfg(not(feature = "tls"))]
 #[tokio::test]
-async fn ws_server_without_tls_says_how_it_is_built_with_it() {
+async fn ws_server_without_tls_explains_how_to_build_it() {
     let process = Command::new(Example::path("ws_server")).arg("--tls").kill_on_drop(true).output();
     let output = soon(process).await.unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -211,7 +211,7 @@ async fn ws_server_without_tls_says_how_it_is_built_with_it() {
 }
 
 #[tokio::test]
-async fn ws_server_admits_every_page_if_told_so() {
+async fn ws_server_admits_every_page_if_configured() {
     let mut example = Example::start("ws_server", &["--allow-any-origin"]);
     example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
@@ -266,7 +266,7 @@ async fn bench_server_echoes_and_broadcasts() {
 }
 
 #[tokio::test]
-async fn wrong_arguments_are_told_and_end_with_2() {
+async fn invalid_arguments_print_usage_and_exit_with_2() {
     for &name in ["bench_server"].iter().chain(PAGES) {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
@@ -328,7 +328,7 @@ async fn programs_with_a_page_end_with_1001_to_its_connections_when_terminated()
 }
 
 #[tokio::test]
-async fn chat_reaches_everybody_in_the_room_and_nobody_else() {
+async fn chat_reaches_exactly_the_members_of_the_room() {
     let mut example = Example::start("chat", &[]);
     example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
@@ -366,7 +366,7 @@ async fn chat_reaches_everybody_in_the_room_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn chat_sends_chinese_sentences_if_asked_to() {
+async fn chat_sends_chinese_with_the_option() {
     let mut example = Example::start("chat", &["--lang", "zh"]);
     example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
@@ -445,7 +445,7 @@ async fn polling_vs_push_pushes_what_polling_brings() {
 // ---- handshake ----
 
 #[tokio::test]
-async fn handshake_tells_each_connection_its_own_headers() {
+async fn handshake_sends_each_connection_its_own_headers() {
     let mut example = Example::start("handshake", &[]);
     example.url("page", "http").await;
     let (addr, _) = example.url("endpoint", "ws").await;
@@ -488,7 +488,7 @@ fn inflated(compressed: &[u8]) -> Vec<u8> {
 // ---- broadcast ----
 
 #[tokio::test]
-async fn broadcast_sends_what_was_asked_for_and_nothing_else() {
+async fn broadcast_sends_only_selected_topics() {
     let mut example = Example::start("broadcast", &[]);
     example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
@@ -614,7 +614,7 @@ async fn hears(client: &mut Client, beginning: &str) {
 
 #[cfg(feature = "socketio")]
 #[tokio::test]
-async fn socketio_chat_is_one_group_of_two_worlds() {
+async fn socketio_chat_joins_both_protocols_in_one_group() {
     for (arguments, joined, colon, left) in
         [(&[][..], "joined the group", ": ", "left the group"), (&["--lang", "zh"], "加入了群聊", "：", "离开了群聊")]
     {
@@ -659,7 +659,7 @@ async fn one_group_of_two_worlds(arguments: &[&str], joined: &str, colon: &str, 
 
 #[cfg(feature = "socketio")]
 #[tokio::test]
-async fn socketio_chat_refuses_who_says_no_name() {
+async fn socketio_chat_refuses_clients_without_a_name() {
     let mut example = Example::start("socketio_chat", &[]);
     example.url("page", "http").await;
     let (addr, _) = example.url("endpoint", "ws").await;
@@ -670,7 +670,7 @@ async fn socketio_chat_refuses_who_says_no_name() {
 // ---- axum_app ----
 
 #[tokio::test]
-async fn axum_app_refuses_who_is_not_logged_in() {
+async fn axum_app_refuses_users_without_a_login() {
     let mut example = Example::start("axum_app", &[]);
     example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;
@@ -684,7 +684,7 @@ async fn axum_app_refuses_who_is_not_logged_in() {
 }
 
 #[tokio::test]
-async fn axum_app_knows_the_roles_of_who_is_logged_in() {
+async fn axum_app_applies_roles() {
     let mut example = Example::start("axum_app", &[]);
     example.url("page", "http").await;
     let (addr, _) = example.url("endpoint", "ws").await;
@@ -746,7 +746,7 @@ async fn ends(mut client: Client, answers: bool) {
 }
 
 #[tokio::test]
-async fn axum_app_tells_every_window_what_is_added_and_ticked() {
+async fn axum_app_sends_changes_to_every_window() {
     let mut example = Example::start("axum_app", &[]);
     example.url("page", "http").await;
     let (addr, path) = example.url("endpoint", "ws").await;

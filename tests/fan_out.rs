@@ -153,17 +153,17 @@ async fn order_holds() {
 }
 
 #[tokio::test]
-async fn what_is_sent_after_a_broadcast_comes_after_it() {
+async fn send_after_a_broadcast_arrives_after_it() {
     order_holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn what_is_sent_after_a_broadcast_comes_after_it_on_several_workers() {
+async fn send_after_a_broadcast_arrives_after_it_on_several_workers() {
     order_holds().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peer_that_does_not_read_holds_up_nobody_and_loses_nothing_that_was_accepted() {
+async fn peer_that_does_not_read_delays_no_other_peer_and_loses_no_accepted_message() {
     const ROUNDS: usize = 200;
     let server = TestServer::with(container().send_queue(1 << 20, 1 << 30)).await;
     let mut clients = listeners(&server, MANY).await;
@@ -208,7 +208,7 @@ async fn broadcast_of_a_runtime_that_is_not_run_afterwards_arrives() {
 }
 
 #[tokio::test]
-async fn what_was_broadcast_before_a_shutdown_arrives_before_its_close() {
+async fn broadcasts_before_a_shutdown_arrive_before_its_close() {
     let server = TestServer::with(container()).await;
     let mut clients = listeners(&server, MANY).await;
     assert_eq!(server.container.room("room").async_remote().send_text("the last word"), all(MANY));
@@ -345,21 +345,21 @@ impl Flooded {
 }
 
 #[tokio::test]
-async fn who_floods_a_room_does_not_keep_others_waiting() {
+async fn flood_in_a_room_does_not_delay_others() {
     let flooded = Flooded::with(100, "/costly/fan-out", frame(0x80 | BINARY, &[7; 20]).repeat(1000)).await;
     let trips = flooded.calls_per_round_trip().await;
     assert!(trips[trips.len() / 2] < 30, "broadcasts while one message was echoed: {:?}", trips.last_chunk::<10>());
 }
 
 #[tokio::test]
-async fn handlers_that_take_a_millisecond_do_not_keep_others_waiting() {
+async fn slow_handlers_do_not_delay_others() {
     let flooded = Flooded::with(0, "/costly/busy", frame(0x80 | BINARY, &[7; 20]).repeat(1000)).await;
     let trips = flooded.calls_per_round_trip().await;
     assert!(trips[trips.len() / 2] < 30, "handlers while one message was echoed: {:?}", trips.last_chunk::<10>());
 }
 
 #[tokio::test]
-async fn handlers_that_take_a_millisecond_do_not_keep_newcomers_waiting() {
+async fn slow_handlers_do_not_delay_new_connections() {
     let flooded = Flooded::with(0, "/costly/busy", frame(0x80 | BINARY, &[7; 20]).repeat(1000)).await;
     let (mut coming, before) = (JoinSet::new(), flooded.calls());
     for _ in 0..50 {
@@ -371,7 +371,7 @@ async fn handlers_that_take_a_millisecond_do_not_keep_newcomers_waiting() {
 }
 
 #[tokio::test]
-async fn messages_that_came_while_a_handler_ran_do_not_keep_others_waiting() {
+async fn messages_received_during_a_handler_do_not_delay_others() {
     let mut said = frame(0x80 | TEXT, b"first");
     said.extend(frame(0x80 | TEXT, b"another").repeat(63));
     let flooded = Flooded::with(100, "/costly/fan-out", said).await;

@@ -169,7 +169,7 @@ async fn we_close_and_both_sides_agree() {
 }
 
 #[tokio::test]
-async fn shutdown_is_understood() {
+async fn shutdown_closes_foreign_clients() {
     let (server, mut client, journal) = open().await;
     echo(&mut client, Message::text("served")).await;
     let shutdown = tokio::spawn(server.shutdown());
@@ -193,7 +193,7 @@ async fn subprotocol_is_agreed_on() {
 }
 
 #[tokio::test]
-async fn refusal_is_understood() {
+async fn refusal_is_reported_by_foreign_clients() {
     let (server, _client, _) = open().await;
     match soon(connect_async(format!("ws://{}/elsewhere", server.addr))).await {
         Err(TheirError::Http(response)) => assert_eq!(response.status(), 404),

@@ -103,12 +103,12 @@ async fn converse(program: &str, script: &str) {
 
 #[tokio::test]
 #[ignore = "needs a Python with `websockets`: tests/run.sh has it, and names it in ENDPOINT_PYTHON"]
-async fn websockets_of_python_understands_our_client() {
+async fn python_websockets_interoperates_with_our_client() {
     converse("ENDPOINT_PYTHON", "websockets_server.py").await;
 }
 
 #[tokio::test]
 #[ignore = "needs Node.js with `ws`: tests/run.sh has them, and names them in ENDPOINT_NODE and ENDPOINT_NODE_PATH"]
-async fn ws_of_node_understands_our_client() {
+async fn node_ws_interoperates_with_our_client() {
     converse("ENDPOINT_NODE", "ws_server.js").await;
 }

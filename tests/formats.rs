@@ -82,7 +82,7 @@ async fn serve() -> TestServer {
 
 /// (path, what is sent, opcode and payload of both answers)
 #[tokio::test]
-async fn each_form_is_read_returned_and_sent() {
+async fn each_format_is_read_returned_and_sent() {
     let server = serve().await;
     let rows: [(&str, &[u8], u8, &[u8]); 6] = [
         ("/msgpack", b"\x82\xa1x\x01\xa1y\xff", BINARY, b"\x82\xa1x\xff\xa1y\x01"),
@@ -102,7 +102,7 @@ async fn each_form_is_read_returned_and_sent() {
 }
 
 #[tokio::test]
-async fn what_is_of_another_form_is_an_error_with_its_bytes_and_the_session_goes_on() {
+async fn wrong_format_is_an_error_with_its_bytes_and_the_session_continues() {
     let server = serve().await;
     let rows: [(&str, &[u8], &str); 6] = [
         ("/msgpack", b"\x82", "true Some(1) the binary message of 1 bytes is not MessagePack for type "),
@@ -127,7 +127,7 @@ async fn agreeing(server: &TestServer, path: &str, subprotocol: &str) -> Client 
 }
 
 #[tokio::test]
-async fn the_subprotocol_names_the_form() {
+async fn subprotocol_selects_the_format() {
     let server = serve().await;
     type Row = (&'static str, u8, &'static [u8], u8, &'static [u8], &'static [u8]);
     let rows: [Row; 4] = [
@@ -160,7 +160,7 @@ async fn the_subprotocol_names_the_form() {
 }
 
 #[tokio::test]
-async fn without_a_subprotocol_that_names_a_form_nothing_is_read_or_sent() {
+async fn without_a_format_subprotocol_nothing_is_read_or_sent() {
     let server = serve().await;
     let mut client = agreeing(&server, "/negotiated", "plain").await;
     client.text("{}").await;
@@ -180,7 +180,7 @@ async fn without_a_subprotocol_that_names_a_form_nothing_is_read_or_sent() {
 }
 
 #[tokio::test]
-async fn text_is_refused_where_a_binary_form_was_agreed_on() {
+async fn text_is_refused_if_a_binary_format_was_negotiated() {
     let server = serve().await;
     let mut client = agreeing(&server, "/negotiated", "plane.v2.cbor").await;
     client.text("{}").await;

@@ -206,7 +206,7 @@ async fn each_defect_is_refused_with_its_status() {
 }
 
 #[tokio::test]
-async fn a_foreign_origin_is_told_how_it_could_be_admitted() {
+async fn refusal_of_a_foreign_origin_names_the_setting() {
     let (server, _) = server().await;
     let (answer, _) = open(server.addr, "GET /echo HTTP/1.1", &[("Origin", "https://evil.org:444")]).await;
     assert_eq!(answer.status, 403);
@@ -216,7 +216,7 @@ async fn a_foreign_origin_is_told_how_it_could_be_admitted() {
 }
 
 #[tokio::test]
-async fn a_constructor_refuses_with_its_own_answer() {
+async fn constructor_refuses_with_its_own_response() {
     let (server, journal) = server().await;
     let (answer, _) = open(server.addr, "GET /made?refuse HTTP/1.1", &[]).await;
     assert_eq!((answer.status, &*answer.body), (401, "a token, please"));
@@ -226,7 +226,7 @@ async fn a_constructor_refuses_with_its_own_answer() {
 }
 
 #[tokio::test]
-async fn a_constructor_that_panics_refuses_with_500_and_says_nothing() {
+async fn panicking_constructor_refuses_with_500_without_details() {
     let (server, journal) = server().await;
     let (answer, _) = open(server.addr, "GET /made?panic HTTP/1.1", &[]).await;
     assert_eq!(answer.status, 500);
@@ -246,7 +246,7 @@ async fn a_container_that_shuts_down_refuses_with_503() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_does_no_harm() {
+async fn invalid_http_does_no_harm() {
     let (server, _) = server().await;
     let many = (0..1000).map(|i| format!("X-{i}: x\r\n")).collect::<String>();
     let opening = format!("GET /echo HTTP/1.1\r\n{}\r\n", lines("", &[])[1..].join("\r\n"));
@@ -275,7 +275,7 @@ async fn what_is_no_http_does_no_harm() {
 }
 
 #[tokio::test]
-async fn connections_that_say_nothing_or_half_stand_in_nobodys_way() {
+async fn silent_and_partial_connections_delay_no_other_peer() {
     let (server, _) = server().await;
     let mut silent = Vec::new();
     for i in 0..50 {
@@ -291,7 +291,7 @@ async fn connections_that_say_nothing_or_half_stand_in_nobodys_way() {
 // ---- accepted ----
 
 #[tokio::test]
-async fn the_example_of_the_rfc_is_answered_as_it_says() {
+async fn rfc_example_is_accepted() {
     let (server, _) = server().await;
     let (answer, mut client) = open(server.addr, "GET /echo HTTP/1.1", &[]).await;
     assert_eq!(answer.status, 101);
@@ -307,7 +307,7 @@ async fn the_example_of_the_rfc_is_answered_as_it_says() {
 }
 
 #[tokio::test]
-async fn what_clients_write_differently_is_accepted() {
+async fn header_variants_of_clients_are_accepted() {
     let (server, _) = server().await;
     for replaced in [
         &[("CONNECTION", "UPGRADE"), ("UPGRADE", "WEBSOCKET")][..],
@@ -329,7 +329,7 @@ async fn what_clients_write_differently_is_accepted() {
 }
 
 #[tokio::test]
-async fn origins_are_admitted_as_the_server_is_told() {
+async fn origins_are_admitted_as_configured() {
     let journal = Journal::default();
     let same = TestServer::with(container(&journal)).await;
     let list = TestServer::with(container(&journal).allowed_origins([
@@ -369,7 +369,7 @@ async fn origins_are_admitted_as_the_server_is_told() {
 }
 
 #[tokio::test]
-async fn the_subprotocol_is_the_clients_first_that_the_endpoint_speaks() {
+async fn subprotocol_is_the_clients_first_supported_one() {
     let (server, _) = server().await;
     for (offered, chosen) in [
         (&[][..], None),
@@ -422,7 +422,7 @@ async fn paths_are_decoded_once_and_after_they_were_split() {
 }
 
 #[tokio::test]
-async fn a_context_path_stands_before_every_endpoint() {
+async fn context_path_prefixes_every_endpoint() {
     let server = TestServer::with(container(&Journal::default()).context_path("/app/v1")).await;
     for (path, status) in [
         ("/app/v1/echo", 101),

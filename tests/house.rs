@@ -395,7 +395,7 @@ fn outside_crates_are_named_only_where_they_belong() {
 }
 
 #[test]
-fn dangerous_words_are_said_only_where_they_belong() {
+fn restricted_calls_appear_only_in_their_files() {
     assert_none(data_path(word_mistakes));
 }
 
@@ -546,7 +546,7 @@ fn on_steps(file: &str, source: &str) -> Vec<String> {
 }
 
 #[test]
-fn guard_finds_a_line_that_looks_up() {
+fn guard_finds_an_upward_import() {
     let source = "use crate::error::Error;\n\nuse crate::container::Shutdown;\n";
     assert_eq!(
         on_steps("session/rooms", source),
@@ -585,7 +585,7 @@ fn guard_keeps_rooms_on_one_step_apart() {
 }
 
 #[test]
-fn guard_lets_pass_what_looks_down_or_is_no_path() {
+fn guard_accepts_downward_paths_and_text() {
     for source in [
         "use crate::error::{Error, excerpt::{self, cut}}; use endpoint_wire::frame::OpCode;",
         "// crate::session::Session\n/* crate::session */\n/// See [`crate::session::Session`].\nstruct X;",
@@ -600,19 +600,19 @@ fn guard_lets_pass_what_looks_down_or_is_no_path() {
 }
 
 #[test]
-fn guard_goes_on_behind_unit_tests() {
+fn guard_checks_code_after_unit_tests() {
     let source = "#[cfg(test)]\nmod tests { use crate::session::Session; }\nuse crate::container::Shutdown;";
     assert!(on_steps("send_queue/item", source)[0].starts_with("send_queue/item.rs:3 names `crate::container"));
 }
 
 #[test]
-fn guard_wants_the_room_and_not_the_reexport() {
+fn guard_rejects_reexports() {
     assert!(on_steps("send_queue", "use crate::Session;")[0].contains("which is in no room"));
     assert!(on_steps("send_queue", "use crate::macro_support::Session;")[0].contains("which is in no room"));
 }
 
 #[test]
-fn guard_wants_a_room_for_a_new_file() {
+fn guard_requires_a_room_for_a_new_file() {
     assert!(on_steps("deflate", "")[0].contains("deflate.rs is in no room"));
 }
 
@@ -632,7 +632,7 @@ fn guard_finds_circles_in_the_macros() {
 }
 
 #[test]
-fn guard_lets_the_macros_look_down() {
+fn guard_accepts_downward_imports_in_the_macros() {
     for (file, source) in [
         ("expand/handler", "use crate::expand::{event, runtime};"),
         ("expand/handler", "use super::runtime;"),
@@ -661,7 +661,7 @@ fn guard_finds_outside_crates_in_the_wrong_room() {
 }
 
 #[test]
-fn guard_lets_outside_crates_pass_where_they_belong() {
+fn guard_accepts_outside_crates_in_their_rooms() {
     for (file, source) in [
         ("send_queue/waiters", "use tokio::time::Instant;"),
         ("container/registration", "use tokio::net::TcpStream;"),

@@ -138,7 +138,7 @@ async fn status(addr: SocketAddr, path: &str, headers: &[&str]) -> u16 {
 }
 
 #[tokio::test]
-async fn layer_in_front_names_the_principal() {
+async fn middleware_sets_the_principal() {
     let (addr, container) = app().await;
     let mut client = Client::connect_with(addr, "/api/anybody", &["Cookie: login=ann admin"]).await;
     client.text("?").await;
@@ -148,14 +148,14 @@ async fn layer_in_front_names_the_principal() {
 }
 
 #[tokio::test]
-async fn layer_in_front_refuses_before_the_container() {
+async fn middleware_refuses_before_the_container() {
     let (addr, container) = app().await;
     assert_eq!(status(addr, "/api/anybody", &["Cookie: login"]).await, 403);
     assert!(container.sessions().is_empty());
 }
 
 #[tokio::test]
-async fn roles_are_asked_of_the_principal_from_in_front() {
+async fn roles_come_from_the_middlewares_principal() {
     let (addr, _container) = app().await;
     assert_eq!(asked(addr, "/api/staff", &["Cookie: login=ann ops admin"]).await, "ann");
     assert_eq!(status(addr, "/api/staff", &["Cookie: login=ben ops"]).await, 403);
@@ -163,7 +163,7 @@ async fn roles_are_asked_of_the_principal_from_in_front() {
 }
 
 #[tokio::test]
-async fn configurator_knows_the_principal_from_in_front_and_may_name_another() {
+async fn configurator_sees_the_middlewares_principal_and_may_replace_it() {
     let (addr, _container) = app().await;
     assert_eq!(asked(addr, "/api/renamed", &["Cookie: login=ann admin"]).await, "ann");
     assert_eq!(asked(addr, "/api/renamed?as=root", &["Cookie: login=ann"]).await, "root");

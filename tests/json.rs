@@ -156,7 +156,7 @@ async fn json_is_the_payload_and_the_reply() {
 }
 
 #[tokio::test]
-async fn an_ordinary_function_takes_json_from_the_buffer_and_returns_what_borrows() {
+async fn sync_handler_takes_json_from_the_buffer_and_returns_borrowed_data() {
     let server = TestServer::of::<Now>().await;
     let mut client = server.connect("/now").await;
     for line in ["", "short", &"long".repeat(20_000)] {
@@ -166,7 +166,7 @@ async fn an_ordinary_function_takes_json_from_the_buffer_and_returns_what_borrow
 }
 
 #[tokio::test]
-async fn text_that_does_not_decode_reaches_on_error_as_it_was_and_the_session_goes_on() {
+async fn undecodable_text_reaches_on_error_unchanged_and_the_session_continues() {
     let journal = Journal::default();
     let notes = journal.clone();
     let container = ServerContainer::builder().endpoint_with(move |_| Ok(Later(notes.clone())));
@@ -183,7 +183,7 @@ async fn text_that_does_not_decode_reaches_on_error_as_it_was_and_the_session_go
 }
 
 #[tokio::test]
-async fn text_that_does_not_decode_ends_a_session_without_on_error_with_1007() {
+async fn undecodable_text_without_on_error_closes_with_1007() {
     let server = TestServer::of::<Now>().await;
     let mut client = server.connect("/now").await;
     client.text("nonsense").await;
@@ -191,7 +191,7 @@ async fn text_that_does_not_decode_ends_a_session_without_on_error_with_1007() {
 }
 
 #[tokio::test]
-async fn a_reply_that_does_not_encode_reaches_on_error_and_the_session_goes_on() {
+async fn unencodable_reply_reaches_on_error_and_the_session_continues() {
     let journal = Journal::default();
     let (_server, mut client) = speechless(&journal).await;
     client.text("return it").await;
@@ -202,7 +202,7 @@ async fn a_reply_that_does_not_encode_reaches_on_error_and_the_session_goes_on()
 }
 
 #[tokio::test]
-async fn an_object_that_does_not_encode_is_an_error_for_whoever_sends_it() {
+async fn unencodable_object_is_an_error_for_the_sender() {
     for how in ["basic", "async", "broadcast"] {
         let journal = Journal::default();
         let (_server, mut client) = speechless(&journal).await;
@@ -225,7 +225,7 @@ async fn speechless(journal: &Journal) -> (TestServer, Client) {
 }
 
 #[tokio::test]
-async fn a_reply_that_does_not_encode_ends_a_session_without_on_error_with_1011() {
+async fn unencodable_reply_without_on_error_closes_with_1011() {
     let server = TestServer::of::<Alone>().await;
     let mut client = server.connect("/speechless-alone").await;
     client.text("{}").await;

@@ -135,7 +135,7 @@ fn holder(keep: Keep, token: &Token, opened: &Opened) -> Holder {
 }
 
 #[tokio::test]
-async fn session_of_a_server_is_released_with_all_that_holds_it() {
+async fn server_session_is_released_with_everything_it_holds() {
     for (name, keep) in KEEPERS {
         for polite in [true, false] {
             let (token, opened) = (Token::default(), Opened::default());
@@ -181,7 +181,7 @@ impl Echo {
 }
 
 #[tokio::test]
-async fn session_of_a_client_is_released_with_all_that_holds_it() {
+async fn client_session_is_released_with_everything_it_holds() {
     let server = TestServer::of::<Echo>().await;
     for (name, keep) in KEEPERS {
         for ours in [true, false] {
@@ -284,7 +284,7 @@ impl Endpoint for Ender {
 }
 
 #[tokio::test]
-async fn handler_gets_the_session_that_it_was_added_to() {
+async fn added_handler_receives_its_session() {
     let server = TestServer::with(ServerContainer::builder().add_endpoint("/x", || Telling)).await;
     let mut client = server.connect("/x").await;
     client.text("a").await;

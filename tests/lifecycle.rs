@@ -247,7 +247,7 @@ impl Mixed {
 }
 
 #[tokio::test]
-async fn ordinary_functions_hear_what_came_in_pieces_and_while_another_handler_was_suspended() {
+async fn sync_handlers_receive_split_messages_and_those_that_waited() {
     let gate = Arc::new(Notify::new());
     let its_gate = gate.clone();
     let server = TestServer::with(ServerContainer::builder().endpoint_with(move |_| Ok(Mixed(its_gate.clone())))).await;
@@ -344,7 +344,7 @@ async fn handlers_of_one_session_never_overlap() {
 }
 
 #[tokio::test]
-async fn each_connection_has_an_instance_of_its_own() {
+async fn each_connection_has_its_own_instance() {
     let lives = Lives::new().await;
     let (mut one, mut two) = (lives.server.connect("/life").await, lives.server.connect("/life").await);
     for count in ["1", "2", "3"] {
@@ -398,7 +398,7 @@ async fn a_session_is_listed_from_on_open_on_and_no_more_in_on_close() {
 // ---- on_open fails ----
 
 #[tokio::test]
-async fn a_failed_on_open_is_reported_closed_and_ended_and_hears_nothing() {
+async fn failed_on_open_reaches_on_error_and_on_close_and_no_message_is_handled() {
     for (how, kind) in [("fail", "user"), ("panic", "panic")] {
         println!("{how}");
         let lives = Lives::new().await;
@@ -414,7 +414,7 @@ async fn a_failed_on_open_is_reported_closed_and_ended_and_hears_nothing() {
 }
 
 #[tokio::test]
-async fn a_failed_on_open_without_on_error_is_closed_and_ended_and_hears_nothing() {
+async fn failed_on_open_without_on_error_reaches_on_close_and_no_message_is_handled() {
     for how in ["fail", "panic"] {
         println!("{how}");
         let lives = Lives::new().await;
@@ -456,7 +456,7 @@ async fn messages_of_other_tasks_leave_while_a_handler_is_suspended() {
 }
 
 #[tokio::test]
-async fn what_comes_while_a_handler_is_suspended_is_bounded_and_not_lost() {
+async fn input_during_a_suspended_handler_is_bounded_and_not_lost() {
     let lives = Lives::new().await;
     let mut client = lives.server.connect("/life").await;
     client.text("hold").await;
@@ -475,7 +475,7 @@ async fn what_comes_while_a_handler_is_suspended_is_bounded_and_not_lost() {
 }
 
 #[tokio::test]
-async fn more_small_messages_than_wait_are_handled_in_order() {
+async fn more_small_messages_than_the_inbox_holds_are_handled_in_order() {
     let lives = Lives::new().await;
     let mut client = lives.server.connect("/life?hold").await;
     let numbers: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
@@ -498,7 +498,7 @@ async fn pongs_for_a_peer_that_does_not_read_are_bounded_while_a_handler_is_susp
 }
 
 #[tokio::test]
-async fn a_handler_is_given_up_when_its_session_has_ended_for_the_close_timeout() {
+async fn handler_is_cancelled_a_close_timeout_after_its_session_ended() {
     for path in ["/life?hold", "/life"] {
         for how in ["peer", "end of the connection", "application", "shutdown"] {
             println!("{path} {how}");
@@ -558,7 +558,7 @@ impl Greedy {
 }
 
 #[tokio::test]
-async fn limits_hold_while_a_handler_is_suspended_that_used_up_its_tasks_budget() {
+async fn timeouts_apply_while_a_suspended_handler_exhausts_the_task_budget() {
     let settings = ServerContainer::builder().idle_timeout(Some(Duration::from_millis(100))).register::<Greedy>();
     let server = TestServer::with(settings.close_timeout(Duration::from_millis(30))).await;
     let mut client = server.connect("/greedy").await;

@@ -136,7 +136,7 @@ async fn late_answers_to_own_pings_do_not_reach_the_pong_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_frame_that_grows_proves_life() {
+async fn growing_partial_frame_counts_as_activity() {
     let mut served = Served::with(|container| container.min_receive_rate(0));
     let (mut client, session) = served.open().await;
     let (frame, mut tick) = (support::frame(0x80 | TEXT, &[b'x'; 100]), interval(5 * SECOND));
@@ -150,7 +150,7 @@ async fn half_a_frame_that_grows_proves_life() {
 // ---- peers that vanish ----
 
 #[tokio::test(start_paused = true)]
-async fn peer_that_vanishes_in_a_room_that_speaks_is_noticed_within_a_minute() {
+async fn vanished_peer_in_a_busy_room_is_noticed_within_a_minute() {
     let mut served = Served::with(|container| container);
     let (mut client, session) = served.open().await;
     let speaking = tokio::spawn(speak(session));
@@ -187,7 +187,7 @@ async fn pong_timeout_counts_from_the_ping() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silent_room_has_the_idle_timeout_first() {
+async fn idle_timeout_comes_first_in_a_silent_room() {
     let mut served = Served::with(|container| container);
     let (mut client, _session) = served.open().await;
     let (reason, after) = closed(&mut client).await;
@@ -196,7 +196,7 @@ async fn silent_room_has_the_idle_timeout_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_idle_timeout_there_is_the_pong_timeout() {
+async fn pong_timeout_applies_without_an_idle_timeout() {
     let mut served = Served::with(|container| container.idle_timeout(None));
     let (mut client, _session) = served.open().await;
     let (reason, after) = closed(&mut client).await;
@@ -205,7 +205,7 @@ async fn without_an_idle_timeout_there_is_the_pong_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_pings_there_is_no_pong_timeout() {
+async fn pong_timeout_does_not_apply_without_pings() {
     let mut served = Served::with(|container| container.ping_interval(None).pong_timeout(Some(SECOND)));
     let (mut client, session) = served.open().await;
     let speaking = tokio::spawn(speak(session));
@@ -254,7 +254,7 @@ impl Listener {
 }
 
 #[tokio::test]
-async fn client_notices_a_server_that_answers_no_ping_though_it_is_busy_itself() {
+async fn busy_client_notices_a_server_that_answers_no_ping() {
     let (server, journal) = (RawServer::bind().await, Journal::default());
     let short = Duration::from_millis(300);
     let container =
@@ -271,7 +271,7 @@ async fn client_notices_a_server_that_answers_no_ping_though_it_is_busy_itself()
 // ---- no false alarm ----
 
 #[tokio::test(start_paused = true)]
-async fn peer_that_is_not_read_because_a_handler_is_behind_has_not_vanished() {
+async fn slow_handler_does_not_make_its_peer_time_out() {
     let mut served = Served::with(|container| container);
     let (mut client, session) = served.open().await;
     let speaking = tokio::spawn(speak(session.clone()));
@@ -294,7 +294,7 @@ async fn peer_that_is_not_read_because_a_handler_is_behind_has_not_vanished() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn peer_whose_pong_waits_behind_its_own_large_message_has_not_vanished() {
+async fn pong_behind_a_large_message_does_not_time_out() {
     let mut served = Served::with(|container| container);
     let (mut client, session) = served.open().await;
     let message = support::frame(0x80 | TEXT, &[b'x'; 300_000]);
@@ -309,7 +309,7 @@ async fn peer_whose_pong_waits_behind_its_own_large_message_has_not_vanished() {
 // ---- what is pinged ----
 
 #[tokio::test(start_paused = true)]
-async fn peer_that_only_uploads_hears_from_us_within_each_minute() {
+async fn uploading_peer_is_pinged_each_minute() {
     let mut served = Served::with(|container| container);
     let (mut client, session) = served.open().await;
     let uploading = async {
@@ -347,7 +347,7 @@ async fn session_that_is_busy_in_both_directions_is_not_pinged() {
 }
 
 #[tokio::test]
-async fn client_that_only_listens_pings_as_well() {
+async fn listening_client_sends_pings() {
     let (server, journal) = (RawServer::bind().await, Journal::default());
     let container = ClientContainer::builder().ping_interval(Some(Duration::from_millis(200))).build();
     let uri = server.uri("/");

@@ -107,7 +107,7 @@ async fn ended(mut client: Client) {
 }
 
 #[tokio::test]
-async fn errors_that_peers_bring_about_are_logged_once_a_second() {
+async fn errors_caused_by_peers_are_logged_once_a_second() {
     let cases: [(&str, u8, &[u8], &str, usize); 8] = [
         // a reserved opcode
         ("/plain", 0x83, b"", "an error was not handled", 1),
@@ -151,7 +151,7 @@ async fn messages_without_a_handler_are_logged_once_a_second() {
 }
 
 #[tokio::test]
-async fn one_kind_does_not_hide_another() {
+async fn one_kind_of_log_line_does_not_suppress_another() {
     let (server, log) = (server().await, Log::capture());
     ended_by(&server, "/plain", 0x83, b"").await;
     ended_by(&server, "/plain", 0x80 | TEXT, b"1").await;
@@ -199,7 +199,7 @@ async fn full() -> (TestServer, Vec<Client>) {
 }
 
 #[tokio::test]
-async fn broadcasts_that_leave_peers_out_are_logged_once_a_second() {
+async fn broadcasts_that_skip_peers_are_logged_once_a_second() {
     let ((server, _clients), log, begun) = (full().await, Log::capture(), std::time::Instant::now());
     let (sessions, mut happened) = (server.container.sessions(), 0);
     while happened < 2 * OFTEN {

@@ -94,7 +94,7 @@ async fn axum_answers_its_routes_and_the_container_the_rest() {
 }
 
 #[tokio::test]
-async fn axum_with_the_container_as_fallback_knows_no_other_path() {
+async fn axum_with_the_container_as_fallback_has_no_other_path() {
     let addr = axum(router().fallback_service(container())).await;
     for path in ["/", "/ws/", "/ws/more", "/api", "/wss"] {
         assert_eq!(ask(addr, path).await.status, 404, "{path}");
@@ -104,13 +104,13 @@ async fn axum_with_the_container_as_fallback_knows_no_other_path() {
 }
 
 #[tokio::test]
-async fn plain_request_to_an_endpoint_behind_axum_is_told_to_upgrade() {
+async fn plain_request_to_an_endpoint_behind_axum_gets_426() {
     let addr = axum(router().fallback_service(container())).await;
     assert_eq!(ask(addr, "/ws").await.status, 426);
 }
 
 #[tokio::test]
-async fn addresses_and_uri_are_known_behind_axum() {
+async fn addresses_and_uri_are_available_behind_axum() {
     let addr = axum(router().fallback_service(container())).await;
     let mut client = Client::connect(addr, "/ws?x=1").await;
     client.text("peer?").await;
@@ -170,7 +170,7 @@ async fn container_behind_the_layers_of_tower_http() {
 }
 
 #[tokio::test]
-async fn compression_of_http_is_for_answers_and_not_for_sessions() {
+async fn http_compression_applies_to_responses_and_not_to_sessions() {
     let app = router()
         .route("/long", get(|| async { "long ".repeat(1000) }))
         .fallback_service(container())
@@ -302,7 +302,7 @@ async fn layer_around_the_routes_of_tonic() {
 // ---- behind axum, at the end ----
 
 #[tokio::test]
-async fn shutdown_of_the_container_ends_sessions_that_axum_does_not_know() {
+async fn container_shutdown_ends_sessions_behind_axum() {
     let container = container();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -330,7 +330,7 @@ async fn shutdown_of_the_container_ends_sessions_that_axum_does_not_know() {
 // ---- behind hyper ----
 
 #[tokio::test]
-async fn container_behind_a_hyper_server_made_by_hand() {
+async fn container_behind_a_manual_hyper_server() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -349,7 +349,7 @@ async fn container_behind_a_hyper_server_made_by_hand() {
 }
 
 #[tokio::test]
-async fn hyper_server_that_does_not_upgrade_gets_an_answer_all_the_same() {
+async fn hyper_server_without_upgrades_gets_a_response() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let container = container();
@@ -391,7 +391,7 @@ async fn connection_in_memory_has_no_addresses_and_serves() {
 // ---- several of them, and the other way round ----
 
 #[tokio::test]
-async fn two_containers_in_one_process_know_nothing_of_each_other() {
+async fn two_containers_in_one_process_are_independent() {
     let upper = ServerContainer::builder().register::<Upper>().build().unwrap();
     let (first, second) =
         (axum(router().fallback_service(container())).await, axum(router().fallback_service(upper.clone())).await);
@@ -408,7 +408,7 @@ async fn two_containers_in_one_process_know_nothing_of_each_other() {
 }
 
 #[tokio::test]
-async fn servers_of_one_process_share_what_is_discovered_out_by_filters() {
+async fn servers_of_one_process_split_discovered_endpoints_by_filters() {
     // both are found, and have the same path
     assert!(ServerContainer::builder().discover().build().is_err());
     let only = |name: &'static str| {

@@ -249,7 +249,7 @@ fn at_the_limit<F: Format, T: Shape>(outer: usize) {
 const TOO_DEEP: &str = "its nesting exceeds 128 levels (`max_nesting`)";
 
 #[test]
-fn every_shape_at_the_limit_fits_into_the_stack_of_a_thread_of_tokio() {
+fn every_shape_at_the_limit_fits_into_the_stack_of_a_tokio_thread() {
     fn shapes<F: Format>(outer: usize) {
         at_the_limit::<F, NewtypeVariant>(outer);
         at_the_limit::<F, TupleVariant>(outer);
@@ -324,7 +324,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_comes_over_and_over_is_an_error_or_a_value(
+    fn repeated_input_is_an_error_or_a_value(
         format: u8,
         times: u8,
         beginning in openings(),
@@ -336,7 +336,7 @@ proptest! {
 }
 
 #[test]
-fn fields_that_a_type_does_not_have_are_levels_too() {
+fn ignored_fields_count_as_levels() {
     fn unknown<F: Format>(outer: usize) {
         #[derive(Serialize)]
         struct Sent {
@@ -561,7 +561,7 @@ async fn a_message_that_would_exhaust_the_stack_ends_its_session_with_1007() {
 
 /// (path, text with as many levels as the endpoint takes, text with one more)
 #[tokio::test]
-async fn an_endpoint_says_its_own_bound() {
+async fn endpoint_sets_its_own_bound() {
     let server = serve().await;
     let event = |name: &str, levels| format!(r#"{{"event":"{name}","data":{}}}"#, arrays(levels));
     let rows = [
@@ -596,7 +596,7 @@ async fn an_endpoint_says_its_own_bound() {
 }
 
 #[tokio::test]
-async fn the_bound_holds_in_the_form_that_was_agreed_on() {
+async fn bound_applies_to_the_negotiated_format() {
     let server = serve().await;
     let rows: [(&str, u8, &[u8], &[u8]); 3] = [
         ("json", support::TEXT, b"[[[]]]", b"[[[[]]]]"),
@@ -614,7 +614,7 @@ async fn the_bound_holds_in_the_form_that_was_agreed_on() {
 }
 
 #[tokio::test]
-async fn a_container_says_the_bound_of_all_its_endpoints() {
+async fn container_sets_the_bound_of_all_its_endpoints() {
     let server =
         TestServer::with(ServerContainer::builder().max_nesting(2).register::<Texts>().register::<Deep>()).await;
     for (path, levels) in [("/json", 2), ("/deep", 150)] {

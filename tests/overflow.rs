@@ -174,7 +174,7 @@ async fn nothing_is_queued_after_the_end_of_a_session_whose_peer_never_read() {
 }
 
 #[tokio::test]
-async fn what_was_not_sent_to_be_dropped_is_kept() {
+async fn messages_sent_without_drop_policy_are_kept() {
     let mut served = Served::of::<Plain>(queue).await;
     let (mut client, session) = served.open_stuck().await;
     let (kept, lossy) = (session.async_remote(), session.async_remote().on_overflow(Overflow::DropOldest));
@@ -200,7 +200,7 @@ async fn what_was_not_sent_to_be_dropped_is_kept() {
 }
 
 #[tokio::test]
-async fn newest_is_dropped_and_counted_and_that_is_no_error() {
+async fn newest_is_dropped_and_counted_without_an_error() {
     let mut served = Served::of::<Plain>(queue).await;
     let (mut client, session) = served.open_stuck().await;
     for number in 0..20 {
@@ -222,7 +222,7 @@ async fn newest_is_dropped_and_counted_and_that_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_full_queue_may_end_the_session_with_1013() {
+async fn full_queue_with_overflow_close_ends_the_session_with_1013() {
     let mut served = Served::of::<Closing>(queue).await;
     let (mut client, session) = served.open_stuck().await;
     for number in 0..9 {
@@ -257,7 +257,7 @@ async fn broadcast_counts_what_it_dropped() {
 }
 
 #[tokio::test]
-async fn with_context_takeover_what_is_dropped_is_missed_by_nobody() {
+async fn dropped_messages_do_not_break_context_takeover() {
     let compression = Compression::ON.context_takeover(true).threshold(0);
     let mut served = Served::of::<Plain>(|container| queue(container).compression(compression)).await;
     let url = format!("{}/send", served.server.addr);
@@ -289,7 +289,7 @@ async fn with_context_takeover_what_is_dropped_is_missed_by_nobody() {
 // ---- limits in time ----
 
 #[tokio::test]
-async fn a_message_and_a_session_have_limits_of_their_own() {
+async fn message_and_session_limits_are_separate() {
     let mut served = Served::of::<Plain>(|container| queue(container).send_timeout(Duration::from_secs(3600))).await;
     let (_client, session) = served.open_stuck().await;
     let brief = Duration::from_millis(20);
@@ -310,7 +310,7 @@ async fn a_message_and_a_session_have_limits_of_their_own() {
 }
 
 #[tokio::test]
-async fn writable_resolves_when_there_is_room() {
+async fn writable_resolves_when_there_is_space() {
     let mut served = Served::of::<Plain>(queue).await;
     let (mut client, session) = served.open_stuck().await;
     while session.async_remote().send_text("1").queued().is_ok() {}
@@ -329,7 +329,7 @@ async fn writable_resolves_when_there_is_room() {
 // ---- callbacks ----
 
 #[tokio::test]
-async fn callback_is_told_when_it_is_written_and_when_it_fails() {
+async fn callback_reports_success_and_failure() {
     let mut served = Served::of::<Plain>(queue).await;
     let (mut client, session) = served.open().await;
     let journal = served.journal.clone();

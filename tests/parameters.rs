@@ -160,7 +160,7 @@ async fn query_parameters_are_decoded_and_typed() {
 }
 
 #[tokio::test]
-async fn optional_ones_may_be_missing_and_of_several_the_first_counts() {
+async fn optional_parameters_may_be_missing_and_the_first_of_several_wins() {
     let journal = Journal::default();
     let server = pages(&journal).await;
     let mut client = server.connect("/pages?page=1&page=x&type=t").await;
@@ -200,7 +200,7 @@ async fn a_missing_or_wrong_query_parameter_refuses_the_handshake_before_an_inst
 }
 
 #[tokio::test]
-async fn the_refusal_of_a_query_parameter_has_a_name() {
+async fn refusal_names_the_query_parameter() {
     let refusal = Refusal::bad_query_parameter(&Error::user("why"));
     assert_eq!((refusal.status().as_u16(), refusal.reason()), (400, "why"));
 }
@@ -214,7 +214,7 @@ async fn a_panic_while_parsing_refuses_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_wrong_path_is_told_before_a_wrong_query() {
+async fn invalid_path_is_reported_before_an_invalid_query() {
     let server = TestServer::of::<Trapped>().await;
     let (answer, _) = Client::try_connect(server.addr, "/trap/x?trap=x", &[]).await;
     assert_eq!(answer.status, 404);
@@ -302,7 +302,7 @@ async fn every_handler_of_every_endpoint_shares_the_state() {
 }
 
 #[tokio::test]
-async fn what_a_server_is_given_reaches_the_handlers() {
+async fn state_of_the_server_builder_reaches_the_handlers() {
     let server = Server::with(ServerContainer::builder().register::<Other>()).state(Visits(AtomicUsize::new(3)));
     let server = TestServer::serving(server).await;
     let mut client = server.connect("/state/other").await;
@@ -311,7 +311,7 @@ async fn what_a_server_is_given_reaches_the_handlers() {
 }
 
 #[test]
-fn state_that_nobody_provides_is_a_mistake_of_deployment_which_names_endpoint_handler_and_type() {
+fn missing_state_is_a_deployment_error_naming_endpoint_handler_and_type() {
     let builder = ServerContainer::builder().register::<Stateful>().register::<Other>().state(String::new());
     let error = builder.build().unwrap_err();
     assert!(error.is_deployment());
@@ -340,11 +340,11 @@ async fn missing_state_is_found_before_the_port_is_bound() {
 }
 
 #[test]
-fn what_is_not_mounted_needs_no_state() {
+fn unmounted_endpoints_need_no_state() {
     ServerContainer::builder().register::<Other>().only(|_| false).build().unwrap();
 }
 
 #[test]
-fn a_handler_can_be_called_by_hand() {
+fn handler_can_be_called_directly() {
     assert_eq!(Other.text("", State::new(Visits(AtomicUsize::new(1)))), 1);
 }

@@ -253,7 +253,7 @@ async fn empty_fragments_before_the_last_are_no_parts() {
 }
 
 #[tokio::test]
-async fn part_of_a_frame_is_handed_on_before_the_frame_is_complete() {
+async fn part_of_a_frame_is_delivered_before_the_frame_is_complete() {
     let server = server().await;
     for path in MODES {
         for kind in [TEXT, BINARY] {

@@ -173,7 +173,7 @@ async fn principal_is_found_by_its_own_type_alone() {
 }
 
 #[tokio::test]
-async fn endpoint_for_roles_answers_before_anything_is_made() {
+async fn endpoint_with_roles_refuses_before_an_instance_is_created() {
     let journal = Journal::default();
     let server = TestServer::with(staff(&journal)).await;
     for (user, status) in [
@@ -200,7 +200,7 @@ async fn endpoint_for_roles_answers_before_anything_is_made() {
 }
 
 #[tokio::test]
-async fn endpoint_for_roles_without_a_configurator_lets_nobody_in() {
+async fn endpoint_with_roles_and_no_principal_refuses_everyone() {
     let server = TestServer::of::<Nobody>().await;
     let (answer, _) = as_user(&server, "/nobody", Some("ann admin")).await;
     assert_eq!(answer.status, 401);
@@ -242,7 +242,7 @@ impl Quiet {
 }
 
 #[tokio::test]
-async fn message_for_roles_is_dropped_and_on_error_told() {
+async fn message_without_the_role_is_dropped_and_reaches_on_error() {
     let server = TestServer::of::<Rights>().await;
     for (user, text, binary) in [
         (None, "forbidden: true", "forbidden: true"),
@@ -260,7 +260,7 @@ async fn message_for_roles_is_dropped_and_on_error_told() {
 }
 
 #[tokio::test]
-async fn session_without_on_error_survives_a_message_that_is_not_for_it() {
+async fn session_without_on_error_survives_a_forbidden_message() {
     let server = TestServer::of::<Quiet>().await;
     let (_, mut client) = as_user(&server, "/quiet", Some("ann")).await;
     client.text("it").await;
@@ -308,7 +308,7 @@ async fn reauthentication_extends_the_session() {
 }
 
 #[tokio::test]
-async fn login_later_may_shorten_the_session() {
+async fn later_login_may_shorten_the_session() {
     let (server, _) = open().await;
     let (_, mut client) = as_user(&server, "/open", None).await;
     asked(&mut client, "login ann 50ms", "welcome").await;
@@ -316,7 +316,7 @@ async fn login_later_may_shorten_the_session() {
 }
 
 #[tokio::test]
-async fn session_that_sends_all_the_time_expires_all_the_same() {
+async fn busy_session_expires() {
     let (server, _) = open().await;
     let (_, mut client) = as_user(&server, "/open", Some("ann 200ms")).await;
     soon(async {
@@ -380,7 +380,7 @@ async fn all_sessions_of_one_principal_can_be_closed() {
 }
 
 #[tokio::test]
-async fn session_is_found_by_its_last_name_alone_however_many_name_it_at_a_time() {
+async fn session_is_found_only_by_its_latest_name() {
     const NAMES: [&str; 4] = ["ada", "bob", "cyd", "dan"];
     let server = TestServer::of::<Open>().await;
     let mut client = server.connect("/open").await;

@@ -235,7 +235,7 @@ async fn change_applies_from_the_next_message_on() {
 }
 
 #[tokio::test]
-async fn message_that_has_begun_stays_with_its_handler() {
+async fn started_message_stays_with_its_handler() {
     for parts in [false, true] {
         let (server, _) = scripted(move |session| {
             let own = session.clone();
@@ -272,7 +272,7 @@ async fn message_that_has_begun_stays_with_its_handler() {
 }
 
 #[tokio::test]
-async fn message_that_began_without_a_handler_is_dropped_and_the_next_goes_to_the_newest() {
+async fn message_started_without_a_handler_is_dropped_and_the_next_goes_to_the_new_one() {
     let (server, _) = scripted(|_| Ok(())).await;
     let mut client = server.connect("/x").await;
     client.send(TEXT, "a").await;
@@ -346,7 +346,7 @@ async fn message_without_a_handler_is_dropped_and_logged_once() {
 }
 
 #[tokio::test]
-async fn whole_messages_keep_to_the_limit_and_parts_do_not() {
+async fn limit_applies_to_whole_messages_and_not_to_parts() {
     let config = |make: fn(&Session) -> Result<(), Error>| {
         let journal = Journal::default();
         EndpointConfig::new("/x", move || Scripted { journal: journal.clone(), opened: Arc::new(make) })
@@ -561,7 +561,7 @@ async fn shutdown_reaches_the_sessions_of_removed_endpoints() {
 }
 
 #[tokio::test]
-async fn path_that_is_taken_or_malformed_is_a_mistake_and_changes_nothing() {
+async fn duplicate_or_malformed_path_is_an_error_and_changes_nothing() {
     let builder = ServerContainer::builder().trailing_slash(TrailingSlash::Ignore).register::<Annotated>();
     let server = TestServer::with(builder.add_endpoint("/a/{x}", named("a"))).await;
     for (path, sentence) in [
@@ -615,7 +615,7 @@ impl Configurator<Named> for Door {
 }
 
 #[tokio::test]
-async fn config_has_what_an_annotation_would_say() {
+async fn config_has_the_options_of_an_annotation() {
     let config = EndpointConfig::new("/x", named("x")).configurator(Door).subprotocols(&["v1"]);
     let server = TestServer::with(ServerContainer::builder().add_endpoint_config(config)).await;
     let header = ["Sec-WebSocket-Protocol: v0, v1"];
@@ -658,7 +658,7 @@ async fn axum(container: ServerContainer) -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn request_is_upgraded_by_hand_inside_another_router() {
+async fn request_is_upgraded_manually_inside_another_router() {
     let container = ServerContainer::builder().build().unwrap();
     let addr = axum(container.clone()).await;
     let mut first = Client::connect(addr, "/r/blue/7").await;
@@ -679,7 +679,7 @@ async fn request_is_upgraded_by_hand_inside_another_router() {
 }
 
 #[tokio::test]
-async fn request_that_is_no_handshake_is_refused_by_hand_as_well() {
+async fn manual_upgrade_refuses_an_ordinary_request() {
     let addr = axum(ServerContainer::builder().build().unwrap()).await;
     let host = format!("Host: {addr}");
     for (lines, status) in [
@@ -698,7 +698,7 @@ async fn request_that_is_no_handshake_is_refused_by_hand_as_well() {
 }
 
 #[tokio::test]
-async fn upgrade_by_hand_of_a_mounted_endpoint_shares_its_sessions() {
+async fn manual_upgrade_of_a_mounted_endpoint_shares_its_sessions() {
     let container = ServerContainer::builder().register::<Chat>().build().unwrap();
     let addr = axum(container.clone()).await;
     let mut client = Client::connect(addr, "/r/blue/7").await;

@@ -131,7 +131,7 @@ async fn proxy_that_refuses_or_misbehaves_is_an_error() {
 }
 
 #[tokio::test]
-async fn proxy_that_does_not_answer_is_given_up() {
+async fn proxy_that_does_not_answer_times_out() {
     let proxy = RawServer::bind().await;
     let container =
         ClientContainer::builder().proxy(through(&proxy)).connect_timeout(Duration::from_millis(200)).build();
@@ -142,7 +142,7 @@ async fn proxy_that_does_not_answer_is_given_up() {
 }
 
 #[tokio::test]
-async fn exceptions_and_this_machine_are_connected_to_directly() {
+async fn no_proxy_entries_and_localhost_are_connected_directly() {
     let server = TestServer::of::<Echo>().await;
     // nobody listens there
     let proxy = Proxy::from_vars(|name| (name == "ALL_PROXY").then(|| "http://127.0.0.1:1".to_owned()));
@@ -159,7 +159,7 @@ async fn exceptions_and_this_machine_are_connected_to_directly() {
 }
 
 #[tokio::test]
-async fn forms_of_no_proxy_that_others_take_are_taken() {
+async fn no_proxy_forms_of_other_clients_are_accepted() {
     for (except, host) in [
         ("example.invalid.", "a.example.invalid"),
         ("*.example.invalid", "a.example.invalid"),
@@ -182,7 +182,7 @@ async fn forms_of_no_proxy_that_others_take_are_taken() {
 }
 
 #[tokio::test]
-async fn proxy_of_another_kind_is_an_error_and_not_passed_by() {
+async fn proxy_of_another_scheme_is_an_error_and_not_bypassed() {
     let proxy = Proxy::from_vars(|name| (name == "ALL_PROXY").then(|| "socks5://127.0.0.1:1080".to_owned()));
     let container = ClientContainer::builder().proxy(proxy).build();
     let error = soon(container.connect(Ear(Journal::default()), "ws://server.invalid/")).await.unwrap_err();
@@ -190,7 +190,7 @@ async fn proxy_of_another_kind_is_an_error_and_not_passed_by() {
 }
 
 #[tokio::test]
-async fn environment_of_the_process_is_read() {
+async fn proxy_is_read_from_the_environment() {
     let (server, proxy) = (serve().await, RawServer::bind().await);
     let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_connects_by_its_environment", "--ignored"])
@@ -208,7 +208,7 @@ async fn environment_of_the_process_is_read() {
 }
 
 #[tokio::test]
-#[ignore = "the other half of `environment_of_the_process_is_read`, which runs it in a process of its own"]
+#[ignore = "the other half of `proxy_is_read_from_the_environment`, which runs it in a process of its own"]
 async fn child_that_connects_by_its_environment() {
     if std::env::var_os("ENDPOINT_PROXY_CHILD").is_none() {
         return;

@@ -129,7 +129,7 @@ async fn messages_before_a_reset_are_handled_in_order() {
 }
 
 #[tokio::test]
-async fn messages_that_came_while_on_open_ran_are_handled_after_it() {
+async fn messages_received_during_on_open_are_handled_after_it() {
     let given = notes(LONG).await;
     let mut client = given.server.connect("/notes?hold-open").await;
     client.send_raw(&numbered(0..40)).await;
@@ -142,7 +142,7 @@ async fn messages_that_came_while_on_open_ran_are_handled_after_it() {
 
 /// The replies go to a peer that is gone, so writing fails before all is read.
 #[tokio::test]
-async fn messages_are_handled_though_their_replies_cannot_be_written() {
+async fn messages_are_handled_even_if_replies_cannot_be_written() {
     let given = notes(LONG).await;
     for _ in 0..20 {
         let mut client = given.server.connect("/notes?echo").await;
@@ -251,7 +251,7 @@ async fn shutdown_handles_messages_that_were_received_before_it() {
 }
 
 #[tokio::test]
-async fn nothing_is_handled_after_the_application_closed_and_the_rest_is_counted_once() {
+async fn nothing_is_handled_after_close_and_dropped_messages_are_logged_once() {
     let log = Log::capture();
     let given = notes(LONG).await;
     let mut client = given.server.connect("/notes?hold").await;
@@ -283,7 +283,7 @@ async fn nothing_is_handled_after_a_handler_that_panicked() {
 }
 
 #[tokio::test]
-async fn messages_are_handled_no_longer_than_closing_may_take() {
+async fn messages_are_handled_at_most_for_the_close_timeout() {
     let log = Log::capture();
     let given = notes(Duration::from_millis(300)).await;
     let mut client = given.server.connect("/notes?hold").await;
@@ -470,7 +470,7 @@ async fn queued_messages_reach_a_slow_peer_while_bytes_move() {
 }
 
 #[tokio::test]
-async fn peer_that_takes_nothing_is_given_up_after_the_close_timeout() {
+async fn peer_that_reads_nothing_is_disconnected_after_the_close_timeout() {
     let limit = Duration::from_millis(500);
     let server = TestServer::with(ServerContainer::builder().register::<Farewell>().close_timeout(limit)).await;
     let client = server.connect("/farewell").await;

@@ -72,7 +72,7 @@ async fn open() -> (Reconnecting, Peer, RawServer, Journal, ClientContainer) {
 }
 
 #[tokio::test]
-async fn lost_connection_is_made_again_with_a_new_session_and_a_new_instance() {
+async fn lost_connection_is_replaced_by_a_new_session_and_instance() {
     let (mut kept, mut peer, server, journal, container) = open().await;
     for number in 1..4 {
         let before = kept.session();
@@ -96,7 +96,7 @@ async fn lost_connection_is_made_again_with_a_new_session_and_a_new_instance() {
 }
 
 #[tokio::test]
-async fn closes_that_say_so_are_followed_by_another_attempt() {
+async fn temporary_closes_are_followed_by_another_attempt() {
     for code in [1001, 1011, 1012, 1013, 4000] {
         let (_kept, mut peer, server, journal, _container) = open().await;
         peer.close(code, "").await;
@@ -110,7 +110,7 @@ async fn closes_that_say_so_are_followed_by_another_attempt() {
 }
 
 #[tokio::test]
-async fn closes_that_are_final_are_not() {
+async fn final_closes_are_not_followed_by_another_attempt() {
     for code in [1000, 1002, 1003, 1007, 1008, 1009] {
         let (kept, mut peer, _server, journal, _container) = open().await;
         peer.close(code, "").await;
@@ -146,7 +146,7 @@ async fn session_that_the_application_closes_is_not_replaced() {
 }
 
 #[tokio::test]
-async fn attempts_have_an_end() {
+async fn attempts_are_limited() {
     let (journal, container) = (Journal::default(), ClientContainer::new());
     let (kept, peer, server) = connect(&container, at_once(&journal).max_attempts(3), &journal).await;
     // nobody listens any more
@@ -163,7 +163,7 @@ async fn attempts_have_an_end() {
 }
 
 #[tokio::test]
-async fn answers_say_whether_another_attempt_helps() {
+async fn responses_decide_whether_to_retry() {
     let (kept, peer, server, journal, _container) = open().await;
     drop(peer);
     journal.expect("close 0 1006").await;
@@ -184,7 +184,7 @@ async fn answers_say_whether_another_attempt_helps() {
 }
 
 #[tokio::test]
-async fn application_may_give_up() {
+async fn application_may_stop_reconnecting() {
     let (journal, container) = (Journal::default(), ClientContainer::new());
     let policy = Reconnect::default().first_delay(Duration::ZERO).on_reconnect(|next| next.attempt() < 2);
     let (kept, peer, server) = connect(&container, policy, &journal).await;
@@ -202,7 +202,7 @@ async fn application_may_give_up() {
 const NEVER: Duration = Duration::from_secs(86_400 * 365);
 
 #[tokio::test]
-async fn who_waits_for_another_attempt_is_ended_by_closing_and_by_a_shutdown() {
+async fn waiting_reconnect_ends_by_close_and_by_shutdown() {
     for shutdown in [false, true] {
         let (journal, container) = (Journal::default(), ClientContainer::new());
         let (waits, own) = (Journal::default(), journal.clone());
@@ -225,7 +225,7 @@ async fn who_waits_for_another_attempt_is_ended_by_closing_and_by_a_shutdown() {
 }
 
 #[tokio::test]
-async fn shutdown_ends_the_open_session_and_what_would_follow_it() {
+async fn shutdown_ends_the_session_and_reconnecting() {
     let (kept, mut peer, _server, journal, container) = open().await;
     let serving = async {
         peer.expect_close(1001).await;
@@ -289,7 +289,7 @@ impl Quitter {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn close_while_the_next_session_opens_closes_that_one_as_well() {
+async fn close_while_the_next_session_opens_closes_that_one() {
     for round in 0..30 {
         for from in ["on_open", "message", "long on_open"] {
             let (journal, kept) = (Journal::default(), Arc::new(OnceLock::new()));
@@ -338,7 +338,7 @@ impl Gone {
 }
 
 #[tokio::test]
-async fn certificate_that_is_not_trusted_ends_it() {
+async fn untrusted_certificate_ends_reconnecting() {
     // behind a proxy the second connection finds another server than the first
     let (trusted, other) =
         (TlsConfig::self_signed(["a.localhost"]).unwrap(), TlsConfig::self_signed(["a.localhost"]).unwrap());
@@ -370,7 +370,7 @@ async fn certificate_that_is_not_trusted_ends_it() {
 }
 
 #[tokio::test]
-async fn attempts_that_are_broken_off_are_repeated_and_those_that_speak_otherwise_are_not() {
+async fn interrupted_attempts_are_repeated_and_protocol_errors_are_not() {
     let (kept, peer, server, journal, _container) = open().await;
     drop(peer);
     journal.expect("close 0 1006").await;
@@ -386,7 +386,7 @@ async fn attempts_that_are_broken_off_are_repeated_and_those_that_speak_otherwis
 }
 
 #[tokio::test]
-async fn server_that_asks_for_a_time_by_a_date_is_given_it() {
+async fn retry_after_date_is_respected() {
     let (journal, container) = (Journal::default(), ClientContainer::new());
     let (delays, told) = (journal.clone(), Duration::from_secs(3600));
     let policy = Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(told).on_reconnect(move |next| {
@@ -510,7 +510,7 @@ async fn panic_of_an_instances_destructor_does_not_end_reconnecting() {
 }
 
 #[tokio::test]
-async fn panics_of_the_constructor_are_attempts_that_failed() {
+async fn constructor_panics_count_as_failed_attempts() {
     let log = Log::capture();
     let (kept, peer, server, journal, _container) = fragile("make").await;
     drop(peer);
@@ -526,7 +526,7 @@ async fn panics_of_the_constructor_are_attempts_that_failed() {
 }
 
 #[tokio::test]
-async fn attempt_is_made_though_on_reconnect_panics() {
+async fn attempt_is_made_even_if_on_reconnect_panics() {
     let log = Log::capture();
     let (_kept, peer, server, journal, _container) = fragile("on_reconnect").await;
     drop(peer);
@@ -538,7 +538,7 @@ async fn attempt_is_made_though_on_reconnect_panics() {
 }
 
 #[tokio::test]
-async fn session_whose_task_panics_is_one_that_was_lost() {
+async fn session_whose_task_panics_counts_as_lost() {
     let log = Log::capture();
     let (_kept, mut peer, server, journal, _container) = fragile("handler").await;
     peer.text("hello").await;

@@ -94,7 +94,7 @@ async fn rooms_are_joined_and_left_by_name() {
 }
 
 #[tokio::test]
-async fn message_to_a_room_reaches_its_members_at_every_endpoint_and_nobody_else() {
+async fn message_to_a_room_reaches_exactly_its_members_at_every_endpoint() {
     let (server, _) = serve().await;
     let mut members = [server.connect("/one").await, server.connect("/one").await, server.connect("/two").await];
     let mut stranger = server.connect("/two").await;
@@ -149,7 +149,7 @@ async fn rooms_of_two_containers_are_different_rooms() {
 }
 
 #[tokio::test]
-async fn audience_can_be_filtered() {
+async fn recipients_can_be_filtered() {
     let (server, _) = serve().await;
     let mut clients = [server.connect("/one").await, server.connect("/one").await, server.connect("/two").await];
     for client in &mut clients {
@@ -167,7 +167,7 @@ async fn audience_can_be_filtered() {
 }
 
 #[tokio::test]
-async fn snapshot_passes_over_a_session_that_has_closed_since() {
+async fn snapshot_skips_sessions_closed_since() {
     let (server, _) = serve().await;
     let mut clients = [server.connect("/one").await, server.connect("/two").await];
     for client in &mut clients {
@@ -188,7 +188,7 @@ async fn snapshot_passes_over_a_session_that_has_closed_since() {
 }
 
 #[tokio::test]
-async fn several_sessions_can_be_left_out() {
+async fn several_sessions_can_be_excluded() {
     let (server, _) = serve().await;
     let mut clients = Vec::new();
     for _ in 0..3 {
@@ -208,7 +208,7 @@ const RESTLESS: usize = 40;
 const LINES: usize = 500;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn message_to_a_room_reaches_those_who_stay_once_while_others_come_and_go() {
+async fn message_to_a_room_reaches_its_members_once_while_others_come_and_go() {
     let (server, _) = serve().await;
     let mut staying = Vec::new();
     for index in 0..STAYING + RESTLESS {
@@ -268,7 +268,7 @@ async fn message_to_a_room_reaches_those_who_stay_once_while_others_come_and_go(
 }
 
 #[tokio::test]
-async fn session_joins_as_many_rooms_as_it_may_and_one_warning_tells_of_more() {
+async fn session_joins_rooms_up_to_the_limit_and_logs_one_warning() {
     let log = Log::capture();
     let server = TestServer::with(ServerContainer::builder().register::<Two>().max_rooms_per_session(2)).await;
     let mut client = server.connect("/two").await;
@@ -342,7 +342,7 @@ async fn join_takes_the_same_time_however_many_rooms_a_session_is_in() {
 }
 
 #[tokio::test]
-async fn container_of_a_session_is_its_own() {
+async fn session_returns_its_own_container() {
     let (server, _) = serve().await;
     let mut client = server.connect("/one").await;
     client.expect_silence().await;

@@ -160,7 +160,7 @@ async fn text_and_binary_of_both_remotes_arrive() {
 }
 
 #[tokio::test]
-async fn every_type_of_payload_is_taken() {
+async fn every_payload_type_is_accepted() {
     let mut sending = Sending::new().await;
     let (mut client, session) = sending.open().await;
     let (basic, handed) = (session.basic_remote(), session.async_remote());
@@ -212,7 +212,7 @@ async fn ping_of_125_bytes_travels_and_its_pong_comes_back() {
 }
 
 #[tokio::test]
-async fn unasked_pong_travels() {
+async fn unsolicited_pong_is_sent() {
     let mut sending = Sending::new().await;
     let (mut client, session) = sending.open().await;
     session.basic_remote().send_pong("one way").await.unwrap();
@@ -284,7 +284,7 @@ async fn many_tasks_with_the_async_remote_keep_their_own_order() {
 }
 
 #[tokio::test]
-async fn what_a_handler_sends_comes_before_what_it_returns() {
+async fn sends_of_a_handler_precede_its_reply() {
     let mut sending = Sending::new().await;
     let (mut client, _session) = sending.open().await;
     for _ in 0..3 {
@@ -370,7 +370,7 @@ async fn handler_awaits(request: &str, expected: impl Fn(&mut Client) -> Answers
 type Answers<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 #[tokio::test]
-async fn handler_may_await_ten_thousand_sends_of_its_own() {
+async fn handler_may_await_ten_thousand_sends() {
     handler_awaits("numbers 10000", |client| {
         Box::pin(async {
             for number in 0..10_000 {
@@ -382,7 +382,7 @@ async fn handler_may_await_ten_thousand_sends_of_its_own() {
 }
 
 #[tokio::test]
-async fn handler_may_await_what_it_handed_over() {
+async fn handler_may_await_queued_sends() {
     handler_awaits("handed 10000", |client| {
         Box::pin(async {
             for number in 0..10_000 {
@@ -394,7 +394,7 @@ async fn handler_may_await_what_it_handed_over() {
 }
 
 #[tokio::test]
-async fn handler_may_await_sends_of_its_own_that_exceed_one_write() {
+async fn handler_may_await_sends_that_exceed_one_write() {
     handler_awaits("large 100", |client| {
         Box::pin(async {
             for number in 0..100u8 {
@@ -489,7 +489,7 @@ async fn sent_may_be_dropped() {
 }
 
 #[tokio::test]
-async fn sent_that_was_not_written_before_the_end_says_closed() {
+async fn unwritten_send_fails_as_closed_at_the_end() {
     let mut sending = Sending::with(|container| container.close_timeout(Duration::from_millis(100))).await;
     let (client, session) = sending.open_narrow().await;
     fill(&session, 100_000).await;
@@ -505,7 +505,7 @@ async fn sent_that_was_not_written_before_the_end_says_closed() {
 // ---- after the close ----
 
 #[tokio::test]
-async fn send_after_close_is_refused_at_once() {
+async fn send_after_close_is_refused_immediately() {
     let mut sending = Sending::new().await;
     let (mut client, session) = sending.open().await;
     session.close();
@@ -617,7 +617,7 @@ async fn queue_is_bounded_in_messages() {
 }
 
 #[tokio::test]
-async fn message_beyond_the_bound_passes_an_empty_queue() {
+async fn oversized_message_passes_an_empty_queue() {
     let mut sending = Sending::with(|container| container.send_queue(10, 1_000)).await;
     let (mut client, session) = sending.open().await;
     soon(session.basic_remote().send_binary(vec![1; 1 << 20])).await.unwrap_or_else(|error| panic!("{error:?}"));
@@ -644,7 +644,7 @@ async fn queued_bytes_grow_and_fall() {
 }
 
 #[tokio::test]
-async fn basic_send_waits_for_a_slow_peer_and_goes_on_when_it_reads() {
+async fn basic_send_waits_for_a_slow_peer_and_continues_when_it_reads() {
     let mut sending = Sending::with(|container| container.send_queue(1_000, 100_000)).await;
     let (mut client, session) = sending.open_narrow().await;
     let filled = fill(&session, 10_000).await;
@@ -677,17 +677,17 @@ async fn basic_send_to_a_deaf_peer(room: bool) {
 }
 
 #[tokio::test]
-async fn basic_send_that_waits_to_be_written_times_out_and_the_session_ends() {
+async fn basic_send_waiting_to_be_written_times_out_and_the_session_ends() {
     basic_send_to_a_deaf_peer(true).await;
 }
 
 #[tokio::test]
-async fn basic_send_that_waits_for_room_times_out_and_the_session_ends() {
+async fn basic_send_waiting_for_space_times_out_and_the_session_ends() {
     basic_send_to_a_deaf_peer(false).await;
 }
 
 #[tokio::test]
-async fn handler_that_sends_to_a_deaf_peer_gets_the_timeout() {
+async fn handler_that_sends_to_a_stalled_peer_gets_a_timeout() {
     let timeout = Duration::from_millis(300);
     let mut sending = Sending::with(|container| container.send_timeout(timeout).send_queue(1_000, 1 << 20)).await;
     let (mut client, _session) = sending.open_narrow().await;
@@ -728,7 +728,7 @@ async fn cancelled_sends_leave_whole_messages_only() {
 }
 
 #[tokio::test]
-async fn control_frames_pass_what_waits() {
+async fn control_frames_overtake_queued_messages() {
     let mut sending = Sending::new().await;
     let (mut client, session) = sending.open_narrow().await;
     for _ in 0..100 {

@@ -273,7 +273,7 @@ async fn query_that_is_missing_differs_from_one_that_is_empty() {
 }
 
 #[tokio::test]
-async fn headers_do_not_mind_case_and_keep_repeats() {
+async fn headers_are_case_insensitive_and_keep_repeats() {
     let mut probed = Probed::new().await;
     let headers = ["X-Twice: one", "x-TWICE: two", "X-Empty:", "X-Bytes: caf\u{e9}"];
     let (_client, session) = probed.open_with("/probe/x", &headers).await;
@@ -405,7 +405,7 @@ async fn broadcast_except_leaves_one_out() {
 }
 
 #[tokio::test]
-async fn broadcast_to_nobody_is_complete() {
+async fn broadcast_to_no_session_is_complete() {
     let mut probed = Probed::new().await;
     let (_a, first) = probed.open().await;
     let nobody = first.open_sessions().except(&first);
@@ -416,7 +416,7 @@ async fn broadcast_to_nobody_is_complete() {
 }
 
 #[tokio::test]
-async fn broadcast_reports_those_who_have_closed_since() {
+async fn broadcast_reports_sessions_closed_since() {
     let mut probed = Probed::new().await;
     let (mut a, first) = probed.open().await;
     let (b, _second) = probed.open().await;
@@ -430,7 +430,7 @@ async fn broadcast_reports_those_who_have_closed_since() {
 }
 
 #[tokio::test]
-async fn container_can_speak_to_all_from_outside() {
+async fn container_can_broadcast_from_outside() {
     let mut probed = Probed::new().await;
     let (mut a, _) = probed.open().await;
     let mut b = probed.server.connect("/elsewhere").await;
@@ -532,7 +532,7 @@ async fn clone_kept_beyond_the_end_still_answers_and_refuses_to_send() {
 }
 
 #[tokio::test]
-async fn debug_of_a_session_keeps_the_query_to_itself() {
+async fn debug_output_of_a_session_omits_the_query() {
     let mut probed = Probed::new().await;
     let (_client, session) = probed.open_with("/probe/x?token=secret", &["Cookie: secret"]).await;
     assert!(!format!("{session:?} {:?}", session.handshake_request()).contains("secret"));
@@ -707,7 +707,7 @@ async fn message_of_ours_is_activity() {
 // ---- pings ----
 
 #[tokio::test]
-async fn silent_peer_is_pinged_and_the_pong_handler_does_not_hear_of_it() {
+async fn silent_peer_is_pinged_without_calling_the_pong_handler() {
     let mut probed = Probed::with(|container| container.ping_interval(Some(Duration::from_millis(50)))).await;
     let (mut client, _session) = probed.open().await;
     for _ in 0..3 {

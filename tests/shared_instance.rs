@@ -105,7 +105,7 @@ async fn asked(client: &mut Client, question: &str, answer: &str) {
 }
 
 #[tokio::test]
-async fn all_connections_reach_the_one_instance_by_every_handler() {
+async fn all_handlers_of_all_connections_use_the_shared_instance() {
     let server = TestServer::of::<Board>().await;
     assert_eq!(MADE.load(Ordering::SeqCst), 1);
     let mut ann = server.connect("/shared/ann").await;
@@ -130,7 +130,7 @@ async fn all_connections_reach_the_one_instance_by_every_handler() {
 }
 
 #[tokio::test]
-async fn instance_per_connection_is_the_default_said_aloud() {
+async fn instance_per_connection_equals_the_default() {
     let server = TestServer::of::<Own>().await;
     let (mut first, mut second) = (server.connect("/own").await, server.connect("/own").await);
     asked(&mut first, "?", "1").await;
@@ -145,7 +145,7 @@ async fn shared_instance_may_be_given_at_mount() {
 }
 
 #[tokio::test]
-async fn mount_that_contradicts_the_annotation_is_a_mistake_of_deployment() {
+async fn mount_that_contradicts_the_annotation_is_a_deployment_error() {
     for (container, sentence) in [
         (ServerContainer::builder().endpoint_with(|_| Ok(Given("each"))), "mount it with endpoint_shared"),
         (ServerContainer::builder().endpoint_shared(Own(7)), "annotate it with `instance = shared`"),

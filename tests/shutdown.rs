@@ -127,7 +127,7 @@ async fn polite(mut client: Client) {
 }
 
 #[tokio::test]
-async fn thousand_sessions_whatever_their_peers_do_are_ended_by_the_limit() {
+async fn shutdown_ends_a_thousand_sessions_within_the_limit() {
     const WISHES: [&str; 6] = ["silent", "silent-closed", "deaf", "deaf-closed", "silent-endless", "deaf-endless"];
     let limit = Duration::from_secs(3);
     let (server, counts) = server().await;
@@ -160,7 +160,7 @@ async fn thousand_sessions_whatever_their_peers_do_are_ended_by_the_limit() {
 }
 
 #[tokio::test]
-async fn session_that_a_deaf_peer_holds_up_is_cut_alone() {
+async fn only_the_session_of_a_stalled_peer_is_aborted() {
     for wish in ["silent", "silent-closed", "silent-endless", "deaf", "deaf-closed", "deaf-endless"] {
         let (server, counts) = server().await;
         let _client = narrow(&server, &format!("/end?{wish}")).await;
@@ -177,7 +177,7 @@ async fn session_that_a_deaf_peer_holds_up_is_cut_alone() {
 }
 
 #[tokio::test]
-async fn session_that_waits_to_write_a_handlers_answer_is_cut() {
+async fn session_blocked_on_a_reply_is_aborted() {
     let (server, counts) = server().await;
     let mut client = narrow(&server, "/end").await;
     client.text("and now the news").await;
@@ -189,7 +189,7 @@ async fn session_that_waits_to_write_a_handlers_answer_is_cut() {
 }
 
 #[tokio::test]
-async fn session_that_waits_to_write_a_handlers_answer_hears_that_it_is_closed() {
+async fn session_blocked_on_a_reply_receives_closed() {
     let (server, counts) = server_with(Duration::from_millis(100)).await;
     let mut client = narrow(&server, "/end").await;
     client.text("and now the news").await;
@@ -218,7 +218,7 @@ impl Slow {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn handshake_in_flight_is_waited_for_and_the_next_one_is_refused() {
+async fn handshake_in_flight_completes_and_the_next_one_is_refused() {
     let journal = Journal::default();
     let ((go, gone), own) = (mpsc::channel::<()>(), journal.clone());
     let gone = Mutex::new(gone);
@@ -337,12 +337,12 @@ async fn endless(path: &'static str) {
 }
 
 #[tokio::test]
-async fn response_that_streams_for_ever_is_cut_at_the_end_of_a_shutdown() {
+async fn endless_response_is_aborted_at_the_end_of_a_shutdown() {
     endless("/speaks").await;
 }
 
 #[tokio::test]
-async fn response_that_waits_for_ever_is_cut_at_the_end_of_a_shutdown() {
+async fn stalled_response_is_aborted_at_the_end_of_a_shutdown() {
     endless("/silent").await;
     endless("/never").await;
 }

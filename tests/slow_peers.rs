@@ -101,7 +101,7 @@ impl Served {
 // ---- peers that do not read ----
 
 #[tokio::test]
-async fn broadcast_goes_on_past_a_peer_that_never_reads() {
+async fn broadcast_continues_past_a_peer_that_never_reads() {
     const QUEUE: usize = 1 << 20;
     let timeout = Duration::from_secs(2);
     let mut served = Served::with(|container| container.send_queue(1_000, QUEUE).send_timeout(timeout)).await;
@@ -260,7 +260,7 @@ async fn peer_that_reads_a_large_message_slowly_is_not_idle_and_has_not_vanished
 }
 
 #[tokio::test]
-async fn peer_that_reads_an_byte_at_a_time_gets_everything() {
+async fn peer_that_reads_one_byte_at_a_time_gets_everything() {
     let mut served = Served::with(|container| container).await;
     let (mut client, session) = served.open_narrow().await;
     let data: Vec<u8> = (0..30_000u32).map(|i| i as u8).collect();
@@ -278,7 +278,7 @@ async fn peer_that_reads_an_byte_at_a_time_gets_everything() {
 // ---- peers that write slowly ----
 
 #[tokio::test]
-async fn handshake_and_frames_an_byte_at_a_time() {
+async fn handshake_and_frames_one_byte_at_a_time() {
     let mut served = Served::with(|container| container).await;
     let (mut witness, _) = served.open().await;
     let mut client = Client::from(soon(TcpStream::connect(served.server.addr)).await.unwrap());

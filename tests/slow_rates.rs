@@ -200,7 +200,7 @@ impl Narrow {
 // ---- peers that read a byte now and then ----
 
 #[tokio::test(start_paused = true)]
-async fn peer_that_reads_a_byte_now_and_then_is_ended_by_the_send_timeout() {
+async fn peer_that_reads_a_byte_now_and_then_ends_by_the_send_timeout() {
     let mut served = Served::with(|container| container);
     let (mut client, session) = served.open().await;
     session.async_remote().send_binary(vec![7; 200_000]).queued().unwrap();
@@ -372,7 +372,7 @@ async fn all_queues_together_are_bounded_by_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_dropped_for_a_message_makes_room_in_the_budget() {
+async fn dropped_messages_free_space_in_the_budget() {
     let mut served = Served::with(|container| container.send_budget(100_000).overflow(Overflow::DropOldest));
     let (_client, session) = served.open().await;
     for _ in 0..300 {
@@ -418,7 +418,7 @@ async fn message_that_does_not_end_is_ended_after_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn message_that_comes_in_time_is_taken_however_often() {
+async fn message_that_arrives_in_time_is_accepted() {
     let (container, journal, _) = whole(|container| container);
     let mut client = Narrow::open(&container, "/whole", "").await;
     for _ in 0..3 {
@@ -434,7 +434,7 @@ async fn message_that_comes_in_time_is_taken_however_often() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_frames_between_do_not_make_a_slow_message_faster() {
+async fn control_frames_do_not_count_towards_the_receive_rate() {
     let (container, _, _) = whole(|container| container);
     let mut client = Narrow::open(&container, "/whole", "").await;
     client.write(&frame(BINARY, b"begun")).await;
@@ -453,7 +453,7 @@ async fn other_frames_between_do_not_make_a_slow_message_faster() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn least_rate_can_be_switched_off_and_parts_have_none() {
+async fn minimum_rate_can_be_disabled_and_does_not_apply_to_parts() {
     for (path, rate) in [("/whole", 0), ("/parts", 1 << 10)] {
         let (container, _, _) = whole(|container| container.min_receive_rate(rate));
         let mut client = Narrow::open(&container, path, "").await;
@@ -466,7 +466,7 @@ async fn least_rate_can_be_switched_off_and_parts_have_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_in_which_a_handler_is_behind_does_not_count() {
+async fn handler_time_does_not_count_towards_the_receive_rate() {
     let (container, journal, gate) = whole(|container| container);
     let mut client = Narrow::open(&container, "/whole", "").await;
     client.write(&frame(0x80 | BINARY, b"hold")).await;

@@ -252,7 +252,7 @@ async fn the_limit_is_on_the_whole_message_and_is_allowed_itself() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_at_once_and_the_rest_of_the_message_is_dropped() {
+async fn decoder_error_is_reported_immediately_and_the_rest_of_the_message_dropped() {
     for path in ["/later", "/now"] {
         let journal = Journal::default();
         let server = serve(&journal).await;
@@ -288,7 +288,7 @@ async fn a_panic_in_a_decoder_ends_the_session() {
 }
 
 #[tokio::test]
-async fn an_encoder_that_fails_half_way_has_sent_nothing() {
+async fn encoder_that_fails_half_way_sends_nothing() {
     let server = serve(&Journal::default()).await;
     for path in ["/later", "/now"] {
         let mut client = server.connect(path).await;
@@ -323,7 +323,7 @@ impl Mixed {
 }
 
 #[tokio::test]
-async fn behind_a_decoder_of_whole_messages_a_stream_is_one_part() {
+async fn stream_after_a_whole_message_decoder_gets_one_part() {
     let journal = Journal::default();
     let server = serve(&journal).await;
     let mut client = server.connect("/mixed").await;

@@ -198,7 +198,7 @@ async fn handler_runs_before_the_message_is_complete_and_pings_are_answered_mean
 }
 
 #[tokio::test]
-async fn parts_that_came_while_another_handler_ran_are_of_the_stream() {
+async fn parts_received_during_another_handler_belong_to_the_stream() {
     let served = Served::new().await;
     let mut client = served.server.connect("/read").await;
     client.text("hold").await;
@@ -245,7 +245,7 @@ async fn peer_is_slowed_down_by_a_handler_that_does_not_read() {
 }
 
 #[tokio::test]
-async fn rest_of_a_message_that_is_not_read_is_thrown_away() {
+async fn unread_rest_of_a_message_is_discarded() {
     let served = Served::new().await;
     let mut client = served.server.connect("/read").await;
     client.send(BINARY, "e").await;
@@ -267,7 +267,7 @@ async fn rest_of_a_message_that_is_not_read_is_thrown_away() {
 }
 
 #[tokio::test]
-async fn stream_that_is_kept_ends_with_an_error_and_holds_nothing_up() {
+async fn kept_stream_ends_with_an_error_and_blocks_nothing() {
     let served = Served::new().await;
     let mut client = served.server.connect("/read").await;
     client.send(BINARY, "k23").await;
@@ -281,7 +281,7 @@ async fn stream_that_is_kept_ends_with_an_error_and_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn message_that_breaks_off_ends_with_an_error() {
+async fn truncated_message_ends_with_an_error() {
     for (end, failed, then) in [
         (Some(frame(0x80 | CLOSE, &[3, 232])), "Closed", "close 1000"),
         (None, "Closed", "close 1006"),

@@ -68,7 +68,7 @@ impl Configurator<Chat> for Door {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_clients_of_a_room_hear_the_same_and_a_third_hears_nothing() {
+async fn two_clients_of_a_room_receive_the_message_and_a_third_does_not() {
     let server = TestServer::of::<Chat>();
     let mut ann = server.connect("/chat/1?name=Ann").await;
     let mut ben = server.connect("/chat/1?name=Ben").await;
@@ -105,7 +105,7 @@ async fn silent_client_is_pinged_and_ends_at_the_idle_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_that_answers_pings_stays_for_hours() {
+async fn client_that_answers_pings_stays_open_for_hours() {
     let server = TestServer::of::<Chat>();
     let mut client = server.connect("/chat/1").await;
     client.expect_text("welcome to 1, somebody").await;
@@ -206,7 +206,7 @@ mod guide {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn everyone_in_the_room_hears_what_one_says() {
+    async fn room_receives_every_message() {
         let server = TestServer::of::<Chat>();
         let mut ann = server.connect("/chat/1").await;
         let mut ben = server.connect("/chat/1").await;
@@ -343,7 +343,7 @@ async fn transcript_has_both_directions_in_order_and_with_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_is_what_the_endpoint_is_told() {
+async fn close_reaches_the_endpoint() {
     for (code, told) in [(4000, "close 4000 bye, Peer"), (1000, "close 1000 bye, Peer")] {
         let (mut client, journal) = tell().await;
         client.close(code, "bye").await;
@@ -405,7 +405,7 @@ async fn silent_client_lets_the_close_timeout_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_that_does_not_read_holds_the_server_up() {
+async fn client_that_does_not_read_blocks_the_server() {
     let (mut client, journal) = tell().await;
     client.set_reading(false);
     client.send_text("flood").await;
@@ -443,7 +443,7 @@ async fn address_and_security_are_those_of_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_say_what_came_instead_and_where() {
+async fn failures_name_the_received_message_and_the_location() {
     let line = line!() + 4;
     let said = failure(async {
         let (mut client, _journal) = tell().await;
@@ -589,7 +589,7 @@ async fn ticker() -> (TestServer, TestClient) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_reads_all_the_time_though_nobody_asks() {
+async fn client_reads_continuously() {
     for (count, pause) in [(10_000, 0), (5_000, 1)] {
         let (server, mut client) = ticker().await;
         client.send_text(format!("{count} {pause}")).await;
@@ -606,7 +606,7 @@ async fn client_reads_all_the_time_though_nobody_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn test_that_never_asks_fails_once_too_much_waits() {
+async fn test_fails_when_too_much_is_unread() {
     const SENTENCE: &str = "more than 100000 bytes are unread, so the client stopped reading: read with next(), allow more with set_max_unread(bytes), or simulate a slow peer with set_reading(false)";
     async fn overrun() -> (TestServer, TestClient) {
         let (server, mut client) = ticker().await;

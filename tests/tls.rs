@@ -101,7 +101,7 @@ fn trusting(tls: &TlsConfig) -> ClientContainer {
 }
 
 #[tokio::test]
-async fn secure_session_is_known_as_such_on_both_sides() {
+async fn secure_session_is_secure_on_both_sides() {
     let tls = certificate();
     let (server, journal) = serve(&tls).await;
     let heard = Journal::default();
@@ -146,7 +146,7 @@ async fn messages_of_many_sizes_pass_in_both_directions() {
 }
 
 #[tokio::test]
-async fn server_that_is_not_trusted_is_not_spoken_to() {
+async fn untrusted_server_is_refused() {
     let tls = certificate();
     let (server, journal) = serve(&tls).await;
     let port = server.addr.port();
@@ -168,7 +168,7 @@ async fn server_that_is_not_trusted_is_not_spoken_to() {
 }
 
 #[tokio::test]
-async fn server_that_speaks_no_tls_or_says_nothing_is_given_up() {
+async fn server_without_tls_or_silent_is_an_error() {
     for says in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b""] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("wss://{}/", listener.local_addr().unwrap());
@@ -227,7 +227,7 @@ fn key_pair() -> (String, String) {
 }
 
 #[test]
-fn what_is_no_certificate_is_refused() {
+fn invalid_certificates_are_refused() {
     let (certificate, key) = key_pair();
     for (certificate, key) in [("", ""), (&certificate, ""), ("", &key), (&key, &certificate), ("nonsense", "nonsense")]
     {
@@ -241,7 +241,7 @@ fn what_is_no_certificate_is_refused() {
 }
 
 #[tokio::test]
-async fn clients_that_never_finish_the_tls_handshake_delay_nobody_and_are_cut() {
+async fn stalled_tls_handshakes_delay_no_other_client_and_time_out() {
     let tls = certificate().handshake_timeout(Duration::from_millis(300));
     let (server, journal) = serve(&tls).await;
     let mut silent = Vec::new();
@@ -353,7 +353,7 @@ async fn messages_before_the_end_of_a_secure_connection_are_handled_in_order() {
 }
 
 #[tokio::test]
-async fn server_says_goodbye_to_tls_as_well() {
+async fn server_closes_tls_properly() {
     let tls = certificate();
     let (server, journal) = serve(&tls).await;
     let mut stream = raw(&tls, &server, &[]).await.unwrap();
@@ -368,7 +368,7 @@ async fn server_says_goodbye_to_tls_as_well() {
 }
 
 #[tokio::test]
-async fn pages_are_served_by_https_and_lost_connections_are_told() {
+async fn pages_are_served_over_https_and_lost_connections_are_reported() {
     let tls = certificate();
     let (server, journal) = serve(&tls).await;
     let mut stream = raw(&tls, &server, &[]).await.unwrap();

@@ -119,7 +119,7 @@ fn each_script_differs_in_one_way_at_most() {
 }
 
 #[test]
-fn what_differs_otherwise_than_listed_is_a_mistake() {
+fn unlisted_differences_are_errors() {
     let Some(listed) = DIFFERENCES.iter().find(|difference| difference.tomcat.len() == 1 && difference.ours.len() == 1)
     else {
         panic!("one of them is like that");

@@ -204,7 +204,7 @@ async fn batch_that_came_together_is_answered_by_one_write() {
 }
 
 #[tokio::test]
-async fn flush_that_had_to_wait_is_no_peer_that_does_not_read() {
+async fn delayed_flush_is_not_a_stalled_peer() {
     let mut served = Served::with(|container| container.send_timeout(SHORT)).await;
     let (mut client, session, valve) = served.open().await;
     let (mut other, silent, _) = served.open().await;

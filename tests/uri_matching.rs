@@ -111,7 +111,7 @@ mod dead_ends {
 
     /// Where the letter of the spec gives up after its first segment, the only full match answers.
     #[tokio::test]
-    async fn a_literal_that_leads_nowhere_does_not_hide_a_full_match() {
+    async fn literal_without_a_continuation_does_not_hide_a_full_match() {
         let server = TestServer::with(container()).await;
         let mut client = server.connect("/a/b/d").await;
         client.text("?").await;

@@ -116,7 +116,7 @@ async fn joined(client: &mut Client, opcode: u8) -> Vec<u8> {
 // ---- writers ----
 
 #[tokio::test]
-async fn pieces_are_parts_of_one_message_that_ends_when_it_is_finished() {
+async fn writes_are_parts_of_one_message_until_finish() {
     let mut served = Served::new().await;
     let (mut client, session) = served.open().await;
     let mut writer = session.basic_remote().text_writer();
@@ -169,7 +169,7 @@ async fn without_a_write_nothing_is_sent_and_an_empty_write_is_an_empty_message(
 }
 
 #[tokio::test]
-async fn what_is_sent_meanwhile_waits_behind_and_control_frames_pass() {
+async fn sends_wait_behind_an_open_writer_and_control_frames_pass() {
     let mut served = Served::new().await;
     let (mut client, session) = served.open().await;
     let (mut witness, _other) = served.open().await;
@@ -215,7 +215,7 @@ async fn what_is_sent_meanwhile_waits_behind_and_control_frames_pass() {
 }
 
 #[tokio::test]
-async fn handler_that_sends_while_its_writer_is_open_goes_on() {
+async fn handler_may_send_while_its_writer_is_open() {
     let mut served = Served::new().await;
     let (mut client, session) = served.open().await;
     client.text("write").await;
@@ -229,7 +229,7 @@ async fn handler_that_sends_while_its_writer_is_open_goes_on() {
 }
 
 #[tokio::test]
-async fn several_writers_and_messages_come_in_the_order_in_which_they_began() {
+async fn writers_and_messages_arrive_in_start_order() {
     let mut served = Served::new().await;
     let (mut client, session) = served.open().await;
     let basic = session.basic_remote();
@@ -395,7 +395,7 @@ async fn messages_behind_a_finished_one_go_before_the_close_frame() {
 }
 
 #[tokio::test]
-async fn writer_waits_for_a_peer_that_does_not_read_and_gives_up_after_the_send_timeout() {
+async fn writer_waits_for_a_slow_peer_and_fails_after_the_send_timeout() {
     let mut served = Served::with(|container| container.send_timeout(Duration::from_secs(1))).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
@@ -420,7 +420,7 @@ async fn writer_waits_for_a_peer_that_does_not_read_and_gives_up_after_the_send_
 }
 
 #[tokio::test]
-async fn large_message_passes_as_fast_as_it_is_read() {
+async fn large_message_is_written_as_fast_as_it_is_read() {
     let mut served = Served::new().await;
     let (mut client, session) = served.open().await;
     let writing = tokio::spawn(async move {

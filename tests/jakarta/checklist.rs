@@ -88,7 +88,7 @@ async fn named() -> (TestServer, Journal, Arc<Notify>) {
 }
 
 #[tokio::test]
-async fn error_is_told_to_the_session_it_is_of() {
+async fn error_reaches_on_error_of_its_session() {
     println!("WSC-4.6-1, WSC-4.6-2, WSC-5.2.2-1");
     let (server, journal, _) = named().await;
     let (mut ada, mut bob) = (server.connect("/named/ada").await, server.connect("/named/bob").await);
@@ -103,7 +103,7 @@ async fn error_is_told_to_the_session_it_is_of() {
 }
 
 #[tokio::test]
-async fn suspended_handler_holds_up_no_other_session() {
+async fn suspended_handler_delays_no_other_session() {
     println!("WSC-5.1-1: instances are of their own, and so is their time");
     let (server, _journal, gate) = named().await;
     let (mut ada, mut bob) = (server.connect("/named/ada").await, server.connect("/named/bob").await);
@@ -131,7 +131,7 @@ async fn properties_last_until_on_close_has_ended() {
 }
 
 #[tokio::test]
-async fn reply_after_ones_own_close_is_not_sent_and_on_error_is_told() {
+async fn reply_after_close_is_not_sent_and_reaches_on_error() {
     println!("OnMessage: the method completes, its value is not delivered, the failure goes to onError");
     let (server, journal, gate) = named().await;
     let mut client = server.connect("/named/ada").await;

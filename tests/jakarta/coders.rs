@@ -196,7 +196,7 @@ echo! {
 }
 
 #[tokio::test]
-async fn coders_of_each_kind_are_made_ready_asked_and_done_with() {
+async fn coders_of_each_kind_have_their_life_cycle() {
     let journal = Journal::default();
     let container = ServerContainer::builder()
         .state(journal.clone())
@@ -334,7 +334,7 @@ impl Numbers {
 }
 
 #[tokio::test]
-async fn listed_encoder_beats_the_default_form_of_a_number() {
+async fn listed_encoder_takes_precedence_over_the_default_of_a_number() {
     let rows: &[Row<'_>] = &[
         ("F Boolean", "/numbers", &[Say("boolean"), Hear("a boolean"), Silence]),
         ("F Character", "/numbers", &[Say("char"), Hear("a char"), Silence]),

@@ -86,7 +86,7 @@ fn container(journal: &Journal) -> ContainerBuilder {
 }
 
 #[tokio::test]
-async fn subprotocol_is_the_first_of_the_client_that_the_endpoint_speaks() {
+async fn subprotocol_is_the_first_of_the_clients_supported_ones() {
     let server = TestServer::with(container(&Journal::default())).await;
     for (rule, offered, agreed) in [
         ("J getNegotiatedSubprotocol, WSC-4.1.4-1", Some("0, 2, 4"), Some("2")),
@@ -211,7 +211,7 @@ async fn each_endpoint_has_one_configurator() {
 }
 
 #[test]
-fn what_is_mounted_can_be_asked_for() {
+fn mounted_endpoints_can_be_listed() {
     println!("J getPath, getEndpointClass");
     let container = container(&Journal::default()).context_path("/app").build().unwrap();
     let mut mounted: Vec<String> = container.endpoints().map(|one| format!("{} {}", one.path, one.name)).collect();

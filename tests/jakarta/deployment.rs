@@ -54,7 +54,7 @@ const REFUSED_BY_THE_COMPILER: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn each_malformed_endpoint_has_its_case_and_its_sentence() {
+fn each_malformed_endpoint_has_its_case_and_message() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("ui/fail");
     for (rule, case, words) in REFUSED_BY_THE_COMPILER {
         println!("{rule}: {case}");

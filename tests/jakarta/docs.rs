@@ -207,7 +207,7 @@ const ELEMENTS: &[&str] = &[
 ];
 
 #[test]
-fn page_speaks_of_each_element_of_the_api() {
+fn page_mentions_each_element_of_the_api() {
     let page = page();
     let first_cells: Vec<String> = rows(&page).into_iter().map(|(_, cells)| cells[0].clone()).collect();
     let missing: Vec<&&str> =

@@ -92,7 +92,7 @@ impl Encoding {
 }
 
 #[tokio::test]
-async fn failure_is_told_with_its_cause_and_the_session_goes_on() {
+async fn failure_reaches_on_error_with_its_cause_and_the_session_continues() {
     let told = Hear("encode true: the coder will not");
     let rows: &[Row<'_>] = &[
         (

@@ -68,7 +68,7 @@ async fn server() -> (TestServer, Journal) {
 }
 
 #[tokio::test]
-async fn each_connection_counts_for_itself() {
+async fn each_connection_has_its_own_state() {
     println!("M one instance per connection, WSC-2.1.1-1, WSC-3.1.7-1, WSC-5.1-1");
     let (server, journal) = server().await;
     let (mut first, mut second) = (server.connect("/count").await, server.connect("/count").await);
@@ -110,7 +110,7 @@ async fn idle_session_ends_with_1006_for_its_endpoint() {
 }
 
 #[tokio::test]
-async fn request_that_is_upgraded_by_hand_is_a_session() {
+async fn manually_upgraded_request_becomes_a_session() {
     println!("M upgradeHttpToWebSocket [2.1]: a page of another router takes the request");
     let journal = Journal::default();
     let container = container(&journal).build().unwrap();

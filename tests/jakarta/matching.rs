@@ -103,7 +103,7 @@ mod precedence {
     }
 
     #[tokio::test]
-    async fn literal_further_left_beats_one_further_right() {
+    async fn leftmost_literal_takes_precedence() {
         let server = server().await;
         for (rule, path, answer) in [
             ("L §3.1.1, example iv", "/b/d", "/b/{v2} d"),

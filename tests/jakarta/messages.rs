@@ -253,7 +253,7 @@ async fn parts_are_replied_to_one_by_one() {
 }
 
 #[tokio::test]
-async fn binary_data_and_types_of_ones_own_come_back() {
+async fn binary_data_and_custom_types_are_echoed() {
     let rows: &[Row<'_>] = &[
         ("A.4 byte[]", "/bytes", &[Step::Binary(&[0, 255]), HearBinary(&[0, 255]), Step::Binary(b""), HearBinary(b"")]),
         ("A.4 ByteBuffer", "/buffer", &[Step::Binary(&[0, 255]), HearBinary(&[0, 255])]),
@@ -271,7 +271,7 @@ async fn binary_data_and_types_of_ones_own_come_back() {
 }
 
 #[tokio::test]
-async fn pong_that_nobody_asked_for_is_handled() {
+async fn unsolicited_pong_is_handled() {
     let rows: &[Row<'_>] = &[
         ("A.5 PongMessage, WSC-2.2.5-2", "/pong", &[Step::Pong("payload"), Hear("payload"), Step::Pong(""), Hear("")]),
         ("A.5 PongMessage, Session, PathParam", "/pong/111", &[Step::Pong("payload"), Hear("payload111")]),

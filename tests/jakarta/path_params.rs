@@ -155,7 +155,7 @@ impl Typed {
 }
 
 #[tokio::test]
-async fn typed_parameters_parse_and_names_that_the_path_lacks_are_none() {
+async fn typed_parameters_parse_and_unknown_names_are_none() {
     let journal = Journal::default();
     let own = journal.clone();
     let container = ServerContainer::builder().endpoint_with(move |_| Ok(Typed(own.clone())));

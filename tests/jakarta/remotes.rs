@@ -198,7 +198,7 @@ async fn messages_are_written_piece_by_piece() {
 }
 
 #[tokio::test]
-async fn callback_learns_that_it_was_sent() {
+async fn callback_reports_that_the_message_was_sent() {
     let rows: &[Row<'_>] = &[("E SendHandler", "/async", &[Say("handler"), Hear("sent"), Hear("isOK true"), Silence])];
     play(&TestServer::with(ServerContainer::builder().register::<Sending>()).await, rows).await;
 }

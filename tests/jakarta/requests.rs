@@ -54,7 +54,7 @@ impl Configurator<Asked> for Answering {
 }
 
 #[tokio::test]
-async fn request_is_known_to_its_endpoint() {
+async fn request_is_available_to_its_endpoint() {
     let server = TestServer::with(ServerContainer::builder().register::<Asked>()).await;
     let path = "/app/a%20b/c?second=secondParam&first=1&second=firstParam&e=%C3%A9+%2B";
     let headers = ["X-Name: one", "x-name: two", "Accept-Language: fr"];

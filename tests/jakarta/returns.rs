@@ -66,7 +66,7 @@ endpoints! {
 }
 
 #[tokio::test]
-async fn each_type_is_sent_in_its_form() {
+async fn each_type_is_sent_in_its_encoding() {
     let (asked, bytes) = (Say("?"), HearBinary(&[0, 128, 255]));
     let rows: &[Row<'_>] = &[
         ("B boolean", "/boolean", &[asked, Hear("true"), Silence]),

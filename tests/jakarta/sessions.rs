@@ -122,7 +122,7 @@ async fn server() -> (TestServer, Journal) {
 }
 
 #[tokio::test]
-async fn session_answers_what_the_kit_asks() {
+async fn session_passes_the_checks_of_the_tck() {
     let (server, _) = server().await;
     let path = "/test1/test2=xyz?test1=value1&test2=value2&test3=value3";
     let uri = format!("ws://{}{path}", server.addr);
@@ -161,7 +161,7 @@ async fn session_answers_what_the_kit_asks() {
 }
 
 #[tokio::test]
-async fn on_close_is_told_how_it_ended_and_can_no_longer_send() {
+async fn on_close_receives_the_reason_and_can_no_longer_send() {
     let told = [
         ("G close of the server, WSC-2.1.5-1", "close", 1000, "close 1000 \"\""),
         ("G close with a reason", "close with", 1009, "close 1009 \"TCKCloseNowWithReason\""),

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_a_result_has_no_bar_and_nothing_is_no_picture() {
+    fn server_without_a_result_has_no_bar_and_no_results_is_an_error() {
         let mut failed = run("e100", "ours", 0, 1.0);
         failed.finding = Finding::Error("the server hung up".to_owned());
         assert_eq!(svg(std::slice::from_ref(&failed), ""), None);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_escaped_and_long_bars_are_cut() {
+    fn text_is_escaped_and_long_bars_are_cut() {
         let runs = [run("p16", "a<b", 0, 40.0), run("p16", "raw", 0, 2.0)];
         let picture = svg(&runs, "5 & 6").unwrap();
         assert!(picture.contains("a&lt;b") && picture.contains("5 &amp; 6"), "{picture}");

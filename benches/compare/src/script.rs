@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn the_script_starts_over() {
+    fn script_restarts() {
         let (mut checker, bytes) = checker(Kind::Binary, 200, 2);
         let twice_and_a_half = [&bytes[..], &bytes[..], &bytes[..bytes.len() / 2]].concat();
         assert_eq!(take(&mut checker, &twice_and_a_half).0, 5);
     }
 
     #[test]
-    fn a_ping_between_messages_is_handed_out_and_not_counted() {
+    fn ping_between_messages_is_returned_and_not_counted() {
         let (_, bytes) = checker(Kind::Text, 20, 2);
         let half = bytes.len() / 2;
         let bytes = [&bytes[..half], b"\x89\x02hi", &bytes[half..]].concat();

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_says_how_many_threads() {
+    fn name_includes_the_thread_count() {
         assert_eq!(threads("ours-2t"), Some(2));
         for name in ["ours", "ours-t", "ours-2", "raw-2t"] {
             assert_eq!(threads(name), None, "{name}");

@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_parameter_is_not_reported_beside_one_that_is_not_resolved() {
+    fn missing_parameter_is_not_reported_beside_an_unresolved_one() {
         assert_eq!(
             errors(
                 HandlerAttr::Error,

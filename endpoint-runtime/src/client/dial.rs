@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_and_the_resolver_names_the_first() {
+    fn address_families_alternate_starting_with_the_resolvers_first() {
         for (resolved, tried) in [
             (&[][..], &[][..]),
             (&["1.1.1.1:1"], &["1.1.1.1:1"]),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn last_address_gets_its_turn_before_the_deadline() {
+    fn last_address_is_tried_before_the_deadline() {
         for (count, remaining, delay) in
             [(0, 30_000, 250), (2, 30_000, 250), (300, 30_000, 100), (2, 200, 100), (4, 0, 10), (usize::MAX, 1, 10)]
         {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn attempts_at_once_are_bounded_and_every_address_gets_its_turn() {
+    async fn concurrent_attempts_are_bounded_and_every_address_is_tried() {
         let mut addresses = [Does::Nothing; 100];
         addresses[99] = Does::Connect(0);
         let (winner, after, tried) = run(&addresses).await;
@@ -279,7 +279,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn address_that_swallows_packets_does_not_take_the_time_of_the_next() {
+    async fn unresponsive_address_does_not_delay_the_next() {
         let (hole, _kept) = black_hole("127.0.0.2:0").await;
         let server = tokio::net::TcpListener::bind("127.0.0.3:0").await.unwrap();
         let address = server.local_addr().unwrap();

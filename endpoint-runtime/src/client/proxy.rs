@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_says_which_proxy() {
+    fn environment_selects_the_proxy() {
         const WS: &str = "ws://example.org/";
         const WSS: &str = "wss://example.org/";
         for (vars, uri, expected) in [
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_that_excepts_nothing_is_not_understood() {
+    fn invalid_no_proxy_entries_are_ignored() {
         for entry in [
             "/",
             "b/",
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_http_proxy_is_an_error_and_not_passed_by() {
+    fn other_proxy_schemes_are_errors_and_not_bypassed() {
         for url in ["socks5://p:1", "https://p:1", "http://", "http://p:99999", "http://user:secret@p q:1"] {
             let error = proxy(&[("ALL_PROXY", url)], "ws://example.org/").unwrap_err();
             assert!(!error.contains("secret"), "{error}");

@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_delay_is_chance() {
+    fn whole_delay_is_random() {
         let policy = Reconnect::default().first_delay(Duration::from_secs(1000)).max_delay(Duration::from_secs(1000));
         let delays: Vec<_> = (0..200).map(|_| policy.delay(1, None).as_secs()).collect();
         assert!(delays.iter().all(|delay| *delay <= 1000));
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_a_server_asks_for_is_granted_with_a_random_time_on_top() {
+    fn retry_after_is_respected_plus_a_random_delay() {
         let answer = |asked: &str| {
             let response = http::Response::builder().status(503).header("retry-after", asked);
             Error::answered("refused", response.body(bytes::Bytes::new()).unwrap())

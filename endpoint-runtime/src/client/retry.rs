@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_final_unless_they_speak_of_time() {
+    fn responses_are_final_unless_they_are_temporary() {
         for (status, passes) in [
             (408, true),
             (425, true),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_without_an_answer_are_final_unless_the_connection_failed() {
+    fn failures_without_a_response_are_final_unless_the_connection_failed() {
         let io = |kind: Kind, cause: io::ErrorKind| Error::with_source(kind, "failed", io::Error::from(cause));
         for (error, passes) in [
             (io(Kind::Io, io::ErrorKind::ConnectionRefused), true),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn closes_are_final_if_they_say_so() {
+    fn close_codes_decide_whether_a_close_is_final() {
         for (code, initiator, ends) in [
             (1000, Initiator::Peer, true),
             (1001, Initiator::Peer, false),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn server_asks_for_a_time_in_seconds_or_by_a_date() {
+    fn retry_after_is_seconds_or_a_date() {
         const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
         let now = httpdate::parse_http_date(NOW).unwrap();
         for (headers, seconds) in [

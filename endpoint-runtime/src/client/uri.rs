@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uri_is_taken_apart() {
+    fn uri_is_split_into_its_parts() {
         for (text, is_secure, host, port, resource, authority) in [
             ("ws://example.org", false, "example.org", 80, "/", "example.org"),
             ("ws://example.org:80/chat?a=b", false, "example.org", 80, "/chat?a=b", "example.org"),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_uri_is_refused_without_telling_its_secrets() {
+    fn invalid_uris_are_refused_without_showing_secrets() {
         for (text, about) in [
             ("", ""),
             ("example.org/chat", ""),
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn values_mean_no_more_than_themselves() {
+    fn values_are_fully_escaped() {
         for (text, path, query, resource) in [
             ("ws://h/c/{room}", &[("room", "中文")][..], &[][..], "/c/%E4%B8%AD%E6%96%87"),
             ("ws://h/{a}/{b}/{a}", &[("a", "1"), ("b", "2")], &[], "/1/2/1"),
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn error_names_the_character_and_what_to_write() {
+    fn error_names_the_character_and_the_fix() {
         for (text, about) in [
             ("ws://h/a#b", "%23"),
             ("ws://h/a\nb", "'\\n', or write %0A"),

@@ -80,14 +80,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_comes_back_as_it_went() {
+    fn value_round_trips() {
         let value = Cbor(vec![(1u8, "a".to_owned())]);
         assert_eq!(value.encode().unwrap(), Message::from(b"\x81\x82\x01\x61a".to_vec()));
         assert_eq!(Cbor::decode_binary(b"\x81\x82\x01\x61a".into()).unwrap(), value);
     }
 
     #[test]
-    fn what_is_no_value_of_the_type_or_more_than_one_is_refused_with_its_bytes() {
+    fn wrong_type_and_trailing_data_are_errors_with_the_bytes() {
         let deep = [0x81; 10_000];
         for data in [&b""[..], b"\x81", b"\x61a", b"\x81\x01\x00", b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff", &deep] {
             let error = Cbor::<Vec<u8>>::decode_binary(data.into()).unwrap_err();

@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_and_data_in_any_order_and_nothing_else_that_matters() {
+    fn name_and_data_in_any_order_and_other_fields_ignored() {
         for text in [
             r#"{"event":"a.b","data":[1,2]}"#,
             r#" {"id": {"event": 7}, "data": [1, 2], "event": "a.b"} "#,
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_refused_with_its_text() {
+    fn invalid_events_are_errors_with_the_text() {
         for text in [
             "",
             "[]",

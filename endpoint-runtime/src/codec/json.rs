@@ -130,14 +130,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_comes_back_as_it_went() {
+    fn value_round_trips() {
         let value = Json(vec![(1, "a".to_owned()), (2, "\u{1f600}\"".to_owned())]);
         let Message::Text(text) = value.encode().unwrap() else { panic!("JSON is text") };
         assert_eq!(Json::decode_text(text).unwrap(), value);
     }
 
     #[test]
-    fn what_is_no_json_or_of_another_type_fails_with_the_text_and_the_place() {
+    fn invalid_json_and_wrong_type_are_errors_with_text_and_position() {
         for text in ["", "{", "[1, 2", "[\"a\"]", "[1] x"] {
             let error = Json::<Vec<u8>>::decode_str(text).unwrap_err();
             assert!(error.is_decode());
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_form_in_json_cannot_be_encoded() {
+    fn values_without_a_json_representation_cannot_be_encoded() {
         let error = Json(HashMap::from([((1, 2), 3)])).encode().unwrap_err();
         assert!(error.is_encode() && !error.is_decode());
         assert!(error.to_string().contains("cannot be encoded as JSON: key must be a string"), "{error}");

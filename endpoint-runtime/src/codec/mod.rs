@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_the_same_message_whether_it_is_lent_or_given_away() {
+    fn borrowed_and_owned_objects_encode_alike() {
         fn is<T: Encode>(object: T, message: impl Into<Message>) {
             let message = message.into();
             assert_eq!(object.encode().unwrap(), message);
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn none_and_unit_reply_nothing_and_empty_text_replies() {
+    fn none_and_unit_send_no_reply_and_empty_text_sends_one() {
         assert_eq!(().into_reply().unwrap(), None);
         assert_eq!(None::<String>.into_reply().unwrap(), None);
         assert_eq!(Some("").into_reply().unwrap(), Some(Message::Text(Text::new())));

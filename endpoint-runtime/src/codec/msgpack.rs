@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_struct_is_a_map_and_may_come_as_an_array() {
+    fn struct_is_written_as_a_map_and_read_from_map_or_array() {
         let point = MessagePack(Point { x: 1, y: -1 });
         let map = b"\x82\xa1x\x01\xa1y\xff";
         assert_eq!(point.encode().unwrap(), Message::from(map.to_vec()));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value_of_the_type_or_more_than_one_is_refused_with_its_bytes() {
+    fn wrong_type_and_trailing_data_are_errors_with_the_bytes() {
         for data in [&b""[..], b"\x82\xa1x\x01", b"\xa1x", b"\x92\x01\xff\x00", b"\xdd\xff\xff\xff\xff"] {
             let error = MessagePack::<Point>::decode_binary(data.into()).unwrap_err();
             assert!(error.is_decode());

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_comes_back_as_it_went() {
+    fn message_round_trips() {
         let value = Protobuf("testing".to_owned());
         let data = b"\x0a\x07testing";
         assert_eq!(value.encode().unwrap(), Message::from(data.to_vec()));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_message_is_refused_with_its_bytes() {
+    fn invalid_messages_are_errors_with_the_bytes() {
         for data in [&b"\x0a\x07test"[..], b"\x0a\x01\xff", b"\xff"] {
             let error = Protobuf::<String>::decode_binary(data.into()).unwrap_err();
             assert!(error.is_decode());

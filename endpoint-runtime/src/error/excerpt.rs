@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_short_stays_and_what_is_long_ends_with_a_whole_character() {
+    fn short_text_is_kept_and_long_text_is_cut_at_a_character() {
         let rows = [("", ""), ("abcd", "abcd"), ("abcde", "abcd…"), ("aéé", "aé…"), ("😀", "😀"), ("a😀", "a…")];
         for (text, brief) in rows {
             assert_eq!(within(text, 4).to_string(), brief);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_asked_for_than_is_shown() {
+    fn formatting_stops_at_the_limit() {
         struct Endless;
         impl fmt::Display for Endless {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

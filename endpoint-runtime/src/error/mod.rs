@@ -354,7 +354,7 @@ mod tests {
     impl StdError for Own {}
 
     #[test]
-    fn user_error_is_found_again() {
+    fn user_error_can_be_downcast() {
         let error = Error::user(Own);
         assert!(error.is_user());
         assert!(error.downcast_ref::<Own>().is_some());
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_decoded_is_kept_and_told_once() {
+    fn decode_error_keeps_the_message_and_shows_the_cause_once() {
         let error = Error::decode("{\n", "it ends too early");
         assert!(error.is_decode());
         assert_eq!((error.text(), error.bytes()), (Some("{\n"), None));
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_beginning_of_a_long_message_is_in_the_text_of_its_error() {
+    fn error_text_shows_only_the_start_of_a_long_message() {
         let long = "é".repeat(41);
         let error = Error::decode(long.as_str(), "no");
         assert_eq!(error.text(), Some(long.as_str()));

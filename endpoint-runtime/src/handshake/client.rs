@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_rfc_is_asked_for_and_agreed_on() {
+    fn rfc_example_is_requested_and_accepted() {
         let mut headers = HeaderMap::new();
         offer(&["chat", "superchat"]).write(&mut headers);
         for (name, value) in [
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_write_differently_is_taken() {
+    fn header_variants_of_servers_are_accepted() {
         for replaced in [&[("upgrade", "WebSocket")][..], &[("connection", "keep-alive, UPGRADE")], &[("x-other", "1")]]
         {
             assert_eq!(check(replaced), Ok(Agreement::default()), "{replaced:?}");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn subprotocol_is_reported_as_it_was_judged() {
+    fn validated_subprotocol_is_the_reported_one() {
         for (answer, reported) in [
             ("chat.v1", Some("chat.v1")),
             ("chat.v1,", Some("chat.v1")),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_answer_is_found() {
+    fn each_invalid_response_is_rejected() {
         for (replaced, about) in [
             (&[("upgrade", "")][..], "WebSocket"),
             (&[("upgrade", "h2c")], "WebSocket"),

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_offer_that_can_be_met_is_taken() {
+    fn first_acceptable_offer_is_taken() {
         for lines in [
             &["permessage-deflate; mystery, permessage-deflate"][..],
             &["x-unknown; a=b; c, permessage-deflate"],
@@ -398,7 +398,7 @@ mod tests {
 
     #[cfg(feature = "client")]
     #[test]
-    fn an_offer_is_answered_by_what_was_offered_or_not_at_all() {
+    fn response_never_exceeds_the_offer() {
         let none = HeaderMap::new();
         assert_eq!(agree(&none, &KEEPING), Ok(None));
         assert_eq!(offer(&Compression::OFF), None);
@@ -435,7 +435,7 @@ mod tests {
 
     #[cfg(feature = "client")]
     #[test]
-    fn what_our_client_offers_our_server_meets_and_the_client_takes() {
+    fn client_and_server_negotiate_with_each_other() {
         for ours in [Compression::ON, KEEPING, KEEPING.window_bits(9), Compression::ON.window_bits(12)] {
             for theirs in [Compression::ON, KEEPING, KEEPING.window_bits(9), Compression::ON.window_bits(12)] {
                 let offered = offer(&ours).unwrap();
@@ -520,7 +520,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_lines_never_panic_and_answers_are_legal(
+        fn arbitrary_lines_never_panic_and_responses_are_valid(
             wild in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..3),
             tame in lines(),
             compression in settings(),

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn size_of_a_head_is_that_on_the_wire() {
+    fn head_size_equals_its_size_on_the_wire() {
         for (head, uri, headers) in [
             ("GET / HTTP/1.1\r\n\r\n", "/", &[][..]),
             ("GET /a?b=c HTTP/1.1\r\nhost: a\r\n\r\n", "/a?b=c", &[("host", "a")]),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn http_server_reads_more_than_is_accepted() {
+    fn http_parser_reads_larger_heads_than_the_limit() {
         for bytes in [0, 1, 1000, 16 << 10, 1 << 20, usize::MAX] {
             let limits = HeadLimits { bytes, headers: bytes };
             assert!(limits.most_bytes() > bytes || bytes == usize::MAX);

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn listener_of_this_machine_admits_what_nobody_else_can_have() {
+    fn loopback_listener_admits_only_local_names() {
         for (host, admitted) in [
             ("127.0.0.1", true),
             ("127.0.0.1:8080", true),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn list_admits_exactly_what_it_names_whoever_reaches_the_listener() {
+    fn list_admits_exactly_its_entries_on_every_listener() {
         let list = Hosts::list(["example.org", "a.org:8443", "tls.org:443", "plain.org:80", "*.wild.org", "[::1]"]);
         let list = list.unwrap();
         let secure = Transport { is_secure: true, ..LOCAL };
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn list_names_all_that_are_not_hosts() {
+    fn error_lists_every_invalid_host() {
         let bad = [
             "",
             "http://a.org",
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn page_needs_the_host_that_its_version_needs() {
+    fn page_request_needs_a_host_if_its_http_version_does() {
         let list = Hosts::list(["a.org"]).unwrap();
         for (hosts, version, sent, outcome) in [
             (&list, Version::HTTP_11, &["a.org"][..], None),

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn same_origin_by_our_own_tls_is_https() {
+    fn same_origin_with_own_tls_requires_https() {
         let list = Origins::list(["http://a.org"]).unwrap();
         for (origins, origin, host, outcome) in [
             (&Origins::same_origin(), "https://a.org", "a.org", None),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn same_origin_refuses_everybody_else() {
+    fn same_origin_refuses_other_origins() {
         for (origin, host) in [
             ("http://amydomain.com", "mydomain.com"),
             ("http://mydomain.com", "amydomain.com"),
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_admits_exactly_what_it_names() {
+    fn list_admits_exactly_its_entries() {
         let list = Origins::list([
             "https://example.org",
             "http://localhost:3000",
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_names_all_that_are_not_origins() {
+    fn error_lists_every_invalid_origin() {
         for bad in [
             "*",
             "null",
@@ -420,7 +420,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_but_the_host_behind_http_is_the_same_origin(
+        fn only_the_host_after_the_scheme_is_compared(
             value in "(https?://|HTTP://|x://)?[ab@/:.]{0,3}[ab]?(:80|:443|:8080|:)?[\\t -~\u{80}-\u{ff}]{0,1}",
             port in prop::sample::select(vec!["", ":80", ":443", ":8080"]),
         ) {

@@ -308,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_knows_its_variables() {
+    fn template_reports_its_variables() {
         assert!(template_has("/chat/{room}", "room"));
         assert!(template_has("/{a}/x/{bc}", "bc"));
         assert!(!template_has("/chat/{room}", "roo"));
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_templates_are_refused_with_the_rule() {
+    fn invalid_templates_are_refused_with_the_rule() {
         for (text, rule) in [
             ("", "does not start with '/'"),
             ("a", "does not start with '/'"),
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn values_parse_or_say_what_is_wrong() {
+    fn values_parse_or_return_an_error() {
         let params: PathParams = [("id", "7"), ("name", "x")].into_iter().collect();
         assert_eq!(params.parse::<u64>("id").unwrap(), 7);
         assert_eq!(params.parse_optional::<u64>("none").unwrap(), None);

@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_origin_is_told_what_would_admit_it() {
+    fn refusal_of_a_foreign_origin_shows_the_setting() {
         let refusal = Refusal::foreign_origin("https://evil.example", "chat.example");
         let body = String::from_utf8(refusal.body().to_vec()).unwrap();
         for text in [refusal.reason(), &*body] {
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_host_is_named_with_what_would_admit_it() {
+    fn refusal_of_an_unknown_host_shows_the_setting() {
         let refusal = Refusal::unknown_host("evil.example:8080");
         for part in ["\"evil.example:8080\"", "allowed_hosts([\"evil.example:8080\"])"] {
             assert!(refusal.reason().contains(part), "{}", refusal.reason());
@@ -456,14 +456,14 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_outside_is_escaped_and_cut() {
+    fn untrusted_text_is_escaped_and_cut() {
         let refusal = Refusal::foreign_origin(&format!("a\n\u{1b}\"{}", "x".repeat(10_000)), "h");
         assert!(!refusal.reason().contains(['\n', '\u{1b}']));
         assert!(refusal.reason().len() < 600);
     }
 
     #[test]
-    fn the_client_is_not_told_what_failed_inside() {
+    fn internal_errors_are_hidden_from_the_client() {
         let error = Error::new(Kind::User, "the password of the database is wrong");
         for refusal in [Refusal::construction_failed(&error), Refusal::bad_path_parameter(&error)] {
             assert!(refusal.reason().contains("password"));
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_and_body_of_the_users_own_are_kept() {
+    fn custom_headers_and_body_are_kept() {
         let refusal = Refusal::new(StatusCode::UNAUTHORIZED)
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"))

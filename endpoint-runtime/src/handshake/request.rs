@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn abbreviated_headers_come_back_as_they_were() {
+    fn abbreviated_headers_round_trip() {
         let mut names = NAMES.to_vec();
         names.sort_unstable();
         assert_eq!(names, NAMES, "the headers are found by binary search");
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn what_debug_prints_holds_no_secret() {
+    fn debug_output_contains_no_secrets() {
         let request = request("/a?token=secret", &[("host", b"x"), ("cookie", b"secret")]);
         let printed = format!("{request:?}");
         assert!(printed.contains("ws://x/a") && !printed.contains("secret"), "{printed}");
@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_is_a_host_and_perhaps_a_port() {
+    fn authority_is_a_host_and_an_optional_port() {
         for (text, expected) in [
             ("example.org", Some(("example.org", None))),
             ("example.org:80", Some(("example.org", Some(80)))),
@@ -603,7 +603,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn headers_come_back_as_they_were(
+        fn arbitrary_headers_round_trip(
             lines in prop::collection::vec(("[a-zA-Z!#$%&'*+.^_`|~0-9-]{1,9}", "[\\t -~\u{80}-\u{ff}]{0,20}"), 0..12),
         ) {
             let mut parts = parts("/", &[]);

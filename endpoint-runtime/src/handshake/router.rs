@@ -182,7 +182,7 @@ mod tests {
 
     /// The fourteen endpoints of the TCK's URI matching test, deployed together.
     #[test]
-    fn each_of_the_tcks_fourteen_endpoints_is_reached() {
+    fn all_fourteen_tck_endpoints_match() {
         let router = router(
             "",
             TrailingSlash::Strict,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_specs_examples_of_precedence() {
+    fn precedence_examples_of_the_specification() {
         let router = router("", TrailingSlash::Strict, &["/a/{var}/c", "/a/b/c", "/a/{v1}/{v2}", "/{v1}/d", "/b/{v2}"]);
         for (path, expected) in
             [("/a/b/c", "/a/b/c"), ("/a/d/c", "/a/{var}/c d"), ("/a/x/y", "/a/{v1}/{v2} x y"), ("/b/d", "/b/{v2} d")]
@@ -236,7 +236,7 @@ mod tests {
 
     /// The spec's literal algorithm gives up after the first segment; the only full match must answer.
     #[test]
-    fn a_dead_end_of_literals_does_not_hide_a_full_match() {
+    fn literal_dead_end_does_not_hide_a_full_match() {
         let router = router("", TrailingSlash::Strict, &["/a/{x}/c", "/{y}/b/d"]);
         assert_eq!(answer(&router, "/a/b/d"), "/{y}/b/d a");
     }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_lies_below_the_context_path() {
+    fn all_routes_are_below_the_context_path() {
         let strict = router("/web/socket", TrailingSlash::Strict, &["/", "/ws"]);
         for (path, expected) in [
             ("/web/socket/ws", "/ws"),
@@ -394,7 +394,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_router_answers_as_the_spec_read_naively(
+        fn router_agrees_with_a_naive_implementation(
             templates in templates().prop_shuffle(),
             paths in prop::collection::vec("(/[abc]?){1,5}", 1..20),
         ) {

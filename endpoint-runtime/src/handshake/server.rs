@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_rfc_is_answered_as_it_says() {
+    fn rfc_example_is_accepted() {
         let parts = request(&[("origin", "http://server.example.com"), ("sec-websocket-protocol", "chat, superchat")]);
         let accepted = accept(
             &parts,
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_write_differently_is_accepted() {
+    fn header_variants_of_clients_are_accepted() {
         for replaced in [
             &[][..],
             &[("connection", "keep-alive, Upgrade")],
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn each_defect_is_refused_by_its_name() {
+    fn each_defect_has_its_refusal() {
         for (replaced, refusal) in [
             (&[("connection", "")][..], Refusal::upgrade_required()),
             (&[("connection", "keep-alive")], Refusal::upgrade_required()),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn method_and_version_are_asked_first_and_then_in_order() {
+    fn method_and_version_are_checked_first() {
         let bad = [
             ("connection", ""),
             ("sec-websocket-version", ""),
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_of_an_absolute_target_counts() {
+    fn host_of_an_absolute_target_takes_precedence() {
         let mut parts = request(&[("origin", "http://target.org")]);
         parts.uri = "http://target.org/chat".parse().unwrap();
         assert_eq!(outcome(&parts), Ok(()));
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_first_subprotocol_that_the_endpoint_speaks_is_chosen() {
+    fn clients_first_supported_subprotocol_is_selected() {
         for (offered, spoken, chosen) in [
             (&["0, 2, 4"][..], &["1", "3", "5", "4", "2"][..], Some("2")),
             (&["0", "4,2"], &["2", "4"], Some("4")),
@@ -389,7 +389,7 @@ mod tests {
         }
 
         #[test]
-        fn a_subprotocol_is_never_echoed_that_was_not_offered(
+        fn subprotocol_that_was_not_offered_is_never_selected(
             offered in prop::collection::vec("[abc, ]{0,6}", 0..4),
             spoken in prop::collection::vec("[abc]{1,2}", 0..4),
         ) {

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_a_second_counts_those_left_out() {
+    fn one_line_a_second_with_a_count_of_the_rest() {
         let rate = LogRate::<1>::default();
         let due: Vec<_> = [0, 0, 1, 999, 1000, 1001, 5000, 5999, 6000].map(|now| rate.due_at(now)).into();
         assert_eq!(due, [Some(0), None, None, None, Some(3), None, Some(1), None, Some(1)]);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_have_lines_of_their_own() {
+    fn each_status_has_its_own_limit() {
         let log = HandshakeLog::default();
         assert!(std::ptr::eq(log.of(404), log.of(404)) && !std::ptr::eq(log.of(404), log.of(500)));
         assert!(std::ptr::eq(log.of(418), log.of(599)));

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn who_moves_to_another_place_keeps_its_deadline() {
+    fn moved_entry_keeps_its_deadline() {
         let start = Instant::now();
         let mut deadlines = Deadlines::since(start);
         (0..2).for_each(|_| deadlines.push());
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_is_in_time_for_what_is_later_until_it_is_due_or_its_sweep_ends() {
+    fn entry_covers_later_deadlines_until_it_is_due_or_its_sweep_ends() {
         let start = Instant::now();
         let mut deadlines = Deadlines::since(start);
         deadlines.push();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn when_nobody_sweeps_any_more_nothing_is_due() {
+    fn nothing_is_due_without_a_sweep() {
         let start = Instant::now();
         let mut deadlines = Deadlines::since(start);
         deadlines.push();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_ends_with_the_last_member_and_another_may_begin_at_once() {
+    fn sweep_ends_with_the_last_member_and_a_new_one_may_start() {
         let mut deadlines = Deadlines::since(Instant::now());
         let cx = &mut Context::from_waker(Waker::noop());
         let first = deadlines.begin().unwrap();

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_says_little_waits_for_one_of_those_who_never_stop() {
+    async fn light_peer_waits_for_at_most_one_bulk_peer() {
         let round = Arc::new(RoundRobin::default());
         let mut witness = Witness::new().await;
         witness.is_heard(&round).await;
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_never_stop_get_the_same() {
+    async fn bulk_peers_get_equal_shares() {
         let round = Arc::new(RoundRobin::default());
         let (floods, taken): (Vec<_>, Vec<_>) = (0..10).map(|_| flood(&round)).unzip();
         while sum(&taken) < 100 * BULK_BUDGET as usize {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_gone_holds_up_nobody() {
+    async fn dropped_peer_blocks_no_other() {
         let round = Arc::new(RoundRobin::default());
         let (floods, taken): (Vec<_>, Vec<_>) = (0..10).map(|_| flood(&round)).unzip();
         let (last, gone) = floods.split_last().unwrap();
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_long_until_somebody_says_little() {
+    async fn budget_is_large_until_a_light_peer_arrives() {
         let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let mut next = |quantum: &mut Quantum| {
             quantum.spend(quantum.left as usize);
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_handler_costs_is_counted() {
+    async fn handler_time_is_counted() {
         let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let mut quantum = Quantum::new();
         quantum.called();
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn handlers_that_take_long_end_it() {
+    async fn slow_handlers_end_the_quantum() {
         let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let busy = || {
             let begun = Instant::now();
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn each_runtime_has_a_round_of_its_own() {
+    fn each_runtime_has_its_own_round() {
         let round = RoundRobin::default();
         let runtimes = [1, 2].map(|_| tokio::runtime::Builder::new_current_thread().build().unwrap());
         let permits = runtimes.each_ref().map(|runtime| runtime.block_on(async { round.permits() }));
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn who_pauses_in_time_never_uses_it_up() {
+    fn early_pause_never_exhausts_the_budget() {
         let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         // small messages that arrive together; one of 16 KiB and its echo
         for (frames, bytes) in [(16, 60), (40, 60), (1, 32 << 10), (8, 4 << 10)] {
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn who_pauses_late_has_less_the_next_time() {
+    fn late_pause_shortens_the_next_turn() {
         let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let mut quantum = Quantum::new();
         for left in [QUANTUM / 2, QUANTUM / 4, QUANTUM / 8] {

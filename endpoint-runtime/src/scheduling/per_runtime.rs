@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn each_runtime_has_a_value_of_its_own() {
+    fn each_runtime_has_its_own_value() {
         let (values, runtimes) = (PerRuntime::<u8>::default(), [runtime(), runtime(), runtime()]);
         assert!(values.get(runtimes[0].handle()).is_none());
         let made: Vec<_> = runtimes.iter().map(|runtime| values.of(runtime.handle(), || 7)).collect();
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_runtimes_that_are_gone_are_forgotten() {
+    fn values_of_dropped_runtimes_are_removed() {
         let values = PerRuntime::<u8>::default();
         let (first, used) = (runtime(), runtime());
         values.of(first.handle(), || 7);

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn future_is_polled_once_and_when_it_was_woken() {
+    fn future_is_polled_once_and_then_only_when_woken() {
         let (polls, (sender, receiver)) = (AtomicUsize::new(0), oneshot::channel());
         let mut receiver = pin!(receiver);
         let mut waiting = pin!(when_woken(poll_fn(|cx| {

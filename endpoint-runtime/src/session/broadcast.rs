@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn object_is_encoded_once_for_all_that_speak_alike() {
+    fn object_is_encoded_once_per_encode_context() {
         let sessions = sessions((0..100).map(|number| (number % 3).to_string()));
         let object = Noted(RefCell::default());
         assert_eq!(sessions.async_remote().send_object(&object).unwrap().sent, 100);

@@ -395,7 +395,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunked_list_is_as_a_naive_one_and_its_snapshots_never_change(changes in changes()) {
+        fn chunked_list_matches_a_vec_and_snapshots_never_change(changes in changes()) {
             let (mut chunked, mut naive) = (Chunks::default(), Vec::new());
             let mut snapshots: Vec<(Snapshot<u32>, Vec<u32>)> = Vec::new();
             let mut count = 0;
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn change_beside_a_snapshot_copies_one_node_of_each_level() {
+    fn change_beside_a_snapshot_copies_one_node_per_level() {
         let mut list: Chunks<u32> = Chunks::default();
         (0..100_000).for_each(|entry| drop(pushed(&mut list, entry)));
         assert_eq!(pushed(&mut list, 0).0.len(), 0, "it is not shared");
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_only_a_snapshot_held_are_handed_out_with_what_was_replaced() {
+    fn replaced_entries_are_returned_for_dropping() {
         let mut list = Chunks::default();
         let entry = Arc::new(());
         pushed(&mut list, entry.clone());
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_of_several_lists_are_one() {
+    fn snapshots_of_several_lists_combine() {
         let parts = [0..3, 3..3, 3..2000].map(|range| range.collect::<Snapshot<u32>>());
         let joined = Snapshot::joined(parts.into_iter());
         assert_eq!(listed(&joined), (0..2000).collect::<Vec<_>>());

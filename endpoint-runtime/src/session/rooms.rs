@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn no_room_waits_for_another() {
+    fn rooms_do_not_block_each_other() {
         let endpoint = endpoint();
         let (session, other) = (session_of(&endpoint), session_of(&endpoint));
         assert!(session.join("large"));
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn room_that_ends_while_somebody_enters_is_begun_anew() {
+    fn room_that_ends_during_a_join_is_created_again() {
         let endpoint = endpoint();
         let (session, other) = (session_of(&endpoint), session_of(&endpoint));
         let rooms = &endpoint.groups.rooms;
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_move_to_another_place_are_found_there() {
+    fn moved_sessions_are_found_at_their_new_index() {
         let endpoint = endpoint();
         let sessions: Vec<_> = (0..200).map(|_| session_of(&endpoint)).collect();
         let rooms = &endpoint.groups.rooms;

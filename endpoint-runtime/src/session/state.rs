@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_found_by_its_type_and_the_last_one_counts() {
+    fn value_is_found_by_type_and_the_last_one_wins() {
         let mut states = States::default();
         states.insert(1u8);
         states.insert("one");

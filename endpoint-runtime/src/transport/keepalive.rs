@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn peer_that_does_not_read_is_the_affair_of_the_send_timeout_for_long() {
+    fn user_timeout_exceeds_the_send_timeout() {
         for (limit, send_timeout, expected) in [
             (120, 30, Some(120)),
             (1, 30, Some(120)),

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_before_it_is_handed_out() {
+    fn ping_before_the_echo_is_returned() {
         let (mut echo, mut controls) = (echo(), Vec::new());
         let bytes = [b"\x89\x00".to_vec(), returned(&echo)].concat();
         assert_eq!(echo.take(&bytes, &mut controls).unwrap(), 1);

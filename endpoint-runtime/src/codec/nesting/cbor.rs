@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrays_maps_and_tags_are_levels_and_what_stands_in_strings_is_not() {
+    fn arrays_maps_and_tags_are_levels_and_string_contents_are_not() {
         let rows: [(&[u8], usize); 15] = [
             (b"\x01", 0),
             (b"\x80", 1),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_data_is_an_end() {
+    fn length_beyond_the_data_ends_the_scan() {
         let lengths: [&[u8]; 5] = [
             b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff\x01",
             b"\xbb\xff\xff\xff\xff\xff\xff\xff\xff",

@@ -169,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn blocks_are_read_as_bytes_are(text in text(), padding in 0usize..130) {
+        fn block_scan_matches_byte_scan(text in text(), padding in 0usize..130) {
             let text = format!("{}{text}", " ".repeat(padding));
             let depth = depth(text.as_bytes());
             prop_assert!(!reads_deeper(text.as_bytes(), depth));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_and_objects_are_levels_and_what_stands_in_strings_is_not() {
+    fn arrays_and_objects_are_levels_and_string_contents_are_not() {
         let rows: [(&str, usize); 8] = [
             ("1", 0),
             ("[]", 1),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bracket_of_a_long_text_is_overlooked() {
+    fn every_bracket_of_a_long_text_counts() {
         for len in [0, 1, 254, 255, 256, 1000] {
             assert_eq!(openings("[{".repeat(len).as_bytes()), 2 * len);
             assert_eq!(openings("]}()\x7f;".repeat(len).as_bytes()), 0);

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_holds_inside_and_the_one_before_it_afterwards_even_after_a_panic() {
+    fn bound_is_scoped_and_restored_even_after_a_panic() {
         assert_eq!(limit(), MAX_NESTING);
         within(3, || {
             assert_eq!(limit(), 3);

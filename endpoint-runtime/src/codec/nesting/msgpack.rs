@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrays_and_maps_are_levels_and_what_stands_in_strings_is_not() {
+    fn arrays_and_maps_are_levels_and_string_contents_are_not() {
         let rows: [(&[u8], usize); 10] = [
             (b"\x01", 0),
             (b"\x90", 1),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_data_is_an_end() {
+    fn length_beyond_the_data_ends_the_scan() {
         let lengths: [&[u8]; 5] =
             [b"\xdd\xff\xff\xff\xff\x01", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff.", b"\xc6\xff", b"\xd9"];
         for data in lengths {

@@ -158,7 +158,7 @@ fn broadcasts_that_race_are_written() {
 }
 
 #[test]
-fn broadcast_that_no_flusher_comes_for_is_written() {
+fn broadcast_without_a_flusher_is_written() {
     let wire = Wire::new();
     check(FEW, move || {
         let abandoned = |queue: &SendQueue| {

@@ -170,7 +170,7 @@ fn awaited_sends_end_when_they_are_written() {
 }
 
 #[test]
-fn senders_that_wait_for_room_get_it() {
+fn senders_waiting_for_space_get_it() {
     check(FEW, || {
         let queue = queue(1);
         let senders = [1, 2].map(|payload| in_thread(&queue, move |queue| send_and_wait(queue, payload)));
@@ -196,7 +196,7 @@ fn batch_is_written_once_it_is_flushed() {
 }
 
 #[test]
-fn batch_is_written_once_its_sender_waits_for_room() {
+fn batch_is_written_when_its_sender_waits_for_space() {
     check(FEW, || {
         let queue = queue(1);
         queue.set_batching(true);
@@ -263,7 +263,7 @@ fn message_is_refused_or_reported_as_lost_when_the_connection_breaks() {
 }
 
 #[test]
-fn sender_that_waits_for_room_learns_of_the_end() {
+fn sender_waiting_for_space_fails_when_the_session_ends() {
     check(SOME, || {
         let queue = queue(1);
         send(&queue, 1).unwrap();
@@ -286,7 +286,7 @@ fn connection_without_a_waker_yet_finds_what_was_sent() {
 }
 
 #[test]
-fn connection_that_is_given_up_notices_it() {
+fn aborted_connection_notices_it() {
     check(SOME, || {
         let queue = queue(100);
         let sender = in_thread(&queue, |queue| send(queue, 1).is_ok());
@@ -300,7 +300,7 @@ fn connection_that_is_given_up_notices_it() {
 }
 
 #[test]
-fn task_that_goes_on_after_the_end_notices_that_it_is_given_up() {
+fn task_running_after_the_end_notices_the_abort() {
     check(SOME, || {
         let queue = queue(100);
         let cutter = in_thread(&queue, SendQueue::abort);

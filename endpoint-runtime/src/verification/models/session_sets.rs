@@ -35,7 +35,7 @@ fn looks_right(snapshot: &OpenSessions, stays: &[&Session], others: &[&Session])
 }
 
 #[test]
-fn whoever_is_there_when_the_endpoint_closes_is_closed_and_whoever_comes_later() {
+fn closing_the_endpoint_closes_present_and_later_sessions() {
     check(None, || {
         let endpoint = endpoint();
         let (there, _place) = entered(&endpoint);
@@ -59,7 +59,7 @@ fn whoever_is_there_when_the_endpoint_closes_is_closed_and_whoever_comes_later()
 }
 
 #[test]
-fn snapshot_has_those_who_stay_once_while_others_come_end_and_go() {
+fn snapshot_has_remaining_sessions_once_while_others_come_and_go() {
     check(Some(3), || {
         let endpoint = endpoint();
         let ([first, goes, last], [_first, leaving, _last]) = {
@@ -94,7 +94,7 @@ fn snapshot_has_those_who_stay_once_while_others_come_end_and_go() {
 }
 
 #[test]
-fn room_whose_last_session_leaves_while_another_joins_has_the_other() {
+fn room_keeps_a_session_that_joins_while_the_last_one_leaves() {
     check(None, || {
         let endpoint = endpoint();
         let (leaves, joins) = (session_of(&endpoint), session_of(&endpoint));
