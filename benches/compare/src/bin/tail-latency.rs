@@ -15,7 +15,7 @@ use compare::handshake::{self, Answer};
 use compare::process::{self, Cores, Process};
 use compare::stats::{Histogram, spread};
 
-const HELP: &str = "bad-days: round trips of a good client beside a hundred bad ones
+const HELP: &str = "tail-latency: round trips of a good client beside a hundred bad ones
 
   --kinds a,b      of: silent drip deaf pings empty fragments large room handshakes resets (all)
   --bad N          how many of them (100)
