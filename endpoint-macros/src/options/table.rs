@@ -71,7 +71,7 @@ sections! {
         Subprotocols: "subprotocols" in [server_endpoint, client_endpoint],
             write r#"`subprotocols("chat.v2", "chat.v1")`"#,
             default "none",
-            "Subprotocols that a server accepts, or that a client offers, its favourite first.";
+            "Subprotocols that a server accepts, or that a client offers, in order of preference.";
         Decoders: "decoders" in [server_endpoint, client_endpoint],
             write "`decoders(PointDecoder, PictureDecoder)`",
             default "none",
@@ -123,7 +123,7 @@ sections! {
         Overflow: "overflow" in [server_endpoint, client_endpoint],
             write "`overflow = wait`, `error`, `drop_oldest`, `drop_newest` or `close`, or an expression of type `Overflow`",
             default "container",
-            "What happens to a message for which the send queue has no room.";
+            "What happens to a message that does not fit into the send queue.";
         Configurator: "configurator" in [server_endpoint],
             write "`configurator = ChatConfigurator` (a type that implements `Default`), or an expression",
             default "none",
@@ -131,8 +131,7 @@ sections! {
         Roles: "roles" in [server_endpoint],
             write r#"`roles("admin", "ops")`"#,
             default "everybody",
-            "Admits only principals with one of these roles. The handshake of another is refused with 403, or with 401 if \
-             it has no principal.";
+            "Admits only principals with one of these roles. Any other handshake is refused with 403, or with 401 if it has no principal.";
         Instance: "instance" in [server_endpoint],
             write "`instance = shared` or `instance = per_connection`",
             default "`per_connection`",
@@ -165,7 +164,7 @@ sections! {
         Roles: "roles" in [on_message],
             write r#"`roles("admin", "ops")`"#,
             default "everybody",
-            "Handles only messages of principals with one of these roles. The message of another is dropped and reported \
+            "Handles only messages of principals with one of these roles. Any other message is dropped and reported \
              to `#[on_error]` (`is_forbidden`); the session continues.";
     }
 
@@ -174,7 +173,7 @@ sections! {
         Level: "level" in [compression],
             write "`level = 6`, from 1 (fastest) to 9 (smallest), or 0 (stored)",
             default "1",
-            "How much work goes into a smaller result.";
+            "Compression effort.";
         Threshold: "threshold" in [compression],
             write r#"`threshold = "1KiB"`, or an expression of type `usize`"#,
             default "512 bytes",
@@ -186,7 +185,7 @@ sections! {
         WindowBits: "window_bits" in [compression],
             write "`window_bits = 12`, from 9 (512 bytes) to 15 (32 KiB)",
             default "15",
-            "How far back a message may refer, as a power of two.";
+            "Size of the compression window, as a power of two.";
     }
 }
 
@@ -197,8 +196,8 @@ mod tests {
     fn check<S: Section>() {
         for (index, option) in S::ALL.iter().enumerate() {
             let row = option.row();
-            assert!(row.usage.starts_with(&format!("`{}", row.name)), "{row:?} starts with another name");
-            assert!(S::ALL[..index].iter().all(|earlier| earlier.row().name != row.name), "{row:?} is there twice");
+            assert!(row.usage.starts_with(&format!("`{}", row.name)), "{row:?} does not start with its name");
+            assert!(S::ALL[..index].iter().all(|earlier| earlier.row().name != row.name), "duplicate {row:?}");
         }
     }
 

@@ -191,7 +191,7 @@ fn check_event(options: &MessageOptions, resolved: &[Resolved<'_>], diagnostics:
     }
     for this in resolved {
         match this.argument.source {
-            Source::Last => diagnostics.at(&this.parameter.name, "an event is never taken in parts: remove `last`"),
+            Source::Last => diagnostics.at(&this.parameter.name, "an event cannot be taken in parts: remove `last`"),
             Source::Payload if !matches!(this.known, KnownType::Json | KnownType::Event) => diagnostics.at(
                 &this.parameter.ty,
                 "the data of an event is JSON: write `Json<T>`, or `Event<T>` for its name and data",
@@ -227,7 +227,7 @@ fn check_duplicates(resolved: &[Resolved<'_>], diagnostics: &mut Diagnostics) {
         .partition(|this| is_bool(&this.argument.ty));
     if !payloads.is_empty() {
         for this in &bools {
-            let message = "a `bool` beside the message tells whether this is its last part: name it `last`";
+            let message = "a `bool` next to the message marks its last part: name it `last`";
             diagnostics.at(&this.parameter.ty, message);
         }
     }
@@ -255,7 +255,7 @@ fn check_missing(attribute: HandlerAttr, method: &Method, resolved: &[Resolved<'
         HandlerAttr::Message if find(&Source::Payload).is_none() => match find(&Source::Last) {
             Some(last) => diagnostics.at(
                 &last.parameter.name,
-                "`last` tells whether a part is the last one: add the part, as in `part: &str` or `part: &[u8]`",
+                "`last` belongs to a part of a message: add the part, as in `part: &str` or `part: &[u8]`",
             ),
             None => diagnostics.at(
                 name,
@@ -339,18 +339,17 @@ fn check_limits(options: &MessageOptions, resolved: &[Resolved<'_>], diagnostics
     let stream = resolved.iter().any(|this| this.known.is_stream());
     if let Some((name, _)) = &options.max_size {
         if stream {
-            let message = "`max_size` limits whole messages, and this is a stream: write `max_total` for all of it";
+            let message = "`max_size` limits whole messages, and this is a stream: write `max_total`";
             diagnostics.at(name, message);
         } else if parts {
             diagnostics.at(
                 name,
-                "`max_size` limits whole messages, and this one is taken in parts: remove `last`, or write `max_total` \
-                 for all of it",
+                "`max_size` limits whole messages, and this one is taken in parts: remove `last`, or write `max_total`",
             );
         }
     }
     if let Some((name, _)) = options.max_total.as_ref().filter(|_| !stream && !parts) {
-        let message = "`max_total` limits messages in parts and streams, and this one is whole: write `max_size`";
+        let message = "`max_total` limits messages in parts and streams, and this message is whole: write `max_size`";
         diagnostics.at(name, message);
     }
 }
