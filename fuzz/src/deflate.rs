@@ -1,7 +1,7 @@
 //! Compressed messages are read as flate2 reads them in one piece, however they are cut and within their limit; and
 //! what the server compresses is read again.
 
-use endpoint_runtime::fuzzing::{Deflater, Said, Take, Wrong};
+use endpoint_runtime::fuzzing::{Decoded, Deflater, Rejected, Take};
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::input::Input;
@@ -49,15 +49,15 @@ pub fn run(input: &[u8]) {
         }
         frames(&mut stream, deflated, text, &pieces);
         let outcome = outcome.and_then(|message| match String::from_utf8(message) {
-            Ok(message) if text => Ok(Said::Text(message, true)),
-            Ok(message) => Ok(Said::Binary(message.into(), true)),
+            Ok(message) if text => Ok(Decoded::Text(message, true)),
+            Ok(message) => Ok(Decoded::Binary(message.into(), true)),
             Err(_) if text => Err(1007),
-            Err(error) => Ok(Said::Binary(error.into_bytes(), true)),
+            Err(error) => Ok(Decoded::Binary(error.into_bytes(), true)),
         });
         match outcome {
-            Ok(said) => expected.said.push(said),
+            Ok(decoded) => expected.decoded.push(decoded),
             Err(code) => {
-                expected.wrong = Some(Wrong(code, String::new()));
+                expected.rejected = Some(Rejected(code, String::new()));
                 expected.is_idle = false;
                 break;
             }
@@ -67,27 +67,30 @@ pub fn run(input: &[u8]) {
     // put together
     for sizes in [&[usize::MAX][..], &sizes, &[1]] {
         let mut whole = wire::inflate(Take::Whole { limit }, no_context_takeover, &stream, sizes);
-        whole.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
+        whole.rejected.iter_mut().for_each(|rejected| rejected.1.clear());
         assert_eq!(whole, expected, "in pieces of {sizes:?}");
     }
-    if expected.wrong.as_ref().is_some_and(|wrong| wrong.0 == 1009) {
+    if expected.rejected.as_ref().is_some_and(|rejected| rejected.0 == 1009) {
         // there is no other end that is known
         return;
     }
     // as parts, and not at all
     let mut parts = wire::inflate(Take::Parts, no_context_takeover, &stream, &sizes);
-    parts.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
-    if let (Some(_), Some(Said::Binary(_, false) | Said::Text(_, false))) = (&parts.wrong, parts.said.last()) {
-        parts.said.pop();
+    parts.rejected.iter_mut().for_each(|rejected| rejected.1.clear());
+    if let (Some(_), Some(Decoded::Binary(_, false) | Decoded::Text(_, false))) =
+        (&parts.rejected, parts.decoded.last())
+    {
+        parts.decoded.pop();
     }
     assert_eq!(parts, expected, "as parts");
     let mut nothing = wire::inflate(Take::Discard, no_context_takeover, &stream, &sizes);
-    nothing.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
+    nothing.rejected.iter_mut().for_each(|rejected| rejected.1.clear());
     // a message that no other refers to is passed over without a look
-    if !no_context_takeover || expected.wrong.is_none() {
-        assert_eq!(nothing.wrong, expected.wrong);
-        let unwanted = expected.said.iter().map(|said| Said::Unwanted { text: matches!(said, Said::Text(..)) });
-        assert_eq!(nothing.said, unwanted.collect::<Vec<_>>());
+    if !no_context_takeover || expected.rejected.is_none() {
+        assert_eq!(nothing.rejected, expected.rejected);
+        let unwanted =
+            expected.decoded.iter().map(|decoded| Decoded::Unwanted { text: matches!(decoded, Decoded::Text(..)) });
+        assert_eq!(nothing.decoded, unwanted.collect::<Vec<_>>());
     }
 }
 

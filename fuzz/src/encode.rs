@@ -45,11 +45,11 @@ pub fn run(input: &[u8]) {
             _ => {
                 let code = u16::from_be_bytes([input.byte(), input.byte()]);
                 let phrase = String::from_utf8_lossy(&payload);
-                let said = close(&mut out, code, &phrase);
-                assert!(phrase.starts_with(&said) && (said.len() == phrase.len() || said.len() > 119));
+                let sent = close(&mut out, code, &phrase);
+                assert!(phrase.starts_with(&sent) && (sent.len() == phrase.len() || sent.len() > 119));
                 // RFC 6455 §7.4, and IANA's registry: any other code is not sent at all
                 let travels = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
-                let body = if travels { [&code.to_be_bytes(), said.as_bytes()].concat() } else { Vec::new() };
+                let body = if travels { [&code.to_be_bytes(), sent.as_bytes()].concat() } else { Vec::new() };
                 frames.push((true, 8, body));
                 break;
             }

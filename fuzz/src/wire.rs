@@ -1,6 +1,6 @@
 //! Client frames for the targets that decode: as they are, or out of a short script, and how they are read.
 
-use endpoint_runtime::fuzzing::{Decoder, Said, Take, Wrong};
+use endpoint_runtime::fuzzing::{Decoded, Decoder, Rejected, Take};
 
 use crate::input::Input;
 
@@ -54,8 +54,8 @@ pub fn limit(choice: u8) -> usize {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Parts of one message that follow upon each other are joined, because their boundaries are those of the reads.
-    pub said: Vec<Said>,
-    pub wrong: Option<Wrong>,
+    pub decoded: Vec<Decoded>,
+    pub rejected: Option<Rejected>,
     pub is_idle: bool,
 }
 
@@ -78,9 +78,10 @@ fn read_by(mut decoder: Decoder, text: Take, binary: Take, stream: &[u8], sizes:
         }
         let (piece, after) = rest.split_at((*size).min(rest.len()));
         rest = after;
-        let outcome = feed(&mut decoder, piece, direct, &mut |said| join(&mut reading.said, said), [text, binary]);
-        if let Err(wrong) = outcome {
-            reading.wrong = Some(wrong);
+        let outcome =
+            feed(&mut decoder, piece, direct, &mut |decoded| join(&mut reading.decoded, decoded), [text, binary]);
+        if let Err(rejected) = outcome {
+            reading.rejected = Some(rejected);
             return reading;
         }
     }
@@ -92,27 +93,27 @@ fn feed(
     decoder: &mut Decoder,
     piece: &[u8],
     direct: bool,
-    hear: &mut dyn FnMut(Said),
+    hear: &mut dyn FnMut(Decoded),
     takes: [Take; 2],
-) -> Result<(), Wrong> {
+) -> Result<(), Rejected> {
     let mut piece = piece.to_vec();
     let mut start = 0;
-    while let Some((count, said)) = if direct { decoder.direct(&piece[start..])? } else { None } {
+    while let Some((count, decoded)) = if direct { decoder.direct(&piece[start..])? } else { None } {
         start += count;
-        said.into_iter().for_each(&mut *hear);
+        decoded.into_iter().for_each(&mut *hear);
         check_room(decoder, takes);
         if start == piece.len() {
             return Ok(());
         }
     }
     while start < piece.len() {
-        let (used, said) = decoder.next(&mut piece[start..])?;
+        let (used, decoded) = decoder.next(&mut piece[start..])?;
         assert!(used <= piece.len() - start, "more was used than there is");
         assert!(used > 0, "nothing was used");
         // eight fragments, of one of them perhaps the last byte
-        assert!(said.is_some() || start + used == piece.len() || used > 7 * 6, "bytes were left without an event");
+        assert!(decoded.is_some() || start + used == piece.len() || used > 7 * 6, "bytes were left without an event");
         start += used;
-        said.into_iter().for_each(&mut *hear);
+        decoded.into_iter().for_each(&mut *hear);
         check_room(decoder, takes);
     }
     Ok(())
@@ -132,13 +133,13 @@ fn check_room(decoder: &Decoder, takes: [Take; 2]) {
     assert!(room <= 2 * data + (64 << 10) + 256, "{room} bytes are reserved for {data}");
 }
 
-fn join(all: &mut Vec<Said>, next: Said) {
+fn join(all: &mut Vec<Decoded>, next: Decoded) {
     match (all.last_mut(), next) {
-        (Some(Said::Text(before, last @ false)), Said::Text(text, end)) => {
+        (Some(Decoded::Text(before, last @ false)), Decoded::Text(text, end)) => {
             before.push_str(&text);
             *last = end;
         }
-        (Some(Said::Binary(before, last @ false)), Said::Binary(data, end)) => {
+        (Some(Decoded::Binary(before, last @ false)), Decoded::Binary(data, end)) => {
             before.extend(data);
             *last = end;
         }
