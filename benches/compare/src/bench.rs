@@ -52,7 +52,7 @@ impl Bench {
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(addr).is_err() {
             if let Some(status) = process.ended()? {
-                bail!("{} ended with {status} before it listened on {addr}; see {}", server.name, log.display());
+                bail!("{} exited with {status} before it listened on {addr}; see {}", server.name, log.display());
             }
             ensure!(Instant::now() < deadline, "{} does not listen on {addr}; see {}", server.name, log.display());
             self.pause()?;
@@ -70,13 +70,13 @@ impl Bench {
         let mut load = Process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()), &self.load_core)?;
         let deadline = Instant::now() + limit;
         while load.ended()?.is_none() {
-            ensure!(Instant::now() < deadline, "the run did not end in time");
+            ensure!(Instant::now() < deadline, "the run timed out");
             self.pause()?;
         }
         let mut line = String::new();
-        load.take_stdout().context("no output of the load")?.read_to_string(&mut line)?;
+        load.take_stdout().context("no output from the load generator")?.read_to_string(&mut line)?;
         let report: serde_json::Value =
-            serde_json::from_str(&line).with_context(|| format!("the load broke down: {line}"))?;
+            serde_json::from_str(&line).with_context(|| format!("the load generator failed: {line}"))?;
         match report["error"].as_str() {
             Some(error) => Err(anyhow!(error.to_owned())),
             None => Ok(serde_json::from_value(report["ok"].clone())?),

@@ -69,7 +69,11 @@ impl Profile {
                 place = place_of(&object, &file, &function);
             }
         }
-        ensure!(totals == Some(profile.total()), "callgrind counted {totals:?}, its lines say {}", profile.total());
+        ensure!(
+            totals == Some(profile.total()),
+            "callgrind reports {totals:?} in total, its lines add up to {}",
+            profile.total()
+        );
         Ok(profile)
     }
 }
@@ -84,7 +88,7 @@ impl Names {
             if !value.starts_with('(') {
                 return Ok(value.to_owned());
             }
-            return self.0.get(value).cloned().with_context(|| format!("callgrind never named {value}"));
+            return self.0.get(value).cloned().with_context(|| format!("callgrind does not define the name {value}"));
         };
         self.0.insert(id.to_owned(), name.to_owned());
         Ok(name.to_owned())

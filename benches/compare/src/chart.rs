@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn server_without_a_result_has_no_bar_and_no_results_is_an_error() {
         let mut failed = run("e100", "ours", 0, 1.0);
-        failed.finding = Finding::Error("the server hung up".to_owned());
+        failed.finding = Finding::Error("the server closed the connection".to_owned());
         assert_eq!(svg(std::slice::from_ref(&failed), ""), None);
         let picture = svg(&[failed, run("e100", "raw", 0, 2.0)], "").unwrap();
         assert!(picture.contains("raw") && !picture.contains("ours<"), "{picture}");

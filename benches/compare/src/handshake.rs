@@ -38,20 +38,20 @@ pub enum Answer {
 
 pub fn read_answer(bytes: &[u8]) -> Answer {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return if bytes.len() > LONGEST_RESPONSE { Answer::Wrong("an endless answer") } else { Answer::Incomplete };
+        return if bytes.len() > LONGEST_RESPONSE { Answer::Wrong("an endless response") } else { Answer::Incomplete };
     };
-    let Ok(head) = std::str::from_utf8(&bytes[..end]) else { return Answer::Wrong("an answer that is not text") };
+    let Ok(head) = std::str::from_utf8(&bytes[..end]) else { return Answer::Wrong("a response that is not text") };
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).and_then(|rest| rest.get(..3));
     match status.and_then(|digits| digits.parse().ok()) {
-        None => return Answer::Wrong("an answer that is not HTTP/1.1"),
+        None => return Answer::Wrong("a response that is not HTTP/1.1"),
         Some(101) => {}
         Some(other) => return Answer::Refused(other),
     }
     let accepted = lines
         .filter_map(|line| line.split_once(':'))
         .any(|(name, value)| name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == ACCEPT);
-    if accepted { Answer::Accepted(end + 4) } else { Answer::Wrong("a 101 without the right Sec-WebSocket-Accept") }
+    if accepted { Answer::Accepted(end + 4) } else { Answer::Wrong("a 101 without a valid Sec-WebSocket-Accept") }
 }
 
 /// The parameters of permessage-deflate, if the answer accepts it.

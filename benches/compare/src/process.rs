@@ -17,8 +17,8 @@ use nix::unistd::Pid;
 
 /// CPU time of the whole process, ended threads included, user and system, in nanoseconds.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
-    let clock = clock_getcpuclockid(as_pid(pid)).with_context(|| format!("process {pid} is gone"))?;
-    Ok(clock.now().with_context(|| format!("process {pid} is gone"))?.into())
+    let clock = clock_getcpuclockid(as_pid(pid)).with_context(|| format!("process {pid} has exited"))?;
+    Ok(clock.now().with_context(|| format!("process {pid} has exited"))?.into())
 }
 
 /// CPU time of this process.
@@ -52,7 +52,7 @@ pub fn delivering(core: usize) -> Option<u32> {
 /// Resident memory in KiB, exact (`/proc/PID/statm` is batched per thread and so up to some 100 KiB off).
 pub fn resident_kib(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
-        .with_context(|| format!("process {pid} is gone"))?;
+        .with_context(|| format!("process {pid} has exited"))?;
     parse_resident(&text).with_context(|| format!("no Rss of process {pid}"))
 }
 
@@ -143,19 +143,19 @@ impl Process {
     pub fn only_child(&self) -> Result<u32> {
         let pid = self.pid();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
-            .with_context(|| format!("process {pid} is gone"))?;
+            .with_context(|| format!("process {pid} has exited"))?;
         let [child] = children.split_whitespace().collect::<Vec<_>>()[..] else {
-            bail!("process {pid} has the children {children:?} and not one")
+            bail!("process {pid} has the children {children:?}, expected one")
         };
         Ok(child.parse()?)
     }
 
     /// Asks `pid`, which is this process or its child, to end, and waits until this process has ended.
     pub fn terminate(mut self, pid: u32, limit: Duration) -> Result<()> {
-        kill(as_pid(pid), Signal::SIGTERM).with_context(|| format!("process {pid} is gone"))?;
+        kill(as_pid(pid), Signal::SIGTERM).with_context(|| format!("process {pid} has exited"))?;
         let deadline = Instant::now() + limit;
         while self.ended()?.is_none() {
-            ensure!(Instant::now() < deadline, "process {pid} does not end");
+            ensure!(Instant::now() < deadline, "process {pid} does not exit");
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())

@@ -38,7 +38,7 @@ impl FromStr for Kind {
         [Kind::Text, Kind::Binary, Kind::NonAscii]
             .into_iter()
             .find(|kind| kind.name() == name)
-            .ok_or_else(|| format!("kind is text, binary or non-ascii, not {name}"))
+            .ok_or_else(|| format!("kind must be text, binary or non-ascii, not {name}"))
     }
 }
 

@@ -55,7 +55,7 @@ impl Choice {
                 Some(path) => servers.extend(all_of_ours.into_iter().map(|(name, threads)| {
                     Server::of(&name, vec![path.clone(), "--threads".to_owned(), threads.to_string()], true)
                 })),
-                None if self.names.is_none() => eprintln!("without `{OURS}`: no example {OURS_EXAMPLE}"),
+                None if self.names.is_none() => eprintln!("skipping `{OURS}`: no example {OURS_EXAMPLE}"),
                 None => bail!("there is no example {OURS_EXAMPLE}"),
             }
         }
@@ -71,15 +71,15 @@ impl Choice {
         }
         for further in &self.further {
             let (name, command) = further.split_once('=').with_context(|| format!("{further} is not NAME=COMMAND"))?;
-            ensure!(command.contains("{addr}"), "{name}'s command has no {{addr}}");
+            ensure!(command.contains("{addr}"), "the command of {name} has no {{addr}}");
             let words = command.split_whitespace().map(str::to_owned).collect();
             servers.push(Server::of(name, words, false));
         }
         for name in self.names.iter().flatten() {
-            ensure!(servers.iter().any(|server| server.name == *name), "no server {name}");
+            ensure!(servers.iter().any(|server| server.name == *name), "unknown server {name}");
         }
         for (at, server) in servers.iter().enumerate() {
-            ensure!(servers[..at].iter().all(|other| other.name != server.name), "two servers {}", server.name);
+            ensure!(servers[..at].iter().all(|other| other.name != server.name), "duplicate server {}", server.name);
         }
         ensure!(!servers.is_empty(), "no server to measure");
         Ok(servers)

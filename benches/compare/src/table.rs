@@ -72,7 +72,7 @@ pub fn markdown(workload: &Workload, servers: &[String], against: &[String], run
     head.extend(against.iter().map(|name| format!("ratio to {name}")));
     let details: &[&str] = match workload.work {
         Work::Idle => &["KiB after one echo", "KiB before any", "connections", "compressed", "at rest"],
-        _ => &["per second", "p50 µs", "p99 µs", "server core", "load core", "server kept waiting"],
+        _ => &["per second", "p50 µs", "p99 µs", "server core", "load core", "server waited for a core"],
     };
     head.extend(details.iter().map(|detail| (*detail).to_owned()));
 
@@ -239,11 +239,11 @@ mod tests {
     #[test]
     fn failed_rounds_are_named() {
         let mut failed = flow("ours", 1, 0.0);
-        failed.finding = Finding::Error("the server hung up".to_owned());
+        failed.finding = Finding::Error("the server closed the connection".to_owned());
         let workload = Workload::named("e100").unwrap();
         let table = markdown(workload, &names(&["ours"]), &names(&["raw"]), &[flow("ours", 0, 3.0), failed]);
         assert!(row(&table, "ours").starts_with("| ours (**1 of 2 rounds failed**) | 3.000 | 500,000"), "{table}");
-        assert!(table.ends_with("\n- ours, round 2: the server hung up\n"), "{table}");
+        assert!(table.ends_with("\n- ours, round 2: the server closed the connection\n"), "{table}");
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn run(runtime: &Runtime, client: &mut DuplexStream, batches: u64, answers: usiz
         }
         let elapsed = start.elapsed();
         let last = if answers < MESSAGES { server_frame(DONE) } else { server_frame(LAST) };
-        assert!(received.ends_with(&last), "a wrong answer: {received:?}");
+        assert!(received.ends_with(&last), "a wrong response: {received:?}");
         elapsed
     })
 }

@@ -291,24 +291,24 @@ fn flood(threads: usize, members: Option<usize>) {
             std::thread::yield_now();
         }
         let (mut stream, over) = (open(served.addr, "/flood"), over.clone());
-        let said = masked(&[b'x'; 20]).repeat(1000);
+        let input = masked(&[b'x'; 20]).repeat(1000);
         stream.set_write_timeout(Some(Duration::from_millis(100))).expect("a socket");
         std::thread::spawn(move || {
             // the rest of a frame that was written in part goes first
             let mut at = 0;
             while !over.load(Ordering::Relaxed) {
-                at = (at + stream.write(&said[at..]).unwrap_or(0)) % said.len();
+                at = (at + stream.write(&input[at..]).unwrap_or(0)) % input.len();
             }
         })
     });
     let mut witness = open(served.addr, "/echo");
     witness.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
-    let (said, mut came) = (masked(b"twenty bytes, as is."), [0; 22]);
+    let (input, mut came) = (masked(b"twenty bytes, as is."), [0; 22]);
     std::thread::sleep(Duration::from_millis(300));
     let (start, mut times) = (Instant::now(), Vec::new());
     while start.elapsed() < Duration::from_secs(4) {
         let before = Instant::now();
-        witness.write_all(&said).expect("the server");
+        witness.write_all(&input).expect("the server");
         let answered = witness.read_exact(&mut came);
         times.push(before.elapsed());
         if answered.is_err() {
@@ -336,7 +336,9 @@ fn main() {
         println!(
             "A burst of {MESSAGES} texts of {SIZE} bytes, until all have it; {ROUNDS} rounds, median (least–most)\n"
         );
-        println!("| threads | sessions | one by one, ms | broadcast, ms | ratio | a call, p50 ms | p99 | longest | longest on a processor |");
+        println!(
+            "| threads | sessions | one by one, ms | broadcast, ms | ratio | a call, p50 ms | p99 | longest | longest on a processor |"
+        );
         println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
         for threads in [1, 2] {
             for members in [100, 500, 2000] {

@@ -16,16 +16,16 @@ use compare::table::{self, Finding, Run};
 use compare::workload::{self, Work, Workload};
 use serde::{Deserialize, Serialize};
 
-const HELP: &str = "compare: this project's server beside its peers
+const HELP: &str = "compare: this project's server against others
 
   --workloads a,b     of: e1 e100 e1000 p16 t1k b1k t16k b16k u16k t1m b1m fanout churn idle
                       idle-deflate (all)
   --servers a,b       of: ours raw fastwebsockets tokio-websockets tungstenite axum (all); ours-2t has two threads
-  --server NAME=CMD   one more, with {addr} for its address and an echo at /ws; may be repeated
-  --against a,b       what the ratios are to (raw,fastwebsockets,tokio-websockets)
+  --server NAME=CMD   another server; {addr} is replaced by its address; it echoes at /ws; may be repeated
+  --against a,b       base of the ratios (raw,fastwebsockets,tokio-websockets)
   --rounds N          3
-  --seconds S         measured per round (1)
-  --warmup S          before it (0.3)
+  --seconds S         seconds measured per round (1)
+  --warmup S          seconds of warm-up (0.3)
   --idle-connections N  10000
   --server-cores a,b  0
   --load-core N       1
@@ -105,7 +105,7 @@ impl Options {
             None => workload::ALL.iter().collect(),
             Some(names) => names
                 .iter()
-                .map(|name| Workload::named(name).with_context(|| format!("no workload {name}\n\n{HELP}")))
+                .map(|name| Workload::named(name).with_context(|| format!("unknown workload {name}\n\n{HELP}")))
                 .collect::<Result<_>>()?,
         };
         let options = Self {
@@ -125,7 +125,7 @@ impl Options {
             out: args.opt_value_from_str("--out")?.unwrap_or_else(|| own_dir().join("target/results")),
             svg: args.opt_value_from_str("--svg")?,
         };
-        ensure!(options.rounds > 0 && options.idle_connections > 0, "a comparison of nothing");
+        ensure!(options.rounds > 0 && options.idle_connections > 0, "nothing to compare");
         Ok(options)
     }
 }
@@ -208,7 +208,7 @@ impl Driver {
         let (mut server, addr) = self.bench.start(&self.servers[at], &[])?;
         let outcome = self.load(addr, server.pid(), self.servers[at].echo, workload);
         match (outcome, server.ended()?) {
-            (Err(e), Some(status)) => Err(e.context(format!("the server ended with {status}"))),
+            (Err(e), Some(status)) => Err(e.context(format!("the server exited with {status}"))),
             (outcome, _) => outcome,
         }
     }

@@ -22,9 +22,9 @@ const HELP: &str = "instructions: user instructions and system calls per message
 
   --workloads a,b     of: e100 p16 t1k b1k t16k b16k u16k t1m b1m fanout churn (e100,p16,t1k,b16k,fanout)
   --servers a,b       of: ours raw fastwebsockets tokio-websockets tungstenite axum (all)
-  --server NAME=CMD   one more, with {addr} for its address and an echo at /ws; may be repeated
-  --rooms             also where in the source the instructions of each server stand
-  --messages N        the greater number of messages (each workload's own)
+  --server NAME=CMD   another server; {addr} is replaced by its address; it echoes at /ws; may be repeated
+  --rooms             also list instructions per source file of each server
+  --messages N        the larger number of messages (default: the workload's)
   --no-syscalls       callgrind only
   --server-core N     0
   --load-core N       1
@@ -88,7 +88,7 @@ fn main() -> Result<()> {
 /// The first line that a tool says of its version.
 fn tool(name: &str, remedy: &str) -> Result<String> {
     let output = Command::new(name).arg("--version").stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("there is no `{name}` here: {remedy}"))?;
+    let output = output.with_context(|| format!("`{name}` is not installed: {remedy}"))?;
     ensure!(output.status.success(), "`{name} --version` failed");
     Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or(name).to_owned())
 }
@@ -102,7 +102,7 @@ struct Plan {
 
 impl Plan {
     fn named(name: &str, messages: Option<u64>) -> Result<Self> {
-        let mut workload = *Workload::named(name).with_context(|| format!("no workload {name}\n\n{HELP}"))?;
+        let mut workload = *Workload::named(name).with_context(|| format!("unknown workload {name}\n\n{HELP}"))?;
         let many = match workload.work {
             Work::Echo => {
                 workload.connections = workload.connections.min(ECHO_CONNECTIONS);
@@ -187,7 +187,7 @@ impl Counter {
         let (few, many) = (self.plans[plan].few, self.plans[plan].many);
         let (fewer, less) = self.under_callgrind(server, plan, few)?;
         let (more, all) = self.under_callgrind(server, plan, many)?;
-        ensure!(more > fewer, "{many} messages are not enough");
+        ensure!(more > fewer, "{many} messages are too few");
         let places = all.beyond(&less, more - fewer);
         let calls = if with_strace {
             let (fewer, less) = self.under_strace(server, plan, few)?;

@@ -10,9 +10,9 @@ use compare::script::Echo;
 use compare::workload::Workload;
 
 const HELP: &str = "load --addr 127.0.0.1:PORT --server-pid PID --workload NAME
-  --seconds S  --warmup S  --messages N    how long to measure (1, 0.3, without a limit)
-  --connections N  --size BYTES  --kind text|binary|non-ascii  --pipeline N    instead of the workload's own
-  --raw    the server returns bytes and not messages";
+  --seconds S  --warmup S  --messages N    duration (1, 0.3, unlimited)
+  --connections N  --size BYTES  --kind text|binary|non-ascii  --pipeline N    override the workload's values
+  --raw    the server echoes bytes instead of messages";
 
 fn main() {
     process::die_with_parent();
@@ -34,12 +34,12 @@ fn run() -> Result<Option<Outcome>> {
     let addr: SocketAddr = args.value_from_str("--addr")?;
     let server: u32 = args.value_from_str("--server-pid")?;
     let name: String = args.value_from_str("--workload")?;
-    let mut workload = *Workload::named(&name).with_context(|| format!("no workload {name}"))?;
+    let mut workload = *Workload::named(&name).with_context(|| format!("unknown workload {name}"))?;
     workload.connections = args.opt_value_from_str("--connections")?.unwrap_or(workload.connections);
     workload.size = args.opt_value_from_str("--size")?.unwrap_or(workload.size);
     workload.kind = args.opt_value_from_str("--kind")?.unwrap_or(workload.kind);
     workload.pipeline = args.opt_value_from_str("--pipeline")?.unwrap_or(workload.pipeline);
-    anyhow::ensure!(workload.connections > 0 && workload.pipeline > 0, "a load of nothing");
+    anyhow::ensure!(workload.connections > 0 && workload.pipeline > 0, "no load");
     let span = Span {
         warmup: Duration::try_from_secs_f64(args.opt_value_from_str("--warmup")?.unwrap_or(0.3))?,
         length: Duration::try_from_secs_f64(args.opt_value_from_str("--seconds")?.unwrap_or(1.0))?,

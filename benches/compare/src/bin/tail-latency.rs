@@ -15,12 +15,12 @@ use compare::handshake::{self, Answer};
 use compare::process::{self, Cores, Process};
 use compare::stats::{Histogram, spread};
 
-const HELP: &str = "tail-latency: round trips of a good client beside a hundred bad ones
+const HELP: &str = "tail-latency: latency of a good client beside a hundred misbehaving ones
 
-  --kinds a,b      of: silent drip deaf pings empty fragments large room handshakes resets (all)
-  --bad N          how many of them (100)
+  --kinds a,b      any of: silent drip deaf pings empty fragments large room handshakes resets (all)
+  --bad N          number of bad clients (100)
   --rounds N       3
-  --seconds S      measured per round, alone and beside them (1)
+  --seconds S      measured per round, without and with bad clients (1)
   --server-core N  0
   --load-core N    1
   --server PATH    the bench_server to start (../../target/bench-lto/examples/bench_server)";
@@ -61,16 +61,19 @@ fn main() -> Result<()> {
     });
     let rest = args.finish();
     ensure!(rest.is_empty(), "unknown arguments {rest:?}\n\n{HELP}");
-    ensure!(Path::new(&server).exists(), "no {server}: cargo build --profile bench-lto --example bench_server");
+    ensure!(
+        Path::new(&server).exists(),
+        "{server} does not exist: cargo build --profile bench-lto --example bench_server"
+    );
     process::raise_open_files()?;
     process::pin(&load_core)?;
 
     println!(
-        "| {bad} bad ones | p50 alone, us | p50 beside | p99 alone, us | p99 beside | ratio of p99 | held up, ms |"
+        "| {bad} bad ones | p50 alone, us | p50 beside | p99 alone, us | p99 beside | ratio of p99 | stalled, ms |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for kind in kinds.split(',') {
-        ensure!(KINDS.contains(&kind), "no kind {kind}\n\n{HELP}");
+        ensure!(KINDS.contains(&kind), "unknown kind {kind}\n\n{HELP}");
         let mut found = Vec::new();
         for _ in 0..rounds {
             let round = round(kind, bad, &server, &server_core, &load_core, delivering, seconds);
@@ -127,16 +130,16 @@ fn round(
     command.args(["-n", "19"]).arg(std::env::current_exe()?);
     command.args(["--be", kind, "--addr", &addr.to_string(), "--bad", &bad.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut rabble = Process::start(&mut command, load_core)?;
+    let mut bad_clients = Process::start(&mut command, load_core)?;
     let mut ready = [0; 6];
-    let mut stdout = rabble.take_stdout().context("no stdout")?;
-    stdout.read_exact(&mut ready).context("the bad ones did not come")?;
+    let mut stdout = bad_clients.take_stdout().context("no stdout")?;
+    stdout.read_exact(&mut ready).context("the bad clients did not connect")?;
     round_trips(&mut good, WARMUP)?;
     let beside = round_trips(&mut good, seconds)?;
-    ensure!(rabble.ended()?.is_none(), "the bad ones have ended");
-    ensure!(server.ended()?.is_none(), "the server has ended");
+    ensure!(bad_clients.ended()?.is_none(), "the bad clients have exited");
+    ensure!(server.ended()?.is_none(), "the server has exited");
     // what a thread has waited is only known once it has run
-    drop(rabble);
+    drop(bad_clients);
     round_trips(&mut good, WARMUP)?;
     let held_up = waited()?.saturating_sub(before);
     Ok(Round { alone, beside, held_up })
@@ -163,12 +166,12 @@ fn open(addr: SocketAddr, path: &str) -> Result<TcpStream> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 1024]);
     loop {
         let length = stream.read(&mut chunk)?;
-        ensure!(length > 0, "the server hung up on the upgrade request");
+        ensure!(length > 0, "the server closed the connection on the upgrade request");
         bytes.extend_from_slice(&chunk[..length]);
         match handshake::read_answer(&bytes) {
             Answer::Incomplete => {}
             Answer::Accepted(_) => return Ok(stream),
-            other => bail!("the upgrade came to {other:?}"),
+            other => bail!("unexpected response to the upgrade: {other:?}"),
         }
     }
 }
@@ -183,8 +186,8 @@ fn round_trips(good: &mut TcpStream, length: Duration) -> Result<Histogram> {
     let mut now = start;
     while now - start < length {
         good.write_all(&message)?;
-        good.read_exact(&mut came).context("the good client got no answer")?;
-        ensure!(came == answer, "the good client got {came:?}");
+        good.read_exact(&mut came).context("the good client received no response")?;
+        ensure!(came == answer, "the good client received {came:?}");
         let after = Instant::now();
         histogram.record(after - now);
         now = after;
@@ -256,7 +259,7 @@ fn repeated(kind: &str) -> Vec<u8> {
 
 fn attempt(result: std::io::Result<usize>) -> Result<Option<usize>> {
     match result {
-        Ok(0) => bail!("the server ended a connection"),
+        Ok(0) => bail!("the server closed a connection"),
         Ok(count) => Ok(Some(count)),
         Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
         Err(e) => Err(e.into()),

@@ -46,7 +46,7 @@ pub(super) fn run(target: &Target, workload: &Workload, server: u32, span: Span)
         if looked.elapsed() > SILENCE / 10 {
             looked = Instant::now();
             let stuck = slots.iter().find(|slot| slot.step != Step::Done && slot.started.elapsed() > SILENCE);
-            ensure!(stuck.is_none(), "a connection takes too long in {}", stuck.map_or("", |slot| slot.step.act()));
+            ensure!(stuck.is_none(), "a connection timed out while {}", stuck.map_or("", |slot| slot.step.act()));
         }
     }
     window.into_flow()
@@ -88,7 +88,7 @@ impl Step {
             Step::Upgrading => "connecting and upgrading",
             Step::Echoing => "echoing",
             Step::Closing => "closing",
-            Step::HangingUp => "waiting for the server to hang up",
+            Step::HangingUp => "waiting for the server to close",
             Step::Done => "nothing",
         }
     }
@@ -131,7 +131,7 @@ impl Slot {
                 Ok(Some(length)) => length,
             };
             if length == 0 {
-                ensure!(self.step == Step::HangingUp, "the server hung up");
+                ensure!(self.step == Step::HangingUp, "the server closed the connection");
                 self.step = Step::Done;
                 // Closed here and not when the slot is reused, so that the last ones are closed too.
                 let _ = self.stream.shutdown(Shutdown::Both);
@@ -149,7 +149,7 @@ impl Slot {
             Step::Upgrading => {
                 self.received.extend_from_slice(bytes);
                 let Some(end) = socket::accepted(&self.received)? else { return Ok(()) };
-                ensure!(end == self.received.len(), "the server sent a message before it got one");
+                ensure!(end == self.received.len(), "the server sent a message before it received one");
                 self.received.clear();
                 self.step = Step::Echoing;
                 self.send(&plan.script.send)
@@ -188,7 +188,7 @@ impl Slot {
                 self.step = Step::HangingUp;
                 Ok(())
             }
-            Some((_, other)) => bail!("the server answered the close frame with {other:?}"),
+            Some((_, other)) => bail!("the server responded to the close frame with {other:?}"),
         }
     }
 

@@ -59,7 +59,7 @@ impl Connection {
                 let (early, deflates) = socket::receive_answer(&mut stream, target)?;
                 let mut connection = Connection::new(stream, script(opened + number));
                 connection.deflates = deflates;
-                ensure!(connection.take(&early)? == 0, "the server sent a message before it got one");
+                ensure!(connection.take(&early)? == 0, "the server sent a message before it received one");
                 connection.flush()?;
                 connections.push(connection);
             }
@@ -119,9 +119,9 @@ impl Connection {
         self.flush()?;
         let mut messages = 0;
         loop {
-            let length = match socket::read_some(&mut self.stream, scratch).context("the connection broke")? {
+            let length = match socket::read_some(&mut self.stream, scratch).context("the connection failed")? {
                 None => break,
-                Some(0) => bail!("the server hung up"),
+                Some(0) => bail!("the server closed the connection"),
                 Some(length) => length,
             };
             messages += self.take(&scratch[..length])?;
@@ -130,8 +130,7 @@ impl Connection {
                 break;
             }
         }
-        self.awaited =
-            self.awaited.checked_sub(messages).context("the server sent more messages than it should have")?;
+        self.awaited = self.awaited.checked_sub(messages).context("the server sent too many messages")?;
         Ok(messages)
     }
 
@@ -163,10 +162,10 @@ impl Connection {
         if !self.unsent.is_empty() {
             let script = self.checker.script();
             let written = socket::write_some(&mut self.stream, &script.send[self.unsent.clone()]);
-            self.unsent.start += written.context("the connection broke")?;
+            self.unsent.start += written.context("the connection failed")?;
         }
         if self.unsent.is_empty() && !self.extra.is_empty() {
-            let written = socket::write_some(&mut self.stream, &self.extra).context("the connection broke")?;
+            let written = socket::write_some(&mut self.stream, &self.extra).context("the connection failed")?;
             self.extra.drain(..written);
         }
         Ok(())
@@ -183,7 +182,7 @@ pub(super) fn advance_until(connections: &mut [Connection], done: impl Fn(&Conne
     let mut waiting = connections.iter().filter(|connection| !done(connection)).count();
     let start = Instant::now();
     while waiting > 0 {
-        ensure!(start.elapsed() < SILENCE * 3, "{waiting} connections got no echo or pong");
+        ensure!(start.elapsed() < SILENCE * 3, "{waiting} connections received no echo or pong");
         for at in 0..poller.wait()? {
             let ready = poller.ready(at);
             let connection = &mut connections[ready.index];

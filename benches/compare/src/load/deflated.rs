@@ -27,7 +27,7 @@ impl DeflatedEcho {
     pub(super) fn frame(&self) -> Result<Vec<u8>> {
         let mut deflated = Vec::with_capacity(self.payload.len() + 64);
         Compress::new(Compression::default(), false).compress_vec(&self.payload, &mut deflated, FlushCompress::Sync)?;
-        ensure!(deflated.ends_with(&TAIL), "a flush without its tail");
+        ensure!(deflated.ends_with(&TAIL), "a flush without its trailing bytes");
         deflated.truncate(deflated.len() - TAIL.len());
         let mut frame = Vec::new();
         frame::put_client_frame(&mut frame, frame::TEXT, &deflated, MASK);
@@ -83,7 +83,7 @@ fn inflated(payload: &[u8], expected: usize) -> Result<Vec<u8>> {
     let input = [payload, &TAIL].concat();
     let mut inflater = Decompress::new(false);
     let status = inflater.decompress_vec(&input, &mut out, FlushDecompress::Sync).context("cannot inflate an echo")?;
-    ensure!(matches!(status, Status::Ok | Status::StreamEnd), "an echo that does not inflate");
+    ensure!(matches!(status, Status::Ok | Status::StreamEnd), "an echo that cannot be inflated");
     Ok(out)
 }
 

@@ -36,7 +36,7 @@ pub(super) fn run(target: &Target, workload: &Workload, server: u32, span: Span)
             } else {
                 busy -= 1;
                 let over: Instant = *over_at.get_or_insert(now);
-                ensure!(now - over < SILENCE, "{busy} connections got no echo");
+                ensure!(now - over < SILENCE, "{busy} connections received no echo");
             }
         }
     }

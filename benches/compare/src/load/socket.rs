@@ -61,18 +61,18 @@ pub(super) fn receive_answer(stream: &mut TcpStream, target: &Target) -> Result<
     let mut bytes = Vec::new();
     let mut chunk = [0; 1024];
     loop {
-        let length = stream.read(&mut chunk).context("no answer to the upgrade request")?;
-        ensure!(length > 0, "the server hung up on the upgrade request");
+        let length = stream.read(&mut chunk).context("no response to the upgrade request")?;
+        ensure!(length > 0, "the server closed the connection on the upgrade request");
         bytes.extend_from_slice(&chunk[..length]);
         if let Some(end) = accepted(&bytes)? {
             stream.set_nonblocking(true)?;
             let deflate = deflate_in(&bytes[..end]);
             if let Some(parameters) = &deflate {
-                ensure!(target.offers_deflate, "the server compresses though nobody offered it");
+                ensure!(target.offers_deflate, "the server compresses without an offer");
                 // the load's compressor has one window, and no message of it is longer than 2 to the power of this
                 let small =
                     ["=8", "=9"].iter().any(|bits| parameters.contains(&format!("client_max_window_bits{bits}")));
-                ensure!(!small, "the server wants a window below 1 KiB");
+                ensure!(!small, "the server requires a window below 1 KiB");
             }
             return Ok((bytes.split_off(end), deflate.is_some()));
         }
@@ -155,7 +155,7 @@ impl Poller {
     /// How many are ready; none for too long is an error.
     pub(super) fn wait(&mut self) -> Result<usize> {
         let count = self.wait_for(SILENCE)?;
-        ensure!(count > 0, "the server said nothing for {} seconds", SILENCE.as_secs());
+        ensure!(count > 0, "the server sent nothing for {} seconds", SILENCE.as_secs());
         Ok(count)
     }
 

@@ -72,7 +72,7 @@ impl Window {
     pub(super) fn into_flow(self) -> Result<Flow> {
         match self.phase {
             Phase::Over(flow) => Ok(flow),
-            _ => anyhow::bail!("the run ended before its measurement"),
+            _ => anyhow::bail!("the run ended before the measurement"),
         }
     }
 
