@@ -57,18 +57,18 @@ async fn main() -> Result<(), Error> {
         std::process::exit(2)
     };
     let container = ClientContainer::new();
-    let (said, mut heard) = line();
-    container.connect(Ear(said), format!("{server}/getCaseCount")).await?;
-    let count: u32 = heard.recv().await.and_then(|count| count.parse().ok()).unwrap_or(0);
+    let (sender, mut receiver) = line();
+    container.connect(Ear(sender), format!("{server}/getCaseCount")).await?;
+    let count: u32 = receiver.recv().await.and_then(|count| count.parse().ok()).unwrap_or(0);
     println!("{count} cases");
     for case in 1..=count {
-        let (said, mut heard) = line();
-        let session = container.connect(Echo(said), format!("{server}/runCase?case={case}&agent=client")).await?;
-        heard.recv().await;
+        let (sender, mut receiver) = line();
+        let session = container.connect(Echo(sender), format!("{server}/runCase?case={case}&agent=client")).await?;
+        receiver.recv().await;
         drop(session);
     }
-    let (said, mut heard) = line();
-    container.connect(Ear(said), format!("{server}/updateReports?agent=client")).await?;
-    heard.recv().await;
+    let (sender, mut receiver) = line();
+    container.connect(Ear(sender), format!("{server}/updateReports?agent=client")).await?;
+    receiver.recv().await;
     Ok(())
 }

@@ -42,7 +42,7 @@ impl Example {
     }
 
     async fn line(&mut self) -> String {
-        soon(self.out.next_line()).await.unwrap().expect("it ended")
+        soon(self.out.next_line()).await.unwrap().expect("the program ended")
     }
 
     /// The next line is `label: scheme://host:port/path`; where that is.
@@ -56,7 +56,7 @@ impl Example {
 
     /// Asks it to stop as an operating system does.
     fn terminate(&self) {
-        let pid = self.process.id().expect("it runs").to_string();
+        let pid = self.process.id().expect("the program runs").to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
@@ -270,8 +270,8 @@ async fn invalid_arguments_print_usage_and_exit_with_2() {
     for &name in ["bench_server"].iter().chain(PAGES) {
         let output = soon(Command::new(Example::path(name)).arg("--wrong").kill_on_drop(true).output()).await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.starts_with(&format!("usage: {name} ")), "{said}");
+        let output = String::from_utf8(output.stderr).unwrap();
+        assert!(output.starts_with(&format!("usage: {name} ")), "{output}");
     }
     for arguments in [&["--lang"][..], &["--lang", "de"], &["--addr"]] {
         let output =
@@ -348,18 +348,18 @@ async fn chat_reaches_exactly_the_members_of_the_room() {
     guest.text(r#"{"message":"<b>","name":"Hong"}"#).await;
     for client in [&mut ming, &mut guest] {
         // two connections: either may be first
-        let said = [client.expect(TEXT).await, client.expect(TEXT).await];
+        let output = [client.expect(TEXT).await, client.expect(TEXT).await];
         for line in [
             r#"{"type":"usermsg","message":"hello","name":"Ming"}"#,
             r#"{"type":"usermsg","message":"<b>","name":"Hong"}"#,
         ] {
-            assert!(said.iter().any(|said| said == line.as_bytes()), "{said:?}");
+            assert!(output.iter().any(|output| output == line.as_bytes()), "{output:?}");
         }
     }
 
     // only the sender learns that its message is no JSON
     guest.text("hello").await;
-    guest.expect_text(&system("the message is not the agreed JSON", "消息不是约定的 JSON")).await;
+    guest.expect_text(&system("the message is not valid JSON for this chat", "消息不是约定的 JSON")).await;
     guest.close(1000, "").await;
     ming.expect_text(&system("Hong left the room (1 online)", "Hong 离开了聊天室（1 人在线）")).await;
     elsewhere.expect_silence().await;
@@ -422,9 +422,9 @@ async fn polling_vs_push_counts_every_byte_of_a_handshake() {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\n{upgrade}\r\n{key}\r\n\r\n");
     let answer = exchange(addr, &request, Some("}")).await;
     let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
-    let (_, said) = rest.split_once(r#"{"handshake":"#).unwrap();
+    let (_, output) = rest.split_once(r#"{"handshake":"#).unwrap();
     let length = request.len() + head.len() + "\r\n\r\n".len();
-    assert_eq!(said.split_once('}').unwrap().0.parse::<usize>().unwrap(), length, "{answer}");
+    assert_eq!(output.split_once('}').unwrap().0.parse::<usize>().unwrap(), length, "{answer}");
 }
 
 #[tokio::test]
@@ -461,12 +461,12 @@ async fn handshake_sends_each_connection_its_own_headers() {
         let frame = client.frame().await.unwrap();
         // it is long enough to be compressed where that was agreed
         let text = if frame.rsv == 0 { frame.payload } else { inflated(&frame.payload) };
-        let told: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        assert_eq!(told["target"], path);
-        assert_eq!(told["subprotocol"].as_str(), chosen);
-        assert_eq!(told["extensions"].as_array().unwrap().is_empty(), !compressed);
+        let shown: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(shown["target"], path);
+        assert_eq!(shown["subprotocol"].as_str(), chosen);
+        assert_eq!(shown["extensions"].as_array().unwrap().is_empty(), !compressed);
         let field = |side: &str, name: &str| {
-            let fields = told[side].as_array().unwrap();
+            let fields = shown[side].as_array().unwrap();
             fields.iter().find(|field| field[0] == name).map(|field| field[1].as_str().unwrap().to_owned())
         };
         assert_eq!(field("request", "x-own").as_deref(), Some(path));
@@ -581,9 +581,9 @@ async fn programmatic_pushes_the_same_by_both_remotes() {
         for _ in 0..64 {
             assert_eq!(client.expect(BINARY).await.len(), 64 << 10);
         }
-        let told: serde_json::Value = serde_json::from_str(&soon(asked).await.unwrap().body).unwrap();
-        assert_eq!((&told["messages"], &told["bytes"]), (&64.into(), &(4 << 20).into()));
-        assert!(told["returned"].as_u64() <= told["written"].as_u64(), "{told}");
+        let shown: serde_json::Value = serde_json::from_str(&soon(asked).await.unwrap().body).unwrap();
+        assert_eq!((&shown["messages"], &shown["bytes"]), (&64.into(), &(4 << 20).into()));
+        assert!(shown["returned"].as_u64() <= shown["written"].as_u64(), "{shown}");
         client.expect_silence().await;
     }
 }

@@ -68,7 +68,7 @@ fn broadcast<T: Serialize>(container: &ServerContainer, topic: &str, news: &T) {
     let room = container.room(topic);
     let sent = room.async_remote().send_object(&Json(News { topic, news, listeners: room.len() }));
     if let Err(error) = sent {
-        tracing::error!(%error, topic, "the news could not be encoded");
+        tracing::error!(%error, topic, "cannot encode the update");
     }
 }
 

@@ -69,9 +69,9 @@ impl Chat {
     fn failed(&mut self, error: &Error, session: &Session, lang: State<Lang>) -> Result<(), Error> {
         tracing::warn!(%error, "in the chat");
         let both = if error.is_decode() {
-            ["the message is not the agreed JSON", "消息不是约定的 JSON"]
+            ["the message is not valid JSON for this chat", "消息不是约定的 JSON"]
         } else {
-            ["the server failed", "服务器出错"]
+            ["internal server error", "服务器出错"]
         }
         .map(str::to_owned);
         drop(session.async_remote().send_object(&Json(system(*lang, &both)))?);

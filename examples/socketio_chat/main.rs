@@ -40,7 +40,7 @@ impl Plain {
 
     #[on_message]
     async fn say(&self, line: String, session: &Session, group: State<Group>, #[query_param] name: String) {
-        group.said(&session.open_sessions(), &name, &line).await;
+        group.relay(&session.open_sessions(), &name, &line).await;
     }
 
     #[on_close]
@@ -63,7 +63,7 @@ impl Group {
         self.emit("join", name).await;
     }
 
-    async fn said(&self, plain: &OpenSessions, name: &str, line: &str) {
+    async fn relay(&self, plain: &OpenSessions, name: &str, line: &str) {
         self.send(plain, &format!("{name}{}{line}", self.lang.pick(": ", "："))).await;
     }
 
@@ -80,7 +80,7 @@ impl Group {
         // once the server is closing there is no namespace, and nobody in it
         let Some(everyone) = self.io.of("/") else { return };
         if let Err(error) = everyone.emit(event, value).await {
-            tracing::warn!(%error, "an event did not reach everybody");
+            tracing::warn!(%error, "an event did not reach every session");
         }
     }
 }
@@ -99,7 +99,7 @@ fn socket_io(group: &Group, container: ServerContainer) {
         let (plain, own) = (container.clone(), group.clone());
         socket.on("message", async move |socket: SocketRef, Data(line): Data<String>| {
             if let Some(Name(name)) = socket.extensions.get() {
-                own.said(&plain.sessions(), &name, &line).await;
+                own.relay(&plain.sessions(), &name, &line).await;
             }
         });
         let (plain, own) = (container.clone(), group.clone());

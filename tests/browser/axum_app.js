@@ -28,20 +28,20 @@ async function twoPeople() {
     ming.complaints.length = 0;
   });
 
-  await check("after the login the endpoint opens, and says how many look", async () => {
+  await check("after the login the endpoint opens and shows the number of windows", async () => {
     await login(ming, "Ming");
     await ming.untilShown("#windows", "1 window shows");
     await login(hong, "Hong");
     for (const window of [ming, hong]) await window.untilShown("#windows", "2 windows show");
   });
 
-  await check("the page shows who is logged in, and with which roles", async () => {
+  await check("the page shows the user and the roles", async () => {
     await ming.untilShown("#who", "Logged in: Ming (roles: admin, user)");
     await hong.untilShown("#who", "Logged in: Hong (roles: user)");
     assert.deepEqual([await ming.page.isVisible("#clear"), await hong.page.isVisible("#clear")], [true, false]);
   });
 
-  await check("an item that one adds by HTTP is shown to the other at once", async () => {
+  await check("an item added by HTTP appears in the other window", async () => {
     for (const [window, what] of [[ming, "buy tea"], [hong, "water the flowers"], [ming, "<b>write a letter</b>"]]) {
       await window.page.fill("#what", what);
       await window.page.keyboard.press("Enter");
@@ -49,7 +49,7 @@ async function twoPeople() {
     }
   });
 
-  await check("an item that one ticks is ticked for the other", async () => {
+  await check("a ticked item is ticked in the other window", async () => {
     await hong.page.getByLabel("buy tea").check();
     await ming.until("the tick", () => document.querySelector("#items input").checked);
     const items = await ming.page.evaluate(() => fetch("/api/items").then(answer => answer.json()));
@@ -63,12 +63,12 @@ async function twoPeople() {
   await hong.picture("axum_app-phone-dark");
   await hong.changeLanguage();
 
-  await check("an admin clears what is done, and the other sees it go", async () => {
+  await check("an admin removes completed items in both windows", async () => {
     await ming.page.click("#clear");
     await hong.until("the item to go", () => document.querySelectorAll("#items li").length === 2);
   });
 
-  await check("when the server stops it says so in red, keeps the list and asks for no login", async () => {
+  await check("when the server stops, the page shows an error, keeps the list and requests no login", async () => {
     for (const window of [ming, hong]) assert.deepEqual(window.complaints, []);
     assert.equal(await server.terminate(), 0);
     assert.equal(server.lines.at(-1), "2 connections closed, 0 cut");
@@ -81,7 +81,7 @@ async function twoPeople() {
   });
   await ming.picture("axum_app-lost");
 
-  await check("comes back after a restart: the new server knows no logins, and the page asks for one", async () => {
+  await check("after a restart the page requests a new login", async () => {
     server = await server.again();
     for (const window of [ming, hong]) {
       await window.untilRed("#trouble", "log in again");

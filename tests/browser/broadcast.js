@@ -19,7 +19,7 @@ async function threeListeners() {
     await Window.open(server.urls.page, { viewport: PHONE, colorScheme: "dark" }),
   ];
 
-  await check("everybody hears the same, and how many listen", async () => {
+  await check("all windows show the same data and the number of listeners", async () => {
     for (const window of [all, other, phone]) {
       await window.untilState("connected");
       for (const topic of TOPICS) await window.untilShown(`#${topic} .listeners`, "3 windows listen");
@@ -28,7 +28,7 @@ async function threeListeners() {
     await all.untilShown("#scores .score", " : ");
   });
 
-  await check("the time goes on by itself, and is the machine's", async () => {
+  await check("the time advances and matches the machine's clock", async () => {
     const before = await shown(all, "time");
     await all.until("another second", before => document.querySelector("#time .news").textContent !== before, before);
     const [hours, minutes, seconds] = (await shown(all, "time")).split(":").map(Number);
@@ -37,7 +37,7 @@ async function threeListeners() {
     assert.ok(apart <= 5 || apart >= 86_390, `${apart} s`);
   });
 
-  await check("a window that leaves a topic is not sent it, and the others see the number", async () => {
+  await check("a window that leaves a topic receives no more of it, and the others see the count", async () => {
     await other.page.uncheck("[value=quotes]");
     await other.page.uncheck("[value=scores]");
     await all.untilShown("#quotes .listeners", "2 windows listen");
@@ -50,7 +50,7 @@ async function threeListeners() {
     assert.deepEqual([...new Set(await other.page.evaluate(() => topics))], ["time"]);
   });
 
-  await check("and it is sent the topic again when it asks", async () => {
+  await check("and receives the topic again after it subscribes", async () => {
     await other.page.check("[value=quotes]");
     await all.untilShown("#quotes .listeners", "3 windows listen");
   });
@@ -69,7 +69,7 @@ async function threeListeners() {
     await phone.changeLanguage();
   });
 
-  await check("a window that has gone is no longer counted, and may come back", async () => {
+  await check("a closed window is no longer counted, and may return", async () => {
     await phone.page.click("#toggle");
     await phone.untilState("closed: 1000 normal closure");
     await all.untilShown("#time .listeners", "2 windows listen");
@@ -77,7 +77,7 @@ async function threeListeners() {
     await all.untilShown("#time .listeners", "3 windows listen");
   });
 
-  await check("comes back after a restart, with its topics", async () => {
+  await check("reconnects after a restart, with its topics", async () => {
     for (const window of [all, other, phone]) assert.deepEqual(window.complaints, []);
     server = await comesBack(server, all, other, phone);
     await all.untilShown("#quotes .listeners", "3 windows listen");

@@ -37,7 +37,7 @@ async function threePeople() {
     assert.match(await lei.page.getAttribute("#log", "data-empty"), /^Write your name/);
   });
 
-  await check("announces who comes to everybody in the room", async () => {
+  await check("announces a new member to everybody in the room", async () => {
     await enter(ming, "Ming", "tea house");
     await enter(hong, "Hong", "tea house");
     await ming.untilLine("System", "Hong entered the room (2 online)");
@@ -45,7 +45,7 @@ async function threePeople() {
     await lei.untilLine("System", "Lei entered the room (1 online)");
   });
 
-  await check("what one says is heard by everybody in the room", async () => {
+  await check("a message reaches everybody in the room", async () => {
     await say(ming, "Hello everybody!");
     for (const window of [ming, hong]) await window.untilLine("Ming", "Hello everybody!");
     await say(hong, "Hello Ming");
@@ -53,14 +53,14 @@ async function threePeople() {
     assert.equal(await ming.page.inputValue("#message"), "");
   });
 
-  await check("shows markup as the text it is", async () => {
+  await check("shows markup as text", async () => {
     const markup = "<img src=x onerror=\"document.title='run'\"><b>bold</b>";
     await say(ming, markup);
     await hong.untilLine("Ming", markup);
     assert.equal(await hong.page.locator("#log img").count(), 0);
   });
 
-  await check("another room hears nothing of it", async () => {
+  await check("another room does not receive it", async () => {
     await say(lei, "Is anybody here?");
     await lei.untilLine("Lei", "Is anybody here?");
     const heard = await lei.log();
@@ -71,7 +71,7 @@ async function threePeople() {
   await ming.untilLine("Hong", "看看它换不换");
   for (const window of [ming, hong]) await check("fits its window and names its controls", () => window.isFitForAll());
   await ming.picture("chat");
-  await check("lines of the log change their language, too", async () => {
+  await check("log lines change their language, too", async () => {
     await hong.changeLanguage();
     await hong.untilLine("系统", "Hong 进入了聊天室（2 人在线）");
     await hong.untilState("已连接");
@@ -80,13 +80,13 @@ async function threePeople() {
     await hong.untilLine("System", "Hong entered the room (2 online)");
   });
 
-  await check("announces who leaves; the page that left says how its connection was closed", async () => {
+  await check("announces a member who leaves; the page that left shows how its connection was closed", async () => {
     await hong.page.click("#leave");
     await hong.untilState("closed: 1000 left");
     await ming.untilLine("System", "Hong left the room (1 online)");
   });
 
-  await check("a link leads into the room", async () => {
+  await check("a link opens the room", async () => {
     assert.match(ming.page.url(), /\?room=/);
     const guest = await Window.open(ming.page.url());
     assert.equal(await guest.page.inputValue("#room"), "tea house");
@@ -94,7 +94,7 @@ async function threePeople() {
     await enter(hong, "Hong", "tea house");
   });
 
-  await check("comes back into its room after a restart", async () => {
+  await check("reconnects to its room after a restart", async () => {
     for (const window of [ming, hong, lei]) assert.deepEqual(window.complaints, []);
     server = await comesBack(server, ming, hong, lei);
     await ming.untilRed("#log .error span", "the connection is closed: 1001 the server is shutting down");
@@ -105,7 +105,7 @@ async function threePeople() {
     for (const window of [ming, hong, lei]) assert.deepEqual(window.complaints, []);
   });
 
-  await check("leaves while the server is away, and then stays away", async () => {
+  await check("leaves while the server is down, and stays disconnected", async () => {
     await server.terminate();
     await ming.untilState("closed: 1001 the server is shutting down; connecting again");
     assert.ok(await ming.page.isDisabled("#send"));
@@ -113,7 +113,7 @@ async function threePeople() {
     await ming.until("the last word", () => document.querySelector("#state").textContent === "closed: 1001 the server is shutting down");
   });
 
-  await check("says so in red when nobody is there", async () => {
+  await check("shows an error when there is no server", async () => {
     await ming.page.click("#enter");
     await ming.untilRed("#log .error span", "no connection to the server");
     await ming.untilRed("#state", "closed: no connection to the server");
@@ -169,29 +169,29 @@ async function aTutorialsPage() {
   await tutorial.page.setContent(TUTORIAL(server.urls.endpoint));
   const ming = await Window.open(`${server.urls.page}?room=lobby`);
 
-  await check("a server that was started in Chinese serves a Chinese page", async () => {
+  await check("a server started in Chinese serves a Chinese page", async () => {
     assert.equal(await ming.page.innerText("h1"), "聊天室");
     await ming.changeLanguage();
     assert.equal(await ming.page.innerText("h1"), "Chat room");
   });
 
-  await check("the page of a tutorial connects and hears the system", async () => {
+  await check("the page of a tutorial connects and receives system messages", async () => {
     await tutorial.untilShown(".bg-info", "Connected to WebSocket server!");
     await tutorial.untilShown(".bg-warning", "一位客人 进入了聊天室（1 人在线）");
   });
 
-  await check("it hears others with their names", async () => {
+  await check("it receives messages with names", async () => {
     await enter(ming, "Ming", "lobby");
     await say(ming, "你好，旧页面");
     await tutorial.untilShown(".bg-success", "Ming : 你好，旧页面");
   });
 
-  await check("it is heard", async () => {
+  await check("its messages reach the others", async () => {
     await tutorial.page.evaluate(() => websocket.send(JSON.stringify({ message: "我也在", name: "旧页面" })));
     await ming.untilLine("旧页面", "我也在");
   });
 
-  await check("it says when the connection is lost", async () => {
+  await check("it shows a lost connection", async () => {
     await server.terminate();
     await tutorial.untilShown(".bg-warning", "websocket Connection Closed.");
   });

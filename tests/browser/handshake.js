@@ -25,7 +25,7 @@ async function fieldByField() {
   await window.untilState("connected");
   await window.untilShown("#response td", "This page has computed it: correct");
 
-  await check("the request and the answer are those of this connection", async () => {
+  await check("the request and the response are those of this connection", async () => {
     const [request, response] = [await fields(window, "request"), await fields(window, "response")];
     assert.equal(request.host, new URL(server.urls.page).host);
     assert.equal(request.origin, new URL(server.urls.page).origin);
@@ -38,12 +38,12 @@ async function fieldByField() {
 
   await check("every field is explained", async () => {
     const unknown = await window.page.evaluate(() => [...document.querySelectorAll("tbody tr")]
-      .filter(row => row.cells[2].textContent === "No part of WebSocket").map(row => row.dataset.name));
+      .filter(row => row.cells[2].textContent === "Not part of WebSocket").map(row => row.dataset.name));
     // what a browser sends of its own is in the list; Sec-GPC and their like may come
     assert.ok(unknown.length <= 2, unknown.join());
   });
 
-  await check("the server's choices are what the browser says, too", async () => {
+  await check("the server's choices match those of the browser", async () => {
     const response = await fields(window, "response");
     const { protocol, extensions } = await window.page.evaluate(() => ({ protocol: connection.socket.protocol, extensions: connection.socket.extensions }));
     assert.equal(response["sec-websocket-protocol"], protocol);
@@ -59,7 +59,7 @@ async function fieldByField() {
     await window.untilState("connected");
   });
 
-  await check("without compression, and with both subprotocols: the client's first is chosen", async () => {
+  await check("without compression and with both subprotocols, the client's first is selected", async () => {
     const before = await window.page.textContent("#request [data-name=sec-websocket-key] td:nth-child(2)");
     await choose(window, ["table.v1", "table.v2"], "/plain");
     await window.untilShown("#outcome", "extensions: none");
@@ -71,20 +71,20 @@ async function fieldByField() {
     assert.equal(response["sec-websocket-extensions"], undefined);
   });
 
-  await check("no subprotocol offered, none chosen", async () => {
+  await check("no subprotocol offered, none selected", async () => {
     await choose(window, [], "/compressed");
     await window.untilShown("#outcome", "Subprotocol chosen by the server: none; extensions: permessage-deflate");
     assert.equal((await fields(window, "request"))["sec-websocket-protocol"], undefined);
   });
   assert.deepEqual(window.complaints, []);
 
-  await check("a subprotocol that the server does not speak: the browser refuses, and the page says why", async () => {
+  await check("with an unknown subprotocol the browser fails the handshake, and the page shows why", async () => {
     await choose(window, ["table.v9"], "/compressed");
     await window.untilState("closed: no connection to the server");
     await window.untilRed("#trouble", "chose none of the offered subprotocols");
   });
 
-  await check("comes back after a restart, with another handshake", async () => {
+  await check("reconnects after a restart, with another handshake", async () => {
     await choose(window, ["table.v2"], "/compressed");
     await window.untilState("connected");
     await window.untilShown("#outcome", "table.v2");
@@ -104,7 +104,7 @@ async function onAPhone() {
   await window.untilShown("#response td", "This page has computed it: correct");
   await window.changeLanguage();
   await window.untilShown("#response td", "本页算了，正确");
-  await check("on a phone: fits", () => window.isFitForAll());
+  await check("fits a phone", () => window.isFitForAll());
   await window.picture("handshake-phone-dark");
   await window.close();
   await server.terminate();

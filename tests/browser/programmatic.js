@@ -27,7 +27,7 @@ async function handlersComeAndGo() {
     await window.untilLine("text handler", "line 1");
   });
 
-  await check("what has no handler is dropped, until there is one", async () => {
+  await check("messages without a handler are dropped until one is added", async () => {
     await say("binary");
     await say("pong");
     await change(window, "binary", true);
@@ -41,7 +41,7 @@ async function handlersComeAndGo() {
     assert.equal(lines.filter(line => line.startsWith("pong handler")).length, 1, lines.join("\n"));
   });
 
-  await check("a handler that is taken away hears no more, and may come back", async () => {
+  await check("a removed handler receives nothing, and may be added again", async () => {
     await change(window, "text", false);
     await say("text");
     await window.untilLine("Me", "line 2 (no handler: the server drops it)");
@@ -51,7 +51,7 @@ async function handlersComeAndGo() {
     assert.ok(!(await window.log()).includes("text handler:line 2"));
   });
 
-  await check("both remotes bring the same 4 MiB, and the calls of the async one return first", async () => {
+  await check("both remotes deliver the same 4 MiB, and the async calls return first", async () => {
     for (const remote of ["basic", "async"]) {
       await window.page.click(`#${remote} button`);
       await window.untilShown(`#${remote} td`, "4.0 MiB");
@@ -69,7 +69,7 @@ async function handlersComeAndGo() {
 
   const phone = await Window.open(server.urls.page, { viewport: PHONE, colorScheme: "dark" });
   await phone.untilLine("System", " is open");
-  await check("two windows are two sessions with handlers of their own", async () => {
+  await check("two windows are two sessions with their own handlers", async () => {
     assert.equal(await phone.page.isChecked("[value=binary]"), false);
     await change(phone, "text", false);
     assert.equal(await window.page.isChecked("[value=text]"), true);
@@ -88,7 +88,7 @@ async function handlersComeAndGo() {
     await phone.changeLanguage();
   });
 
-  await check("comes back after a restart, as another session with the handler for text", async () => {
+  await check("reconnects after a restart, as another session with the handler for text", async () => {
     for (const one of [window, phone]) assert.deepEqual(one.complaints, []);
     const before = await window.page.evaluate(() => id);
     server = await comesBack(server, window, phone);

@@ -63,7 +63,7 @@ async function twoWorlds() {
 
   await check("speaks both languages", () => speaksBothLanguages(ming, ["Group chat: Socket.IO and WebSocket", "群聊：Socket.IO 和 WebSocket"]));
 
-  await check("one joins by Socket.IO and one by WebSocket, and each hears of the other", async () => {
+  await check("one joins by Socket.IO and one by WebSocket, and both see each other", async () => {
     await join(ming, "Ming", "#by-io");
     await join(hong, "Hong", "#by-ws");
     await ming.untilLine("System", "Hong joined the group");
@@ -86,7 +86,7 @@ async function twoWorlds() {
     assert.equal(await tutorial.page.title(), "old page的群聊");
   });
 
-  await check("it hears both, and is heard by both", async () => {
+  await check("it exchanges messages with both", async () => {
     await say(ming, "Hello, old page");
     await tutorial.untilShown("#messages li", "Ming: Hello, old page");
     await say(hong, "Welcome");
@@ -100,11 +100,11 @@ async function twoWorlds() {
   await ming.picture("socketio_chat");
   await hong.picture("socketio_chat-phone-dark");
 
-  await check("the library has left polling for a WebSocket of its own", async () => {
+  await check("the library has upgraded from polling to its own WebSocket", async () => {
     await tutorial.until("the upgrade", () => socket.io.engine.transport.name === "websocket");
   });
 
-  await check("who leaves is missed in both worlds", async () => {
+  await check("a member who leaves is removed on both sides", async () => {
     await hong.page.click("#leave");
     await hong.untilState("closed: 1000 normal closure");
     await ming.untilLine("System", "Hong left the group");
@@ -117,7 +117,7 @@ async function twoWorlds() {
     await hong.untilLine("System", "Ming left the group");
   });
 
-  await check("the server's sentences change their language, too", async () => {
+  await check("the server's messages change their language, too", async () => {
     await hong.changeLanguage();
     await hong.untilLine("系统", "Ming 离开了群聊");
     await hong.untilState("已连接");
@@ -125,7 +125,7 @@ async function twoWorlds() {
     await hong.untilLine("System", "Ming left the group");
   });
 
-  await check("comes back after a restart, in both worlds", async () => {
+  await check("reconnects after a restart, on both sides", async () => {
     await join(ming, "Ming", "#by-io");
     for (const window of [ming, hong]) assert.deepEqual(window.complaints, []);
     assert.equal(await server.terminate(), 0);
@@ -148,7 +148,7 @@ async function withoutTheLibrary() {
   const server = await Server.start("socketio_chat", "--lang", "zh");
   const window = await Window.open(server.urls.page);
 
-  await check("without the library: says what to do, and WebSocket works", async () => {
+  await check("without the library the page explains what to do, and WebSocket works", async () => {
     assert.match(await window.page.innerText("#missing"), /npm ci --prefix examples\/socketio_chat/);
     assert.ok(await window.page.isDisabled("#by-io"));
     await window.page.fill("#name", "Ming");

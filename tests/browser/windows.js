@@ -51,7 +51,7 @@ class Server {
         if (server.urls.page && server.urls.endpoint) resolve();
       });
     });
-    const early = server.ended.then(status => assert.fail(`${name} ended (${status}) before it said where it listens`));
+    const early = server.ended.then(status => assert.fail(`${name} ended (${status}) before it printed its address`));
     await within(`${name} to say where it listens`, Promise.race([announced, early]));
     return server;
   }

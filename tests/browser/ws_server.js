@@ -42,7 +42,7 @@ async function servedPage() {
     await window.untilState("connected");
   });
 
-  await check("agrees on compression with the server", async () => {
+  await check("negotiates compression with the server", async () => {
     const extensions = await page.evaluate(() => connection.socket.extensions);
     assert.equal(extensions, "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
   });
@@ -63,7 +63,7 @@ async function servedPage() {
     await window.untilLine("Server", "first\nsecond");
   });
 
-  await check("clear empties the box and sends nothing", async () => {
+  await check("clear empties the input and sends nothing", async () => {
     const before = (await window.log()).length;
     await page.fill("#content", "not sent");
     await page.click("#clear");
@@ -71,7 +71,7 @@ async function servedPage() {
     assert.equal((await window.log()).length, before);
   });
 
-  await check("shows markup as the text it is", async () => {
+  await check("shows markup as text", async () => {
     const markup = "<img src=x onerror=\"document.title='run'\"><b>bold</b>";
     await say(window, markup);
     await window.untilLine("Server", markup);
@@ -79,7 +79,7 @@ async function servedPage() {
     assert.notEqual(await page.title(), "run");
   });
 
-  await check("shows an empty message, and the beginning of a big one with its length", async () => {
+  await check("shows an empty message, and the start of a large one with its length", async () => {
     const before = (await window.log()).length;
     await say(window, "");
     await window.until("the empty echo", n => document.querySelectorAll("#log p").length === n, before + 2);
@@ -94,7 +94,7 @@ async function servedPage() {
     await untilLastLineIsInView(window);
   });
 
-  await check("stays where the reader has scrolled to", async () => {
+  await check("keeps the scroll position", async () => {
     await page.locator("#log").evaluate(log => { log.scrollTop = 0; });
     await page.evaluate(() => new Promise(requestAnimationFrame));
     await page.evaluate(() => log.add("system", "system", "one more line"));
@@ -115,7 +115,7 @@ async function servedPage() {
     await window.untilState("connected");
   });
 
-  await check("closes with code and reason, and the server answers with the same", async () => {
+  await check("closes with code and reason, and the server echoes them", async () => {
     await disconnect(window, 4001, "that is all – bye");
     await window.untilLine("System", "closing: 4001 that is all – bye");
     await window.untilState("closed: 4001 that is all – bye");
@@ -123,13 +123,13 @@ async function servedPage() {
     await untilLastLineIsInView(window);
   });
 
-  await check("says in red that it cannot send while closed, and keeps the message", async () => {
+  await check("shows an error when it cannot send, and keeps the message", async () => {
     await say(window, "too late");
     await window.untilRed("#log .error span", "not connected");
     assert.equal(await page.inputValue("#content"), "too late");
   });
 
-  await check("connects again and is heard", async () => {
+  await check("reconnects and sends", async () => {
     await page.click("#connect");
     await window.untilState("connected");
     await say(window, "back again");
@@ -137,7 +137,7 @@ async function servedPage() {
   });
   await window.picture("ws_server");
 
-  await check("comes back after a restart of the server", async () => {
+  await check("reconnects after a restart of the server", async () => {
     assert.deepEqual(window.complaints, []);
     server = await comesBack(server, window);
     await window.untilRed("#log .error span", "disconnected: 1001 the server is shutting down");
@@ -146,7 +146,7 @@ async function servedPage() {
     assert.deepEqual(window.complaints, []);
   });
 
-  await check("disconnects while the server is away, and then stays closed", async () => {
+  await check("disconnects while the server is down, and stays closed", async () => {
     await server.terminate();
     await window.untilState("closed: 1001 the server is shutting down; connecting again");
     await window.picture("ws_server-lost");
@@ -156,16 +156,16 @@ async function servedPage() {
     await window.until("the last word", () => document.querySelector("#state").textContent === "closed: 1001 the server is shutting down");
   });
 
-  await check("says in red when nobody is there", async () => {
+  await check("shows an error when there is no server", async () => {
     await page.click("#connect");
     await window.untilRed("#log .error span", "cannot connect to ws://");
     await window.untilRed("#state", "closed: no connection to the server");
   });
 
-  await check("says in red when the address is none", async () => {
+  await check("shows an error for an invalid address", async () => {
     await page.fill("#url", "nonsense://host");
     await page.click("#connect");
-    await window.untilRed("#log .error span", "not an address of a WebSocket: nonsense://host");
+    await window.untilRed("#log .error span", "not a WebSocket address: nonsense://host");
   });
   await window.close();
 }
@@ -175,7 +175,7 @@ async function smallAndDark() {
   const window = await Window.open(server.urls.page, { viewport: PHONE, colorScheme: "dark" });
   await window.untilState("已连接");
 
-  await check("a phone's width needs no scrolling sideways, whatever the messages", async () => {
+  await check("needs no horizontal scrolling on a phone", async () => {
     await say(window, "一条比较长的消息，在手机上要换行才看得完，这里就看它换不换。");
     await say(window, "x".repeat(400));
     await window.untilLine("对方", "x".repeat(400));
@@ -198,7 +198,7 @@ async function overTls() {
   // the certificate is one that the server made itself
   const window = await Window.open(server.urls.page, { ignoreHTTPSErrors: true });
 
-  await check("over TLS: page and endpoint are https and wss, and the echo comes back", async () => {
+  await check("over TLS: page and endpoint use https and wss, and the echo arrives", async () => {
     assert.match(server.urls.page, /^https:/);
     assert.match(server.urls.endpoint, /^wss:/);
     await window.untilState("connected");
@@ -209,7 +209,7 @@ async function overTls() {
     await window.untilLine("Server", "(the first of 340000 characters)");
   });
 
-  await check("over TLS: the server's own close arrives as 1001", async () => {
+  await check("over TLS: the server's close arrives as 1001", async () => {
     assert.equal(await server.terminate(), 0);
     await window.untilState("closed: 1001 the server is shutting down");
   });
@@ -219,7 +219,7 @@ async function overTls() {
 async function fromDisk() {
   const window = await Window.open(pathToFileURL(PAGE_FILE).href);
 
-  await check("from disk: waits with the usual address and says how the server must be started", async () => {
+  await check("from disk: shows the default address and how to start the server", async () => {
     assert.equal(await window.page.inputValue("#url"), "ws://127.0.0.1:8080/websocket/ws");
     await window.untilState("not connected");
     assert.match(await window.page.innerText("#disk"), /--allow-any-origin/);
