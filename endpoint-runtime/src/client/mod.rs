@@ -179,14 +179,14 @@ impl ClientContainer {
     /// # Cancel safety
     /// If the future is dropped, the sessions still end, but the slow ones are not dropped after `limit`.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
-        let begun = Instant::now();
+        let started = Instant::now();
         self.0.closing.cancel();
         self.0.keepers.close();
         let sets = self.sets();
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the client is shutting down");
         let shutdown = end_all(|| sets.iter().cloned(), reason, &self.0.tasks, limit).await;
         // each task waits only for its session; a closure that blocks its thread cannot be interrupted
-        let rest = limit.saturating_sub(begun.elapsed()).max(SHUTDOWN_REST);
+        let rest = limit.saturating_sub(started.elapsed()).max(SHUTDOWN_REST);
         let _ = timeout(rest, self.0.keepers.wait()).await;
         shutdown
     }

@@ -76,10 +76,10 @@ impl Proxy {
 
     /// Same as [`from_env`](Self::from_env), with variables read by `read`.
     pub fn from_vars(read: impl Fn(&str) -> Option<String>) -> Self {
-        let said = |name: &str| read(name).filter(|value| !value.trim().is_empty());
-        let either = |name: &str| said(&name.to_ascii_lowercase()).or_else(|| said(name));
+        let variable = |name: &str| read(name).filter(|value| !value.trim().is_empty());
+        let either = |name: &str| variable(&name.to_ascii_lowercase()).or_else(|| variable(name));
         let is_cgi = read("REQUEST_METHOD").is_some();
-        let plain = if is_cgi { said("http_proxy") } else { either("HTTP_PROXY") };
+        let plain = if is_cgi { variable("http_proxy") } else { either("HTTP_PROXY") };
         let all = either("ALL_PROXY");
         let way = |url: Option<String>| url.or_else(|| all.clone()).map(|url| Hop::parse(url.trim()));
         let except = either("NO_PROXY").unwrap_or_default();

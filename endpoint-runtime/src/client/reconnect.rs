@@ -202,13 +202,13 @@ impl ReconnectingRequest {
         let (first, ended) = request.container.open(make(), &request, &stop).await?;
         let (sender, current) = watch::channel(first);
         let end = Arc::new(OnceLock::new());
-        let (stopped, told) = (stop.clone(), end.clone());
+        let (stopped, outcome) = (stop.clone(), end.clone());
         let keepers = request.container.0.keepers.clone();
         keepers.spawn(async move {
             let end = keep_connected(make, &request, &policy, &sender, &stopped, ended).await;
             end.log();
             // set before the sender is dropped, which wakes the tasks that wait for the end
-            let _ = told.set(end);
+            let _ = outcome.set(end);
         });
         Ok(Reconnecting { current, stop, end })
     }

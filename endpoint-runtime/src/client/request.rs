@@ -71,14 +71,16 @@ impl ClientRequest {
     {
         match (name.try_into(), value.try_into()) {
             (Ok(name), Ok(_)) if OURS.contains(&name) => {
-                self.wrong(format!("the header {name} is reserved for the handshake"))
+                self.add_mistake(format!("the header {name} is reserved for the handshake"))
             }
             (Ok(name), Ok(value)) => {
                 self.headers.append(name, value);
             }
             // omits the value, which may be a secret
-            (Ok(name), Err(_)) => self.wrong(format!("the value of the header {name} contains an invalid character")),
-            (Err(_), _) => self.wrong("a header name contains an invalid character".to_owned()),
+            (Ok(name), Err(_)) => {
+                self.add_mistake(format!("the value of the header {name} contains an invalid character"))
+            }
+            (Err(_), _) => self.add_mistake("a header name contains an invalid character".to_owned()),
         }
         self
     }
@@ -88,7 +90,7 @@ impl ClientRequest {
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         if !is_subprotocol(&name) {
-            self.wrong(format!("{name:?} is not a valid subprotocol name"));
+            self.add_mistake(format!("{name:?} is not a valid subprotocol name"));
         } else if !self.subprotocols.contains(&name) {
             self.subprotocols.push(name);
         }
@@ -101,7 +103,7 @@ impl ClientRequest {
             Ok(origin) => {
                 self.headers.insert(header::ORIGIN, origin);
             }
-            Err(_) => self.wrong("the origin contains an invalid character".to_owned()),
+            Err(_) => self.add_mistake("the origin contains an invalid character".to_owned()),
         }
         self
     }
@@ -163,7 +165,7 @@ impl ClientRequest {
         self.connect(Programmatic(endpoint)).await
     }
 
-    fn wrong(&mut self, mistake: String) {
+    fn add_mistake(&mut self, mistake: String) {
         self.mistake.get_or_insert(mistake);
     }
 

@@ -85,7 +85,7 @@ pub struct ExternalSocket {
 
 impl ExternalSocket {
     fn new(container: &ServerContainer, mounted: Arc<Mounted>) -> Result<Self, Error> {
-        match mounted.asks_too_much() {
+        match mounted.unsupported_option() {
             None => Ok(Self { container: container.clone(), mounted }),
             Some(what) => {
                 let about = &mounted.about;

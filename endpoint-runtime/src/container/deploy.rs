@@ -46,7 +46,7 @@ impl Mounted {
 
     /// The first requirement of the endpoint that a transport of whole messages cannot meet.
     #[cfg(feature = "adopted")]
-    pub(super) fn asks_too_much(&self) -> Option<String> {
+    pub(super) fn unsupported_option(&self) -> Option<String> {
         if let Some((kind, how)) = self.registration.and_then(|registration| registration.handlers().in_parts()) {
             return Some(format!("its `#[on_message]` for {kind} takes messages {how}"));
         }

@@ -261,7 +261,7 @@ pub(crate) fn prepare<E: EndpointHandlers>(
     Ok(Box::new(move |opening: PendingConnection| {
         #[cfg(feature = "adopted")]
         if opening.ends.is_some() {
-            tokio::spawn(serve_and_tell(Box::new((opening, endpoint))));
+            tokio::spawn(serve_and_report(Box::new((opening, endpoint))));
             return;
         }
         tokio::spawn(serve(Box::new((opening, endpoint))));
@@ -277,7 +277,7 @@ async fn serve<E: EndpointHandlers>(beginning: Box<(PendingConnection, E)>) -> O
 
 /// Serves a connection and sends its close reason to `ends`.
 #[cfg(feature = "adopted")]
-async fn serve_and_tell<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) {
+async fn serve_and_report<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) {
     let ends = beginning.0.ends.take();
     if let (Some(reason), Some(ends)) = (serve(beginning).await, ends) {
         // the receiver may be gone
@@ -318,7 +318,7 @@ fn connect<E: EndpointHandlers>(
     #[cfg(feature = "adopted")]
     let whole = matches!(upgraded, Upgraded::Whole(_));
     let (socket, writer) = halves(upgraded, &mut init.request);
-    see_to_deadlines(&init.endpoint);
+    ensure_sweep(&init.endpoint);
     let mut session = Session::new(init, writer);
     if E::LISTS_CODERS {
         session = session.with_coders();
@@ -331,9 +331,9 @@ fn connect<E: EndpointHandlers>(
 }
 
 /// Spawns the sweep of the endpoint's deadlines, unless one is running.
-fn see_to_deadlines(sessions: &Arc<OpenSet>) {
-    if let Some(begun) = sessions.begin_sweep() {
-        tokio::spawn(sweep(sessions.clone(), begun));
+fn ensure_sweep(sessions: &Arc<OpenSet>) {
+    if let Some(started) = sessions.begin_sweep() {
+        tokio::spawn(sweep(sessions.clone(), started));
     }
 }
 

@@ -123,7 +123,7 @@ otherwise!(DecoderOfTextStream => DecoderOfText, among the rest);
 impl<D: TextStreamDecoder<Object = T>, L, T: 'static> DecoderOfTextStream<(D, L), T> {
     /// Takes the object that was decoded while the message arrived.
     pub fn text(self, session: &Session, text: Text, _: Option<fn(Text) -> Result<T, Error>>) -> Result<T, Error> {
-        session.coders().and_then(|coders| coders.take()).ok_or_else(|| nobody(text.into()))
+        session.coders().and_then(|coders| coders.take()).ok_or_else(|| no_decoder(text.into()))
     }
 
     /// Like [`text`](Self::text), for a borrowed message.
@@ -149,7 +149,7 @@ impl<D: TextDecoder<Object = T>, L, T: 'static> DecoderOfText<(D, L), T> {
         session.decoding(|| match (session.coders().and_then(|coders| coders.decode(&message)), by_itself, message) {
             (Some(decoded), _, _) => decoded,
             (None, Some(decode), Message::Text(text)) => decode(text),
-            (None, _, message) => Err(nobody(message)),
+            (None, _, message) => Err(no_decoder(message)),
         })
     }
 
@@ -213,7 +213,7 @@ impl<D: BinaryStreamDecoder<Object = T>, L, T: 'static> DecoderOfBinaryStream<(D
         data: Binary,
         _: Option<fn(Binary) -> Result<T, Error>>,
     ) -> Result<T, Error> {
-        session.coders().and_then(|coders| coders.take()).ok_or_else(|| nobody(data.into()))
+        session.coders().and_then(|coders| coders.take()).ok_or_else(|| no_decoder(data.into()))
     }
 
     /// The decoder takes messages in parts.
@@ -234,7 +234,7 @@ impl<D: BinaryDecoder<Object = T>, L, T: 'static> DecoderOfBinary<(D, L), T> {
         session.decoding(|| match (session.coders().and_then(|coders| coders.decode(&message)), by_itself, message) {
             (Some(decoded), _, _) => decoded,
             (None, Some(decode), Message::Binary(data)) => decode(data),
-            (None, _, message) => Err(nobody(message)),
+            (None, _, message) => Err(no_decoder(message)),
         })
     }
 
@@ -288,7 +288,7 @@ pub const fn taking<T: Taking, C: Fn() -> T>(choose: &C) -> Option<Feed> {
     T::FEED
 }
 
-fn nobody(message: Message) -> Error {
+fn no_decoder(message: Message) -> Error {
     Error::undecodable(message, "has no decoder", "every decoder that the endpoint lists declined it")
 }
 

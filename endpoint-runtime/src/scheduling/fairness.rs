@@ -423,8 +423,8 @@ mod tests {
     async fn slow_handlers_end_the_quantum() {
         let (round, cx) = (RoundRobin::default(), &mut Context::from_waker(std::task::Waker::noop()));
         let busy = || {
-            let begun = Instant::now();
-            while begun.elapsed() < 2 * BULK_TIME {}
+            let started = Instant::now();
+            while started.elapsed() < 2 * BULK_TIME {}
         };
         let calls = |quantum: &mut Quantum| {
             let mut calls = 0;

@@ -127,9 +127,9 @@ struct Flusher(Option<Arc<List>>);
 impl Flusher {
     /// Flushes sessions for one chunk of time. Returns false if none are left.
     fn flush_chunk(&mut self) -> bool {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut owed = Owed(Vec::with_capacity(STEP));
-        while begun.elapsed() < CHUNK {
+        while started.elapsed() < CHUNK {
             let Some(list) = &self.0 else { return false };
             let mut todo = list.lock();
             let count = todo.sessions.len().min(STEP);

@@ -151,9 +151,9 @@ impl Server {
                         }
                         // open connections run before a burst of new ones; if they take long, several of the burst are
                         // accepted in the next round
-                        let begun = Instant::now();
+                        let started = Instant::now();
                         yield_now().await;
-                        more = (begun.elapsed().as_micros() / ACCEPT_INTERVAL.as_micros()).min(ACCEPT_MORE);
+                        more = (started.elapsed().as_micros() / ACCEPT_INTERVAL.as_micros()).min(ACCEPT_MORE);
                     }
                     // the client closed the connection before it was accepted
                     Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {

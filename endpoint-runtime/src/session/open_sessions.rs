@@ -173,9 +173,9 @@ impl OpenSet {
     /// Begins a sweep, which the caller must run; `None` if one is running.
     pub(crate) fn begin_sweep(&self) -> Option<Sweep> {
         let mut members = self.lock();
-        let begun = members.deadlines.begin();
+        let started = members.deadlines.begin();
         self.note_sweep(&members);
-        begun
+        started
     }
 
     /// Publishes the number of the running sweep. Called under the lock, so that the last store is the current value.

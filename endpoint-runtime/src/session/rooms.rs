@@ -101,9 +101,9 @@ impl Shard {
         if let Some((name, room)) = rooms.get_key_value(name.as_ref()) {
             return (name.clone(), room.clone());
         }
-        let begun = (name.clone().into(), Arc::<Room>::default());
-        rooms.insert(begun.0.clone(), begun.1.clone());
-        begun
+        let created = (name.clone().into(), Arc::<Room>::default());
+        rooms.insert(created.0.clone(), created.1.clone());
+        created
     }
 
     /// Removes the room, if the name still belongs to it.

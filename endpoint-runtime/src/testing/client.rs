@@ -128,7 +128,7 @@ impl TestClient {
     pub fn send_text(&mut self, text: impl Into<Text>) -> impl Future<Output = ()> {
         let text = text.into();
         let frame = TestFrame::new(true, 1, text.as_bytes());
-        self.say(Traffic::Text(text), frame.bytes())
+        self.write_traffic(Traffic::Text(text), frame.bytes())
     }
 
     /// Sends a binary message like [`send_text`](Self::send_text).
@@ -139,7 +139,7 @@ impl TestClient {
     pub fn send_binary(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let data = Binary::from(data.as_ref());
         let frame = TestFrame::new(true, 2, &data);
-        self.say(Traffic::Binary(data), frame.bytes())
+        self.write_traffic(Traffic::Binary(data), frame.bytes())
     }
 
     /// Sends a ping like [`send_text`](Self::send_text). A control frame has at most 125 bytes; to send more, use a
@@ -151,7 +151,7 @@ impl TestClient {
     pub fn send_ping(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let data = Binary::from(data.as_ref());
         let frame = TestFrame::new(true, 9, &data);
-        self.say(Traffic::Ping(data), frame.bytes())
+        self.write_traffic(Traffic::Ping(data), frame.bytes())
     }
 
     /// Sends a pong, which may be unsolicited, like [`send_ping`](Self::send_ping).
@@ -162,7 +162,7 @@ impl TestClient {
     pub fn send_pong(&mut self, data: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let data = Binary::from(data.as_ref());
         let frame = TestFrame::new(true, 10, &data);
-        self.say(Traffic::Pong(data), frame.bytes())
+        self.write_traffic(Traffic::Pong(data), frame.bytes())
     }
 
     /// Sends a close frame. Any code is sent unchanged, but [`CloseCode::NoStatusCode`] (1005) makes an empty frame. To
@@ -174,7 +174,7 @@ impl TestClient {
     pub fn close(&mut self, code: impl Into<CloseCode>, reason: &str) -> impl Future<Output = ()> {
         let code = code.into();
         self.shared.is_closing.store(true, Ordering::Relaxed);
-        self.say(Traffic::Close { code, reason: reason.into() }, close_frame(code, reason).bytes())
+        self.write_traffic(Traffic::Close { code, reason: reason.into() }, close_frame(code, reason).bytes())
     }
 
     /// Sends a frame that may be wrong. The arguments are those of [`TestFrame::new`].
@@ -184,7 +184,7 @@ impl TestClient {
     #[track_caller]
     pub fn send_frame(&mut self, fin: bool, opcode: u8, payload: impl AsRef<[u8]>) -> impl Future<Output = ()> {
         let frame = TestFrame::new(fin, opcode, payload);
-        self.say_frame(frame)
+        self.write_frame(frame)
     }
 
     /// Sends a frame unchanged: with reserved bits, without a mask, cut off.
@@ -193,7 +193,7 @@ impl TestClient {
     /// As [`send_text`](Self::send_text).
     #[track_caller]
     pub fn send(&mut self, frame: TestFrame) -> impl Future<Output = ()> {
-        self.say_frame(frame)
+        self.write_frame(frame)
     }
 
     /// Sends bytes unchanged.
@@ -203,7 +203,7 @@ impl TestClient {
     #[track_caller]
     pub fn send_raw(&mut self, bytes: impl Into<Bytes>) -> impl Future<Output = ()> {
         let bytes = bytes.into();
-        self.say(Traffic::Raw(bytes.clone()), bytes)
+        self.write_traffic(Traffic::Raw(bytes.clone()), bytes)
     }
 
     /// Ends the connection without a close frame. Messages received before can still be read, followed by the end.
@@ -213,20 +213,20 @@ impl TestClient {
     }
 
     #[track_caller]
-    fn say_frame(&mut self, frame: TestFrame) -> impl Future<Output = ()> + use<'_> {
+    fn write_frame(&mut self, frame: TestFrame) -> impl Future<Output = ()> + use<'_> {
         if frame.is_close() {
             self.shared.is_closing.store(true, Ordering::Relaxed);
         }
         let bytes = frame.bytes();
-        self.say(Traffic::Frame(frame), bytes)
+        self.write_traffic(Traffic::Frame(frame), bytes)
     }
 
     #[track_caller]
-    fn say(&mut self, what: Traffic, bytes: Bytes) -> impl Future<Output = ()> + use<'_> {
+    fn write_traffic(&mut self, what: Traffic, bytes: Bytes) -> impl Future<Output = ()> + use<'_> {
         let place = Location::caller();
         async move {
             self.check(place);
-            let (told, written) = oneshot::channel();
+            let (done, written) = oneshot::channel();
             let limit = limit_of(self.limit);
             let late = |shared: &Shared| -> ! {
                 panic!("{place}: the server did not read the sent data within {limit:?}{}", shared.end())
@@ -236,7 +236,7 @@ impl TestClient {
                 Ok(Ok(permit)) => {
                     // noted first, so that it precedes its answer in the transcript
                     let entry = self.shared.note(Direction::Sent, what);
-                    permit.send(Leaving::Bytes(bytes, entry, Some(told)));
+                    permit.send(Leaving::Bytes(bytes, entry, Some(done)));
                     entry
                 }
                 Ok(Err(_)) => {
@@ -265,7 +265,7 @@ impl TestClient {
     #[allow(clippy::should_implement_trait)]
     #[track_caller]
     pub fn next(&mut self) -> impl Future<Output = Traffic> {
-        self.hear("something", false, Location::caller())
+        self.receive("something", false, Location::caller())
     }
 
     /// The next thing must be a text message; returns it.
@@ -381,10 +381,10 @@ impl TestClient {
         }
     }
 
-    async fn hear(&mut self, wanted: &str, pings: bool, place: &Location<'_>) -> Traffic {
+    async fn receive(&mut self, wanted: &str, pings: bool, place: &Location<'_>) -> Traffic {
         let limit = limit_of(self.limit);
         self.check(place);
-        let hearing = async {
+        let receiving = async {
             while let Some(arrived) = self.arriving.recv().await {
                 let Arrived { what, is_answered } = self.read(arrived);
                 if pings || !is_answered {
@@ -393,7 +393,7 @@ impl TestClient {
             }
             Traffic::End
         };
-        match timeout(limit, hearing).await {
+        match timeout(limit, receiving).await {
             Ok(what) => what,
             Err(_) => panic!("{place}: expected {wanted}, but nothing arrived within {limit:?}{}", self.shared.end()),
         }
@@ -421,8 +421,8 @@ impl TestClient {
     ) -> impl Future<Output = T> {
         let place = Location::caller();
         async move {
-            match judge(self.hear(&wanted, pings, place).await) {
-                Ok(heard) => heard,
+            match judge(self.receive(&wanted, pings, place).await) {
+                Ok(received) => received,
                 Err(other) => self.fail(place, &wanted, &other),
             }
         }

@@ -35,7 +35,7 @@ const RULES: DecodeOptions = DecodeOptions { text: LARGEST, binary: LARGEST };
 
 /// State shared by the client and its tasks.
 pub(super) struct Shared {
-    begun: Instant,
+    started: Instant,
     entries: Mutex<Vec<Entry>>,
     pub(super) is_silent: AtomicBool,
     /// A close frame was sent.
@@ -63,7 +63,7 @@ pub(super) enum Leaving {
 impl Shared {
     pub(super) fn new(is_silent: bool) -> Self {
         Self {
-            begun: Instant::now(),
+            started: Instant::now(),
             entries: Mutex::default(),
             is_silent: is_silent.into(),
             is_closing: false.into(),
@@ -105,7 +105,7 @@ impl Shared {
     /// Adds a line to the transcript; returns its index.
     pub(super) fn note(&self, direction: Direction, what: Traffic) -> usize {
         let mut entries = self.entries();
-        entries.push(Entry { at: self.begun.elapsed(), direction, what, is_lost: false });
+        entries.push(Entry { at: self.started.elapsed(), direction, what, is_lost: false });
         entries.len() - 1
     }
 
@@ -148,13 +148,13 @@ where
 
 /// Writes queued frames until the end.
 async fn write<T: AsyncWrite>(mut io: WriteHalf<T>, mut leaves: mpsc::Receiver<Leaving>, shared: Arc<Shared>) {
-    while let Some(Leaving::Bytes(bytes, entry, told)) = leaves.recv().await {
+    while let Some(Leaving::Bytes(bytes, entry, done)) = leaves.recv().await {
         if io.write_all(&bytes).await.is_err() || io.flush().await.is_err() {
             return shared.lose(entry);
         }
-        if let Some(told) = told {
+        if let Some(done) = done {
             // the send may have been dropped
-            let _ = told.send(());
+            let _ = done.send(());
         }
     }
     // the connection may be gone

@@ -280,7 +280,7 @@ impl TestRequest {
             let target = self.uri.clone();
             match self.open(place).await {
                 Ok(client) => client,
-                Err(refusal) => panic!("{place}: {target} was refused: {}", told(&refusal)),
+                Err(refusal) => panic!("{place}: {target} was refused: {}", describe(&refusal)),
             }
         }
     }
@@ -308,7 +308,7 @@ impl TestRequest {
             let target = self.uri.clone();
             match self.open(place).await {
                 Err(refusal) if refusal.status().as_u16() == status => refusal,
-                Err(refusal) => panic!("{place}: expected a refusal with {status}, got {}", told(&refusal)),
+                Err(refusal) => panic!("{place}: expected a refusal with {status}, got {}", describe(&refusal)),
                 Ok(_) => panic!("{place}: expected a refusal with {status}, but {target} was accepted"),
             }
         }
@@ -380,6 +380,6 @@ impl fmt::Debug for TestRequest {
     }
 }
 
-fn told(refusal: &Response<Bytes>) -> String {
+fn describe(refusal: &Response<Bytes>) -> String {
     format!("{} {:?}", refusal.status(), String::from_utf8_lossy(refusal.body()))
 }

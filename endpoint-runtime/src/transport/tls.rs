@@ -57,7 +57,7 @@ impl TlsConfig {
         let shown = Arc::new(Shown(RwLock::new(certified(certificates.as_ref(), key.as_ref(), &provider)?)));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| wrong("TLS is not available", error))?
+            .map_err(|error| tls_error("TLS is not available", error))?
             .with_no_client_auth()
             .with_cert_resolver(shown.clone());
         config.alpn_protocols = vec![ALPN.to_vec()];
@@ -80,7 +80,7 @@ impl TlsConfig {
     pub fn self_signed<I: IntoIterator<Item = S>, S: Into<String>>(names: I) -> Result<Self, Error> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         let made = rcgen::generate_simple_self_signed(names);
-        let made = made.map_err(|error| wrong("cannot create a certificate", error))?;
+        let made = made.map_err(|error| tls_error("cannot create a certificate", error))?;
         Self::from_pem(made.cert.pem(), made.signing_key.serialize_pem())
     }
 
@@ -153,22 +153,22 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-pub(super) fn wrong(what: &str, error: impl Into<BoxError>) -> Error {
+pub(super) fn tls_error(what: &str, error: impl Into<BoxError>) -> Error {
     let error = error.into();
     Error::with_source(Kind::Tls, format!("{what}: {error}"), error)
 }
 
 pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let chain = chain.map_err(|error| wrong("the certificates are not valid PEM", error))?;
+    let chain = chain.map_err(|error| tls_error("the certificates are not valid PEM", error))?;
     if chain.is_empty() { Err(Error::new(Kind::Tls, "the PEM contains no certificate")) } else { Ok(chain) }
 }
 
 fn certified(certificates: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, Error> {
     let chain = chain(certificates)?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong("the key is not valid PEM", error))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| tls_error("the key is not valid PEM", error))?;
     let certified = CertifiedKey::from_der(chain, key, provider);
-    Ok(Arc::new(certified.map_err(|error| wrong("the certificate does not match the key", error))?))
+    Ok(Arc::new(certified.map_err(|error| tls_error("the certificate does not match the key", error))?))
 }
 
 /// Encodes a certificate as PEM (RFC 7468).

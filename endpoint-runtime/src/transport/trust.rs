@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsConnector, client};
 
-use super::tls::{ALPN, chain, provider, wrong};
+use super::tls::{ALPN, chain, provider, tls_error};
 use crate::error::{Error, Kind};
 
 /// The certificates that a [`ClientContainer`](crate::ClientContainer) accepts from the server of a `wss://` URI (cargo
@@ -32,7 +32,7 @@ impl Trust {
     pub fn only(certificates: impl AsRef<[u8]>) -> Result<Self, Error> {
         let mut roots = RootCertStore::empty();
         for certificate in chain(certificates.as_ref())? {
-            roots.add(certificate).map_err(|error| wrong("a certificate is not valid as a trust anchor", error))?;
+            roots.add(certificate).map_err(|error| tls_error("a certificate is not valid as a trust anchor", error))?;
         }
         Ok(Self::roots(roots))
     }
@@ -49,10 +49,10 @@ impl Trust {
     /// Runs the client's half of the TLS handshake: the server must be `host`, which is a name or an address.
     pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> Result<client::TlsStream<TcpStream>, Error> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|error| wrong(&format!("{host:?} is not a valid TLS server name"), error))?;
+            .map_err(|error| tls_error(&format!("{host:?} is not a valid TLS server name"), error))?;
         let config = self.0.clone().ok_or_else(|| Error::new(Kind::Tls, "TLS is not available"))?;
         let connected = TlsConnector::from(config).connect(name, stream).await;
-        connected.map_err(|error| wrong(&format!("TLS handshake with {host} failed"), error))
+        connected.map_err(|error| tls_error(&format!("TLS handshake with {host} failed"), error))
     }
 }
 
