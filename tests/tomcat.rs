@@ -61,9 +61,9 @@ fn mistake(name: &str, theirs: &[String], ours: &[String]) -> Option<String> {
         return None;
     }
     let complaint = match listed {
-        None => "differs, and no difference is listed",
+        None => "differs, but no difference is listed",
         Some(_) if only_theirs.is_empty() && only_ours.is_empty() => "is the same, but a difference is listed",
-        Some(_) => "differs otherwise than listed",
+        Some(_) => "differs from the listed difference",
     };
     let (theirs, ours) = (theirs.join("\n    "), ours.join("\n    "));
     Some(format!(
@@ -110,10 +110,10 @@ fn each_script_differs_in_one_way_at_most() {
     let names: Vec<&str> = scripts::all().iter().flat_map(|(_, scripts)| scripts).map(|script| script.name).collect();
     let listed: Vec<&str> = DIFFERENCES.iter().flat_map(|difference| difference.scripts).copied().collect();
     for (index, name) in names.iter().enumerate() {
-        assert!(!names[..index].contains(name), "two scripts are called {name:?}");
+        assert!(!names[..index].contains(name), "duplicate script {name:?}");
     }
     for (index, name) in listed.iter().enumerate() {
-        assert!(names.contains(name), "no script is called {name:?}");
+        assert!(names.contains(name), "unknown script {name:?}");
         assert!(!listed[..index].contains(name), "{name:?} is listed twice");
     }
 }
@@ -127,7 +127,7 @@ fn unlisted_differences_are_errors() {
     let (theirs, ours) = (vec![listed.tomcat[0].to_owned()], vec![listed.ours[0].to_owned()]);
     let listed = listed.scripts[0];
     assert_eq!(mistake(listed, &theirs, &ours), None);
-    assert!(mistake(listed, &ours, &theirs).unwrap().contains("differs otherwise than listed"));
+    assert!(mistake(listed, &ours, &theirs).unwrap().contains("differs from the listed difference"));
     assert!(mistake(listed, &ours, &ours).unwrap().contains("is the same, but a difference is listed"));
     assert_eq!(mistake("listed nowhere", &ours, &ours), None);
     assert!(mistake("listed nowhere", &theirs, &ours).unwrap().contains("no difference is listed"));

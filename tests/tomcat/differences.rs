@@ -13,57 +13,57 @@ pub struct Difference {
 pub const DIFFERENCES: &[Difference] = &[
     // ---- messages ----
     Difference {
-        scripts: &["lengths in more bytes than needed"],
+        scripts: &["lengths that are not minimal"],
         tomcat: &["text \"a\"", "text \"b\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
         ours: &[
-            "close 1002, a phrase of its own",
+            "close 1002, its own reason",
             "endpoint: error of the container",
-            "endpoint: close 1002, a phrase of its own",
+            "endpoint: close 1002, its own reason",
         ],
-        rule: "RFC 6455 §5.2: the minimal number of bytes must be used for a length.",
+        rule: "RFC 6455 §5.2: a length must use the minimal number of bytes.",
     },
     Difference {
         scripts: &[
-            "6 bytes of text where 5 are allowed",
-            "6 bytes of binary where 5 are allowed",
-            "6 bytes in fragments where 5 are allowed",
-            "compressed message that is too big",
+            "6 bytes of text with a limit of 5",
+            "6 bytes of binary with a limit of 5",
+            "6 bytes in fragments with a limit of 5",
+            "compressed message above the limit",
         ],
         tomcat: &[],
         ours: &["endpoint: error of the container"],
-        rule: "Jakarta, `OnMessage.maxMessageSize` and `Endpoint.onError`: that a message is too big is told to the \
-               error handler.",
+        rule: "Jakarta, `OnMessage.maxMessageSize` and `Endpoint.onError`: a message above the limit is reported to \
+               the error handler.",
     },
     Difference {
-        scripts: &["3 characters in 6 bytes where 5 are allowed"],
+        scripts: &["3 characters in 6 bytes with a limit of 5"],
         tomcat: &["text \"ööö\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
         ours: &[
-            "close 1009, a phrase of its own",
+            "close 1009, its own reason",
             "endpoint: error of the container",
-            "endpoint: close 1009, a phrase of its own",
+            "endpoint: close 1009, its own reason",
         ],
-        rule: "Jakarta, `OnMessage.maxMessageSize`: the limit is in bytes, for text, too.",
+        rule: "Jakarta, `OnMessage.maxMessageSize`: the limit is in bytes, also for text.",
     },
     Difference {
-        scripts: &["10,000 bytes where no limit is written"],
-        tomcat: &["close 1009, a phrase of its own", "endpoint: close 1009, a phrase of its own"],
+        scripts: &["10,000 bytes without a limit in the annotation"],
+        tomcat: &["close 1009, its own reason", "endpoint: close 1009, its own reason"],
         ours: &["text of 10000 bytes (76bb4805)", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
         rule: "Jakarta, `WebSocketContainer`: the default is the container's. Ours is 1 MiB, Tomcat's 8 KiB.",
     },
     // ---- values ----
     Difference {
         scripts: &[
-            "byte that is too big",
-            "int that is none",
-            "int that is empty",
+            "byte out of range",
+            "invalid int",
+            "empty int",
             "int with a fraction",
-            "int with a blank",
-            "char of none",
+            "int with a space",
+            "char from an empty message",
         ],
         tomcat: &[
-            "close 1002, a phrase of its own",
+            "close 1002, its own reason",
             "endpoint: error of the container",
-            "endpoint: close 1006, a phrase of its own",
+            "endpoint: close 1006, its own reason",
         ],
         ours: &[
             "text \"1\"",
@@ -71,15 +71,15 @@ pub const DIFFERENCES: &[Difference] = &[
             "endpoint: error of decoding",
             "endpoint: close 1000, \"so: done\"",
         ],
-        rule: "Jakarta, `Endpoint.onError` and its TCK: what does not decode is told to the error handler as a \
-               `DecodeException`, and the session goes on.",
+        rule: "Jakarta, `Endpoint.onError` and its TCK: a message that does not decode is reported to the error \
+               handler as a `DecodeException`, and the session continues.",
     },
     Difference {
-        scripts: &["int that is none, without an error handler"],
-        tomcat: &["close 1002, a phrase of its own", "endpoint: close 1006, a phrase of its own"],
-        ours: &["close 1007, a phrase of its own", "endpoint: close 1007, a phrase of its own"],
-        rule: "Jakarta leaves open what follows when nobody handles it. RFC 6455 §7.4.1: 1007 is for data that do \
-               not fit their type; 1002 is for violations of the protocol, and there was none.",
+        scripts: &["invalid int, without an error handler"],
+        tomcat: &["close 1002, its own reason", "endpoint: close 1006, its own reason"],
+        ours: &["close 1007, its own reason", "endpoint: close 1007, its own reason"],
+        rule: "Jakarta does not specify an error without a handler. RFC 6455 §7.4.1: 1007 is for data that does not \
+               match its type; 1002 is for protocol violations, and there was none.",
     },
     Difference {
         scripts: &["float without a fraction"],
@@ -95,7 +95,7 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference { scripts: &["infinite float"], tomcat: &["text \"Infinity\""], ours: &["text \"inf\""], rule: FLOATS },
     Difference {
-        scripts: &["greatest double"],
+        scripts: &["largest double"],
         tomcat: &["text \"1.7976931348623157E308\""],
         ours: &["text of 309 bytes (e8305c1d)"],
         rule: FLOATS,
@@ -113,7 +113,7 @@ pub const DIFFERENCES: &[Difference] = &[
         rule: BOOLEANS,
     },
     Difference {
-        scripts: &["boolean that is none"],
+        scripts: &["invalid boolean"],
         tomcat: &["text \"false\""],
         ours: &["endpoint: error of decoding"],
         rule: BOOLEANS,
@@ -121,22 +121,22 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         scripts: &["char beyond 16 bits"],
         tomcat: &[
-            "close 1002, a phrase of its own",
+            "close 1002, its own reason",
             "endpoint: error of the container",
-            "endpoint: close 1006, a phrase of its own",
+            "endpoint: close 1006, its own reason",
         ],
         ours: &["text \"🦀\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
-        rule: "A `char` of Rust is any character; one of Java is half of this one.",
+        rule: "A Rust `char` is any character; a Java `char` is 16 bits, half of this one.",
     },
     Difference {
-        scripts: &["type of one's own that does not encode"],
-        tomcat: &["close 1002, a phrase of its own", "endpoint: close 1006, a phrase of its own"],
+        scripts: &["custom type that does not encode"],
+        tomcat: &["close 1002, its own reason", "endpoint: close 1006, its own reason"],
         ours: &["text \"6,5\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
-        rule: "Jakarta §5.2.2 and its TCK: it is given to the error handler, and nothing says that the session ends.",
+        rule: "Jakarta §5.2.2 and its TCK: the error handler receives it, and nothing requires the session to end.",
     },
     // ---- the request ----
     Difference {
-        scripts: &["path parameter that is no int"],
+        scripts: &["path parameter that is not an int"],
         tomcat: &[
             "101",
             "close 1000, \"so: done\"",
@@ -146,11 +146,11 @@ pub const DIFFERENCES: &[Difference] = &[
             "endpoint: close 1000, \"so: done\"",
         ],
         ours: &["404"],
-        rule: "RFC 9110 §15.5.5: the path names nothing, which a client learns before the handshake is answered. \
-               Jakarta §4.3 would tell the error handler of an open session.",
+        rule: "RFC 9110 §15.5.5: the path names no resource, so the handshake fails. Jakarta §4.3 calls the error \
+               handler of an open session.",
     },
     Difference {
-        scripts: &["path parameter that is no boolean"],
+        scripts: &["path parameter that is not a boolean"],
         tomcat: &[
             "101",
             "text \"sees 42 false\"",
@@ -160,7 +160,7 @@ pub const DIFFERENCES: &[Difference] = &[
             "endpoint: close 1000, \"so: done\"",
         ],
         ours: &["404"],
-        rule: "As before; and Jakarta §4.3 takes `Boolean.valueOf`, which never fails.",
+        rule: "As before; and Jakarta §4.3 uses `Boolean.valueOf`, which never fails.",
     },
     Difference {
         scripts: &["path parameter with an escaped slash"],
@@ -173,10 +173,10 @@ pub const DIFFERENCES: &[Difference] = &[
             "endpoint: open",
             "endpoint: close 1000, \"so: done\"",
         ],
-        rule: "RFC 3986 §2.2: an escaped slash is data and parts no segments.",
+        rule: "RFC 3986 §2.2: an escaped slash is data and does not separate segments.",
     },
     Difference {
-        scripts: &["path parameter that is empty"],
+        scripts: &["empty path parameter"],
         tomcat: &[
             "101",
             "text \"sees \"",
@@ -186,21 +186,21 @@ pub const DIFFERENCES: &[Difference] = &[
             "endpoint: close 1000, \"so: done\"",
         ],
         ours: &["404"],
-        rule: "Jakarta §3.1.1: a variable stands for a segment, and an empty one is none.",
+        rule: "Jakarta §3.1.1: a variable stands for a segment that is not empty.",
     },
     Difference {
-        scripts: &["path with a slash at its end"],
+        scripts: &["path with a trailing slash"],
         tomcat: &["101", "text \"/a/{y} y=\"", "close 1000, \"so: done\"", "ends TCP"],
         ours: &["404"],
-        rule: "Jakarta §3.1.1: a path with a slash at its end is another path, and an empty segment fits no \
-               variable. `TrailingSlash::Ignore` takes both for one.",
+        rule: "Jakarta §3.1.1: a path with a trailing slash is another path, and an empty segment matches no variable. \
+               `TrailingSlash::Ignore` treats both as one.",
     },
     Difference {
-        scripts: &["path with a variable and a slash at its end"],
+        scripts: &["path with a variable and a trailing slash"],
         tomcat: &["101", "text \"/{x}/{y} x=b y=\"", "close 1000, \"so: done\"", "ends TCP"],
         ours: &["404"],
-        rule: "Jakarta §3.1.1: a path with a slash at its end is another path, and an empty segment fits no \
-               variable. `TrailingSlash::Ignore` takes both for one.",
+        rule: "Jakarta §3.1.1: a path with a trailing slash is another path, and an empty segment matches no variable. \
+               `TrailingSlash::Ignore` treats both as one.",
     },
     Difference {
         scripts: &["path with two slashes"],
@@ -213,7 +213,7 @@ pub const DIFFERENCES: &[Difference] = &[
         scripts: &["no handshake", "no Upgrade", "Upgrade to something else"],
         tomcat: &["404"],
         ours: &["426, Upgrade: websocket"],
-        rule: "RFC 9110 §15.5.22: the path is known, and an upgrade would do.",
+        rule: "RFC 9110 §15.5.22: the resource exists, and needs an upgrade.",
     },
     Difference {
         scripts: &["no Connection", "Connection without upgrade"],
@@ -225,13 +225,13 @@ pub const DIFFERENCES: &[Difference] = &[
         scripts: &["Connection with more"],
         tomcat: &["101, Connection: upgrade, keep-alive"],
         ours: &["101"],
-        rule: "RFC 6455 §4.2.2: the value of `Connection` in the answer is `Upgrade`.",
+        rule: "RFC 6455 §4.2.2: the value of `Connection` in the response is `Upgrade`.",
     },
     Difference {
         scripts: &["version 12", "version 14", "no version"],
         tomcat: &["426, Sec-WebSocket-Version: 13"],
         ours: &["426, Upgrade: websocket, Sec-WebSocket-Version: 13"],
-        rule: "RFC 9110 §15.5.22: the answer must say which protocols would do.",
+        rule: "RFC 9110 §15.5.22: the response must list the supported protocols.",
     },
     Difference {
         scripts: &["POST"],
@@ -253,8 +253,8 @@ pub const DIFFERENCES: &[Difference] = &[
         ours: &[
             "101, Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover",
         ],
-        rule: "RFC 7692 §7.1.1: a server may forget contexts, and ask the client to, without being asked. Ours does \
-               unless `context_takeover` is on.",
+        rule: "RFC 7692 §7.1.1: a server may disable context takeover for itself and for the client without an offer. \
+               Ours does unless `context_takeover` is on.",
     },
     Difference {
         scripts: &["compression, client_max_window_bits"],
@@ -262,36 +262,37 @@ pub const DIFFERENCES: &[Difference] = &[
         ours: &[
             "101, Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover",
         ],
-        rule: "As before; and RFC 7692 §7.1.2.2: 15 bits need not be said.",
+        rule: "As before; and RFC 7692 §7.1.2.2: 15 bits is the default.",
     },
     Difference {
-        scripts: &["compression, small window of the server"],
+        scripts: &["compression, small server window"],
         tomcat: &["101"],
         ours: &[
-            "101, Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10; server_no_context_takeover; client_no_context_takeover",
+            "101, Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10; server_no_context_takeover; \
+             client_no_context_takeover",
         ],
         rule: "RFC 7692 §7.1.2.1: a server may accept or decline a smaller window.",
     },
     Difference {
-        scripts: &["compression where it is not switched on"],
+        scripts: &["compression, not enabled"],
         tomcat: &[
             "101, Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover",
         ],
         ours: &["101"],
-        rule: "RFC 6455 §9.1: a server need not accept an extension. Ours compresses where it is told to.",
+        rule: "RFC 6455 §9.1: a server need not accept an extension. Ours compresses only if the endpoint enables it.",
     },
     Difference {
-        scripts: &["compressed data that are none"],
-        tomcat: &["close 1002, a phrase of its own", "endpoint: close 1006, a phrase of its own"],
-        ours: &["close 1007, a phrase of its own", "endpoint: close 1007, a phrase of its own"],
-        rule: "RFC 6455 §7.4.1: 1007 is for data that are not what they should be; the frames break no rule.",
+        scripts: &["invalid compressed data"],
+        tomcat: &["close 1002, its own reason", "endpoint: close 1006, its own reason"],
+        ours: &["close 1007, its own reason", "endpoint: close 1007, its own reason"],
+        rule: "RFC 6455 §7.4.1: 1007 is for invalid data; the frames themselves are valid.",
     },
     // ---- sending ----
     Difference {
         scripts: &["sending while opening and closing"],
         tomcat: &["endpoint: open in on_close"],
         ours: &["endpoint: not open in on_close"],
-        rule: "Jakarta, `Endpoint.onClose`: nothing can be sent any more, which `is_open` says.",
+        rule: "Jakarta, `Endpoint.onClose`: nothing can be sent any more, and `is_open` reports it.",
     },
     // ---- closes ----
     Difference {
@@ -313,100 +314,101 @@ pub const DIFFERENCES: &[Difference] = &[
         rule: "RFC 6455 §7.4.2: the code is in IANA's registry, and §5.5.1: it is echoed.",
     },
     Difference {
-        scripts: &["client closes without a phrase"],
-        tomcat: &["endpoint: close 1000, a phrase of its own"],
-        ours: &["endpoint: close 1000, no phrase"],
-        rule: "RFC 6455 §7.1.6: then the phrase is the empty string.",
+        scripts: &["client closes without a reason"],
+        tomcat: &["endpoint: close 1000, its own reason"],
+        ours: &["endpoint: close 1000, no reason"],
+        rule: "RFC 6455 §7.1.6: the reason is then the empty string.",
     },
     Difference {
         scripts: &["client closes without a code"],
-        tomcat: &["close 1000, no phrase", "endpoint: close 1000, a phrase of its own"],
-        ours: &["close without a code", "endpoint: close 1005, no phrase"],
-        rule: "RFC 6455 §7.1.5: no code is 1005 to the endpoint, and §5.5.1: the answer echoes what came.",
+        tomcat: &["close 1000, no reason", "endpoint: close 1000, its own reason"],
+        ours: &["close without a code", "endpoint: close 1005, no reason"],
+        rule: "RFC 6455 §7.1.5: without a code the endpoint sees 1005, and §5.5.1: the response echoes the received \
+               frame.",
     },
     Difference {
-        scripts: &["client lets go"],
+        scripts: &["client disconnects"],
         tomcat: &["endpoint: error of the container"],
         ours: &[],
-        rule: "RFC 6455 §7.1.5: this is 1006, which `on_close` is told. A lost connection is no error besides.",
+        rule: "RFC 6455 §7.1.5: `on_close` receives 1006. A lost connection is not an error as well.",
     },
     Difference {
-        scripts: &["endpoint closes without a phrase"],
-        tomcat: &["endpoint: close 4001, a phrase of its own"],
-        ours: &["endpoint: close 4001, no phrase"],
-        rule: "Jakarta, `Session.close(CloseReason)`: the endpoint is told the reason that was given.",
+        scripts: &["endpoint closes without a reason"],
+        tomcat: &["endpoint: close 4001, its own reason"],
+        ours: &["endpoint: close 4001, no reason"],
+        rule: "Jakarta, `Session.close(CloseReason)`: the endpoint receives the given reason.",
     },
     Difference {
         scripts: &["endpoint closes with 1005"],
-        tomcat: &["close 1005, no phrase", "endpoint: close 1005, a phrase of its own"],
-        ours: &["close without a code", "endpoint: close 1005, no phrase"],
-        rule: "RFC 6455 §7.4.1: this code is never on the wire. Ours makes an empty close frame of it.",
+        tomcat: &["close 1005, no reason", "endpoint: close 1005, its own reason"],
+        ours: &["close without a code", "endpoint: close 1005, no reason"],
+        rule: "RFC 6455 §7.4.1: this code is never sent. Ours sends an empty close frame.",
     },
     Difference {
         scripts: &["endpoint closes with 1006"],
-        tomcat: &["close 1002, no phrase", "endpoint: close 1006, a phrase of its own"],
-        ours: &["close without a code", "endpoint: close 1006, no phrase"],
-        rule: "RFC 6455 §7.4.1: this code is never on the wire. Ours makes an empty close frame of it.",
+        tomcat: &["close 1002, no reason", "endpoint: close 1006, its own reason"],
+        ours: &["close without a code", "endpoint: close 1006, no reason"],
+        rule: "RFC 6455 §7.4.1: this code is never sent. Ours sends an empty close frame.",
     },
     Difference {
         scripts: &["endpoint closes with 1015"],
-        tomcat: &["close 1015, no phrase", "endpoint: close 1015, a phrase of its own"],
-        ours: &["close without a code", "endpoint: close 1015, no phrase"],
-        rule: "RFC 6455 §7.4.1: this code is never on the wire. Ours makes an empty close frame of it.",
+        tomcat: &["close 1015, no reason", "endpoint: close 1015, its own reason"],
+        ours: &["close without a code", "endpoint: close 1015, no reason"],
+        rule: "RFC 6455 §7.4.1: this code is never sent. Ours sends an empty close frame.",
     },
     Difference {
         scripts: &["endpoint closes with 999"],
         tomcat: &["text \"refused\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
         ours: &["close without a code", "endpoint: close 999, \"so: enough\""],
-        rule: "RFC 6455 §7.4.2: this code is not used on the wire. Java refuses it where the reason is made, ours \
-               makes an empty close frame of it.",
+        rule: "RFC 6455 §7.4.2: this code is not used. Java refuses it in the constructor of the reason, ours sends an \
+               empty close frame.",
     },
     Difference {
-        scripts: &["endpoint closes with a phrase of 124 bytes"],
+        scripts: &["endpoint closes with a reason of 124 bytes"],
         tomcat: &["close 4001, of 123 bytes (7aa1033b)", "endpoint: close 4001, of 124 bytes (2a303eb5)"],
         ours: &["text \"refused\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
-        rule: "Jakarta, `CloseReason`: a phrase of more than 123 bytes is refused where the reason is made.",
+        rule: "Jakarta, `CloseReason`: the constructor refuses a reason of more than 123 bytes.",
     },
     Difference {
         scripts: &["endpoint closes twice and returns a value"],
         tomcat: &["endpoint: close 4001, \"so: first\""],
         ours: &["endpoint: error of the container", "endpoint: close 4001, \"so: first\"", "endpoint: nothing more"],
-        rule: "Jakarta, `OnMessage`: that the value cannot be sent is told to the error handler; and §5.1: no other \
+        rule: "Jakarta, `OnMessage`: a reply that cannot be sent is reported to the error handler; §5.1: no other \
                handler runs until this one has returned.",
     },
     // ---- failures ----
     Difference {
         scripts: &["failure in on_message", "failure in on_error"],
-        tomcat: &["close 1002, a phrase of its own", "endpoint: close 1006, a phrase of its own"],
+        tomcat: &["close 1002, its own reason", "endpoint: close 1006, its own reason"],
         ours: &["text \"after\"", "close 1000, \"so: done\"", "endpoint: close 1000, \"so: done\""],
-        rule: "Jakarta §5.2.2: it is given to the error handler, or logged if that fails, and nothing says that the \
-               session ends.",
+        rule: "Jakarta §5.2.2: the error handler receives it, it is logged if that fails, and nothing requires the \
+               session to end.",
     },
     Difference {
         scripts: &["failure in on_message, without an error handler", "panic in on_message"],
-        tomcat: &["close 1002, a phrase of its own", "endpoint: close 1006, a phrase of its own"],
-        ours: &["close 1011, a phrase of its own", "endpoint: close 1011, a phrase of its own"],
-        rule: "RFC 6455 §7.4.1: 1011 is for an unexpected condition; 1002 would say that the peer broke the protocol.",
+        tomcat: &["close 1002, its own reason", "endpoint: close 1006, its own reason"],
+        ours: &["close 1011, its own reason", "endpoint: close 1011, its own reason"],
+        rule: "RFC 6455 §7.4.1: 1011 is for an unexpected condition; 1002 means that the peer violated the protocol.",
     },
     Difference {
         scripts: &["failure in on_open"],
         tomcat: &["close 1002, \"so: it does not open\"", "endpoint: close 1006, \"so: it does not open\""],
-        ours: &["close 1011, a phrase of its own", "endpoint: close 1011, a phrase of its own"],
-        rule: "RFC 6455 §7.4.1: 1011 is for an unexpected condition; 1002 would say that the peer broke the \
-               protocol. What an exception says is not for the peer.",
+        ours: &["close 1011, its own reason", "endpoint: close 1011, its own reason"],
+        rule: "RFC 6455 §7.4.1: 1011 is for an unexpected condition; 1002 means that the peer violated the protocol. \
+               The text of an exception is not for the peer.",
     },
     // ---- violations ----
     Difference {
-        scripts: &["violation, told to the error handler", "text that is bad, told to the error handler"],
+        scripts: &["violation with an error handler", "invalid text with an error handler"],
         tomcat: &[],
         ours: &["endpoint: error of the container"],
-        rule: "Jakarta §4.6: errors of a connection are told to the error handler.",
+        rule: "Jakarta §4.6: errors of a connection are reported to the error handler.",
     },
     Difference {
-        scripts: &["close phrase that is no UTF-8"],
-        tomcat: &["close 1002, a phrase of its own", "endpoint: close 1002, a phrase of its own"],
-        ours: &["close 1007, a phrase of its own", "endpoint: close 1007, a phrase of its own"],
-        rule: "RFC 6455 §8.1 and §7.4.1: what is no UTF-8 is 1007.",
+        scripts: &["close reason that is not UTF-8"],
+        tomcat: &["close 1002, its own reason", "endpoint: close 1002, its own reason"],
+        ours: &["close 1007, its own reason", "endpoint: close 1007, its own reason"],
+        rule: "RFC 6455 §8.1 and §7.4.1: invalid UTF-8 is 1007.",
     },
     Difference {
         scripts: &[
@@ -421,13 +423,13 @@ pub const DIFFERENCES: &[Difference] = &[
             "close code 5000",
             "close code 65535",
         ],
-        tomcat: &["close 1002, no phrase"],
-        ours: &["close 1002, a phrase of its own"],
-        rule: "RFC 6455 §5.5.1: a phrase may say why.",
+        tomcat: &["close 1002, no reason"],
+        ours: &["close 1002, its own reason"],
+        rule: "RFC 6455 §5.5.1: a reason may explain why.",
     },
 ];
 
-const FLOATS: &str = "Jakarta §4.7: a value is returned in the standard text form of its language. That of Rust has no \
-                      exponent, and no fraction where there is none.";
-const BOOLEANS: &str = "Jakarta §4.7 takes `Boolean.valueOf`, which never fails. `bool` in Rust is `true` or `false`, \
-                        and anything else does not decode.";
+const FLOATS: &str = "Jakarta §4.7: a value is returned in the standard text form of its language. Rust writes no \
+ exponent, and no fraction for a whole number.";
+const BOOLEANS: &str = "Jakarta §4.7 uses `Boolean.valueOf`, which never fails. A Rust `bool` is `true` or `false`, \
+ and anything else does not decode.";

@@ -35,12 +35,12 @@ impl Kept {
 
     fn error(&self, script: &str, error: &Error) {
         // what a panic said stands in the error, what a handler returned behind it
-        let said = [Some(error.to_string()), error.source().map(ToString::to_string)];
-        let said = said.iter().flatten().find_map(|said| said.find("so: ").map(|at| &said[at..]));
-        let note = match said {
+        let text = [Some(error.to_string()), error.source().map(ToString::to_string)];
+        let text = text.iter().flatten().find_map(|text| text.find("so: ").map(|at| &text[at..]));
+        let note = match text {
             _ if error.is_decode() => "error of decoding".to_owned(),
             _ if error.is_encode() => "error of encoding".to_owned(),
-            Some(said) if error.is_user() || error.is_panic() => format!("error of the application, {said}"),
+            Some(text) if error.is_user() || error.is_panic() => format!("error of the application, {text}"),
             _ => "error of the container".to_owned(),
         };
         self.add(script, note);

@@ -74,20 +74,20 @@ impl Tomcat {
                 let _ = lines.send(line);
             }
         });
-        let (began, mut port, mut said) = (Instant::now(), None, String::new());
+        let (began, mut port, mut output) = (Instant::now(), None, String::new());
         loop {
             match read.recv_timeout(START.saturating_sub(began.elapsed())) {
                 Ok(line) => {
                     if let Some((_, rest)) = line.split_once("Starting ProtocolHandler [\"http-nio-127.0.0.1-auto-1-") {
                         port = rest.trim_end_matches("\"]").parse().ok();
                     }
-                    said += &format!("{line}\n");
+                    output += &format!("{line}\n");
                     if line.contains("Server startup in") {
-                        return port.unwrap_or_else(|| panic!("Tomcat did not say its port:\n{said}"));
+                        return port.unwrap_or_else(|| panic!("Tomcat did not log its port:\n{output}"));
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => panic!("Tomcat did not start within {START:?}:\n{said}"),
-                Err(RecvTimeoutError::Disconnected) => panic!("Tomcat ended:\n{said}"),
+                Err(RecvTimeoutError::Timeout) => panic!("Tomcat did not start within {START:?}:\n{output}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("Tomcat ended:\n{output}"),
             }
         }
     }

@@ -344,11 +344,11 @@ fn describe_close(payload: &[u8]) -> String {
 /// What the application or the client says begins with "so: " in all scripts; what servers say is their own.
 fn describe_phrase(phrase: &str) -> String {
     if phrase.is_empty() {
-        "no phrase".to_owned()
+        "no reason".to_owned()
     } else if phrase.starts_with("so: ") {
         describe(phrase.as_bytes())
     } else {
-        "a phrase of its own".to_owned()
+        "its own reason".to_owned()
     }
 }
 

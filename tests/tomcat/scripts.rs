@@ -30,35 +30,35 @@ fn messages() -> Vec<Script> {
     vec![
         text,
         binary,
-        script("text beyond ASCII", "/echo/{script}").text("k\u{f6}nnen \u{8a00}\u{8449} \u{1f980}\u{0}"),
-        script("fragments with pings between", "/echo/{script}")
+        script("non-ASCII text", "/echo/{script}").text("k\u{f6}nnen \u{8a00}\u{8449} \u{1f980}\u{0}"),
+        script("fragments with pings between them", "/echo/{script}")
             .frame(TEXT, "one ")
             .frame(0x80 | PING, "between")
             .frame(CONTINUATION, "two ")
             .frame(0x80 | PING, "")
             .frame(0x80 | CONTINUATION, "three"),
-        script("fragments that are empty", "/echo/{script}")
+        script("empty fragments", "/echo/{script}")
             .frame(BINARY, "")
             .frame(CONTINUATION, "x")
             .frame(0x80 | CONTINUATION, ""),
-        script("character cut by a fragment", "/echo/{script}")
+        script("character split by a fragment", "/echo/{script}")
             .frame(TEXT, [0xe8, 0xa8])
             .frame(0x80 | CONTINUATION, [0x80]),
-        script("lengths in more bytes than needed", "/echo/{script}")
+        script("lengths that are not minimal", "/echo/{script}")
             .raw([0x81, 0xfe, 0, 1, 0, 0, 0, 0, b'a'])
             .raw([0x81, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, b'b']),
-        script("text answered in binary, binary in text", "/other/{script}").text("to binary").binary("to text"),
-        script("reply that is null", "/other/{script}").text("nothing").binary("1").text("something"),
-        script("reply that is empty", "/other/{script}").text("").binary(""),
-        script("binary to an endpoint of text", "/text/{script}").binary("what").text("text"),
-        script("5 bytes where 5 are allowed", "/five/{script}").text("12345").binary("12345").text("").binary(""),
-        script("6 bytes of text where 5 are allowed", "/five/{script}").text("123456"),
-        script("6 bytes of binary where 5 are allowed", "/five/{script}").binary("123456"),
-        script("6 bytes in fragments where 5 are allowed", "/five/{script}")
+        script("binary reply to text, text reply to binary", "/other/{script}").text("to binary").binary("to text"),
+        script("null reply", "/other/{script}").text("nothing").binary("1").text("something"),
+        script("empty reply", "/other/{script}").text("").binary(""),
+        script("binary message to a text endpoint", "/text/{script}").binary("what").text("text"),
+        script("5 bytes with a limit of 5", "/five/{script}").text("12345").binary("12345").text("").binary(""),
+        script("6 bytes of text with a limit of 5", "/five/{script}").text("123456"),
+        script("6 bytes of binary with a limit of 5", "/five/{script}").binary("123456"),
+        script("6 bytes in fragments with a limit of 5", "/five/{script}")
             .frame(TEXT, "123")
             .frame(0x80 | CONTINUATION, "456"),
-        script("3 characters in 6 bytes where 5 are allowed", "/five/{script}").text("\u{f6}\u{f6}\u{f6}"),
-        script("10,000 bytes where no limit is written", "/text/{script}").text(&"x".repeat(10_000)),
+        script("3 characters in 6 bytes with a limit of 5", "/five/{script}").text("\u{f6}\u{f6}\u{f6}"),
+        script("10,000 bytes without a limit in the annotation", "/text/{script}").text(&"x".repeat(10_000)),
     ]
 }
 
@@ -69,18 +69,18 @@ fn parts() -> Vec<Script> {
             .frame(BINARY, "A")
             .frame(CONTINUATION, "B")
             .frame(0x80 | CONTINUATION, "C"),
-        script("a whole message where parts are taken", "/parts/{script}").text("A").binary("B"),
-        script("parts with pings between", "/parts/{script}")
+        script("whole message to a handler of parts", "/parts/{script}").text("A").binary("B"),
+        script("parts with pings between them", "/parts/{script}")
             .frame(TEXT, "A")
             .frame(0x80 | PING, "between")
             .frame(0x80 | CONTINUATION, "B"),
-        script("last part that is empty", "/parts/{script}")
+        script("empty last part", "/parts/{script}")
             .frame(TEXT, "A")
             .frame(0x80 | CONTINUATION, "")
             .frame(BINARY, "B")
             .frame(0x80 | CONTINUATION, ""),
-        script("empty message where parts are taken", "/parts/{script}").text("").binary(""),
-        script("character cut by a part", "/parts/{script}")
+        script("empty message to a handler of parts", "/parts/{script}").text("").binary(""),
+        script("character split by a part", "/parts/{script}")
             .frame(TEXT, [b'A', 0xc3])
             .frame(0x80 | CONTINUATION, [0xb6, b'B']),
     ]
@@ -89,14 +89,14 @@ fn parts() -> Vec<Script> {
 fn values() -> Vec<Script> {
     vec![
         script("byte", "/byte/{script}").text("123").text("-128").text("127"),
-        script("byte that is too big", "/byte/{script}").text("128").text("1"),
+        script("byte out of range", "/byte/{script}").text("128").text("1"),
         script("short", "/short/{script}").text("32767").text("-32768"),
         script("int", "/int/{script}").text("32767").text("-2147483648").text("+7"),
-        script("int that is none", "/int/{script}").text("x").text("1"),
-        script("int that is empty", "/int/{script}").text("").text("1"),
+        script("invalid int", "/int/{script}").text("x").text("1"),
+        script("empty int", "/int/{script}").text("").text("1"),
         script("int with a fraction", "/int/{script}").text("1.5").text("1"),
-        script("int with a blank", "/int/{script}").text(" 1").text("1"),
-        script("int that is none, without an error handler", "/intalone/{script}").text("x"),
+        script("int with a space", "/int/{script}").text(" 1").text("1"),
+        script("invalid int, without an error handler", "/intalone/{script}").text("x"),
         script("long", "/long/{script}").text("9223372036854775807").text("-32768"),
         script("float", "/float/{script}").text("123.456").text("-0.5"),
         script("float without a fraction", "/float/{script}").text("123"),
@@ -104,29 +104,29 @@ fn values() -> Vec<Script> {
         script("float that is not a number", "/float/{script}").text("NaN"),
         script("infinite float", "/float/{script}").text("Infinity"),
         script("double", "/double/{script}").text("789.012").text("-1.25"),
-        script("greatest double", "/double/{script}").text("1.7976931348623157E308"),
+        script("largest double", "/double/{script}").text("1.7976931348623157E308"),
         script("boolean", "/boolean/{script}").text("true").text("false"),
         script("boolean in capitals", "/boolean/{script}").text("TRUE"),
-        script("boolean that is none", "/boolean/{script}").text("yes"),
+        script("invalid boolean", "/boolean/{script}").text("yes"),
         script("char", "/char/{script}").text("1").text("&").text("\u{8a00}"),
-        script("char of several", "/char/{script}").text("ab"),
-        script("char of none", "/char/{script}").text("").text("1"),
+        script("char from several characters", "/char/{script}").text("ab"),
+        script("char from an empty message", "/char/{script}").text("").text("1"),
         script("char beyond 16 bits", "/char/{script}").text("\u{1f980}"),
-        script("type of one's own", "/points/{script}").text("1,2").text("-3,4"),
-        script("type of one's own that does not decode", "/points/{script}").text("1").text("1,x").text("5,6"),
-        script("type of one's own that does not encode", "/points/{script}").text("1,13").text("5,6"),
-        script("type of one's own, sent as an object", "/points/{script}").binary(""),
+        script("custom type", "/points/{script}").text("1,2").text("-3,4"),
+        script("custom type that does not decode", "/points/{script}").text("1").text("1,x").text("5,6"),
+        script("custom type that does not encode", "/points/{script}").text("1,13").text("5,6"),
+        script("custom type, sent as an object", "/points/{script}").binary(""),
     ]
 }
 
 fn request() -> Vec<Script> {
     vec![
         script("path parameters", "/params/{script}/42/true").text("sees"),
-        script("path parameter that is no int", "/params/{script}/x/true").text("sees"),
-        script("path parameter that is no boolean", "/params/{script}/42/yes").text("sees"),
+        script("path parameter that is not an int", "/params/{script}/x/true").text("sees"),
+        script("path parameter that is not a boolean", "/params/{script}/42/yes").text("sees"),
         script("path parameter with escapes", "/word/{script}/a%20b+%E8%A8%80").text("sees"),
         script("path parameter with an escaped slash", "/word/{script}/a%2Fb").text("sees"),
-        script("path parameter that is empty", "/word/{script}/").text("sees"),
+        script("empty path parameter", "/word/{script}/").text("sees"),
         script("URI", "/request/{script}").text("uri").text("query").text("a"),
         script("URI with a query", "/request/{script}?a=1&b=2").text("uri").text("query"),
         script("query parameters", "/request/{script}?a=1&b=x%20y&a=2&c&d=").text("a").text("b").text("d").text("e"),
@@ -141,21 +141,21 @@ fn request() -> Vec<Script> {
         script("match of variable and literal", "/match/x/c").text(""),
         script("match of two variables", "/match/x/y").text(""),
         script("match of an escaped literal", "/match/%61").text(""),
-        script("match of a letter in another case", "/match/A").text(""),
-        script("path with a slash at its end", "/match/a/").text(""),
-        script("path with a variable and a slash at its end", "/match/b/").text(""),
+        script("match with a letter in another case", "/match/A").text(""),
+        script("path with a trailing slash", "/match/a/").text(""),
+        script("path with a variable and a trailing slash", "/match/b/").text(""),
         script("path with two slashes", "/match//a").text(""),
         script("path with a dot", "/match/./a").text(""),
         script("path with two dots", "/match/x/../a").text(""),
-        script("path of too many segments", "/match/a/c/d"),
-        script("path of too few segments", "/match"),
+        script("path with too many segments", "/match/a/c/d"),
+        script("path with too few segments", "/match"),
     ]
 }
 
 fn handshake() -> Vec<Script> {
     vec![
         script("unknown path", "/elsewhere"),
-        script("unknown path, no handshake", "/elsewhere").without("Upgrade").without("Connection"),
+        script("unknown path, ordinary request", "/elsewhere").without("Upgrade").without("Connection"),
         script("no handshake", "/match/a").without("Upgrade").without("Connection"),
         script("no Upgrade", "/match/a").without("Upgrade"),
         script("Upgrade to something else", "/match/a").header("Upgrade", "h2c"),
@@ -168,8 +168,8 @@ fn handshake() -> Vec<Script> {
         script("version 14", "/match/a").header("Sec-WebSocket-Version", "14"),
         script("no version", "/match/a").without("Sec-WebSocket-Version"),
         script("no key", "/match/a").without("Sec-WebSocket-Key"),
-        script("key that is too short", "/match/a").header("Sec-WebSocket-Key", "AAAA"),
-        script("key that is no base64", "/match/a").header("Sec-WebSocket-Key", "!HhlIHNhbXBsZSBub25jZQ=="),
+        script("short key", "/match/a").header("Sec-WebSocket-Key", "AAAA"),
+        script("key that is not base64", "/match/a").header("Sec-WebSocket-Key", "!HhlIHNhbXBsZSBub25jZQ=="),
         script("POST", "/match/a").method("POST").header("Content-Length", "0"),
         script("Origin of another site", "/match/a").header("Origin", "http://elsewhere.example"),
         script("Origin of the same site", "/match/a")
@@ -186,9 +186,9 @@ fn handshake() -> Vec<Script> {
         script("subprotocol in another case", "/request/{script}")
             .header("Sec-WebSocket-Protocol", "CHAT.V1")
             .text("subprotocol"),
-        script("subprotocol of an endpoint without", "/echo/{script}").header("Sec-WebSocket-Protocol", "chat.v1"),
+        script("subprotocol, endpoint without any", "/echo/{script}").header("Sec-WebSocket-Protocol", "chat.v1"),
         script("unknown extension", "/echo/{script}").header("Sec-WebSocket-Extensions", "x-unknown; a=1"),
-        script("message together with the request", "/echo/{script}").early(0x80 | TEXT, "early"),
+        script("message in the segment of the request", "/echo/{script}").early(0x80 | TEXT, "early"),
     ]
 }
 
@@ -216,29 +216,26 @@ fn compression() -> Vec<Script> {
     let offered = |name, offer| script(name, "/compressed/{script}").header("Sec-WebSocket-Extensions", offer);
     let repeated = "over and over ".repeat(500);
     vec![
-        offered("compression, contexts forgotten", OFFER)
+        offered("compression, no context takeover", OFFER)
             .compressed("compressed")
             .text("plain")
             .compressed("")
             .compressed(&repeated)
             .text(&repeated),
         offered("compression, no parameters", "permessage-deflate").compressed(&repeated).compressed(&repeated),
-        script("compression, contexts taken over", "/keeping/{script}")
+        script("compression, context takeover", "/keeping/{script}")
             .header("Sec-WebSocket-Extensions", "permessage-deflate")
             .compressed(&repeated)
             .text(&repeated)
             .compressed(&repeated),
         offered("compression, client_max_window_bits", "permessage-deflate; client_max_window_bits")
             .compressed(&repeated),
-        offered("compression, small window of the server", "permessage-deflate; server_max_window_bits=10")
-            .text(&repeated),
+        offered("compression, small server window", "permessage-deflate; server_max_window_bits=10").text(&repeated),
         offered("compression, unknown parameter", "permessage-deflate; x=1").text("plain"),
         offered("compression, second offer", "permessage-deflate; x=1, permessage-deflate").text("plain"),
-        script("compression where it is not switched on", "/echo/{script}")
-            .header("Sec-WebSocket-Extensions", OFFER)
-            .text("plain"),
-        offered("compressed data that are none", OFFER).frame(0xc0 | TEXT, [0xff, 0xff, 0xff]),
-        offered("compressed message that is too big", OFFER).compressed(&"x".repeat(200_000)),
+        script("compression, not enabled", "/echo/{script}").header("Sec-WebSocket-Extensions", OFFER).text("plain"),
+        offered("invalid compressed data", OFFER).frame(0xc0 | TEXT, [0xff, 0xff, 0xff]),
+        offered("compressed message above the limit", OFFER).compressed(&"x".repeat(200_000)),
     ]
 }
 
@@ -277,29 +274,29 @@ fn closes() -> Vec<Script> {
         by_client("client closes with 1014", 1014),
         by_client("client closes with 3000", 3000),
         by_client("client closes with 4999", 4999),
-        script("client closes without a phrase", "/echo/{script}").close(1000, ""),
+        script("client closes without a reason", "/echo/{script}").close(1000, ""),
         script("client closes without a code", "/echo/{script}").frame(0x80 | CLOSE, ""),
-        script("client closes with the longest phrase", "/echo/{script}")
+        script("client closes with the longest reason", "/echo/{script}")
             .close(1000, &format!("so: {}", "x".repeat(119))),
-        script("client closes within a message", "/echo/{script}").frame(TEXT, "never ended").close(1000, "so: bye"),
-        script("client talks after its close frame", "/echo/{script}").raw(
+        script("client closes inside a message", "/echo/{script}").frame(TEXT, "never ended").close(1000, "so: bye"),
+        script("client sends after its close frame", "/echo/{script}").raw(
             [&frame(0x80 | CLOSE, b"\x03\xe8so: bye")[..], &frame(0x80 | TEXT, b"more"), &frame(0x80 | PING, b"more")]
                 .concat(),
         ),
-        script("client lets go", "/echo/{script}").drops(),
+        script("client disconnects", "/echo/{script}").drops(),
         by_endpoint("endpoint closes", "plain"),
         by_endpoint("endpoint closes with 1000", "1000 so: enough"),
         by_endpoint("endpoint closes with 1001", "1001 so: enough"),
         by_endpoint("endpoint closes with 1011", "1011 so: enough"),
         by_endpoint("endpoint closes with 4001", "4001 so: enough"),
-        by_endpoint("endpoint closes without a phrase", "4001"),
+        by_endpoint("endpoint closes without a reason", "4001"),
         by_endpoint("endpoint closes with 1005", "1005"),
         by_endpoint("endpoint closes with 1006", "1006"),
         by_endpoint("endpoint closes with 1015", "1015"),
         by_endpoint("endpoint closes with 999", "999 so: enough"),
-        script("endpoint closes with a phrase of 123 bytes", "/close/{script}")
+        script("endpoint closes with a reason of 123 bytes", "/close/{script}")
             .text(&format!("4001 so: {}", "x".repeat(119))),
-        script("endpoint closes with a phrase of 124 bytes", "/close/{script}")
+        script("endpoint closes with a reason of 124 bytes", "/close/{script}")
             .text(&format!("4001 so: {}", "x".repeat(120))),
         script("endpoint closes twice and returns a value", "/returns/{script}").text("too late").late_notes(1),
         script("idle timeout", "/idle/{script}").ends(),
@@ -325,8 +322,8 @@ fn violations() -> Vec<Script> {
     let text = |name, bytes: &[u8]| script(name, "/bare/{script}").frame(0x80 | TEXT, bytes);
     let close = |name, payload: &[u8]| script(name, "/bare/{script}").frame(0x80 | CLOSE, payload);
     let mut all = vec![
-        script("violation, told to the error handler", "/echo/{script}").raw(frame(0x83, b"x")),
-        script("text that is bad, told to the error handler", "/echo/{script}").frame(0x80 | TEXT, b"\xff"),
+        script("violation with an error handler", "/echo/{script}").raw(frame(0x83, b"x")),
+        script("invalid text with an error handler", "/echo/{script}").frame(0x80 | TEXT, b"\xff"),
         raw("reserved bit 1", &frame(0xc0 | TEXT, b"x")),
         raw("reserved bit 2", &frame(0xa0 | TEXT, b"x")),
         raw("reserved bit 3", &frame(0x90 | TEXT, b"x")),
@@ -340,18 +337,18 @@ fn violations() -> Vec<Script> {
         raw("ping in fragments", &frame(PING, b"x")),
         raw("no mask", b"\x81\x01x"),
         raw("length beyond 63 bits", &[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
-        raw("continuation of nothing", &frame(0x80 | CONTINUATION, b"x")),
-        script("text within a message", "/bare/{script}").frame(TEXT, "x").frame(0x80 | TEXT, "y"),
-        script("binary within text", "/bare/{script}").frame(TEXT, "x").frame(0x80 | BINARY, "y"),
+        raw("continuation without a message", &frame(0x80 | CONTINUATION, b"x")),
+        script("text inside a message", "/bare/{script}").frame(TEXT, "x").frame(0x80 | TEXT, "y"),
+        script("binary inside text", "/bare/{script}").frame(TEXT, "x").frame(0x80 | BINARY, "y"),
         script("message before a violation", "/bare/{script}").text("before").frame(0x83, ""),
         text("text with a stray byte", b"caf\xe9!"),
         text("text with a surrogate", b"\xed\xa0\x80"),
         text("text with an overlong form", b"\xc0\xaf"),
-        text("text beyond Unicode", b"\xf4\x90\x80\x80"),
-        text("text that ends within a character", b"\xe8\xa8"),
-        script("text that is bad in its first fragment", "/bare/{script}").frame(TEXT, b"\xff"),
+        text("text above the Unicode range", b"\xf4\x90\x80\x80"),
+        text("text that ends inside a character", b"\xe8\xa8"),
+        script("invalid text in the first fragment", "/bare/{script}").frame(TEXT, b"\xff"),
         close("close frame of one byte", b"\x03"),
-        close("close phrase that is no UTF-8", b"\x03\xe8\xff"),
+        close("close reason that is not UTF-8", b"\x03\xe8\xff"),
     ];
     for (name, code) in [
         ("close code 0", 0_u16),
