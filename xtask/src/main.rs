@@ -24,13 +24,13 @@ const TASKS: &[Task] = &[
     Task {
         name: "bless-ui",
         arguments: "",
-        about: "write the compiler messages in tests/ui/fail again",
+        about: "update the compiler messages in tests/ui/fail",
         run: |_| cargo(["test", "--workspace", "--test", "ui"]).env("TRYBUILD", "overwrite").run(),
     },
     Task {
         name: "tomcat-page",
         arguments: "",
-        about: "write docs/tomcat.md again; needs Tomcat 10 and a JDK",
+        about: "update docs/tomcat.md; needs Tomcat 10 and a JDK",
         run: |_| {
             cargo(["test", "--workspace", "--test", "tomcat", "--", "--ignored"]).env("TOMCAT_PAGE", "overwrite").run()
         },
@@ -44,7 +44,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "models",
         arguments: "",
-        about: "check the models of what several threads do at once",
+        about: "run the model checks of concurrent code",
         run: |_| {
             cargo(["test", "--package", "endpoint-runtime", "--lib", "--target-dir", "target/models", "models::"])
                 .env("RUSTFLAGS", "--cfg model_check")
@@ -54,7 +54,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "bench",
         arguments: "micro|compare|instructions [ARGUMENT…]",
-        about: "measure single modules, the server beside others, or instructions per message",
+        about: "measure single modules, the server against others, or instructions per message",
         run: bench,
     },
     Task {
@@ -77,13 +77,13 @@ const TASKS: &[Task] = &[
     Task {
         name: "minimal-versions",
         arguments: "",
-        about: "check the published crates with the oldest versions that the manifests admit; needs a nightly Rust",
+        about: "check the published crates with the minimum versions of their dependencies; needs a nightly Rust",
         run: |_| minimal_versions::check(),
     },
     Task {
         name: "repository",
         arguments: "URL",
-        about: "enter the address of the repository into the manifests",
+        about: "write the address of the repository into the manifests",
         run: |arguments| match arguments {
             [url] => repository::enter(url),
             _ => Err("usage: cargo xtask repository URL".to_owned()),
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
 
 /// The folder of the workspace.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace").to_owned()
 }
 
 /// The folders of the crates that are published.
