@@ -49,22 +49,22 @@ def exit_status(run, options):
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="ws:// address of an echo endpoint on loopback")
-    parser.add_argument("-a", "--agent", default="server", metavar="NAME", help="the server's name in the reports")
+    parser.add_argument("-a", "--agent", default="server", metavar="NAME", help="name of the server in the reports")
     return parse_common(parser)
 
 
 def parse_common(parser):
     patterns = {"type": lambda text: [p.strip() for p in text.split(",") if p.strip()], "metavar": "PATTERNS"}
     parser.add_argument("-c", "--cases", default=["*"], help="case numbers or patterns: '1.*,6.4.*,9.1.6' (all)", **patterns)
-    parser.add_argument("-x", "--exclude", default=[], help="the same, of cases to leave out", **patterns)
-    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="clients side by side (1)")
-    parser.add_argument("-t", "--timeout", type=float, default=3600, metavar="SECONDS", help="for the whole run (3600)")
+    parser.add_argument("-x", "--exclude", default=[], help="cases to exclude, in the same form", **patterns)
+    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="number of parallel clients (1)")
+    parser.add_argument("-t", "--timeout", type=float, default=3600, metavar="SECONDS", help="limit of the whole run (3600)")
     parser.add_argument("-o", "--reports", type=Path, metavar="FOLDER",
-                        help="for the suite's HTML and JSON, replaced (default: temporary, kept only if the gate is missed)")
-    parser.add_argument("--slowest", type=int, default=0, metavar="N", help="name the N slowest cases")
-    parser.add_argument("--strict", action="store_true", help="NON-STRICT misses the gate")
-    parser.add_argument("--need-deflate", action="store_true", help="so does an offer of compression turned down")
-    parser.add_argument("--need-close-code", action="store_true", help="so does a connection ended without a close code")
+                        help="folder for the HTML and JSON reports, replaced (default: temporary, kept only on failure)")
+    parser.add_argument("--slowest", type=int, default=0, metavar="N", help="print the N slowest cases")
+    parser.add_argument("--strict", action="store_true", help="fail on NON-STRICT")
+    parser.add_argument("--need-deflate", action="store_true", help="fail on a declined offer of compression")
+    parser.add_argument("--need-close-code", action="store_true", help="fail on a connection that ends without a close code")
     options = parser.parse_args()
     if options.jobs < 1 or options.timeout <= 0:
         parser.error("--jobs and --timeout must be positive")
@@ -85,7 +85,7 @@ def chosen(suite, options):
     except ValueError as mistake:
         raise CannotRun(mistake) from None
     if not cases:
-        raise CannotRun("no case is left to run")
+        raise CannotRun("no cases to run")
     return cases
 
 
@@ -127,13 +127,13 @@ class Suite:
     def installed(cls):
         setup = subprocess.run(["bash", HERE / "setup.sh"], stdout=subprocess.PIPE, text=True)
         if setup.returncode:
-            raise CannotRun("the suite could not be installed")
+            raise CannotRun("cannot install the suite")
         return cls(setup.stdout.strip())
 
     def cases(self):
         listed = subprocess.run([*self.command, "-c", self.LIST], env=self.env, stdout=subprocess.PIPE)
         if listed.returncode:
-            raise CannotRun("the installed suite cannot list its cases")
+            raise CannotRun("cannot list the cases of the installed suite")
         return json.loads(listed.stdout)
 
     def run(self, cases, options, folder):
@@ -187,11 +187,11 @@ class Client:
                 yield f"{self.folder.name} exited with {status}"
         except subprocess.TimeoutExpired:
             self.stop()
-            yield f"{self.folder.name} was stopped at the time limit"
+            yield f"{self.folder.name} timed out"
         log = (self.folder / "log").read_text(errors="replace").splitlines()
         yield from (line for line in log if line.startswith("Connection to "))
         if not self.index.exists():
-            yield f"{self.folder.name} left no report; its log ends: {log[-1] if log else '(empty)'}"
+            yield f"{self.folder.name} wrote no report; the end of its log: {log[-1] if log else '(empty)'}"
 
     def stop(self):
         if self.process.poll() is None:
@@ -244,7 +244,7 @@ def shake_hands(url, host, port, target):
     except OSError as trouble:
         raise CannotRun(f"{url}: {trouble}") from None
     if status.split(" ")[1:2] != ["101"]:
-        raise CannotRun(f"{url} answered the handshake with {status!r}")
+        raise CannotRun(f"{url} responded to the handshake with {status!r}")
 
 
 def fresh_folder(folder):
@@ -253,7 +253,7 @@ def fresh_folder(folder):
     folder = folder.resolve()
     if folder.exists():
         if not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARK).exists()):
-            raise CannotRun(f"{folder} holds something else; name another folder for the reports")
+            raise CannotRun(f"{folder} contains other files; choose another folder for the reports")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / MARK).touch()

@@ -25,7 +25,7 @@ def main():
 def run(options):
     client = options.client.resolve()
     if not client.is_file():
-        raise CannotRun(f"{client} is not there: cargo build --release -p examples --example autobahn_client")
+        raise CannotRun(f"{client} does not exist: cargo build --release -p examples --example autobahn_client")
     suite = Suite.installed()
 
     def play(cases, options, folder):
@@ -77,12 +77,12 @@ class Pair:
         try:
             status = self.program.wait(max(0, deadline - time.monotonic()))
             if status:
-                said = (self.server.folder / "program").read_text(errors="replace").splitlines()
-                yield f"the client exited with {status}: {said[-1] if said else '(it said nothing)'}"
+                output = (self.server.folder / "program").read_text(errors="replace").splitlines()
+                yield f"the client exited with {status}: {output[-1] if output else '(no output)'}"
         except subprocess.TimeoutExpired:
-            yield "the client was stopped at the time limit"
+            yield "the client timed out"
         if not self.server.index.exists():
-            yield "the suite left no report"
+            yield "the suite wrote no report"
 
     def stop(self):
         if self.program and self.program.poll() is None:

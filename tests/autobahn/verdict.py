@@ -32,22 +32,22 @@ class Judgement:
         )
 
     def remarks(self):
-        """A line for each case that somebody may want to look at."""
-        for case, said in self.verdicts.items():
-            if case in self.results and said not in (OK, UNIMPLEMENTED):
+        """A line for each case that needs attention."""
+        for case, outcome in self.verdicts.items():
+            if case in self.results and outcome not in (OK, UNIMPLEMENTED):
                 result = self.results[case]
                 code = "no close code" if result["remoteCloseCode"] is None else f"close code {result['remoteCloseCode']}"
-                yield f"{case:<8} {said}: behaviour {result['behavior']}, closing {result['behaviorClose']}, {code}"
+                yield f"{case:<8} {outcome}: behaviour {result['behavior']}, closing {result['behaviorClose']}, {code}"
         if self.missing:
-            yield f"left no result, so FAILED: {' '.join(self.missing)}"
+            yield f"no result, counted as FAILED: {' '.join(self.missing)}"
         if self.codeless:
-            yield f"{len(self.codeless)} ended without a close code from the other side: {' '.join(self.codeless)}"
+            yield f"{len(self.codeless)} ended without a close code from the peer: {' '.join(self.codeless)}"
         if self.count[UNIMPLEMENTED]:
-            declined = [case for case, said in self.verdicts.items() if said == UNIMPLEMENTED]
-            yield f"{len(declined)} UNIMPLEMENTED, no offer of permessage-deflate was taken up: {groups(declined)}"
+            declined = [case for case, outcome in self.verdicts.items() if outcome == UNIMPLEMENTED]
+            yield f"{len(declined)} UNIMPLEMENTED, the offer of permessage-deflate was declined: {groups(declined)}"
 
     def summary(self):
-        counts = ", ".join(f"{self.count[said]} {said}" for said in (OK, NON_STRICT, INFORMATIONAL, FAILED))
+        counts = ", ".join(f"{self.count[outcome]} {outcome}" for outcome in (OK, NON_STRICT, INFORMATIONAL, FAILED))
         return f"autobahn: {counts} of {len(self.verdicts)}"
 
 
