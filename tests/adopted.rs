@@ -210,7 +210,7 @@ async fn session_knows_its_request_its_room_and_its_principal() {
     for addr in addrs {
         let mut client = Client::connect_with(addr, "/echo/a?member", &["Sec-WebSocket-Protocol: echo.v2"]).await;
         let own = client.stream.local_addr().unwrap();
-        for (asked, told) in [
+        for (asked, expected) in [
             ("uri?", format!("ws://{addr}/echo/a?member")),
             ("room?", "a of 1".to_owned()),
             ("subprotocol?", "Some(\"echo.v2\")".to_owned()),
@@ -218,7 +218,7 @@ async fn session_knows_its_request_its_room_and_its_principal() {
             ("who?", "ann".to_owned()),
         ] {
             client.text(asked).await;
-            client.expect_text(&told).await;
+            client.expect_text(&expected).await;
         }
         assert_eq!((container.room("a").len(), container.principal("ann").len()), (1, 1));
         container.room("a").async_remote().send_text("to the room");
@@ -504,8 +504,8 @@ async fn parts_are_refused_where_they_are_sent_and_the_session_goes_on() {
     for addr in addrs {
         let mut client = Client::connect(addr, "/echo/lobby").await;
         client.text("parts").await;
-        let said = String::from_utf8(client.expect(TEXT).await).unwrap();
-        assert!(said.contains("cannot be sent in parts"), "{said}");
+        let received = String::from_utf8(client.expect(TEXT).await).unwrap();
+        assert!(received.contains("cannot be sent in parts"), "{received}");
         client.text("still here").await;
         client.expect_text("still here").await;
     }

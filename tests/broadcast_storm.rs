@@ -79,10 +79,10 @@ async fn converse(client: &mut Client, rounds: usize, turns: Vec<mpsc::Sender<()
     for round in 0..rounds {
         // a message, a ping, a message, in one segment
         let (first, second) = (format!("{round} a"), format!("{round} b {}", "x".repeat(round % 300)));
-        let mut said = frame(0x80 | TEXT, first.as_bytes());
-        said.extend(frame(0x80 | PING, round.to_string().as_bytes()));
-        said.extend(frame(0x80 | TEXT, second.as_bytes()));
-        client.send_raw(&said).await;
+        let mut sent = frame(0x80 | TEXT, first.as_bytes());
+        sent.extend(frame(0x80 | PING, round.to_string().as_bytes()));
+        sent.extend(frame(0x80 | TEXT, second.as_bytes()));
+        client.send_raw(&sent).await;
         turns[round % turns.len()].send(()).unwrap();
         let (mut texts, mut pongs) = (Vec::new(), Vec::new());
         while texts.len() + pongs.len() < 5 {
@@ -156,11 +156,11 @@ async fn frames_of_many_threads_stay_whole_and_in_order() {
         heard.push(soon(talk).await.unwrap());
     }
     pinger.join().unwrap();
-    let said: Vec<u64> = speakers.into_iter().map(|speaker| speaker.join().unwrap()).collect();
+    let sent: Vec<u64> = speakers.into_iter().map(|speaker| speaker.join().unwrap()).collect();
     for (mut heard, mut client) in heard {
         client.close(1000, "").await;
         assert_eq!(heard.beside(&mut client).await, (CLOSE, vec![3, 232]));
         client.expect_end().await;
-        assert_eq!(heard.0[..], said, "some were not heard");
+        assert_eq!(heard.0[..], sent, "some messages did not arrive");
     }
 }

@@ -270,9 +270,9 @@ async fn messages_of_many_sizes_come_and_go_masked() {
         let shared = Bytes::from(data.clone());
         session.async_remote().send_binary(shared.clone());
         for _ in 0..2 {
-            assert!(peer.expect(BINARY).await == data, "{size} bytes came otherwise");
+            assert!(peer.expect(BINARY).await == data, "{size} bytes arrived changed");
         }
-        assert!(shared == data, "what is shared was masked where it lies");
+        assert!(shared == data, "a shared payload was masked in place");
         peer.send(0x80 | BINARY, &data).await;
         journal.expect(&format!("binary {size}")).await;
     }
@@ -373,7 +373,7 @@ async fn client_closes_and_waits_until_the_server_ends_the_connection() {
     let answered = Instant::now();
     peer.close(1000, "done").await;
     peer.expect_end().await;
-    assert!(answered.elapsed() >= limit, "it ended the connection after {:?}", answered.elapsed());
+    assert!(answered.elapsed() >= limit, "the connection ended after {:?}", answered.elapsed());
     journal.expect("close 1000 done by Application").await;
     assert!(journal.rest().is_empty());
 }
@@ -506,11 +506,11 @@ async fn shutdown_cancels_a_pending_connect_at_every_stage() {
                 journal.expect("open").await;
             }
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let shutdown = soon(container.shutdown(Duration::from_secs(86_400))).await;
         assert_eq!((shutdown.closed, shutdown.cut), (usize::from(at == At::OnOpen), 0), "{at:?}");
         assert!(soon(connecting).await.unwrap().unwrap_err().is_closed(), "{at:?}");
-        assert!(begun.elapsed() < Duration::from_secs(20), "{at:?}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{at:?}");
         if at == At::OnOpen {
             peer.as_mut().unwrap().expect_close(1001).await;
             assert_eq!(journal.next().await, "close 1006 the client is shutting down");
@@ -617,7 +617,7 @@ async fn our_client_and_our_server_interoperate() {
     for size in [0, 1, 125, 126, 65_535, 65_536, 1 << 20, 4 << 20] {
         let text = "x".repeat(size);
         soon(session.basic_remote().send_text(text.as_str())).await.unwrap();
-        assert!(soon(heard.recv()).await.unwrap() == text, "a text of {size} bytes came back otherwise");
+        assert!(soon(heard.recv()).await.unwrap() == text, "a text of {size} bytes came back changed");
         soon(session.basic_remote().send_binary(vec![7; size])).await.unwrap();
         let first = if size == 0 { None } else { Some(7) };
         assert_eq!(soon(heard.recv()).await.unwrap(), format!("{size} bytes, the first {first:?}"));

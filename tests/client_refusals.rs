@@ -91,30 +91,30 @@ async fn refusal_body_is_limited_in_size_and_time() {
     assert_eq!(error.response().unwrap().body().len(), 64 << 10);
 
     let container = ClientContainer::builder().connect_timeout(Duration::from_millis(300)).build();
-    let error = refused(&container, |_| "HTTP/1.1 503 Later\r\nContent-Length: 100\r\n\r\nbegun".to_owned()).await;
+    let error = refused(&container, |_| "HTTP/1.1 503 Later\r\nContent-Length: 100\r\n\r\nstart".to_owned()).await;
     let response = error.response().unwrap();
-    assert_eq!((response.status().as_u16(), &response.body()[..]), (503, &b"begun"[..]));
+    assert_eq!((response.status().as_u16(), &response.body()[..]), (503, &b"start"[..]));
 }
 
 #[tokio::test]
 async fn endless_body_does_not_delay_the_status() {
     // far beyond the deadline of the test
     let patient = || ClientContainer::builder().connect_timeout(Duration::from_secs(3600));
-    for head in ["Content-Length: 100\r\n\r\nbegun", "Transfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n", "\r\nbegun"] {
+    for head in ["Content-Length: 100\r\n\r\nstart", "Transfer-Encoding: chunked\r\n\r\n5\r\nstart\r\n", "\r\nstart"] {
         let answer = format!("HTTP/1.1 401 Unauthorized\r\n{head}");
         let error = refused(&patient().build(), |_| answer.clone()).await;
         let response = error.response().unwrap();
-        assert_eq!((response.status().as_u16(), &response.body()[..]), (401, &b"begun"[..]), "{head:?}");
+        assert_eq!((response.status().as_u16(), &response.body()[..]), (401, &b"start"[..]), "{head:?}");
     }
     let proxy = RawServer::bind().await;
     let through = endpoint_runtime::Proxy::all(format!("http://{}", proxy.addr)).unwrap();
     let container = patient().proxy(through).build();
     let connecting = container.connect(Bot { journal: Journal::default() }, "ws://server.invalid/");
-    let answering = proxy.answer(b"HTTP/1.1 407 Who\r\nContent-Length: 9\r\n\r\nbegun");
+    let answering = proxy.answer(b"HTTP/1.1 407 Who\r\nContent-Length: 9\r\n\r\nstart");
     let (connected, _peer) = soon(async { tokio::join!(connecting, answering) }).await;
     let error = connected.unwrap_err();
     let response = error.response().unwrap();
-    assert_eq!((response.status().as_u16(), &response.body()[..]), (407, &b"begun"[..]));
+    assert_eq!((response.status().as_u16(), &response.body()[..]), (407, &b"start"[..]));
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ impl Closing {
                     self.gate.notified().await;
                     self.journal.note("let go");
                 }
-                "tell" => self.journal.note("told"),
+                "note" => self.journal.note("noted"),
                 "queue" => (0..100).for_each(|i| drop(session.async_remote().send_text(i.to_string()))),
                 "close" => session.close(),
                 "close-1" => session.close_with(CloseReason::new(4001.into(), "first").unwrap()),
@@ -229,8 +229,8 @@ async fn peers_malformed_close_frame_is_a_violation() {
 #[tokio::test]
 async fn messages_before_the_peers_close_frame_are_handled() {
     let mut case = Case::idle().await;
-    let said = ["echo 1", "echo 2", "echo 3"].map(|text| frame(0x80 | TEXT, text.as_bytes())).concat();
-    case.client.send_raw(&[said, frame(0x80 | CLOSE, &payload(1000, "bye"))].concat()).await;
+    let messages = ["echo 1", "echo 2", "echo 3"].map(|text| frame(0x80 | TEXT, text.as_bytes())).concat();
+    case.client.send_raw(&[messages, frame(0x80 | CLOSE, &payload(1000, "bye"))].concat()).await;
     for echo in ["echo 1", "echo 2", "echo 3"] {
         case.client.expect_text(echo).await;
     }
@@ -255,7 +255,7 @@ async fn close_frame_right_behind_a_message_is_answered_while_the_handler_is_sus
 async fn data_after_the_peers_close_frame_is_ignored() {
     let mut case = Case::idle().await;
     let after =
-        [frame(0x80 | TEXT, b"tell"), frame(0xff, b"not even a frame"), frame(0x80 | CLOSE, &payload(1001, ""))];
+        [frame(0x80 | TEXT, b"note"), frame(0xff, b"not even a frame"), frame(0x80 | CLOSE, &payload(1001, ""))];
     case.client.send_raw(&[frame(0x80 | CLOSE, &payload(1000, "")), after.concat()].concat()).await;
     case.client.expect_close(1000).await;
     case.client.expect_end().await;
@@ -335,7 +335,7 @@ async fn on_open_closes_and_no_message_comes() {
             "Sec-WebSocket-Version: 13",
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         ],
-        &frame(0x80 | TEXT, b"tell"),
+        &frame(0x80 | TEXT, b"note"),
     )
     .await;
     assert_eq!(answer.status, 101);
@@ -382,7 +382,7 @@ async fn a_handler_that_closes_and_then_fails_has_closed_first() {
 #[tokio::test]
 async fn rest_of_the_batch_is_dropped_after_a_handler_closed() {
     let mut case = Case::idle().await;
-    let batch = ["close-1", "tell", "queue"].map(|text| frame(0x80 | TEXT, text.as_bytes())).concat();
+    let batch = ["close-1", "note", "queue"].map(|text| frame(0x80 | TEXT, text.as_bytes())).concat();
     case.client.send_raw(&batch).await;
     case.client.expect_close(4001).await;
     case.client.close(4001, "").await;
@@ -437,7 +437,7 @@ async fn data_after_our_close_frame_is_read_and_dropped() {
     for _ in 0..32 {
         case.client.send(0x80 | BINARY, vec![1; 1 << 20]).await;
     }
-    case.client.text("tell").await;
+    case.client.text("note").await;
     case.client.send(0x80 | support::PING, "x").await;
     case.client.close(1000, "").await;
     case.client.expect_end().await;
@@ -542,7 +542,7 @@ async fn a_failed_handler_without_on_error_closes_with_1011() {
     for command in ["fail", "panic", "queue+fail", "queue+panic"] {
         println!("{command}");
         let mut case = Case::idle().await;
-        case.client.send_raw(&[command, "tell"].map(|text| frame(0x80 | TEXT, text.as_bytes())).concat()).await;
+        case.client.send_raw(&[command, "note"].map(|text| frame(0x80 | TEXT, text.as_bytes())).concat()).await;
         if command.starts_with("queue") {
             for i in 0..100 {
                 case.client.expect_text(&i.to_string()).await;

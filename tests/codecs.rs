@@ -27,7 +27,7 @@ impl Notes {
     }
 
     fn note(&self, what: impl Into<String>) {
-        self.0.as_ref().expect("init comes first").note(what);
+        self.0.as_ref().expect("init runs first").note(what);
     }
 }
 
@@ -265,15 +265,15 @@ async fn each_connection_has_its_own_coders() {
 
 /// What is said, and what comes back.
 async fn table(client: &mut Client, binary: bool, rows: &[(&str, &str)]) {
-    for (said, heard) in rows {
+    for (input, expected) in rows {
         if binary {
-            client.binary(said.as_bytes()).await;
+            client.binary(input.as_bytes()).await;
         } else {
-            client.text(said).await;
+            client.text(input).await;
         }
         let frame = client.frame().await.unwrap();
-        assert_eq!(string(&frame.payload), *heard, "after {said:?}");
-        assert_eq!(frame.opcode == BINARY, binary && !heard.starts_with("on_error"), "after {said:?}");
+        assert_eq!(string(&frame.payload), *expected, "after {input:?}");
+        assert_eq!(frame.opcode == BINARY, binary && !expected.starts_with("on_error"), "after {input:?}");
     }
 }
 
@@ -434,7 +434,7 @@ fn coders_are_destroyed_when_the_task_of_their_connection_is_dropped() {
     assert_eq!(
         end,
         ["on_close", "First: destroy", "Second: destroy", "Said: destroy", "Never: destroy"],
-        "all of it: {notes:?}"
+        "all notes: {notes:?}"
     );
 }
 

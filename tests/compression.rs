@@ -745,7 +745,7 @@ async fn ends_each(peer: &mut Client) {
     let (data, mut before) = (noise(2000), Vec::new());
     for round in 0..4 {
         let wire = ended(&data, &before);
-        assert!(round == 0 || wire.len() < 100, "it refers back: {}", wire.len());
+        assert!(round == 0 || wire.len() < 100, "it uses the context: {}", wire.len());
         // by a message without a last block as well
         let wire = if round == 3 { packed(&data[..100]) } else { wire };
         let expected = if round == 3 { &data[..100] } else { &data };

@@ -92,10 +92,10 @@ async fn a_bomb_is_1009_and_takes_no_memory() {
     let mut client = connect("/whole").await;
     client.send(0x82 | RSV1, bomb(1)).await;
     while client.frame().await.is_some_and(|frame| frame.opcode != BINARY) {}
-    let (whole, begun) = (frame(0x82 | RSV1, &large), frame(BINARY | RSV1, &large));
+    let (whole, partial) = (frame(0x82 | RSV1, &large), frame(BINARY | RSV1, &large));
     let before = peak();
 
-    for bytes in [&whole, &begun] {
+    for bytes in [&whole, &partial] {
         let mut client = connect("/whole").await;
         // it need not read all of it
         let _ = soon(client.stream.write_all(bytes)).await;

@@ -13,7 +13,7 @@ use support::{Answer, Client, Journal, Log, TestServer, soon};
 use tokio::sync::Notify;
 
 /// Says what its session knows.
-#[server_endpoint("/told/{name}", subprotocols("1", "3", "5", "4", "2"), compression = on)]
+#[server_endpoint("/hooked/{name}", subprotocols("1", "3", "5", "4", "2"), compression = on)]
 #[derive(Default)]
 struct Told {
     word: String,
@@ -108,7 +108,7 @@ async fn serve(configurator: Scripted) -> TestServer {
 }
 
 async fn try_connect(server: &TestServer, headers: &[&str]) -> (Answer, Client) {
-    Client::try_connect(server.addr, "/told/x", headers).await
+    Client::try_connect(server.addr, "/hooked/x", headers).await
 }
 
 async fn asked(client: &mut Client, question: &str, answer: &str) {
@@ -149,7 +149,7 @@ async fn ordinary_request_reaches_no_hook() {
     let journal = Journal::default();
     let server = serve(Scripted::new(&journal)).await;
     let host = format!("Host: {}", server.addr);
-    for lines in [vec!["GET /told/x HTTP/1.1", &host], vec!["POST /told/x HTTP/1.1", &host, "Content-Length: 0"]] {
+    for lines in [vec!["GET /hooked/x HTTP/1.1", &host], vec!["POST /hooked/x HTTP/1.1", &host, "Content-Length: 0"]] {
         let (answer, _) = server.request(&lines).await;
         assert!([426, 405].contains(&answer.status), "{answer:?}");
     }
@@ -358,14 +358,14 @@ async fn panic_in_any_hook_is_a_refusal_and_the_server_goes_on() {
 
 // ---- time ----
 
-/// Waits for ever, and says when it is given up.
+/// Waits for ever, and says when it is cancelled.
 struct Patient(Journal);
 
 struct GivenUp(Journal);
 
 impl Drop for GivenUp {
     fn drop(&mut self) {
-        self.0.note("given up");
+        self.0.note("cancelled");
     }
 }
 
@@ -387,7 +387,7 @@ async fn slow_configurator_is_cancelled_with_503() {
     let (answer, _) = try_connect(&server, &[]).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
     journal.expect("waits").await;
-    journal.expect("given up").await;
+    journal.expect("cancelled").await;
 }
 
 #[tokio::test]
@@ -396,10 +396,10 @@ async fn client_that_goes_away_cancels_the_configurator() {
     let container = ServerContainer::builder().endpoint_with_configurator::<Told>(Patient(journal.clone()));
     let server = TestServer::with(container).await;
     let addr = server.addr;
-    let client = tokio::spawn(async move { Client::try_connect(addr, "/told/x", &[]).await });
+    let client = tokio::spawn(async move { Client::try_connect(addr, "/hooked/x", &[]).await });
     journal.expect("waits").await;
     client.abort();
-    journal.expect("given up").await;
+    journal.expect("cancelled").await;
 }
 
 /// Waits until it is told.
@@ -419,7 +419,7 @@ async fn shutdown_that_begins_while_a_configurator_waits_refuses_its_handshake()
     let gate = Gate(journal.clone(), open.clone());
     let server = TestServer::with(ServerContainer::builder().endpoint_with_configurator::<Told>(gate)).await;
     let addr = server.addr;
-    let client = tokio::spawn(async move { Client::try_connect(addr, "/told/x", &[]).await.0 });
+    let client = tokio::spawn(async move { Client::try_connect(addr, "/hooked/x", &[]).await.0 });
     journal.expect("waits").await;
     soon(server.container.shutdown(Duration::ZERO)).await;
     open.notify_one();
@@ -440,7 +440,7 @@ async fn instance_comes_from_the_configurator_else_from_the_mount_else_from_defa
             container = container.endpoint_with(|_| Ok(Told { word: "mounted".into() }));
         }
         let server = TestServer::with(container.endpoint_with_configurator::<Told>(configurator)).await;
-        let mut client = server.connect("/told/x").await;
+        let mut client = server.connect("/hooked/x").await;
         asked(&mut client, "word?", word).await;
     }
 }

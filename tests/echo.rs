@@ -11,7 +11,7 @@ use support::{BINARY, Journal, PONG, TEXT, TestServer};
 /// The eight shapes of a text handler with one type of payload. The plain one returns, that with a session sends;
 /// with a parameter it comes behind the payload.
 macro_rules! text {
-    ($name:ident, $payload:ty, $param:ty, $value:literal, [$($said:expr => $heard:expr),+ $(,)?]) => {
+    ($name:ident, $payload:ty, $param:ty, $value:literal, [$($input:expr => $expected:expr),+ $(,)?]) => {
         mod $name {
             use endpoint_runtime::prelude::*;
 
@@ -116,7 +116,7 @@ macro_rules! text {
                 .register::<$name::SuspendingSession>()
                 .register::<$name::SuspendingParam>()
                 .register::<$name::SuspendingBoth>();
-            let cases = [$(($said.to_string(), $heard.to_string())),+];
+            let cases = [$(($input.to_string(), $expected.to_string())),+];
             echoes(TestServer::with(container).await, TEXT, $value, &cases).await;
         }
     };
@@ -246,14 +246,14 @@ async fn echoes<S: AsRef<[u8]>>(server: TestServer, kind: u8, param: &str, cases
         for (shape, suffix) in [("", ""), ("/session", ""), ("/param/", param), ("/both/", param)] {
             let path = format!("/{mode}{shape}{suffix}");
             let mut client = server.connect(&path).await;
-            for (said, heard) in cases {
-                client.send(0x80 | kind, said).await;
+            for (input, expected) in cases {
+                client.send(0x80 | kind, input).await;
                 let answer = client.expect(kind).await;
-                let expected = [heard.as_ref(), suffix.as_bytes()].concat();
+                let expected = [expected.as_ref(), suffix.as_bytes()].concat();
                 assert!(
                     answer == expected,
                     "{path}: {:?} came back as {:?}",
-                    String::from_utf8_lossy(said.as_ref()),
+                    String::from_utf8_lossy(input.as_ref()),
                     String::from_utf8_lossy(&answer)
                 );
             }
@@ -413,7 +413,7 @@ async fn unsolicited_pong() {
 
 /// Text and binary handlers, ordinary and async, that return a value of one type.
 macro_rules! returns {
-    ($name:ident, $returned:ty, $value:expr => $kind:ident $heard:expr) => {
+    ($name:ident, $returned:ty, $value:expr => $kind:ident $expected:expr) => {
         mod $name {
             use endpoint_runtime::prelude::*;
 
@@ -465,9 +465,9 @@ macro_rules! returns {
                 for asked in [TEXT, BINARY, PONG] {
                     let mut client = server.connect(path).await;
                     client.send(0x80 | asked, "?").await;
-                    let heard: Option<&[u8]> = $heard;
-                    if let Some(heard) = heard {
-                        assert_eq!(client.expect($kind).await, heard, "{path} asked with opcode {asked}");
+                    let expected: Option<&[u8]> = $expected;
+                    if let Some(expected) = expected {
+                        assert_eq!(client.expect($kind).await, expected, "{path} asked with opcode {asked}");
                     }
                     client.expect_silence().await;
                 }

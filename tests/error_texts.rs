@@ -109,10 +109,10 @@ impl Silent {
     }
 }
 
-#[server_endpoint("/told")]
+#[server_endpoint("/reported")]
 #[derive(Default)]
-struct Told;
-impl Told {
+struct Reported;
+impl Reported {
     #[on_message]
     fn text(&mut self, _: Json<Strict>) {}
     #[on_error]
@@ -146,7 +146,7 @@ impl Typed {
 }
 
 async fn serve() -> TestServer {
-    let container = ServerContainer::builder().register::<Silent>().register::<Told>().register::<Listing>();
+    let container = ServerContainer::builder().register::<Silent>().register::<Reported>().register::<Listing>();
     TestServer::with(container.register::<Agreeing>().register::<Typed>()).await
 }
 
@@ -176,7 +176,7 @@ async fn log_lines_do_not_grow_with_a_message() {
 #[tokio::test]
 async fn on_error_receives_the_cut_text() {
     let server = serve().await;
-    let mut client = server.connect("/told").await;
+    let mut client = server.connect("/reported").await;
     client.text(&format!(r#"{{"{}":1}}"#, long())).await;
     let text = String::from_utf8(client.expect(TEXT).await).unwrap();
     assert!(text.len() < 3 * EXCERPT && text.contains("unknown field `éé") && text.ends_with('…'), "{text:.2000}");

@@ -393,7 +393,7 @@ async fn error_in_on_error_is_only_logged() {
         client.expect_close(code).await;
         journal.expect(&format!("close {code}")).await;
         is_alive(&server).await;
-        assert_eq!(journal.rest(), [""; 0], "on_error was told of its own error");
+        assert_eq!(journal.rest(), [""; 0], "on_error received its own error");
         let lines = log.lines("ERROR");
         assert!(lines.len() == 1 && lines[0].contains(text), "{lines:?}");
     }
@@ -687,7 +687,7 @@ async fn a_peer_that_goes_away_is_not_an_error() {
             gate.notify_one();
             journal.expect(if how == "close frame" { "close 1000" } else { "close 1006" }).await;
             server.shutdown().await;
-            assert_eq!(journal.rest(), [""; 0], "on_error was told");
+            assert_eq!(journal.rest(), [""; 0], "on_error was called");
         }
     }
 }

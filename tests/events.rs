@@ -33,9 +33,9 @@ impl Chat {
         if say.line == "fail" {
             return Err(Error::user("as you like"));
         }
-        let told = Event::new("chat.said", Said { line: &say.line, room: session.path_param("room").unwrap_or("") });
-        session.open_sessions().async_remote().send_object(&told)?;
-        Ok((say.line == "answer").then(|| Json("told".to_owned())))
+        let reply = Event::new("chat.said", Said { line: &say.line, room: session.path_param("room").unwrap_or("") });
+        session.open_sessions().async_remote().send_object(&reply)?;
+        Ok((say.line == "answer").then(|| Json("received".to_owned())))
     }
 
     #[on_message(event = "count")]
@@ -131,9 +131,9 @@ async fn serve() -> TestServer {
 
 /// What is said, and what comes back.
 async fn table(client: &mut Client, rows: &[(&str, &str)]) {
-    for (said, heard) in rows {
-        client.text(said).await;
-        client.expect_text(heard).await;
+    for (input, expected) in rows {
+        client.text(input).await;
+        client.expect_text(expected).await;
     }
 }
 
@@ -151,7 +151,7 @@ async fn each_event_has_its_handler_and_its_own_data() {
     // the answer comes under the name of the question
     client.text(r#"{"event":"chat.say","data":{"line":"answer"}}"#).await;
     client.expect_text(r#"{"event":"chat.said","data":{"line":"answer","room":"blue"}}"#).await;
-    client.expect_text(r#"{"event":"chat.say","data":"told"}"#).await;
+    client.expect_text(r#"{"event":"chat.say","data":"received"}"#).await;
     client.text(r#"{"event":""}"#).await;
     client.expect_silence().await;
     client.text(r#"{"event":"chat.leave"}"#).await;
@@ -178,11 +178,11 @@ async fn unlisted_event_or_wrong_data_is_an_error_and_the_session_continues() {
             "is an event \"count\" whose data is not JSON for type core::option::Option<usize>",
         ),
     ];
-    for (said, sentence) in rows {
-        client.text(said).await;
-        let told = String::from_utf8(client.expect(support::TEXT).await).unwrap();
-        assert!(told.starts_with(&format!("decode {:?} the text message ", Some(said))), "{told}");
-        assert!(told.contains(sentence), "{told}");
+    for (input, sentence) in rows {
+        client.text(input).await;
+        let reply = String::from_utf8(client.expect(support::TEXT).await).unwrap();
+        assert!(reply.starts_with(&format!("decode {:?} the text message ", Some(input))), "{reply}");
+        assert!(reply.contains(sentence), "{reply}");
     }
     client.text(r#"{"event":"chat.say","data":{"line":"fail"}}"#).await;
     client.expect_text("other None as you like").await;

@@ -82,7 +82,7 @@ async fn burst_costs_less_than_the_same_messages_one_by_one() {
     let mut times = [Duration::MAX; 2];
     for _ in 0..5 {
         for (together, best) in [false, true].into_iter().zip(&mut times) {
-            let (sessions, text, begun) = (sessions.clone(), text.clone(), Instant::now());
+            let (sessions, text, started) = (sessions.clone(), text.clone(), Instant::now());
             let sending = tokio::spawn(async move {
                 for _ in 0..MESSAGES {
                     if together {
@@ -93,7 +93,7 @@ async fn burst_costs_less_than_the_same_messages_one_by_one() {
                 }
             });
             clients = read_all(clients, MESSAGES * 102).await;
-            *best = begun.elapsed().min(*best);
+            *best = started.elapsed().min(*best);
             soon(sending).await.unwrap();
         }
     }
@@ -266,8 +266,8 @@ impl Costly {
             session.room("room").async_remote().send_binary(Bytes::from_static(b"twenty bytes, as is."));
             return;
         }
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < Duration::from_millis(1) {}
+        let started = std::time::Instant::now();
+        while started.elapsed() < Duration::from_millis(1) {}
     }
 
     /// Suspended once, so that other messages come while it runs.
@@ -300,7 +300,7 @@ struct Flooded {
 }
 
 impl Flooded {
-    async fn with(members: usize, path: &str, said: Vec<u8>) -> Self {
+    async fn with(members: usize, path: &str, input: Vec<u8>) -> Self {
         let calls = Arc::new(AtomicUsize::new(0));
         let own = calls.clone();
         let container = container().register::<Echo>().endpoint_with(move |_| Ok(Costly(own.clone())));
@@ -313,7 +313,7 @@ impl Flooded {
             });
         }
         let mut flood = server.connect(path).await;
-        tasks.spawn(async move { while flood.stream.write_all(&said).await.is_ok() {} });
+        tasks.spawn(async move { while flood.stream.write_all(&input).await.is_ok() {} });
         let flooded = Self { server, calls, _tasks: tasks };
         soon(async {
             while flooded.calls() < 100 {
@@ -332,8 +332,8 @@ impl Flooded {
     /// until there were many calls.
     async fn calls_per_round_trip(&self) -> Vec<usize> {
         let mut witness = self.server.connect("/echo").await;
-        let (mut trips, begun) = (Vec::new(), self.calls());
-        while trips.len() < 50 || self.calls() - begun < 300 {
+        let (mut trips, started) = (Vec::new(), self.calls());
+        while trips.len() < 50 || self.calls() - started < 300 {
             let before = self.calls();
             witness.text("you there?").await;
             witness.expect_text("you there?").await;
@@ -372,9 +372,9 @@ async fn slow_handlers_do_not_delay_new_connections() {
 
 #[tokio::test]
 async fn messages_received_during_a_handler_do_not_delay_others() {
-    let mut said = frame(0x80 | TEXT, b"first");
-    said.extend(frame(0x80 | TEXT, b"another").repeat(63));
-    let flooded = Flooded::with(100, "/costly/fan-out", said).await;
+    let mut input = frame(0x80 | TEXT, b"first");
+    input.extend(frame(0x80 | TEXT, b"another").repeat(63));
+    let flooded = Flooded::with(100, "/costly/fan-out", input).await;
     let trips = flooded.calls_per_round_trip().await;
     assert!(trips[trips.len() - 1] < 30, "broadcasts while one message was echoed: {:?}", trips.last_chunk::<10>());
 }

@@ -68,7 +68,7 @@ async fn echo(client: &mut Client, message: Message) {
     let (mut sink, mut stream) = client.split();
     let (sent, received) = soon(async { tokio::join!(sink.send(message.clone()), stream.next()) }).await;
     sent.unwrap();
-    assert!(received.unwrap().unwrap() == message, "a message of {} bytes came back otherwise", message.len());
+    assert!(received.unwrap().unwrap() == message, "a message of {} bytes came back changed", message.len());
 }
 
 #[tokio::test]

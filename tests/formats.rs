@@ -92,11 +92,11 @@ async fn each_format_is_read_returned_and_sent() {
         ("/protobuf", b"", BINARY, b""),
         ("/json", br#"{"x":1,"y":-1}"#, TEXT, br#"{"x":-1,"y":1}"#),
     ];
-    for (path, said, opcode, heard) in rows {
+    for (path, input, opcode, expected) in rows {
         let mut client = server.connect(path).await;
-        client.binary(said).await;
+        client.binary(input).await;
         for _ in 0..2 {
-            assert_eq!(client.expect(opcode).await, heard, "{path} after {said:?}");
+            assert_eq!(client.expect(opcode).await, expected, "{path} after {input:?}");
         }
     }
 }
@@ -112,12 +112,12 @@ async fn wrong_format_is_an_error_with_its_bytes_and_the_session_continues() {
         ("/protobuf", b"\xff", "true Some(1) the binary message of 1 bytes is not a Protocol Buffers message of type "),
         ("/json", b"{\"x\":\xff", "true Some(6) the binary message of 6 bytes is not JSON for type "),
     ];
-    for (path, said, heard) in rows {
+    for (path, input, expected) in rows {
         let mut client = server.connect(path).await;
         for _ in 0..2 {
-            client.binary(said).await;
+            client.binary(input).await;
             let text = String::from_utf8(client.expect(TEXT).await).unwrap();
-            assert!(text.starts_with(heard), "{path}: {text}");
+            assert!(text.starts_with(expected), "{path}: {text}");
         }
     }
 }
@@ -143,9 +143,9 @@ async fn subprotocol_selects_the_format() {
             b"\xa2\x61x\x20\x61y\x01",
         ),
     ];
-    for (subprotocol, kind, said, opcode, sent, reply) in rows {
+    for (subprotocol, kind, input, opcode, sent, reply) in rows {
         let mut client = agreeing(&server, "/negotiated", subprotocol).await;
-        client.send(0x80 | kind, said).await;
+        client.send(0x80 | kind, input).await;
         assert_eq!(client.expect(opcode).await, sent, "{subprotocol}");
         assert_eq!(client.expect(opcode).await, reply, "{subprotocol}");
     }

@@ -117,7 +117,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "container/registration",
             "scheduling/flushers",
         ],
-        "every task is spawned in one of these files, and each of them is waited for at a shutdown",
+        "only these files spawn tasks, and a shutdown waits for each of them",
     ),
     (
         "catch_unwind",
@@ -265,7 +265,7 @@ fn follow(tokens: &[Token], index: usize, path: &mut Vec<String>, found: &mut Ve
 fn step_mistakes(steps: &[&[&str]], file: &str, source: &str) -> Vec<String> {
     let room = room_of(file);
     let Some(own) = step(steps, room) else {
-        return vec![format!("{file}.rs is in no room that tests/house.rs lists: move it into one")];
+        return vec![format!("{file}.rs is not in a room that tests/house.rs lists: move it into one")];
     };
     let mut mistakes = Vec::new();
     for (path, line) in paths(&tokens(source), &["crate", "super"]) {
@@ -273,7 +273,9 @@ fn step_mistakes(steps: &[&[&str]], file: &str, source: &str) -> Vec<String> {
         let named = if is_inside { room } else { path[1].as_str() };
         let path = path.join("::");
         match step(steps, named) {
-            None => mistakes.push(format!("{file}.rs:{line} names `{path}`, which is in no room: name it by its room")),
+            None => {
+                mistakes.push(format!("{file}.rs:{line} names `{path}`, which is not in a room: name it by its room"))
+            }
             Some(below) if named != room && below <= own => mistakes.push(format!(
                 "{file}.rs:{line} names `{path}`, but `{named}` is not below `{room}`: move the line up, or move what \
                  it needs down"
@@ -302,7 +304,7 @@ fn crate_mistakes(room: &str, source: &str) -> Vec<String> {
         if !allowed {
             let rooms: Vec<&str> = CRATES.iter().filter(|(p, _)| is_within(p)).flat_map(|(_, r)| *r).copied().collect();
             mistakes.push(format!(
-                "{room}.rs:{line} names `{path}`: that is for {}; move the line there, or do without",
+                "{room}.rs:{line} names `{path}`: only {} may use it; move the line there, or remove it",
                 rooms.join(", ")
             ));
         }
@@ -327,7 +329,7 @@ fn length_mistakes(room: &str, source: &str) -> Vec<String> {
     if lines <= LONG {
         return Vec::new();
     }
-    vec![format!("{room}.rs has {lines} lines above its tests, {LONG} at most: move one of its ideas out")]
+    vec![format!("{room}.rs has {lines} lines above its tests, {LONG} at most: move a part into another file")]
 }
 
 // ---- the real house ----
@@ -350,7 +352,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(ROOT).join(folder);
     let mut out = Vec::new();
     collect(&root, &root, &mut out);
-    assert!(out.len() > 5, "{} is no crate", root.display());
+    assert!(out.len() > 5, "{} is not a crate", root.display());
     out.sort();
     out
 }
@@ -383,7 +385,7 @@ fn rooms_name_only_lower_rooms() {
 #[test]
 fn architecture_shows_the_same_steps() {
     let text = fs::read_to_string(Path::new(ROOT).join("ARCHITECTURE.md")).unwrap();
-    let section = text.split("## The order of the rooms").nth(1).expect("the section on their order");
+    let section = text.split("## The order of the rooms").nth(1).expect("the section about their order");
     let shown = section.split("```").nth(1).expect("the steps in a block");
     let shown: Vec<Vec<&str>> = shown.split('→').map(|step| step.split(',').map(str::trim).collect()).collect();
     assert_eq!(shown, STEPS, "ARCHITECTURE.md and tests/house.rs show different steps");
@@ -430,7 +432,7 @@ fn every_room_of_the_lists_exists() {
     let listed = listed.chain(CRATES.iter().flat_map(|(_, rooms)| *rooms).filter(|room| **room != "*"));
     let listed = listed.chain(WORDS.iter().flat_map(|(_, rooms, _)| *rooms));
     for room in listed {
-        assert!(rooms.iter().any(|there| there == room), "tests/house.rs lists `{room}`, which is no file");
+        assert!(rooms.iter().any(|there| there == room), "tests/house.rs lists `{room}`, which is not a file");
     }
 }
 
@@ -483,7 +485,7 @@ fn stage_mistakes(file: &str, source: &str) -> Vec<String> {
         let named = named.into_iter().find_map(|named| Some((stage(&named)?, named)));
         let path = path.join("::");
         match named {
-            None => mistakes.push(format!("{file}.rs:{line} names `{path}`, which is in no file of tests/house.rs")),
+            None => mistakes.push(format!("{file}.rs:{line} names `{path}`, which is not in a file of tests/house.rs")),
             Some((below, named)) if below < own || below == own && named != file => {
                 mistakes.push(format!("{file}.rs:{line} names `{path}`, but `{named}` is not below `{file}`"));
             }
@@ -498,7 +500,7 @@ fn macros_go_down_their_stages() {
     let sources = sources("endpoint-macros/src");
     assert_none(sources.iter().flat_map(|(file, source)| stage_mistakes(file, source)).collect());
     for (index, stage) in STAGES.iter().enumerate() {
-        assert!(sources.iter().any(|(file, _)| file == stage), "tests/house.rs lists `{stage}`, which is no file");
+        assert!(sources.iter().any(|(file, _)| file == stage), "tests/house.rs lists `{stage}`, which is not a file");
         assert!(!STAGES[..index].contains(stage), "tests/house.rs lists `{stage}` twice");
     }
 }
@@ -607,13 +609,13 @@ fn guard_checks_code_after_unit_tests() {
 
 #[test]
 fn guard_rejects_reexports() {
-    assert!(on_steps("send_queue", "use crate::Session;")[0].contains("which is in no room"));
-    assert!(on_steps("send_queue", "use crate::macro_support::Session;")[0].contains("which is in no room"));
+    assert!(on_steps("send_queue", "use crate::Session;")[0].contains("which is not in a room"));
+    assert!(on_steps("send_queue", "use crate::macro_support::Session;")[0].contains("which is not in a room"));
 }
 
 #[test]
 fn guard_requires_a_room_for_a_new_file() {
-    assert!(on_steps("deflate", "")[0].contains("deflate.rs is in no room"));
+    assert!(on_steps("deflate", "")[0].contains("deflate.rs is not in a room"));
 }
 
 #[test]
@@ -679,7 +681,7 @@ fn guard_finds_words_in_the_wrong_file() {
     let unsafe_block = "fn f() { unsafe { g() } }";
     assert!(word_mistakes("connection/io", unsafe_block)[0].starts_with("connection/io.rs:1 has `unsafe`"));
     assert!(word_mistakes("session", "\nfn f() { Text::from_validated(x) }")[0].starts_with("session.rs:2 has"));
-    assert!(word_mistakes("session", "fn f() { tokio::spawn(x); }")[0].contains("waited for at a shutdown"));
+    assert!(word_mistakes("session", "fn f() { tokio::spawn(x); }")[0].contains("a shutdown waits for each"));
     assert!(word_mistakes("wire/text", unsafe_block).is_empty());
     assert!(word_mistakes("wire/decode", "fn f() { Text::from_validated(x) }").is_empty());
     assert!(word_mistakes("session", "#![deny(unsafe_code)] // unsafe\nconst X: &str = \"unsafe\";").is_empty());

@@ -42,7 +42,7 @@ fn is_kind(error: &Error) -> &'static str {
 }
 
 /// What `on_error` is told.
-fn told(error: &Error) -> String {
+fn describe(error: &Error) -> String {
     format!("{} {:?} {:?}", is_kind(error), error.text(), error.bytes())
 }
 
@@ -61,7 +61,7 @@ impl Later {
 
     #[on_error]
     fn failed(&mut self, error: &Error) {
-        self.0.note(told(error));
+        self.0.note(describe(error));
     }
 }
 

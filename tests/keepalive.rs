@@ -18,7 +18,7 @@ struct Listener;
 
 /// An address as it stands there: the bytes of an IPv4 address are those of a number in memory.
 fn hex(addr: SocketAddr) -> String {
-    let SocketAddr::V4(addr) = addr else { panic!("{addr} is not of IPv4") };
+    let SocketAddr::V4(addr) = addr else { panic!("{addr} is not an IPv4 address") };
     format!("{:08X}:{:04X}", u32::from_ne_bytes(addr.ip().octets()), addr.port())
 }
 

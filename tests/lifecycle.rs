@@ -151,7 +151,7 @@ impl Lives {
     /// What is noted up to `last`, in one line.
     async fn story(&self, last: &str) -> String {
         let mut story = Vec::new();
-        while story.last().is_none_or(|said| said != last) {
+        while story.last().is_none_or(|step| step != last) {
             story.push(self.journal.next().await);
         }
         story.join(" ")
@@ -465,7 +465,7 @@ async fn input_during_a_suspended_handler_is_bounded_and_not_lost() {
     let piece = texts([&*message]);
     let (count, written) = fill(&mut client, &piece, 256 << 20).await;
     // what the sockets of both sides hold, and 256 KiB
-    assert!(written < 64 << 20, "{written} bytes were taken although nobody read them");
+    assert!(written < 64 << 20, "{written} bytes were accepted although the handler read none");
     assert!(count > 4, "{count}");
     lives.gate.notify_one();
     client.send_raw(&piece[written - (count - 1) * piece.len()..]).await;
@@ -494,7 +494,7 @@ async fn pongs_for_a_peer_that_does_not_read_are_bounded_while_a_handler_is_susp
     lives.journal.expect("open hold (").await;
     let piece = frame(0x80 | PING, &[b'x'; 125]);
     let (_, written) = fill(&mut client, &piece, 256 << 20).await;
-    assert!(written < 64 << 20, "{written} bytes of pings were answered although nobody reads");
+    assert!(written < 64 << 20, "{written} bytes of pings were answered although the peer does not read");
 }
 
 #[tokio::test]
@@ -584,10 +584,10 @@ async fn shutdown_ends_every_session_once() {
         client.close(1001, "").await;
     }
     assert_eq!(soon(down).await.unwrap().closed, 20);
-    let mut told = lives.journal.rest();
-    told.sort();
+    let mut entries = lives.journal.rest();
+    entries.sort();
     let each = |line: &str| vec![line.to_owned(); 20];
-    assert_eq!(told, [each(")"), each("close 1006 by Container ("), each("dropped")].concat());
+    assert_eq!(entries, [each(")"), each("close 1006 by Container ("), each("dropped")].concat());
 }
 
 #[tokio::test]
@@ -608,7 +608,7 @@ async fn sessions_outlive_a_server_that_is_dropped() {
 }
 
 /// Drops the server's runtime when `said` was noted after a client had connected to `path` and sent `message`.
-fn drop_the_runtime(server: Runtime, path: &str, message: Option<&str>, said: &str) -> Vec<String> {
+fn drop_the_runtime(server: Runtime, path: &str, message: Option<&str>, step: &str) -> Vec<String> {
     let here = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let lives = server.block_on(Lives::new());
     let (journal, addr) = (lives.journal.clone(), lives.server.addr);
@@ -621,7 +621,7 @@ fn drop_the_runtime(server: Runtime, path: &str, message: Option<&str>, said: &s
         if path.ends_with("close") {
             client.send(0x80 | CLOSE, "").await;
         }
-        lives.story(said).await;
+        lives.story(step).await;
         client
     });
     drop(server);
@@ -635,7 +635,7 @@ fn drop_the_runtime(server: Runtime, path: &str, message: Option<&str>, said: &s
 
 #[test]
 fn on_close_runs_when_the_runtime_is_dropped() {
-    for (path, message, said, after) in [
+    for (path, message, step, after) in [
         ("/life?hold", None, "open hold (", ") close 1006 by Container ( ) dropped"),
         ("/life", Some("hold"), "message hold (", ") close 1006 by Container ( ) dropped"),
         ("/life", None, ")", "close 1006 by Container ( ) dropped"),
@@ -644,8 +644,8 @@ fn on_close_runs_when_the_runtime_is_dropped() {
     ] {
         println!("{path} {message:?}");
         let current = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        assert_eq!(drop_the_runtime(current, path, message, said).join(" "), after);
+        assert_eq!(drop_the_runtime(current, path, message, step).join(" "), after);
         let threads = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        assert_eq!(drop_the_runtime(threads, path, message, said).join(" "), after);
+        assert_eq!(drop_the_runtime(threads, path, message, step).join(" "), after);
     }
 }

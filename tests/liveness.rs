@@ -85,11 +85,11 @@ async fn speak(session: Session) {
 async fn closed(client: &mut TestClient) -> (String, Duration) {
     let began = Instant::now();
     loop {
-        assert!(began.elapsed() < 900 * SECOND, "it is still open after {:?}", began.elapsed());
+        assert!(began.elapsed() < 900 * SECOND, "still open after {:?}", began.elapsed());
         match client.next().await {
             Traffic::Close { code, reason } if code.as_u16() == 1001 => return (reason.into(), began.elapsed()),
             Traffic::Close { code, reason } => panic!("closed with {code} {reason}"),
-            Traffic::End => panic!("it ended without a close frame"),
+            Traffic::End => panic!("ended without a close frame"),
             _ => {}
         }
     }
@@ -124,7 +124,7 @@ async fn late_answers_to_own_pings_do_not_reach_the_pong_handler() {
     assert_ne!(first, second);
     client.send_pong(first).await;
     served.server.settled().await;
-    assert_eq!(session.rtt(), None, "nobody knows when the first ping was sent");
+    assert_eq!(session.rtt(), None, "the first ping was sent at an unknown time");
     client.send_pong(&second).await;
     served.server.settled().await;
     assert!(session.rtt().is_some());
@@ -172,9 +172,9 @@ async fn pong_timeout_counts_from_the_ping() {
         let mut pinged = None;
         let began = Instant::now();
         let reason = loop {
-            assert!(began.elapsed() < 900 * SECOND, "it is still open");
+            assert!(began.elapsed() < 900 * SECOND, "still open");
             match client.next().await {
-                Traffic::Ping(_) => assert_eq!(pinged.replace(Instant::now()), None, "one ping is enough"),
+                Traffic::Ping(_) => assert_eq!(pinged.replace(Instant::now()), None, "one ping is expected"),
                 Traffic::Close { reason, .. } => break reason,
                 _ => {}
             }
@@ -328,7 +328,7 @@ async fn uploading_peer_is_pinged_each_minute() {
         longest.max(last.elapsed())
     };
     let longest = uploading.await;
-    assert!(longest < 45 * SECOND, "{longest:?} without a byte of ours");
+    assert!(longest < 45 * SECOND, "{longest:?} without a byte from us");
     assert!(session.is_open());
 }
 

@@ -15,14 +15,14 @@ const OFTEN: usize = 60;
 const AT_ONCE: usize = 16;
 
 /// How many lines there may be: one a second since the beginning, and the first.
-fn most(begun: std::time::Instant) -> usize {
-    begun.elapsed().as_secs() as usize + 2
+fn most(started: std::time::Instant) -> usize {
+    started.elapsed().as_secs() as usize + 2
 }
 
 /// The sum of what the lines say was left out.
 fn not_logged(lines: &[String]) -> usize {
     let count = |line: &String| -> usize {
-        let (_, rest) = line.split_once("not_logged=").unwrap_or_else(|| panic!("no count in {line}"));
+        let (_, rest) = line.split_once("not_logged=").unwrap_or_else(|| panic!("{line} has no count"));
         rest.split(' ').next().unwrap().parse().unwrap()
     };
     lines.iter().map(count).sum()
@@ -30,9 +30,9 @@ fn not_logged(lines: &[String]) -> usize {
 
 /// All that happened was logged or counted, but for what the next line will count.
 #[track_caller]
-fn few(log: &Log, what: &str, begun: std::time::Instant, happened: usize, at_once: usize) {
+fn few(log: &Log, what: &str, started: std::time::Instant, happened: usize, at_once: usize) {
     let lines = log.lines(what);
-    assert!(!lines.is_empty() && lines.len() < most(begun) + at_once, "{what}: {} lines", lines.len());
+    assert!(!lines.is_empty() && lines.len() < most(started) + at_once, "{what}: {} lines", lines.len());
     assert!(lines.len() + not_logged(&lines) <= happened, "{what}: {lines:?}");
 }
 
@@ -68,7 +68,7 @@ impl Failing {
 
     #[on_error]
     fn error(&self, _: Error) -> Result<(), Error> {
-        Err(Error::user("not even that"))
+        Err(Error::user("another error"))
     }
 }
 
@@ -120,34 +120,34 @@ async fn errors_caused_by_peers_are_logged_once_a_second() {
         ("/programmatic", 0x80 | TEXT, b"many", "an error was not handled", AT_ONCE),
     ];
     for (path, first, payload, what, at_once) in cases {
-        let (server, log, begun) = (server().await, Log::capture(), std::time::Instant::now());
+        let (server, log, started) = (server().await, Log::capture(), std::time::Instant::now());
         for _ in 0..OFTEN {
             ended_by(&server, path, first, payload).await;
         }
-        few(&log, what, begun, OFTEN, at_once);
+        few(&log, what, started, OFTEN, at_once);
     }
 }
 
 #[tokio::test]
 async fn failures_of_on_error_are_logged_once_a_second() {
-    let (server, log, begun) = (server().await, Log::capture(), std::time::Instant::now());
+    let (server, log, started) = (server().await, Log::capture(), std::time::Instant::now());
     let mut client = server.connect("/failing").await;
     for _ in 0..OFTEN {
         client.text("x").await;
     }
     client.expect_silence().await;
-    few(&log, "on_error failed", begun, OFTEN, AT_ONCE);
+    few(&log, "on_error failed", started, OFTEN, AT_ONCE);
 }
 
 #[tokio::test]
 async fn messages_without_a_handler_are_logged_once_a_second() {
-    let (server, log, begun) = (server().await, Log::capture(), std::time::Instant::now());
+    let (server, log, started) = (server().await, Log::capture(), std::time::Instant::now());
     for _ in 0..OFTEN {
         let mut client = server.connect("/plain").await;
         client.send(0x80 | BINARY, "x").await;
         client.expect_silence().await;
     }
-    few(&log, "message was dropped", begun, OFTEN, 1);
+    few(&log, "message was dropped", started, OFTEN, 1);
 }
 
 #[tokio::test]
@@ -166,12 +166,12 @@ async fn one_kind_of_log_line_does_not_suppress_another() {
 
 #[tokio::test]
 async fn refused_handshakes_are_logged_once_a_second() {
-    let (server, log, begun) = (server().await, Log::capture(), std::time::Instant::now());
+    let (server, log, started) = (server().await, Log::capture(), std::time::Instant::now());
     for _ in 0..OFTEN {
         let (answer, _) = Client::try_connect(server.addr, "/plain", &["Origin: https://evil.example"]).await;
         assert_eq!(answer.status, 403);
     }
-    few(&log, "handshake refused", begun, OFTEN, AT_ONCE);
+    few(&log, "handshake refused", started, OFTEN, AT_ONCE);
     // another status has its own line, and the next line of a kind counts
     let (answer, _) = Client::request(server.addr, &["GET /plain HTTP/1.1", "Host: x"], b"").await;
     assert_eq!((answer.status, log.lines("status=426").len()), (426, 1));
@@ -183,7 +183,7 @@ async fn refused_handshakes_are_logged_once_a_second() {
         }
     })
     .await;
-    assert!(not_logged(&log.lines("status=403")) >= OFTEN - AT_ONCE - most(begun));
+    assert!(not_logged(&log.lines("status=403")) >= OFTEN - AT_ONCE - most(started));
 }
 
 /// A server with clients that do not read, and their sessions.
@@ -200,20 +200,20 @@ async fn full() -> (TestServer, Vec<Client>) {
 
 #[tokio::test]
 async fn broadcasts_that_skip_peers_are_logged_once_a_second() {
-    let ((server, _clients), log, begun) = (full().await, Log::capture(), std::time::Instant::now());
+    let ((server, _clients), log, started) = (full().await, Log::capture(), std::time::Instant::now());
     let (sessions, mut happened) = (server.container.sessions(), 0);
     while happened < 2 * OFTEN {
         let report = sessions.async_remote().send_binary(vec![0; 1 << 16]);
         happened += usize::from(report.dropped > 0);
         tokio::task::yield_now().await;
-        assert!(begun.elapsed() < DEADLINE);
+        assert!(started.elapsed() < DEADLINE);
     }
-    few(&log, "a broadcast skipped", begun, happened, 1);
+    few(&log, "a broadcast skipped", started, happened, 1);
 }
 
 #[tokio::test]
 async fn full_queues_are_logged_once_a_second() {
-    let ((server, mut clients), log, begun) = (full().await, Log::capture(), std::time::Instant::now());
+    let ((server, mut clients), log, started) = (full().await, Log::capture(), std::time::Instant::now());
     let mut happened = 0;
     for round in 0..OFTEN {
         // full, and room again
@@ -229,12 +229,12 @@ async fn full_queues_are_logged_once_a_second() {
             assert_eq!(frame.payload.len(), 1 << 16, "round {round}");
         }
     }
-    few(&log, "a message was not sent", begun, happened, 1);
+    few(&log, "a message was not sent", started, happened, 1);
 }
 
 #[tokio::test]
 async fn callbacks_that_panic_are_logged_once_a_second() {
-    let (server, log, begun) = (server().await, Log::capture(), std::time::Instant::now());
+    let (server, log, started) = (server().await, Log::capture(), std::time::Instant::now());
     let mut client = server.connect("/plain").await;
     client.expect_silence().await;
     let session = server.container.sessions().iter().next().unwrap().clone();
@@ -243,22 +243,22 @@ async fn callbacks_that_panic_are_logged_once_a_second() {
         client.expect_text("x").await;
     }
     client.expect_silence().await;
-    few(&log, "the callback of a sent message", begun, OFTEN, 1);
+    few(&log, "the callback of a sent message", started, OFTEN, 1);
 }
 
 #[tokio::test]
 async fn messages_that_are_not_finished_are_logged_once_a_second() {
-    let (server, log, begun) = (server().await, Log::capture(), std::time::Instant::now());
+    let (server, log, started) = (server().await, Log::capture(), std::time::Instant::now());
     for _ in 0..OFTEN {
         let mut client = server.connect("/plain").await;
         client.expect_silence().await;
         let session = server.container.sessions().iter().next().unwrap().clone();
         let mut writer = session.basic_remote().text_writer();
-        soon(writer.write_text("begun")).await.unwrap();
+        soon(writer.write_text("start")).await.unwrap();
         drop(writer);
         ended(client).await;
     }
-    few(&log, "started but not finished", begun, OFTEN, 1);
+    few(&log, "started but not finished", started, OFTEN, 1);
 }
 
 /// Set in the process that may have few file descriptors.
@@ -274,7 +274,7 @@ async fn without_file_descriptors() {
         return;
     }
     let (server, log) = (server().await, Log::capture());
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     // taken at a time: the last of them is free for a client, and none for the server
     let mut clients = Vec::new();
     while let Ok(client) = std::net::TcpStream::connect(server.addr) {
@@ -287,7 +287,7 @@ async fn without_file_descriptors() {
     })
     .await;
     let lines = log.lines("cannot accept a connection");
-    assert!(lines.len() <= most(begun) && not_logged(&lines) >= 3, "{lines:?}");
+    assert!(lines.len() <= most(started) && not_logged(&lines) >= 3, "{lines:?}");
     // then all are served
     clients.truncate(2);
     server.connect("/plain").await.expect_silence().await;

@@ -1,5 +1,5 @@
-//! What stands in front of a container, and what endpoints learn from it: a layer that knows who asks, a router that takes
-//! a prefix away, a state that pages and endpoints share.
+//! Middleware in front of a container: a layer that sets the principal, a router that strips a prefix, and state that
+//! pages and endpoints share.
 
 mod support;
 

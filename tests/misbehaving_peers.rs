@@ -1,5 +1,5 @@
-//! Peers on a bad day, many at a time: they vanish, drip, flood, read nothing, or are reset. The others are served, what
-//! they cost has a bound, and nothing of them is left.
+//! Many misbehaving peers at once: they vanish, drip, flood, read nothing, or are reset. The other peers are served, the
+//! cost of bad peers is bounded, and nothing of them remains.
 
 mod support;
 
@@ -150,7 +150,7 @@ impl Served {
 /// The next frame; pings are answered.
 async fn heard(client: &mut Client) -> Frame {
     loop {
-        match client.frame().await.expect("the one who behaves was sent away") {
+        match client.frame().await.expect("the well-behaved client was disconnected") {
             Frame { opcode: PING, payload, .. } => client.send(0x80 | PONG, payload).await,
             frame => return frame,
         }
@@ -196,7 +196,7 @@ fn last_words() -> Vec<(&'static str, Vec<u8>)> {
         ("half a ping", frame(0x80 | PING, b"payload")[..9].to_vec()),
         ("half a close frame", frame(0x80 | CLOSE, b"\x03\xe8bye")[..8].to_vec()),
         ("a message whose handler never ends", frame(0x80 | TEXT, b"hold")),
-        ("much that is echoed and not read", frame(0x80 | BINARY, &[7; 100]).repeat(10_000)),
+        ("many unread echoes", frame(0x80 | BINARY, &[7; 100]).repeat(10_000)),
     ]
 }
 
@@ -209,9 +209,9 @@ async fn silently_vanished_peers_end_by_the_idle_timeout() {
     let come_and_vanish = async {
         let mut vanished = Vec::new();
         for _ in 0..10 {
-            for (_, said) in last_words() {
+            for (_, input) in last_words() {
                 let mut client = server.connect("/day").await;
-                client.send_raw(&said).await;
+                client.send_raw(&input).await;
                 // its socket stays open, and nobody looks at it
                 vanished.push(client);
             }
@@ -223,7 +223,7 @@ async fn silently_vanished_peers_end_by_the_idle_timeout() {
     // the one who answers stays
     tokio::select! {
         () = come_and_vanish => {}
-        frame = heard(witness) => panic!("{frame:?} came unasked"),
+        frame = heard(witness) => panic!("unexpected {frame:?}"),
     }
     served.ends().await;
 }
@@ -249,7 +249,7 @@ async fn handshake_of_one_byte_a_second_is_cut_after_thirty_seconds() {
         served.echoes().await;
         cut = slow.iter().filter(|stream| matches!(stream.try_read(&mut [0; 1]), Ok(0))).count();
         let seconds = started.elapsed().as_secs();
-        assert!(cut == 0 || seconds >= 29, "{cut} were cut after {seconds} s");
+        assert!(cut == 0 || seconds >= 29, "{cut} were disconnected after {seconds} s");
         if seconds >= 32 {
             break;
         }
@@ -300,7 +300,7 @@ async fn unasked_pings_aside(client: &mut Client, opcode: u8) -> Vec<u8> {
         match soon(client.frame()).await {
             Some(frame) if frame.opcode == PING => {}
             Some(frame) if frame.opcode == opcode => return frame.payload,
-            other => panic!("{other:?} came"),
+            other => panic!("unexpected {other:?}"),
         }
     }
 }
@@ -434,7 +434,7 @@ async fn message_of_65537_fragments_of_one_byte_with_pings_between_them() {
     let mut served = Served::with(|container| container).await;
     let mut client = served.connect().await;
     let (fragments, text) = (65_537, "x".repeat(65_537));
-    let said: Vec<u8> = (0..fragments)
+    let input: Vec<u8> = (0..fragments)
         .flat_map(|at| {
             let first = if at == 0 { TEXT } else { CONTINUATION } | if at == fragments - 1 { 0x80 } else { 0 };
             [frame(0x80 | PING, b"?"), frame(first, b"x")].concat()
@@ -442,7 +442,7 @@ async fn message_of_65537_fragments_of_one_byte_with_pings_between_them() {
         .collect();
     let (mut reader, mut writer) = client.stream.split();
     let mut heard = vec![0; fragments * 3 + 10 + text.len()];
-    let talk = async { tokio::join!(writer.write_all(&said), reader.read_exact(&mut heard)) };
+    let talk = async { tokio::join!(writer.write_all(&input), reader.read_exact(&mut heard)) };
     let (written, read) = soon(talk).await;
     written.unwrap();
     read.unwrap();
@@ -536,9 +536,9 @@ async fn resets_at_every_stage_leave_nothing() {
             clients.push(client);
         }
         // within frames, within a handler, while it is written to
-        for (_, said) in last_words() {
+        for (_, input) in last_words() {
             let mut client = served.connect().await;
-            client.send_raw(&said).await;
+            client.send_raw(&input).await;
             clients.push(client);
         }
         // within on_open
@@ -566,8 +566,8 @@ async fn reset_together_with_messages_is_one_disconnect() {
     for round in 0..200 {
         let client = Client::from(soon(TcpStream::connect(served.server.addr)).await.unwrap());
         // the server has not had its turn before the reset is there
-        let said = [head().as_bytes(), &frame(0x80 | TEXT, b"hello"), &frame(0x80 | CLOSE, b"\x03\xe8")].concat();
-        let _ = client.stream.try_write(&said[..said.len() - round % 30]);
+        let input = [head().as_bytes(), &frame(0x80 | TEXT, b"hello"), &frame(0x80 | CLOSE, b"\x03\xe8")].concat();
+        let _ = client.stream.try_write(&input[..input.len() - round % 30]);
         reset(client);
     }
     served.serves().await;

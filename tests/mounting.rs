@@ -375,16 +375,16 @@ async fn connection_in_memory_has_no_addresses_and_serves() {
     tokio::spawn(connection.with_upgrades());
     let (mut client, _) = soon(tokio_tungstenite::client_async("ws://in.memory/ws", ours)).await.unwrap();
     // the last is larger than what the connection holds
-    for (said, heard) in [
+    for (input, expected) in [
         ("peer?", "None"),
         ("local?", "None"),
         ("uri?", "ws://in.memory/ws"),
         ("x".repeat(100_000).as_str(), "x".repeat(100_000).as_str()),
     ] {
         let (mut sink, mut stream) = (&mut client).split();
-        let (sent, received) = tokio::join!(soon(sink.send(tungstenite::Message::text(said))), soon(stream.next()));
+        let (sent, received) = tokio::join!(soon(sink.send(tungstenite::Message::text(input))), soon(stream.next()));
         sent.unwrap();
-        assert_eq!(received.unwrap().unwrap().into_text().unwrap().as_str(), heard);
+        assert_eq!(received.unwrap().unwrap().into_text().unwrap().as_str(), expected);
     }
 }
 
@@ -416,9 +416,9 @@ async fn servers_of_one_process_split_discovered_endpoints_by_filters() {
     };
     let (first, second) = (TestServer::serving(only("Echo")).await, TestServer::serving(only("Upper")).await);
     let (mut echo, mut shout) = (first.connect("/ws").await, second.connect("/ws").await);
-    for (client, heard) in [(&mut echo, "hello"), (&mut shout, "HELLO of 1")] {
+    for (client, expected) in [(&mut echo, "hello"), (&mut shout, "HELLO of 1")] {
         client.text("hello").await;
-        client.expect_text(heard).await;
+        client.expect_text(expected).await;
     }
     let ended = tokio::spawn(second.shutdown());
     shout.expect_close(1001).await;

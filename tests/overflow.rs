@@ -341,10 +341,10 @@ async fn callback_reports_success_and_failure() {
             journal.note(format!("{name} {result:?}"));
         }
     };
-    session.async_remote().send_text("message").on_complete(note("told"));
+    session.async_remote().send_text("message").on_complete(note("reported"));
     client.expect_text("message").await;
-    client.expect_text("told").await;
-    served.journal.expect("told Ok(())").await;
+    client.expect_text("reported").await;
+    served.journal.expect("reported Ok(())").await;
     session.async_remote().send_text("panics").on_complete(|_| panic!("a callback's own"));
     client.expect_text("panics").await;
     // in a handler it is told of the socket, not of the batch
@@ -365,8 +365,8 @@ async fn callback_reports_success_and_failure() {
     }
     assert!(rest.contains(&"closed true".to_owned()), "{rest:?}");
     drop(stuck.stream.try_read(&mut [0]));
-    let (told, complete) = unbounded_channel();
-    session.async_remote().send_text("late").on_complete(move |result| told.send(result.is_err()).unwrap());
+    let (sender, complete) = unbounded_channel();
+    session.async_remote().send_text("late").on_complete(move |result| sender.send(result.is_err()).unwrap());
     assert_eq!({ complete }.try_recv(), Ok(true));
 }
 

@@ -279,8 +279,8 @@ async fn silent_session_outlives_a_proxy_timeout_above_ping_interval() {
         let proxy = Proxy::start(kind, server.addr, false, &edits);
         let (answer, mut client) = proxy.handshake("localhost").await;
         assert_eq!(answer.status, 101, "{answer:?}");
-        let begun = Instant::now();
-        while begun.elapsed() < 3 * PROXY_TIMEOUT {
+        let started = Instant::now();
+        while started.elapsed() < 3 * PROXY_TIMEOUT {
             let ping = client.expect(PING).await;
             client.send(0x80 | PONG, ping).await;
         }

@@ -208,7 +208,7 @@ async fn proxy_is_read_from_the_environment() {
 }
 
 #[tokio::test]
-#[ignore = "the other half of `proxy_is_read_from_the_environment`, which runs it in a process of its own"]
+#[ignore = "the other half of `proxy_is_read_from_the_environment`, which runs it in its own process"]
 async fn child_that_connects_by_its_environment() {
     if std::env::var_os("ENDPOINT_PROXY_CHILD").is_none() {
         return;

@@ -206,9 +206,9 @@ async fn waiting_reconnect_ends_by_close_and_by_shutdown() {
     for shutdown in [false, true] {
         let (journal, container) = (Journal::default(), ClientContainer::new());
         let (waits, own) = (Journal::default(), journal.clone());
-        let told = waits.clone();
+        let notes = waits.clone();
         let policy = Reconnect::default().first_delay(NEVER).max_delay(NEVER).on_reconnect(move |_| {
-            told.note("waits");
+            notes.note("waits");
             true
         });
         let (kept, peer, _server) = connect(&container, policy, &own).await;
@@ -295,10 +295,10 @@ async fn close_while_the_next_session_opens_closes_that_one() {
             let (journal, kept) = (Journal::default(), Arc::new(OnceLock::new()));
             let container = ClientContainer::builder().close_timeout(Duration::from_millis(100)).build();
             let server = RawServer::bind().await;
-            let (count, told, own) = (AtomicUsize::new(0), kept.clone(), journal.clone());
+            let (count, shared, own) = (AtomicUsize::new(0), kept.clone(), journal.clone());
             let make = move || {
                 let number = count.fetch_add(1, Ordering::Relaxed);
-                Quitter { number, from, kept: told.clone(), journal: own.clone() }
+                Quitter { number, from, kept: shared.clone(), journal: own.clone() }
             };
             let policy = Reconnect::default().first_delay(Duration::ZERO);
             let connecting = container.request(server.uri("/")).reconnect(policy).connect(make);
@@ -388,8 +388,8 @@ async fn interrupted_attempts_are_repeated_and_protocol_errors_are_not() {
 #[tokio::test]
 async fn retry_after_date_is_respected() {
     let (journal, container) = (Journal::default(), ClientContainer::new());
-    let (delays, told) = (journal.clone(), Duration::from_secs(3600));
-    let policy = Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(told).on_reconnect(move |next| {
+    let (delays, hour) = (journal.clone(), Duration::from_secs(3600));
+    let policy = Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(hour).on_reconnect(move |next| {
         delays.note(format!("attempt {}", next.attempt()));
         // an hour is asked for; the date has whole seconds
         next.attempt() < 2 || {
@@ -472,7 +472,7 @@ impl Drop for Fragile {
 async fn fragile(place: &'static str) -> (Reconnecting, Peer, RawServer, Journal, ClientContainer) {
     let (journal, server) = (Journal::default(), RawServer::bind().await);
     let container = ClientContainer::builder().close_timeout(Duration::from_millis(50)).build();
-    let (count, own, told) = (AtomicUsize::new(0), journal.clone(), journal.clone());
+    let (count, own, notes) = (AtomicUsize::new(0), journal.clone(), journal.clone());
     let make = move || {
         let number = count.fetch_add(1, Ordering::Relaxed);
         assert!(place != "make" || number % 3 == 0, "boom");
@@ -481,7 +481,7 @@ async fn fragile(place: &'static str) -> (Reconnecting, Peer, RawServer, Journal
     let policy = Reconnect::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(5));
     let policy = policy.on_reconnect(move |next| {
         let panicked = next.last_error().is_some_and(|error| error.is_panic());
-        told.note(format!("attempt {} after a panic: {panicked}", next.attempt()));
+        notes.note(format!("attempt {} after a panic: {panicked}", next.attempt()));
         assert!(place != "on_reconnect", "boom");
         true
     });

@@ -243,7 +243,7 @@ async fn message_to_a_room_reaches_its_members_once_while_others_come_and_go() {
         })
         .collect();
     let container = server.container.clone();
-    let said = tokio::task::spawn_blocking(move || {
+    let sender = tokio::task::spawn_blocking(move || {
         for number in 0..LINES {
             let room = container.room("blue");
             let mut ids: Vec<_> = room.iter().map(Session::id).collect();
@@ -259,7 +259,7 @@ async fn message_to_a_room_reaches_its_members_once_while_others_come_and_go() {
         }
         client.expect_silence().await;
     }
-    soon(said).await.unwrap();
+    soon(sender).await.unwrap();
     done.store(true, Ordering::Relaxed);
     for comer in comers {
         comer.join().unwrap();

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The one test command: everything that has to hold, in one run, on a Debian machine with Rust.
+# The full test suite, for a Debian machine with Rust.
 #
-#   bash tests/run.sh            all of it; installs what is missing and says so
-#   bash tests/run.sh --quick    formatting, lints and the tests that need no outside program
+#   bash tests/run.sh            everything; installs missing programs and reports them
+#   bash tests/run.sh --quick    format, lints, and the tests that need no outside program
 #
 # Outside programs are found by these variables. Set one, and nothing is installed in its place; the tests that are
 # #[ignore]d because they need such a program read them too.
@@ -49,8 +49,8 @@ main() {
   done
   # nothing else here builds them
   RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
-    run 'doors for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors
-  run 'crates of the first command' few_crates
+    run 'entry points for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors
+  run 'dependencies of the first command' few_crates
   run 'tests' cargo test --workspace --all-features
   RUSTFLAGS='--cfg model_check -D warnings' \
     run 'model checks' cargo test --package endpoint-runtime --lib --target-dir target/models models::
@@ -71,7 +71,7 @@ main() {
   run 'tests with outside programs' cargo test --workspace --features examples/socketio,tests/socketio --lib --bins --tests --examples -- --ignored
   RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps --all-features
   run 'release build of the examples' cargo build --release --workspace --features examples/socketio,websocket-endpoints/tls --examples
-  run 'tests of the Autobahn gate itself' python3 -m unittest discover --quiet --start-directory tests/autobahn
+  run 'tests of the Autobahn scripts' python3 -m unittest discover --quiet --start-directory tests/autobahn
   run 'bench_server starts' start bench_server
   # of the 216 cases of compression, which take five minutes, those that differ and are quick
   run 'Autobahn' python3 tests/autobahn/run.py "$endpoint" --strict --need-deflate --need-close-code \
@@ -128,7 +128,7 @@ start() {
   servers+=("$pid")
   # tail ends with the server, so a server that dies is noticed at once
   line=$(timeout 30 grep -m 1 '^endpoint: ' < <(tail --pid="$pid" -n +1 -f "$log")) || {
-    echo "$1 did not say where it listens" >&2
+    echo "$1 did not print its address" >&2
     return 1
   }
   endpoint=${line#endpoint: }
@@ -141,7 +141,7 @@ few_crates() {
   crates=$(cargo tree --package websocket-endpoints --edges normal,build --prefix none --no-dedupe --format '{p}' |
     sed 's/ (.*//' | sort -u | wc -l)
   echo "$crates crates"
-  [ "$crates" -le 75 ] || { echo "more than 75: cargo tree --package websocket-endpoints shows why" >&2; return 1; }
+  [ "$crates" -le 75 ] || { echo "more than 75: see cargo tree --package websocket-endpoints" >&2; return 1; }
 }
 
 # --- what is published ---
@@ -159,7 +159,7 @@ check_advisories() {
   if timeout 120 "$deny" --all-features fetch db > "$logs/advisories" 2>&1; then
     "$deny" --all-features check --disable-fetch advisories
   else
-    echo 'skipped: the database of advisories (github.com/rustsec/advisory-db) cannot be reached'
+    echo 'skipped: cannot reach the advisory database (github.com/rustsec/advisory-db)'
   fi
 }
 
@@ -170,7 +170,7 @@ check_minimum_rust() {
   mapfile -t packages < <(sed 's/ .*//; s/^/--package=/' <<< "$crates")
   version=$(sed 's/.* //' <<< "$crates" | sort -u)
   if ! cargo "+$version" --version > /dev/null 2>&1; then
-    echo "skipped: there is no Rust $version; rustup toolchain install $version"
+    echo "skipped: Rust $version is not installed; run rustup toolchain install $version"
     return
   fi
   cargo "+$version" check --all-features --target-dir target/minimum-rust "${packages[@]}"
@@ -193,7 +193,7 @@ need_rust() {
   local part
   for part in rustfmt clippy; do
     if ! cargo "${part/rustfmt/fmt}" --version > /dev/null 2>&1; then
-      say_install "the Rust component $part"
+      report_install "the Rust component $part"
       rustup component add "$part"
     fi
   done
@@ -290,7 +290,7 @@ cached() {
   if [ "$(cat "$folder/recipe" 2> /dev/null)" = "$recipe" ]; then
     return
   fi
-  say_install "$folder"
+  report_install "$folder"
   mkdir -p "$cache"
   rm -rf "$folder.new"
   mkdir "$folder.new"
@@ -311,7 +311,7 @@ build_node() {
 }
 
 apt_install() {
-  say_install "Debian packages: $*"
+  report_install "Debian packages: $*"
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" < /dev/null
 }
@@ -320,7 +320,7 @@ as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-say_install() {
+report_install() {
   echo "installing $1"
 }
 

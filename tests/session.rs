@@ -142,7 +142,7 @@ async fn id_is_unique_over_sessions_one_after_another_and_at_once() {
     let (mut ids, mut open) = (HashSet::new(), Vec::new());
     for round in 0..40 {
         let (client, session) = probed.open().await;
-        assert!(ids.insert(session.id()), "{} came twice", session.id());
+        assert!(ids.insert(session.id()), "duplicate {}", session.id());
         if round % 2 == 0 { open.push(client) } else { probed.leave(client).await }
     }
     assert_eq!(probed.server.container.sessions().len(), open.len());

@@ -234,7 +234,7 @@ async fn handshake_in_flight_completes_and_the_next_one_is_refused() {
     journal.expect("construct").await;
 
     let mut down = pin!(server.container.shutdown(DEADLINE));
-    assert!(down.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "it did not wait");
+    assert!(down.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "the shutdown did not wait");
     let (refused, _) = Client::try_connect(addr, "/slow", &[]).await;
     assert_eq!(refused.status, 503);
     go.send(()).unwrap();
@@ -253,7 +253,7 @@ async fn session_whose_task_has_not_run_yet_counts_once() {
     let container = ServerContainer::builder().endpoint_with(|_| Ok(Slow(Journal::default()))).build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let (sender, begun) = oneshot::channel::<Down>();
+    let (sender, started) = oneshot::channel::<Down>();
     let sender = Arc::new(Mutex::new(Some(sender)));
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
@@ -273,7 +273,7 @@ async fn session_whose_task_has_not_run_yet_counts_once() {
         connection.with_upgrades().await.unwrap();
     });
     let client = tokio::spawn(async move { polite(Client::connect(addr, "/slow").await).await });
-    let shutdown = soon(soon(begun).await.unwrap()).await;
+    let shutdown = soon(soon(started).await.unwrap()).await;
     assert_eq!((shutdown.closed, shutdown.cut), (1, 0));
     soon(client).await.unwrap();
 }

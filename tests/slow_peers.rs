@@ -122,7 +122,7 @@ async fn broadcast_continues_past_a_peer_that_never_reads() {
         most = most.max(deaf.queued_bytes());
     }
     assert!(dropped > 0);
-    assert!(most <= QUEUE, "{most} bytes were queued for who does not read");
+    assert!(most <= QUEUE, "{most} bytes were queued for a peer that does not read");
     served.journal.expect(&format!("close 1006 by {:?}", Initiator::Container)).await;
     assert_eq!(deaf.queued_bytes(), 0);
     served.serves(&mut readers[0]).await;
@@ -154,7 +154,7 @@ async fn flood(served: &Served, client: &mut Client, what: &[u8]) -> usize {
     };
     tokio::select! {
         () = served.journal.expect("close 1006 by Container") => taken,
-        () = sending => unreachable!("it never ends"),
+        () = sending => unreachable!("the flood never ends"),
     }
 }
 
@@ -266,13 +266,13 @@ async fn peer_that_reads_one_byte_at_a_time_gets_everything() {
     let data: Vec<u8> = (0..30_000u32).map(|i| i as u8).collect();
     session.async_remote().send_binary(data.clone()).queued().unwrap();
     session.async_remote().send_text("the end").queued().unwrap();
-    let mut heard = Vec::new();
+    let mut expected = Vec::new();
     for _ in 0..4 + data.len() + 2 + 7 {
-        heard.push(soon(client.stream.read_u8()).await.unwrap());
+        expected.push(soon(client.stream.read_u8()).await.unwrap());
     }
-    assert_eq!(heard[..4], [0x82, 126, (30_000u16 >> 8) as u8, 30_000u16 as u8]);
-    assert!(heard[4..4 + data.len()] == data);
-    assert_eq!(heard[4 + data.len()..], *b"\x81\x07the end");
+    assert_eq!(expected[..4], [0x82, 126, (30_000u16 >> 8) as u8, 30_000u16 as u8]);
+    assert!(expected[4..4 + data.len()] == data);
+    assert_eq!(expected[4 + data.len()..], *b"\x81\x07the end");
 }
 
 // ---- peers that write slowly ----
@@ -405,16 +405,16 @@ fn stages() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 async fn reset_at_any_stage_ends_one_session_and_leaves_the_server_serving() {
     let mut served = Served::with(|container| container).await;
     let (mut witness, _) = served.open().await;
-    for (stage, said, heard) in stages() {
+    for (stage, input, expected) in stages() {
         let (mut client, session) = served.open().await;
-        client.send_raw(&said).await;
+        client.send_raw(&input).await;
         if stage == "after its close frame" {
             // a reset takes back what the other side has not read
             client.expect_close(1000).await;
         }
         reset(client);
         let noted = served.journal.next().await;
-        assert_eq!(noted, heard, "{stage}");
+        assert_eq!(noted, expected, "{stage}");
         assert!(!session.is_open(), "{stage}");
         served.serves(&mut witness).await;
         while let Ok(newcomer) = served.sessions.try_recv() {
@@ -427,12 +427,12 @@ async fn reset_at_any_stage_ends_one_session_and_leaves_the_server_serving() {
 #[tokio::test]
 async fn end_without_a_close_frame_at_any_stage_is_abnormal() {
     let mut served = Served::with(|container| container).await;
-    for (stage, said, heard) in stages() {
+    for (stage, input, expected) in stages() {
         let (mut client, _session) = served.open().await;
-        client.send_raw(&said).await;
+        client.send_raw(&input).await;
         client.stream.shutdown().await.unwrap();
         let noted = served.journal.next().await;
-        assert_eq!(noted, heard, "{stage}");
+        assert_eq!(noted, expected, "{stage}");
     }
 }
 

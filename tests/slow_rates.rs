@@ -272,14 +272,14 @@ async fn pings_of_a_peer_that_does_not_read_pin_one_pong() {
         client.writing.write_all(&frame(0x80 | PING, &payload)).await.unwrap();
         most = most.max(session.queued_bytes());
     }
-    assert!(most > 0, "what waits for it is not counted");
-    assert!(most < 128 << 10, "{most} bytes wait for who does not read");
+    assert!(most > 0, "queued bytes are not counted");
+    assert!(most < 128 << 10, "{most} bytes are queued for a peer that does not read");
     let pongs = client.frames().await;
     assert!(pongs.iter().all(|(opcode, _)| *opcode == PONG));
     let answered: Vec<u32> =
         pongs.iter().map(|(_, payload)| u32::from_be_bytes(payload[..4].try_into().unwrap())).collect();
     assert!(answered.is_sorted(), "{answered:?}");
-    assert_eq!(answered.last(), Some(&(PINGS - 1)), "the latest ping has to be answered");
+    assert_eq!(answered.last(), Some(&(PINGS - 1)), "the latest ping must be answered");
     assert!(answered.len() < 1_000, "{} pongs", answered.len());
     assert_eq!(session.queued_bytes(), 0);
 }
@@ -437,7 +437,7 @@ async fn message_that_arrives_in_time_is_accepted() {
 async fn control_frames_do_not_count_towards_the_receive_rate() {
     let (container, _, _) = whole(|container| container);
     let mut client = Narrow::open(&container, "/whole", "").await;
-    client.write(&frame(BINARY, b"begun")).await;
+    client.write(&frame(BINARY, b"start")).await;
     let began = Instant::now();
     let closed = loop {
         let more = [frame(CONTINUATION, b""), frame(0x80 | PONG, b"alive")].concat();
@@ -457,7 +457,7 @@ async fn minimum_rate_can_be_disabled_and_does_not_apply_to_parts() {
     for (path, rate) in [("/whole", 0), ("/parts", 1 << 10)] {
         let (container, _, _) = whole(|container| container.min_receive_rate(rate));
         let mut client = Narrow::open(&container, path, "").await;
-        client.write(&frame(BINARY, b"begun")).await;
+        client.write(&frame(BINARY, b"start")).await;
         sleep(3_600 * SECOND).await;
         client.write(&frame(0x80 | CONTINUATION, b"")).await;
         assert_eq!(container.sessions().len(), 1);

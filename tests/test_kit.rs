@@ -88,10 +88,10 @@ async fn two_clients_of_a_room_receive_the_message_and_a_third_does_not() {
 async fn silent_client_is_pinged_and_ends_at_the_idle_timeout() {
     let (server, real) = (TestServer::of::<Chat>(), std::time::Instant::now());
     let mut client = server.request("/chat/1").silent().connect().await;
-    let begun = Instant::now();
+    let started = Instant::now();
     client.expect_text("welcome to 1, somebody").await;
     client.expect_ping().await;
-    assert!((29..=31).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert!((29..=31).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
     let closed = loop {
         match client.next().await {
             Traffic::Ping(_) => {}
@@ -100,8 +100,8 @@ async fn silent_client_is_pinged_and_ends_at_the_idle_timeout() {
     };
     assert_eq!(closed, Traffic::Close { code: CloseCode::GoingAway, reason: "idle timeout".into() });
     // an eighth late at most
-    assert!((300..=340).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-    assert!(real.elapsed() < Duration::from_secs(20), "it should take no time, and took {:?}", real.elapsed());
+    assert!((300..=340).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    assert!(real.elapsed() < Duration::from_secs(20), "expected no delay, took {:?}", real.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -291,7 +291,7 @@ async fn tell() -> (TestClient, Journal) {
 
 /// What `test` panics with.
 async fn failure(test: impl Future<Output = ()> + Send + 'static) -> String {
-    let panic: Box<dyn Any + Send> = tokio::spawn(test).await.expect_err("it should have failed").into_panic();
+    let panic: Box<dyn Any + Send> = tokio::spawn(test).await.expect_err("expected a failure").into_panic();
     panic.downcast_ref::<String>().expect("a message").clone()
 }
 
@@ -327,7 +327,7 @@ async fn transcript_has_both_directions_in_order_and_with_the_time() {
         5.000 -> ping "here?"
         5.000 <- pong "here?"
         5.000 -> frame with opcode 1 and 2 bytes, not final
-        5.000 -> frame with opcode 0 and 1 bytes, its first 5 bytes
+        5.000 -> frame with opcode 0 and 1 bytes, only its first 5 bytes
         5.000 -> raw 44
         5.000 -> raw 4e
         5.000 <- text "hey"
@@ -344,12 +344,12 @@ async fn transcript_has_both_directions_in_order_and_with_the_time() {
 
 #[tokio::test(start_paused = true)]
 async fn close_reaches_the_endpoint() {
-    for (code, told) in [(4000, "close 4000 bye, Peer"), (1000, "close 1000 bye, Peer")] {
+    for (code, expected) in [(4000, "close 4000 bye, Peer"), (1000, "close 1000 bye, Peer")] {
         let (mut client, journal) = tell().await;
         client.close(code, "bye").await;
         client.expect_close(code).await;
         client.expect_end().await;
-        journal.expect(told).await;
+        journal.expect(expected).await;
     }
     let (mut client, journal) = tell().await;
     client.close(CloseCode::NoStatusCode, "").await;
@@ -386,22 +386,22 @@ async fn client_that_is_cut_or_dropped_is_lost_without_a_close() {
 async fn silent_client_lets_the_close_timeout_run() {
     let (server, journal) = tellers();
     let mut client = server.request("/tell").silent().connect().await;
-    let begun = Instant::now();
+    let started = Instant::now();
     client.send_text("close").await;
     client.expect_close(4001).await;
     client.expect_nothing().await;
     client.expect_end().await;
-    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(started.elapsed() >= Duration::from_secs(3), "{:?}", started.elapsed());
     journal.expect("open None false").await;
     journal.expect("close 4001 as you like, Application").await;
 
     // one that answers does not
     let (mut client, _journal) = tell().await;
-    let begun = Instant::now();
+    let started = Instant::now();
     client.send_text("close").await;
     client.expect_close(4001).await;
     client.expect_end().await;
-    assert!(begun.elapsed() < Duration::from_millis(10), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(10), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -445,21 +445,21 @@ async fn address_and_security_are_those_of_the_request() {
 #[tokio::test(start_paused = true)]
 async fn failures_name_the_received_message_and_the_location() {
     let line = line!() + 4;
-    let said = failure(async {
+    let message = failure(async {
         let (mut client, _journal) = tell().await;
         client.send_text("hello").await;
         client.expect_text("goodbye").await;
     });
-    let said = said.await;
+    let message = message.await;
     assert_eq!(
-        said,
+        message,
         format!(
             "tests/test_kit.rs:{line}:16: expected text \"goodbye\", got text \"hello\"\
              \n    0.000 -> text \"hello\"\n    0.000 <- text \"hello\""
         )
     );
 
-    for (said, about) in [
+    for (message, about) in [
         (
             failure(async { tell().await.0.expect_text("hello").await }).await,
             "expected text \"hello\", but nothing arrived within 3600s",
@@ -516,7 +516,7 @@ async fn failures_name_the_received_message_and_the_location() {
             "\"chat/1\" is not a request target",
         ),
     ] {
-        assert!(said.contains(about), "{said}");
+        assert!(message.contains(about), "{message}");
     }
 }
 
@@ -537,12 +537,12 @@ async fn nothing_is_expected_only_when_everything_has_run() {
         }
     }
 
-    let said = failure(async {
+    let message = failure(async {
         let mut client = TestServer::of::<Slow>().connect("/slow").await;
         client.send_text("late").await;
         client.expect_nothing().await;
     });
-    assert!(said.await.contains("got text \"late\""));
+    assert!(message.await.contains("got text \"late\""));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -627,7 +627,7 @@ async fn test_fails_when_too_much_is_unread() {
         let (_server, mut client) = overrun().await;
         client.next().await;
     });
-    let said = failure(async {
+    let message = failure(async {
         let (_server, mut client) = overrun().await;
         client.send_text("1 1").await;
     });
@@ -638,7 +638,7 @@ async fn test_fails_when_too_much_is_unread() {
     let dropped = failure(async {
         overrun().await;
     });
-    for (what, failure) in [asked.await, said.await, silent.await, dropped.await].into_iter().enumerate() {
+    for (what, failure) in [asked.await, message.await, silent.await, dropped.await].into_iter().enumerate() {
         assert!(failure.contains(SENTENCE), "{what}: {failure}");
         assert_eq!(failure.contains("tests/test_kit.rs:"), what < 3, "{failure}");
     }

@@ -198,8 +198,8 @@ async fn sends_wait_behind_an_open_writer_and_control_frames_pass() {
     soon(writer.flush()).await.unwrap();
     soon(writer.write_text("two")).await.unwrap();
     client.send(0x80 | PING, "between").await;
-    let begun = client.frame().await.unwrap();
-    assert_eq!((begun.fin, begun.opcode, &begun.payload[..]), (false, TEXT, &b"one, "[..]));
+    let first = client.frame().await.unwrap();
+    assert_eq!((first.fin, first.opcode, &first.payload[..]), (false, TEXT, &b"one, "[..]));
     assert_eq!(client.expect(support::PONG).await, b"between");
     assert!(!whole.is_finished());
     soon(writer.finish()).await.unwrap();
@@ -341,8 +341,8 @@ async fn unfinished_message_ends_the_session_with_1011_and_is_never_whole() {
         soon(writer.write_binary(vec![1, 2, 3])).await.unwrap();
         if flushed {
             soon(writer.flush()).await.unwrap();
-            let begun = client.frame().await.unwrap();
-            assert_eq!(begun, Frame { fin: false, rsv: 0, opcode: BINARY, payload: vec![1, 2, 3] });
+            let first = client.frame().await.unwrap();
+            assert_eq!(first, Frame { fin: false, rsv: 0, opcode: BINARY, payload: vec![1, 2, 3] });
         }
         let behind = session.async_remote().send_text("behind");
         if aborted {
@@ -367,8 +367,8 @@ async fn close_passes_an_unfinished_message_and_fails_its_writer() {
     soon(writer.flush()).await.unwrap();
     session.close();
     assert!(soon(writer.write_text("two")).await.unwrap_err().is_closed());
-    let begun = client.frame().await.unwrap();
-    assert_eq!((begun.fin, &begun.payload[..]), (false, &b"one, "[..]));
+    let first = client.frame().await.unwrap();
+    assert_eq!((first.fin, &first.payload[..]), (false, &b"one, "[..]));
     client.expect_close(1000).await;
     drop(writer);
     served.journal.expect("close 1000 by Application").await;
@@ -608,8 +608,8 @@ async fn unfinished_parts_end_with_the_connection() {
     let (mut client, session) = served.open().await;
     soon(session.basic_remote().send_text_part("A", false)).await.unwrap();
     client.close(1000, "").await;
-    let begun = client.frame().await.unwrap();
-    assert_eq!((begun.fin, begun.opcode), (false, TEXT));
+    let first = client.frame().await.unwrap();
+    assert_eq!((first.fin, first.opcode), (false, TEXT));
     let close = client.frame().await.unwrap();
     assert_eq!(close.opcode, CLOSE);
     served.journal.expect("close 1000 by Peer").await;

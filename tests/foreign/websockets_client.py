@@ -139,14 +139,14 @@ def close(code, reason):
             await connection.recv()
         except ConnectionClosed:
             return
-        raise AssertionError("a message came after the close")
+        raise AssertionError("a message arrived after the close")
 
     return check
 
 
 def expect(received, wanted):
     if received != wanted:
-        raise AssertionError(f"received {short(received)}, not {short(wanted)}")
+        raise AssertionError(f"expected {short(wanted)}, got {short(received)}")
 
 
 def short(value):

@@ -39,7 +39,7 @@ class Connection {
 
   receive() {
     if (this.heard.length) return this.heard.shift();
-    const early = this.closed.then(({ code }) => { throw new Error(`closed with ${code} where a message was due`); });
+    const early = this.closed.then(({ code }) => { throw new Error(`closed with ${code} before the expected message`); });
     return Promise.race([new Promise(resolve => this.waiting.push(resolve)), early, this.broken]);
   }
 

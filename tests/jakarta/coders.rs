@@ -252,9 +252,9 @@ async fn coders_of_each_kind_have_their_life_cycle() {
     ] {
         println!("{rule}, WSC-4.1.2-1, WSC-4.1.3-1");
         let mut client = server.connect(path).await;
-        let (said, heard) = if binary { (Data(b"word"), HearBinary(b"word")) } else { (Say("word"), Hear("word")) };
-        said.take(&mut client).await;
-        heard.take(&mut client).await;
+        let (sent, expected) = if binary { (Data(b"word"), HearBinary(b"word")) } else { (Say("word"), Hear("word")) };
+        sent.take(&mut client).await;
+        expected.take(&mut client).await;
         client.close(1000, "").await;
         client.expect_close(1000).await;
         for note in notes.split(", ") {

@@ -13,7 +13,7 @@ use crate::support::{Client, TestServer};
 
 /// The rule, the case, and words of the sentence that its author reads.
 const REFUSED_BY_THE_COMPILER: &[(&str, &str, &str)] = &[
-    ("N @OnOpen with a String that is no @PathParam", "open_takes_message", "#[path_param]"),
+    ("N @OnOpen with a String that is not a @PathParam", "open_takes_message", "#[path_param]"),
     ("N @OnOpen with a Throwable", "open_takes_error", "#[on_error]"),
     ("N two @OnOpen, WSC-4.4-3", "handler_two_on_open", "on_open"),
     ("N @OnClose with a Throwable", "close_takes_error", "#[on_error]"),
@@ -37,7 +37,7 @@ const REFUSED_BY_THE_COMPILER: &[(&str, &str, &str)] = &[
     ("N @OnMessage with two sessions", "message_two_sessions", "Session"),
     ("N @OnMessage with two booleans", "message_two_last", "last"),
     ("N @OnMessage with two messages", "message_two_payloads", "second message"),
-    ("N maxMessageSize beyond reason", "message_bad_size", "size"),
+    ("N maxMessageSize out of range", "message_bad_size", "size"),
     ("N @PathParam of a bean in @OnOpen", "path_param_not_parsable", "FromStr"),
     ("N @PathParam of a bean in @OnMessage", "path_param_not_parsable_in_message", "FromStr"),
     ("N @PathParam of a bean in @OnClose", "path_param_not_parsable_in_close", "FromStr"),
@@ -48,7 +48,7 @@ const REFUSED_BY_THE_COMPILER: &[(&str, &str, &str)] = &[
     ("N path with an empty segment", "path_with_empty_segment", "segment"),
     ("N path with a dot segment", "path_with_dot_segment", "segment"),
     ("N path with a variable in part of a segment", "path_variable_in_part_of_segment", "segment"),
-    ("N path with a variable twice", "path_variable_twice", "duplicate"),
+    ("N path with a duplicate variable", "path_variable_twice", "duplicate"),
     ("N an endpoint twice on one class", "endpoint_twice", "server_endpoint"),
     ("O a second method of a kind in another impl block", "handler_two_in_two_impls", "on_message"),
 ];
@@ -58,7 +58,7 @@ fn each_malformed_endpoint_has_its_case_and_message() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("ui/fail");
     for (rule, case, words) in REFUSED_BY_THE_COMPILER {
         println!("{rule}: {case}");
-        assert!(folder.join(case).with_extension("rs").exists(), "{rule}: there is no case {case}");
+        assert!(folder.join(case).with_extension("rs").exists(), "{rule}: no case {case}");
         let sentence = std::fs::read_to_string(folder.join(case).with_extension("stderr")).expect(case);
         assert!(sentence.contains(words), "{rule}: {words:?} is not in\n{sentence}");
     }
@@ -126,7 +126,7 @@ async fn endpoint_that_is_not_mounted_does_not_answer() {
     println!("N a class that is not deployed has no path");
     let server = TestServer::with(ServerContainer::builder().register::<Echo>()).await;
     assert_eq!(Client::try_connect(server.addr, "/path/a", &[]).await.0.status, 404);
-    play(&server, &[("N the well-formed one answers", "/echo", &[Say("x"), Hear("x"), Silence])]).await;
+    play(&server, &[("N the well-formed one responds", "/echo", &[Say("x"), Hear("x"), Silence])]).await;
 }
 
 /// Handlers that several endpoints share, where Java would inherit them (§4.8).

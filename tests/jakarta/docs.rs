@@ -90,7 +90,7 @@ fn each_test_that_the_page_names_exists() {
 fn each_row_of_the_page_is_full_and_proved_or_explained() {
     let page = page();
     let rows = rows(&page);
-    assert!(rows.len() > 150, "only {} rows: is this the page?", rows.len());
+    assert!(rows.len() > 150, "only {} rows: is this the right page?", rows.len());
     for (line, cells) in &rows {
         println!("line {line}: {cells:?}");
         assert!(cells.iter().all(|cell| !cell.is_empty()), "a cell is empty");
@@ -212,7 +212,7 @@ fn page_mentions_each_element_of_the_api() {
     let first_cells: Vec<String> = rows(&page).into_iter().map(|(_, cells)| cells[0].clone()).collect();
     let missing: Vec<&&str> =
         ELEMENTS.iter().filter(|element| !first_cells.iter().any(|cell| cell.contains(**element))).collect();
-    assert!(missing.is_empty(), "no row is about {missing:?}");
+    assert!(missing.is_empty(), "no row mentions {missing:?}");
 }
 
 #[test]

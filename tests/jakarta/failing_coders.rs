@@ -77,7 +77,7 @@ impl Encoding {
             "rethrow of a broadcast" => drop(session.open_sessions().async_remote().send_object(&Stubborn)?),
             "keep" => {
                 let error = session.basic_remote().send_object(&Stubborn).await.unwrap_err();
-                session.basic_remote().send_text(format!("told the caller: {}", error.is_encode())).await?;
+                session.basic_remote().send_text(format!("reported to the caller: {}", error.is_encode())).await?;
             }
             "return" => return Ok(Some(Stubborn)),
             _ => session.basic_remote().send_text(how).await?,
@@ -93,7 +93,7 @@ impl Encoding {
 
 #[tokio::test]
 async fn failure_reaches_on_error_with_its_cause_and_the_session_continues() {
-    let told = Hear("encode true: the coder will not");
+    let expected = Hear("encode true: the coder will not");
     let rows: &[Row<'_>] = &[
         (
             "D decoder of text, WSC-5.2.2-1",
@@ -111,15 +111,15 @@ async fn failure_reaches_on_error_with_its_cause_and_the_session_continues() {
             "/decode",
             &[Binary(&[7]), Hear("decode true (None, Some([7])): the coder will not"), Silence],
         ),
-        ("D encoder, rethrown from sendObject", "/encode", &[Say("rethrow"), told, Say("on"), Hear("on"), Silence]),
-        ("D encoder, asynchronous", "/encode", &[Say("rethrow of the async remote"), told, Say("on"), Hear("on")]),
-        ("D encoder, to all", "/encode", &[Say("rethrow of a broadcast"), told, Say("on"), Hear("on")]),
+        ("D encoder, rethrown from sendObject", "/encode", &[Say("rethrow"), expected, Say("on"), Hear("on"), Silence]),
+        ("D encoder, asynchronous", "/encode", &[Say("rethrow of the async remote"), expected, Say("on"), Hear("on")]),
+        ("D encoder, to all", "/encode", &[Say("rethrow of a broadcast"), expected, Say("on"), Hear("on")]),
         (
-            "D encoder, the caller is told first, WSC-5.2.3-1",
+            "D encoder, the caller gets it first, WSC-5.2.3-1",
             "/encode",
-            &[Say("keep"), Hear("told the caller: true"), Silence],
+            &[Say("keep"), Hear("reported to the caller: true"), Silence],
         ),
-        ("D encoder of a returned value", "/encode", &[Say("return"), told, Say("on"), Hear("on"), Silence]),
+        ("D encoder of a returned value", "/encode", &[Say("return"), expected, Say("on"), Hear("on"), Silence]),
     ];
     play(&TestServer::with(ServerContainer::builder().register::<Decoding>().register::<Encoding>()).await, rows).await;
 }

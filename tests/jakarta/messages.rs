@@ -258,7 +258,7 @@ async fn binary_data_and_custom_types_are_echoed() {
         ("A.4 byte[]", "/bytes", &[Step::Binary(&[0, 255]), HearBinary(&[0, 255]), Step::Binary(b""), HearBinary(b"")]),
         ("A.4 ByteBuffer", "/buffer", &[Step::Binary(&[0, 255]), HearBinary(&[0, 255])]),
         ("A.4 ByteBuffer, read in place", "/slice", &[Step::Binary(&[0, 255]), HearBinary(&[0, 255])]),
-        ("A.1 Reader", "/read", &[Step::Text("said"), Hear("said"), Fragments("A", "B"), Hear("AB"), Silence]),
+        ("A.1 Reader", "/read", &[Step::Text("text"), Hear("text"), Fragments("A", "B"), Hear("AB"), Silence]),
         (
             "A.4 InputStream",
             "/read",

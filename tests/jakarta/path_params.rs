@@ -163,8 +163,8 @@ async fn typed_parameters_parse_and_unknown_names_are_none() {
     println!("I Long, boolean, char, Double, Float, WSC-4.3-5; null, WSC-4.3-3");
     let mut client = server.connect("/typed/1234567890/true/0/12.34/56.78").await;
     journal.expect("open 1234567890 true 0 12.34 56.78 None Some(1234567890)").await;
-    client.text("said").await;
-    client.expect_text("said None 0").await;
+    client.text("sent").await;
+    client.expect_text("sent None 0").await;
     client.close(1000, "").await;
     client.expect_close(1000).await;
     journal.expect("close None 12.34 true").await;

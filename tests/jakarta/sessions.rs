@@ -49,7 +49,7 @@ impl Asked {
             }
             "sessions" => session.open_sessions().len().to_string(),
             "properties" => {
-                session.properties().with(|said: &mut Vec<&str>| said.push("message"));
+                session.properties().with(|command: &mut Vec<&str>| command.push("message"));
                 format!("{:?}", session.properties().get::<Vec<&str>>())
             }
             "close" => {
@@ -72,10 +72,10 @@ impl Asked {
     #[on_close]
     async fn close(&mut self, session: &Session, reason: CloseReason) {
         let late = session.basic_remote().send_text("late").await.is_err_and(|error| error.is_closed());
-        let said = session.properties().get::<Vec<&str>>();
+        let command = session.properties().get::<Vec<&str>>();
         let same = session.id().to_string() == self.opened;
         self.journal.note(format!(
-            "close {} {:?}, open {}, same id {same}, too late {late}, {said:?}",
+            "close {} {:?}, open {}, same id {same}, too late {late}, {command:?}",
             reason.code(),
             reason.reason(),
             session.is_open()
@@ -162,27 +162,27 @@ async fn session_passes_the_checks_of_the_tck() {
 
 #[tokio::test]
 async fn on_close_receives_the_reason_and_can_no_longer_send() {
-    let told = [
+    let cases = [
         ("G close of the server, WSC-2.1.5-1", "close", 1000, "close 1000 \"\""),
         ("G close with a reason", "close with", 1009, "close 1009 \"TCKCloseNowWithReason\""),
         ("G close of the client, WSC-4.5-1", "", 4321, "close 4321 \"bye\""),
     ];
-    for (rule, said, code, expected) in told {
+    for (rule, command, code, expected) in cases {
         println!("{rule}");
         let (server, journal) = server().await;
         let mut client = server.connect("/a/b").await;
         client.expect_text("open true").await;
-        if said.is_empty() {
+        if command.is_empty() {
             client.close(4321, "bye").await;
         } else {
-            client.text(said).await;
+            client.text(command).await;
         }
         client.expect_close(code).await;
         let open = "open false, same id true, too late true, Some([\"open\"])";
         journal.expect(&format!("{expected}, {open}")).await;
         client.close(code, "").await;
         client.expect_end().await;
-        assert_eq!(journal.rest(), <[&str; 0]>::default(), "on_close came twice");
+        assert_eq!(journal.rest(), <[&str; 0]>::default(), "on_close ran twice");
     }
 }
 

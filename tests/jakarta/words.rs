@@ -57,7 +57,7 @@ fn close_reason_keeps_what_it_is_given() {
 #[test]
 fn decode_exception_keeps_message_cause_and_payload() {
     for (rule, message, text, bytes) in [
-        ("P DecodeException(String)", Message::Text("said".into()), Some("said"), None),
+        ("P DecodeException(String)", Message::Text("text".into()), Some("text"), None),
         ("P DecodeException(ByteBuffer)", Message::Binary(vec![1, 2].into()), None, Some(&[1, 2][..])),
     ] {
         println!("{rule}");

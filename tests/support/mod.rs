@@ -27,7 +27,7 @@ pub fn soon<F: Future>(event: F) -> impl Future<Output = F::Output> {
     async move {
         match tokio::time::timeout(DEADLINE, event).await {
             Ok(output) => output,
-            Err(_) => panic!("{place}: nothing came within {DEADLINE:?}"),
+            Err(_) => panic!("{place}: nothing arrived within {DEADLINE:?}"),
         }
     }
 }
