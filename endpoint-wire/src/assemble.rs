@@ -10,7 +10,8 @@ use crate::frame::{self, Header, MAX_HEADER, OpCode};
 use crate::message::Binary;
 use crate::role::Role;
 use crate::text::Text;
-use crate::{Violation, mask, utf8};
+use crate::violation::Violation;
+use crate::{mask, utf8};
 
 /// From this many missing bytes on, reading directly into the message's buffer pays off.
 const DIRECT_FROM: u64 = 16 << 10;

@@ -13,7 +13,8 @@ use crate::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
 use crate::message::Binary;
 use crate::role::Role;
 use crate::text::Text;
-use crate::{Violation, mask, utf8};
+use crate::violation::Violation;
+use crate::{mask, utf8};
 
 /// From this size on a message takes over the buffer it was read into, if it is alone in that buffer.
 pub const OWN_FROM: usize = 8 << 10;

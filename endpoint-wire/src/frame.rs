@@ -1,7 +1,7 @@
 //! Parses a frame's header (RFC 6455 §5.2), and rejects frames that are invalid by themselves.
 
-use crate::Violation;
 use crate::role::Role;
+use crate::violation::Violation;
 
 /// Length of the longest header: two bytes, eight of length, four of mask.
 pub const MAX_HEADER: usize = 14;

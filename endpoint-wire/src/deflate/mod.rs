@@ -16,10 +16,11 @@ use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use self::history::History;
 use crate::budget::{Budget, Reservation};
 use crate::compression::Compression;
+use crate::encode;
 use crate::extension::{Extension, MAX_WINDOW_BITS};
 use crate::frame::OpCode;
 use crate::role::Role;
-use crate::{Violation, encode};
+use crate::violation::Violation;
 
 /// Memory of a [`Deflater`] with the full window, as measured: a little more than 380 KB at any level.
 const DEFLATER_BYTES: usize = 384 << 10;
