@@ -3,11 +3,11 @@
 //! Sizes are checked before anything is buffered, and a buffer grows with the bytes received, never with a claimed
 //! length.
 
+use crate::binary::Binary;
 use crate::close::{CloseCode, CloseReason, Initiator};
 use crate::deflate::{self, Inbound};
 use crate::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
 use crate::frame::{self, Header, MAX_HEADER, OpCode};
-use crate::message::Binary;
 use crate::role::Role;
 use crate::text::Text;
 use crate::violation::Violation;

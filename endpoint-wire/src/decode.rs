@@ -8,9 +8,9 @@ use std::ops::Range;
 use bytes::{Buf, Bytes};
 
 use crate::assemble::{Assembler, Unfinished};
+use crate::binary::Binary;
 use crate::deflate::Inbound;
 use crate::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
-use crate::message::Binary;
 use crate::role::Role;
 use crate::text::Text;
 use crate::violation::Violation;

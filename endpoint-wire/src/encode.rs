@@ -1,9 +1,9 @@
 //! Encodes frames (RFC 6455 §5.2), unmasked, as a server must send them (§5.1). A client masks them afterwards.
 
+use crate::binary::INLINE;
 use crate::close::{CloseCode, CloseReason};
 use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
 use crate::mask;
-use crate::message::INLINE;
 
 /// Appends the header of an unmasked frame that carries `payload` bytes.
 #[inline]

@@ -1,7 +1,7 @@
 //! The decoder's options and its events.
 
+use crate::binary::Binary;
 use crate::close::CloseReason;
-use crate::message::Binary;
 use crate::text::Text;
 
 /// How the messages of one kind are delivered.

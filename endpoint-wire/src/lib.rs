@@ -1,6 +1,7 @@
 //! Encoding and decoding of frames (RFC 6455 §5): pure, no socket, no clock, no task.
 
 pub mod assemble;
+mod binary;
 pub mod budget;
 pub mod close;
 pub mod compression;

@@ -12,7 +12,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::message::Binary;
+use crate::binary::Binary;
 
 /// A text message: UTF-8, cheap to clone, and without an allocation up to 38 bytes.
 ///
