@@ -4,7 +4,7 @@
 //! length.
 
 use crate::binary::Binary;
-use crate::close::{CloseCode, CloseReason, Initiator};
+use crate::control;
 use crate::deflate::{self, Inbound};
 use crate::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
 use crate::frame::{self, Header, MAX_HEADER, OpCode};
@@ -130,7 +130,7 @@ impl Assembler {
                         }
                         OpCode::Binary if rules.binary == Delivery::Discard => Event::Unwanted { text: false },
                         OpCode::Binary => Event::Binary { data: ByteChunk::Borrowed(payload), last: true },
-                        control => control_event(control, payload)?,
+                        opcode => control::event(opcode, payload)?,
                     };
                     return Ok((total - rest.len(), Some(event)));
                 }
@@ -280,7 +280,7 @@ impl Assembler {
                 return Ok(None);
             }
             self.frame = None;
-            return control_event(opcode, &std::mem::take(&mut self.control)).map(Some);
+            return control::event(opcode, &std::mem::take(&mut self.control)).map(Some);
         }
         match self.message {
             Some(Assembly { take: Delivery::Whole { .. }, .. }) => {
@@ -475,29 +475,4 @@ fn whole(text: bool, data: &[u8]) -> Result<Event<'static>, Violation> {
     }
     let text = utf8::whole(data).ok_or(Violation::NotUtf8)?;
     Ok(Event::Text { text: Utf8Chunk::Owned(text.into()), last: true })
-}
-
-/// Decodes a complete control frame, unmasked.
-fn control_event<'i>(opcode: OpCode, payload: &[u8]) -> Result<Event<'i>, Violation> {
-    Ok(match opcode {
-        OpCode::Ping => Event::Ping(payload.into()),
-        OpCode::Pong => Event::Pong(payload.into()),
-        _ => Event::Close(close_reason(payload)?),
-    })
-}
-
-/// Decodes the body of a close frame (RFC 6455 §5.5.1): empty, or a sendable code and a phrase in UTF-8.
-fn close_reason(payload: &[u8]) -> Result<CloseReason, Violation> {
-    let reason = match payload {
-        [] => CloseReason::from(CloseCode::NoStatusCode),
-        [_] => return Err(Violation::Protocol("the body of a close frame must start with a two-byte code")),
-        [a, b, phrase @ ..] => {
-            let code = CloseCode::from(u16::from_be_bytes([*a, *b]));
-            if !code.is_sendable() {
-                return Err(Violation::Protocol("the close frame has a code that must not be sent"));
-            }
-            CloseReason::truncating(code, utf8::whole(phrase).ok_or(Violation::NotUtf8)?)
-        }
-    };
-    Ok(reason.by(Initiator::Peer))
 }

@@ -5,6 +5,7 @@ mod binary;
 pub mod budget;
 pub mod close;
 pub mod compression;
+mod control;
 pub mod decode;
 pub mod deflate;
 pub mod encode;
