@@ -8,6 +8,7 @@ use crate::control;
 use crate::deflate::{self, Inbound};
 use crate::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
 use crate::frame::{self, Header, MAX_HEADER, OpCode};
+use crate::message::DataKind;
 use crate::role::Role;
 use crate::text::Text;
 use crate::violation::Violation;
@@ -61,7 +62,7 @@ struct Frame {
 
 #[derive(Clone, Copy, Debug)]
 struct Assembly {
-    text: bool,
+    kind: DataKind,
     take: Delivery,
     deflated: bool,
 }
@@ -88,9 +89,9 @@ impl Assembler {
         self.role == Role::Server
     }
 
-    /// The kind of the incomplete data message, if there is one: true is text.
-    pub(crate) fn started(&self) -> Option<bool> {
-        self.message.map(|message| message.text)
+    /// See [`Decoder::started`](crate::decode::Decoder::started).
+    pub(crate) fn started(&self) -> Option<DataKind> {
+        self.message.map(|message| message.kind)
     }
 
     /// See [`Decoder::unfinished`](crate::decode::Decoder::unfinished).
@@ -123,21 +124,25 @@ impl Assembler {
                         OpCode::Text => {
                             let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
                             if rules.text == Delivery::Discard {
-                                Event::Unwanted { text: true }
+                                Event::Discarded { kind: DataKind::Text }
                             } else {
                                 Event::Text { text: Utf8Chunk::Borrowed(text), last: true }
                             }
                         }
-                        OpCode::Binary if rules.binary == Delivery::Discard => Event::Unwanted { text: false },
+                        OpCode::Binary if rules.binary == Delivery::Discard => {
+                            Event::Discarded { kind: DataKind::Binary }
+                        }
                         OpCode::Binary => Event::Binary { data: ByteChunk::Borrowed(payload), last: true },
                         opcode => control::event(opcode, payload)?,
                     };
                     return Ok((total - rest.len(), Some(event)));
                 }
                 if !header.opcode.is_control() && self.message.is_none() {
-                    let text = header.opcode == OpCode::Text;
-                    let take = if text { rules.text } else { rules.binary };
-                    self.message = Some(Assembly { text, take, deflated: header.deflated });
+                    let (kind, take) = match header.opcode {
+                        OpCode::Text => (DataKind::Text, rules.text),
+                        _ => (DataKind::Binary, rules.binary),
+                    };
+                    self.message = Some(Assembly { kind, take, deflated: header.deflated });
                     self.messages = self.messages.wrapping_add(1);
                 }
                 self.frame = Some(Frame {
@@ -287,7 +292,7 @@ impl Assembler {
                 self.buffer.extend_from_slice(piece);
                 self.assembled()
             }
-            Some(Assembly { text, take, .. }) => {
+            Some(Assembly { kind, take, .. }) => {
                 if complete {
                     self.frame = None;
                 }
@@ -295,7 +300,7 @@ impl Assembler {
                     self.message = None;
                 }
                 let empty = piece.is_empty();
-                let event = if text {
+                let event = if kind == DataKind::Text {
                     let text = self.part(piece, last)?;
                     let nothing = matches!(&text, Utf8Chunk::Borrowed(""));
                     (!nothing || last).then_some(Event::Text { text, last })
@@ -303,7 +308,7 @@ impl Assembler {
                     (!empty || last).then_some(Event::Binary { data: ByteChunk::Borrowed(piece), last })
                 };
                 if take == Delivery::Discard {
-                    return Ok(last.then_some(Event::Unwanted { text }));
+                    return Ok(last.then_some(Event::Discarded { kind }));
                 }
                 Ok(event)
             }
@@ -333,15 +338,15 @@ impl Assembler {
                 if self.buffer.is_empty() && frame.fin && frame.remaining == piece.len() as u64 =>
             {
                 let event = deflate::with_scratch(|out| {
-                    inflate_within(deflate, piece, out, limit, message.text)?;
+                    inflate_within(deflate, piece, out, limit, message.kind)?;
                     deflate.finish()?;
-                    whole(message.text, out)
+                    whole(message.kind, out)
                 });
                 (self.frame, self.message, self.buffer) = (None, None, Vec::new());
                 return Ok((piece.len(), Some(event?)));
             }
             Delivery::Whole { limit } => {
-                inflate_within(deflate, piece, &mut self.buffer, limit, message.text)?;
+                inflate_within(deflate, piece, &mut self.buffer, limit, message.kind)?;
                 used = piece.len();
             }
             // no later message refers to it
@@ -379,7 +384,7 @@ impl Assembler {
         if last {
             self.message = None;
         }
-        let event = if message.text {
+        let event = if message.kind == DataKind::Text {
             // all output is in the buffer
             let text = self.part(&[], last)?;
             let nothing = text.as_str().is_empty();
@@ -389,7 +394,7 @@ impl Assembler {
             (!data.as_slice().is_empty() || last).then_some(Event::Binary { data, last })
         };
         if message.take == Delivery::Discard {
-            return Ok((used, last.then_some(Event::Unwanted { text: message.text })));
+            return Ok((used, last.then_some(Event::Discarded { kind: message.kind })));
         }
         Ok((used, event))
     }
@@ -421,7 +426,7 @@ impl Assembler {
     /// Validates the bytes added to a message that is assembled whole, and returns the message if it is complete.
     fn assembled(&mut self) -> Result<Option<Event<'static>>, Violation> {
         let (Some(frame), Some(message)) = (self.frame, self.message) else { return Ok(None) };
-        if message.text {
+        if message.kind == DataKind::Text {
             self.validated += utf8::valid_prefix(&self.buffer[self.validated..]).ok_or(Violation::NotUtf8)?;
         }
         if frame.remaining > 0 {
@@ -433,7 +438,7 @@ impl Assembler {
         }
         self.message = None;
         let data = std::mem::take(&mut self.buffer);
-        if !message.text {
+        if message.kind == DataKind::Binary {
             return Ok(Some(Event::Binary { data: ByteChunk::Owned(Binary::from(data)), last: true }));
         }
         if std::mem::take(&mut self.validated) != data.len() {
@@ -458,19 +463,19 @@ fn inflate_within(
     piece: &[u8],
     out: &mut Vec<u8>,
     limit: usize,
-    text: bool,
+    kind: DataKind,
 ) -> Result<(), Violation> {
     let inflated = deflate.inflate(piece, out, limit.saturating_add(1));
     match out.get(..limit).filter(|within| within.len() < out.len()) {
-        Some(within) if text && utf8::valid_prefix(within).is_none() => Err(Violation::NotUtf8),
+        Some(within) if kind == DataKind::Text && utf8::valid_prefix(within).is_none() => Err(Violation::NotUtf8),
         Some(_) => Err(Violation::TooBig { limit, size: out.len() as u64 }),
         None => inflated.map(drop),
     }
 }
 
 /// Builds a complete message from a buffer that is reused.
-fn whole(text: bool, data: &[u8]) -> Result<Event<'static>, Violation> {
-    if !text {
+fn whole(kind: DataKind, data: &[u8]) -> Result<Event<'static>, Violation> {
+    if kind == DataKind::Binary {
         return Ok(Event::Binary { data: ByteChunk::Owned(data.into()), last: true });
     }
     let text = utf8::whole(data).ok_or(Violation::NotUtf8)?;

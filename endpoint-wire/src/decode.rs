@@ -11,6 +11,7 @@ use crate::assemble::{Assembler, Unfinished};
 use crate::binary::Binary;
 use crate::deflate::Inbound;
 use crate::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
+use crate::message::DataKind;
 use crate::role::Role;
 use crate::text::Text;
 use crate::violation::Violation;
@@ -28,8 +29,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// The kind of the incomplete data message, if there is one: true is text.
-    pub fn started(&self) -> Option<bool> {
+    /// The kind of the incomplete data message, if there is one.
+    pub fn started(&self) -> Option<DataKind> {
         self.assembler.as_ref()?.started()
     }
 
@@ -211,7 +212,7 @@ mod tests {
         Ping(Vec<u8>),
         Pong(Vec<u8>),
         Close(u16, String),
-        Unwanted(bool),
+        Discarded(DataKind),
         Wrong(u16),
     }
 
@@ -222,7 +223,7 @@ mod tests {
             Event::Ping(data) => Said::Ping(data.to_vec()),
             Event::Pong(data) => Said::Pong(data.to_vec()),
             Event::Close(reason) => Said::Close(reason.code().as_u16(), reason.reason().to_owned()),
-            Event::Unwanted { text } => Said::Unwanted(text),
+            Event::Discarded { kind } => Said::Discarded(kind),
         }
     }
 
@@ -366,9 +367,9 @@ mod tests {
     }
 
     #[test]
-    fn unwanted_messages_are_checked_and_dropped() {
+    fn discarded_messages_are_checked_and_dropped() {
         let input = [client(0x01, b"a"), client(0x80, b"b"), client(0x82, b"c")].concat();
-        assert_eq!(readings(&NONE, &input), [Said::Unwanted(true), Said::Unwanted(false)]);
+        assert_eq!(readings(&NONE, &input), [Said::Discarded(DataKind::Text), Said::Discarded(DataKind::Binary)]);
         assert_eq!(readings(&NONE, &client(0x81, b"\xff")), [Said::Wrong(1007)]);
     }
 
@@ -452,8 +453,13 @@ mod tests {
             Said::Binary(Vec::new(), true),
             Said::Binary(Vec::new(), true),
         ];
-        let dropped = [true, true].map(Said::Unwanted);
-        let dropped = [&dropped[..], &[said[2].clone()], &[true, false, false].map(Said::Unwanted)].concat();
+        let dropped = [DataKind::Text, DataKind::Text].map(Said::Discarded);
+        let dropped = [
+            &dropped[..],
+            &[said[2].clone()],
+            &[DataKind::Text, DataKind::Binary, DataKind::Binary].map(Said::Discarded),
+        ]
+        .concat();
         for no_context_takeover in [true, false] {
             assert_eq!(readings_deflated(&WHOLE, &input, no_context_takeover), said);
             assert_eq!(readings_deflated(&NONE, &input, no_context_takeover), dropped);
@@ -500,7 +506,7 @@ mod tests {
         for (text, first) in [
             (Delivery::Whole { limit: 9 }, Said::Text("Hello".into(), true)),
             (Delivery::Parts, Said::Text("Hello".into(), true)),
-            (Delivery::Discard, Said::Unwanted(true)),
+            (Delivery::Discard, Said::Discarded(DataKind::Text)),
         ] {
             let rules = rules(text, Delivery::Whole { limit: 9 });
             assert_eq!(readings_deflated(&rules, &input, false).last(), Some(&hello), "{first:?}");
@@ -636,7 +642,7 @@ mod tests {
             assert!(work <= 2 * PART * AT_ONCE as usize, "{work}");
             total += work;
             if event.is_some() {
-                assert_eq!(event, Some(Event::Unwanted { text: false }));
+                assert_eq!(event, Some(Event::Discarded { kind: DataKind::Binary }));
                 break;
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::binary::Binary;
 use crate::close::CloseReason;
+use crate::message::DataKind;
 use crate::text::Text;
 
 /// How the messages of one kind are delivered.
@@ -51,9 +52,9 @@ pub enum Event<'i> {
     /// A close frame (RFC 6455 §5.5.1).
     Close(CloseReason),
     /// The end of a message whose kind is discarded.
-    Unwanted {
-        /// Whether it was a text message.
-        text: bool,
+    Discarded {
+        /// The kind of the message.
+        kind: DataKind,
     },
 }
 
@@ -84,7 +85,7 @@ impl Event<'_> {
             Self::Ping(data) => Event::Ping(data),
             Self::Pong(data) => Event::Pong(data),
             Self::Close(reason) => Event::Close(reason),
-            Self::Unwanted { text } => Event::Unwanted { text },
+            Self::Discarded { kind } => Event::Discarded { kind },
         }
     }
 }

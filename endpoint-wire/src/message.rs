@@ -24,6 +24,17 @@ impl Pong {
     }
 }
 
+/// The kind of a data message: the opcode of its first frame (RFC 6455 §5.6).
+///
+/// Exhaustive, because the RFC defines no third: the opcodes 3 to 7 are reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataKind {
+    /// Text: UTF-8.
+    Text,
+    /// Binary data.
+    Binary,
+}
+
 /// A whole data message: the result of encoding an object, and the input of decoding one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {

@@ -8,12 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
 use crate::observe::destructors;
-use endpoint_wire::message::Message;
+use endpoint_wire::message::{DataKind, Message};
 
 /// A listed decoder. Its result is put into an `Option<Object>`.
 pub(crate) trait ListedDecoder: Send {
     /// Whether it decodes messages of this kind into objects of this type.
-    fn makes(&self, object: TypeId, text: bool) -> bool;
+    fn makes(&self, object: TypeId, kind: DataKind) -> bool;
 
     /// Decodes `message`; `None` if the decoder is not willing to.
     fn decode(&mut self, message: &Message, object: &mut dyn Any) -> Option<Result<(), Error>>;
@@ -47,6 +47,13 @@ pub enum Part<'a> {
 }
 
 impl Part<'_> {
+    fn kind(&self) -> DataKind {
+        match self {
+            Self::Text(_) => DataKind::Text,
+            Self::Binary(_) => DataKind::Binary,
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -122,19 +129,22 @@ impl Coders {
 
     /// Decodes the message with the first willing decoder for `T`; `None` if none is willing.
     pub(crate) fn decode<T: 'static>(&self, message: &Message) -> Option<Result<T, Error>> {
-        let text = matches!(message, Message::Text(_));
+        let kind = match message {
+            Message::Text(_) => DataKind::Text,
+            Message::Binary(_) => DataKind::Binary,
+        };
         let mut object: Option<T> = None;
         let mut decoders = lock(&self.decoders);
-        let able = decoders.list.iter_mut().filter(|decoder| decoder.makes(TypeId::of::<T>(), text));
+        let able = decoders.list.iter_mut().filter(|decoder| decoder.makes(TypeId::of::<T>(), kind));
         let decoded = able.into_iter().find_map(|decoder| decoder.decode(message, &mut object))?;
         decoded.map(|()| object).transpose()
     }
 
     /// Feeds a part of a message to the first decoder for a `T`.
     pub(crate) fn feed<T: Send + 'static>(&self, part: Part<'_>, last: bool, limit: usize) -> Fed {
-        let text = matches!(part, Part::Text(_));
+        let kind = part.kind();
         let decoders = &mut *lock(&self.decoders);
-        let first = decoders.list.iter_mut().find(|decoder| decoder.makes(TypeId::of::<T>(), text));
+        let first = decoders.list.iter_mut().find(|decoder| decoder.makes(TypeId::of::<T>(), kind));
         let Some(decoder) = first else { return Fed::More };
         let (before, failed) = decoders.feeding.take().unwrap_or_else(|| {
             decoder.begin();

@@ -218,7 +218,7 @@ impl ConnectionIo {
                 self.reader.close();
                 return Break(());
             }
-            Some(Event::Unwanted { .. }) => self.end.iter_mut().for_each(|end| end.count_dropped()),
+            Some(Event::Discarded { .. }) => self.end.iter_mut().for_each(|end| end.count_dropped()),
             _ => {}
         }
         Continue(())

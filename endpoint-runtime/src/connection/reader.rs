@@ -134,7 +134,7 @@ impl Reader {
 
     /// The kind of the incomplete message.
     pub(super) fn started(&self) -> Option<MessageKind> {
-        self.decoder.started().map(|text| if text { MessageKind::Text } else { MessageKind::Binary })
+        self.decoder.started().map(MessageKind::of)
     }
 
     /// Returns the thread's buffer, and copies the rest of the batch aside.

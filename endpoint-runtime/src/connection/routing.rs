@@ -12,11 +12,11 @@ use crate::session::message_handler::{MessageKind, Payload};
 use crate::session::stream::{BinaryStream, Pipe, TextStream};
 use endpoint_wire::Violation;
 use endpoint_wire::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
-use endpoint_wire::message::{Binary, Message, Pong};
+use endpoint_wire::message::{Binary, DataKind, Message, Pong};
 
 /// A text or binary payload on its way to the handler that endpoint `E` has for it.
 trait DataPayload<E: EndpointHandlers>: Sized {
-    const KIND: MessageKind;
+    const KIND: DataKind;
     const HANDLER: &'static Handler;
 
     fn part(&self) -> Part<'_>;
@@ -40,7 +40,7 @@ trait DataPayload<E: EndpointHandlers>: Sized {
 }
 
 impl<E: EndpointHandlers> DataPayload<E> for Utf8Chunk<'_> {
-    const KIND: MessageKind = MessageKind::Text;
+    const KIND: DataKind = DataKind::Text;
     const HANDLER: &'static Handler = &E::TEXT;
 
     #[inline]
@@ -65,7 +65,7 @@ impl<E: EndpointHandlers> DataPayload<E> for Utf8Chunk<'_> {
 }
 
 impl<E: EndpointHandlers> DataPayload<E> for ByteChunk<'_> {
-    const KIND: MessageKind = MessageKind::Binary;
+    const KIND: DataKind = DataKind::Binary;
     const HANDLER: &'static Handler = &E::BINARY;
 
     #[inline]
@@ -92,7 +92,7 @@ impl<E: EndpointHandlers> DataPayload<E> for ByteChunk<'_> {
 /// An event without its borrow of the input.
 enum Detached {
     /// A stream decoder has taken a part of a message of this kind.
-    Fed(Fed, MessageKind),
+    Fed(Fed, DataKind),
     /// A message or part for a handler that reads a stream, or for one that was added to the session.
     Data(Message, bool),
     Control(Event<'static>),
@@ -263,11 +263,11 @@ impl ConnectionIo {
         &mut self,
         dispatch: &mut Dispatch<E>,
         fed: Fed,
-        kind: MessageKind,
+        kind: DataKind,
     ) -> Option<Invocation> {
         match fed {
             Fed::More => None,
-            Fed::Ready => Some(dispatch.fed(kind == MessageKind::Text)),
+            Fed::Ready => Some(dispatch.fed(kind)),
             Fed::Failed(error) => Some(Invocation::Settled(Err(error))),
             Fed::TooBig { limit, size } => {
                 // messages behind this one must not be handled before the violation is reported, nor after it
@@ -327,11 +327,11 @@ impl ConnectionIo {
         match event {
             Event::Ping(data) => self.answer_ping(&data),
             Event::Close(reason) => self.on_close_frame(reason),
-            Event::Unwanted { text } => {
+            Event::Discarded { kind } => {
                 if let Some(added) = &mut self.dynamic_handlers {
                     added.forget_held();
                 }
-                self.log_discarded(if text { MessageKind::Text } else { MessageKind::Binary });
+                self.log_discarded(MessageKind::of(kind));
             }
             // a handler takes these
             Event::Text { .. } | Event::Binary { .. } | Event::Pong(_) => {}

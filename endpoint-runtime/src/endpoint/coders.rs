@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use crate::codec::session_coders::{ListedDecoder, ListedEncoder, Part};
 use crate::error::Error;
 use crate::session::Session;
-use endpoint_wire::message::{Binary, Message};
+use endpoint_wire::message::{Binary, DataKind, Message};
 use endpoint_wire::text::Text;
 
 /// Decodes text messages into objects (Jakarta's `Decoder.Text`).
@@ -406,12 +406,12 @@ macro_rules! listable {
 }
 
 macro_rules! decoder_of_whole_messages {
-    ($kind:ident, $trait:ident, $form:ident, $is_text:literal) => {
+    ($kind:ident, $trait:ident, $form:ident) => {
         listable!(Decoder, list_decoder, $kind, $trait);
 
         impl<D: $trait> ListedDecoder for Listed<D, $kind> {
-            fn makes(&self, object: TypeId, text: bool) -> bool {
-                text == $is_text && object == TypeId::of::<D::Object>()
+            fn makes(&self, object: TypeId, kind: DataKind) -> bool {
+                kind == DataKind::$form && object == TypeId::of::<D::Object>()
             }
 
             fn decode(&mut self, message: &Message, object: &mut dyn Any) -> Option<Result<(), Error>> {
@@ -431,8 +431,8 @@ macro_rules! decoder_of_whole_messages {
         }
     };
 }
-decoder_of_whole_messages!(OfText, TextDecoder, Text, true);
-decoder_of_whole_messages!(OfBinary, BinaryDecoder, Binary, false);
+decoder_of_whole_messages!(OfText, TextDecoder, Text);
+decoder_of_whole_messages!(OfBinary, BinaryDecoder, Binary);
 
 macro_rules! encoder_to_whole_messages {
     ($kind:ident, $trait:ident, $form:ident) => {
@@ -454,12 +454,12 @@ encoder_to_whole_messages!(OfText, TextEncoder, Text);
 encoder_to_whole_messages!(OfBinary, BinaryEncoder, Binary);
 
 macro_rules! decoder_of_streams {
-    ($kind:ident, $trait:ident, $form:ident, $is_text:literal) => {
+    ($kind:ident, $trait:ident, $form:ident) => {
         listable!(Decoder, list_decoder, $kind, $trait);
 
         impl<D: $trait> ListedDecoder for Listed<D, $kind> {
-            fn makes(&self, object: TypeId, text: bool) -> bool {
-                text == $is_text && object == TypeId::of::<D::Object>()
+            fn makes(&self, object: TypeId, kind: DataKind) -> bool {
+                kind == DataKind::$form && object == TypeId::of::<D::Object>()
             }
 
             fn decode(&mut self, message: &Message, object: &mut dyn Any) -> Option<Result<(), Error>> {
@@ -493,8 +493,8 @@ macro_rules! decoder_of_streams {
         }
     };
 }
-decoder_of_streams!(OfTextStream, TextStreamDecoder, Text, true);
-decoder_of_streams!(OfBinaryStream, BinaryStreamDecoder, Binary, false);
+decoder_of_streams!(OfTextStream, TextStreamDecoder, Text);
+decoder_of_streams!(OfBinaryStream, BinaryStreamDecoder, Binary);
 
 macro_rules! encoder_to_streams {
     ($kind:ident, $trait:ident, $form:ident, $buffer:ty) => {

@@ -17,7 +17,7 @@ use crate::session::Session;
 use crate::session::message_handler::{Answer, Entry, Payload, Pending};
 use crate::session::stream::{BinaryStream, TextStream};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
-use endpoint_wire::message::{Binary, Pong};
+use endpoint_wire::message::{Binary, DataKind, Pong};
 use endpoint_wire::text::Text;
 
 /// An endpoint instance and its session. Once `on_open` has started, `on_close` runs exactly once.
@@ -173,12 +173,12 @@ impl<E: EndpointHandlers> Dispatch<E> {
     }
 
     /// The call for a message that a stream decoder has finished.
-    pub(crate) fn fed(&mut self, text: bool) -> Invocation {
-        match text {
-            true if E::TEXT.mode == Mode::Sync => Invocation::Settled(self.text_sync("", true)),
-            true => Invocation::Text(Text::new(), true),
-            false if E::BINARY.mode == Mode::Sync => Invocation::Settled(self.binary_sync(&[], true)),
-            false => Invocation::Binary(Binary::new(), true),
+    pub(crate) fn fed(&mut self, kind: DataKind) -> Invocation {
+        match kind {
+            DataKind::Text if E::TEXT.mode == Mode::Sync => Invocation::Settled(self.text_sync("", true)),
+            DataKind::Text => Invocation::Text(Text::new(), true),
+            DataKind::Binary if E::BINARY.mode == Mode::Sync => Invocation::Settled(self.binary_sync(&[], true)),
+            DataKind::Binary => Invocation::Binary(Binary::new(), true),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::codec::{DecodeBinary, DecodeText, IntoReply};
 use crate::error::Error;
 use crate::observe::destructors;
 use crate::session::Session;
-use endpoint_wire::message::{Binary, Message, Pong};
+use endpoint_wire::message::{Binary, DataKind, Message, Pong};
 use endpoint_wire::text::Text;
 
 /// Kind of message that a handler takes; a session has at most one handler of each kind.
@@ -21,6 +21,16 @@ pub enum MessageKind {
     Binary,
     /// Pongs.
     Pong,
+}
+
+impl MessageKind {
+    /// The kind of a data message.
+    pub(crate) fn of(kind: DataKind) -> Self {
+        match kind {
+            DataKind::Text => Self::Text,
+            DataKind::Binary => Self::Binary,
+        }
+    }
 }
 
 /// A handler for the messages of one kind, for

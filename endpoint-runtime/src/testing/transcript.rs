@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::frame::TestFrame;
 use endpoint_wire::close::CloseCode;
 use endpoint_wire::event::{ByteChunk, Event, Utf8Chunk};
-use endpoint_wire::message::Binary;
+use endpoint_wire::message::{Binary, DataKind};
 use endpoint_wire::text::Text;
 
 /// Maximum characters, or bytes, of a payload that are shown.
@@ -48,8 +48,8 @@ impl From<Event<'_>> for Traffic {
             Event::Pong(data) => Self::Pong(data),
             Event::Close(reason) => Self::Close { code: reason.code(), reason: reason.reason().into() },
             // nothing is discarded
-            Event::Unwanted { text: true } => Self::Text(Utf8Chunk::Borrowed("").into_text()),
-            Event::Unwanted { text: false } => Self::Binary(ByteChunk::Borrowed(&[]).into_binary()),
+            Event::Discarded { kind: DataKind::Text } => Self::Text(Utf8Chunk::Borrowed("").into_text()),
+            Event::Discarded { kind: DataKind::Binary } => Self::Binary(ByteChunk::Borrowed(&[]).into_binary()),
         }
     }
 }

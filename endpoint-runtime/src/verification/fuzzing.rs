@@ -25,6 +25,7 @@ use endpoint_wire::deflate::{Deflation, Inbound};
 use endpoint_wire::event::{ByteChunk, DecodeOptions, Event, Utf8Chunk};
 use endpoint_wire::extension::{Extension, Parameter};
 use endpoint_wire::frame::OpCode;
+use endpoint_wire::message::DataKind;
 use endpoint_wire::role::Role;
 use endpoint_wire::{Violation, decode, encode, event};
 
@@ -44,7 +45,7 @@ pub enum Decoded {
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(u16, String),
-    Unwanted { text: bool },
+    Discarded { kind: DataKind },
 }
 
 /// Why the decoder rejected the input: a close code and a sentence.
@@ -110,7 +111,7 @@ impl From<Event<'_>> for Decoded {
             Event::Ping(data) => Self::Ping(data.into()),
             Event::Pong(data) => Self::Pong(data.into()),
             Event::Close(reason) => Self::Close(reason.code().as_u16(), reason.reason().to_owned()),
-            Event::Unwanted { text } => Self::Unwanted { text },
+            Event::Discarded { kind } => Self::Discarded { kind },
         }
     }
 }
