@@ -67,10 +67,10 @@ struct Assembly {
     deflated: bool,
 }
 
-/// An incomplete message that is assembled whole.
+/// An incomplete message that is assembled whole. For `endpoint-runtime`, which counts its memory and its pace.
 #[derive(Clone, Copy, Debug)]
 pub struct Unfinished {
-    /// Sequence number of the message.
+    /// Sequence number of the message on its connection; wraps.
     pub number: u32,
     /// Bytes of its payload received so far.
     pub received: u64,

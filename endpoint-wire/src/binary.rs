@@ -7,7 +7,8 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 /// Messages up to this many bytes are stored inside the value itself, which makes [`Binary`] and
-/// [`Text`](crate::text::Text) 40 bytes large.
+/// [`Text`](crate::text::Text) 40 bytes large. For `endpoint-runtime`: with it [`encode::small`](crate::encode::small)
+/// copies a fixed length.
 pub const INLINE: usize = 38;
 
 /// A binary message: cheap to clone, and without an allocation up to 38 bytes.
@@ -29,7 +30,8 @@ impl Binary {
         Self(Repr::Inline { len: 0, data: [0; INLINE] })
     }
 
-    /// The inline storage and the length, if the bytes are stored inline.
+    /// The inline storage and the length in bytes, if the bytes are stored inline. For `endpoint-runtime`, as
+    /// [`INLINE`].
     #[inline]
     pub fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
         match &self.0 {

@@ -1,5 +1,8 @@
 //! Byte budgets that all sessions of a container share. A reservation returns its bytes when it is dropped. Memory that
 //! a session holds only for a moment is not counted, so that small messages touch no shared memory.
+//!
+//! No part of the protocol: the module is here because [`deflate`](crate::deflate) reserves its memory from a budget.
+//! `endpoint-runtime` bounds received and queued messages with it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +21,7 @@ pub struct Reservation {
     bytes: usize,
 }
 
-/// Budgets for memory that all sessions of a container share.
+/// Budgets for memory that all sessions of a container share. For `endpoint-runtime`; the decoder does not use them.
 #[derive(Debug, Default)]
 pub struct Budgets {
     /// For messages that are not complete.

@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-use crate::assemble::{Assembler, Unfinished};
+use crate::assemble::Assembler;
+pub use crate::assemble::Unfinished;
 use crate::binary::Binary;
 use crate::deflate::Inbound;
 use crate::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk};
@@ -17,10 +18,14 @@ use crate::text::Text;
 use crate::violation::Violation;
 use crate::{mask, utf8};
 
-/// From this size on a message takes over the buffer it was read into, if it is alone in that buffer.
+/// From this size in bytes on, [`Decoder::next_owned`] lets a message take over the buffer it was read into, if it is
+/// alone in that buffer. For `endpoint-runtime`, which reads such messages into a buffer of their size.
 pub const OWN_FROM: usize = 8 << 10;
 
 /// Decodes messages from a stream of bytes.
+///
+/// After a [`Violation`] the connection must be failed (RFC 6455 §7.1.7): what the decoder would return next is not
+/// specified.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// Created once something does not lie whole in the input, or if compression was negotiated: most connections of a
@@ -29,24 +34,29 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// The kind of the incomplete data message, if there is one.
+    /// The kind of the incomplete data message, if there is one. Control frames may come before its end (RFC 6455
+    /// §5.4).
     pub fn started(&self) -> Option<DataKind> {
         self.assembler.as_ref()?.started()
     }
 
-    /// The incomplete message, if it is assembled whole: only then its bytes are kept.
+    /// The incomplete message, if it is assembled whole: only then its bytes are kept. For `endpoint-runtime`.
     pub fn unfinished(&self) -> Option<Unfinished> {
         self.assembler.as_ref()?.unfinished()
     }
 
-    /// Creates a decoder; `role` is our side.
+    /// Creates a decoder. `role` is our side; `deflate` is there if permessage-deflate was negotiated
+    /// ([`Deflation::inbound`](crate::deflate::Deflation::inbound)).
     pub fn new(role: Role, deflate: Option<Inbound>) -> Self {
         let is_plain = role == Role::Server && deflate.is_none();
         Self { assembler: (!is_plain).then(|| Box::new(Assembler::new(role, deflate))) }
     }
 
     /// Decodes from the front of `input`. Returns the number of bytes used, and an event. There is no event if all of
-    /// the input, or a limited number of frames, completes none.
+    /// the input, or a limited number of frames, completes none. The input is unmasked in place.
+    ///
+    /// # Errors
+    /// What the peer does against the protocol, or against a limit of `rules`.
     #[inline]
     pub fn next<'i>(
         &mut self,
@@ -73,6 +83,9 @@ impl Decoder {
 
     /// Like [`Decoder::next`], for input at `range` of its own buffer: a large message that fills at least half of the
     /// buffer takes it over instead of being copied. Returns the range of the remaining input.
+    ///
+    /// # Errors
+    /// As for [`Decoder::next`].
     pub fn next_owned(
         &mut self,
         rules: &DecodeOptions,
@@ -116,12 +129,16 @@ impl Decoder {
         self.assembler.as_mut()?.direct(expected)
     }
 
-    /// Reports that `count` bytes were appended to the buffer that [`direct`](Self::direct) returned.
+    /// Reports that `count` bytes, still masked, were appended to the buffer that [`direct`](Self::direct) returned.
+    ///
+    /// # Errors
+    /// As for [`Decoder::next`].
     pub fn filled(&mut self, count: usize) -> Result<Option<Event<'static>>, Violation> {
         self.assembler.as_mut().map_or(Ok(None), |assembler| assembler.filled(count))
     }
 
-    /// Returns the decompression work since the last call, in bytes of output.
+    /// Returns the decompression work since the last call, in bytes of output. For `endpoint-runtime`, which lets other
+    /// connections run after so much work.
     #[inline]
     pub fn take_work(&mut self) -> usize {
         self.assembler.as_mut().map_or(0, |assembler| assembler.take_work())

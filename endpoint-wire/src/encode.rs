@@ -5,7 +5,8 @@ use crate::close::{CloseCode, CloseReason};
 use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, RSV1};
 use crate::mask;
 
-/// Appends the header of an unmasked frame that carries `payload` bytes.
+/// Appends the header of an unmasked frame that carries `payload` bytes. The length has its shortest form (RFC 6455
+/// §5.2).
 #[inline]
 pub fn header(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: usize) {
     let first = if fin { 0x80 } else { 0 } | opcode as u8;
@@ -24,7 +25,8 @@ pub fn header(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: usize) {
     }
 }
 
-/// Appends a whole unmasked frame.
+/// Appends a whole unmasked frame. The caller keeps to the order of fragments (§5.4), and to [`MAX_CONTROL`] bytes of a
+/// control frame (§5.5).
 #[inline]
 pub fn frame(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: &[u8]) {
     out.reserve(payload.len() + MAX_HEADER);
@@ -48,7 +50,8 @@ pub fn part(out: &mut Vec<u8>, fin: bool, opcode: OpCode, first: bool, payload: 
     }
 }
 
-/// Appends a whole frame whose payload is the first `len` bytes of `place`.
+/// Appends a whole frame whose payload is the first `len` bytes of `place`. For `endpoint-runtime`, with
+/// [`Binary::inline`](crate::message::Binary::inline).
 ///
 /// Copies all of `place` and truncates afterwards, because a copy of fixed length compiles to no function call.
 #[inline]
@@ -75,7 +78,7 @@ pub fn close(out: &mut Vec<u8>, reason: &CloseReason) {
     out.extend_from_slice(phrase);
 }
 
-/// Lengths of the header and the payload of an unmasked frame that this module encoded.
+/// Lengths of the header and the payload, in bytes, of an unmasked frame that this module encoded.
 pub fn lengths(frame: &[u8]) -> (usize, usize) {
     match *frame {
         [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
@@ -99,7 +102,7 @@ pub fn masked_header(out: &mut Vec<u8>, header: &[u8], key: [u8; 4]) {
     out.extend_from_slice(&key);
 }
 
-/// Appends `payload` masked with `key`.
+/// Appends `payload` masked with `key` (RFC 6455 §5.3).
 pub fn masked(out: &mut Vec<u8>, payload: &[u8], key: [u8; 4]) {
     let first = out.len();
     out.extend_from_slice(payload);

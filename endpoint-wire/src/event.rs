@@ -7,6 +7,7 @@ use crate::text::Text;
 
 /// How the messages of one kind are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Delivery {
     /// Assembled, up to `limit` bytes.
     Whole {
@@ -19,7 +20,8 @@ pub enum Delivery {
     Discard,
 }
 
-/// How the messages of a connection are decoded.
+/// How the messages of a connection are decoded. The options may change between two calls of the decoder; a message
+/// keeps the delivery it began with.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeOptions {
     /// Text messages.
@@ -29,6 +31,8 @@ pub struct DecodeOptions {
 }
 
 /// A decoded message, part or control frame.
+///
+/// Exhaustive on purpose: a new event must not compile until each `match` handles it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'i> {
     /// Text: a whole message, or a part of one.
@@ -45,11 +49,11 @@ pub enum Event<'i> {
         /// Whether this is the end of the message.
         last: bool,
     },
-    /// A ping (RFC 6455 §5.5.2), with its payload.
+    /// A ping (RFC 6455 §5.5.2), with its payload of at most 125 bytes.
     Ping(Binary),
-    /// A pong (RFC 6455 §5.5.3), with its payload.
+    /// A pong (RFC 6455 §5.5.3), with its payload of at most 125 bytes.
     Pong(Binary),
-    /// A close frame (RFC 6455 §5.5.1).
+    /// A close frame (RFC 6455 §5.5.1): 1005 if it carries no code.
     Close(CloseReason),
     /// The end of a message whose kind is discarded.
     Discarded {
@@ -58,7 +62,7 @@ pub enum Event<'i> {
     },
 }
 
-/// Text, borrowed from the input or assembled.
+/// Text, borrowed from the input or assembled: exhaustive, like [`Cow`](std::borrow::Cow).
 #[derive(Debug, PartialEq, Eq)]
 pub enum Utf8Chunk<'i> {
     /// Borrowed from the input.
@@ -67,7 +71,7 @@ pub enum Utf8Chunk<'i> {
     Owned(Text),
 }
 
-/// Bytes, borrowed from the input or assembled.
+/// Bytes, borrowed from the input or assembled: exhaustive, like [`Cow`](std::borrow::Cow).
 #[derive(Debug, PartialEq, Eq)]
 pub enum ByteChunk<'i> {
     /// Borrowed from the input.

@@ -14,6 +14,8 @@ pub struct Extension {
 }
 
 /// A parameter of the handshake's response (RFC 7692 §7.1). The numbers are from 8 to 15.
+///
+/// Exhaustive: the RFC defines these four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parameter {
     /// `server_no_context_takeover` (§7.1.1.1).
@@ -29,7 +31,7 @@ pub enum Parameter {
 /// Registered name of permessage-deflate (RFC 7692 §9.1).
 pub const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
 
-/// Default window as a power of two: 32 KiB.
+/// Default window as a power of two: 32 KiB (RFC 7692 §7.1.2).
 pub const MAX_WINDOW_BITS: u8 = 15;
 
 impl Extension {

@@ -13,6 +13,8 @@ pub const MAX_CONTROL: usize = 125;
 pub(crate) const RSV1: u8 = 0x40;
 
 /// The kinds of frame (RFC 6455 §11.8).
+///
+/// Exhaustive: the RFC reserves all others, and only an extension could define one (§5.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum OpCode {
@@ -36,7 +38,8 @@ impl OpCode {
     }
 }
 
-/// A header that is well-formed by itself.
+/// A header that is well-formed by itself (RFC 6455 §5.2). Whether it may follow the frames before it is the decoder's
+/// question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Whether the message ends with this frame.
@@ -56,8 +59,9 @@ pub struct Header {
 /// Parses the header at the front of `input`; `None` if it is not complete yet. `role` is our side; `deflate` is true
 /// if permessage-deflate was negotiated.
 ///
-/// Rejects each violation as early as possible: reserved bits and opcodes, a client's frame without a mask
-/// and a server's with one (§5.1), control frames that are fragmented or too long, lengths that are not in their
+/// # Errors
+/// Rejects each violation as early as possible: reserved bits and opcodes, a client's frame without a mask and a
+/// server's with one (§5.1), control frames that are fragmented or too long (§5.5), lengths that are not in their
 /// shortest form (§5.2).
 #[inline]
 pub fn parse(input: &[u8], role: Role, deflate: bool) -> Result<Option<Header>, Violation> {

@@ -1,6 +1,14 @@
-//! Encoding and decoding of frames (RFC 6455 §5): pure, no socket, no clock, no task.
+//! The WebSocket protocol (RFC 6455 §5 and §7.4) and permessage-deflate (RFC 7692): pure, no socket, no clock, no task.
+//!
+//! - [`decode`] turns bytes into [`event`]s, and [`encode`] messages into bytes. Both use [`frame`], [`mask`], [`utf8`]
+//!   and, if permessage-deflate was negotiated, [`deflate`].
+//! - [`message`], [`text`] and [`close`] have the values that travel.
+//! - [`extension`], [`compression`] and [`role`] say what a connection has agreed on.
+//! - [`budget`] bounds the memory of many connections together.
+//!
+//! Sizes are in bytes. What only `endpoint-runtime` needs, and a library for the protocol would not show, says so.
 
-pub mod assemble;
+mod assemble;
 mod binary;
 pub mod budget;
 pub mod close;

@@ -3,6 +3,8 @@
 use crate::close::{CloseCode, CloseReason};
 
 /// A peer's violation of the protocol or of a limit. It closes the connection with its close code (RFC 6455 §7.4.1).
+///
+/// Exhaustive on purpose: `endpoint-runtime` decides for each violation which kind of error the application receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// A frame that RFC 6455 §5 does not allow: 1002.

@@ -15,7 +15,7 @@ use crate::extension::Extension;
 use crate::frame::OpCode;
 use crate::role::Role;
 
-/// Compresses a message in parts; lent until the last part.
+/// Compresses a message in parts ([`Deflation::part`]); lent until the last part.
 pub struct PartDeflater {
     deflater: Deflater,
     _counted: Reservation,
@@ -47,7 +47,8 @@ struct Own {
 }
 
 impl Deflation {
-    /// Returns `None` if the budget has no space for the session's compressor and decompressor.
+    /// Compression with an agreed extension; `role` is our side. Returns `None` if the budget has no space for the
+    /// compressor and decompressor of the session's own, which it has with context takeover (RFC 7692 §7.1.1).
     pub fn new(extension: Extension, role: Role, compression: &Compression, budget: &Arc<Budget>) -> Option<Self> {
         let deflater = if extension.no_context_takeover(role) { 0 } else { DEFLATER_BYTES };
         let inflater = if extension.no_context_takeover(role.other()) { 0 } else { INFLATER_BYTES };
@@ -87,7 +88,7 @@ impl Deflation {
         self.extension.no_context_takeover(self.role)
     }
 
-    /// Sessions of one kind without context takeover compress to the same bytes.
+    /// Level and window bits. Sessions of one kind without context takeover compress to the same bytes.
     pub fn kind(&self) -> (u32, u8) {
         (self.level, self.window_bits)
     }
@@ -131,8 +132,8 @@ impl Deflation {
         })
     }
 
-    /// Appends a message, compressed by itself, as a frame. Returns false and appends nothing if it would not become
-    /// smaller.
+    /// Appends a message, compressed by itself, as an unmasked frame. Returns false and appends nothing if it would not
+    /// become smaller.
     pub fn frame_afresh(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) -> bool {
         let mut deflater = self.lend();
         with_scratch(|scratch| {
@@ -148,7 +149,8 @@ impl Deflation {
         })
     }
 
-    /// Appends a message that may refer to those before it, as a frame. The order of calls is the order on the wire.
+    /// Appends a message that may refer to those before it, as an unmasked frame. The order of calls is the order on
+    /// the wire.
     pub fn frame_in_order(&self, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let (level, window_bits) = self.kind();

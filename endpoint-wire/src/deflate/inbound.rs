@@ -18,7 +18,8 @@ pub(crate) const INPUT_AT_ONCE: usize = 8 << 10;
 /// peer that sends small parts, are larger than their content, but never by much.
 const INPUT_OVERHEAD: u64 = 1 << 10;
 
-/// The receiving side of a connection that negotiated compression.
+/// The receiving side of a connection that negotiated compression: made by
+/// [`Deflation::inbound`](crate::deflate::Deflation::inbound), for one decoder.
 #[derive(Debug)]
 pub struct Inbound {
     no_context_takeover: bool,
@@ -36,8 +37,8 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    #[cfg(any(test, fuzzing))]
     /// Creates the receiving side for a peer with the full window.
+    #[cfg(any(test, fuzzing))]
     pub fn new(no_context_takeover: bool) -> Self {
         Self::with(no_context_takeover, MAX_WINDOW, Arc::default())
     }
