@@ -1,11 +1,19 @@
 //! Compressed messages are read as flate2 reads them in one piece, however they are cut and within their limit; and
 //! what the server compresses is read again.
 
-use endpoint_runtime::fuzzing::{Decoded, Deflater, Rejected, Take};
+use std::sync::Arc;
+
+use endpoint_wire::compression::Compression;
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::event::Delivery;
+use endpoint_wire::extension::{Extension, Parameter};
+use endpoint_wire::frame::OpCode;
+use endpoint_wire::message::DataKind;
+use endpoint_wire::role::Role;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::input::Input;
-use crate::wire::{self, Reading};
+use crate::wire::{self, Reading, Said, Wrong};
 
 /// Up to eight messages: bytes as they are, or something compressed by the server.
 pub fn run(input: &[u8]) {
@@ -15,7 +23,7 @@ pub fn run(input: &[u8]) {
     let limit = wire::limit(choices >> 1);
     let (level, window_bits) = (u32::from(input.byte() % 10), 9 + input.byte() % 7);
     let sizes = input.sizes();
-    let deflater = Deflater::new(level, window_bits, no_context_takeover);
+    let deflation = deflation(level, window_bits, no_context_takeover);
     let mut oracle = Oracle { stream: Decompress::new(false), no_context_takeover, made: Vec::new() };
 
     let (mut stream, mut expected) = (Vec::new(), Reading { is_idle: true, ..Reading::default() });
@@ -34,7 +42,7 @@ pub fn run(input: &[u8]) {
         let mut deflated = true;
         let bytes = if ours {
             let mut frame = Vec::new();
-            deflated = deflater.frame(&payload, &mut frame);
+            deflated = compress(&deflation, &payload, &mut frame);
             assert!(!no_context_takeover || !deflated || frame.len() - header(&frame) < payload.len());
             if deflated { frame.split_off(header(&frame)) } else { payload.clone() }
         } else {
@@ -49,15 +57,15 @@ pub fn run(input: &[u8]) {
         }
         frames(&mut stream, deflated, text, &pieces);
         let outcome = outcome.and_then(|message| match String::from_utf8(message) {
-            Ok(message) if text => Ok(Decoded::Text(message, true)),
-            Ok(message) => Ok(Decoded::Binary(message.into(), true)),
+            Ok(message) if text => Ok(Said::Text(message, true)),
+            Ok(message) => Ok(Said::Binary(message.into(), true)),
             Err(_) if text => Err(1007),
-            Err(error) => Ok(Decoded::Binary(error.into_bytes(), true)),
+            Err(error) => Ok(Said::Binary(error.into_bytes(), true)),
         });
         match outcome {
-            Ok(decoded) => expected.decoded.push(decoded),
+            Ok(said) => expected.said.push(said),
             Err(code) => {
-                expected.rejected = Some(Rejected(code, String::new()));
+                expected.wrong = Some(Wrong(code, String::new()));
                 expected.is_idle = false;
                 break;
             }
@@ -66,32 +74,48 @@ pub fn run(input: &[u8]) {
 
     // put together
     for sizes in [&[usize::MAX][..], &sizes, &[1]] {
-        let mut whole = wire::inflate(Take::Whole { limit }, no_context_takeover, &stream, sizes);
-        whole.rejected.iter_mut().for_each(|rejected| rejected.1.clear());
+        let mut whole = wire::inflate(Delivery::Whole { limit }, no_context_takeover, &stream, sizes);
+        whole.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
         assert_eq!(whole, expected, "in pieces of {sizes:?}");
     }
-    if expected.rejected.as_ref().is_some_and(|rejected| rejected.0 == 1009) {
+    if expected.wrong.as_ref().is_some_and(|wrong| wrong.0 == 1009) {
         // there is no other end that is known
         return;
     }
     // as parts, and not at all
-    let mut parts = wire::inflate(Take::Parts, no_context_takeover, &stream, &sizes);
-    parts.rejected.iter_mut().for_each(|rejected| rejected.1.clear());
-    if let (Some(_), Some(Decoded::Binary(_, false) | Decoded::Text(_, false))) =
-        (&parts.rejected, parts.decoded.last())
-    {
-        parts.decoded.pop();
+    let mut parts = wire::inflate(Delivery::Parts, no_context_takeover, &stream, &sizes);
+    parts.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
+    if let (Some(_), Some(Said::Binary(_, false) | Said::Text(_, false))) = (&parts.wrong, parts.said.last()) {
+        parts.said.pop();
     }
     assert_eq!(parts, expected, "as parts");
-    let mut nothing = wire::inflate(Take::Discard, no_context_takeover, &stream, &sizes);
-    nothing.rejected.iter_mut().for_each(|rejected| rejected.1.clear());
+    let mut nothing = wire::inflate(Delivery::Discard, no_context_takeover, &stream, &sizes);
+    nothing.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
     // a message that no other refers to is passed over without a look
-    if !no_context_takeover || expected.rejected.is_none() {
-        assert_eq!(nothing.rejected, expected.rejected);
-        let unwanted =
-            expected.decoded.iter().map(|decoded| Decoded::Unwanted { text: matches!(decoded, Decoded::Text(..)) });
-        assert_eq!(nothing.decoded, unwanted.collect::<Vec<_>>());
+    if !no_context_takeover || expected.wrong.is_none() {
+        assert_eq!(nothing.wrong, expected.wrong);
+        let kind = |said: &Said| if matches!(said, Said::Text(..)) { DataKind::Text } else { DataKind::Binary };
+        let discarded = expected.said.iter().map(|said| Said::Discarded(kind(said)));
+        assert_eq!(nothing.said, discarded.collect::<Vec<_>>());
     }
+}
+
+/// The compression of a server's session.
+fn deflation(level: u32, window_bits: u8, no_context_takeover: bool) -> Deflation {
+    let parameters = no_context_takeover.then_some(Parameter::ServerNoContextTakeover);
+    let parameters = parameters.into_iter().chain([Parameter::ServerMaxWindowBits(window_bits)]);
+    let extension = Extension::permessage_deflate(parameters);
+    let deflation = Deflation::new(extension, Role::Server, &Compression::ON.level(level), &Arc::default());
+    deflation.expect("a budget without a limit")
+}
+
+/// Appends a binary message as a frame; false if it is not worth it.
+fn compress(deflation: &Deflation, payload: &[u8], out: &mut Vec<u8>) -> bool {
+    if deflation.no_context_takeover() {
+        return deflation.frame_afresh(OpCode::Binary, payload, out);
+    }
+    deflation.frame_in_order(OpCode::Binary, payload, out);
+    true
 }
 
 /// A message in up to `1 + more` parts.

@@ -14,13 +14,13 @@
 
 use std::io::{self, Read, Write};
 
-use endpoint_runtime::fuzzing::{Decoded, Rejected, Take};
+use endpoint_wire::event::Delivery;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tungstenite::{Error, Message, error::ProtocolError};
 
 use crate::input::Input;
-use crate::wire::{self, Reading, read};
+use crate::wire::{self, Reading, Said, Wrong, both, read};
 
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
@@ -28,31 +28,31 @@ pub fn run(input: &[u8]) {
     let sizes = input.sizes();
     let stream = wire::client(&mut input);
 
-    let ours = read(Take::Whole { limit }, Take::Whole { limit }, &stream, &sizes, true);
+    let ours = read(both(Delivery::Whole { limit }), &stream, &sizes, true);
     let (theirs, end) = tungstenite(limit, &stream, &sizes);
-    let Reading { mut decoded, rejected, .. } = ours;
-    let close = decoded.iter().position(|decoded| matches!(decoded, Decoded::Close(..)));
+    let Reading { mut said, wrong, .. } = ours;
+    let close = said.iter().position(|said| matches!(said, Said::Close(..)));
     if let Some(close) = close {
-        let after = decoded.split_off(close);
-        assert_eq!(decoded, theirs);
-        let Some(Decoded::Close(code, phrase)) = after.into_iter().next() else { unreachable!() };
+        let after = said.split_off(close);
+        assert_eq!(said, theirs);
+        let Some(Said::Close(code, phrase)) = after.into_iter().next() else { unreachable!() };
         match end {
             End::Close(theirs) if code != 1014 => assert_eq!((code, phrase), theirs),
             end => assert!(code == 1014 && end.is_made_up(), "{code} {phrase:?}, but {end:?}"),
         }
         return;
     }
-    let Some(Rejected(code, about)) = rejected else {
-        assert_eq!(decoded, theirs);
+    let Some(Wrong(code, about)) = wrong else {
+        assert_eq!(said, theirs);
         assert!(matches!(end, End::Waiting), "accepted, but {end:?}");
         return;
     };
     // a control frame has no longer form at all
     if about.contains("shortest form") || (about.contains("more than 125") && has_long_form(&stream)) {
-        assert!(theirs.starts_with(&decoded), "{decoded:?} is not the beginning of {theirs:?}");
+        assert!(theirs.starts_with(&said), "{said:?} is not the beginning of {theirs:?}");
         return;
     }
-    assert_eq!(decoded, theirs);
+    assert_eq!(said, theirs);
     let end = match end {
         End::Waiting => {
             let mut stream = stream;
@@ -87,20 +87,20 @@ impl End {
     }
 }
 
-fn tungstenite(limit: usize, stream: &[u8], sizes: &[usize]) -> (Vec<Decoded>, End) {
+fn tungstenite(limit: usize, stream: &[u8], sizes: &[usize]) -> (Vec<Said>, End) {
     let config = WebSocketConfig::default()
         .read_buffer_size(sizes[0].min(1 << 16))
         .max_message_size(Some(limit))
         // this limit is on control frames as well
         .max_frame_size(Some(limit.max(125)));
     let mut socket = WebSocket::from_raw_socket(Client(stream), Role::Server, Some(config));
-    let mut decoded = Vec::new();
+    let mut said = Vec::new();
     let end = loop {
         match socket.read() {
-            Ok(Message::Text(text)) => decoded.push(Decoded::Text(text.to_string(), true)),
-            Ok(Message::Binary(data)) => decoded.push(Decoded::Binary(data.to_vec(), true)),
-            Ok(Message::Ping(data)) => decoded.push(Decoded::Ping(data.to_vec())),
-            Ok(Message::Pong(data)) => decoded.push(Decoded::Pong(data.to_vec())),
+            Ok(Message::Text(text)) => said.push(Said::Text(text.to_string(), true)),
+            Ok(Message::Binary(data)) => said.push(Said::Binary(data.to_vec(), true)),
+            Ok(Message::Ping(data)) => said.push(Said::Ping(data.to_vec())),
+            Ok(Message::Pong(data)) => said.push(Said::Pong(data.to_vec())),
             Ok(Message::Close(None)) => break End::Close((u16::from(CloseCode::Status), String::new())),
             Ok(Message::Close(Some(frame))) => break End::Close((frame.code.into(), frame.reason.to_string())),
             Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => break End::Waiting,
@@ -110,7 +110,7 @@ fn tungstenite(limit: usize, stream: &[u8], sizes: &[usize]) -> (Vec<Decoded>, E
             other => panic!("tungstenite: {other:?}"),
         }
     };
-    (decoded, end)
+    (said, end)
 }
 
 /// Appends what the last frame lacks: the rest of its header, and letters.

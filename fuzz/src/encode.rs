@@ -2,9 +2,10 @@
 
 use std::io::{self, Cursor};
 
-use endpoint_runtime::fuzzing::{close, frame};
+use endpoint_wire::close::{CloseCode, CloseReason};
+use endpoint_wire::encode;
+use endpoint_wire::frame::OpCode;
 use tungstenite::protocol::frame::FrameSocket;
-use tungstenite::protocol::frame::coding::OpCode;
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tungstenite::{Error, Message, error::ProtocolError};
 
@@ -22,35 +23,38 @@ pub fn run(input: &[u8]) {
         match choice % 5 {
             kind @ (0 | 1) => {
                 let text = String::from_utf8_lossy(&payload).into_owned();
-                let (opcode, payload) = if kind == 0 { (1, text.clone().into_bytes()) } else { (2, payload) };
+                let (opcode, payload) =
+                    if kind == 0 { (OpCode::Text, text.clone().into_bytes()) } else { (OpCode::Binary, payload) };
                 // a fragment may end inside a character
                 let cut = if choice & 0x40 == 0 { payload.len() } else { usize::from(input.byte()) };
                 let (first, second) = payload.split_at(cut.min(payload.len()));
                 let is_whole = choice & 0x40 == 0;
-                frame(&mut out, is_whole, opcode, first);
+                encode::frame(&mut out, is_whole, opcode, first);
                 frames.push((is_whole, opcode, first.to_vec()));
                 if !is_whole {
-                    frame(&mut out, true, 0, second);
-                    frames.push((true, 0, second.to_vec()));
+                    encode::frame(&mut out, true, OpCode::Continuation, second);
+                    frames.push((true, OpCode::Continuation, second.to_vec()));
                 }
                 messages.push(if kind == 0 { Message::text(text) } else { Message::binary(payload) });
             }
             kind @ (2 | 3) => {
                 payload.truncate(125);
-                let opcode = if kind == 2 { 9 } else { 10 };
-                frame(&mut out, true, opcode, &payload);
+                let opcode = if kind == 2 { OpCode::Ping } else { OpCode::Pong };
+                encode::frame(&mut out, true, opcode, &payload);
                 frames.push((true, opcode, payload.clone()));
                 messages.push(if kind == 2 { Message::Ping(payload.into()) } else { Message::Pong(payload.into()) });
             }
             _ => {
                 let code = u16::from_be_bytes([input.byte(), input.byte()]);
                 let phrase = String::from_utf8_lossy(&payload);
-                let sent = close(&mut out, code, &phrase);
-                assert!(phrase.starts_with(&sent) && (sent.len() == phrase.len() || sent.len() > 119));
+                let reason = CloseReason::truncating(CloseCode::from(code), &phrase);
+                encode::close(&mut out, &reason);
+                let said = reason.reason();
+                assert!(phrase.starts_with(said) && (said.len() == phrase.len() || said.len() > 119));
                 // RFC 6455 §7.4, and IANA's registry: any other code is not sent at all
                 let travels = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
-                let body = if travels { [&code.to_be_bytes(), sent.as_bytes()].concat() } else { Vec::new() };
-                frames.push((true, 8, body));
+                let body = if travels { [&code.to_be_bytes(), said.as_bytes()].concat() } else { Vec::new() };
+                frames.push((true, OpCode::Close, body));
                 break;
             }
         }
@@ -63,7 +67,7 @@ pub fn run(input: &[u8]) {
         assert!(header.mask.is_none() && !header.rsv1 && !header.rsv2 && !header.rsv3);
         assert_eq!(header.len(frame.payload().len() as u64), frame.len() - frame.payload().len());
         let opcode = u8::from(header.opcode);
-        assert_eq!((header.is_final, opcode, frame.payload()), (expected.0, expected.1, &expected.2[..]));
+        assert_eq!((header.is_final, opcode, frame.payload()), (expected.0, expected.1 as u8, &expected.2[..]));
     }
     let (stream, rest) = socket.into_inner();
     assert!(rest.is_empty() && stream.position() == out.len() as u64, "bytes are left over");
@@ -75,7 +79,7 @@ pub fn run(input: &[u8]) {
     });
     assert_eq!(out.len(), headers.sum::<usize>() + frames.iter().map(|frame| frame.2.len()).sum::<usize>());
 
-    let closes = frames.last().is_some_and(|(_, opcode, _)| OpCode::from(*opcode) == OpCode::from(8));
+    let closes = frames.last().is_some_and(|(_, opcode, _)| *opcode == OpCode::Close);
     let config = WebSocketConfig::default().read_buffer_size(4096);
     let mut socket = WebSocket::from_raw_socket(Server(Cursor::new(&out[..])), Role::Client, Some(config));
     for expected in messages {

@@ -1,6 +1,15 @@
 //! Client frames for the targets that decode: as they are, or out of a short script, and how they are read.
 
-use endpoint_runtime::fuzzing::{Decoded, Decoder, Rejected, Take};
+use std::sync::Arc;
+
+use endpoint_wire::Violation;
+use endpoint_wire::compression::Compression;
+use endpoint_wire::decode::Decoder;
+use endpoint_wire::deflate::Deflation;
+use endpoint_wire::event::{DecodeOptions, Delivery, Event};
+use endpoint_wire::extension::{Extension, Parameter};
+use endpoint_wire::message::DataKind;
+use endpoint_wire::role::Role;
 
 use crate::input::Input;
 
@@ -50,26 +59,70 @@ pub fn limit(choice: u8) -> usize {
     LIMITS[usize::from(choice) % LIMITS.len()]
 }
 
+/// An event without its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    Text(String, bool),
+    Binary(Vec<u8>, bool),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(u16, String),
+    Discarded(DataKind),
+}
+
+impl From<Event<'_>> for Said {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Text { text, last } => Self::Text(text.into_text().into(), last),
+            Event::Binary { data, last } => Self::Binary(data.into_binary().into(), last),
+            Event::Ping(data) => Self::Ping(data.into()),
+            Event::Pong(data) => Self::Pong(data.into()),
+            Event::Close(reason) => Self::Close(reason.code().as_u16(), reason.reason().to_owned()),
+            Event::Discarded { kind } => Self::Discarded(kind),
+        }
+    }
+}
+
+/// Why the decoder gave the peer up: a close code and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong(pub u16, pub String);
+
+impl From<Violation> for Wrong {
+    fn from(violation: Violation) -> Self {
+        let reason = violation.close_reason();
+        Self(reason.code().as_u16(), reason.reason().to_owned())
+    }
+}
+
 /// What was said of a stream, until it ended or something was wrong.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Parts of one message that follow upon each other are joined, because their boundaries are those of the reads.
-    pub decoded: Vec<Decoded>,
-    pub rejected: Option<Rejected>,
+    pub said: Vec<Said>,
+    pub wrong: Option<Wrong>,
     pub is_idle: bool,
 }
 
+/// One delivery for text and binary data alike.
+pub fn both(delivery: Delivery) -> DecodeOptions {
+    DecodeOptions { text: delivery, binary: delivery }
+}
+
 /// Reads `stream` in pieces of `sizes`, over and over; with `direct`, large messages go into their own place.
-pub fn read(text: Take, binary: Take, stream: &[u8], sizes: &[usize], direct: bool) -> Reading {
-    read_by(Decoder::new(text, binary), text, binary, stream, sizes, direct)
+pub fn read(options: DecodeOptions, stream: &[u8], sizes: &[usize], direct: bool) -> Reading {
+    read_by(Decoder::default(), options, stream, sizes, direct)
 }
 
 /// The same, by a decoder that takes compressed messages.
-pub fn inflate(take: Take, no_context_takeover: bool, stream: &[u8], sizes: &[usize]) -> Reading {
-    read_by(Decoder::inflating(take, take, no_context_takeover), take, take, stream, sizes, true)
+pub fn inflate(delivery: Delivery, no_context_takeover: bool, stream: &[u8], sizes: &[usize]) -> Reading {
+    let parameters = no_context_takeover.then_some(Parameter::ClientNoContextTakeover);
+    let extension = Extension::permessage_deflate(parameters);
+    let deflation = Deflation::new(extension, Role::Server, &Compression::ON, &Arc::default());
+    let decoder = Decoder::new(Role::Server, Some(deflation.expect("a budget without a limit").inbound()));
+    read_by(decoder, both(delivery), stream, sizes, true)
 }
 
-fn read_by(mut decoder: Decoder, text: Take, binary: Take, stream: &[u8], sizes: &[usize], direct: bool) -> Reading {
+fn read_by(mut decoder: Decoder, options: DecodeOptions, stream: &[u8], sizes: &[usize], direct: bool) -> Reading {
     let mut reading = Reading::default();
     let mut rest = stream;
     for size in sizes.iter().cycle() {
@@ -78,10 +131,8 @@ fn read_by(mut decoder: Decoder, text: Take, binary: Take, stream: &[u8], sizes:
         }
         let (piece, after) = rest.split_at((*size).min(rest.len()));
         rest = after;
-        let outcome =
-            feed(&mut decoder, piece, direct, &mut |decoded| join(&mut reading.decoded, decoded), [text, binary]);
-        if let Err(rejected) = outcome {
-            reading.rejected = Some(rejected);
+        if let Err(violation) = feed(&mut decoder, options, piece, direct, &mut |said| join(&mut reading.said, said)) {
+            reading.wrong = Some(violation.into());
             return reading;
         }
     }
@@ -91,39 +142,44 @@ fn read_by(mut decoder: Decoder, text: Take, binary: Take, stream: &[u8], sizes:
 
 fn feed(
     decoder: &mut Decoder,
+    options: DecodeOptions,
     piece: &[u8],
     direct: bool,
-    hear: &mut dyn FnMut(Decoded),
-    takes: [Take; 2],
-) -> Result<(), Rejected> {
+    hear: &mut dyn FnMut(Said),
+) -> Result<(), Violation> {
     let mut piece = piece.to_vec();
     let mut start = 0;
-    while let Some((count, decoded)) = if direct { decoder.direct(&piece[start..])? } else { None } {
+    // as the connection reads into a large message's own place, if there is one
+    while let Some((place, room)) = if direct { decoder.direct(0) } else { None } {
+        let count = room.min(piece.len() - start);
+        place.extend_from_slice(&piece[start..start + count]);
         start += count;
-        decoded.into_iter().for_each(&mut *hear);
-        check_room(decoder, takes);
+        decoder.filled(count)?.into_iter().for_each(|event| hear(event.into()));
+        check_room(decoder, options);
         if start == piece.len() {
             return Ok(());
         }
     }
+    // as the connection decodes what lies in its read buffer
     while start < piece.len() {
-        let (used, decoded) = decoder.next(&mut piece[start..])?;
+        let (used, event) = decoder.next(&options, &mut piece[start..])?;
+        let said = event.map(Said::from);
         assert!(used <= piece.len() - start, "more was used than there is");
         assert!(used > 0, "nothing was used");
         // eight fragments, of one of them perhaps the last byte
-        assert!(decoded.is_some() || start + used == piece.len() || used > 7 * 6, "bytes were left without an event");
+        assert!(said.is_some() || start + used == piece.len() || used > 7 * 6, "bytes were left without an event");
         start += used;
-        decoded.into_iter().for_each(&mut *hear);
-        check_room(decoder, takes);
+        said.into_iter().for_each(&mut *hear);
+        check_room(decoder, options);
     }
     Ok(())
 }
 
 /// Never more is kept than the limit, and never much more room than that.
-fn check_room(decoder: &Decoder, takes: [Take; 2]) {
+fn check_room(decoder: &Decoder, options: DecodeOptions) {
     // of text that is not put together, the beginning of one character
-    let most = takes.map(|take| if let Take::Whole { limit } = take { limit.max(3) } else { 3 });
-    let most = most[0].max(most[1]).min(usize::MAX / 2);
+    let most = |delivery| if let Delivery::Whole { limit } = delivery { limit.max(3) } else { 3 };
+    let most = most(options.text).max(most(options.binary)).min(usize::MAX / 2);
     let (data, control, room) = decoder.kept();
     assert!(data <= most, "{data} bytes of a message are kept, the limit is {most}");
     assert!(control <= 125, "{control} bytes of a control frame are kept");
@@ -133,13 +189,13 @@ fn check_room(decoder: &Decoder, takes: [Take; 2]) {
     assert!(room <= 2 * data + (64 << 10) + 256, "{room} bytes are reserved for {data}");
 }
 
-fn join(all: &mut Vec<Decoded>, next: Decoded) {
+fn join(all: &mut Vec<Said>, next: Said) {
     match (all.last_mut(), next) {
-        (Some(Decoded::Text(before, last @ false)), Decoded::Text(text, end)) => {
+        (Some(Said::Text(before, last @ false)), Said::Text(text, end)) => {
             before.push_str(&text);
             *last = end;
         }
-        (Some(Decoded::Binary(before, last @ false)), Decoded::Binary(data, end)) => {
+        (Some(Said::Binary(before, last @ false)), Said::Binary(data, end)) => {
             before.extend(data);
             *last = end;
         }

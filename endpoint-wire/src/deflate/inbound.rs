@@ -38,8 +38,8 @@ pub struct Inbound {
 
 impl Inbound {
     /// Creates the receiving side for a peer with the full window.
-    #[cfg(any(test, fuzzing))]
-    pub fn new(no_context_takeover: bool) -> Self {
+    #[cfg(test)]
+    pub(crate) fn new(no_context_takeover: bool) -> Self {
         Self::with(no_context_takeover, MAX_WINDOW, Arc::default())
     }
 
