@@ -1,9 +1,13 @@
-//! The rooms of the wire, each by itself: reading a header, unmasking, checking UTF-8, encoding, decoding a batch.
+//! The modules of `endpoint-wire`, each by itself: reading a header, unmasking, checking UTF-8, encoding, decoding a batch.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use endpoint_runtime::measuring::{self, Decoder};
+use endpoint_wire::decode::Decoder;
+use endpoint_wire::event::{DecodeOptions, Delivery, Event};
+use endpoint_wire::frame::{self, OpCode};
+use endpoint_wire::role::Role;
+use endpoint_wire::{mask, utf8};
 
 /// A short message, a page, a large message, a huge one.
 const SIZES: [(&str, usize); 4] = [("20 B", 20), ("1 KiB", 1 << 10), ("16 KiB", 16 << 10), ("1 MiB", 1 << 20)];
@@ -15,7 +19,10 @@ const KEY: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 /// A header of up to 125 bytes, the mask included: where the payload of a short message begins in a read buffer.
 const SHORT_HEADER: usize = 6;
 
-criterion_group!(wire, header, unmask, utf8, encode, decode);
+/// An endpoint that takes messages whole.
+const WHOLE: Delivery = Delivery::Whole { limit: 1 << 20 };
+
+criterion_group!(wire, header, unmask, is_utf8, encode, decode);
 criterion_main!(wire);
 
 fn header(c: &mut Criterion) {
@@ -23,8 +30,9 @@ fn header(c: &mut Criterion) {
     for (name, size) in [("7 bits", 20), ("16 bits", 1 << 10), ("64 bits", 1 << 20)] {
         let frame = client_frame(0x81, &vec![b'x'; size]);
         let head = &frame[..frame.len() - size];
-        assert_eq!(measuring::header(head), Some((head.len(), size as u64)));
-        group.bench_function(name, |b| b.iter(|| measuring::header(black_box(head))));
+        let parse = |head| frame::parse(head, Role::Server, false).ok().flatten();
+        assert_eq!(parse(head).map(|header| (header.len, header.payload)), Some((head.len(), size as u64)));
+        group.bench_function(name, |b| b.iter(|| parse(black_box(head))));
     }
 }
 
@@ -34,21 +42,21 @@ fn unmask(c: &mut Criterion) {
         let mut buffer = vec![b'x'; SHORT_HEADER + size];
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(name, |b| {
-            b.iter(|| measuring::unmask(black_box(&mut buffer[SHORT_HEADER..]), black_box(KEY)));
+            b.iter(|| mask::apply(black_box(&mut buffer[SHORT_HEADER..]), black_box(KEY), 0));
         });
     }
 }
 
-fn utf8(c: &mut Criterion) {
+fn is_utf8(c: &mut Criterion) {
     let mut group = c.benchmark_group("utf8");
     for (kind, text) in [("ascii", "The quick brown fox. "), ("non-ascii", "Füße, Ёлка, 你好世界, 🎉🦀. ")]
     {
         for (name, size) in SIZES {
             let text = filled(text, size);
-            assert!(measuring::is_utf8(&text));
+            assert!(utf8::whole(&text).is_some());
             group.throughput(Throughput::Bytes(size as u64));
             group.bench_with_input(BenchmarkId::new(kind, name), &text, |b, text| {
-                b.iter(|| measuring::is_utf8(black_box(text)));
+                b.iter(|| utf8::whole(black_box(text)).is_some());
             });
         }
     }
@@ -63,7 +71,7 @@ fn encode(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 out.clear();
-                measuring::encode(&mut out, black_box(&payload));
+                endpoint_wire::encode::frame(&mut out, true, OpCode::Text, black_box(&payload));
                 black_box(out.len())
             });
         });
@@ -81,12 +89,28 @@ fn decode(c: &mut Criterion) {
         ("4 binary messages of 16 KiB", 0x82, 4, 16 << 10),
     ] {
         let mut batch = client_frame(opcode, &vec![b'x'; size]).repeat(count);
-        let mut decoder = Decoder::new(1 << 20);
+        let mut decoder = Decoder::default();
+        let options = black_box(DecodeOptions { text: WHOLE, binary: WHOLE });
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(name, |b| {
-            b.iter(|| assert_eq!(decoder.bytes(black_box(&mut batch)), Some(count * size)));
+            b.iter(|| assert_eq!(bytes(&mut decoder, &options, black_box(&mut batch)), Some(count * size)));
         });
     }
+}
+
+/// Decodes a read buffer as the connection does: how many bytes of messages were in it; `None` for a violation.
+fn bytes(decoder: &mut Decoder, options: &DecodeOptions, mut input: &mut [u8]) -> Option<usize> {
+    let mut bytes = 0;
+    while !input.is_empty() {
+        let (used, event) = decoder.next(options, input).ok()?;
+        bytes += match event {
+            Some(Event::Text { text, .. }) => text.as_str().len(),
+            Some(Event::Binary { data, .. }) => data.as_slice().len(),
+            _ => 0,
+        };
+        input = &mut input[used..];
+    }
+    Some(bytes)
 }
 
 /// `size` bytes of whole characters, the last ones ASCII.
