@@ -63,7 +63,7 @@ struct Frame {
 #[derive(Clone, Copy, Debug)]
 struct Assembly {
     kind: DataKind,
-    take: Delivery,
+    delivery: Delivery,
     deflated: bool,
 }
 
@@ -96,7 +96,7 @@ impl Assembler {
 
     /// See [`Decoder::unfinished`](crate::decode::Decoder::unfinished).
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
-        let message = self.message.filter(|message| matches!(message.take, Delivery::Whole { .. }))?;
+        let message = self.message.filter(|message| matches!(message.delivery, Delivery::Whole { .. }))?;
         let received = match &self.deflate {
             Some(deflate) if message.deflated => deflate.fed(),
             _ => self.buffer.len() as u64,
@@ -107,7 +107,7 @@ impl Assembler {
     /// See [`Decoder::next`](crate::decode::Decoder::next).
     pub(crate) fn next<'i>(
         &mut self,
-        rules: &DecodeOptions,
+        options: &DecodeOptions,
         mut input: &'i mut [u8],
     ) -> Result<(usize, Option<Event<'i>>), Violation> {
         let (total, mut frames, mut inflated) = (input.len(), 0, 0);
@@ -115,7 +115,7 @@ impl Assembler {
             if self.frame.is_none() {
                 let Some((header, rest)) = self.header(input)? else { return Ok((total, None)) };
                 input = rest;
-                self.admit(rules, &header)?;
+                self.admit(options, &header)?;
                 let here = header.payload <= input.len() as u64 && !header.deflated;
                 if here && (header.opcode.is_control() || (header.fin && header.opcode != OpCode::Continuation)) {
                     let (payload, rest) = input.split_at_mut(header.payload as usize);
@@ -123,13 +123,13 @@ impl Assembler {
                     let event = match header.opcode {
                         OpCode::Text => {
                             let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
-                            if rules.text == Delivery::Discard {
+                            if options.text == Delivery::Discard {
                                 Event::Discarded { kind: DataKind::Text }
                             } else {
                                 Event::Text { text: Utf8Chunk::Borrowed(text), last: true }
                             }
                         }
-                        OpCode::Binary if rules.binary == Delivery::Discard => {
+                        OpCode::Binary if options.binary == Delivery::Discard => {
                             Event::Discarded { kind: DataKind::Binary }
                         }
                         OpCode::Binary => Event::Binary { data: ByteChunk::Borrowed(payload), last: true },
@@ -138,11 +138,11 @@ impl Assembler {
                     return Ok((total - rest.len(), Some(event)));
                 }
                 if !header.opcode.is_control() && self.message.is_none() {
-                    let (kind, take) = match header.opcode {
-                        OpCode::Text => (DataKind::Text, rules.text),
-                        _ => (DataKind::Binary, rules.binary),
+                    let (kind, delivery) = match header.opcode {
+                        OpCode::Text => (DataKind::Text, options.text),
+                        _ => (DataKind::Binary, options.binary),
                     };
-                    self.message = Some(Assembly { kind, take, deflated: header.deflated });
+                    self.message = Some(Assembly { kind, delivery, deflated: header.deflated });
                     self.messages = self.messages.wrapping_add(1);
                 }
                 self.frame = Some(Frame {
@@ -187,7 +187,7 @@ impl Assembler {
     /// The caller may only append to the vector, at most the returned number of bytes.
     pub(crate) fn direct(&mut self, expected: usize) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.filter(|frame| !frame.opcode.is_control() && frame.remaining >= DIRECT_FROM)?;
-        self.message.filter(|message| matches!(message.take, Delivery::Whole { .. }) && !message.deflated)?;
+        self.message.filter(|message| matches!(message.delivery, Delivery::Whole { .. }) && !message.deflated)?;
         let missing = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
         if self.buffer.len() == self.buffer.capacity() {
             self.buffer.reserve_exact(missing.min(self.buffer.len().max(expected).max(DIRECT_STEP)));
@@ -243,20 +243,20 @@ impl Assembler {
     }
 
     /// Rejects a frame that does not fit those before it (RFC 6455 §5.4), or that would exceed the limit.
-    fn admit(&self, rules: &DecodeOptions, header: &Header) -> Result<(), Violation> {
-        let take = match (header.opcode, self.message) {
+    fn admit(&self, options: &DecodeOptions, header: &Header) -> Result<(), Violation> {
+        let delivery = match (header.opcode, self.message) {
             (OpCode::Continuation, None) => {
                 return Err(Violation::Protocol("a continuation frame without a message to continue"));
             }
             (OpCode::Text | OpCode::Binary, Some(_)) => {
                 return Err(Violation::Protocol("a new message started before the previous one was complete"));
             }
-            (OpCode::Continuation, Some(message)) => message.take,
-            (OpCode::Text, None) => rules.text,
-            (OpCode::Binary, None) => rules.binary,
+            (OpCode::Continuation, Some(message)) => message.delivery,
+            (OpCode::Text, None) => options.text,
+            (OpCode::Binary, None) => options.binary,
             (OpCode::Close | OpCode::Ping | OpCode::Pong, _) => return Ok(()),
         };
-        match (take, &self.deflate) {
+        match (delivery, &self.deflate) {
             // the output is limited while it is decompressed
             (Delivery::Whole { limit }, Some(deflate))
                 if header.deflated || self.message.is_some_and(|message| message.deflated) =>
@@ -288,11 +288,11 @@ impl Assembler {
             return control::event(opcode, &std::mem::take(&mut self.control)).map(Some);
         }
         match self.message {
-            Some(Assembly { take: Delivery::Whole { .. }, .. }) => {
+            Some(Assembly { delivery: Delivery::Whole { .. }, .. }) => {
                 self.buffer.extend_from_slice(piece);
                 self.assembled()
             }
-            Some(Assembly { kind, take, .. }) => {
+            Some(Assembly { kind, delivery, .. }) => {
                 if complete {
                     self.frame = None;
                 }
@@ -307,7 +307,7 @@ impl Assembler {
                 } else {
                     (!empty || last).then_some(Event::Binary { data: ByteChunk::Borrowed(piece), last })
                 };
-                if take == Delivery::Discard {
+                if delivery == Delivery::Discard {
                     return Ok(last.then_some(Event::Discarded { kind }));
                 }
                 Ok(event)
@@ -332,7 +332,7 @@ impl Assembler {
         };
         unmask(piece, frame.mask, 0);
         let mut used = 0;
-        match message.take {
+        match message.delivery {
             _ if piece.is_empty() => {}
             Delivery::Whole { limit }
                 if self.buffer.is_empty() && frame.fin && frame.remaining == piece.len() as u64 =>
@@ -371,7 +371,7 @@ impl Assembler {
         } else {
             deflate.wait()?;
         }
-        if matches!(message.take, Delivery::Whole { .. }) {
+        if matches!(message.delivery, Delivery::Whole { .. }) {
             return Ok((used, self.assembled()?));
         }
         if self.buffer.is_empty() {
@@ -393,7 +393,7 @@ impl Assembler {
             let data = ByteChunk::Owned(Binary::from(std::mem::take(&mut self.buffer)));
             (!data.as_slice().is_empty() || last).then_some(Event::Binary { data, last })
         };
-        if message.take == Delivery::Discard {
+        if message.delivery == Delivery::Discard {
             return Ok((used, last.then_some(Event::Discarded { kind: message.kind })));
         }
         Ok((used, event))

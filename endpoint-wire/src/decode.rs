@@ -56,16 +56,16 @@ impl Decoder {
     /// the input, or a limited number of frames, completes none. The input is unmasked in place.
     ///
     /// # Errors
-    /// What the peer does against the protocol, or against a limit of `rules`.
+    /// What the peer does against the protocol, or against a limit of `options`.
     #[inline]
     pub fn next<'i>(
         &mut self,
-        rules: &DecodeOptions,
+        options: &DecodeOptions,
         input: &'i mut [u8],
     ) -> Result<(usize, Option<Event<'i>>), Violation> {
         // the common case first: a message in a single frame, whole, between two others
         if self.assembler.as_ref().is_none_or(|assembler| assembler.is_idle() && assembler.takes_masked()) {
-            if let Some((place, key)) = whole_frame(rules, input) {
+            if let Some((place, key)) = whole_frame(options, input) {
                 let (text, used) = (input[0] == TEXT, place.end);
                 let payload = &mut input[place];
                 mask::apply(payload, key, 0);
@@ -78,7 +78,7 @@ impl Decoder {
                 return Ok((used, Some(event)));
             }
         }
-        self.assembler.get_or_insert_default().next(rules, input)
+        self.assembler.get_or_insert_default().next(options, input)
     }
 
     /// Like [`Decoder::next`], for input at `range` of its own buffer: a large message that fills at least half of the
@@ -88,14 +88,14 @@ impl Decoder {
     /// As for [`Decoder::next`].
     pub fn next_owned(
         &mut self,
-        rules: &DecodeOptions,
+        options: &DecodeOptions,
         buffer: &mut Vec<u8>,
         range: Range<usize>,
     ) -> Result<(Range<usize>, Option<Event<'static>>), Violation> {
         let (beginning, end) = (buffer.as_ptr() as usize, range.end);
         // the message keeps the whole buffer alive for as long as the application keeps the message
         let least = OWN_FROM.max(buffer.capacity() / 2);
-        let (used, event) = self.next(rules, &mut buffer[range.clone()])?;
+        let (used, event) = self.next(options, &mut buffer[range.clone()])?;
         let rest = range.start + used..end;
         let (text, data, last) = match &event {
             Some(Event::Text { text: Utf8Chunk::Borrowed(text), last }) => (true, text.as_bytes(), *last),
@@ -164,7 +164,7 @@ const BINARY: u8 = 0x82;
 /// The payload's range and its key, if a message of up to 64 KiB lies whole at the front of `input` and is not
 /// discarded. The assembler handles everything else, invalid frames too.
 #[inline]
-fn whole_frame(rules: &DecodeOptions, input: &[u8]) -> Option<(Range<usize>, [u8; 4])> {
+fn whole_frame(options: &DecodeOptions, input: &[u8]) -> Option<(Range<usize>, [u8; 4])> {
     let (first, start, length, key) = match input {
         [first, second @ 0x80..=0xfd, a, b, c, d, ..] => (*first, 6, usize::from(*second & 0x7f), [*a, *b, *c, *d]),
         [first, 0xfe, x, y, a, b, c, d, ..] => {
@@ -173,12 +173,12 @@ fn whole_frame(rules: &DecodeOptions, input: &[u8]) -> Option<(Range<usize>, [u8
         }
         _ => return None,
     };
-    let take = match first {
-        TEXT => rules.text,
-        BINARY => rules.binary,
+    let delivery = match first {
+        TEXT => options.text,
+        BINARY => options.binary,
         _ => return None,
     };
-    let wanted = match take {
+    let wanted = match delivery {
         Delivery::Whole { limit } => length <= limit,
         Delivery::Parts => true,
         Delivery::Discard => false,
@@ -259,13 +259,13 @@ mod tests {
     }
 
     /// All events of a decoder that is fed `input` in pieces of the given sizes, repeated.
-    fn decode(rules: &DecodeOptions, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
-        decode_by(Decoder::default(), rules, input, sizes, direct)
+    fn decode(options: &DecodeOptions, input: &[u8], sizes: &[usize], direct: bool) -> Vec<Said> {
+        decode_by(Decoder::default(), options, input, sizes, direct)
     }
 
     fn decode_by(
         mut decoder: Decoder,
-        rules: &DecodeOptions,
+        options: &DecodeOptions,
         input: &[u8],
         sizes: &[usize],
         direct: bool,
@@ -294,7 +294,7 @@ mod tests {
                 }
             }
             while !piece.is_empty() {
-                match decoder.next(rules, piece) {
+                match decoder.next(options, piece) {
                     Ok((used, event)) => {
                         event.into_iter().for_each(|event| join(&mut all, said(event)));
                         piece = &mut piece[used..];
@@ -309,11 +309,11 @@ mod tests {
         all
     }
 
-    fn readings(rules: &DecodeOptions, input: &[u8]) -> Vec<Said> {
-        let whole = decode(rules, input, &[usize::MAX], false);
-        assert_eq!(decode(rules, input, &[1], false), whole, "byte by byte");
+    fn readings(options: &DecodeOptions, input: &[u8]) -> Vec<Said> {
+        let whole = decode(options, input, &[usize::MAX], false);
+        assert_eq!(decode(options, input, &[1], false), whole, "byte by byte");
         for cut in 1..input.len() {
-            assert_eq!(decode(rules, input, &[cut, usize::MAX], false), whole, "split at {cut}");
+            assert_eq!(decode(options, input, &[cut, usize::MAX], false), whole, "split at {cut}");
         }
         whole
     }
@@ -392,17 +392,17 @@ mod tests {
 
     #[test]
     fn a_bad_byte_fails_before_its_frame_is_complete() {
-        for rules in [WHOLE, PARTS, NONE] {
+        for options in [WHOLE, PARTS, NONE] {
             let mut decoder = Decoder::default();
             let mut begun = client(0x01, &[&b"ab\xff"[..], &[b'c'; 100]].concat());
-            assert_eq!(decoder.next(&rules, &mut begun[..9]).unwrap_err(), Violation::NotUtf8);
+            assert_eq!(decoder.next(&options, &mut begun[..9]).unwrap_err(), Violation::NotUtf8);
         }
         // and an unfinished character at the end of a message too
         let cut = &"言".as_bytes()[..2];
-        for rules in [WHOLE, PARTS, NONE] {
-            assert_eq!(readings(&rules, &client(0x81, cut)), [Said::Wrong(1007)]);
+        for options in [WHOLE, PARTS, NONE] {
+            assert_eq!(readings(&options, &client(0x81, cut)), [Said::Wrong(1007)]);
             assert_eq!(
-                readings(&rules, &[client(0x01, cut), client(0x80, b"")].concat()).last(),
+                readings(&options, &[client(0x01, cut), client(0x80, b"")].concat()).last(),
                 Some(&Said::Wrong(1007))
             );
         }
@@ -410,23 +410,23 @@ mod tests {
 
     #[test]
     fn the_limit_counts_bytes_over_all_fragments_and_is_allowed_itself() {
-        let rules = DecodeOptions { text: Delivery::Whole { limit: 5 }, binary: Delivery::Whole { limit: 5 } };
-        assert_eq!(readings(&rules, &client(0x81, b"12345")), [Said::Text("12345".into(), true)]);
-        assert_eq!(readings(&rules, &client(0x81, b"123456")), [Said::Wrong(1009)]);
-        assert_eq!(readings(&rules, &client(0x81, "言言".as_bytes())), [Said::Wrong(1009)]);
-        assert_eq!(readings(&rules, &[client(0x02, b"123"), client(0x80, b"456")].concat()), [Said::Wrong(1009)]);
+        let options = DecodeOptions { text: Delivery::Whole { limit: 5 }, binary: Delivery::Whole { limit: 5 } };
+        assert_eq!(readings(&options, &client(0x81, b"12345")), [Said::Text("12345".into(), true)]);
+        assert_eq!(readings(&options, &client(0x81, b"123456")), [Said::Wrong(1009)]);
+        assert_eq!(readings(&options, &client(0x81, "言言".as_bytes())), [Said::Wrong(1009)]);
+        assert_eq!(readings(&options, &[client(0x02, b"123"), client(0x80, b"456")].concat()), [Said::Wrong(1009)]);
         // the header suffices
         let mut decoder = Decoder::default();
         let mut header = [0x82, 0xff, 0, 0, 0, 0xff, 0, 0, 0, 0, 1, 2, 3, 4];
-        assert!(matches!(decoder.next(&rules, &mut header), Err(Violation::TooBig { limit: 5, .. })));
+        assert!(matches!(decoder.next(&options, &mut header), Err(Violation::TooBig { limit: 5, .. })));
     }
 
     #[test]
     fn a_claimed_length_reserves_nothing_like_it() {
-        let rules = DecodeOptions { text: Delivery::Discard, binary: Delivery::Whole { limit: usize::MAX } };
+        let options = DecodeOptions { text: Delivery::Discard, binary: Delivery::Whole { limit: usize::MAX } };
         let mut decoder = Decoder::default();
         let mut header = [0x82, 0xff, 0, 0, 0x10, 0, 0, 0, 0, 0, 1, 2, 3, 4];
-        assert_eq!(decoder.next(&rules, &mut header).unwrap(), (14, None));
+        assert_eq!(decoder.next(&options, &mut header).unwrap(), (14, None));
         let (place, room) = decoder.direct(0).unwrap();
         assert!(room <= DIRECT_STEP && place.capacity() <= DIRECT_STEP);
     }
@@ -435,9 +435,15 @@ mod tests {
     const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     const AGAIN: [u8; 5] = [0xf2, 0x00, 0x11, 0x00, 0x00];
 
-    fn readings_deflated(rules: &DecodeOptions, input: &[u8], no_context_takeover: bool) -> Vec<Said> {
+    fn readings_deflated(options: &DecodeOptions, input: &[u8], no_context_takeover: bool) -> Vec<Said> {
         let decode = |sizes: &[usize], direct| {
-            decode_by(Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover))), rules, input, sizes, direct)
+            decode_by(
+                Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover))),
+                options,
+                input,
+                sizes,
+                direct,
+            )
         };
         let whole = decode(&[usize::MAX], false);
         assert_eq!(decode(&[1], true), whole, "byte by byte");
@@ -518,58 +524,58 @@ mod tests {
     #[test]
     fn a_context_is_taken_over_if_it_is_kept_whatever_becomes_of_the_message() {
         let input = [client(0xc1, &HELLO), client(0xc2, &AGAIN)].concat();
-        let rules = |text, binary| DecodeOptions { text, binary };
+        let options = |text, binary| DecodeOptions { text, binary };
         let hello = Said::Binary(b"Hello".to_vec(), true);
         for (text, first) in [
             (Delivery::Whole { limit: 9 }, Said::Text("Hello".into(), true)),
             (Delivery::Parts, Said::Text("Hello".into(), true)),
             (Delivery::Discard, Said::Discarded(DataKind::Text)),
         ] {
-            let rules = rules(text, Delivery::Whole { limit: 9 });
-            assert_eq!(readings_deflated(&rules, &input, false).last(), Some(&hello), "{first:?}");
-            assert_eq!(readings_deflated(&rules, &input, true).last(), Some(&Said::Wrong(1007)), "{first:?}");
+            let options = options(text, Delivery::Whole { limit: 9 });
+            assert_eq!(readings_deflated(&options, &input, false).last(), Some(&hello), "{first:?}");
+            assert_eq!(readings_deflated(&options, &input, true).last(), Some(&Said::Wrong(1007)), "{first:?}");
         }
     }
 
     #[test]
     fn the_limit_counts_what_is_decompressed() {
-        let rules = |limit| DecodeOptions { text: Delivery::Whole { limit }, binary: Delivery::Discard };
+        let options = |limit| DecodeOptions { text: Delivery::Whole { limit }, binary: Delivery::Discard };
         let fragments = [client(0x41, &HELLO[..4]), client(0x80, &HELLO[4..])].concat();
         for input in [client(0xc1, &HELLO), fragments] {
-            assert_eq!(readings_deflated(&rules(5), &input, true), [Said::Text("Hello".into(), true)]);
-            assert_eq!(readings_deflated(&rules(4), &input, true), [Said::Wrong(1009)]);
-            assert_eq!(readings_deflated(&rules(0), &input, true), [Said::Wrong(1009)]);
+            assert_eq!(readings_deflated(&options(5), &input, true), [Said::Text("Hello".into(), true)]);
+            assert_eq!(readings_deflated(&options(4), &input, true), [Said::Wrong(1009)]);
+            assert_eq!(readings_deflated(&options(0), &input, true), [Said::Wrong(1009)]);
         }
         // a message that is first too big and then invalid is too big, also if both are seen at once
         let both = [&[0x00, 0x05, 0x00, 0xfa, 0xff][..], b"Hello", &[0x07, 0x07]].concat();
-        assert_eq!(readings_deflated(&rules(4), &client(0xc1, &both), true), [Said::Wrong(1009)]);
-        assert_eq!(readings_deflated(&rules(5), &client(0xc1, &both), true), [Said::Wrong(1007)]);
+        assert_eq!(readings_deflated(&options(4), &client(0xc1, &both), true), [Said::Wrong(1009)]);
+        assert_eq!(readings_deflated(&options(5), &client(0xc1, &both), true), [Said::Wrong(1007)]);
         let bad = [&[0x00, 0x05, 0x00, 0xfa, 0xff][..], b"He\xfflo", &[0x00]].concat();
-        assert_eq!(readings_deflated(&rules(3), &client(0xc1, &bad), true), [Said::Wrong(1007)]);
-        assert_eq!(readings_deflated(&rules(2), &client(0xc1, &bad), true), [Said::Wrong(1009)]);
+        assert_eq!(readings_deflated(&options(3), &client(0xc1, &bad), true), [Said::Wrong(1007)]);
+        assert_eq!(readings_deflated(&options(2), &client(0xc1, &bad), true), [Said::Wrong(1009)]);
         // stored blocks make it larger on the wire than it is
         let stored = [&[0x00, 0x00, 0x00, 0xff, 0xff].repeat(20)[..], &[0x00]].concat();
-        assert_eq!(readings_deflated(&rules(0), &client(0xc1, &stored), true), [Said::Text(String::new(), true)]);
+        assert_eq!(readings_deflated(&options(0), &client(0xc1, &stored), true), [Said::Text(String::new(), true)]);
     }
 
     #[test]
     fn compressed_text_is_checked_as_it_comes() {
         // stored blocks: the first byte of a character, then a wrong one
         let bad = [0x00, 0x03, 0x00, 0xfc, 0xff, b'a', 0xe8, b'x'];
-        for rules in [WHOLE, PARTS, NONE] {
+        for options in [WHOLE, PARTS, NONE] {
             for no_context_takeover in [true, false] {
-                if rules.text == Delivery::Discard && no_context_takeover {
+                if options.text == Delivery::Discard && no_context_takeover {
                     continue;
                 }
                 let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover)));
                 let mut begun = client(0x41, &[&bad[..], &[0; 50]].concat());
                 let (seen, _) = begun.split_at_mut(14);
-                assert_eq!(decoder.next(&rules, seen).unwrap_err(), Violation::NotUtf8);
+                assert_eq!(decoder.next(&options, seen).unwrap_err(), Violation::NotUtf8);
                 // and a character that the end cuts off
                 let cut = client(0xc1, &[0x00, 0x02, 0x00, 0xfd, 0xff, b'a', 0xe8, 0x00]);
                 for size in 1..=cut.len() {
                     let decoder = Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover)));
-                    let said = decode_by(decoder, &rules, &cut, &[size], true);
+                    let said = decode_by(decoder, &options, &cut, &[size], true);
                     assert_eq!(said.last(), Some(&Said::Wrong(1007)));
                 }
             }
@@ -597,9 +603,9 @@ mod tests {
     #[test]
     fn what_comes_to_nothing_keeps_no_room() {
         let nothing = client(0x41, &[&[0x00, 0x00, 0x00, 0xff, 0xff].repeat(200)[..], &[0x00]].concat());
-        for (rules, no_context_takeover) in [(PARTS, true), (PARTS, false), (NONE, true), (NONE, false)] {
+        for (options, no_context_takeover) in [(PARTS, true), (PARTS, false), (NONE, true), (NONE, false)] {
             let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(no_context_takeover)));
-            assert_eq!(decoder.next(&rules, &mut nothing.clone()), Ok((nothing.len(), None)));
+            assert_eq!(decoder.next(&options, &mut nothing.clone()), Ok((nothing.len(), None)));
             assert_eq!(decoder.kept(), (0, 0, 0));
         }
         // nor after the end, if the rest of the message came later
@@ -670,12 +676,12 @@ mod tests {
     fn what_makes_nothing_is_work_and_is_not_taken_all_at_once() {
         let nothing = [0x03, 0x00].repeat(64 << 10);
         let whole = DecodeOptions { binary: Delivery::Whole { limit: 1 << 20 }, ..NONE };
-        for rules in [whole, PARTS, NONE] {
+        for options in [whole, PARTS, NONE] {
             let mut decoder = Decoder::new(Role::Server, Some(Inbound::new(false)));
             let mut bytes = client(0xc2, &nothing);
             let (mut start, mut total, mut calls) = (0, 0, 0);
             while start < bytes.len() {
-                let (used, _) = decoder.next(&rules, &mut bytes[start..]).unwrap();
+                let (used, _) = decoder.next(&options, &mut bytes[start..]).unwrap();
                 // including the header of the frame
                 assert!(used <= (8 << 10) + 14, "{used}");
                 (start, total, calls) = (start + used, total + decoder.take_work(), calls + 1);
@@ -686,12 +692,12 @@ mod tests {
 
     #[test]
     fn a_message_does_not_hold_on_to_much_more_than_itself() {
-        let rules = DecodeOptions { text: Delivery::Discard, binary: Delivery::Whole { limit: 1 << 20 } };
+        let options = DecodeOptions { text: Delivery::Discard, binary: Delivery::Whole { limit: 1 << 20 } };
         let message = client(0x82, &[7; OWN_FROM]);
         let mut buffer = message.repeat(15);
         let (mut decoder, mut range) = (Decoder::default(), 0..buffer.len());
         while !range.is_empty() {
-            let (rest, event) = decoder.next_owned(&rules, &mut buffer, range).unwrap();
+            let (rest, event) = decoder.next_owned(&options, &mut buffer, range).unwrap();
             range = rest;
             let Some(Event::Binary { data: ByteChunk::Owned(data), .. }) = event else { panic!("{event:?}") };
             let data = Vec::from(Bytes::from(data));
@@ -733,11 +739,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_gives_the_same_events(input in streams(), sizes in proptest::collection::vec(1usize..40, 1..8)) {
-            for rules in [WHOLE, PARTS, NONE] {
-                let whole = decode(&rules, &input, &[usize::MAX], false);
-                let split = decode(&rules, &input, &sizes, false);
+            for options in [WHOLE, PARTS, NONE] {
+                let whole = decode(&options, &input, &[usize::MAX], false);
+                let split = decode(&options, &input, &sizes, false);
                 // parts that were cut before the violation was seen may have got further
-                if whole.last().is_some_and(|said| matches!(said, Said::Wrong(_))) && rules.text == Delivery::Parts {
+                if whole.last().is_some_and(|said| matches!(said, Said::Wrong(_))) && options.text == Delivery::Parts {
                     prop_assert_eq!(whole.last(), split.last());
                 } else {
                     prop_assert_eq!(whole, split);
@@ -758,10 +764,11 @@ mod tests {
             let end = buffer.len() - cut;
             let tail = buffer[end..].to_vec();
             let (mut decoder, mut range, mut said) = (Decoder::default(), before..end, Vec::new());
-            let rules = DecodeOptions { text: Delivery::Whole { limit: 1 << 20 }, binary: Delivery::Whole { limit: 1 << 20 } };
+            let whole = Delivery::Whole { limit: 1 << 20 };
+            let options = DecodeOptions { text: whole, binary: whole };
             for last in [false, true] {
                 while !range.is_empty() {
-                    let (rest, event) = decoder.next_owned(&rules, &mut buffer, range).unwrap();
+                    let (rest, event) = decoder.next_owned(&options, &mut buffer, range).unwrap();
                     range = rest;
                     match event {
                         Some(Event::Text { text: Utf8Chunk::Owned(text), last: true }) => said.push(text.as_bytes().to_vec()),
@@ -779,8 +786,8 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(input: Vec<u8>, sizes in proptest::collection::vec(1usize..40, 1..8)) {
-            for rules in [WHOLE, PARTS, NONE] {
-                decode(&rules, &input, &sizes, true);
+            for options in [WHOLE, PARTS, NONE] {
+                decode(&options, &input, &sizes, true);
             }
         }
 
@@ -788,7 +795,7 @@ mod tests {
         fn reading_directly_changes_nothing(
             tail in "\\PC{0,8}", seed: u8, fragments in 1usize..4, sizes in proptest::collection::vec(1usize..50_000, 1..8)
         ) {
-            let rules = DecodeOptions { text: Delivery::Whole { limit: 1 << 20 }, binary: Delivery::Discard };
+            let options = DecodeOptions { text: Delivery::Whole { limit: 1 << 20 }, binary: Delivery::Discard };
             let piece: String = (0..30_000).map(|i| if (i + usize::from(seed)) % 7 == 0 { '言' } else { 'x' }).collect();
             let mut input = Vec::new();
             for i in 0..fragments {
@@ -799,7 +806,7 @@ mod tests {
             input.extend(client(0x89, b"after"));
             let expected =
                 [Said::Text(piece.repeat(fragments) + &tail, true), Said::Ping(b"after".to_vec())];
-            prop_assert_eq!(&decode(&rules, &input, &sizes, true)[..], &expected);
+            prop_assert_eq!(&decode(&options, &input, &sizes, true)[..], &expected);
         }
     }
 }
