@@ -82,13 +82,13 @@ pub fn run(input: &[u8]) {
 
 /// The segments of a template, if the macros and the runtime find it legal.
 fn parse(text: &str) -> Option<Segments> {
-    let mistakes = macros::mistakes(text);
-    for (range, _) in &mistakes {
+    let errors = macros::errors(text);
+    for (range, _) in &errors {
         // a place in the text
         let _ = &text[range.clone()];
     }
     let parsed = fuzzing::template(text);
-    assert_eq!(parsed.is_ok(), mistakes.is_empty(), "{text:?}: {parsed:?} and {mistakes:?}");
+    assert_eq!(parsed.is_ok(), errors.is_empty(), "{text:?}: {parsed:?} and {errors:?}");
     let segments = parsed.ok()?;
     let written: String = segments.iter().fold(String::new(), |text, segment| match segment {
         Ok(literal) => text + "/" + literal,
