@@ -4,7 +4,7 @@ use endpoint_wire::event::{DecodeOptions, Delivery};
 use endpoint_wire::message::DataKind;
 
 use crate::input::Input;
-use crate::wire::{self, Reading, Said, both, read};
+use crate::wire::{self, Reading, Decoded, both, read};
 
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
@@ -30,8 +30,8 @@ pub fn run(input: &[u8]) {
     assert_eq!((&whole.wrong, whole.is_idle), (&nothing.wrong, nothing.is_idle));
     assert_eq!(whole.said, put_together(parts.said));
     let discarded = whole.said.into_iter().map(|said| match said {
-        Said::Text(..) => Said::Discarded(DataKind::Text),
-        Said::Binary(..) => Said::Discarded(DataKind::Binary),
+        Decoded::Text(..) => Decoded::Discarded(DataKind::Text),
+        Decoded::Binary(..) => Decoded::Discarded(DataKind::Binary),
         control => control,
     });
     assert_eq!(nothing.said, discarded.collect::<Vec<_>>());
@@ -49,12 +49,12 @@ fn delivery(choice: u8) -> Delivery {
 fn same(left: &Reading, right: &Reading) {
     assert_eq!((&left.wrong, left.is_idle), (&right.wrong, right.is_idle));
     let is_bad_text = left.wrong.as_ref().is_some_and(|wrong| wrong.0 == 1007);
-    let settled = |said: &[Said]| match said {
-        [settled @ .., Said::Text(_, false)] if is_bad_text => settled.to_vec(),
+    let settled = |said: &[Decoded]| match said {
+        [settled @ .., Decoded::Text(_, false)] if is_bad_text => settled.to_vec(),
         said => said.to_vec(),
     };
     assert_eq!(settled(&left.said), settled(&right.said));
-    if let (true, Some(Said::Text(left, false)), Some(Said::Text(right, false))) =
+    if let (true, Some(Decoded::Text(left, false)), Some(Decoded::Text(right, false))) =
         (is_bad_text, left.said.last(), right.said.last())
     {
         assert!(left.starts_with(right) || right.starts_with(left));
@@ -62,16 +62,16 @@ fn same(left: &Reading, right: &Reading) {
 }
 
 /// Whole messages out of parts, each where its last part was.
-fn put_together(parts: Vec<Said>) -> Vec<Said> {
+fn put_together(parts: Vec<Decoded>) -> Vec<Decoded> {
     let (mut text, mut data) = (String::new(), Vec::new());
     let whole = parts.into_iter().filter_map(|part| match part {
-        Said::Text(part, last) => {
+        Decoded::Text(part, last) => {
             text.push_str(&part);
-            last.then(|| Said::Text(std::mem::take(&mut text), true))
+            last.then(|| Decoded::Text(std::mem::take(&mut text), true))
         }
-        Said::Binary(part, last) => {
+        Decoded::Binary(part, last) => {
             data.extend(part);
-            last.then(|| Said::Binary(std::mem::take(&mut data), true))
+            last.then(|| Decoded::Binary(std::mem::take(&mut data), true))
         }
         control => Some(control),
     });

@@ -13,7 +13,7 @@ use endpoint_wire::role::Role;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::input::Input;
-use crate::wire::{self, Reading, Said, Wrong};
+use crate::wire::{self, Reading, Decoded, Rejected};
 
 /// Up to eight messages: bytes as they are, or something compressed by the server.
 pub fn run(input: &[u8]) {
@@ -57,15 +57,15 @@ pub fn run(input: &[u8]) {
         }
         frames(&mut stream, deflated, text, &pieces);
         let outcome = outcome.and_then(|message| match String::from_utf8(message) {
-            Ok(message) if text => Ok(Said::Text(message, true)),
-            Ok(message) => Ok(Said::Binary(message.into(), true)),
+            Ok(message) if text => Ok(Decoded::Text(message, true)),
+            Ok(message) => Ok(Decoded::Binary(message.into(), true)),
             Err(_) if text => Err(1007),
-            Err(error) => Ok(Said::Binary(error.into_bytes(), true)),
+            Err(error) => Ok(Decoded::Binary(error.into_bytes(), true)),
         });
         match outcome {
             Ok(said) => expected.said.push(said),
             Err(code) => {
-                expected.wrong = Some(Wrong(code, String::new()));
+                expected.wrong = Some(Rejected(code, String::new()));
                 expected.is_idle = false;
                 break;
             }
@@ -85,7 +85,7 @@ pub fn run(input: &[u8]) {
     // as parts, and not at all
     let mut parts = wire::inflate(Delivery::Parts, no_context_takeover, &stream, &sizes);
     parts.wrong.iter_mut().for_each(|wrong| wrong.1.clear());
-    if let (Some(_), Some(Said::Binary(_, false) | Said::Text(_, false))) = (&parts.wrong, parts.said.last()) {
+    if let (Some(_), Some(Decoded::Binary(_, false) | Decoded::Text(_, false))) = (&parts.wrong, parts.said.last()) {
         parts.said.pop();
     }
     assert_eq!(parts, expected, "as parts");
@@ -94,8 +94,8 @@ pub fn run(input: &[u8]) {
     // a message that no other refers to is passed over without a look
     if !no_context_takeover || expected.wrong.is_none() {
         assert_eq!(nothing.wrong, expected.wrong);
-        let kind = |said: &Said| if matches!(said, Said::Text(..)) { DataKind::Text } else { DataKind::Binary };
-        let discarded = expected.said.iter().map(|said| Said::Discarded(kind(said)));
+        let kind = |said: &Decoded| if matches!(said, Decoded::Text(..)) { DataKind::Text } else { DataKind::Binary };
+        let discarded = expected.said.iter().map(|said| Decoded::Discarded(kind(said)));
         assert_eq!(nothing.said, discarded.collect::<Vec<_>>());
     }
 }

@@ -20,7 +20,7 @@ use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tungstenite::{Error, Message, error::ProtocolError};
 
 use crate::input::Input;
-use crate::wire::{self, Reading, Said, Wrong, both, read};
+use crate::wire::{self, Reading, Decoded, Rejected, both, read};
 
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
@@ -31,18 +31,18 @@ pub fn run(input: &[u8]) {
     let ours = read(both(Delivery::Whole { limit }), &stream, &sizes, true);
     let (theirs, end) = tungstenite(limit, &stream, &sizes);
     let Reading { mut said, wrong, .. } = ours;
-    let close = said.iter().position(|said| matches!(said, Said::Close(..)));
+    let close = said.iter().position(|said| matches!(said, Decoded::Close(..)));
     if let Some(close) = close {
         let after = said.split_off(close);
         assert_eq!(said, theirs);
-        let Some(Said::Close(code, phrase)) = after.into_iter().next() else { unreachable!() };
+        let Some(Decoded::Close(code, phrase)) = after.into_iter().next() else { unreachable!() };
         match end {
             End::Close(theirs) if code != 1014 => assert_eq!((code, phrase), theirs),
             end => assert!(code == 1014 && end.is_made_up(), "{code} {phrase:?}, but {end:?}"),
         }
         return;
     }
-    let Some(Wrong(code, about)) = wrong else {
+    let Some(Rejected(code, about)) = wrong else {
         assert_eq!(said, theirs);
         assert!(matches!(end, End::Waiting), "accepted, but {end:?}");
         return;
@@ -87,7 +87,7 @@ impl End {
     }
 }
 
-fn tungstenite(limit: usize, stream: &[u8], sizes: &[usize]) -> (Vec<Said>, End) {
+fn tungstenite(limit: usize, stream: &[u8], sizes: &[usize]) -> (Vec<Decoded>, End) {
     let config = WebSocketConfig::default()
         .read_buffer_size(sizes[0].min(1 << 16))
         .max_message_size(Some(limit))
@@ -97,10 +97,10 @@ fn tungstenite(limit: usize, stream: &[u8], sizes: &[usize]) -> (Vec<Said>, End)
     let mut said = Vec::new();
     let end = loop {
         match socket.read() {
-            Ok(Message::Text(text)) => said.push(Said::Text(text.to_string(), true)),
-            Ok(Message::Binary(data)) => said.push(Said::Binary(data.to_vec(), true)),
-            Ok(Message::Ping(data)) => said.push(Said::Ping(data.to_vec())),
-            Ok(Message::Pong(data)) => said.push(Said::Pong(data.to_vec())),
+            Ok(Message::Text(text)) => said.push(Decoded::Text(text.to_string(), true)),
+            Ok(Message::Binary(data)) => said.push(Decoded::Binary(data.to_vec(), true)),
+            Ok(Message::Ping(data)) => said.push(Decoded::Ping(data.to_vec())),
+            Ok(Message::Pong(data)) => said.push(Decoded::Pong(data.to_vec())),
             Ok(Message::Close(None)) => break End::Close((u16::from(CloseCode::Status), String::new())),
             Ok(Message::Close(Some(frame))) => break End::Close((frame.code.into(), frame.reason.to_string())),
             Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => break End::Waiting,

@@ -61,7 +61,7 @@ pub fn limit(choice: u8) -> usize {
 
 /// An event without its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum Decoded {
     Text(String, bool),
     Binary(Vec<u8>, bool),
     Ping(Vec<u8>),
@@ -70,7 +70,7 @@ pub enum Said {
     Discarded(DataKind),
 }
 
-impl From<Event<'_>> for Said {
+impl From<Event<'_>> for Decoded {
     fn from(event: Event<'_>) -> Self {
         match event {
             Event::Text { text, last } => Self::Text(text.into_text().into(), last),
@@ -85,9 +85,9 @@ impl From<Event<'_>> for Said {
 
 /// Why the decoder gave the peer up: a close code and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong(pub u16, pub String);
+pub struct Rejected(pub u16, pub String);
 
-impl From<Violation> for Wrong {
+impl From<Violation> for Rejected {
     fn from(violation: Violation) -> Self {
         let reason = violation.close_reason();
         Self(reason.code().as_u16(), reason.reason().to_owned())
@@ -98,8 +98,8 @@ impl From<Violation> for Wrong {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Parts of one message that follow upon each other are joined, because their boundaries are those of the reads.
-    pub said: Vec<Said>,
-    pub wrong: Option<Wrong>,
+    pub said: Vec<Decoded>,
+    pub wrong: Option<Rejected>,
     pub is_idle: bool,
 }
 
@@ -145,7 +145,7 @@ fn feed(
     options: DecodeOptions,
     piece: &[u8],
     direct: bool,
-    hear: &mut dyn FnMut(Said),
+    hear: &mut dyn FnMut(Decoded),
 ) -> Result<(), Violation> {
     let mut piece = piece.to_vec();
     let mut start = 0;
@@ -163,7 +163,7 @@ fn feed(
     // as the connection decodes what lies in its read buffer
     while start < piece.len() {
         let (used, event) = decoder.next(&options, &mut piece[start..])?;
-        let said = event.map(Said::from);
+        let said = event.map(Decoded::from);
         assert!(used <= piece.len() - start, "more was used than there is");
         assert!(used > 0, "nothing was used");
         // eight fragments, of one of them perhaps the last byte
@@ -189,13 +189,13 @@ fn check_room(decoder: &Decoder, options: DecodeOptions) {
     assert!(room <= 2 * data + (64 << 10) + 256, "{room} bytes are reserved for {data}");
 }
 
-fn join(all: &mut Vec<Said>, next: Said) {
+fn join(all: &mut Vec<Decoded>, next: Decoded) {
     match (all.last_mut(), next) {
-        (Some(Said::Text(before, last @ false)), Said::Text(text, end)) => {
+        (Some(Decoded::Text(before, last @ false)), Decoded::Text(text, end)) => {
             before.push_str(&text);
             *last = end;
         }
-        (Some(Said::Binary(before, last @ false)), Said::Binary(data, end)) => {
+        (Some(Decoded::Binary(before, last @ false)), Decoded::Binary(data, end)) => {
             before.extend(data);
             *last = end;
         }
