@@ -30,10 +30,8 @@ use self::handshake::Agreed;
 use self::proxy::Proxy;
 use self::request::ClientRequest;
 use self::uri::Target;
-use crate::config::{
-    COMPRESSION_BUDGET, CONNECT_TIMEOUT, Compression, EndpointOptions, Limits, RECEIVE_BUDGET, SEND_BUDGET,
-    SHUTDOWN_REST,
-};
+use crate::config::{CONNECT_TIMEOUT, Compression, EndpointOptions, Limits, SHUTDOWN_REST};
+use crate::container::options::{SessionSettings, session_setters};
 use crate::container::registration::{ClientEndpoint, Handlers, Opened, Serving};
 use crate::container::{Shutdown, end_all};
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
@@ -120,15 +118,16 @@ impl ClientContainer {
     }
 
     fn with(builder: ClientBuilder) -> Self {
+        let SessionSettings { limits, compression_budget, receive_budget, send_budget, states } = builder.sessions;
         Self(Arc::new(Inner {
-            limits: builder.limits,
+            limits,
             connect_timeout: builder.connect_timeout,
             head_limits: builder.head_limits,
             keepalive: builder.keepalive,
-            compression_budget: Arc::new(Budget::new(builder.compression_budget)),
-            states: Arc::new(builder.states),
+            compression_budget: Arc::new(Budget::new(compression_budget)),
+            states: Arc::new(states),
             groups: Arc::default(),
-            budgets: Arc::new(Budgets::new(builder.receive_budget, builder.send_budget)),
+            budgets: Arc::new(Budgets::new(receive_budget, send_budget)),
             proxy: builder.proxy.unwrap_or_else(Proxy::from_env),
             #[cfg(feature = "tls")]
             trust: builder.trust.unwrap_or_else(Trust::public),
@@ -381,14 +380,10 @@ impl fmt::Debug for ClientContainer {
 #[derive(Debug)]
 #[must_use]
 pub struct ClientBuilder {
-    limits: Limits,
+    sessions: SessionSettings,
     connect_timeout: Duration,
     head_limits: HeadLimits,
     keepalive: Keepalive,
-    compression_budget: usize,
-    receive_budget: usize,
-    send_budget: usize,
-    states: States,
     proxy: Option<Proxy>,
     #[cfg(feature = "tls")]
     trust: Option<Trust>,
@@ -397,14 +392,10 @@ pub struct ClientBuilder {
 impl Default for ClientBuilder {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
+            sessions: SessionSettings::default(),
             connect_timeout: CONNECT_TIMEOUT,
             head_limits: HeadLimits::RESPONSE,
             keepalive: Keepalive::default(),
-            compression_budget: COMPRESSION_BUDGET,
-            receive_budget: RECEIVE_BUDGET,
-            send_budget: SEND_BUDGET,
-            states: States::default(),
             proxy: None,
             #[cfg(feature = "tls")]
             trust: None,
@@ -412,7 +403,13 @@ impl Default for ClientBuilder {
     }
 }
 
+session_setters!(ClientBuilder);
+
 impl ClientBuilder {
+    fn session_settings(&mut self) -> &mut SessionSettings {
+        &mut self.sessions
+    }
+
     /// Builds the container.
     pub fn build(self) -> ClientContainer {
         ClientContainer::with(self)
@@ -458,123 +455,6 @@ impl ClientBuilder {
     #[cfg(feature = "tls")]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = Some(trust);
-        self
-    }
-
-    /// Provides a value for handlers that take a [`State<T>`](crate::State). There is one value of each type; a later
-    /// value replaces an earlier one.
-    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
-        self.states.insert(value);
-        self
-    }
-
-    /// Maximum size of a whole message, in bytes. Default: 1 MiB.
-    pub fn max_message_size(mut self, bytes: usize) -> Self {
-        self.limits.max_message_size = bytes;
-        self
-    }
-
-    /// Maximum nesting of the data of a message, in levels; deeper data is an error with
-    /// [`is_decode`](crate::Error::is_decode). See
-    /// [`ContainerBuilder::max_nesting`](crate::ContainerBuilder::max_nesting) for the definition of a level. Default:
-    /// 128.
-    pub fn max_nesting(mut self, levels: usize) -> Self {
-        self.limits.max_nesting = levels;
-        self
-    }
-
-    /// Ends a session after this much silence, as [`Session::set_idle_timeout`] defines it; `None` disables it.
-    /// Default: one minute.
-    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.limits.idle_timeout = timeout;
-        self
-    }
-
-    /// Sends a ping after the server, or this side, was silent this long; `None` disables it. Default: 30 seconds. See
-    /// [`ContainerBuilder::ping_interval`](crate::ContainerBuilder::ping_interval).
-    pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
-        self.limits.ping_interval = interval;
-        self
-    }
-
-    /// Ends a session if nothing arrives from the server this long after a ping was written; `None` disables it.
-    /// Default: 30 seconds. See [`ContainerBuilder::pong_timeout`](crate::ContainerBuilder::pong_timeout).
-    pub fn pong_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.limits.pong_timeout = timeout;
-        self
-    }
-
-    /// How long a message may wait to be sent, and how long a server may read nothing before its session ends. Default:
-    /// 30 seconds.
-    pub fn send_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.send_timeout = timeout;
-        self
-    }
-
-    /// Minimum bytes per second of a message that a handler takes whole; zero disables the limit. Default: 1 KiB. See
-    /// [`ContainerBuilder::min_receive_rate`](crate::ContainerBuilder::min_receive_rate).
-    pub fn min_receive_rate(mut self, bytes_per_second: usize) -> Self {
-        self.limits.min_receive_rate = bytes_per_second;
-        self
-    }
-
-    /// Maximum bytes that the unfinished messages of all sessions may take together. Default: 256 MiB. See
-    /// [`ContainerBuilder::receive_budget`](crate::ContainerBuilder::receive_budget).
-    pub fn receive_budget(mut self, bytes: usize) -> Self {
-        self.receive_budget = bytes;
-        self
-    }
-
-    /// Maximum bytes that may wait in the send queues of all sessions together. Default: 1 GiB. See
-    /// [`ContainerBuilder::send_budget`](crate::ContainerBuilder::send_budget).
-    pub fn send_budget(mut self, bytes: usize) -> Self {
-        self.send_budget = bytes;
-        self
-    }
-
-    /// Minimum bytes per second that a server must read while something waits for it; zero disables the limit.
-    /// Default: 1 KiB. See [`ContainerBuilder::min_send_rate`](crate::ContainerBuilder::min_send_rate).
-    pub fn min_send_rate(mut self, bytes_per_second: usize) -> Self {
-        self.limits.min_send_rate = bytes_per_second;
-        self
-    }
-
-    /// Time limit for the closing handshake, for the server to close the connection after it, and for a handler that
-    /// still runs after its session has ended. Default: 5 seconds.
-    pub fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.close_timeout = timeout;
-        self
-    }
-
-    /// Maximum messages, and bytes, that may wait in one session's send queue. Default: 65,536 and 16 MiB.
-    pub fn send_queue(mut self, messages: usize, bytes: usize) -> Self {
-        (self.limits.send_queue_messages, self.limits.send_queue_bytes) = (messages, bytes);
-        self
-    }
-
-    /// Maximum number of rooms that one session may be in at a time. Above it [`Session::join`](crate::Session::join)
-    /// returns `false`, and the first time is logged. Default: 10,000, which protects against a client that names
-    /// endless rooms.
-    pub fn max_rooms_per_session(mut self, rooms: usize) -> Self {
-        self.limits.max_rooms_per_session = rooms;
-        self
-    }
-
-    /// Whether to offer compression, and how to compress messages (permessage-deflate, RFC 7692). Default:
-    /// [`Compression::OFF`].
-    ///
-    /// Without context takeover, or with a window below 15 bits, the server is asked to keep to the same; if it agrees
-    /// to compression but not to that, connecting fails.
-    pub fn compression(mut self, compression: Compression) -> Self {
-        self.limits.compression = compression;
-        self
-    }
-
-    /// Maximum bytes that all sessions together may use for compression; see
-    /// [`ContainerBuilder::compression_budget`](crate::ContainerBuilder::compression_budget). Above it compression is
-    /// not offered. Default: 256 MiB.
-    pub fn compression_budget(mut self, bytes: usize) -> Self {
-        self.compression_budget = bytes;
         self
     }
 }

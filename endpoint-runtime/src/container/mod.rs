@@ -9,7 +9,7 @@ pub(crate) mod configurator;
 mod deploy;
 mod erased_configurator;
 pub(crate) mod layer;
-mod options;
+pub(crate) mod options;
 pub(crate) mod registration;
 mod upgrade;
 
@@ -35,8 +35,8 @@ pub(crate) use self::accept::take_socket;
 pub use self::adopt::{ExternalRequest, ExternalSocket};
 pub use self::deploy::EndpointConfig;
 use self::deploy::{Deployment, Mounted, Mounting, Table, undeployable};
-use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
 use crate::container::configurator::Configurator;
+use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use crate::container::registration::{Configured, Registration, ServerEndpoint, prepare_each, prepare_shared};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
@@ -46,9 +46,8 @@ use crate::handshake::origins::Origins;
 use crate::handshake::path::ContextPath;
 use crate::handshake::refusal::{Excerpt, Refusal};
 use crate::handshake::request::{HandshakeRequest, Transport};
-use crate::handshake::router::{Lookup, TrailingSlash};
+use crate::handshake::router::Lookup;
 use crate::observe::log_rate::HandshakeLog;
-use crate::session::state::States;
 use crate::session::{OpenSessions, OpenSet, Session};
 use endpoint_wire::budget::{Budget, Budgets};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
@@ -298,40 +297,33 @@ pub struct Shutdown {
 pub struct ContainerBuilder {
     endpoints: Vec<Mounting>,
     only: Box<dyn Fn(&EndpointInfo<'_>) -> bool>,
-    context_path: String,
-    trailing_slash: TrailingSlash,
-    hosts: Result<Hosts, Error>,
-    origins: Result<Origins, Error>,
-    head_limits: HeadLimits,
-    limits: Limits,
-    compression_budget: usize,
-    receive_budget: usize,
-    send_budget: usize,
-    handshake_timeout: Duration,
-    states: States,
+    sessions: SessionSettings,
+    requests: RequestSettings,
 }
+
+session_setters!(ContainerBuilder);
+request_setters!(ContainerBuilder);
 
 impl Default for ContainerBuilder {
     fn default() -> Self {
         Self {
             endpoints: Vec::new(),
             only: Box::new(|_| true),
-            context_path: String::new(),
-            trailing_slash: TrailingSlash::default(),
-            hosts: Ok(Hosts::default()),
-            origins: Ok(Origins::same_origin()),
-            head_limits: HeadLimits::REQUEST,
-            limits: Limits::default(),
-            compression_budget: COMPRESSION_BUDGET,
-            receive_budget: RECEIVE_BUDGET,
-            send_budget: SEND_BUDGET,
-            handshake_timeout: HANDSHAKE_TIMEOUT,
-            states: States::default(),
+            sessions: SessionSettings::default(),
+            requests: RequestSettings::default(),
         }
     }
 }
 
 impl ContainerBuilder {
+    pub(crate) fn session_settings(&mut self) -> &mut SessionSettings {
+        &mut self.sessions
+    }
+
+    pub(crate) fn request_settings(&mut self) -> &mut RequestSettings {
+        &mut self.requests
+    }
+
     /// Mounts every type annotated with `#[server_endpoint]` that is linked into the program.
     ///
     /// Endpoints in a crate that no code references are not linked: write `use that_crate as _;`, or
@@ -388,36 +380,9 @@ impl ContainerBuilder {
         self
     }
 
-    /// Provides a value for handlers that take a [`State<T>`](crate::State), and for
-    /// [`Session::state`](crate::Session::state). There is one value of each type: a later value replaces an earlier
-    /// one.
-    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
-        self.states.insert(value);
-        self
-    }
-
     /// Mounts only the endpoints for which `keep` returns true; `keep` sees their paths without the context path.
     pub fn only(mut self, keep: impl Fn(&EndpointInfo<'_>) -> bool + 'static) -> Self {
         self.only = Box::new(keep);
-        self
-    }
-
-    /// Prefix of the paths of all endpoints, such as `/websocket`. Default: none.
-    pub fn context_path(mut self, path: impl Into<String>) -> Self {
-        self.context_path = path.into();
-        self
-    }
-
-    /// Whether a slash at the end of a path is significant. Default: it is.
-    pub fn trailing_slash(mut self, policy: TrailingSlash) -> Self {
-        self.trailing_slash = policy;
-        self
-    }
-
-    /// Maximum time for a configurator's [`modify_handshake`](Configurator::modify_handshake); after it the handshake
-    /// is refused with 503. Default: 30 seconds.
-    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.handshake_timeout = timeout;
         self
     }
 
@@ -429,26 +394,27 @@ impl ContainerBuilder {
     /// context path, host or origin, a compression level or window out of range. Nothing is mounted in this case
     /// (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
+        let Self { endpoints, only, sessions, requests } = self;
         let mut mistakes = Vec::new();
-        let context = ContextPath::parse(&self.context_path).unwrap_or_else(|error| {
+        let context = ContextPath::parse(&requests.context_path).unwrap_or_else(|error| {
             mistakes.push(error.to_string());
             // conflicts between the endpoints do not depend on the context path
             ContextPath::default()
         });
-        let hosts = self.hosts.map_err(|error| mistakes.push(error.to_string())).ok();
-        let origins = self.origins.map_err(|error| mistakes.push(error.to_string())).ok();
+        let hosts = requests.hosts.map_err(|error| mistakes.push(error.to_string())).ok();
+        let origins = requests.origins.map_err(|error| mistakes.push(error.to_string())).ok();
         let ground = Deployment {
-            context_path: self.context_path,
+            context_path: requests.context_path,
             context,
-            trailing_slash: self.trailing_slash,
-            limits: self.limits,
-            states: Arc::new(self.states),
+            trailing_slash: requests.trailing_slash,
+            limits: sessions.limits,
+            states: Arc::new(sessions.states),
             groups: Arc::default(),
-            budgets: Arc::new(Budgets::new(self.receive_budget, self.send_budget)),
+            budgets: Arc::new(Budgets::new(sessions.receive_budget, sessions.send_budget)),
         };
         let mut mounted = Vec::new();
-        for mounting in Mounting::together(self.endpoints) {
-            if (self.only)(&mounting.info()) {
+        for mounting in Mounting::together(endpoints) {
+            if only(&mounting.info()) {
                 mounted.extend(ground.mount(mounting, &mut mistakes).map(Arc::new));
             }
         }
@@ -462,9 +428,9 @@ impl ContainerBuilder {
             table: RwLock::new(Arc::new(table)),
             hosts,
             origins,
-            head_limits: self.head_limits,
-            compression_budget: Arc::new(Budget::new(self.compression_budget)),
-            handshake_timeout: self.handshake_timeout,
+            head_limits: requests.head_limits,
+            compression_budget: Arc::new(Budget::new(sessions.compression_budget)),
+            handshake_timeout: requests.handshake_timeout,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
             log: HandshakeLog::default(),

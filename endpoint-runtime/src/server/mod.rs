@@ -27,17 +27,16 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use self::when_woken::when_woken;
-use crate::config::{Compression, Overflow, REQUEST_HEAD_TIMEOUT};
+use crate::config::REQUEST_HEAD_TIMEOUT;
 use crate::container::configurator::Configurator;
+use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use crate::container::registration::ServerEndpoint;
 use crate::container::{ContainerBuilder, EndpointConfig, EndpointInfo, Routed, ServerContainer, Shutdown};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::{BoxError, Error};
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
-use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
-use crate::handshake::router::TrailingSlash;
 use crate::observe::log_rate::LogRate;
 use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]
@@ -417,8 +416,19 @@ impl ServerBuilder {
     }
 }
 
-/// The settings of the container, under the same names.
+session_setters!(ServerBuilder);
+request_setters!(ServerBuilder);
+
+/// What the container mounts, under the same names.
 impl ServerBuilder {
+    fn session_settings(&mut self) -> &mut SessionSettings {
+        self.container.session_settings()
+    }
+
+    fn request_settings(&mut self) -> &mut RequestSettings {
+        self.container.request_settings()
+    }
+
     fn map(mut self, set: impl FnOnce(ContainerBuilder) -> ContainerBuilder) -> Self {
         self.container = set(self.container);
         self
@@ -462,133 +472,8 @@ impl ServerBuilder {
         self.map(|container| container.endpoint_with_configurator::<E>(configurator))
     }
 
-    /// See [`ContainerBuilder::state`].
-    pub fn state<T: Send + Sync + 'static>(self, value: T) -> Self {
-        self.map(|container| container.state(value))
-    }
-
     /// See [`ContainerBuilder::only`].
     pub fn only(self, keep: impl Fn(&EndpointInfo<'_>) -> bool + 'static) -> Self {
         self.map(|container| container.only(keep))
-    }
-
-    /// See [`ContainerBuilder::context_path`].
-    pub fn context_path(self, path: impl Into<String>) -> Self {
-        self.map(|container| container.context_path(path))
-    }
-
-    /// See [`ContainerBuilder::trailing_slash`].
-    pub fn trailing_slash(self, policy: TrailingSlash) -> Self {
-        self.map(|container| container.trailing_slash(policy))
-    }
-
-    /// See [`ContainerBuilder::allowed_hosts`].
-    pub fn allowed_hosts<I: IntoIterator<Item = S>, S: AsRef<str>>(self, hosts: I) -> Self {
-        self.map(|container| container.allowed_hosts(hosts))
-    }
-
-    /// See [`ContainerBuilder::allowed_origins`].
-    pub fn allowed_origins<I: IntoIterator<Item = S>, S: AsRef<str>>(self, origins: I) -> Self {
-        self.map(|container| container.allowed_origins(origins))
-    }
-
-    /// See [`ContainerBuilder::origins`].
-    pub fn origins(self, origins: Origins) -> Self {
-        self.map(|container| container.origins(origins))
-    }
-
-    /// See [`ContainerBuilder::max_request_head`].
-    pub fn max_request_head(self, bytes: usize) -> Self {
-        self.map(|container| container.max_request_head(bytes))
-    }
-
-    /// See [`ContainerBuilder::max_request_headers`].
-    pub fn max_request_headers(self, headers: usize) -> Self {
-        self.map(|container| container.max_request_headers(headers))
-    }
-
-    /// See [`ContainerBuilder::compression`].
-    pub fn compression(self, compression: Compression) -> Self {
-        self.map(|container| container.compression(compression))
-    }
-
-    /// See [`ContainerBuilder::compression_budget`].
-    pub fn compression_budget(self, bytes: usize) -> Self {
-        self.map(|container| container.compression_budget(bytes))
-    }
-
-    /// See [`ContainerBuilder::max_message_size`].
-    pub fn max_message_size(self, bytes: usize) -> Self {
-        self.map(|container| container.max_message_size(bytes))
-    }
-
-    /// See [`ContainerBuilder::max_nesting`].
-    pub fn max_nesting(self, levels: usize) -> Self {
-        self.map(|container| container.max_nesting(levels))
-    }
-
-    /// See [`ContainerBuilder::idle_timeout`].
-    pub fn idle_timeout(self, timeout: Option<Duration>) -> Self {
-        self.map(|container| container.idle_timeout(timeout))
-    }
-
-    /// See [`ContainerBuilder::ping_interval`].
-    pub fn ping_interval(self, interval: Option<Duration>) -> Self {
-        self.map(|container| container.ping_interval(interval))
-    }
-
-    /// See [`ContainerBuilder::pong_timeout`].
-    pub fn pong_timeout(self, timeout: Option<Duration>) -> Self {
-        self.map(|container| container.pong_timeout(timeout))
-    }
-
-    /// See [`ContainerBuilder::send_timeout`].
-    pub fn send_timeout(self, timeout: Duration) -> Self {
-        self.map(|container| container.send_timeout(timeout))
-    }
-
-    /// See [`ContainerBuilder::min_receive_rate`].
-    pub fn min_receive_rate(self, bytes_per_second: usize) -> Self {
-        self.map(|container| container.min_receive_rate(bytes_per_second))
-    }
-
-    /// See [`ContainerBuilder::receive_budget`].
-    pub fn receive_budget(self, bytes: usize) -> Self {
-        self.map(|container| container.receive_budget(bytes))
-    }
-
-    /// See [`ContainerBuilder::send_budget`].
-    pub fn send_budget(self, bytes: usize) -> Self {
-        self.map(|container| container.send_budget(bytes))
-    }
-
-    /// See [`ContainerBuilder::min_send_rate`].
-    pub fn min_send_rate(self, bytes_per_second: usize) -> Self {
-        self.map(|container| container.min_send_rate(bytes_per_second))
-    }
-
-    /// See [`ContainerBuilder::close_timeout`].
-    pub fn close_timeout(self, timeout: Duration) -> Self {
-        self.map(|container| container.close_timeout(timeout))
-    }
-
-    /// See [`ContainerBuilder::handshake_timeout`].
-    pub fn handshake_timeout(self, timeout: Duration) -> Self {
-        self.map(|container| container.handshake_timeout(timeout))
-    }
-
-    /// See [`ContainerBuilder::overflow`].
-    pub fn overflow(self, overflow: Overflow) -> Self {
-        self.map(|container| container.overflow(overflow))
-    }
-
-    /// See [`ContainerBuilder::send_queue`].
-    pub fn send_queue(self, messages: usize, bytes: usize) -> Self {
-        self.map(|container| container.send_queue(messages, bytes))
-    }
-
-    /// See [`ContainerBuilder::max_rooms_per_session`].
-    pub fn max_rooms_per_session(self, rooms: usize) -> Self {
-        self.map(|container| container.max_rooms_per_session(rooms))
     }
 }
