@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::scheduling::fairness;
 use crate::scheduling::flushers::Owed;
 use crate::send_queue::{Millisecond, Refused, SendQueue};
-use crate::session::remote::{How, Shared};
+use crate::session::send_options::SendOptions;
+use crate::session::shared_message::SharedMessage;
 use crate::session::{OpenSessions, Session};
 use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::text::Text;
@@ -38,25 +39,27 @@ const QUEUED: usize = 512;
 #[derive(Clone, Copy, Debug)]
 pub struct Broadcast<'a> {
     sessions: &'a OpenSessions,
-    how: How,
+    options: SendOptions,
 }
 
 impl<'a> Broadcast<'a> {
     pub(crate) fn to(sessions: &'a OpenSessions) -> Self {
-        Self { sessions, how: How::DEFAULT }
+        Self { sessions, options: SendOptions::DEFAULT }
     }
 
     /// Disables compression for the sends of this remote; see
     /// [`BasicRemote::uncompressed`](crate::BasicRemote::uncompressed).
     #[must_use]
-    pub fn uncompressed(self) -> Self {
-        Self { how: How { compressed: false, ..self.how }, ..self }
+    pub fn uncompressed(mut self) -> Self {
+        self.options.compressed = false;
+        self
     }
 
     /// Sets the overflow policy for a session whose queue is full.
     #[must_use]
-    pub fn on_overflow(self, overflow: Overflow) -> Self {
-        Self { how: How { overflow: Some(overflow), ..self.how }, ..self }
+    pub fn on_overflow(mut self, overflow: Overflow) -> Self {
+        self.options.overflow = Some(overflow);
+        self
     }
 
     /// Queues a text message for each session.
@@ -79,7 +82,7 @@ impl<'a> Broadcast<'a> {
         for session in self.sessions.addressed() {
             if encodings.of(session).is_none() {
                 let message = object.encode_for(&session.encode_context())?;
-                encodings.add(session, Shared::new(message, self.how));
+                encodings.add(session, SharedMessage::new(message, self.options));
             }
         }
         let Some(fan_out) = FanOut::to(self.sessions) else { return Ok(Report::default()) };
@@ -99,7 +102,7 @@ impl<'a> Broadcast<'a> {
 
     fn send(self, message: Message) -> Report {
         let Some(fan_out) = FanOut::to(self.sessions) else { return Report::default() };
-        let mut shared = Shared::new(message, self.how);
+        let mut shared = SharedMessage::new(message, self.options);
         fan_out.begin(&mut shared);
         let report =
             self.offer(&fan_out, |session, direct, claimed| shared.offer(session.send_queue(), direct, claimed));
@@ -161,14 +164,14 @@ impl<'a> Broadcast<'a> {
 /// The encodings of an object, one for each kind of session.
 #[derive(Default)]
 struct Encodings<'a> {
-    messages: Vec<Shared>,
+    messages: Vec<SharedMessage>,
     places: HashMap<Speech<'a>, usize>,
     /// The last lookup: usually all sessions are of one kind, and nothing is hashed.
     last: Option<(Speech<'a>, usize)>,
 }
 
 impl<'a> Encodings<'a> {
-    fn of(&mut self, session: &'a Session) -> Option<&mut Shared> {
+    fn of(&mut self, session: &'a Session) -> Option<&mut SharedMessage> {
         let speech = Speech::of(session);
         let place = match self.last {
             Some((last, place)) if last == speech => place,
@@ -179,7 +182,7 @@ impl<'a> Encodings<'a> {
     }
 
     /// Adds the encoding for the first session of its kind.
-    fn add(&mut self, session: &'a Session, message: Shared) {
+    fn add(&mut self, session: &'a Session, message: SharedMessage) {
         self.places.insert(Speech::of(session), self.messages.len());
         self.messages.push(message);
     }
@@ -205,20 +208,20 @@ impl<'a> FanOut<'a> {
         Some(Self { first, in_burst, direct: Some(moment).filter(|_| !in_burst && !many), many })
     }
 
-    fn begin(&self, shared: &mut Shared) {
+    fn begin(&self, shared: &mut SharedMessage) {
         let before = self.first.send_queue().take_burst();
         if self.in_burst && self.many {
             shared.join_burst(before);
         }
     }
 
-    fn end(self, report: &Report, shared: Option<Shared>) {
+    fn end(self, report: &Report, shared: Option<SharedMessage>) {
         let count = report.sent + report.dropped + report.closed;
         if SendQueue::is_in_handler() {
             fairness::charge(count * if self.direct.is_some() { WRITTEN } else { QUEUED });
         }
         let pause = PAUSE * u32::try_from(count).unwrap_or(u32::MAX);
-        self.first.send_queue().ends_broadcast(pause, shared.and_then(Shared::into_burst));
+        self.first.send_queue().ends_broadcast(pause, shared.and_then(SharedMessage::into_burst));
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) mod principal;
 pub(crate) mod properties;
 pub(crate) mod remote;
 mod rooms;
+mod send_options;
+mod shared_message;
 pub(crate) mod state;
 pub(crate) mod stream;
 mod weak;

@@ -8,7 +8,6 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,15 +15,12 @@ use crate::codec::Encode;
 use crate::codec::session_coders::EncodeContext;
 use crate::config::Overflow;
 use crate::error::{Error, Kind};
-use crate::send_queue::write_buffer::Burst;
-use crate::send_queue::{Millisecond, QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, Wait, Waiting};
+use crate::send_queue::{QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, Wait, Waiting};
 use crate::session::completion::Sent;
+use crate::session::send_options::{SendOptions, remote_options};
 use crate::session::writer::{BinaryWriter, TextWriter};
-use endpoint_wire::deflate::Deflation;
-use endpoint_wire::encode;
 use endpoint_wire::frame::{MAX_CONTROL, OpCode};
 use endpoint_wire::message::{Binary, Message};
-use endpoint_wire::role::Role;
 use endpoint_wire::text::Text;
 
 /// A remote that sends and waits (Jakarta's `RemoteEndpoint.Basic`).
@@ -42,60 +38,12 @@ use endpoint_wire::text::Text;
 pub struct BasicRemote<'a> {
     send_queue: &'a Arc<SendQueue>,
     context: EncodeContext<'a>,
-    how: How,
+    options: SendOptions,
 }
 
 impl<'a> BasicRemote<'a> {
     pub(crate) fn new(send_queue: &'a Arc<SendQueue>, context: EncodeContext<'a>) -> Self {
-        Self { send_queue, context, how: How::DEFAULT }
-    }
-
-    /// Disables compression for the sends of this remote: for messages that hold a secret beside text that others
-    /// choose, and for messages that are compressed already.
-    #[must_use]
-    pub fn uncompressed(self) -> Self {
-        Self { how: How { compressed: false, ..self.how }, ..self }
-    }
-
-    /// Limits how long a send of this remote may take until it is written, instead of the send timeout. Counted from
-    /// the send, or from this call for a writer. A late send fails with [`Error::is_timeout`]; once queued, its message
-    /// may still be delivered.
-    #[must_use]
-    pub fn timeout(self, limit: Duration) -> Self {
-        Self { how: How { timeout: Some(limit), ..self.how }, ..self }
-    }
-
-    /// Sets the overflow policy: what a send of this remote does if the queue is full. Does not apply to messages in
-    /// parts.
-    #[must_use]
-    pub fn on_overflow(self, overflow: Overflow) -> Self {
-        Self { how: How { overflow: Some(overflow), ..self.how }, ..self }
-    }
-
-    /// Sets whether messages are batched before they are written (Jakarta's `setBatchingAllowed`); off by default.
-    /// Applies to all sends on the session. While on, a send resolves once its message is in the batch. The batch is
-    /// written when it reaches 64 KiB, by [`flush_batch`](Self::flush_batch), or when the connection has anything else
-    /// to do. Switching it off writes the batch at once; so does closing the session, before the close frame.
-    pub fn set_batching_allowed(self, allowed: bool) {
-        self.send_queue.set_batching(allowed);
-    }
-
-    /// Whether messages are batched before they are written.
-    pub fn batching_allowed(self) -> bool {
-        self.send_queue.batches()
-    }
-
-    /// Writes all messages sent so far, and waits until they are written.
-    ///
-    /// # Errors
-    /// [`Error::is_closed`] or [`Error::is_timeout`].
-    ///
-    /// # Cancel safety
-    /// The messages are written even if the future is dropped.
-    pub async fn flush_batch(self) -> Result<(), Error> {
-        let ticket = self.send_queue.flush_batch();
-        let mut wait = Wait { send_queue: self.send_queue, waiting: Waiting::within(self.how.timeout) };
-        Ok(poll_fn(|cx| wait.send_queue.poll_flushed(cx, ticket, &mut wait.waiting)).await?)
+        Self { send_queue, context, options: SendOptions::DEFAULT }
     }
 
     /// Sends a text message. A `String` or [`Text`] of more than a few KiB is not copied.
@@ -178,13 +126,13 @@ impl<'a> BasicRemote<'a> {
     /// Creates a writer for a text message that is written piece by piece (Jakarta's `getSendWriter`). The writer
     /// borrows nothing, so it may move to another task.
     pub fn text_writer(self) -> TextWriter {
-        TextWriter::new(self.send_queue.clone(), self.how.compressed, Waiting::within(self.how.timeout))
+        TextWriter::new(self.send_queue.clone(), self.options.compressed, Waiting::within(self.options.timeout))
     }
 
     /// Creates a writer for a binary message that is written piece by piece (Jakarta's `getSendStream`). The writer
     /// borrows nothing, so it may move to another task.
     pub fn binary_writer(self) -> BinaryWriter {
-        BinaryWriter::new(self.send_queue.clone(), self.how.compressed, Waiting::within(self.how.timeout))
+        BinaryWriter::new(self.send_queue.clone(), self.options.compressed, Waiting::within(self.options.timeout))
     }
 
     /// Sends a ping with up to 125 bytes of application data; its pong reaches the pong handler. Resolves when the ping
@@ -208,16 +156,16 @@ impl<'a> BasicRemote<'a> {
     where
         'a: 'm,
     {
-        let Self { send_queue, how, .. } = self;
-        let (message, in_order) = if how.compressed { send_queue.deflate(message) } else { (message, false) };
-        let overflow = how.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Wait);
-        Sending { send_queue, message, in_order, overflow, ticket: None, waiting: Waiting::within(how.timeout) }
+        let Self { send_queue, options, .. } = self;
+        let (message, in_order) = if options.compressed { send_queue.deflate(message) } else { (message, false) };
+        let overflow = options.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Wait);
+        Sending { send_queue, message, in_order, overflow, ticket: None, waiting: Waiting::within(options.timeout) }
     }
 
     /// Queues a part once its message may continue, and waits for the socket if it is the last.
     async fn part(self, part: QueueItem<'_>, last: bool) -> Result<(), Error> {
-        let (send_queue, compressed) = (&**self.send_queue, self.how.compressed);
-        let mut wait = Wait { send_queue, waiting: Waiting::within(self.how.timeout) };
+        let (send_queue, compressed) = (&**self.send_queue, self.options.compressed);
+        let mut wait = Wait { send_queue, waiting: Waiting::within(self.options.timeout) };
         let ticket = loop {
             match send_queue.offer_part(part.clone(), last, compressed) {
                 Ok(ticket) => break ticket,
@@ -234,6 +182,8 @@ impl<'a> BasicRemote<'a> {
     }
 }
 
+remote_options!(BasicRemote<'_>);
+
 /// A remote that queues messages and returns at once (Jakarta's `RemoteEndpoint.Async`).
 ///
 /// The message is queued, or refused, before the call returns. The returned [`Sent`] may be awaited to learn when the
@@ -243,59 +193,12 @@ impl<'a> BasicRemote<'a> {
 pub struct AsyncRemote<'a> {
     send_queue: &'a Arc<SendQueue>,
     context: EncodeContext<'a>,
-    how: How,
+    options: SendOptions,
 }
 
 impl<'a> AsyncRemote<'a> {
     pub(crate) fn new(send_queue: &'a Arc<SendQueue>, context: EncodeContext<'a>) -> Self {
-        Self { send_queue, context, how: How::DEFAULT }
-    }
-
-    /// Disables compression for the sends of this remote; see [`BasicRemote::uncompressed`].
-    #[must_use]
-    pub fn uncompressed(self) -> Self {
-        Self { how: How { compressed: false, ..self.how }, ..self }
-    }
-
-    /// Limits how long a send of this remote may take until it is written, instead of the send timeout. Counted from
-    /// the send, or from this call for a writer. A late send fails with [`Error::is_timeout`]; once queued, its message
-    /// may still be delivered.
-    #[must_use]
-    pub fn timeout(self, limit: Duration) -> Self {
-        Self { how: How { timeout: Some(limit), ..self.how }, ..self }
-    }
-
-    /// Sets the overflow policy: what a send of this remote does if the queue is full. Does not apply to messages in
-    /// parts.
-    #[must_use]
-    pub fn on_overflow(self, overflow: Overflow) -> Self {
-        Self { how: How { overflow: Some(overflow), ..self.how }, ..self }
-    }
-
-    /// Sets whether messages are batched before they are written (Jakarta's `setBatchingAllowed`); off by default.
-    /// Applies to all sends on the session. While on, a send resolves once its message is in the batch. The batch is
-    /// written when it reaches 64 KiB, by [`flush_batch`](Self::flush_batch), or when the connection has anything else
-    /// to do. Switching it off writes the batch at once; so does closing the session, before the close frame.
-    pub fn set_batching_allowed(self, allowed: bool) {
-        self.send_queue.set_batching(allowed);
-    }
-
-    /// Whether messages are batched before they are written.
-    pub fn batching_allowed(self) -> bool {
-        self.send_queue.batches()
-    }
-
-    /// Writes all messages sent so far, and waits until they are written.
-    ///
-    /// # Errors
-    /// [`Error::is_closed`] or [`Error::is_timeout`].
-    ///
-    /// # Cancel safety
-    /// The messages are written even if the future is dropped.
-    pub async fn flush_batch(self) -> Result<(), Error> {
-        let ticket = self.send_queue.flush_batch();
-        let mut wait = Wait { send_queue: self.send_queue, waiting: Waiting::within(self.how.timeout) };
-        Ok(poll_fn(|cx| wait.send_queue.poll_flushed(cx, ticket, &mut wait.waiting)).await?)
+        Self { send_queue, context, options: SendOptions::DEFAULT }
     }
 
     /// Queues a text message. A `String` or [`Text`] of more than a few KiB is not copied.
@@ -364,9 +267,9 @@ impl<'a> AsyncRemote<'a> {
     }
 
     fn offer(self, message: QueueItem<'_>) -> Sent {
-        let Self { send_queue, how, .. } = self;
-        let overflow = how.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Error);
-        let (message, in_order) = match how.compressed {
+        let Self { send_queue, options, .. } = self;
+        let overflow = options.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Error);
+        let (message, in_order) = match options.compressed {
             // older messages are dropped to make space
             true if overflow == Overflow::DropOldest => send_queue.deflate(message),
             true => send_queue.deflate_if_room(message),
@@ -381,30 +284,20 @@ impl<'a> AsyncRemote<'a> {
                 );
             }
         }
-        Sent::new(send_queue.clone(), ticket, Waiting::within(how.timeout))
+        Sent::new(send_queue.clone(), ticket, Waiting::within(options.timeout))
     }
 
     fn part(self, part: QueueItem<'_>, last: bool) -> Sent {
-        let ticket = self.send_queue.offer_part(part, last, self.how.compressed);
+        let ticket = self.send_queue.offer_part(part, last, self.options.compressed);
         let ticket = ticket.map(|ticket| ticket.unwrap_or(AT_ONCE));
-        Sent::new(self.send_queue.clone(), ticket, Waiting::within(self.how.timeout))
+        Sent::new(self.send_queue.clone(), ticket, Waiting::within(self.options.timeout))
     }
 }
 
+remote_options!(AsyncRemote<'_>);
+
 /// The ticket of a part that completes as soon as it is queued.
 const AT_ONCE: Ticket = 0;
-
-/// Per-send options.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct How {
-    pub(crate) compressed: bool,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) overflow: Option<Overflow>,
-}
-
-impl How {
-    pub(crate) const DEFAULT: Self = Self { compressed: true, timeout: None, overflow: None };
-}
 
 fn control(send_queue: &SendQueue, opcode: OpCode, data: &[u8]) -> Result<(), Error> {
     if data.len() > MAX_CONTROL {
@@ -461,116 +354,5 @@ impl Drop for Sending<'_> {
 impl fmt::Debug for Sending<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sending").field("ticket", &self.ticket).finish_non_exhaustive()
-    }
-}
-
-/// A message for several sessions: encoded once, and compressed once for all sessions that compress to the same bytes.
-pub(crate) struct Shared {
-    opcode: OpCode,
-    payload: Binary,
-    /// The uncompressed frame, if it is small; otherwise empty.
-    frame: Vec<u8>,
-    /// The frame, after the earlier frames of the same burst.
-    burst: Option<Burst>,
-    how: How,
-    /// Compressed frame by kind of compression; `None` if compression did not make it smaller.
-    deflated: Vec<((u32, u8), Option<Bytes>)>,
-}
-
-impl Shared {
-    pub(crate) fn new(message: Message, how: How) -> Self {
-        let (opcode, payload) = match message {
-            Message::Text(text) => (OpCode::Text, Binary::from(text)),
-            Message::Binary(data) => (OpCode::Binary, data),
-        };
-        let mut frame = Vec::new();
-        if payload.len() < SHARE_FROM {
-            encode::frame(&mut frame, true, opcode, &payload);
-        }
-        Self { opcode, payload, frame, burst: None, how, deflated: Vec::new() }
-    }
-
-    /// Adds the frame to a burst, after the frames that are already in it.
-    pub(crate) fn join_burst(&mut self, before: Option<Bytes>) {
-        if !self.frame.is_empty() {
-            self.burst = Some(Burst::add(before, &self.frame));
-        }
-    }
-
-    /// The frames of the burst, including this one.
-    pub(crate) fn into_burst(self) -> Option<Bytes> {
-        self.burst.map(Burst::into_bytes)
-    }
-
-    /// Offers the message to one session; returns the number of older messages dropped for it. With `direct`, tries to
-    /// write to the socket first. Sets `claimed` if the caller must hand the session over to a flusher.
-    pub(crate) fn offer(
-        &mut self,
-        send_queue: &SendQueue,
-        direct: Option<Millisecond>,
-        claimed: &mut bool,
-    ) -> Result<u32, Refused> {
-        let overflow = self.how.overflow.or(send_queue.overflow()).unwrap_or(Overflow::DropNewest);
-        match self.offer_as(send_queue, direct, claimed, overflow == Overflow::DropOldest) {
-            // a broadcast does not report to the session that it skips, so the dropped message is counted in any case
-            Err(Refused::Full) if overflow != Overflow::Close => Err(send_queue.overflows(Overflow::DropNewest)),
-            Err(Refused::Full) => Err(send_queue.overflows(overflow)),
-            offered => offered,
-        }
-    }
-
-    fn offer_as(
-        &mut self,
-        send_queue: &SendQueue,
-        direct: Option<Millisecond>,
-        claimed: &mut bool,
-        droppable: bool,
-    ) -> Result<u32, Refused> {
-        let (opcode, size) = (self.opcode, self.payload.len());
-        let mut put = |message: QueueItem<'_>, in_order: bool| {
-            *claimed = send_queue.claim();
-            if droppable {
-                return send_queue.offer_droppable(message, in_order).map(|(_, evicted)| evicted);
-            }
-            let offered = if in_order { send_queue.offer_in_order(message, true) } else { send_queue.offer(message) };
-            offered.map(|_| 0)
-        };
-        let deflation = send_queue.deflation().filter(|deflation| self.how.compressed && deflation.is_for(size));
-        match deflation {
-            Some(deflation) if !deflation.no_context_takeover() => {
-                return put(QueueItem::Borrowed(opcode, &self.payload), true);
-            }
-            Some(deflation) => {
-                if let Some(frame) = self.deflated(deflation) {
-                    return match direct.filter(|_| frame.len() < SHARE_FROM) {
-                        Some(moment) if send_queue.try_write_direct(&frame, moment)? => Ok(0),
-                        _ => put(QueueItem::EncodedShared(frame), false),
-                    };
-                }
-            }
-            None => {}
-        }
-        match direct {
-            _ if size >= SHARE_FROM => put(QueueItem::Shared(opcode, self.payload.clone().into()), false),
-            Some(moment) if send_queue.try_write_direct(&self.frame, moment)? => Ok(0),
-            _ => match &self.burst {
-                // a client's frames are masked one by one
-                Some(burst) if send_queue.role == Role::Server => put(QueueItem::Burst(burst), false),
-                _ => put(QueueItem::EncodedBorrowed(&self.frame), false),
-            },
-        }
-    }
-
-    /// The message as a compressed frame, created for the first session with this kind of compression.
-    fn deflated(&mut self, deflation: &Deflation) -> Option<Bytes> {
-        let kind = deflation.kind();
-        if let Some((_, frame)) = self.deflated.iter().find(|(other, _)| *other == kind) {
-            return frame.clone();
-        }
-        let mut frame = Vec::new();
-        let smaller = deflation.frame_afresh(self.opcode, &self.payload, &mut frame);
-        let frame = smaller.then(|| Bytes::from(frame));
-        self.deflated.push((kind, frame.clone()));
-        frame
     }
 }
