@@ -32,10 +32,10 @@ use crate::session::SessionInit;
 use crate::session::principal::Identity;
 use crate::session::properties::MaybeRare;
 #[cfg(feature = "axum")]
-use crate::transport::message_socket::AxumMessages;
-#[cfg(feature = "tungstenite")]
-use crate::transport::message_socket::TungsteniteMessages;
+use crate::transport::axum::AxumMessages;
 use crate::transport::message_socket::{MessageSocket, Messages};
+#[cfg(feature = "tungstenite")]
+use crate::transport::tungstenite::TungsteniteMessages;
 use endpoint_wire::close::{CloseCode, CloseReason};
 
 impl ServerContainer {

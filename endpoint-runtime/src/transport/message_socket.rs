@@ -12,10 +12,6 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-#[cfg(feature = "axum")]
-pub(crate) use crate::transport::axum::AxumMessages;
-#[cfg(feature = "tungstenite")]
-pub(crate) use crate::transport::tungstenite::TungsteniteMessages;
 use endpoint_wire::close::CloseReason;
 use endpoint_wire::encode;
 use endpoint_wire::frame::{self, Header, MAX_HEADER, OpCode};
@@ -242,16 +238,4 @@ impl<M: Messages> AsyncWrite for MessageSocket<M> {
         ready!(self.poll_send(cx))?;
         self.messages.poll_close(cx)
     }
-}
-
-/// The payload of a close frame, from the parts that the libraries provide.
-pub(super) fn close_payload(frame: Option<(u16, &str)>) -> Bytes {
-    let bytes = frame.map(|(code, reason)| [&code.to_be_bytes()[..], reason.as_bytes()].concat());
-    bytes.unwrap_or_default().into()
-}
-
-/// Code and reason from the payload of our close frame.
-pub(super) fn close_parts(payload: &Bytes) -> Option<(u16, Bytes)> {
-    let [a, b, ..] = **payload else { return None };
-    Some((u16::from_be_bytes([a, b]), payload.slice(2..)))
 }

@@ -1,7 +1,9 @@
 //! Transports: TCP, TLS, and WebSockets accepted by other libraries.
 
+#[cfg(any(feature = "axum", feature = "tungstenite"))]
+mod adapter;
 #[cfg(feature = "axum")]
-mod axum;
+pub(crate) mod axum;
 pub(crate) mod buffers;
 pub(crate) mod keepalive;
 #[cfg(feature = "adopted")]
@@ -14,4 +16,4 @@ pub(crate) mod tls;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub(crate) mod trust;
 #[cfg(feature = "tungstenite")]
-mod tungstenite;
+pub(crate) mod tungstenite;

@@ -11,7 +11,8 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::message_socket::{Messages, close_parts, close_payload};
+use super::adapter::{received, sending};
+use super::message_socket::Messages;
 use endpoint_wire::Violation;
 use endpoint_wire::frame::OpCode;
 
@@ -29,50 +30,14 @@ where
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return Poll::Ready(read_error(error)),
             };
-            return Poll::Ready(Ok(Some(match message {
-                Message::Text(text) => (OpCode::Text, text.into()),
-                Message::Binary(data) => (OpCode::Binary, data),
-                Message::Ping(data) => (OpCode::Ping, data),
-                Message::Pong(data) => (OpCode::Pong, data),
-                Message::Close(frame) => {
-                    let frame = frame.as_ref().map(|frame| (frame.code.into(), frame.reason.as_str()));
-                    (OpCode::Close, close_payload(frame))
-                }
-                // reading never returns a raw frame
-                Message::Frame(_) => continue,
-            })));
+            // reading never returns a raw frame
+            if let Some(received) = received!(message, never Message::Frame(_)) {
+                return Poll::Ready(Ok(Some(received)));
+            }
         }
     }
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_ready(cx).map_err(io_error)
-    }
-
-    fn send(&mut self, opcode: OpCode, payload: Bytes) -> io::Result<()> {
-        let message = match opcode {
-            OpCode::Text => Message::Text(utf8(payload)?),
-            OpCode::Binary | OpCode::Continuation => Message::Binary(payload),
-            OpCode::Ping => Message::Ping(payload),
-            OpCode::Pong => Message::Pong(payload),
-            OpCode::Close => Message::Close(match close_parts(&payload) {
-                Some((code, reason)) => Some(CloseFrame { code: code.into(), reason: utf8(reason)? }),
-                None => None,
-            }),
-        };
-        Pin::new(&mut self.0).start_send(message).map_err(io_error)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx).map_err(io_error)
-    }
-
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(cx).map_err(io_error)
-    }
-}
-
-fn utf8(bytes: Bytes) -> io::Result<Utf8Bytes> {
-    Utf8Bytes::try_from(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    sending!();
 }
 
 /// Maps a peer's violation to [`Violation`], and the end of the connection to `None`.
