@@ -2,6 +2,7 @@
 //!
 //! If a test here fails, move the line that it names. Change a list only with a reason in the commit.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::Path;
 
@@ -52,6 +53,9 @@ const STAGES: &[&str] = &[
     "parse",
     "diagnostics",
 ];
+
+/// Rooms with a circle of imports between their files, which is about to be removed. Add none.
+const PENDING: &[&str] = &["client", "connection", "container", "send_queue", "session", "wire"];
 
 /// Which rooms may name an outside crate, or the one item of it that stands here. A room's files go with it.
 const CRATES: &[(&str, &[&str])] = &[
@@ -259,6 +263,51 @@ fn follow(tokens: &[Token], index: usize, path: &mut Vec<String>, found: &mut Ve
     end
 }
 
+/// What a file imports.
+#[derive(Default)]
+struct Imports {
+    /// What a `pub use` names, by its new name.
+    exported: BTreeMap<String, Vec<String>>,
+    /// Everything else. What a `mod.rs` only re-exports is not in it.
+    named: Vec<Named>,
+}
+
+/// The imports of a file; `children` are the modules that it declares, if it is a `mod.rs`.
+fn imports(source: &str, children: &[&str]) -> Imports {
+    let tokens = tokens(source);
+    let text = |index: usize| tokens.get(index).map_or("", |token: &Token| token.text.as_str());
+    let (mut imports, mut others, mut index) = (Imports::default(), Vec::new(), 0);
+    while index < tokens.len() {
+        let mut start = index;
+        if text(start) == "pub" {
+            start += 1;
+            if text(start) == "(" {
+                start += (start..tokens.len()).position(|index| text(index) == ")").unwrap_or_default() + 1;
+            }
+        }
+        if start == index || text(start) != "use" {
+            others.push(index);
+            index += 1;
+            continue;
+        }
+        let mut found = Vec::new();
+        index = follow(&tokens, start + 1, &mut Vec::new(), &mut found);
+        if children.is_empty() {
+            imports.named.extend(found.iter().cloned());
+        }
+        let names = found.into_iter().map(|(path, _)| (path.last().cloned().unwrap_or_default(), path));
+        imports.exported.extend(names);
+    }
+    let others: Vec<Token> =
+        others.into_iter().map(|at| Token { text: text(at).into(), line: tokens[at].line }).collect();
+    imports.named.extend(paths(&others, &[&["crate", "super", "self"], children].concat()));
+    // what a `mod.rs` re-exports and uses as well
+    for (name, path) in &imports.exported {
+        imports.named.extend(others.iter().find(|token| token.text == *name).map(|token| (path.clone(), token.line)));
+    }
+    imports
+}
+
 // ---- judging ----
 
 /// Every path of `file` that names its own step or a higher one, in a crate with these steps.
@@ -284,6 +333,77 @@ fn step_mistakes(steps: &[&[&str]], file: &str, source: &str) -> Vec<String> {
         }
     }
     mistakes
+}
+
+/// The segments of a path in `file` from the crate's root, which is the folder `root`.
+fn from_root(root: &[&str], file: &str, path: &[String]) -> Vec<String> {
+    let own = || file.split('/').map(str::to_owned);
+    let supers = path.iter().take_while(|segment| *segment == "super").count();
+    let (inside, rest): (Vec<String>, _) = match path[0].as_str() {
+        "crate" => (root.iter().map(|segment| (*segment).to_owned()).collect(), &path[1..]),
+        "super" => (own().take(own().count().saturating_sub(supers)).collect(), &path[supers..]),
+        "self" => (own().collect(), &path[1..]),
+        _ => (own().collect(), path),
+    };
+    [inside, rest.to_vec()].concat()
+}
+
+/// The circles of imports between the files of each room, as chains with the line of each import. A path counts for the
+/// file that defines its item, not for the `mod.rs` that re-exports it.
+fn circles(root: &[&str], files: &[(String, String)]) -> Vec<String> {
+    let imports: BTreeMap<&str, Imports> = files
+        .iter()
+        .map(|(file, source)| {
+            let inside = format!("{file}/");
+            let children = files.iter().filter_map(|(other, _)| other.strip_prefix(&inside));
+            let children: Vec<&str> = children.filter(|child| !child.contains('/')).collect();
+            (file.as_str(), imports(source, &children))
+        })
+        .collect();
+    let defines = |file: &str, path: &[String]| {
+        let mut segments = from_root(root, file, path);
+        // a re-export may be of a re-export
+        for _ in 0..8 {
+            let count =
+                (1..=segments.len()).rev().find(|count| imports.contains_key(&*segments[..*count].join("/")))?;
+            let named = segments[..count].join("/");
+            match segments.get(count).and_then(|item| imports[&*named].exported.get(item)) {
+                Some(path) => segments = [from_root(root, &named, path), segments[count + 1..].to_vec()].concat(),
+                None => return Some(named),
+            }
+        }
+        None
+    };
+    let mut graph: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
+    for (file, imports) in &imports {
+        let named = imports.named.iter().filter_map(|(path, line)| Some((defines(file, path)?, *line)));
+        let named = named.filter(|(named, _)| named != file && room_of(named) == room_of(file));
+        named.for_each(|(named, line)| {
+            graph.entry(file).or_default().entry(named).or_insert(line);
+        });
+    }
+    let found: BTreeSet<String> = graph.keys().filter_map(|file| circle(&graph, file)).collect();
+    found.into_iter().collect()
+}
+
+/// The shortest circle through `file`, if `file` is the first of its files in alphabetical order.
+fn circle(graph: &BTreeMap<&str, BTreeMap<String, usize>>, file: &str) -> Option<String> {
+    let mut chains = VecDeque::from([vec![file.to_owned()]]);
+    let mut seen = BTreeSet::new();
+    while let Some(chain) = chains.pop_front() {
+        for next in graph.get(chain.last()?.as_str()).into_iter().flat_map(BTreeMap::keys) {
+            let chain = [chain.clone(), vec![next.clone()]].concat();
+            if next == file {
+                let lines = chain.windows(2).map(|two| format!("{}.rs:{}", two[0], graph[&*two[0]][&two[1]]));
+                return Some(format!("{} → {file}", lines.collect::<Vec<_>>().join(" → ")));
+            }
+            // a circle counts once, from its first file on
+            if next.as_str() > file && seen.insert(next.clone()) {
+                chains.push_back(chain);
+            }
+        }
+    }
+    None
 }
 
 /// Whether `room` is `place`, or a file in its folder.
@@ -380,6 +500,21 @@ fn assert_none(mistakes: Vec<String>) {
 #[test]
 fn rooms_name_only_lower_rooms() {
     assert_none(runtime(|file, source| step_mistakes(STEPS, file, source)));
+}
+
+#[test]
+fn files_of_a_room_do_not_import_each_other_in_a_circle() {
+    let runtime = sources("endpoint-runtime/src");
+    let wire = sources("endpoint-wire/src").into_iter().map(|(file, source)| match file.as_str() {
+        "lib" => ("wire".to_owned(), source),
+        _ => (format!("wire/{file}"), source),
+    });
+    let mut found = circles(&[], &runtime);
+    found.extend(circles(&["wire"], &wire.collect::<Vec<_>>()));
+    found.retain(|circle| {
+        !PENDING.iter().any(|room| circle.starts_with(&format!("{room}/")) || circle.starts_with(&format!("{room}.rs")))
+    });
+    assert_none(found);
 }
 
 #[test]
@@ -616,6 +751,59 @@ fn guard_rejects_reexports() {
 #[test]
 fn guard_requires_a_room_for_a_new_file() {
     assert!(on_steps("deflate", "")[0].contains("deflate.rs is not in a room"));
+}
+
+fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
+    let files: Vec<_> = files.iter().map(|(file, source)| ((*file).to_owned(), (*source).to_owned())).collect();
+    circles(&[], &files)
+}
+
+#[test]
+fn guard_finds_circles_in_a_room() {
+    for files in [
+        &[("room", "mod a; mod b;"), ("room/a", "use super::b::B;"), ("room/b", "\nfn f(x: crate::room::a::A) {}")][..],
+        // through a re-export
+        &[
+            ("room", "mod a; mod b; pub use self::b::{self, B}; pub(crate) use self::a::A;"),
+            ("room/a", "use super::B;"),
+            ("room/b", "\nuse crate::room::{A, c::C};"),
+        ],
+        &[("room", "mod a; mod b;"), ("room/a", "pub use super::b::B;"), ("room/b", "\nuse super::a::A;")],
+    ] {
+        assert_eq!(circles_of(files), ["room/a.rs:1 → room/b.rs:2 → room/a"], "{files:?}");
+    }
+    let three = [("room/a", "use super::b::B;"), ("room/b", "use super::c::C;"), ("room/c", "use super::a::A;")];
+    assert_eq!(circles_of(&three), ["room/a.rs:1 → room/b.rs:1 → room/c.rs:1 → room/a"]);
+}
+
+#[test]
+fn guard_finds_a_child_that_names_what_its_parent_defines() {
+    for (parent, child) in [
+        ("mod a; use self::a::A; struct X;", "use super::X;"),
+        ("mod a; struct X(a::A);", "use crate::room::X;"),
+        ("mod a; pub use self::a::A; struct X(A);", "use super::*; fn f() { super::X::new() }"),
+    ] {
+        let files = [("room", parent), ("room/a", child)];
+        assert_eq!(circles_of(&files), ["room.rs:1 → room/a.rs:1 → room"], "{files:?}");
+    }
+}
+
+#[test]
+fn guard_lets_files_pass_that_only_look_one_way() {
+    for files in [
+        // a parent that only declares and re-exports, or that defines and does not use
+        &[
+            ("room", "mod a; mod b; pub use self::a::A; struct X;"),
+            ("room/a", "use super::X;"),
+            ("room/b", "use super::{A, X};"),
+        ][..],
+        &[("room", "mod a; fn f() { a::g(self.a) }"), ("room/a", "#[cfg(test)] mod tests { use super::super::f; }")],
+        // circles between rooms are impossible otherwise
+        &[("room/a", "use crate::other::b::B;"), ("other/b", "use crate::room::a::A;")],
+        &[("room", "mod a; use self::a::A;"), ("room/a", "use super::super::other::X; use self::A as B;")],
+    ] {
+        assert_eq!(circles_of(files), [""; 0], "{files:?}");
+    }
 }
 
 #[test]
