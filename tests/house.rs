@@ -116,7 +116,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
         &[
             "testing",
             "testing/connection",
-            "server",
+            "server/http",
             "client/reconnect",
             "container/registration",
             "scheduling/flushers",

@@ -1,0 +1,197 @@
+//! The builder of a server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tower_service::Service;
+
+use super::Server;
+use super::http::Fallback;
+use crate::container::configurator::Configurator;
+use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
+use crate::container::registration::ServerEndpoint;
+use crate::container::{ContainerBuilder, EndpointConfig, EndpointInfo, ServerContainer};
+use crate::endpoint::programmatic::Endpoint;
+use crate::error::{BoxError, Error};
+use crate::handshake::refusal::Refusal;
+use crate::handshake::request::HandshakeRequest;
+use crate::transport::keepalive::Keepalive;
+#[cfg(feature = "tls")]
+use crate::transport::tls::TlsConfig;
+
+impl Server {
+    /// Starts building a server with every annotated endpoint of the program ([`ContainerBuilder::discover`]).
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new(ServerContainer::builder().discover())
+    }
+
+    /// Starts building a server with the endpoints and settings of `container`.
+    pub fn with(container: ContainerBuilder) -> ServerBuilder {
+        ServerBuilder::new(container)
+    }
+}
+
+/// Builder of a [`Server`]: the settings of its container, and the service for all other requests.
+#[derive(Debug)]
+#[must_use]
+pub struct ServerBuilder {
+    container: ContainerBuilder,
+    fallback: Option<Fallback>,
+    shutdown_timeout: Duration,
+    keepalive: Keepalive,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
+}
+
+impl ServerBuilder {
+    fn new(container: ContainerBuilder) -> Self {
+        Self {
+            container,
+            fallback: None,
+            shutdown_timeout: Duration::from_secs(10),
+            keepalive: Keepalive::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Sets the service for requests to paths without an endpoint: pages, an API, an `axum::Router`. Without a fallback
+    /// they get 404. Requests pass the same checks as for an endpoint: [`max_request_head`](Self::max_request_head),
+    /// [`max_request_headers`](Self::max_request_headers), [`allowed_hosts`](Self::allowed_hosts).
+    ///
+    /// Each request gets a clone of the service. If the service fails, the connection is closed.
+    pub fn fallback<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.fallback = Some(Fallback(Arc::new(move |request| {
+            let mut service = service.clone();
+            Box::pin(async move {
+                std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Error::user)?;
+                let response = service.call(request).await.map_err(Error::user)?;
+                Ok(response.map(|body| body.map_err(Error::user).boxed_unsync()))
+            })
+        })));
+        self
+    }
+
+    /// Accepts only TLS: endpoints are at `wss://`, pages at `https://` (cargo feature `tls`). Keep a clone of `config`
+    /// to [`reload`](TlsConfig::reload) its certificate.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: TlsConfig) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Maximum time of a graceful shutdown; then the remaining connections are aborted. Default: 10 seconds.
+    pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
+        self.shutdown_timeout = limit;
+        self
+    }
+
+    /// Time without any sign of life from the peer's machine after which TCP drops the connection, whatever the
+    /// sessions do. `None` uses the system's limits: on Linux two hours, or 15 minutes if data is in flight. Default:
+    /// two minutes.
+    ///
+    /// A silent peer is probed after half of `limit`, then after each further eighth (`SO_KEEPALIVE`). On Linux the
+    /// same limit applies to unacknowledged data (`TCP_USER_TIMEOUT`), but at least two minutes and four send timeouts,
+    /// because there it also ends a connection whose peer is alive but reads nothing at all for that long; above 15
+    /// minutes the system's own limit stays. The send timeout is the longest of the endpoints mounted now: if sessions
+    /// get a longer one later, set a longer `limit`.
+    ///
+    /// The options are set on the listener, and connections inherit them, so they cost no system call per connection.
+    pub fn tcp_keepalive(mut self, limit: Option<Duration>) -> Self {
+        self.keepalive = Keepalive::new(limit);
+        self
+    }
+
+    /// Checks the endpoints, then binds the port.
+    ///
+    /// # Errors
+    /// [`Error::is_deployment`] before the port is bound, see [`ContainerBuilder::build`]; [`Error::is_io`] if the port
+    /// is taken.
+    pub async fn bind(self, addr: impl ToSocketAddrs) -> Result<Server, Error> {
+        let container = self.container.build()?;
+        let listener = TcpListener::bind(addr).await?;
+        self.keepalive.apply(&listener, container.longest_send_timeout());
+        Ok(Server {
+            container,
+            listener,
+            fallback: self.fallback,
+            shutdown_timeout: self.shutdown_timeout,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
+        })
+    }
+}
+
+session_setters!(ServerBuilder);
+request_setters!(ServerBuilder);
+
+/// What the container mounts, under the same names.
+impl ServerBuilder {
+    fn session_settings(&mut self) -> &mut SessionSettings {
+        self.container.session_settings()
+    }
+
+    fn request_settings(&mut self) -> &mut RequestSettings {
+        self.container.request_settings()
+    }
+
+    fn map(mut self, set: impl FnOnce(ContainerBuilder) -> ContainerBuilder) -> Self {
+        self.container = set(self.container);
+        self
+    }
+
+    /// See [`ContainerBuilder::register`].
+    pub fn register<E: ServerEndpoint>(self) -> Self {
+        self.map(ContainerBuilder::register::<E>)
+    }
+
+    /// See [`ContainerBuilder::endpoint_with`].
+    pub fn endpoint_with<E: ServerEndpoint>(
+        self,
+        construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        self.map(|container| container.endpoint_with(construct))
+    }
+
+    /// See [`ContainerBuilder::add_endpoint`].
+    #[track_caller]
+    pub fn add_endpoint<E: Endpoint>(
+        self,
+        path: impl Into<String>,
+        construct: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Self {
+        self.add_endpoint_config(EndpointConfig::new(path, construct))
+    }
+
+    /// See [`ContainerBuilder::add_endpoint_config`].
+    pub fn add_endpoint_config<E: Endpoint>(self, config: EndpointConfig<E>) -> Self {
+        self.map(|container| container.add_endpoint_config(config))
+    }
+
+    /// See [`ContainerBuilder::endpoint_shared`].
+    pub fn endpoint_shared<E: ServerEndpoint>(self, instance: E) -> Self {
+        self.map(|container| container.endpoint_shared(instance))
+    }
+
+    /// See [`ContainerBuilder::endpoint_with_configurator`].
+    pub fn endpoint_with_configurator<E: ServerEndpoint>(self, configurator: impl Configurator<E>) -> Self {
+        self.map(|container| container.endpoint_with_configurator::<E>(configurator))
+    }
+
+    /// See [`ContainerBuilder::only`].
+    pub fn only(self, keep: impl Fn(&EndpointInfo<'_>) -> bool + 'static) -> Self {
+        self.map(|container| container.only(keep))
+    }
+}
