@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::ClientContainer;
+use super::container::ClientContainer;
 use super::request::ClientRequest;
 use super::retry::{is_final, may_pass, retry_after};
 use crate::config::{RECONNECT_FIRST, RECONNECT_LEAST, RECONNECT_MOST, RECONNECT_STABLE};
@@ -199,7 +199,7 @@ impl ReconnectingRequest {
     ) -> Result<Reconnecting, Error> {
         let Self { request, policy } = self;
         let stop = request.container.0.closing.child_token();
-        let (first, ended) = request.container.open(make(), &request, &stop).await?;
+        let (first, ended) = request.container.open(make(), &request.opening, &stop).await?;
         let (sender, current) = watch::channel(first);
         let end = Arc::new(OnceLock::new());
         let (stopped, outcome) = (stop.clone(), end.clone());
@@ -408,7 +408,7 @@ async fn keep_connected<E: ClientEndpoint>(
                 () = sleep(delay) => {}
             }
             // a panic, in `make` or in the drop of its instance, counts as a failed attempt
-            match caught(async { container.establish(make(), request, stop).await }).await {
+            match caught(async { container.establish(make(), &request.opening, stop).await }).await {
                 Ok(Serving { session, opened, ended }) => {
                     tokio::select! {
                         biased;

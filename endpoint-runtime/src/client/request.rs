@@ -3,16 +3,14 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request};
+use http::header::{self, HeaderName, HeaderValue};
 
-use super::ClientContainer;
-use super::uri::{Target, Values};
-use crate::config::EndpointOptions;
+use super::container::ClientContainer;
+use super::opening_request::OpeningRequest;
 use crate::container::registration::ClientEndpoint;
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
-use crate::error::{Error, Kind};
-use crate::handshake::client::{OURS, Offer, is_subprotocol};
+use crate::error::Error;
+use crate::handshake::client::{OURS, is_subprotocol};
 use crate::session::Session;
 
 /// A connection to open: its URI and the optional parts of the opening request (Jakarta's `ClientEndpointConfig` with
@@ -21,21 +19,39 @@ use crate::session::Session;
 #[must_use]
 pub struct ClientRequest {
     pub(super) container: ClientContainer,
-    pub(super) uri: String,
-    pub(super) values: Values,
-    headers: HeaderMap,
-    subprotocols: Vec<String>,
-    pub(super) timeout: Duration,
-    /// The first invalid value that was given.
-    mistake: Option<String>,
+    pub(super) opening: OpeningRequest,
+}
+
+impl ClientContainer {
+    /// Connects `endpoint` to the server at `uri`, such as `ws://example.org/chat?name=x`, with default settings. See
+    /// [`ClientRequest::connect`].
+    ///
+    /// # Errors
+    /// As [`ClientRequest::connect`].
+    pub async fn connect<E: ClientEndpoint>(&self, endpoint: E, uri: impl Into<String>) -> Result<Session, Error> {
+        self.request(uri).connect(endpoint).await
+    }
+
+    /// Connects an endpoint without annotations to the server at `uri`. See [`ClientRequest::connect_endpoint`].
+    ///
+    /// # Errors
+    /// As [`ClientRequest::connect`].
+    pub async fn connect_endpoint<E: Endpoint>(&self, endpoint: E, uri: impl Into<String>) -> Result<Session, Error> {
+        self.request(uri).connect_endpoint(endpoint).await
+    }
+
+    /// Starts a request with its own settings: headers, subprotocols, an origin, values in the URI.
+    ///
+    /// Path and query of the URI are percent-encoded as in browsers (WHATWG URL) unless they already are: `中文` is sent
+    /// as `%E4%B8%AD%E6%96%87`, a space as `%20`. `{name}` in the path is a variable and needs a
+    /// [`path_param`](ClientRequest::path_param). A fragment, a control character and a host that is not ASCII are
+    /// errors that name the character and what to write; write an international host name in its ASCII form (punycode).
+    pub fn request(&self, uri: impl Into<String>) -> ClientRequest {
+        ClientRequest { container: self.clone(), opening: OpeningRequest::new(uri.into(), self.0.connect_timeout) }
+    }
 }
 
 impl ClientRequest {
-    pub(super) fn new(container: ClientContainer, uri: String, timeout: Duration) -> Self {
-        let (values, headers, subprotocols) = <_>::default();
-        Self { container, uri, values, headers, subprotocols, timeout, mistake: None }
-    }
-
     /// Sets the variable `{name}` of the URI's path. The value is percent-encoded as a whole: a `/` in it does not
     /// separate segments. The value must not be empty, and no segment may become `.` or `..`. It is in
     /// [`Session::path_params`] as well.
@@ -51,14 +67,14 @@ impl ClientRequest {
     /// ```
     pub fn path_param(mut self, name: impl Into<String>, value: impl Display) -> Self {
         let (name, value) = (name.into(), value.to_string());
-        self.values.path.retain(|(other, _)| *other != name);
-        self.values.path.push((name, value));
+        self.opening.values.path.retain(|(other, _)| *other != name);
+        self.opening.values.path.push((name, value));
         self
     }
 
     /// Adds `name=value` to the query of the URI, both percent-encoded; call it again for more.
     pub fn query_param(mut self, name: impl Into<String>, value: impl Display) -> Self {
-        self.values.query.push((name.into(), value.to_string()));
+        self.opening.values.query.push((name.into(), value.to_string()));
         self
     }
 
@@ -71,16 +87,16 @@ impl ClientRequest {
     {
         match (name.try_into(), value.try_into()) {
             (Ok(name), Ok(_)) if OURS.contains(&name) => {
-                self.add_mistake(format!("the header {name} is reserved for the handshake"))
+                self.opening.wrong(format!("the header {name} is the handshake's own"))
             }
             (Ok(name), Ok(value)) => {
-                self.headers.append(name, value);
+                self.opening.headers.append(name, value);
             }
             // omits the value, which may be a secret
             (Ok(name), Err(_)) => {
-                self.add_mistake(format!("the value of the header {name} contains an invalid character"))
+                self.opening.wrong(format!("the value of the header {name} has an illegal character"))
             }
-            (Err(_), _) => self.add_mistake("a header name contains an invalid character".to_owned()),
+            (Err(_), _) => self.opening.wrong("the name of a header has an illegal character".to_owned()),
         }
         self
     }
@@ -90,9 +106,9 @@ impl ClientRequest {
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         if !is_subprotocol(&name) {
-            self.add_mistake(format!("{name:?} is not a valid subprotocol name"));
-        } else if !self.subprotocols.contains(&name) {
-            self.subprotocols.push(name);
+            self.opening.wrong(format!("{name:?} is not the name of a subprotocol"));
+        } else if !self.opening.subprotocols.contains(&name) {
+            self.opening.subprotocols.push(name);
         }
         self
     }
@@ -101,16 +117,16 @@ impl ClientRequest {
     pub fn origin<V: TryInto<HeaderValue>>(mut self, origin: V) -> Self {
         match origin.try_into() {
             Ok(origin) => {
-                self.headers.insert(header::ORIGIN, origin);
+                self.opening.headers.insert(header::ORIGIN, origin);
             }
-            Err(_) => self.add_mistake("the origin contains an invalid character".to_owned()),
+            Err(_) => self.opening.wrong("the origin has an illegal character".to_owned()),
         }
         self
     }
 
     /// Time limit for connecting, until the server has answered the handshake. Default: the container's.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.timeout = limit;
+        self.opening.timeout = limit;
         self
     }
 
@@ -133,7 +149,7 @@ impl ClientRequest {
     /// # Cancel safety
     /// A dropped future closes the connection; a session that was already opened ends with 1001.
     pub async fn connect<E: ClientEndpoint>(self, endpoint: E) -> Result<Session, Error> {
-        let (session, _) = self.container.open(endpoint, &self, &self.container.0.closing).await?;
+        let (session, _) = self.container.open(endpoint, &self.opening, &self.container.0.closing).await?;
         Ok(session)
     }
 
@@ -163,38 +179,5 @@ impl ClientRequest {
     /// Same as [`connect`](Self::connect).
     pub async fn connect_endpoint<E: Endpoint>(self, endpoint: E) -> Result<Session, Error> {
         self.connect(Programmatic(endpoint)).await
-    }
-
-    fn add_mistake(&mut self, mistake: String) {
-        self.mistake.get_or_insert(mistake);
-    }
-
-    /// The subprotocols to offer: those of this request, else those of the endpoint.
-    pub(super) fn offered(&self, options: &EndpointOptions) -> Vec<String> {
-        if self.subprotocols.is_empty() {
-            return options.subprotocols.iter().map(|&name| name.to_owned()).collect();
-        }
-        self.subprotocols.clone()
-    }
-
-    /// Builds the head of the request.
-    pub(super) fn head(&self, target: &Target, offer: &Offer) -> Result<http::request::Parts, Error> {
-        if let Some(mistake) = &self.mistake {
-            return Err(Error::new(Kind::Handshake, format!("invalid request: {mistake}")));
-        }
-        let (mut head, ()) = Request::new(()).into_parts();
-        (head.method, head.uri) = (Method::GET, target.resource.clone());
-        head.headers.insert(header::HOST, target.authority.clone());
-        offer.write(&mut head.headers);
-        if let Some(authorization) = &target.authorization {
-            head.headers.insert(header::AUTHORIZATION, authorization.clone());
-        }
-        for name in self.headers.keys() {
-            head.headers.remove(name);
-            for value in self.headers.get_all(name) {
-                head.headers.append(name, value.clone());
-            }
-        }
-        Ok(head)
     }
 }
