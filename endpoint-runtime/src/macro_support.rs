@@ -12,9 +12,10 @@ pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
 pub use crate::codec::negotiated::Negotiated;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply};
 pub use crate::config::{Compression, EndpointOptions, Overflow};
+pub use crate::container::erased_configurator::Configured;
 #[cfg(feature = "client")]
 pub use crate::container::registration::ClientEndpoint;
-pub use crate::container::registration::{Configured, Registration, ServerEndpoint, SharedFactory, Sharing, lend};
+pub use crate::container::registration::{Registration, ServerEndpoint, SharedFactory, Sharing, lend};
 pub use crate::endpoint::coder_selection::{
     ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
 };

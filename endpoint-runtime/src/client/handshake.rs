@@ -19,7 +19,7 @@ use super::proxy::Hop;
 use super::uri::Target;
 
 use crate::config::{ANSWER_BODY, ANSWER_BODY_TIMEOUT};
-use crate::container::registration::Upgraded;
+use crate::container::serving::Upgraded;
 use crate::container::take_socket;
 use crate::error::{Error, Kind};
 use crate::handshake::client::{Agreement, Offer};

@@ -2,11 +2,9 @@
 //!
 //! The order is Jakarta's: path, origin, subprotocol, extensions, the configurator's `modify_handshake`, the instance.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -18,10 +16,12 @@ use hyper_util::server::conn::auto::upgrade as auto;
 use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::deploy::Mounted;
-use super::{Inner, RETRY_AFTER};
+use super::erased_configurator::Configured;
+use super::mounted::Mounted;
+use super::response::ResponseFuture;
+use super::service::Inner;
+use super::serving::{PendingConnection, Prepared, Upgraded};
 use crate::container::configurator::HandshakeResponse;
-use crate::container::registration::{Configured, PendingConnection, Prepared, Upgraded};
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
@@ -36,6 +36,9 @@ use crate::transport::tls;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
+/// `Retry-After` of a 503: the handshake came during a shutdown, or its configurator timed out.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// The values that a session starts with, once its handshake is accepted.
 struct ConnectionSpawnFn {
     prepared: Prepared,
@@ -45,41 +48,6 @@ struct ConnectionSpawnFn {
     headers: HeaderMap,
     rare: MaybeRare,
     token: TaskTrackerToken,
-}
-
-/// Response future of a container for one request.
-///
-/// It is ready at once, unless the endpoint has a [`Configurator`](crate::Configurator), which may wait.
-#[derive(Debug)]
-pub struct ResponseFuture(Answer);
-
-enum Answer {
-    Ready(Option<Response<Full<Bytes>>>),
-    Waiting(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
-}
-
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if matches!(self, Self::Ready(_)) { "Ready" } else { "Waiting" })
-    }
-}
-
-impl From<Response<Full<Bytes>>> for ResponseFuture {
-    fn from(response: Response<Full<Bytes>>) -> Self {
-        Self(Answer::Ready(Some(response)))
-    }
-}
-
-impl Future for ResponseFuture {
-    type Output = Result<Response<Full<Bytes>>, std::convert::Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            // `None` only if polled again after completion
-            Answer::Ready(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
-            Answer::Waiting(waiting) => waiting.as_mut().poll(cx).map(Ok),
-        }
-    }
 }
 
 impl Inner {
@@ -100,10 +68,10 @@ impl Inner {
             return opened.unwrap_or_else(|refusal| self.refuse(&parts.uri, refusal)).into();
         };
         let (container, mounted) = (self.clone(), mounted.clone());
-        ResponseFuture(Answer::Waiting(Box::pin(async move {
+        ResponseFuture::waiting(async move {
             let opened = container.open_configured(&mounted, &configured, params, &mut parts, transport).await;
             opened.unwrap_or_else(|refusal| container.refuse(&parts.uri, refusal))
-        })))
+        })
     }
 
     /// Accepts or refuses an opening handshake, without a configurator.

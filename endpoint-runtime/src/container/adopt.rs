@@ -18,10 +18,14 @@ use tokio::time::timeout;
 #[cfg(feature = "tungstenite")]
 use tokio_tungstenite::tungstenite;
 
-use super::deploy::{Mounted, undeployable};
-use super::{EndpointConfig, RETRY_AFTER, ServerContainer};
+use super::accept::RETRY_AFTER;
+use super::endpoint_config::EndpointConfig;
+use super::erased_configurator::Configured;
+use super::mounted::{Mounted, undeployable};
+use super::registration::ServerEndpoint;
+use super::service::ServerContainer;
+use super::serving::{PendingConnection, Prepared, Upgraded};
 use crate::container::configurator::HandshakeResponse;
-use crate::container::registration::{Configured, PendingConnection, Prepared, ServerEndpoint, Upgraded};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
 use crate::handshake::path::PathParams;

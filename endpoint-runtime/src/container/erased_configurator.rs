@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::registration::{Prepare, Prepared, ServerEndpoint, Sharing, prepare};
+use super::serving::{Prepare, Prepared, prepare};
 use crate::container::configurator::{Configurator, HandshakeResponse};
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
@@ -62,22 +62,29 @@ impl<E: 'static, C: Configurator<E>> Hooks for Typed<E, C> {
     }
 }
 
+/// An endpoint type whose instances a configurator may make.
+pub trait Configurable: Sized + 'static {
+    /// Erases the type of a configurator of this endpoint.
+    fn configured(configurator: impl Configurator<Self>) -> Configured;
+}
+
 impl Configured {
     /// `configurator` for the endpoint `E`.
-    pub fn new<E: ServerEndpoint>(configurator: impl Configurator<E>) -> Self {
-        let prepare: Option<fn(E) -> Result<Prepared, Refusal>> = match E::SHARING {
-            Sharing::PerConnection(_) => Some(|endpoint| match E::SHARING {
-                Sharing::PerConnection(own) => prepare(|| Ok(own(endpoint))),
-                Sharing::Shared(lender) => prepare(|| Ok(lender(endpoint)())),
-            }),
-            Sharing::Shared(_) => None,
-        };
+    pub fn new<E: Configurable>(configurator: impl Configurator<E>) -> Self {
+        E::configured(configurator)
+    }
+
+    /// `prepare` prepares an instance that the configurator made; `None` if the instance is shared.
+    pub(super) fn of<E: 'static>(
+        configurator: impl Configurator<E>,
+        prepare: Option<fn(E) -> Result<Prepared, Refusal>>,
+    ) -> Self {
         Self(Arc::new(Typed { configurator, prepare }))
     }
 
     /// `configurator` for an endpoint without annotations.
     pub(crate) fn programmatic<E: Endpoint>(configurator: impl Configurator<E>) -> Self {
-        Self(Arc::new(Typed { configurator, prepare: Some(|endpoint| prepare(|| Ok(Programmatic(endpoint)))) }))
+        Self::of(configurator, Some(|endpoint| prepare(|| Ok(Programmatic(endpoint)))))
     }
 
     pub(crate) fn check_origin(&self, request: &HandshakeRequest, policy: Result<(), Refusal>) -> Result<(), Refusal> {

@@ -13,7 +13,8 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::container::{ResponseFuture, Routed, ServerContainer};
+use super::response::ResponseFuture;
+use super::service::{Routed, ServerContainer};
 use crate::handshake::request::Transport;
 
 impl ServerContainer {

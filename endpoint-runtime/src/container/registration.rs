@@ -1,35 +1,22 @@
-//! Registration of an endpoint before it serves: path, type, source location, options, and the functions that start its
-//! connections.
+//! Registration of an endpoint before it serves: path, type, source location, options, and the functions that make its
+//! instances.
 
 use std::any::TypeId;
 use std::fmt;
-use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
-#[cfg(any(feature = "client", feature = "adopted"))]
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
-use tokio_util::task::task_tracker::TaskTrackerToken;
-
+use super::erased_configurator::{Configurable, Configured};
+use super::serving::{Prepare, Prepared, prepare};
 use crate::config::EndpointOptions;
-use crate::connection::Connection;
-pub use crate::container::erased_configurator::Configured;
+use crate::container::configurator::Configurator;
 use crate::endpoint::contract::{Annotated, EndpointHandlers, Handler};
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
-use crate::scheduling::coarse_timer::{SWEEP, Sweep};
 use crate::session::state::{StateRequirement, States};
-use crate::session::{OpenSet, Session, SessionInit};
-use crate::transport::socket::{Io, Socket};
-use endpoint_wire::close::CloseReason;
 
 /// Registry entry of an annotated endpoint.
 pub struct Registration {
@@ -79,36 +66,6 @@ pub type SharedFactory<I> = Box<dyn Fn() -> I + Send + Sync>;
 pub fn lend<E: Send + Sync + 'static, I: 'static>(instance: E, part: fn(Arc<E>) -> I) -> SharedFactory<I> {
     let instance = Arc::new(instance);
     Box::new(move || part(instance.clone()))
-}
-
-/// Makes the instance for a connection, as specified when mounting.
-pub(crate) type Prepare = Arc<dyn Fn(&HandshakeRequest) -> Result<Prepared, Refusal> + Send + Sync>;
-
-/// An endpoint instance that waits for its socket. Its type is erased here, once per connection; the code of the
-/// connection itself is generic.
-pub(crate) type Prepared = Box<dyn FnOnce(PendingConnection) + Send>;
-
-/// Resolves to the socket and the bytes that were read ahead; to `None` if the upgrade was not completed.
-pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>> + Send>>;
-
-/// An accepted connection, to be served as soon as HTTP releases its socket.
-pub(crate) struct PendingConnection {
-    pub(crate) upgrade: Upgrade,
-    pub(crate) init: SessionInit,
-    /// A shutdown waits until the token is dropped.
-    pub(crate) token: TaskTrackerToken,
-    /// Receives the close reason after `on_close` has returned.
-    #[cfg(feature = "adopted")]
-    pub(crate) ends: Option<oneshot::Sender<CloseReason>>,
-}
-
-/// The socket that HTTP releases.
-pub(crate) enum Upgraded {
-    Tcp(TcpStream),
-    Other(Box<dyn Io>),
-    /// A transport that takes whole messages only.
-    #[cfg(feature = "adopted")]
-    Whole(Box<dyn Io>),
 }
 
 impl Registration {
@@ -252,102 +209,16 @@ pub(crate) fn no_constructor(_: &HandshakeRequest) -> Result<Prepared, Refusal> 
     Err(Refusal::construction_failed(&error))
 }
 
-/// Makes an instance; a panic in `construct` refuses the handshake like an error.
-pub(crate) fn prepare<E: EndpointHandlers>(
-    construct: impl FnOnce() -> Result<E, Refusal>,
-) -> Result<Prepared, Refusal> {
-    let endpoint = catch_unwind(AssertUnwindSafe(construct))
-        .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
-    Ok(Box::new(move |opening: PendingConnection| {
-        #[cfg(feature = "adopted")]
-        if opening.ends.is_some() {
-            tokio::spawn(serve_and_report(Box::new((opening, endpoint))));
-            return;
-        }
-        tokio::spawn(serve(Box::new((opening, endpoint))));
-    }))
-}
-
-/// The task of a connection; returns its close reason.
-async fn serve<E: EndpointHandlers>(beginning: Box<(PendingConnection, E)>) -> Option<CloseReason> {
-    let mut connection = begin(beginning).await?;
-    Box::pin(connection.open()).await;
-    Some(connection.live().await)
-}
-
-/// Serves a connection and sends its close reason to `ends`.
-#[cfg(feature = "adopted")]
-async fn serve_and_report<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) {
-    let ends = beginning.0.ends.take();
-    if let (Some(reason), Some(ends)) = (serve(beginning).await, ends) {
-        // the receiver may be gone
-        let _ = ends.send(reason);
-    }
-}
-
-/// Wakes the sessions of an endpoint at their deadlines, until no session is left.
-async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
-    /// Ends the sweep on drop: its runtime may shut down while sessions on another runtime continue.
-    struct BreakOff(Arc<OpenSet>, Sweep);
-    impl Drop for BreakOff {
-        fn drop(&mut self) {
-            self.0.break_off(self.1);
-        }
-    }
-    let BreakOff(sessions, sweep) = &BreakOff(sessions, sweep);
-    while timeout(SWEEP, poll_fn(|cx| sessions.poll_end_of(*sweep, cx))).await.is_err() {
-        sessions.sweep(Instant::now());
-    }
-}
-
-/// Waits for the socket. The state for this wait is in its own box, which is freed afterwards.
-async fn begin<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) -> Option<Box<Connection<E>>> {
-    let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (PendingConnection { init, token, .. }, endpoint) = *beginning;
-    Some(connect(upgraded, early, init, endpoint, token))
-}
-
-/// Assembles a connection, for a server or a client.
-fn connect<E: EndpointHandlers>(
-    upgraded: Upgraded,
-    early: Bytes,
-    mut init: SessionInit,
-    endpoint: E,
-    token: TaskTrackerToken,
-) -> Box<Connection<E>> {
-    #[cfg(feature = "adopted")]
-    let whole = matches!(upgraded, Upgraded::Whole(_));
-    let (socket, writer) = halves(upgraded, &mut init.request);
-    ensure_sweep(&init.endpoint);
-    let mut session = Session::new(init, writer);
-    if E::LISTS_CODERS {
-        session = session.with_coders();
-    }
-    #[cfg(feature = "adopted")]
-    if whole {
-        session.send_queue().takes_whole_messages();
-    }
-    Connection::new(socket, early, endpoint, session, token)
-}
-
-/// Spawns the sweep of the endpoint's deadlines, unless one is running.
-fn ensure_sweep(sessions: &Arc<OpenSet>) {
-    if let Some(started) = sessions.begin_sweep() {
-        tokio::spawn(sweep(sessions.clone(), started));
-    }
-}
-
-/// The socket, and the write half of a plain TCP socket.
-fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option<OwnedWriteHalf>) {
-    match upgraded {
-        Upgraded::Tcp(tcp) => {
-            request.learn_addresses(|| tcp.peer_addr().ok(), || tcp.local_addr().ok());
-            let (socket, writer) = Socket::tcp(tcp);
-            (socket, Some(writer))
-        }
-        Upgraded::Other(io) => (Socket::Other(io), None),
-        #[cfg(feature = "adopted")]
-        Upgraded::Whole(io) => (Socket::Other(io), None),
+impl<E: ServerEndpoint> Configurable for E {
+    fn configured(configurator: impl Configurator<Self>) -> Configured {
+        let prepare: Option<fn(E) -> Result<Prepared, Refusal>> = match E::SHARING {
+            Sharing::PerConnection(_) => Some(|endpoint| match E::SHARING {
+                Sharing::PerConnection(own) => prepare(|| Ok(own(endpoint))),
+                Sharing::Shared(lender) => prepare(|| Ok(lender(endpoint)())),
+            }),
+            Sharing::Shared(_) => None,
+        };
+        Configured::of(configurator, prepare)
     }
 }
 
@@ -358,44 +229,6 @@ pub trait ClientEndpoint: EndpointHandlers {
     fn name() -> &'static str;
     /// The options of the attribute.
     const OPTIONS: EndpointOptions;
-}
-
-/// A client connection that the server has accepted.
-#[cfg(feature = "client")]
-pub(crate) struct Opened {
-    pub(crate) upgraded: Upgraded,
-    pub(crate) early: Bytes,
-    pub(crate) init: SessionInit,
-    /// A shutdown waits until the token is dropped.
-    pub(crate) token: TaskTrackerToken,
-}
-
-#[cfg(feature = "client")]
-impl Opened {
-    /// Serves the connection in its own task.
-    pub(crate) fn serve<E: EndpointHandlers>(self, endpoint: E) -> Serving {
-        let mut connection = connect(self.upgraded, self.early, self.init, endpoint, self.token);
-        let session = connection.session().clone();
-        let (opens, opened) = oneshot::channel();
-        let (ends, ended) = oneshot::channel();
-        tokio::spawn(async move {
-            Box::pin(connection.open()).await;
-            // the receiver may be gone
-            let _ = opens.send(());
-            let _ = ends.send(connection.live().await);
-        });
-        Serving { session, opened, ended }
-    }
-}
-
-/// A client connection that is being served.
-#[cfg(feature = "client")]
-pub(crate) struct Serving {
-    pub(crate) session: Session,
-    /// Resolves when `on_open` has returned.
-    pub(crate) opened: oneshot::Receiver<()>,
-    /// Resolves after `on_close` has returned.
-    pub(crate) ended: oneshot::Receiver<CloseReason>,
 }
 
 impl fmt::Debug for Registration {

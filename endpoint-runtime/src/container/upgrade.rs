@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::ServerContainer;
-use super::deploy::{EndpointConfig, Mounted, Mounting, Table, undeployable};
-use crate::container::registration::ServerEndpoint;
+use super::endpoint_config::EndpointConfig;
+use super::mounted::{Mounted, Mounting, Table, undeployable};
+use super::registration::ServerEndpoint;
+use super::service::ServerContainer;
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
 use crate::handshake::path::PathParams;

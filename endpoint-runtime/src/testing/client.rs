@@ -17,7 +17,7 @@ use super::connection::{Arrived, Leaving, Shared, close_frame, run};
 use super::frame::TestFrame;
 use super::transcript::{Direction, Traffic, Transcript};
 use crate::client::handshake::Agreed;
-use crate::container::registration::Upgraded;
+use crate::container::serving::Upgraded;
 use endpoint_wire::close::CloseCode;
 use endpoint_wire::deflate::Inbound;
 use endpoint_wire::message::Binary;

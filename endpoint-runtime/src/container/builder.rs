@@ -1,0 +1,192 @@
+//! The builder of a container: what it mounts, with which settings.
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
+
+use tokio_util::task::TaskTracker;
+
+use super::endpoint_config::EndpointConfig;
+use super::erased_configurator::Configured;
+use super::mounted::{self, Deployment, EndpointInfo, Mounting, Table, undeployable};
+use super::options::{RequestSettings, SessionSettings, request_setters, session_setters};
+use super::registration::{Registration, ServerEndpoint, prepare_each, prepare_shared};
+use super::service::{Inner, ServerContainer};
+use crate::container::configurator::Configurator;
+use crate::endpoint::programmatic::Endpoint;
+use crate::error::Error;
+use crate::handshake::path::ContextPath;
+use crate::handshake::refusal::Refusal;
+use crate::handshake::request::HandshakeRequest;
+use crate::observe::log_rate::HandshakeLog;
+use endpoint_wire::budget::{Budget, Budgets};
+
+impl ServerContainer {
+    /// Starts building an empty container.
+    pub fn builder() -> ContainerBuilder {
+        ContainerBuilder::default()
+    }
+}
+
+/// Builder of a [`ServerContainer`]; [`build`](ContainerBuilder::build) reports all configuration errors together.
+#[must_use]
+pub struct ContainerBuilder {
+    endpoints: Vec<Mounting>,
+    only: Box<dyn Fn(&EndpointInfo<'_>) -> bool>,
+    sessions: SessionSettings,
+    requests: RequestSettings,
+}
+
+session_setters!(ContainerBuilder);
+request_setters!(ContainerBuilder);
+
+impl Default for ContainerBuilder {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            only: Box::new(|_| true),
+            sessions: SessionSettings::default(),
+            requests: RequestSettings::default(),
+        }
+    }
+}
+
+impl ContainerBuilder {
+    pub(crate) fn session_settings(&mut self) -> &mut SessionSettings {
+        &mut self.sessions
+    }
+
+    pub(crate) fn request_settings(&mut self) -> &mut RequestSettings {
+        &mut self.requests
+    }
+
+    /// Mounts every type annotated with `#[server_endpoint]` that is linked into the program.
+    ///
+    /// Endpoints in a crate that no code references are not linked: write `use that_crate as _;`, or
+    /// [`register`](Self::register) them. `build` logs the endpoints found.
+    pub fn discover(mut self) -> Self {
+        self.endpoints.extend(inventory::iter::<Registration>().map(Mounting::from));
+        self
+    }
+
+    /// Mounts `E`. Mounting it twice, or in addition to [`discover`](Self::discover), is harmless.
+    pub fn register<E: ServerEndpoint>(mut self) -> Self {
+        self.endpoints.push((const { &E::REGISTRATION }).into());
+        self
+    }
+
+    /// Mounts `E` with a custom constructor, which is called for each connection with the opening request, before the
+    /// handshake is answered, and may refuse the handshake. A panic in the constructor refuses with 500.
+    pub fn endpoint_with<E: ServerEndpoint>(
+        mut self,
+        construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        let prepare = Some(prepare_each(construct));
+        self.endpoints.push(Mounting { prepare, ..(const { &E::REGISTRATION }).into() });
+        self
+    }
+
+    /// Mounts `E`, annotated with `instance = shared`, with one instance for all connections.
+    pub fn endpoint_shared<E: ServerEndpoint>(mut self, instance: E) -> Self {
+        let prepare = Some(prepare_shared(instance));
+        self.endpoints.push(Mounting { prepare, ..(const { &E::REGISTRATION }).into() });
+        self
+    }
+
+    /// Mounts an endpoint without annotations at `path`; `construct` is called for each connection.
+    #[track_caller]
+    pub fn add_endpoint<E: Endpoint>(
+        self,
+        path: impl Into<String>,
+        construct: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Self {
+        self.add_endpoint_config(EndpointConfig::new(path, construct))
+    }
+
+    /// Mounts an endpoint without annotations, with its own settings.
+    pub fn add_endpoint_config<E: Endpoint>(mut self, config: EndpointConfig<E>) -> Self {
+        self.endpoints.push(config.into());
+        self
+    }
+
+    /// Mounts `E` with a configurator, which overrides the one that the annotation names.
+    pub fn endpoint_with_configurator<E: ServerEndpoint>(mut self, configurator: impl Configurator<E>) -> Self {
+        let configured = Some(Configured::new::<E>(configurator));
+        self.endpoints.push(Mounting { configured, ..(const { &E::REGISTRATION }).into() });
+        self
+    }
+
+    /// Mounts only the endpoints for which `keep` returns true; `keep` sees their paths without the context path.
+    pub fn only(mut self, keep: impl Fn(&EndpointInfo<'_>) -> bool + 'static) -> Self {
+        self.only = Box::new(keep);
+        self
+    }
+
+    /// Checks the configuration and builds the container; logs the table of endpoints.
+    ///
+    /// # Errors
+    /// [`Error::is_deployment`] with all mistakes in one text: equal or equivalent paths with both source locations,
+    /// types that cannot be constructed, a `State<T>` that a handler takes and that is not provided, a malformed
+    /// context path, host or origin, a compression level or window out of range. Nothing is mounted in this case
+    /// (Jakarta WSC-5.2.1-3).
+    pub fn build(self) -> Result<ServerContainer, Error> {
+        let Self { endpoints, only, sessions, requests } = self;
+        let mut mistakes = Vec::new();
+        let context = ContextPath::parse(&requests.context_path).unwrap_or_else(|error| {
+            mistakes.push(error.to_string());
+            // conflicts between the endpoints do not depend on the context path
+            ContextPath::default()
+        });
+        let hosts = requests.hosts.map_err(|error| mistakes.push(error.to_string())).ok();
+        let origins = requests.origins.map_err(|error| mistakes.push(error.to_string())).ok();
+        let ground = Deployment {
+            context_path: requests.context_path,
+            context,
+            trailing_slash: requests.trailing_slash,
+            limits: sessions.limits,
+            states: Arc::new(sessions.states),
+            groups: Arc::default(),
+            budgets: Arc::new(Budgets::new(sessions.receive_budget, sessions.send_budget)),
+        };
+        let mut mounted = Vec::new();
+        for mounting in Mounting::together(endpoints) {
+            if only(&mounting.info()) {
+                mounted.extend(ground.mount(mounting, &mut mistakes).map(Arc::new));
+            }
+        }
+        let router = ground.router(mounted).map_err(|conflicts| mistakes.extend(conflicts)).ok();
+        let (Some(router), Some(hosts), Some(origins), true) = (router, hosts, origins, mistakes.is_empty()) else {
+            return Err(undeployable(mistakes));
+        };
+        let table = Table { router: Arc::new(router), by_hand: Vec::new(), others: Vec::new() };
+        let container = ServerContainer(Arc::new(Inner {
+            ground,
+            table: RwLock::new(Arc::new(table)),
+            hosts,
+            origins,
+            head_limits: requests.head_limits,
+            compression_budget: Arc::new(Budget::new(sessions.compression_budget)),
+            handshake_timeout: requests.handshake_timeout,
+            tasks: TaskTracker::new(),
+            closing: AtomicBool::new(false),
+            log: HandshakeLog::default(),
+        }));
+        for mounted in container.0.table().mounted() {
+            mounted.sessions.belongs_to(container.weak());
+            mounted::log(mounted);
+        }
+        if container.endpoints().next().is_none() {
+            tracing::warn!(
+                "no endpoint is mounted: those of a crate that nothing names are not linked; name it, or register them"
+            );
+        }
+        Ok(container)
+    }
+}
+
+impl fmt::Debug for ContainerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoints: Vec<_> = self.endpoints.iter().map(Mounting::info).collect();
+        f.debug_struct("ContainerBuilder").field("endpoints", &endpoints).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,135 @@
+//! The configuration of an endpoint without annotations.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::erased_configurator::Configured;
+use super::mounted::{About, Mounting};
+use super::registration::prepare_programmatic;
+use super::serving::Prepare;
+use crate::config::{Compression, EndpointOptions};
+use crate::container::configurator::Configurator;
+use crate::endpoint::programmatic::Endpoint;
+
+/// Configuration of an endpoint without annotations (Jakarta's `ServerEndpointConfig`): its path, its constructor, and
+/// the options of an annotation. Options that are not set default to the container's settings.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use endpoint_runtime::{Endpoint, EndpointConfig, Error, ServerContainer, Session};
+///
+/// struct Feed(&'static str);
+///
+/// impl Endpoint for Feed {
+///     async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
+///         session.basic_remote().send_text(self.0).await
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// let news = EndpointConfig::new("/news", || Feed("news")).subprotocols(&["feed.v1"]).idle_timeout(None);
+/// let container = ServerContainer::builder().add_endpoint_config(news).build()?;
+/// # Ok(()) }
+/// ```
+#[must_use]
+pub struct EndpointConfig<E> {
+    about: About,
+    options: EndpointOptions,
+    prepare: Prepare,
+    configured: Option<Configured>,
+    endpoint: PhantomData<fn() -> E>,
+}
+
+impl<E: Endpoint> EndpointConfig<E> {
+    /// An endpoint at `path`, which may contain variables. `construct` is called for each connection; a panic in it
+    /// refuses the handshake with 500.
+    #[track_caller]
+    pub fn new(path: impl Into<String>, construct: impl Fn() -> E + Send + Sync + 'static) -> Self {
+        let place = Location::caller();
+        let about = About {
+            path: Cow::Owned(path.into()),
+            name: std::any::type_name::<E>(),
+            file: place.file(),
+            line: place.line(),
+        };
+        Self {
+            about,
+            options: EndpointOptions::DEFAULT,
+            prepare: prepare_programmatic(construct),
+            configured: None,
+            endpoint: PhantomData,
+        }
+    }
+
+    /// Sets the handshake hooks.
+    pub fn configurator(mut self, configurator: impl Configurator<E>) -> Self {
+        self.configured = Some(Configured::programmatic(configurator));
+        self
+    }
+
+    /// The supported subprotocols.
+    pub fn subprotocols(mut self, names: &'static [&'static str]) -> Self {
+        self.options.subprotocols = names;
+        self
+    }
+
+    /// Admits only principals with one of these roles.
+    pub fn roles(mut self, roles: &'static [&'static str]) -> Self {
+        self.options.roles = roles;
+        self
+    }
+
+    /// Maximum size of a whole message in bytes.
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.options.max_message_size = Some(bytes);
+        self
+    }
+
+    /// Maximum nesting depth of the data of a message, in levels; see
+    /// [`ContainerBuilder::max_nesting`](crate::ContainerBuilder::max_nesting).
+    pub fn max_nesting(mut self, levels: usize) -> Self {
+        self.options.max_nesting = Some(levels);
+        self
+    }
+
+    /// Ends a session after this long without traffic; `None` disables the timeout.
+    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.options.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Sends a ping when either side was silent for this long; `None` disables pings.
+    pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
+        self.options.ping_interval = Some(interval);
+        self
+    }
+
+    /// Ends a session when the peer sends nothing for this long after a ping was written; `None` disables the timeout.
+    pub fn pong_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.options.pong_timeout = Some(timeout);
+        self
+    }
+
+    /// Compression of messages.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.options.compression = Some(compression);
+        self
+    }
+}
+
+impl<E: Endpoint> From<EndpointConfig<E>> for Mounting {
+    fn from(config: EndpointConfig<E>) -> Self {
+        let EndpointConfig { about, options, prepare, configured, .. } = config;
+        Self { about, registration: None, options, prepare: Some(Ok(prepare)), configured }
+    }
+}
+
+impl<E> fmt::Debug for EndpointConfig<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EndpointConfig({} {})", self.about.path, self.about)
+    }
+}

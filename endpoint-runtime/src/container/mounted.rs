@@ -1,0 +1,236 @@
+//! What is mounted: the endpoints with their paths, options and sessions, and the table to find them.
+
+use std::any::TypeId;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use super::erased_configurator::Configured;
+use super::registration::{Registration, no_constructor};
+use super::serving::Prepare;
+use crate::config::{EndpointOptions, Limits};
+use crate::error::{Error, Kind};
+use crate::handshake::path::{ContextPath, PathParams, Template};
+use crate::handshake::request::HandshakeRequest;
+use crate::handshake::router::{Router, TrailingSlash};
+use crate::session::state::{StateRequirement, States};
+use crate::session::{Groups, OpenSet};
+use endpoint_wire::budget::Budgets;
+
+/// A mounted endpoint.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointInfo<'a> {
+    /// The path or template of the endpoint, below the context path.
+    pub path: Cow<'a, str>,
+    /// The type, with its module.
+    pub name: &'static str,
+    /// The source file of the annotation, or of the [`EndpointConfig`](crate::EndpointConfig).
+    pub file: &'static str,
+    /// The line in `file`.
+    pub line: u32,
+}
+
+/// An endpoint mounted at its path.
+pub(super) struct Mounted {
+    pub(super) about: About,
+    template: Template,
+    /// `None` for an endpoint without annotations.
+    registration: Option<&'static Registration>,
+    pub(super) options: EndpointOptions,
+    pub(super) prepare: Prepare,
+    pub(super) configured: Option<Configured>,
+    pub(super) sessions: Arc<OpenSet>,
+}
+
+impl Mounted {
+    pub(super) fn check_path(&self, params: &PathParams) -> Result<(), Error> {
+        self.registration.map_or(Ok(()), |registration| registration.handlers().check_path(params))
+    }
+
+    pub(super) fn check_query(&self, request: &HandshakeRequest) -> Result<(), Error> {
+        self.registration.map_or(Ok(()), |registration| registration.handlers().check_query(request))
+    }
+
+    /// The first requirement of the endpoint that a transport of whole messages cannot meet.
+    #[cfg(feature = "adopted")]
+    pub(super) fn asks_too_much(&self) -> Option<String> {
+        if let Some((kind, how)) = self.registration.and_then(|registration| registration.handlers().in_parts()) {
+            return Some(format!("its `#[on_message]` for {kind} takes messages {how}"));
+        }
+        let compresses = self.options.compression.is_some_and(|compression| compression.is_on());
+        compresses.then(|| "it asks for compression, which whoever accepted the socket has negotiated".to_owned())
+    }
+
+    /// The annotated type; `None` for an endpoint without annotations.
+    pub(super) fn type_id(&self) -> Option<TypeId> {
+        self.registration.map(|registration| (registration.type_id)())
+    }
+}
+
+/// Path, type and source location of an endpoint.
+#[derive(Clone)]
+pub(super) struct About {
+    pub(super) path: Cow<'static, str>,
+    pub(super) name: &'static str,
+    pub(super) file: &'static str,
+    pub(super) line: u32,
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}:{})", self.name, self.file, self.line)
+    }
+}
+
+/// An endpoint to mount, with the settings given so far.
+pub(super) struct Mounting {
+    pub(super) about: About,
+    pub(super) registration: Option<&'static Registration>,
+    pub(super) options: EndpointOptions,
+    pub(super) prepare: Option<Result<Prepare, Error>>,
+    pub(super) configured: Option<Configured>,
+}
+
+impl From<&'static Registration> for Mounting {
+    fn from(registration: &'static Registration) -> Self {
+        let Registration { path, name, file, line, options, .. } = *registration;
+        let about = About { path: path.into(), name, file, line };
+        Self { about, registration: Some(registration), options, prepare: None, configured: None }
+    }
+}
+
+impl Mounting {
+    pub(super) fn info(&self) -> EndpointInfo<'_> {
+        let About { path, name, file, line } = &self.about;
+        EndpointInfo { path: Cow::Borrowed(path), name, file, line: *line }
+    }
+
+    /// Merges the mountings of one annotated type; for each setting the first wins.
+    pub(super) fn together(all: Vec<Self>) -> Vec<Self> {
+        let mut kept: Vec<Self> = Vec::new();
+        for mounting in all {
+            let id = |it: &Self| it.registration.map(|registration| (registration.type_id)());
+            let same = kept.iter_mut().find(|earlier| id(earlier).is_some() && id(earlier) == id(&mounting));
+            match same {
+                Some(earlier) => {
+                    earlier.prepare = earlier.prepare.take().or(mounting.prepare);
+                    earlier.configured = earlier.configured.take().or(mounting.configured);
+                }
+                None => kept.push(mounting),
+            }
+        }
+        kept
+    }
+}
+
+/// Settings and state that all endpoints of a container share.
+pub(super) struct Deployment {
+    pub(super) context_path: String,
+    pub(super) context: ContextPath,
+    pub(super) trailing_slash: TrailingSlash,
+    pub(super) limits: Limits,
+    pub(super) states: Arc<States>,
+    pub(super) groups: Arc<Groups>,
+    pub(super) budgets: Arc<Budgets>,
+}
+
+impl Deployment {
+    /// Prepares an endpoint for mounting, or adds all its configuration errors to `mistakes`.
+    pub(super) fn mount(&self, mounting: Mounting, mistakes: &mut Vec<String>) -> Option<Mounted> {
+        let Mounting { about, registration, options, prepare, configured } = mounting;
+        let found = mistakes.len();
+        let configured = configured.or_else(|| registration?.configured.map(|configured| configured()));
+        let prepare = prepare.or_else(|| registration?.prepare.map(|prepare| prepare()));
+        // a configurator may make the instance itself
+        let prepare = prepare.or_else(|| configured.is_some().then(|| Ok(Arc::new(no_constructor) as Prepare)));
+        let prepare = match prepare {
+            Some(Ok(prepare)) => Some(prepare),
+            Some(Err(error)) => {
+                mistakes.push(format!("{about}: {error}"));
+                None
+            }
+            None => {
+                mistakes
+                    .push(format!("{about} has no Default: write #[derive(Default)], or mount it with endpoint_with"));
+                None
+            }
+        };
+        let template = Template::parse(&about.path).map_err(|error| mistakes.push(format!("{about}: {error}"))).ok();
+        let limits = self.limits.with(&options);
+        mistakes.extend(limits.compression.mistake().map(|mistake| format!("{about}: {mistake}")));
+        let missing = registration.into_iter().flat_map(|registration| registration.handlers().missing(&self.states));
+        mistakes.extend(missing.map(|StateRequirement { type_name, method, .. }| {
+            format!("{about}: `{method}` takes State<{}>, provide it with .state(…)", type_name())
+        }));
+        let full = format!("{}{}", self.context_path.trim_end_matches('/'), about.path);
+        let (states, groups, budgets) = (self.states.clone(), self.groups.clone(), self.budgets.clone());
+        let sessions = OpenSet::new(full, about.name, limits).with(states, groups, budgets);
+        let annotated = registration.map(|registration| registration.handlers().message_kinds()).unwrap_or_default();
+        let sessions = Arc::new(sessions.annotated(annotated));
+        let (template, prepare) = template.zip(prepare)?;
+        (mistakes.len() == found).then_some(Mounted {
+            about,
+            template,
+            registration,
+            options,
+            prepare,
+            configured,
+            sessions,
+        })
+    }
+
+    /// The endpoint of `earlier` with another constructor; both share one set of open sessions.
+    pub(super) fn again(&self, mounting: Mounting, earlier: &Mounted) -> Result<Mounted, Error> {
+        let mut mistakes = Vec::new();
+        let mounted = self.mount(mounting, &mut mistakes).ok_or_else(|| undeployable(mistakes))?;
+        Ok(Mounted { sessions: earlier.sessions.clone(), ..mounted })
+    }
+
+    /// A router of all endpoints; fails with a message for each pair of equal or equivalent paths.
+    pub(super) fn router(
+        &self,
+        mounted: impl IntoIterator<Item = Arc<Mounted>>,
+    ) -> Result<Router<Arc<Mounted>>, Vec<String>> {
+        let routes = mounted.into_iter().map(|mounted| (mounted.template.clone(), mounted));
+        Router::new(&self.context, self.trailing_slash, routes).map_err(|conflicts| {
+            let place = |mounted: &Arc<Mounted>| format!("{} {}", mounted.about.path, mounted.about);
+            let pair = |[(_, a), (_, b)]: [(&Template, &Arc<Mounted>); 2]| {
+                format!("two endpoints have the same path, or equivalent templates: {} and {}", place(a), place(b))
+            };
+            conflicts.pairs().map(pair).collect()
+        })
+    }
+}
+
+/// The endpoints mounted now. A change replaces the whole table.
+#[derive(Clone)]
+pub(super) struct Table {
+    pub(super) router: Arc<Router<Arc<Mounted>>>,
+    /// Endpoints that were never mounted, but have sessions, opened by `upgrade` or `adopt`.
+    pub(super) by_hand: Vec<Arc<Mounted>>,
+    /// The sessions of removed endpoints. The table does not keep these sets alive: open sessions and handshakes in
+    /// progress do.
+    pub(super) others: Vec<Weak<OpenSet>>,
+}
+
+impl Table {
+    pub(super) fn mounted(&self) -> impl Iterator<Item = &Arc<Mounted>> {
+        self.router.routes().map(|(_, mounted)| mounted)
+    }
+
+    /// All sets of sessions: of mounted, unmounted and removed endpoints.
+    pub(super) fn sets(&self) -> impl Iterator<Item = Arc<OpenSet>> {
+        let all = self.mounted().chain(&self.by_hand).map(|mounted| mounted.sessions.clone());
+        all.chain(self.others.iter().filter_map(Weak::upgrade))
+    }
+}
+
+pub(super) fn undeployable(mistakes: Vec<String>) -> Error {
+    Error::new(Kind::Deploy, format!("the endpoints cannot be deployed: {}", mistakes.join("; ")))
+}
+
+pub(super) fn log(mounted: &Mounted) {
+    let About { name, file, line, .. } = mounted.about;
+    tracing::info!(path = &*mounted.sessions.path, endpoint = name, "mounted, annotated at {file}:{line}");
+}

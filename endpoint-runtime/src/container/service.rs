@@ -1,0 +1,267 @@
+//! The container itself: it finds the endpoint of a request, holds all open sessions, and shuts them down.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri, header};
+use http_body_util::Full;
+use tokio_util::task::TaskTracker;
+use tower_service::Service;
+
+use super::mounted::{Deployment, EndpointInfo, Mounted, Table};
+use super::response::ResponseFuture;
+use crate::error::Error;
+use crate::handshake::head::HeadLimits;
+use crate::handshake::hosts::Hosts;
+use crate::handshake::origins::Origins;
+use crate::handshake::refusal::{Excerpt, Refusal};
+use crate::handshake::request::Transport;
+use crate::handshake::router::Lookup;
+use crate::observe::log_rate::HandshakeLog;
+use crate::session::{OpenSessions, OpenSet, Session};
+use endpoint_wire::budget::Budget;
+use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+
+/// The mounted endpoints, their settings and their open sessions; a `tower` service for every request of an HTTP
+/// server.
+///
+/// A clone is the same container. It accepts requests to the path of an endpoint, or refuses them with a status that
+/// gives the reason; every other path gets 404, so a container is a good `fallback_service`.
+///
+/// ```no_run
+/// # use endpoint_runtime::{ServerContainer, Error};
+/// # fn main() -> Result<(), Error> {
+/// let container = ServerContainer::builder().discover().context_path("/websocket").build()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct ServerContainer(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) ground: Deployment,
+    pub(super) table: RwLock<Arc<Table>>,
+    pub(super) hosts: Hosts,
+    pub(super) origins: Origins,
+    pub(super) head_limits: HeadLimits,
+    /// Memory that the connections may hold for compression.
+    pub(super) compression_budget: Arc<Budget>,
+    /// Maximum time that a configurator may wait.
+    pub(super) handshake_timeout: Duration,
+    pub(super) tasks: TaskTracker,
+    pub(super) closing: AtomicBool,
+    pub(super) log: HandshakeLog,
+}
+
+/// Outcome of routing a request.
+pub(crate) enum Routed<B> {
+    /// The request was for an endpoint, and this is the response.
+    Ours(ResponseFuture),
+    /// The request was for no endpoint, and is given back.
+    Theirs(Request<B>),
+}
+
+impl ServerContainer {
+    /// Every mounted endpoint: its full path, its type and the source location of its annotation.
+    pub fn endpoints(&self) -> impl Iterator<Item = EndpointInfo<'static>> {
+        let table = self.0.table();
+        let info = |mounted: &Arc<Mounted>| EndpointInfo {
+            path: Cow::Owned(mounted.sessions.path.to_string()),
+            name: mounted.about.name,
+            file: mounted.about.file,
+            line: mounted.about.line,
+        };
+        table.mounted().map(info).collect::<Vec<_>>().into_iter()
+    }
+
+    /// The open sessions of all endpoints together.
+    pub fn sessions(&self) -> OpenSessions {
+        OpenSessions::of(self.0.table().sets())
+    }
+
+    /// Bytes in the send queues of all sessions that wait for slow peers, as counted by the
+    /// [`send_budget`](crate::ContainerBuilder::send_budget). Bytes about to be written do not count.
+    pub fn queued_bytes(&self) -> usize {
+        self.0.ground.budgets.send.used()
+    }
+
+    /// Bytes of incomplete messages in all sessions, as counted by the
+    /// [`receive_budget`](crate::ContainerBuilder::receive_budget).
+    pub fn unfinished_bytes(&self) -> usize {
+        self.0.ground.budgets.receive.used()
+    }
+
+    /// The open sessions in the room of this name ([`Session::join`]).
+    pub fn room(&self, room: impl AsRef<str>) -> OpenSessions {
+        self.0.ground.groups.rooms.of(room.as_ref())
+    }
+
+    /// The open sessions of the user with this name ([`Principal::name`](crate::Principal::name)).
+    pub fn principal(&self, name: impl AsRef<str>) -> OpenSessions {
+        self.0.ground.groups.principals.of(name.as_ref())
+    }
+
+    /// Ends every session with 1001 and waits for all of them; new handshakes are refused with 503.
+    ///
+    /// Queued messages are sent first. Messages received whole before the shutdown are still handled, in order and
+    /// before `on_close`, within the [close timeout](crate::ContainerBuilder::close_timeout); their replies cannot be sent any
+    /// more, because the close frame is already on its way. Messages left after that are dropped, and counted in one
+    /// line of the log. Every `on_close` runs. After `limit` the remaining connections are aborted.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the sessions still end, but slow ones are not aborted.
+    pub async fn shutdown(&self, limit: Duration) -> Shutdown {
+        self.0.closing.store(true, Ordering::SeqCst);
+        let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
+        let table = self.0.table();
+        let shutdown = end_all(|| table.sets(), reason, &self.0.tasks, limit).await;
+        self.0.ground.groups.flushers.wait().await;
+        shutdown
+    }
+
+    /// Answers a request to the path of an endpoint; gives every other request back.
+    pub(crate) fn respond<B>(&self, request: Request<B>, transport: Transport) -> Routed<B> {
+        let table = self.0.table();
+        let (mounted, params) = match table.router.find(request.uri().path()) {
+            Lookup::Found { value, params } => (value, params),
+            Lookup::BadPath if request.headers().contains_key(header::UPGRADE) => {
+                return Routed::Ours(self.0.refuse(request.uri(), Refusal::bad_path()).into());
+            }
+            Lookup::BadPath | Lookup::NotFound => return Routed::Theirs(request),
+        };
+        let (parts, _) = request.into_parts();
+        Routed::Ours(self.0.answer(mounted, params, parts, transport))
+    }
+}
+
+impl Session {
+    /// The container that this session belongs to; `None` once every clone of the container is dropped, or if the
+    /// session has no container.
+    pub fn container(&self) -> Option<ServerContainer> {
+        self.endpoint().container()?.downcast().ok().map(ServerContainer)
+    }
+}
+
+impl ServerContainer {
+    /// The longest send timeout of the container and of the endpoints mounted now.
+    pub(crate) fn longest_send_timeout(&self) -> Duration {
+        let table = self.0.table();
+        let mounted = table.mounted().map(|mounted| mounted.sessions.limits.send_timeout);
+        mounted.fold(self.0.ground.limits.send_timeout, Duration::max)
+    }
+
+    pub(super) fn weak(&self) -> Weak<dyn Any + Send + Sync> {
+        let weak: Weak<Inner> = Arc::downgrade(&self.0);
+        weak
+    }
+}
+
+/// Two values are equal if they are clones of the same container.
+impl PartialEq for ServerContainer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ServerContainer {}
+
+impl Inner {
+    /// The current table of mounted endpoints.
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the table with a changed copy; if `change` fails, the table stays.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Table) -> Result<T, Error>) -> Result<T, Error> {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Table::clone(&table);
+        let result = change(&mut next)?;
+        // a set without owners has no sessions, and never will
+        next.others.retain(|set| set.strong_count() > 0);
+        let before = std::mem::replace(&mut *table, Arc::new(next));
+        // the old table may own values of the application, whose destructors must not run under the lock
+        drop(table);
+        drop(before);
+        Ok(result)
+    }
+
+    pub(super) fn refuse(&self, uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
+        self.log_refused(uri, &refusal);
+        refusal.into()
+    }
+
+    pub(super) fn log_refused(&self, uri: &Uri, refusal: &Refusal) {
+        let status = refusal.status();
+        let Some(not_logged) = self.log.of(status.as_u16()).due() else { return };
+        let path = &*Excerpt(uri.path()).to_string();
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(path, status = status.as_u16(), not_logged, "handshake refused: {}", refusal.reason());
+        } else {
+            tracing::info!(path, status = status.as_u16(), not_logged, "handshake refused: {}", refusal.reason());
+        }
+    }
+}
+
+/// Ends all sessions of `sets` for a `reason` and waits for their `tasks`; after `limit` the remaining ones are
+/// aborted.
+pub(crate) async fn end_all<S>(
+    sets: impl Fn() -> S,
+    reason: CloseReason,
+    tasks: &TaskTracker,
+    limit: Duration,
+) -> Shutdown
+where
+    S: Iterator<Item = Arc<OpenSet>>,
+{
+    // counted before the sessions close: some end at once
+    let all = tasks.len();
+    sets().for_each(|set| set.close(reason.clone().by(Initiator::Container)));
+    tasks.close();
+    if tokio::time::timeout(limit, tasks.wait()).await.is_ok() {
+        return Shutdown { closed: all, cut: 0 };
+    }
+    let cut = tasks.len();
+    sets().for_each(|set| set.cut());
+    // the tasks have nothing left to wait for; one whose handler blocks its thread cannot be stopped
+    let _ = tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await;
+    Shutdown { closed: all.saturating_sub(cut), cut }
+}
+
+impl<B> Service<Request<B>> for ServerContainer {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.respond(request, Transport::default()) {
+            Routed::Ours(responding) => responding,
+            Routed::Theirs(request) => self.0.refuse(request.uri(), Refusal::unknown_path()).into(),
+        }
+    }
+}
+
+impl fmt::Debug for ServerContainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.endpoints()).finish()
+    }
+}
+
+/// Result of a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// Connections that ended with a closing handshake, or by themselves.
+    pub closed: usize,
+    /// Connections that were aborted at the deadline.
+    pub cut: usize,
+}
