@@ -27,10 +27,8 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::server::{Accepted, offered_subprotocols};
 use crate::handshake::{extensions, server};
-use crate::session::SessionInit;
 use crate::session::principal::Identity;
-use crate::session::properties;
-use crate::session::properties::MaybeRare;
+use crate::session::{MaybeRare, SessionInit, rare};
 #[cfg(feature = "tls")]
 use crate::transport::tls;
 use endpoint_wire::deflate::Deflation;
@@ -97,7 +95,7 @@ impl Inner {
         Configured::admit(options.roles, identity.as_ref())?;
         let prepared = prepare(&request)?;
         if let Some(identity) = identity {
-            properties::of(&rare).set_identity(identity);
+            rare::of(&rare).set_identity(identity);
         }
         self.begin(mounted, parts, ConnectionSpawnFn { prepared, request, accepted, headers, rare, token })
     }

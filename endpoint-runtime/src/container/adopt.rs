@@ -32,9 +32,8 @@ use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::{HandshakeRequest, Transport};
-use crate::session::SessionInit;
 use crate::session::principal::Identity;
-use crate::session::properties::MaybeRare;
+use crate::session::{MaybeRare, SessionInit};
 #[cfg(feature = "axum")]
 use crate::transport::axum::AxumMessages;
 use crate::transport::message_socket::{MessageSocket, Messages};
@@ -268,7 +267,7 @@ impl ExternalRequest {
                 prepared = prepare(&request)?;
                 rare = MaybeRare::new();
                 if let Some(identity) = identity {
-                    crate::session::properties::of(&rare).set_identity(identity);
+                    crate::session::rare::of(&rare).set_identity(identity);
                 }
             }
             Some(configured) => {

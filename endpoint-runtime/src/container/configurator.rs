@@ -9,8 +9,8 @@ use crate::handshake::extensions::ExtensionOffer;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::session::principal::{Identity, Principal};
-use crate::session::properties;
-use crate::session::properties::{MaybeRare, Properties};
+use crate::session::properties::Properties;
+use crate::session::{MaybeRare, rare};
 use endpoint_wire::extension::Extension;
 
 /// Handshake hooks of an endpoint `E` (Jakarta's `ServerEndpointConfig.Configurator`). Every method has a default,
@@ -124,7 +124,7 @@ impl HandshakeResponse {
     pub(crate) fn new(subprotocol: Option<&str>, extension: Option<Extension>, identity: Option<Identity>) -> Self {
         let (subprotocol, rare) = (subprotocol.map(Box::from), MaybeRare::new());
         if let Some(identity) = identity {
-            properties::of(&rare).set_identity(identity);
+            rare::of(&rare).set_identity(identity);
         }
         Self { headers: HeaderMap::new(), subprotocol, extension, rare }
     }
@@ -160,7 +160,7 @@ impl HandshakeResponse {
     /// Sets the [`Session::principal`](crate::Session::principal), which overrides an [`Identity`] in the request's
     /// extensions.
     pub fn set_principal<P: Principal>(&mut self, principal: P) {
-        properties::of(&self.rare).set_identity(Identity::new(principal));
+        rare::of(&self.rare).set_identity(Identity::new(principal));
     }
 
     /// The name of a header that the application added and must not.

@@ -99,12 +99,12 @@ impl ServerContainer {
 
     /// The open sessions in the room of this name ([`Session::join`]).
     pub fn room(&self, room: impl AsRef<str>) -> OpenSessions {
-        self.0.ground.groups.rooms.of(room.as_ref())
+        self.0.ground.groups.rooms.of(room.as_ref()).into()
     }
 
     /// The open sessions of the user with this name ([`Principal::name`](crate::Principal::name)).
     pub fn principal(&self, name: impl AsRef<str>) -> OpenSessions {
-        self.0.ground.groups.principals.of(name.as_ref())
+        self.0.ground.groups.principals.of(name.as_ref()).into()
     }
 
     /// Ends every session with 1001 and waits for all of them; new handshakes are refused with 503.

@@ -10,9 +10,10 @@ use crate::error::Error;
 use crate::scheduling::fairness;
 use crate::scheduling::flushers::Owed;
 use crate::send_queue::{Millisecond, Refused, SendQueue};
+use crate::session::open_sessions::OpenSessions;
 use crate::session::send_options::SendOptions;
+use crate::session::session::Session;
 use crate::session::shared_message::SharedMessage;
-use crate::session::{OpenSessions, Session};
 use endpoint_wire::message::{Binary, Message};
 use endpoint_wire::text::Text;
 
@@ -42,8 +43,15 @@ pub struct Broadcast<'a> {
     options: SendOptions,
 }
 
+impl OpenSessions {
+    /// A remote that sends to all of these sessions; it never waits for a peer.
+    pub fn async_remote(&self) -> Broadcast<'_> {
+        Broadcast::to(self)
+    }
+}
+
 impl<'a> Broadcast<'a> {
-    pub(crate) fn to(sessions: &'a OpenSessions) -> Self {
+    fn to(sessions: &'a OpenSessions) -> Self {
         Self { sessions, options: SendOptions::DEFAULT }
     }
 

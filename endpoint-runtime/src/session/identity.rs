@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use super::Session;
-use crate::session::principal::{Identity, Principal};
-use crate::session::properties;
-use crate::session::properties::Known;
+use super::principal::{Identity, Principal};
+use super::rare::{self, Known};
+use super::session::Session;
 
 impl Session {
     /// The authenticated user (Jakarta's `getUserPrincipal`), if a [`Configurator`](crate::Configurator) or
@@ -28,7 +27,7 @@ impl Session {
     /// alone. Once `on_close` has returned, the principal is dropped instead.
     pub fn reauthenticate<P: Principal>(&self, principal: P) {
         let identity = Identity::new(principal);
-        let rare = properties::of(&self.0.rare);
+        let rare = rare::of(&self.0.rare);
         let mut known = rare.principal();
         let before = if rare.is_released() {
             Some(identity)

@@ -2,26 +2,22 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
+pub use super::handlers::MessageKind;
+use super::handlers::{self, Callback};
+pub(crate) use super::handlers::{Answer, Payload, Pending};
+use super::rare;
+use super::session::Session;
 use crate::codec::{DecodeBinary, DecodeText, IntoReply};
-use crate::error::Error;
-use crate::observe::destructors;
-use crate::session::Session;
-use endpoint_wire::message::{Binary, DataKind, Message, Pong};
+use crate::error::{Error, Kind};
+use endpoint_wire::message::{Binary, Message, Pong};
 use endpoint_wire::text::Text;
 
-/// Kind of message that a handler takes; a session has at most one handler of each kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum MessageKind {
-    /// Text.
-    Text,
-    /// Binary data.
-    Binary,
-    /// Pongs.
-    Pong,
-}
+/// The handlers of one session.
+pub(crate) type Handlers = handlers::Handlers<Session>;
+/// The shared part of a [`MessageHandler`].
+pub(crate) type Entry = handlers::Entry<Session>;
 
 impl MessageKind {
     /// The kind of a data message.
@@ -62,75 +58,6 @@ impl MessageKind {
 /// The session drops its handlers, with everything they captured, when `on_close` has returned.
 pub struct MessageHandler(Arc<Entry>);
 
-/// The shared part of a [`MessageHandler`].
-pub(crate) struct Entry {
-    kind: MessageKind,
-    /// `None` only during `Drop`.
-    call: Option<LazyHandlerFuture>,
-    parts: bool,
-}
-
-/// Catches a panic in the closure's destructor: the last reference may be dropped in a connection's task, which must
-/// not end by it.
-impl Drop for Entry {
-    fn drop(&mut self) {
-        destructors::run("a message handler", self.call.take());
-    }
-}
-
-enum LazyHandlerFuture {
-    Text(Callback<Text>),
-    Binary(Callback<Binary>),
-    Pong(Callback<Pong>),
-}
-
-type Callback<T> = Box<dyn Fn(&Session, T, bool) -> Answer + Send + Sync>;
-
-/// Result of a call.
-pub(crate) enum Answer {
-    /// The handler has returned.
-    Now(Result<Option<Message>, Error>),
-    /// The handler is waiting.
-    Later(Pending),
-}
-
-/// Future of a handler that is waiting for something.
-pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Option<Message>, Error>> + Send>>;
-
-/// A message, or a part of one, for a message handler.
-pub(crate) enum Payload {
-    Text(Text),
-    Binary(Binary),
-    Pong(Pong),
-}
-
-impl Payload {
-    pub(crate) fn kind(&self) -> MessageKind {
-        match self {
-            Self::Text(_) => MessageKind::Text,
-            Self::Binary(_) => MessageKind::Binary,
-            Self::Pong(_) => MessageKind::Pong,
-        }
-    }
-
-    pub(crate) fn size(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary(data) => data.len(),
-            Self::Pong(pong) => pong.data().len(),
-        }
-    }
-}
-
-impl From<Message> for Payload {
-    fn from(message: Message) -> Self {
-        match message {
-            Message::Text(text) => Self::Text(text),
-            Message::Binary(data) => Self::Binary(data),
-        }
-    }
-}
-
 impl MessageHandler {
     /// Takes whole text messages as a `T`: `String`, [`Text`], a number, [`Json`](crate::Json) or any other type that
     /// decodes from text.
@@ -141,7 +68,7 @@ impl MessageHandler {
     {
         Self::of(
             MessageKind::Text,
-            LazyHandlerFuture::Text(Box::new(move |session, text, _| {
+            Callback::Text(Box::new(move |session, text, _| {
                 now(|| handler(session, T::decode_text(text)?).into_reply())
             })),
         )
@@ -155,9 +82,7 @@ impl MessageHandler {
     {
         Self::of(
             MessageKind::Text,
-            LazyHandlerFuture::Text(Box::new(move |session, text, _| {
-                later(|| Ok(handler(session, T::decode_text(text)?)))
-            })),
+            Callback::Text(Box::new(move |session, text, _| later(|| Ok(handler(session, T::decode_text(text)?))))),
         )
     }
 
@@ -170,7 +95,7 @@ impl MessageHandler {
     {
         Self::of(
             MessageKind::Binary,
-            LazyHandlerFuture::Binary(Box::new(move |session, data, _| {
+            Callback::Binary(Box::new(move |session, data, _| {
                 now(|| handler(session, T::decode_binary(data)?).into_reply())
             })),
         )
@@ -184,9 +109,7 @@ impl MessageHandler {
     {
         Self::of(
             MessageKind::Binary,
-            LazyHandlerFuture::Binary(Box::new(move |session, data, _| {
-                later(|| Ok(handler(session, T::decode_binary(data)?)))
-            })),
+            Callback::Binary(Box::new(move |session, data, _| later(|| Ok(handler(session, T::decode_binary(data)?))))),
         )
     }
 
@@ -195,9 +118,7 @@ impl MessageHandler {
     pub fn text_parts<R: IntoReply>(handler: impl Fn(&Session, Text, bool) -> R + Send + Sync + 'static) -> Self {
         Self::of_parts(
             MessageKind::Text,
-            LazyHandlerFuture::Text(Box::new(move |session, part, last| {
-                now(|| handler(session, part, last).into_reply())
-            })),
+            Callback::Text(Box::new(move |session, part, last| now(|| handler(session, part, last).into_reply()))),
         )
     }
 
@@ -208,7 +129,7 @@ impl MessageHandler {
     {
         Self::of_parts(
             MessageKind::Text,
-            LazyHandlerFuture::Text(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
+            Callback::Text(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
         )
     }
 
@@ -217,9 +138,7 @@ impl MessageHandler {
     pub fn binary_parts<R: IntoReply>(handler: impl Fn(&Session, Binary, bool) -> R + Send + Sync + 'static) -> Self {
         Self::of_parts(
             MessageKind::Binary,
-            LazyHandlerFuture::Binary(Box::new(move |session, part, last| {
-                now(|| handler(session, part, last).into_reply())
-            })),
+            Callback::Binary(Box::new(move |session, part, last| now(|| handler(session, part, last).into_reply()))),
         )
     }
 
@@ -230,7 +149,7 @@ impl MessageHandler {
     {
         Self::of_parts(
             MessageKind::Binary,
-            LazyHandlerFuture::Binary(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
+            Callback::Binary(Box::new(move |session, part, last| later(|| Ok(handler(session, part, last))))),
         )
     }
 
@@ -238,7 +157,7 @@ impl MessageHandler {
     pub fn pong<R: IntoReply>(handler: impl Fn(&Session, Pong) -> R + Send + Sync + 'static) -> Self {
         Self::of(
             MessageKind::Pong,
-            LazyHandlerFuture::Pong(Box::new(move |session, pong, _| now(|| handler(session, pong).into_reply()))),
+            Callback::Pong(Box::new(move |session, pong, _| now(|| handler(session, pong).into_reply()))),
         )
     }
 
@@ -249,16 +168,16 @@ impl MessageHandler {
     {
         Self::of(
             MessageKind::Pong,
-            LazyHandlerFuture::Pong(Box::new(move |session, pong, _| later(|| Ok(handler(session, pong))))),
+            Callback::Pong(Box::new(move |session, pong, _| later(|| Ok(handler(session, pong))))),
         )
     }
 
-    fn of(kind: MessageKind, call: LazyHandlerFuture) -> Self {
-        Self(Arc::new(Entry { kind, call: Some(call), parts: false }))
+    fn of(kind: MessageKind, call: Callback<Session>) -> Self {
+        Self(Entry::new(kind, call, false))
     }
 
-    fn of_parts(kind: MessageKind, call: LazyHandlerFuture) -> Self {
-        Self(Arc::new(Entry { kind, call: Some(call), parts: true }))
+    fn of_parts(kind: MessageKind, call: Callback<Session>) -> Self {
+        Self(Entry::new(kind, call, true))
     }
 
     /// The kind of messages that the handler takes.
@@ -267,13 +186,13 @@ impl MessageHandler {
     }
 
     pub(crate) fn takes_parts(&self) -> bool {
-        self.0.parts
+        self.0.parts()
     }
 }
 
 impl fmt::Debug for MessageHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MessageHandler").field("kind", &self.kind()).field("parts", &self.0.parts).finish()
+        f.debug_struct("MessageHandler").field("kind", &self.kind()).field("parts", &self.0.parts()).finish()
     }
 }
 
@@ -291,52 +210,63 @@ where
     }
 }
 
-impl Entry {
-    pub(crate) fn kind(&self) -> MessageKind {
-        self.kind
-    }
-
-    /// Whether the handler takes messages in parts.
-    pub(crate) fn parts(&self) -> bool {
-        self.parts
-    }
-
-    /// Runs the application's code. Ignores a payload of another kind.
-    pub(crate) fn call(&self, session: &Session, payload: Payload, last: bool) -> Answer {
-        match (&self.call, payload) {
-            (Some(LazyHandlerFuture::Text(call)), Payload::Text(text)) => call(session, text, last),
-            (Some(LazyHandlerFuture::Binary(call)), Payload::Binary(data)) => call(session, data, last),
-            (Some(LazyHandlerFuture::Pong(call)), Payload::Pong(pong)) => call(session, pong, last),
-            _ => Answer::Now(Ok(None)),
+/// Message handlers.
+impl Session {
+    /// Adds a handler for a kind of messages that has none yet, at an endpoint with or without annotations. It takes
+    /// messages that begin from now on.
+    ///
+    /// # Errors
+    /// [`Error::is_duplicate_handler`] if this kind has a handler, added or annotated; that one keeps working.
+    /// A handler for parts also fails on an [adopted](crate::ServerContainer) socket.
+    /// [`Error::is_closed`] once `on_close` has returned and the handlers were dropped.
+    pub fn add_message_handler(&self, handler: MessageHandler) -> Result<(), Error> {
+        let kind = handler.kind();
+        if handler.takes_parts() {
+            self.0.send_queue.takes_parts()?;
         }
-    }
-}
-
-/// The handlers of one session, at most one of each kind.
-#[derive(Clone, Default)]
-pub(crate) struct Handlers([Option<Arc<Entry>>; 3]);
-
-impl Handlers {
-    pub(crate) fn of(&self, kind: MessageKind) -> Option<&Arc<Entry>> {
-        self.0[kind as usize].as_ref()
-    }
-
-    /// Adds the handler. Returns it, and changes nothing, if there is one of its kind: the caller holds a lock, under
-    /// which the application's destructor must not run.
-    pub(crate) fn add(&mut self, handler: MessageHandler) -> Result<(), MessageHandler> {
-        let place = &mut self.0[handler.kind() as usize];
-        if place.is_some() {
-            return Err(handler);
+        let taken =
+            || Error::new(Kind::DuplicateHandler, format!("the session has a handler of the kind {kind:?} already"));
+        if self.is_annotated(kind) {
+            return Err(taken());
         }
-        *place = Some(handler.0);
+        let rare = rare::of(&self.0.rare);
+        let mut handlers = rare.handlers();
+        if rare.is_released() {
+            // the application's destructor must not run under the lock
+            drop(handlers);
+            return Err(Error::closed());
+        }
+        let added = handlers.add(handler.0);
+        drop(handlers);
+        added.map_err(|_| taken())?;
+        self.0.send_queue.wake();
         Ok(())
     }
 
-    pub(crate) fn remove(&mut self, kind: MessageKind) -> Option<MessageHandler> {
-        self.0[kind as usize].take().map(MessageHandler)
+    /// Removes an added handler and returns it; it may be added again to any session. It still receives the rest of a
+    /// message that has begun, and a running call finishes. An annotated handler is not removed.
+    pub fn remove_message_handler(&self, kind: MessageKind) -> Option<MessageHandler> {
+        let removed = self.0.rare.get()?.handlers().remove(kind);
+        self.0.send_queue.wake();
+        removed.map(MessageHandler)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.iter().all(Option::is_none)
+    /// The kinds of messages that have a handler, added or annotated.
+    pub fn message_handlers(&self) -> Vec<MessageKind> {
+        let added = self.added_handlers().unwrap_or_default();
+        [MessageKind::Text, MessageKind::Binary, MessageKind::Pong]
+            .into_iter()
+            .filter(|kind| self.is_annotated(*kind) || added.of(*kind).is_some())
+            .collect()
+    }
+
+    fn is_annotated(&self, kind: MessageKind) -> bool {
+        self.0.endpoint.annotated[kind as usize]
+    }
+
+    /// The added handlers; usually `None`.
+    pub(crate) fn added_handlers(&self) -> Option<Handlers> {
+        let handlers = self.0.rare.get()?.handlers().clone();
+        (!handlers.is_empty()).then_some(handlers)
     }
 }

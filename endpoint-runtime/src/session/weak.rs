@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::{Inner, Session};
+use super::rare;
+use super::session::{Inner, Session};
 
 /// A weak reference to a [`Session`], which does not keep it in memory, created by [`Session::downgrade`]. For a struct
 /// that lives longer than the session, such as a registry of the application, which would otherwise have to remove the
@@ -64,7 +65,7 @@ impl Session {
     pub(super) fn release_for_good(&self) {
         // without another reference nothing can be added, so there is nothing to remember
         if self.0.rare.get().is_some() || Arc::strong_count(&self.0) > 1 || Arc::weak_count(&self.0) > 0 {
-            crate::session::properties::of(&self.0.rare).release();
+            rare::of(&self.0.rare).release();
         }
     }
 }

@@ -1,0 +1,19 @@
+//! What the sets of sessions need to know of a session.
+
+use std::sync::atomic::AtomicU32;
+
+use crate::send_queue::SendQueue;
+
+/// A session in a set. The sets are generic over it, because a session holds its sets.
+pub(crate) trait Member: Clone {
+    /// The memory address, unique among all members that exist at the same time.
+    fn address(&self) -> usize;
+
+    /// Index in the open set, which maintains it.
+    fn place(&self) -> &AtomicU32;
+
+    fn send_queue(&self) -> &SendQueue;
+}
+
+/// The member is not in the open set.
+pub(crate) const NOWHERE: u32 = u32::MAX;
