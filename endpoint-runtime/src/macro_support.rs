@@ -19,10 +19,10 @@ pub use crate::container::registration::{Registration, ServerEndpoint, SharedFac
 pub use crate::endpoint::coder_selection::{
     ByItself, DecoderOfBinary, DecoderOfText, EncoderOfReply, EncodesReply, List, NotByItself, taking,
 };
-pub use crate::endpoint::coders::{list_decoder, list_encoder};
 pub use crate::endpoint::contract::{
     Annotated, AsMutReceiver, EndpointHandlers, Fallback, Handler, LazyHandlerFuture, Mode, Reply,
 };
+pub use crate::endpoint::listed_coders::{list_decoder, list_encoder};
 pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::handshake::path::{PathParam, PathParams, template_has};

@@ -4,4 +4,5 @@ pub(crate) mod coder_selection;
 pub(crate) mod coders;
 pub(crate) mod contract;
 pub(crate) mod dispatch;
+pub(crate) mod listed_coders;
 pub(crate) mod programmatic;
