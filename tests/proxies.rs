@@ -17,6 +17,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{ServerBuilder, Trust};
+use support::ear::Ear;
 use support::{Answer, Client, Journal, PING, PONG, TestServer, soon};
 
 const NEEDS: &str = "set ENDPOINT_NGINX and ENDPOINT_HAPROXY, or run tests/run.sh";
@@ -53,27 +54,6 @@ impl Echo {
     #[on_close]
     fn close(&self, reason: CloseReason) {
         self.0.note(format!("close {reason} by {:?}", reason.initiator()));
-    }
-}
-
-/// Passes everything on.
-#[client_endpoint(max_message_size = "4MiB")]
-struct Ear(Journal);
-
-impl Ear {
-    #[on_message]
-    fn text(&self, text: String) {
-        self.0.note(text);
-    }
-
-    #[on_message]
-    fn binary(&self, data: &[u8]) {
-        self.0.note(format!("{} bytes", data.len()));
-    }
-
-    #[on_close]
-    fn close(&self, reason: CloseReason) {
-        self.0.note(format!("close {reason}"));
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{ContainerBuilder, Proxy, TlsConfig, Trust};
+use support::ear::Ear;
 use support::raw_server::{Asked, Peer, RawServer};
 use support::{Journal, TestServer, soon};
 use tokio::io::copy_bidirectional;
@@ -29,21 +30,6 @@ fn named() -> ContainerBuilder {
 
 async fn serve() -> TestServer {
     TestServer::with(named()).await
-}
-
-#[client_endpoint]
-struct Ear(Journal);
-
-impl Ear {
-    #[on_message]
-    fn text(&self, text: String) {
-        self.0.note(text);
-    }
-
-    #[on_close]
-    fn close(&self, reason: CloseReason) {
-        self.0.note(format!("close {reason}"));
-    }
 }
 
 /// Takes one connection, makes the tunnel to `server` whatever name was asked for, and carries bytes until the end.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{TlsConfig, Trust};
+use support::ear::Ear;
 use support::{Journal, TestServer, frame, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -61,27 +62,6 @@ impl Notes {
     #[on_close]
     fn close(&self, reason: CloseReason) {
         self.journal.note(format!("close {reason} by {:?}", reason.initiator()));
-    }
-}
-
-/// Hands everything on.
-#[client_endpoint(max_message_size = "4MiB")]
-struct Ear(Journal);
-
-impl Ear {
-    #[on_message]
-    fn text(&self, text: String) {
-        self.0.note(text);
-    }
-
-    #[on_message]
-    fn binary(&self, data: &[u8]) {
-        self.0.note(format!("{} bytes", data.len()));
-    }
-
-    #[on_close]
-    fn close(&self, reason: CloseReason) {
-        self.0.note(format!("close {reason}"));
     }
 }
 
