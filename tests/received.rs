@@ -5,8 +5,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use endpoint_runtime::{ClientContainer, ContainerBuilder, TextStreamDecoder};
 use endpoint_runtime::prelude::*;
+use endpoint_runtime::{ClientContainer, ContainerBuilder, TextStreamDecoder};
 use support::raw_server::{RawServer, plain};
 use support::{Client, Journal, Log, PING, PONG, TEXT, TestServer, frame, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -299,7 +299,8 @@ async fn messages_are_handled_at_most_for_the_close_timeout() {
 
 #[tokio::test]
 async fn messages_before_an_idle_timeout_are_handled_in_order() {
-    let given = notes_with(|container| container.close_timeout(LONG).idle_timeout(Some(Duration::from_millis(200)))).await;
+    let given =
+        notes_with(|container| container.close_timeout(LONG).idle_timeout(Some(Duration::from_millis(200)))).await;
     let mut client = given.server.connect("/notes?hold").await;
     given.journal.expect("open").await;
     client.send_raw(&numbered(0..40)).await;

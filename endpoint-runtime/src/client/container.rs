@@ -113,14 +113,14 @@ impl ClientContainer {
     /// # Cancel safety
     /// If the future is dropped, the sessions still end, but the slow ones are not dropped after `limit`.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
-        let begun = Instant::now();
+        let started = Instant::now();
         self.0.closing.cancel();
         self.0.keepers.close();
         let sets = self.sets();
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the client is shutting down");
         let shutdown = end_all(|| sets.iter().cloned(), reason, &self.0.tasks, limit).await;
         // each task waits only for its session; a closure that blocks its thread cannot be interrupted
-        let rest = limit.saturating_sub(begun.elapsed()).max(SHUTDOWN_REST);
+        let rest = limit.saturating_sub(started.elapsed()).max(SHUTDOWN_REST);
         let _ = timeout(rest, self.0.keepers.wait()).await;
         shutdown
     }
@@ -186,7 +186,7 @@ impl ClientContainer {
         request: &OpeningRequest,
         stop: &CancellationToken,
     ) -> Result<Serving, Error> {
-        let (agreed, terms) = tokio::select! {
+        let (agreed, init) = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(stopped_while_connecting()),
             agreed = self.agree::<E>(request) => agreed?,
@@ -197,7 +197,7 @@ impl ClientContainer {
         if stop.is_cancelled() {
             return Err(stopped_while_connecting());
         }
-        Ok(Opened { upgraded: agreed.upgraded, early: agreed.early, terms, token }.serve(endpoint))
+        Ok(Opened { upgraded: agreed.upgraded, early: agreed.early, init, token }.serve(endpoint))
     }
 
     /// Ends a session whose `stop` was cancelled. A shutdown ends its sessions itself, with its own reason.
@@ -246,11 +246,11 @@ impl ClientContainer {
             // the budget had space when compression was offered; another attempt will not offer it
             let used_up = || {
                 let cause = io::Error::from(io::ErrorKind::OutOfMemory);
-                Error::with_source(Kind::Handshake, "the compression budget is used up", cause)
+                Error::with_source(Kind::Handshake, "the compression budget is exhausted", cause)
             };
             deflation.map(Box::new).ok_or_else(used_up)
         });
-        let terms = SessionInit {
+        let init = SessionInit {
             request: asked,
             subprotocol: agreed.subprotocol.take().map(Cow::Owned),
             response: Some(Box::new(std::mem::take(&mut agreed.response))),
@@ -258,12 +258,12 @@ impl ClientContainer {
             endpoint: sessions,
             rare: <_>::default(),
         };
-        Ok((agreed, terms))
+        Ok((agreed, init))
     }
 }
 
 fn stopped_while_connecting() -> Error {
-    Error::new(Kind::Closed, "the connection was ended while it was opened, by a shutdown or by `close`")
+    Error::new(Kind::Closed, "the connection was closed before it was open, by a shutdown or by `close`")
 }
 
 /// A session that the caller has not received yet; ends it on drop.
@@ -272,7 +272,7 @@ struct Unowned(Option<Session>);
 impl Drop for Unowned {
     fn drop(&mut self) {
         if let Some(session) = &self.0 {
-            let reason = CloseReason::truncating(CloseCode::GoingAway, "the client gave it up");
+            let reason = CloseReason::truncating(CloseCode::GoingAway, "the connection attempt was cancelled");
             session.send_queue().close(reason.by(Initiator::Application));
         }
     }
@@ -291,7 +291,7 @@ fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States) -> Result<
     let mut mistakes: Vec<String> = limits.compression.mistake().into_iter().collect();
     for wanted in Handlers::of::<E>().missing(states) {
         let (method, ty) = (wanted.method, (wanted.type_name)());
-        mistakes.push(format!("`{method}` takes State<{ty}>, provide it with .state(…)"));
+        mistakes.push(format!("`{method}` takes State<{ty}>: provide it with .state(…)"));
     }
     if mistakes.is_empty() {
         return Ok(());

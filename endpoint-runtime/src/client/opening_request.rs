@@ -44,7 +44,7 @@ impl OpeningRequest {
     /// Builds the head of the request.
     pub(super) fn head(&self, target: &Target, offer: &Offer) -> Result<http::request::Parts, Error> {
         if let Some(mistake) = &self.mistake {
-            return Err(Error::new(Kind::Handshake, format!("the request cannot be made: {mistake}")));
+            return Err(Error::new(Kind::Handshake, format!("invalid request: {mistake}")));
         }
         let (mut head, ()) = Request::new(()).into_parts();
         (head.method, head.uri) = (Method::GET, target.resource.clone());

@@ -523,8 +523,8 @@ mod tests {
         let set = Arc::new(OpenSet::new("/", "Taker", limits));
         let request = HandshakeRequest::new(&parts, PathParams::default(), Transport::default());
         let (response, subprotocol, deflation, rare) = <_>::default();
-        let terms = SessionInit { request, response, subprotocol, deflation, endpoint: set, rare };
-        let session = Session::new(terms, None);
+        let init = SessionInit { request, response, subprotocol, deflation, endpoint: set, rare };
+        let session = Session::new(init, None);
         let io = ConnectionIo::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
         let mut both = (io, Dispatch::new(Taker, session), peer);
         decode(&mut both.0, &mut both.1);

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::timers::{CHECKS, after};
 use crate::config::RECEIVE_GRACE;
 use endpoint_wire::Violation;
-use endpoint_wire::assemble;
 use endpoint_wire::budget::{Budget, Reservation};
+use endpoint_wire::decode;
 
 /// A message that holds fewer bytes than this is not counted: it may only be cut by the end of a read.
 const UNCOUNTED: usize = 4 << 10;
@@ -25,19 +25,19 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    pub(super) fn new(message: &assemble::Unfinished) -> Self {
+    pub(super) fn new(message: &decode::Unfinished) -> Self {
         Self { number: message.number, since: None, reserved: None }
     }
 
     /// Starts again if another message is incomplete by now.
-    fn follow(&mut self, message: &assemble::Unfinished) {
+    fn follow(&mut self, message: &decode::Unfinished) {
         if self.number != message.number {
             *self = Self::new(message);
         }
     }
 
     /// Counts the bytes that are kept of the message against the budget.
-    pub(super) fn reserve(&mut self, message: &assemble::Unfinished, budget: &Arc<Budget>) -> Result<(), Violation> {
+    pub(super) fn reserve(&mut self, message: &decode::Unfinished, budget: &Arc<Budget>) -> Result<(), Violation> {
         self.follow(message);
         if message.held < UNCOUNTED {
             return Ok(());
@@ -53,7 +53,7 @@ impl Unfinished {
     }
 
     /// Releases the reservation if the message is complete by now.
-    pub(super) fn release_finished(&mut self, message: Option<&assemble::Unfinished>) {
+    pub(super) fn release_finished(&mut self, message: Option<&decode::Unfinished>) {
         if message.is_none_or(|message| message.number != self.number) {
             self.reserved = None;
         }
@@ -63,7 +63,7 @@ impl Unfinished {
     /// otherwise its bytes may already wait in the socket. Returns when to check again.
     pub(super) fn check(
         &mut self,
-        message: &assemble::Unfinished,
+        message: &decode::Unfinished,
         now: Instant,
         rate: usize,
         is_read: bool,

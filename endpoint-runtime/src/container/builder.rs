@@ -177,7 +177,8 @@ impl ContainerBuilder {
         }
         if container.endpoints().next().is_none() {
             tracing::warn!(
-                "no endpoint is mounted: those of a crate that nothing names are not linked; name it, or register them"
+                "no endpoint is mounted: the linker drops a crate that nothing refers to; refer to it, or register its \
+                 endpoints"
             );
         }
         Ok(container)

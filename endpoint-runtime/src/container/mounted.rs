@@ -54,12 +54,12 @@ impl Mounted {
 
     /// The first requirement of the endpoint that a transport of whole messages cannot meet.
     #[cfg(feature = "adopted")]
-    pub(super) fn asks_too_much(&self) -> Option<String> {
+    pub(super) fn unsupported_option(&self) -> Option<String> {
         if let Some((kind, how)) = self.registration.and_then(|registration| registration.handlers().in_parts()) {
             return Some(format!("its `#[on_message]` for {kind} takes messages {how}"));
         }
         let compresses = self.options.compression.is_some_and(|compression| compression.is_on());
-        compresses.then(|| "it asks for compression, which whoever accepted the socket has negotiated".to_owned())
+        compresses.then(|| "it enables compression, which the library that accepts the socket negotiates".to_owned())
     }
 
     /// The annotated type; `None` for an endpoint without annotations.
@@ -151,8 +151,9 @@ impl Deployment {
                 None
             }
             None => {
-                mistakes
-                    .push(format!("{about} has no Default: write #[derive(Default)], or mount it with endpoint_with"));
+                mistakes.push(format!(
+                    "{about} does not implement Default: write #[derive(Default)], or mount it with endpoint_with"
+                ));
                 None
             }
         };
@@ -161,7 +162,7 @@ impl Deployment {
         mistakes.extend(limits.compression.mistake().map(|mistake| format!("{about}: {mistake}")));
         let missing = registration.into_iter().flat_map(|registration| registration.handlers().missing(&self.states));
         mistakes.extend(missing.map(|StateRequirement { type_name, method, .. }| {
-            format!("{about}: `{method}` takes State<{}>, provide it with .state(…)", type_name())
+            format!("{about}: `{method}` takes State<{}>: provide it with .state(…)", type_name())
         }));
         let full = format!("{}{}", self.context_path.trim_end_matches('/'), about.path);
         let (states, groups, budgets) = (self.states.clone(), self.groups.clone(), self.budgets.clone());
@@ -196,7 +197,7 @@ impl Deployment {
         Router::new(&self.context, self.trailing_slash, routes).map_err(|conflicts| {
             let place = |mounted: &Arc<Mounted>| format!("{} {}", mounted.about.path, mounted.about);
             let pair = |[(_, a), (_, b)]: [(&Template, &Arc<Mounted>); 2]| {
-                format!("two endpoints have the same path, or equivalent templates: {} and {}", place(a), place(b))
+                format!("two endpoints have the same path or equivalent templates: {} and {}", place(a), place(b))
             };
             conflicts.pairs().map(pair).collect()
         })
@@ -227,10 +228,10 @@ impl Table {
 }
 
 pub(super) fn undeployable(mistakes: Vec<String>) -> Error {
-    Error::new(Kind::Deploy, format!("the endpoints cannot be deployed: {}", mistakes.join("; ")))
+    Error::new(Kind::Deploy, format!("cannot deploy the endpoints: {}", mistakes.join("; ")))
 }
 
 pub(super) fn log(mounted: &Mounted) {
     let About { name, file, line, .. } = mounted.about;
-    tracing::info!(path = &*mounted.sessions.path, endpoint = name, "mounted, annotated at {file}:{line}");
+    tracing::info!(path = &*mounted.sessions.path, endpoint = name, "mounted (defined at {file}:{line})");
 }

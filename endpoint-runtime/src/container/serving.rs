@@ -36,7 +36,7 @@ pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>>
 /// An accepted connection, to be served as soon as HTTP releases its socket.
 pub(crate) struct PendingConnection {
     pub(crate) upgrade: Upgrade,
-    pub(crate) terms: SessionInit,
+    pub(crate) init: SessionInit,
     /// A shutdown waits until the token is dropped.
     pub(crate) token: TaskTrackerToken,
     /// Receives the close reason after `on_close` has returned.
@@ -62,7 +62,7 @@ pub(crate) fn prepare<E: EndpointHandlers>(
     Ok(Box::new(move |opening: PendingConnection| {
         #[cfg(feature = "adopted")]
         if opening.ends.is_some() {
-            tokio::spawn(serve_and_tell(Box::new((opening, endpoint))));
+            tokio::spawn(serve_and_report(Box::new((opening, endpoint))));
             return;
         }
         tokio::spawn(serve(Box::new((opening, endpoint))));
@@ -78,7 +78,7 @@ async fn serve<E: EndpointHandlers>(beginning: Box<(PendingConnection, E)>) -> O
 
 /// Serves a connection and sends its close reason to `ends`.
 #[cfg(feature = "adopted")]
-async fn serve_and_tell<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) {
+async fn serve_and_report<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) {
     let ends = beginning.0.ends.take();
     if let (Some(reason), Some(ends)) = (serve(beginning).await, ends) {
         // the receiver may be gone
@@ -104,23 +104,23 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
 /// Waits for the socket. The state for this wait is in its own box, which is freed afterwards.
 async fn begin<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (PendingConnection { terms, token, .. }, endpoint) = *beginning;
-    Some(connect(upgraded, early, terms, endpoint, token))
+    let (PendingConnection { init, token, .. }, endpoint) = *beginning;
+    Some(connect(upgraded, early, init, endpoint, token))
 }
 
 /// Assembles a connection, for a server or a client.
 fn connect<E: EndpointHandlers>(
     upgraded: Upgraded,
     early: Bytes,
-    mut terms: SessionInit,
+    mut init: SessionInit,
     endpoint: E,
     token: TaskTrackerToken,
 ) -> Box<Connection<E>> {
     #[cfg(feature = "adopted")]
     let whole = matches!(upgraded, Upgraded::Whole(_));
-    let (socket, writer) = halves(upgraded, &mut terms.request);
-    see_to_deadlines(&terms.endpoint);
-    let mut session = Session::new(terms, writer);
+    let (socket, writer) = halves(upgraded, &mut init.request);
+    ensure_sweep(&init.endpoint);
+    let mut session = Session::new(init, writer);
     if E::LISTS_CODERS {
         session = session.with_coders();
     }
@@ -132,9 +132,9 @@ fn connect<E: EndpointHandlers>(
 }
 
 /// Spawns the sweep of the endpoint's deadlines, unless one is running.
-fn see_to_deadlines(sessions: &Arc<OpenSet>) {
-    if let Some(begun) = sessions.begin_sweep() {
-        tokio::spawn(sweep(sessions.clone(), begun));
+fn ensure_sweep(sessions: &Arc<OpenSet>) {
+    if let Some(started) = sessions.begin_sweep() {
+        tokio::spawn(sweep(sessions.clone(), started));
     }
 }
 
@@ -157,7 +157,7 @@ fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option
 pub(crate) struct Opened {
     pub(crate) upgraded: Upgraded,
     pub(crate) early: Bytes,
-    pub(crate) terms: SessionInit,
+    pub(crate) init: SessionInit,
     /// A shutdown waits until the token is dropped.
     pub(crate) token: TaskTrackerToken,
 }
@@ -166,7 +166,7 @@ pub(crate) struct Opened {
 impl Opened {
     /// Serves the connection in its own task.
     pub(crate) fn serve<E: EndpointHandlers>(self, endpoint: E) -> Serving {
-        let mut connection = connect(self.upgraded, self.early, self.terms, endpoint, self.token);
+        let mut connection = connect(self.upgraded, self.early, self.init, endpoint, self.token);
         let session = connection.session().clone();
         let (opens, opened) = oneshot::channel();
         let (ends, ended) = oneshot::channel();

@@ -10,13 +10,13 @@ use super::coders::{
 use crate::codec::session_coders::{ListedDecoder, ListedEncoder, Part};
 use crate::error::Error;
 use crate::session::Session;
-use endpoint_wire::message::Message;
+use endpoint_wire::message::{DataKind, Message};
 
 /// A decoder of any kind. The compiler infers the kind `K` from the trait that the decoder implements.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be listed in `decoders(…)`",
-    label = "is no decoder",
-    note = "implement TextDecoder, BinaryDecoder, TextStreamDecoder or BinaryStreamDecoder for it; they want Default"
+    label = "not a decoder",
+    note = "implement TextDecoder, BinaryDecoder, TextStreamDecoder or BinaryStreamDecoder for it; all of them require Default"
 )]
 pub trait Decoder<K>: Send + 'static {
     /// Makes a coder and adds it to the session's list.
@@ -26,8 +26,8 @@ pub trait Decoder<K>: Send + 'static {
 /// An encoder of any kind. See [`Decoder`] for `K`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be listed in `encoders(…)`",
-    label = "is no encoder",
-    note = "implement TextEncoder, BinaryEncoder, TextStreamEncoder or BinaryStreamEncoder for it; they want Default"
+    label = "not an encoder",
+    note = "implement TextEncoder, BinaryEncoder, TextStreamEncoder or BinaryStreamEncoder for it; all of them require Default"
 )]
 pub trait Encoder<K>: Send + 'static {
     /// Makes a coder and adds it to the session's list.
@@ -75,12 +75,12 @@ macro_rules! listable {
 }
 
 macro_rules! decoder_of_whole_messages {
-    ($kind:ident, $trait:ident, $form:ident, $is_text:literal) => {
+    ($kind:ident, $trait:ident, $form:ident) => {
         listable!(Decoder, list_decoder, $kind, $trait);
 
         impl<D: $trait> ListedDecoder for Listed<D, $kind> {
-            fn makes(&self, object: TypeId, text: bool) -> bool {
-                text == $is_text && object == TypeId::of::<D::Object>()
+            fn makes(&self, object: TypeId, kind: DataKind) -> bool {
+                kind == DataKind::$form && object == TypeId::of::<D::Object>()
             }
 
             fn decode(&mut self, message: &Message, object: &mut dyn Any) -> Option<Result<(), Error>> {
@@ -100,8 +100,8 @@ macro_rules! decoder_of_whole_messages {
         }
     };
 }
-decoder_of_whole_messages!(OfText, TextDecoder, Text, true);
-decoder_of_whole_messages!(OfBinary, BinaryDecoder, Binary, false);
+decoder_of_whole_messages!(OfText, TextDecoder, Text);
+decoder_of_whole_messages!(OfBinary, BinaryDecoder, Binary);
 
 macro_rules! encoder_to_whole_messages {
     ($kind:ident, $trait:ident, $form:ident) => {
@@ -123,12 +123,12 @@ encoder_to_whole_messages!(OfText, TextEncoder, Text);
 encoder_to_whole_messages!(OfBinary, BinaryEncoder, Binary);
 
 macro_rules! decoder_of_streams {
-    ($kind:ident, $trait:ident, $form:ident, $is_text:literal) => {
+    ($kind:ident, $trait:ident, $form:ident) => {
         listable!(Decoder, list_decoder, $kind, $trait);
 
         impl<D: $trait> ListedDecoder for Listed<D, $kind> {
-            fn makes(&self, object: TypeId, text: bool) -> bool {
-                text == $is_text && object == TypeId::of::<D::Object>()
+            fn makes(&self, object: TypeId, kind: DataKind) -> bool {
+                kind == DataKind::$form && object == TypeId::of::<D::Object>()
             }
 
             fn decode(&mut self, message: &Message, object: &mut dyn Any) -> Option<Result<(), Error>> {
@@ -162,8 +162,8 @@ macro_rules! decoder_of_streams {
         }
     };
 }
-decoder_of_streams!(OfTextStream, TextStreamDecoder, Text, true);
-decoder_of_streams!(OfBinaryStream, BinaryStreamDecoder, Binary, false);
+decoder_of_streams!(OfTextStream, TextStreamDecoder, Text);
+decoder_of_streams!(OfBinaryStream, BinaryStreamDecoder, Binary);
 
 macro_rules! encoder_to_streams {
     ($kind:ident, $trait:ident, $form:ident, $buffer:ty) => {

@@ -68,7 +68,7 @@ impl Http {
     /// Waits at most `limit` for the connections to end, then drops the remaining ones.
     pub(super) async fn shutdown(&self, limit: Duration) {
         if timeout(limit, self.tasks.wait()).await.is_err() {
-            tracing::warn!(connections = self.tasks.len(), "HTTP connections were cut at the shutdown's deadline");
+            tracing::warn!(connections = self.tasks.len(), "HTTP connections were aborted at the shutdown deadline");
             self.cut.cancel();
             // as for sessions: a service that blocks its thread cannot be stopped
             let _ = timeout(Duration::from_secs(1), self.tasks.wait()).await;
@@ -79,7 +79,7 @@ impl Http {
     pub(super) fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         // a response is one write: Nagle's algorithm would only delay it
         if let Err(error) = stream.set_nodelay(true) {
-            return tracing::debug!(%error, %peer, "the connection was gone before it was served");
+            return tracing::debug!(%error, %peer, "the connection was closed before it was served");
         }
         let local_addr = self.local_addr.or_else(|| stream.local_addr().ok());
         let is_local = self.is_local;

@@ -26,7 +26,7 @@ impl Session {
                 if !warned {
                     if let Some(not_logged) = self.0.endpoint.log.rooms.due() {
                         let (session, endpoint) = (self.id(), self.0.endpoint.name);
-                        tracing::warn!(%session, endpoint, bound, not_logged, "a session may not join more rooms (max_rooms_per_session)");
+                        tracing::warn!(%session, endpoint, bound, not_logged, "a session cannot join more rooms (max_rooms_per_session)");
                     }
                 }
                 return false;

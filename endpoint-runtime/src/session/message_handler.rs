@@ -11,7 +11,7 @@ use super::rare;
 use super::session::Session;
 use crate::codec::{DecodeBinary, DecodeText, IntoReply};
 use crate::error::{Error, Kind};
-use endpoint_wire::message::{Binary, Message, Pong};
+use endpoint_wire::message::{Binary, DataKind, Message, Pong};
 use endpoint_wire::text::Text;
 
 /// The handlers of one session.
@@ -225,7 +225,7 @@ impl Session {
             self.0.send_queue.takes_parts()?;
         }
         let taken =
-            || Error::new(Kind::DuplicateHandler, format!("the session has a handler of the kind {kind:?} already"));
+            || Error::new(Kind::DuplicateHandler, format!("the session already has a handler of kind {kind:?}"));
         if self.is_annotated(kind) {
             return Err(taken());
         }

@@ -63,7 +63,7 @@ impl OpenSessions {
     }
 
     /// Iterates over chunks of at most 8 sessions, which can move to other tasks. Includes sessions that have closed.
-    #[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
+    #[allow(dead_code, reason = "for broadcasts that are written in chunks")]
     pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk> {
         self.sessions.chunks().map(|sessions| Chunk { sessions, except: self.except })
     }
@@ -93,7 +93,7 @@ impl fmt::Debug for OpenSessions {
 
 /// An owned part of [`OpenSessions`]; cheap to clone.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
+#[allow(dead_code, reason = "for broadcasts that are written in chunks")]
 pub(crate) struct Chunk {
     sessions: chunks::Chunk<Session>,
     except: Option<SessionId>,
@@ -101,7 +101,7 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     /// Iterates over the sessions, including those that have closed since.
-    #[allow(dead_code, reason = "for fan-outs that are cut into pieces")]
+    #[allow(dead_code, reason = "for broadcasts that are written in chunks")]
     pub(crate) fn addressed(&self) -> impl Iterator<Item = &Session> {
         self.sessions.iter().filter(but(self.except))
     }

@@ -172,9 +172,9 @@ impl<S: Member> OpenSet<S> {
     /// Begins a sweep, which the caller must run; `None` if one is running.
     pub(crate) fn begin_sweep(&self) -> Option<Sweep> {
         let mut members = self.lock();
-        let begun = members.deadlines.begin();
+        let started = members.deadlines.begin();
         self.note_sweep(&members);
-        begun
+        started
     }
 
     /// Publishes the number of the running sweep. Called under the lock, so that the last store is the current value.
@@ -313,7 +313,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn snapshots_have_those_that_are_open_and_everybody_keeps_the_own_deadline(
+        fn snapshots_contain_open_sessions_and_each_keeps_its_deadline(
             changes in prop::collection::vec((0..100usize, 0..5u8), 0..600),
         ) {
             let set = Arc::new(OpenSet::new("/", "Endpoint", Limits::default()));
@@ -366,14 +366,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_there_when_it_closes_is_closed_and_who_comes_later() {
+    fn closing_the_set_closes_present_and_later_sessions() {
         let set = Arc::new(OpenSet::new("/", "Endpoint", Limits::default()));
         let (there, late) = (session_of(&set), session_of(&set));
         set.add(&there);
         set.close(CloseReason::truncating(endpoint_wire::close::CloseCode::GoingAway, "shutdown"));
         set.add(&late);
         assert!(!there.is_open() && !late.is_open());
-        assert!(set.snapshot().iter().count() == 2, "their connections have not seen it yet");
+        assert!(set.snapshot().iter().count() == 2, "the connections have not noticed it yet");
     }
 
     #[cfg(feature = "test")]
@@ -388,7 +388,7 @@ mod tests {
 
     #[cfg(feature = "test")]
     #[tokio::test]
-    async fn sends_that_are_awaited_outside_of_a_handler_take_no_lock_of_the_endpoint() {
+    async fn sends_awaited_outside_a_handler_take_no_endpoint_lock() {
         let container = crate::container::ServerContainer::builder().add_endpoint("/", || Quiet).build().unwrap();
         let server = crate::testing::TestServer::new(container);
         let mut client = server.connect("/").await;

@@ -113,9 +113,9 @@ impl<S: Member> Shard<S> {
         if let Some((name, room)) = rooms.get_key_value(name.as_ref()) {
             return (name.clone(), room.clone());
         }
-        let begun = (name.clone().into(), Arc::<Room<S>>::default());
-        rooms.insert(begun.0.clone(), begun.1.clone());
-        begun
+        let started = (name.clone().into(), Arc::<Room<S>>::default());
+        rooms.insert(started.0.clone(), started.1.clone());
+        started
     }
 
     /// Removes the room, if the name still belongs to it.

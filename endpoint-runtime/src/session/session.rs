@@ -109,8 +109,8 @@ const OFF: u64 = 0;
 
 impl Session {
     /// `writer` is the write half of a plain socket.
-    pub(crate) fn new(terms: SessionInit, writer: Option<OwnedWriteHalf>) -> Self {
-        let SessionInit { request, response, subprotocol, deflation, endpoint, rare } = terms;
+    pub(crate) fn new(init: SessionInit, writer: Option<OwnedWriteHalf>) -> Self {
+        let SessionInit { request, response, subprotocol, deflation, endpoint, rare } = init;
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         let role = if response.is_some() { Role::Client } else { Role::Server };
         Self(Arc::new(Inner {
@@ -299,12 +299,12 @@ impl Session {
 
     /// A remote whose sends wait until the message is written.
     pub fn basic_remote(&self) -> BasicRemote<'_> {
-        BasicRemote::new(&self.0.send_queue, self.dialect())
+        BasicRemote::new(&self.0.send_queue, self.encode_context())
     }
 
     /// A remote whose sends queue the message and return at once.
     pub fn async_remote(&self) -> AsyncRemote<'_> {
-        AsyncRemote::new(&self.0.send_queue, self.dialect())
+        AsyncRemote::new(&self.0.send_queue, self.encode_context())
     }
 
     /// Closes the session with 1000; see [`close_with`](Self::close_with).
@@ -322,7 +322,7 @@ impl Session {
 
     /// The encode context of this session. To send an object to several sessions, or later, encode it with this context
     /// by [`Encode::encode_for`](crate::Encode::encode_for).
-    pub fn dialect(&self) -> EncodeContext<'_> {
+    pub fn encode_context(&self) -> EncodeContext<'_> {
         EncodeContext(&self.0.agreed)
     }
 
