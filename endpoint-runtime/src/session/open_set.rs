@@ -301,8 +301,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::session::OpenSet;
+    #[cfg(feature = "test")]
+    use crate::session::Session;
     use crate::session::tests::session_of;
-    use crate::session::{OpenSet, Session};
 
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum At {
