@@ -288,11 +288,11 @@ impl ConnectionIo {
             self.timers.note_sent();
         }
         self.reader.set_max_message_size(self.session.max_message_size());
-        if collected.look {
+        if collected.news.recheck {
             self.timers.check_soon();
             self.refresh_dynamic_handlers();
         }
-        self.obey(collected.cut, collected.close);
+        self.obey(collected.news.aborted, collected.close);
     }
 
     /// Sends a handler's reply, after everything that the handler itself has sent.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::stall::Stall;
 use crate::error::Error;
 use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{Collected, QueueItem, SHARE_FROM, SendQueue, Ticket};
+use crate::send_queue::{Admission, Collected, QueueItem, SHARE_FROM, SendQueue, Ticket};
 use crate::transport::buffers;
 use crate::transport::socket::{Io, Socket};
 use endpoint_wire::close::CloseReason;
@@ -114,7 +114,7 @@ impl Writer {
     /// The buffer for the connection's own frames.
     #[inline]
     pub(super) fn buffer(&mut self) -> &mut Frames {
-        if !self.frames.has_room() {
+        if !self.frames.has_buffer() {
             self.frames.lend(buffers::lend_for_writing());
             self.queue.set_has_unflushed(true);
         }
@@ -124,7 +124,7 @@ impl Writer {
     /// Returns the buffer once everything is written.
     #[inline]
     fn return_buffer(&mut self) {
-        if self.frames.has_room() {
+        if self.frames.has_buffer() {
             buffers::return_from_writing(self.frames.give_back());
             self.queue.set_has_unflushed(false);
         }
@@ -135,9 +135,9 @@ impl Writer {
     pub(super) fn collect(&mut self) -> (Collected, bool) {
         self.buffer();
         let collected = self.queue.collect(&mut self.frames);
-        let is_activity = collected.control || collected.report || collected.ticket != self.collected;
-        (self.collected, self.has_backlog) = (collected.ticket, collected.lined);
-        if collected.report {
+        let is_activity = collected.control || collected.news.report || collected.ticket != self.collected;
+        (self.collected, self.has_backlog) = (collected.ticket, collected.has_backlog);
+        if collected.news.report {
             self.stall.get_or_insert_default();
         }
         self.mask();
@@ -178,18 +178,15 @@ impl Writer {
 
     #[inline(never)]
     fn reply_through_queue(&mut self, opcode: OpCode, data: Binary) -> Result<bool, Error> {
-        let (queue, message) = (&self.queue, QueueItem::Shared(opcode, data.into()));
-        let (message, in_order) = queue.deflate(message);
-        if in_order {
+        let queue = &self.queue;
+        let item = queue.compress(QueueItem::Shared(opcode, data.into()));
+        if self.has_backlog || item.is_in_order() {
             // through the queue, so that no other message is compressed between this one and those before it
-            queue.enter_handler(|| queue.offer_in_order(message, false))?;
-        } else if self.has_backlog {
-            queue.enter_handler(|| queue.offer_reply(message))?;
-        } else {
-            message.push_to(self.buffer());
-            return Ok(false);
+            queue.enter_handler(|| queue.enqueue(item, Admission::Reply))?;
+            return Ok(true);
         }
-        Ok(true)
+        item.push_to(self.buffer());
+        Ok(false)
     }
 
     /// Gathers the close frame, unless nothing may be written any more.

@@ -1,20 +1,29 @@
 //! Batching: messages are held back until they are flushed.
 
-use super::{SendQueue, State, Ticket, WRITE_BATCH_BYTES};
-use crate::send_queue::sync::{MutexGuard, Ordering};
+use super::item::Ticket;
+use super::queue::{SendQueue, WRITE_BATCH_BYTES};
+use super::state::{Mode, QueueState};
+use crate::send_queue::sync::MutexGuard;
 
 impl SendQueue {
     /// Whether sent messages may wait for more.
     pub(crate) fn batches(&self) -> bool {
-        self.lock().batching
+        self.lock().mode.is_batching()
     }
 
     /// Allows batching, or ends it and flushes.
     pub(crate) fn set_batching(&self, allowed: bool) {
         let mut state = self.lock();
-        state.batching = allowed;
-        if !allowed {
-            self.notify(state);
+        if allowed {
+            if state.mode == Mode::Immediate {
+                state.mode = Mode::Batching { unwoken: false };
+            }
+            return;
+        }
+        let unwoken = state.mode.take_unwoken();
+        state.mode = Mode::Immediate;
+        if self.pending.raise() || unwoken {
+            self.wake_outside_handler(state);
         }
     }
 
@@ -29,11 +38,11 @@ impl SendQueue {
     /// Queues an accepted message without waking the connection until there is enough for an efficient write. A
     /// connection that runs anyway takes the batch along.
     #[cold]
-    pub(super) fn gather(&self, mut state: MutexGuard<'_, State>) {
-        if state.bytes >= WRITE_BATCH_BYTES {
+    pub(super) fn batch(&self, mut state: MutexGuard<'_, QueueState>) {
+        if state.bytes.get() >= WRITE_BATCH_BYTES {
             self.notify(state);
-        } else {
-            state.batched |= !self.pending.swap(true, Ordering::AcqRel);
+        } else if self.pending.raise() {
+            state.mode = Mode::Batching { unwoken: true };
         }
     }
 }

@@ -47,15 +47,15 @@ impl Burst {
 impl Frames {
     /// Appends the last frame of a burst.
     pub(crate) fn push_burst(&mut self, burst: &Burst) {
-        let place = self.small.len();
+        let position = self.small.len();
         let large = self.large.get_or_insert_default();
-        let last = large.payloads.back_mut().filter(|(last, _)| *last == place);
+        let last = large.payloads.back_mut().filter(|(last, _)| *last == position);
         if let Some((piece, len)) = last.and_then(|(_, piece)| burst.end_of(piece).map(|len| (piece, len))) {
             *piece = burst.all.slice(burst.before.len() - len..);
             large.len += burst.last().len();
             return;
         }
-        large.push(place, burst.all.slice(burst.before.len()..));
+        large.push(position, burst.all.slice(burst.before.len()..));
     }
 }
 

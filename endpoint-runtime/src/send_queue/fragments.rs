@@ -2,23 +2,33 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::{QueueItem, Refused, SHARE_FROM, SendQueue, State, Ticket, Waiting};
+use super::item::{QueueItem, Ticket};
+use super::open_message::{OpenMessage, Owner};
+use super::queue::SendQueue;
+use super::refused::Refused;
+use super::state::{Phase, QueueState};
+use super::waiters::Waiting;
 use crate::send_queue::sync::MutexGuard;
 #[cfg(feature = "adopted")]
 use crate::send_queue::sync::Ordering;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
-use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
 
 /// Maximum number of bytes that a writer may be ahead of the socket.
 const AHEAD: usize = 256 << 10;
 
-/// The fragment ticket of `send_text_part` and `send_binary_part`, which share one message per session.
-const SHARED: u64 = 0;
-
-/// A writer's permission to send its message in parts.
+/// A writer's permission to send its message in parts, once it is requested.
 #[derive(Debug, Default)]
-pub(crate) struct FragmentTicket(Option<u64>);
+pub(crate) struct FragmentTicket(Option<Owner>);
+
+/// Whose message a part belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PartOwner<'a> {
+    /// The session, whose message any task may start and continue.
+    Session,
+    /// The writer with this ticket.
+    Writer(&'a FragmentTicket),
+}
 
 impl SendQueue {
     /// Refuses messages in parts from now on: the transport takes only whole messages.
@@ -37,165 +47,133 @@ impl SendQueue {
     }
 
     /// Waits for the fragment ticket of a message in parts, behind everything accepted before it was requested.
-    pub(crate) fn poll_turn(
+    pub(crate) fn poll_fragment_ticket(
         &self,
         cx: &mut Context<'_>,
         opcode: OpCode,
-        turn: &mut FragmentTicket,
+        ticket: &mut FragmentTicket,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
         self.takes_parts()?;
         self.poll_until(cx, waiting, |send_queue, state| {
-            let id = match turn.0 {
-                Some(id) => id,
+            let owner = match ticket.0 {
+                Some(owner) => owner,
                 None if send_queue.is_full(state, 1) => return false,
                 None => {
-                    let id = state.ask_for_turn(opcode);
-                    turn.0 = Some(id);
-                    id
+                    let (backlog, accepted) = state.backlog();
+                    *ticket.0.insert(backlog.request_fragments(opcode, *accepted))
                 }
             };
-            state.open().is_some_and(|open| open.turn == id)
+            state.is_open_for(owner)
         })
     }
 
     /// Waits until a writer may queue a part.
-    pub(crate) fn poll_part_room(&self, cx: &mut Context<'_>, waiting: &mut Waiting) -> Poll<Result<(), Refused>> {
+    pub(crate) fn poll_part_capacity(&self, cx: &mut Context<'_>, waiting: &mut Waiting) -> Poll<Result<(), Refused>> {
         let most = AHEAD.min(self.bounds.bytes).max(1);
-        self.poll_until(cx, waiting, |_, state| state.bytes.saturating_sub(state.line_bytes()) < most)
+        self.poll_until(cx, waiting, |_, state| state.bytes.get().saturating_sub(state.backlog_bytes()) < most)
     }
 
-    /// Queues a part of the message of a writer that has the fragment ticket. Returns the ticket of the whole message.
-    pub(crate) fn offer_part_of(
-        &self,
-        turn: &FragmentTicket,
-        part: QueueItem<'_>,
-        last: bool,
-        compressed: bool,
-    ) -> Result<Option<Ticket>, Refused> {
-        let mut state = self.lock();
-        if !self.is_open() || state.open().map(|open| open.turn) != turn.0 {
-            return Err(Refused::Closed);
-        }
-        self.push_part(state, part, last, compressed)
-    }
-
-    /// Queues a part of the session's own message in parts; begins the message if there is none.
-    pub(crate) fn offer_part(
-        &self,
-        part: QueueItem<'_>,
-        last: bool,
-        compressed: bool,
-    ) -> Result<Option<Ticket>, Refused> {
-        self.takes_parts()?;
-        let mut state = self.lock();
-        if !self.is_open() {
-            return Err(Refused::Closed);
-        }
-        if !self.may_offer_part(&mut state, &part) {
-            return Err(if state.lined { Refused::Behind } else { Refused::Full });
-        }
-        if !state.lined {
-            let Some((opcode, _)) = part.payload() else { return Err(Refused::Closed) };
-            state.ask_for_turn(opcode);
-            if let Some(open) = state.open() {
-                open.turn = SHARED;
-            }
-        }
-        self.push_part(state, part, last, compressed)
-    }
-
-    /// Waits until [`offer_part`](Self::offer_part) may be tried again.
-    pub(crate) fn poll_shared_turn(
+    /// Waits until a part of the session's message may be queued again.
+    pub(crate) fn poll_session_part(
         &self,
         cx: &mut Context<'_>,
         part: &QueueItem<'_>,
         waiting: &mut Waiting,
     ) -> Poll<Result<(), Refused>> {
-        self.poll_until(cx, waiting, |send_queue, state| send_queue.may_offer_part(state, part))
+        self.poll_until(cx, waiting, |send_queue, state| send_queue.admits_session_part(state, part))
     }
 
-    fn may_offer_part(&self, state: &mut State, part: &QueueItem<'_>) -> bool {
-        let own = state.bytes.saturating_sub(state.line_bytes());
-        let opcode = part.payload().map(|(opcode, _)| opcode);
-        if !state.lined {
+    /// Queues a part of a message; starts the session's message if there is none. Returns the ticket of the whole
+    /// message with its last part.
+    pub(crate) fn enqueue_part(
+        &self,
+        part: QueueItem<'_>,
+        owner: PartOwner<'_>,
+        last: bool,
+        compressed: bool,
+    ) -> Result<Option<Ticket>, Refused> {
+        self.takes_parts()?;
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return Err(Refused::Closed);
+        }
+        match owner {
+            PartOwner::Writer(ticket) if ticket.0.is_some_and(|owner| state.is_open_for(owner)) => {}
+            PartOwner::Writer(_) => return Err(Refused::Closed),
+            PartOwner::Session if !self.admits_session_part(&mut state, &part) => {
+                return Err(if state.has_backlog() { Refused::OtherMessage } else { Refused::Full });
+            }
+            PartOwner::Session if state.has_backlog() => {}
+            PartOwner::Session => {
+                let Some((opcode, _)) = part.payload() else { return Err(Refused::Closed) };
+                let (backlog, accepted) = state.backlog();
+                backlog.start(Owner::Session, opcode, *accepted);
+            }
+        }
+        self.push_part(state, part, last, compressed)
+    }
+
+    fn admits_session_part(&self, state: &mut QueueState, part: &QueueItem<'_>) -> bool {
+        if !state.has_backlog() {
             return !self.is_full(state, part.len());
         }
-        let is_ours = state.open().is_some_and(|open| open.turn == SHARED && Some(open.opcode) == opcode);
-        is_ours && (own == 0 || own.saturating_add(part.len()) <= self.bounds.bytes)
+        let bytes = state.bytes.get().saturating_sub(state.backlog_bytes());
+        let continues = |open: &OpenMessage| {
+            open.owner() == Owner::Session && part.payload().is_some_and(|(opcode, _)| opcode == open.opcode())
+        };
+        state.open_message().is_some_and(|open| continues(open))
+            && (bytes == 0 || bytes.saturating_add(part.len()) <= self.bounds.bytes)
     }
 
-    /// Queues the frame of a part. An empty part is skipped, unless it is the last.
+    /// Queues the frame of a part of the open message.
     fn push_part(
         &self,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, QueueState>,
         part: QueueItem<'_>,
         last: bool,
         compressed: bool,
     ) -> Result<Option<Ticket>, Refused> {
-        let (size, deflation) = (part.len(), self.deflation.as_deref());
         let mut frames = std::mem::take(&mut state.frames);
-        let before = frames.len();
-        let mut done = true;
-        if let Some(open) = state.open().filter(|_| last || size > 0) {
-            if !open.started {
-                open.deflates = compressed && deflation.is_some_and(|deflation| deflation.is_for(size));
-            }
-            let first = !std::mem::replace(&mut open.started, true);
-            let opcode = if first { open.opcode } else { OpCode::Continuation };
-            match (deflation.filter(|_| open.deflates), part) {
-                (None, QueueItem::Shared(_, payload)) if size >= SHARE_FROM => {
-                    frames.push_shared(last, opcode, payload);
-                }
-                (deflation, part) => {
-                    let payload = part.payload().map_or(&[][..], |(_, payload)| payload);
-                    match deflation {
-                        Some(deflation) => {
-                            done = deflation.part(&mut open.deflater, payload, last, |bytes| {
-                                encode::part(frames.small(), last, opcode, first, bytes);
-                            });
-                        }
-                        None => frames.push(last, opcode, payload),
-                    }
-                }
-            }
-        }
-        state.bytes += frames.len() - before;
-        self.grew(&mut state);
+        let (before, deflation) = (frames.len(), self.deflation());
+        let open = state.open_message();
+        let pushed = open.is_none_or(|open| open.push_part(&mut frames, part, last, compressed, deflation));
+        let size = frames.len() - before;
         state.frames = frames;
-        if !done {
+        self.add_bytes(&mut state, size);
+        if !pushed {
             drop(state);
             self.close_unfinished();
             return Err(Refused::Closed);
         }
-        let ticket = if last { state.end_turn() } else { None };
-        self.settle_part(state, last);
+        let (backlog, accepted) = state.backlog();
+        let ticket = if last { backlog.finish(accepted) } else { None };
+        self.notify_part(state, last);
         Ok(ticket)
     }
 
-    /// Notifies the connection, and wakes the waiters if the message is complete.
-    fn settle_part(&self, mut state: MutexGuard<'_, State>, ended: bool) {
-        state.parts = true;
-        let wakers = state.rare.as_ref().filter(|_| ended).map(|rare| rare.waiters.wakers());
+    /// Notifies the connection, and wakes the waiters if the message has ended.
+    fn notify_part(&self, mut state: MutexGuard<'_, QueueState>, ended: bool) {
+        state.news.report = true;
+        let wakers = if ended { state.waiter_wakers() } else { Vec::new() };
         self.notify(state);
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Gives up a dropped writer's message. A message that was begun cannot be completed: the session ends with 1011,
+    /// Abandons a dropped writer's message. A message that was started cannot be completed: the session ends with 1011,
     /// so that the peer does not wait for the rest.
-    pub(crate) fn give_up_turn(&self, turn: &mut FragmentTicket, written: bool) {
-        let Some(turn) = turn.0.take() else { return };
+    pub(crate) fn abandon_message(&self, ticket: &mut FragmentTicket, started: bool) {
+        let Some(owner) = ticket.0.take() else { return };
         let mut state = self.lock();
-        let is_ours = state.open().is_some_and(|open| open.turn == turn);
-        if !written || !is_ours {
-            if state.lined {
-                state.leave(turn);
-                self.settle_part(state, true);
-            }
-            return;
+        if started && state.is_open_for(owner) {
+            drop(state);
+            return self.close_unfinished();
         }
-        drop(state);
-        self.close_unfinished();
+        if state.has_backlog() {
+            let (backlog, accepted) = state.backlog();
+            backlog.withdraw(owner, accepted);
+            self.notify_part(state, true);
+        }
     }
 
     fn close_unfinished(&self) {

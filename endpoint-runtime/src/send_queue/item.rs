@@ -1,10 +1,16 @@
 //! One message to be queued: borrowed or shared, and perhaps already encoded or compressed.
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 
-use crate::send_queue::write_buffer::{Burst, Frames};
+use super::burst::Burst;
+use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::frame::OpCode;
+
+/// Position in the order of accepted messages.
+pub(crate) type Ticket = u64;
 
 /// From this size on a payload is shared with its owner; below, copying is cheaper than another write segment.
 pub(crate) const SHARE_FROM: usize = 8 << 10;
@@ -16,6 +22,9 @@ pub(crate) enum QueueItem<'a> {
     Borrowed(OpCode, &'a [u8]),
     /// A payload to share.
     Shared(OpCode, Bytes),
+    /// A payload that refers to the messages before it: compressed once it is certain to be sent, so that the order of
+    /// compressing is that of the wire.
+    InOrder(OpCode, Payload<'a>),
     /// A frame encoded already, for several sessions; to copy.
     EncodedBorrowed(&'a [u8]),
     /// A frame encoded already, for one session, or to share.
@@ -24,22 +33,43 @@ pub(crate) enum QueueItem<'a> {
     Burst(&'a Burst),
 }
 
-impl QueueItem<'_> {
+/// A payload to copy, or to share.
+#[derive(Clone, Debug)]
+pub(crate) enum Payload<'a> {
+    Borrowed(&'a [u8]),
+    Shared(Bytes),
+}
+
+impl Deref for Payload<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(payload) => payload,
+            Self::Shared(payload) => payload,
+        }
+    }
+}
+
+impl<'a> QueueItem<'a> {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Borrowed(_, payload) | Self::EncodedBorrowed(payload) => payload.len(),
             Self::Shared(_, payload) | Self::EncodedShared(payload) => payload.len(),
+            Self::InOrder(_, payload) => payload.len(),
             Self::Burst(burst) => burst.last().len(),
         }
     }
 
-    /// Appends the frame to `frames`.
+    /// Appends the frame to `frames`, without further compression.
     #[inline]
     pub(crate) fn push_to(self, frames: &mut Frames) {
         match self {
             Self::Borrowed(opcode, payload) => frames.push(true, opcode, payload),
             Self::Shared(opcode, payload) if payload.len() < SHARE_FROM => frames.push(true, opcode, &payload),
             Self::Shared(opcode, payload) => frames.push_shared(true, opcode, payload),
+            Self::InOrder(opcode, payload) => frames.push(true, opcode, &payload),
             Self::EncodedBorrowed(frame) => frames.small().extend_from_slice(frame),
             Self::EncodedShared(frame) if frame.len() < SHARE_FROM => frames.small().extend_from_slice(&frame),
             Self::EncodedShared(frame) => frames.push_encoded(frame),
@@ -47,11 +77,55 @@ impl QueueItem<'_> {
         }
     }
 
+    /// Appends the frame to `frames`, in the order of the wire. Returns the number of bytes that it adds to a queue.
+    #[inline]
+    pub(super) fn encode(self, frames: &mut Frames, deflation: Option<&Deflation>) -> usize {
+        if let (Self::InOrder(opcode, payload), Some(deflation)) = (&self, deflation) {
+            let before = frames.len();
+            deflation.frame_in_order(*opcode, payload, frames.small());
+            return frames.len() - before;
+        }
+        let size = self.len();
+        self.push_to(frames);
+        size
+    }
+
+    /// Marks a payload to be compressed in order.
+    pub(crate) fn in_order(self) -> Self {
+        match self {
+            Self::Borrowed(opcode, payload) => Self::InOrder(opcode, Payload::Borrowed(payload)),
+            Self::Shared(opcode, payload) => Self::InOrder(opcode, Payload::Shared(payload)),
+            item => item,
+        }
+    }
+
+    pub(crate) fn is_in_order(&self) -> bool {
+        matches!(self, Self::InOrder(..))
+    }
+
+    /// Compresses a message by itself, or marks it to be compressed in order. A message that would not become smaller
+    /// stays as it is.
+    pub(super) fn compress(self, deflation: &Deflation) -> Self {
+        if !deflation.no_context_takeover() {
+            return self.in_order();
+        }
+        let Some((opcode, payload)) = self.payload() else { return self };
+        let mut frame = Vec::new();
+        if deflation.frame_afresh(opcode, payload, &mut frame) { Self::EncodedShared(frame.into()) } else { self }
+    }
+
     /// Converts it into an owned item.
     pub(super) fn into_owned(self) -> QueueItem<'static> {
         match self {
             Self::Borrowed(opcode, payload) => QueueItem::Shared(opcode, Bytes::copy_from_slice(payload)),
             Self::Shared(opcode, payload) => QueueItem::Shared(opcode, payload),
+            Self::InOrder(opcode, payload) => {
+                let payload = match payload {
+                    Payload::Borrowed(payload) => Bytes::copy_from_slice(payload),
+                    Payload::Shared(payload) => payload,
+                };
+                QueueItem::InOrder(opcode, Payload::Shared(payload))
+            }
             Self::EncodedBorrowed(frame) => QueueItem::EncodedShared(Bytes::copy_from_slice(frame)),
             Self::EncodedShared(frame) => QueueItem::EncodedShared(frame),
             Self::Burst(burst) => QueueItem::EncodedShared(Bytes::copy_from_slice(burst.last())),
@@ -63,21 +137,13 @@ impl QueueItem<'_> {
         match self {
             Self::Borrowed(opcode, payload) => Some((*opcode, payload)),
             Self::Shared(opcode, payload) => Some((*opcode, payload)),
+            Self::InOrder(opcode, payload) => Some((*opcode, payload)),
             Self::EncodedBorrowed(_) | Self::EncodedShared(_) | Self::Burst(_) => None,
         }
     }
-}
 
-/// Compresses a message by itself, or returns true if it must be compressed in order. A message that would not become
-/// smaller stays as it is.
-pub(super) fn deflate<'a>(deflation: &Deflation, message: QueueItem<'a>) -> (QueueItem<'a>, bool) {
-    let Some((opcode, payload)) = message.payload() else { return (message, false) };
-    if !deflation.no_context_takeover() {
-        return (message, true);
+    /// The bytes of the payload, if it is not encoded yet; otherwise none.
+    pub(super) fn payload_bytes(&self) -> &[u8] {
+        self.payload().map_or(&[], |(_, payload)| payload)
     }
-    let mut frame = Vec::new();
-    if deflation.frame_afresh(opcode, payload, &mut frame) {
-        return (QueueItem::EncodedShared(frame.into()), false);
-    }
-    (message, false)
 }

@@ -24,11 +24,11 @@ impl Frames {
         let mut shared = payloads.len() - *bare;
         let mut at = 0;
         loop {
-            let place = payloads.get(shared).map(|(place, _)| *place - begin);
-            if place == Some(at) {
+            let position = payloads.get(shared).map(|(position, _)| *position - begin);
+            if position == Some(at) {
                 // a whole frame that is not copied
-                let (place, frame) = &mut payloads[shared];
-                (*place, *frame) = (small.len(), whole(frame));
+                let (position, frame) = &mut payloads[shared];
+                (*position, *frame) = (small.len(), whole(frame));
                 *len += KEY;
                 shared += 1;
                 continue;
@@ -40,9 +40,9 @@ impl Frames {
             let key: [u8; KEY] = rand::random();
             encode::masked_header(small, header, key);
             at += header.len();
-            if payload > 0 && place == Some(at) {
-                let (place, payload) = &mut payloads[shared];
-                (*place, *payload) = (small.len(), alone(std::mem::take(payload), key));
+            if payload > 0 && position == Some(at) {
+                let (position, payload) = &mut payloads[shared];
+                (*position, *payload) = (small.len(), alone(std::mem::take(payload), key));
                 shared += 1;
             } else {
                 let payload = &rest[..payload.min(rest.len())];

@@ -1,9 +1,9 @@
-//! Handling of messages for which the queue has no space.
+//! When the queue is full, and what is known about full queues.
 
-use super::{QueueItem, Refused, SendQueue, State, Ticket};
+use super::queue::SendQueue;
+use super::state::QueueState;
 use crate::config::Overflow;
 use crate::observe::log_rate::QueueLog;
-use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
 impl SendQueue {
     /// The overflow policy of the endpoint, or of the container.
@@ -22,65 +22,42 @@ impl SendQueue {
         self.lock().dropped
     }
 
-    /// Offers a message, and applies `overflow` if there is no space. Never waits.
+    /// Whether this is the first message refused for lack of space since the queue was empty.
+    pub(crate) fn is_first_overflow(&self) -> bool {
+        !std::mem::replace(&mut self.lock().backpressure.overflow_reported, true)
+    }
+
+    /// Whether the queue exceeds its limit in bytes.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().bytes.get() > self.bounds.bytes
+    }
+
+    /// Whether all queues of the container together have reached their limit.
     #[inline]
-    pub(crate) fn offer_or(
-        &self,
-        message: QueueItem<'_>,
-        in_order: bool,
-        overflow: Overflow,
-    ) -> Result<Ticket, Refused> {
-        if overflow == Overflow::DropOldest {
-            return self.offer_droppable(message, in_order).map(|(ticket, _)| ticket);
-        }
-        let offered = if in_order { self.offer_in_order(message, true) } else { self.offer(message) };
-        if offered == Err(Refused::Full) { Err(self.overflows(overflow)) } else { offered }
+    pub(crate) fn is_budget_used_up(&self) -> bool {
+        self.bounds.budget.is_used_up()
     }
 
-    /// Applies `overflow` to a message for which there is no space.
-    #[cold]
-    pub(crate) fn overflows(&self, overflow: Overflow) -> Refused {
-        match overflow {
-            Overflow::Wait | Overflow::Error => Refused::Full,
-            Overflow::DropOldest | Overflow::DropNewest => {
-                self.lock().count_dropped();
-                Refused::Dropped
-            }
-            Overflow::Close => {
-                let reason = CloseReason::truncating(CloseCode::TryAgainLater, "the send queue is full");
-                self.close(reason.by(Initiator::Container));
-                Refused::Closed
-            }
-        }
+    /// Whether a message must be refused. A message that is alone may exceed the bound, so that it can be sent at all.
+    #[inline]
+    pub(super) fn is_full(&self, state: &QueueState, size: usize) -> bool {
+        self.exceeds_bounds(state, size)
+            || state.outstanding() > 0
+                && state.bytes.exceed_budget(size, state.backpressure.blocked, &self.bounds.budget)
     }
 
-    /// Accepts a message that may be dropped later; drops older droppable ones until there is space. Returns how many.
-    pub(crate) fn offer_droppable(&self, message: QueueItem<'_>, in_order: bool) -> Result<(Ticket, u32), Refused> {
-        let mut state = self.lock();
-        if !self.is_open() {
-            return Err(Refused::Closed);
-        }
-        let (before, bytes, size) = (state.dropped, state.bytes, message.len());
-        // in the container's budget a message has space once as many bytes were dropped for it
-        while self.exceeds_bounds(&state, size) || bytes - state.bytes.min(bytes) < size && self.is_full(&state, size) {
-            if !state.drop_oldest() {
-                state.count_dropped();
-                return Err(Refused::Dropped);
-            }
-        }
-        let evicted = state.dropped - before;
-        if state.lined || state.outstanding() > 0 {
-            return Ok((self.line_up(state, message, in_order, true), evicted));
-        }
-        drop(state);
-        // nothing is queued before it, so it counts as sent
-        let offered = if in_order { self.offer_in_order(message, false) } else { self.offer_reply(message) };
-        Ok((offered?, evicted))
+    /// Whether a message exceeds the bounds of this queue alone.
+    #[inline]
+    pub(super) fn exceeds_bounds(&self, state: &QueueState, size: usize) -> bool {
+        let outstanding = state.outstanding();
+        outstanding > 0
+            && (outstanding >= self.bounds.messages as u64
+                || state.bytes.get().saturating_add(size) > self.bounds.bytes)
     }
-}
 
-impl State {
-    pub(super) fn count_dropped(&mut self) {
-        self.dropped = self.dropped.saturating_add(1);
+    /// Adds the bytes of an accepted message.
+    #[inline]
+    pub(super) fn add_bytes(&self, state: &mut QueueState, size: usize) {
+        state.bytes.add(size, state.backpressure.blocked, &self.bounds.budget);
     }
 }

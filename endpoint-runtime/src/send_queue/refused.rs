@@ -8,7 +8,7 @@ pub(crate) enum Refused {
     Closed,
     Full,
     /// Another message is being sent in parts.
-    Behind,
+    OtherMessage,
     /// The queue was full, and the overflow policy drops the message.
     Dropped,
     TimedOut,
@@ -22,7 +22,7 @@ impl From<Refused> for Error {
         match refused {
             Refused::Closed => Error::closed(),
             Refused::Full => Error::new(Kind::QueueFull, "the send queue is full: the peer reads too slowly"),
-            Refused::Behind => {
+            Refused::OtherMessage => {
                 Error::new(Kind::QueueFull, "the part was not queued: another message is being sent in parts")
             }
             Refused::Dropped => Error::new(Kind::QueueFull, "the message was dropped: the send queue is full"),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// A sender's entry among the waiters.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    place: Option<u64>,
+    id: Option<u64>,
     /// A deadline of its own, instead of the session's limit.
     deadline: Option<Instant>,
 }
@@ -17,7 +17,7 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Creates an entry with its own limit, if there is one.
     pub(crate) fn within(limit: Option<Duration>) -> Self {
-        Self { place: None, deadline: limit.map(later) }
+        Self { id: None, deadline: limit.map(later) }
     }
 
     /// Creates an entry without a limit: for a wait that the session's end will end.
@@ -25,8 +25,8 @@ impl Waiting {
         Self::within(Some(FAR))
     }
 
-    pub(crate) fn has_begun(&self) -> bool {
-        self.place.is_some()
+    pub(crate) fn is_registered(&self) -> bool {
+        self.id.is_some()
     }
 }
 
@@ -38,7 +38,7 @@ fn later(limit: Duration) -> Instant {
 /// Stands for a wait without an end that fits the clock: thirty years, as in tokio.
 pub(crate) const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
-/// All waiters, in the order in which they began.
+/// All waiters, in the order in which they were added.
 #[derive(Default)]
 pub(super) struct Waiters {
     waiters: BTreeMap<u64, Waiter>,
@@ -56,18 +56,18 @@ impl Waiters {
         self.waiters.is_empty()
     }
 
-    /// Begins to wait.
-    pub(super) fn begin(&mut self, waiting: &mut Waiting, limit: Duration, cx: &Context<'_>) {
+    /// Adds a waiter.
+    pub(super) fn register(&mut self, waiting: &mut Waiting, limit: Duration, cx: &Context<'_>) {
         let deadline = waiting.deadline.unwrap_or_else(|| later(limit));
         let waiter = Waiter { deadline, expired: false, waker: cx.waker().clone() };
         self.waiters.insert(self.next, waiter);
-        waiting.place = Some(self.next);
+        waiting.id = Some(self.next);
         self.next += 1;
     }
 
-    /// Continues to wait, in this task. False if the deadline has passed.
-    pub(super) fn goes_on(&mut self, waiting: &Waiting, cx: &Context<'_>) -> bool {
-        match waiting.place.and_then(|id| self.waiters.get_mut(&id)) {
+    /// Keeps a waiter, which now waits in this task. False if the deadline has passed.
+    pub(super) fn keep(&mut self, waiting: &Waiting, cx: &Context<'_>) -> bool {
+        match waiting.id.and_then(|id| self.waiters.get_mut(&id)) {
             Some(waiter) if !waiter.expired => {
                 waiter.waker.clone_from(cx.waker());
                 true
@@ -76,9 +76,9 @@ impl Waiters {
         }
     }
 
-    /// Stops waiting.
-    pub(super) fn end(&mut self, waiting: &mut Waiting) {
-        if let Some(id) = waiting.place.take() {
+    /// Removes a waiter.
+    pub(super) fn unregister(&mut self, waiting: &mut Waiting) {
+        if let Some(id) = waiting.id.take() {
             self.waiters.remove(&id);
         }
     }

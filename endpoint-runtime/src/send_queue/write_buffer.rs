@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
+use tokio::net::tcp::OwnedWriteHalf;
 
-pub(crate) use crate::send_queue::burst::Burst;
 use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::message::INLINE;
@@ -45,10 +45,10 @@ pub(super) struct Large {
 }
 
 impl Large {
-    pub(super) fn push(&mut self, place: usize, payload: Bytes) {
+    pub(super) fn push(&mut self, position: usize, payload: Bytes) {
         self.len += payload.len();
         self.bare += 1;
-        self.payloads.push_back((place, payload));
+        self.payloads.push_back((position, payload));
     }
 }
 
@@ -67,9 +67,9 @@ impl Frames {
     }
 
     /// Replaces the buffer for small frames of an empty queue.
-    pub(crate) fn lend(&mut self, room: Vec<u8>) {
+    pub(crate) fn lend(&mut self, buffer: Vec<u8>) {
         debug_assert!(self.is_empty());
-        (self.small, self.start) = (room, 0);
+        (self.small, self.start) = (buffer, 0);
     }
 
     /// Takes that buffer back from an empty queue, which keeps none.
@@ -79,7 +79,7 @@ impl Frames {
         std::mem::take(&mut self.small)
     }
 
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_buffer(&self) -> bool {
         self.small.capacity() > 0
     }
 
@@ -89,10 +89,10 @@ impl Frames {
         encode::frame(&mut self.small, fin, opcode, payload);
     }
 
-    /// Appends a whole data frame whose payload is at the front of `place`.
+    /// Appends a whole data frame whose payload is at the front of `position`.
     #[inline]
-    pub(crate) fn push_small(&mut self, opcode: OpCode, place: &[u8; INLINE], len: usize) {
-        encode::small(&mut self.small, opcode, place, len);
+    pub(crate) fn push_small(&mut self, opcode: OpCode, position: &[u8; INLINE], len: usize) {
+        encode::small(&mut self.small, opcode, position, len);
     }
 
     /// Appends a data frame with a large payload, without copying it.
@@ -117,13 +117,13 @@ impl Frames {
     /// be masked.
     #[cold]
     pub(crate) fn seal_block(&mut self) {
-        if self.payloads().any(|(place, _)| *place > self.start) {
+        if self.payloads().any(|(position, _)| *position > self.start) {
             return;
         }
         let mut block = Bytes::from(std::mem::replace(&mut self.small, Vec::with_capacity(BLOCK + MORE)));
         block.advance(self.start);
         let large = self.large.get_or_insert_default();
-        large.payloads.iter_mut().for_each(|(place, _)| *place = 0);
+        large.payloads.iter_mut().for_each(|(position, _)| *position = 0);
         large.push(0, block);
         self.start = 0;
     }
@@ -136,7 +136,7 @@ impl Frames {
         other.small.clear();
         if let Some(other) = other.large.take() {
             let large = self.large.get_or_insert_default();
-            other.payloads.into_iter().for_each(|(place, payload)| large.push(offset + place, payload));
+            other.payloads.into_iter().for_each(|(position, payload)| large.push(offset + position, payload));
         }
     }
 
@@ -151,19 +151,19 @@ impl Frames {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len());
         let mut from = self.start;
-        for (place, payload) in self.payloads() {
-            bytes.extend_from_slice(&self.small[from..*place]);
+        for (position, payload) in self.payloads() {
+            bytes.extend_from_slice(&self.small[from..*position]);
             bytes.extend_from_slice(payload);
-            from = *place;
+            from = *position;
         }
         bytes.extend_from_slice(&self.small[from..]);
         bytes
     }
 
-    /// Keeps at most `room` bytes of capacity while it is empty.
-    pub(crate) fn shrink(&mut self, room: usize) {
+    /// Keeps at most `capacity` bytes while it is empty.
+    pub(crate) fn shrink(&mut self, capacity: usize) {
         debug_assert!(self.is_empty());
-        if self.small.capacity() > room {
+        if self.small.capacity() > capacity {
             self.small = Vec::new();
         }
         self.large = None;
@@ -191,11 +191,11 @@ impl Frames {
             }
             most > 0 && count < SEGMENTS
         };
-        for (place, payload) in self.payloads() {
-            if !add(&self.small[from..*place]) || !add(payload) {
+        for (position, payload) in self.payloads() {
+            if !add(&self.small[from..*position]) || !add(payload) {
                 return count;
             }
-            from = *place;
+            from = *position;
         }
         add(&self.small[from..]);
         count
@@ -206,6 +206,18 @@ impl Frames {
         [IoSlice::new(&[]); SEGMENTS]
     }
 
+    /// Writes once to a plain socket, at most `most` bytes. Returns the number of bytes written, which remain here.
+    pub(super) fn try_write(&self, socket: &OwnedWriteHalf, most: usize) -> io::Result<usize> {
+        match self.single(most) {
+            Some(bytes) => socket.try_write(bytes),
+            None => {
+                let mut slices = Frames::slices();
+                let count = self.segments(&mut slices, most);
+                socket.try_write_vectored(&slices[..count])
+            }
+        }
+    }
+
     /// Discards the first `count` bytes, which were written.
     pub(crate) fn advance(&mut self, count: usize) {
         self.skip(count);
@@ -213,7 +225,7 @@ impl Frames {
         if self.start >= RECLAIM && self.start * 2 >= self.small.len() {
             self.small.drain(..self.start);
             if let Some(large) = &mut self.large {
-                large.payloads.iter_mut().for_each(|(place, _)| *place -= self.start);
+                large.payloads.iter_mut().for_each(|(position, _)| *position -= self.start);
                 large.masked = large.masked.saturating_sub(self.start);
             }
             self.start = 0;
@@ -222,8 +234,8 @@ impl Frames {
 
     fn skip(&mut self, mut count: usize) {
         if let Some(large) = &mut self.large {
-            while let Some((place, payload)) = large.payloads.front_mut() {
-                let before = *place - self.start;
+            while let Some((position, payload)) = large.payloads.front_mut() {
+                let before = *position - self.start;
                 if count < before {
                     break;
                 }

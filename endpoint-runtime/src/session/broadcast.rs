@@ -9,7 +9,7 @@ use crate::config::Overflow;
 use crate::error::Error;
 use crate::scheduling::fairness;
 use crate::scheduling::flushers::Owed;
-use crate::send_queue::{Millisecond, Refused, SendQueue};
+use crate::send_queue::{BroadcastTime, Refused, SendQueue};
 use crate::session::open_sessions::OpenSessions;
 use crate::session::send_options::SendOptions;
 use crate::session::session::Session;
@@ -97,9 +97,9 @@ impl<'a> Broadcast<'a> {
         if let [shared] = &mut encodings.messages[..] {
             fan_out.begin(shared);
         }
-        let report = self.offer(&fan_out, |session, direct, claimed| {
+        let report = self.enqueue(&fan_out, |session, direct, claimed| {
             match encodings.of(session) {
-                Some(shared) => shared.offer(session.send_queue(), direct, claimed),
+                Some(shared) => shared.enqueue(session.send_queue(), direct, claimed),
                 // the subprotocol and the endpoint of a session never change
                 None => Err(Refused::Closed),
             }
@@ -113,16 +113,16 @@ impl<'a> Broadcast<'a> {
         let mut shared = SharedMessage::new(message, self.options);
         fan_out.begin(&mut shared);
         let report =
-            self.offer(&fan_out, |session, direct, claimed| shared.offer(session.send_queue(), direct, claimed));
+            self.enqueue(&fan_out, |session, direct, claimed| shared.enqueue(session.send_queue(), direct, claimed));
         fan_out.end(&report, Some(shared));
         report
     }
 
-    /// Offers the message to each session.
-    fn offer(
+    /// Enqueues the message for each session.
+    fn enqueue(
         self,
         fan_out: &FanOut<'a>,
-        mut message: impl FnMut(&'a Session, Option<Millisecond>, &mut bool) -> Result<u32, Refused>,
+        mut message: impl FnMut(&'a Session, Option<BroadcastTime>, &mut bool) -> Result<u32, Refused>,
     ) -> Report {
         let flushers = &fan_out.first.groups().flushers;
         let (mut report, mut owed) = (Report::default(), Owed::default());
@@ -137,11 +137,11 @@ impl<'a> Broadcast<'a> {
             }
             for session in step.drain(..) {
                 let mut claimed = false;
-                let offered = message(session, fan_out.direct, &mut claimed);
+                let enqueued = message(session, fan_out.direct, &mut claimed);
                 if claimed {
                     owed.push(session.send_queue());
                 }
-                match offered {
+                match enqueued {
                     Ok(evicted) => {
                         report.sent += 1;
                         report.evicted += evicted as usize;
@@ -203,17 +203,17 @@ struct FanOut<'a> {
     /// Whether the broadcast closely follows another one.
     in_burst: bool,
     /// Set if the sessions are few enough to write to each of them directly.
-    direct: Option<Millisecond>,
+    direct: Option<BroadcastTime>,
     many: bool,
 }
 
 impl<'a> FanOut<'a> {
     /// `None` if there are no sessions.
     fn to(sessions: &'a OpenSessions) -> Option<Self> {
-        let (first, moment) = (sessions.addressed().next()?, Millisecond::now());
-        let in_burst = first.send_queue().is_in_burst(moment);
+        let (first, time) = (sessions.addressed().next()?, BroadcastTime::now());
+        let in_burst = first.send_queue().is_in_burst(time);
         let many = sessions.addressed().nth(DIRECT).is_some();
-        Some(Self { first, in_burst, direct: Some(moment).filter(|_| !in_burst && !many), many })
+        Some(Self { first, in_burst, direct: Some(time).filter(|_| !in_burst && !many), many })
     }
 
     fn begin(&self, shared: &mut SharedMessage) {
@@ -229,7 +229,7 @@ impl<'a> FanOut<'a> {
             fairness::charge(count * if self.direct.is_some() { WRITTEN } else { QUEUED });
         }
         let pause = PAUSE * u32::try_from(count).unwrap_or(u32::MAX);
-        self.first.send_queue().ends_broadcast(pause, shared.and_then(SharedMessage::into_burst));
+        self.first.send_queue().end_broadcast(pause, shared.and_then(SharedMessage::into_burst));
     }
 }
 

@@ -82,7 +82,7 @@ impl Future for SendFuture {
 
 impl Drop for SendFuture {
     fn drop(&mut self) {
-        self.send_queue.abandon(&mut self.waiting);
+        self.send_queue.stop_waiting(&mut self.waiting);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::codec::Encode;
 use crate::codec::session_coders::EncodeContext;
 use crate::config::Overflow;
 use crate::error::{Error, Kind};
-use crate::send_queue::{QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, Wait, Waiting};
+use crate::send_queue::{Admission, PartOwner, QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, WaitGuard, Waiting};
 use crate::session::completion::Sent;
 use crate::session::send_options::{SendOptions, remote_options};
 use crate::session::writer::{BinaryWriter, TextWriter};
@@ -157,20 +157,20 @@ impl<'a> BasicRemote<'a> {
         'a: 'm,
     {
         let Self { send_queue, options, .. } = self;
-        let (message, in_order) = if options.compressed { send_queue.deflate(message) } else { (message, false) };
+        let message = if options.compressed { send_queue.compress(message) } else { message };
         let overflow = options.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Wait);
-        Sending { send_queue, message, in_order, overflow, ticket: None, waiting: Waiting::within(options.timeout) }
+        Sending { send_queue, message, overflow, ticket: None, waiting: Waiting::within(options.timeout) }
     }
 
     /// Queues a part once its message may continue, and waits for the socket if it is the last.
     async fn part(self, part: QueueItem<'_>, last: bool) -> Result<(), Error> {
         let (send_queue, compressed) = (&**self.send_queue, self.options.compressed);
-        let mut wait = Wait { send_queue, waiting: Waiting::within(self.options.timeout) };
+        let mut wait = WaitGuard { send_queue, waiting: Waiting::within(self.options.timeout) };
         let ticket = loop {
-            match send_queue.offer_part(part.clone(), last, compressed) {
+            match send_queue.enqueue_part(part.clone(), PartOwner::Session, last, compressed) {
                 Ok(ticket) => break ticket,
-                Err(Refused::Full | Refused::Behind) => {
-                    poll_fn(|cx| send_queue.poll_shared_turn(cx, &part, &mut wait.waiting)).await?;
+                Err(Refused::Full | Refused::OtherMessage) => {
+                    poll_fn(|cx| send_queue.poll_session_part(cx, &part, &mut wait.waiting)).await?;
                 }
                 Err(refused) => return Err(refused.into()),
             }
@@ -204,18 +204,18 @@ impl<'a> AsyncRemote<'a> {
     /// Queues a text message. A `String` or [`Text`] of more than a few KiB is not copied.
     pub fn send_text(self, text: impl Into<Text> + AsRef<str>) -> Sent {
         if text.as_ref().len() < SHARE_FROM {
-            self.offer(QueueItem::Borrowed(OpCode::Text, text.as_ref().as_bytes()))
+            self.enqueue(QueueItem::Borrowed(OpCode::Text, text.as_ref().as_bytes()))
         } else {
-            self.offer(QueueItem::Shared(OpCode::Text, text.into().into()))
+            self.enqueue(QueueItem::Shared(OpCode::Text, text.into().into()))
         }
     }
 
     /// Queues a binary message. A `Vec<u8>`, [`Bytes`] or [`Binary`] of more than a few KiB is not copied.
     pub fn send_binary(self, data: impl Into<Binary> + AsRef<[u8]>) -> Sent {
         if data.as_ref().len() < SHARE_FROM {
-            self.offer(QueueItem::Borrowed(OpCode::Binary, data.as_ref()))
+            self.enqueue(QueueItem::Borrowed(OpCode::Binary, data.as_ref()))
         } else {
-            self.offer(QueueItem::Shared(OpCode::Binary, Bytes::from(data.into())))
+            self.enqueue(QueueItem::Shared(OpCode::Binary, Bytes::from(data.into())))
         }
     }
 
@@ -266,17 +266,13 @@ impl<'a> AsyncRemote<'a> {
         control(self.send_queue, OpCode::Pong, data.as_ref())
     }
 
-    fn offer(self, message: QueueItem<'_>) -> Sent {
+    fn enqueue(self, message: QueueItem<'_>) -> Sent {
         let Self { send_queue, options, .. } = self;
         let overflow = options.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Error);
-        let (message, in_order) = match options.compressed {
-            // older messages are dropped to make space
-            true if overflow == Overflow::DropOldest => send_queue.deflate(message),
-            true => send_queue.deflate_if_room(message),
-            false => (message, false),
-        };
-        let ticket = send_queue.offer_or(message, in_order, overflow);
-        if ticket == Err(Refused::Full) && send_queue.first_overflow() {
+        let admission = Admission::from(overflow);
+        let message = if options.compressed { send_queue.compress_if_accepted(message, admission) } else { message };
+        let ticket = send_queue.enqueue(message, admission).map(|accepted| accepted.ticket);
+        if ticket == Err(Refused::Full) && send_queue.is_first_overflow() {
             if let Some(not_logged) = send_queue.log().full.due() {
                 tracing::warn!(
                     not_logged,
@@ -288,7 +284,7 @@ impl<'a> AsyncRemote<'a> {
     }
 
     fn part(self, part: QueueItem<'_>, last: bool) -> Sent {
-        let ticket = self.send_queue.offer_part(part, last, self.options.compressed);
+        let ticket = self.send_queue.enqueue_part(part, PartOwner::Session, last, self.options.compressed);
         let ticket = ticket.map(|ticket| ticket.unwrap_or(AT_ONCE));
         Sent::new(self.send_queue.clone(), ticket, Waiting::within(self.options.timeout))
     }
@@ -316,8 +312,6 @@ fn control(send_queue: &SendQueue, opcode: OpCode, data: &[u8]) -> Result<(), Er
 struct Sending<'a> {
     send_queue: &'a SendQueue,
     message: QueueItem<'a>,
-    /// The message must be compressed in queue order.
-    in_order: bool,
     overflow: Overflow,
     ticket: Option<Ticket>,
     waiting: Waiting,
@@ -333,13 +327,13 @@ impl Future for Sending<'_> {
                 let written = ready!(this.send_queue.poll_written(cx, ticket, &mut this.waiting));
                 return Poll::Ready(written.map_err(Error::from));
             }
-            match this.send_queue.offer_or(this.message.clone(), this.in_order, this.overflow) {
-                Ok(ticket) => this.ticket = Some(ticket),
+            match this.send_queue.enqueue(this.message.clone(), this.overflow.into()) {
+                Ok(accepted) => this.ticket = Some(accepted.ticket),
                 Err(Refused::Dropped) => return Poll::Ready(Ok(())),
                 Err(Refused::Full) if this.overflow == Overflow::Error => {
                     return Poll::Ready(Err(Refused::Full.into()));
                 }
-                Err(_) => ready!(this.send_queue.poll_room(cx, this.message.len(), &mut this.waiting))?,
+                Err(_) => ready!(this.send_queue.poll_capacity(cx, this.message.len(), &mut this.waiting))?,
             }
         }
     }
@@ -347,7 +341,7 @@ impl Future for Sending<'_> {
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        self.send_queue.abandon(&mut self.waiting);
+        self.send_queue.stop_waiting(&mut self.waiting);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Overflow;
 use crate::error::Error;
-use crate::send_queue::{SendQueue, Wait, Waiting};
+use crate::send_queue::{SendQueue, WaitGuard, Waiting};
 
 /// Per-send options.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ impl SendOptions {
 
 pub(super) async fn flush_batch(send_queue: &SendQueue, timeout: Option<Duration>) -> Result<(), Error> {
     let ticket = send_queue.flush_batch();
-    let mut wait = Wait { send_queue, waiting: Waiting::within(timeout) };
+    let mut wait = WaitGuard { send_queue, waiting: Waiting::within(timeout) };
     Ok(poll_fn(|cx| wait.send_queue.poll_flushed(cx, ticket, &mut wait.waiting)).await?)
 }
 

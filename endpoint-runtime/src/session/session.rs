@@ -20,7 +20,7 @@ use crate::codec::session_coders::{Agreed, Coders, EncodeContext};
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;
-use crate::send_queue::{SendQueue, Wait, Waiting};
+use crate::send_queue::{SendQueue, WaitGuard, Waiting};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::extension::Extension;
@@ -282,8 +282,8 @@ impl Session {
     /// # Cancel safety
     /// Nothing is left behind.
     pub async fn writable(&self) -> Result<(), Error> {
-        let mut wait = Wait { send_queue: &self.0.send_queue, waiting: Waiting::without_limit() };
-        Ok(poll_fn(|cx| wait.send_queue.poll_room(cx, 1, &mut wait.waiting)).await?)
+        let mut wait = WaitGuard { send_queue: &self.0.send_queue, waiting: Waiting::without_limit() };
+        Ok(poll_fn(|cx| wait.send_queue.poll_capacity(cx, 1, &mut wait.waiting)).await?)
     }
 
     /// Sets how long a message may wait to be written, and how long the peer may read nothing before the session ends,

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 
 use crate::config::Overflow;
-use crate::send_queue::write_buffer::Burst;
-use crate::send_queue::{Millisecond, QueueItem, Refused, SHARE_FROM, SendQueue};
+use crate::send_queue::{Admission, BroadcastTime, Burst, QueueItem, Refused, SHARE_FROM, SendQueue};
 use crate::session::send_options::SendOptions;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::encode;
@@ -50,61 +49,56 @@ impl SharedMessage {
         self.burst.map(Burst::into_bytes)
     }
 
-    /// Offers the message to one session; returns the number of older messages dropped for it. With `direct`, tries to
+    /// Enqueues the message for one session; returns the number of older messages dropped for it. With `direct`, tries to
     /// write to the socket first. Sets `claimed` if the caller must hand the session over to a flusher.
-    pub(crate) fn offer(
+    pub(crate) fn enqueue(
         &mut self,
         send_queue: &SendQueue,
-        direct: Option<Millisecond>,
+        direct: Option<BroadcastTime>,
         claimed: &mut bool,
     ) -> Result<u32, Refused> {
-        let overflow = self.options.overflow.or(send_queue.overflow()).unwrap_or(Overflow::DropNewest);
-        match self.offer_as(send_queue, direct, claimed, overflow == Overflow::DropOldest) {
+        let admission = match self.options.overflow.or(send_queue.overflow()) {
             // a broadcast does not report to the session that it skips, so the dropped message is counted in any case
-            Err(Refused::Full) if overflow != Overflow::Close => Err(send_queue.overflows(Overflow::DropNewest)),
-            Err(Refused::Full) => Err(send_queue.overflows(overflow)),
-            offered => offered,
-        }
+            None | Some(Overflow::Wait | Overflow::Error) => Admission::DropNewest,
+            Some(overflow) => overflow.into(),
+        };
+        self.write_or_enqueue(send_queue, direct, claimed, admission)
     }
 
-    fn offer_as(
+    fn write_or_enqueue(
         &mut self,
         send_queue: &SendQueue,
-        direct: Option<Millisecond>,
+        direct: Option<BroadcastTime>,
         claimed: &mut bool,
-        droppable: bool,
+        admission: Admission,
     ) -> Result<u32, Refused> {
         let (opcode, size) = (self.opcode, self.payload.len());
-        let mut put = |message: QueueItem<'_>, in_order: bool| {
+        let mut put = |item: QueueItem<'_>| {
             *claimed = send_queue.claim();
-            if droppable {
-                return send_queue.offer_droppable(message, in_order).map(|(_, evicted)| evicted);
-            }
-            let offered = if in_order { send_queue.offer_in_order(message, true) } else { send_queue.offer(message) };
-            offered.map(|_| 0)
+            send_queue.enqueue(item, admission).map(|accepted| accepted.evicted)
         };
         let deflation = send_queue.deflation().filter(|deflation| self.options.compressed && deflation.is_for(size));
         match deflation {
             Some(deflation) if !deflation.no_context_takeover() => {
-                return put(QueueItem::Borrowed(opcode, &self.payload), true);
+                return put(QueueItem::Borrowed(opcode, &self.payload).in_order());
             }
             Some(deflation) => {
                 if let Some(frame) = self.deflated(deflation) {
                     return match direct.filter(|_| frame.len() < SHARE_FROM) {
-                        Some(moment) if send_queue.try_write_direct(&frame, moment)? => Ok(0),
-                        _ => put(QueueItem::EncodedShared(frame), false),
+                        Some(time) if send_queue.try_write_direct(&frame, time)? => Ok(0),
+                        _ => put(QueueItem::EncodedShared(frame)),
                     };
                 }
             }
             None => {}
         }
         match direct {
-            _ if size >= SHARE_FROM => put(QueueItem::Shared(opcode, self.payload.clone().into()), false),
-            Some(moment) if send_queue.try_write_direct(&self.frame, moment)? => Ok(0),
+            _ if size >= SHARE_FROM => put(QueueItem::Shared(opcode, self.payload.clone().into())),
+            Some(time) if send_queue.try_write_direct(&self.frame, time)? => Ok(0),
             _ => match &self.burst {
                 // a client's frames are masked one by one
-                Some(burst) if send_queue.role == Role::Server => put(QueueItem::Burst(burst), false),
-                _ => put(QueueItem::EncodedBorrowed(&self.frame), false),
+                Some(burst) if send_queue.role == Role::Server => put(QueueItem::Burst(burst)),
+                _ => put(QueueItem::EncodedBorrowed(&self.frame)),
             },
         }
     }

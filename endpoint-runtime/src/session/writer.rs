@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use crate::error::{Error, Kind};
-use crate::send_queue::{FragmentTicket, QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, Waiting};
+use crate::send_queue::{FragmentTicket, PartOwner, QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, Waiting};
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::message::Binary;
 use endpoint_wire::text::Text;
@@ -188,7 +188,7 @@ struct Writer {
     send_queue: Arc<SendQueue>,
     opcode: OpCode,
     compressed: bool,
-    turn: FragmentTicket,
+    ticket: FragmentTicket,
     waiting: Waiting,
     /// The data of the next part.
     buffer: Vec<u8>,
@@ -200,8 +200,8 @@ struct Writer {
 impl Writer {
     fn new(send_queue: Arc<SendQueue>, opcode: OpCode, compressed: bool, waiting: Waiting) -> Self {
         let compressed = compressed && send_queue.deflation().is_some();
-        let (turn, buffer) = (FragmentTicket::default(), Vec::new());
-        Self { send_queue, opcode, compressed, turn, waiting, buffer, whole: 0, stage: Stage::New }
+        let (ticket, buffer) = (FragmentTicket::default(), Vec::new());
+        Self { send_queue, opcode, compressed, ticket, waiting, buffer, whole: 0, stage: Stage::New }
     }
 
     /// Whether data of this size is queued without a copy.
@@ -225,8 +225,8 @@ impl Writer {
         if !self.buffer.is_empty() {
             return Err(self.not_utf8());
         }
-        poll_fn(|cx| self.poll_room(cx)).await?;
-        self.offer(QueueItem::Shared(self.opcode, data), false).map(drop)
+        poll_fn(|cx| self.poll_capacity(cx)).await?;
+        self.enqueue(QueueItem::Shared(self.opcode, data), false).map(drop)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Error>> {
@@ -250,9 +250,9 @@ impl Writer {
     /// Waits for the fragment ticket before the first part.
     fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.stage == Stage::New {
-            let Self { send_queue, opcode, turn, waiting, .. } = self;
-            ready!(send_queue.poll_turn(cx, *opcode, turn, waiting))?;
-            send_queue.abandon(waiting);
+            let Self { send_queue, opcode, ticket, waiting, .. } = self;
+            ready!(send_queue.poll_fragment_ticket(cx, *opcode, ticket, waiting))?;
+            send_queue.stop_waiting(waiting);
             self.stage = Stage::Begun;
         }
         Poll::Ready(match self.stage {
@@ -266,16 +266,16 @@ impl Writer {
     /// Queues the buffered data, except an incomplete last character.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.whole > 0 && self.stage == Stage::Begun {
-            ready!(self.poll_room(cx))?;
+            ready!(self.poll_capacity(cx))?;
             self.part(false)?;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let room = ready!(self.send_queue.poll_part_room(cx, &mut self.waiting));
-        self.send_queue.abandon(&mut self.waiting);
-        Poll::Ready(room.map_err(|refused| self.fails(refused)))
+    fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let capacity = ready!(self.send_queue.poll_part_capacity(cx, &mut self.waiting));
+        self.send_queue.stop_waiting(&mut self.waiting);
+        Poll::Ready(capacity.map_err(|refused| self.fails(refused)))
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -300,16 +300,16 @@ impl Writer {
     /// Queues the sendable bytes of the buffer as one part.
     fn part(&mut self, last: bool) -> Result<Option<Ticket>, Error> {
         let buffer = std::mem::take(&mut self.buffer);
-        let ticket = self.offer(QueueItem::Borrowed(self.opcode, &buffer[..self.whole]), last)?;
+        let ticket = self.enqueue(QueueItem::Borrowed(self.opcode, &buffer[..self.whole]), last)?;
         self.buffer = buffer;
         self.buffer.drain(..self.whole);
         self.whole = 0;
         Ok(ticket)
     }
 
-    fn offer(&mut self, part: QueueItem<'_>, last: bool) -> Result<Option<Ticket>, Error> {
-        let offered = self.send_queue.offer_part_of(&self.turn, part, last, self.compressed);
-        offered.map_err(|refused| self.fails(refused))
+    fn enqueue(&mut self, part: QueueItem<'_>, last: bool) -> Result<Option<Ticket>, Error> {
+        let enqueued = self.send_queue.enqueue_part(part, PartOwner::Writer(&self.ticket), last, self.compressed);
+        enqueued.map_err(|refused| self.fails(refused))
     }
 
     fn fails(&mut self, refused: Refused) -> Error {
@@ -325,10 +325,10 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.send_queue.abandon(&mut self.waiting);
+        self.send_queue.stop_waiting(&mut self.waiting);
         match self.stage {
             Stage::Ended(_) => {}
-            Stage::New => self.send_queue.give_up_turn(&mut self.turn, false),
+            Stage::New => self.send_queue.abandon_message(&mut self.ticket, false),
             Stage::Begun | Stage::Failed => {
                 if self.send_queue.is_open() {
                     if let Some(not_logged) = self.send_queue.log().unfinished.due() {
@@ -338,7 +338,7 @@ impl Drop for Writer {
                         );
                     }
                 }
-                self.send_queue.give_up_turn(&mut self.turn, true);
+                self.send_queue.abandon_message(&mut self.ticket, true);
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::{block_on, check};
 use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{Bounds, Millisecond, QueueItem, SendQueue, Waiting};
+use crate::send_queue::{Admission, Bounds, BroadcastTime, QueueItem, SendQueue, Waiting};
 use endpoint_wire::close::{CloseCode, CloseReason};
 use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
@@ -98,20 +98,20 @@ fn frame(payload: u8) -> Vec<u8> {
 /// A broadcast whose message is queued and left to a flusher, which comes by at once.
 fn broadcast_and_flush(queue: &SendQueue, payload: u8) {
     let claimed = queue.claim();
-    queue.offer(QueueItem::EncodedBorrowed(&frame(payload))).unwrap();
+    queue.enqueue(QueueItem::EncodedBorrowed(&frame(payload)), Admission::Bounded).unwrap();
     if claimed {
         queue.flush();
     }
 }
 
-fn broadcast_directly(queue: &SendQueue, payload: u8, moment: Millisecond) {
-    if !queue.try_write_direct(&frame(payload), moment).unwrap() {
+fn broadcast_directly(queue: &SendQueue, payload: u8, time: BroadcastTime) {
+    if !queue.try_write_direct(&frame(payload), time).unwrap() {
         broadcast_and_flush(queue, payload);
     }
 }
 
 fn send(queue: &SendQueue, payload: u8) {
-    queue.offer(QueueItem::Borrowed(OpCode::Binary, &[payload])).unwrap();
+    queue.enqueue(QueueItem::Borrowed(OpCode::Binary, &[payload]), Admission::Bounded).unwrap();
 }
 
 /// Has one of them act beside the other and the connection. All messages are written without anything else that would
@@ -163,7 +163,7 @@ fn broadcast_without_a_flusher_is_written() {
     check(FEW, move || {
         let abandoned = |queue: &SendQueue| {
             let claimed = queue.claim();
-            queue.offer(QueueItem::EncodedBorrowed(&frame(1))).unwrap();
+            queue.enqueue(QueueItem::EncodedBorrowed(&frame(1)), Admission::Bounded).unwrap();
             if claimed {
                 queue.abandon_flush();
             }
@@ -179,7 +179,7 @@ fn message_that_was_sent_before_a_direct_write_goes_before_it() {
         let acts: [fn(&SendQueue); 2] = [
             |queue| {
                 send(queue, 1);
-                broadcast_directly(queue, 2, Millisecond::now());
+                broadcast_directly(queue, 2, BroadcastTime::now());
             },
             |queue| send(queue, 3),
         ];
@@ -194,7 +194,8 @@ fn awaited_send_beside_a_broadcast_ends() {
     let wire = Wire::new();
     check(FEW, move || {
         let awaited = |queue: &SendQueue| {
-            let ticket = queue.offer(QueueItem::Borrowed(OpCode::Binary, &[2])).unwrap();
+            let message = QueueItem::Borrowed(OpCode::Binary, &[2]);
+            let ticket = queue.enqueue(message, Admission::Bounded).unwrap().ticket;
             let mut waiting = Waiting::default();
             block_on(poll_fn(|cx| queue.poll_flushed(cx, ticket, &mut waiting))).unwrap();
         };

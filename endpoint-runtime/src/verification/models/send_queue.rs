@@ -12,7 +12,7 @@ use loom::thread;
 
 use super::{block_on, check};
 use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{Bounds, QueueItem, Refused, SendQueue, Ticket, Waiting};
+use crate::send_queue::{Admission, Bounds, QueueItem, Refused, SendQueue, Ticket, Waiting};
 use endpoint_wire::close::{CloseCode, CloseReason};
 use endpoint_wire::frame::OpCode;
 use endpoint_wire::role::Role;
@@ -33,7 +33,7 @@ fn message(payload: &[u8; 1]) -> QueueItem<'_> {
 }
 
 fn send(queue: &SendQueue, payload: u8) -> Result<Ticket, Refused> {
-    queue.offer(message(&[payload]))
+    queue.enqueue(message(&[payload]), Admission::Bounded).map(|accepted| accepted.ticket)
 }
 
 /// An awaited send: waits for room, then until the message is written.
@@ -44,10 +44,10 @@ fn send_and_wait(queue: &SendQueue, payload: u8) -> Result<(), Refused> {
         while ticket.is_none() {
             match send(queue, payload) {
                 Ok(accepted) => {
-                    queue.abandon(&mut for_room);
+                    queue.stop_waiting(&mut for_room);
                     ticket = Some(accepted);
                 }
-                Err(Refused::Full) => match queue.poll_room(cx, 1, &mut for_room) {
+                Err(Refused::Full) => match queue.poll_capacity(cx, 1, &mut for_room) {
                     Poll::Ready(Ok(())) => {}
                     other => return other,
                 },
@@ -65,11 +65,11 @@ struct Connection {
     /// The payloads that it wrote, in order.
     written: Vec<u8>,
     closes: bool,
-    cut: bool,
+    aborted: bool,
 }
 
 impl Connection {
-    /// Runs until it is asked to close, or given up, or has written so many messages.
+    /// Runs until it is asked to close, or aborted, or has written so many messages.
     fn run(queue: &SendQueue, messages: usize) -> Self {
         let mut connection = Self::default();
         block_on(poll_fn(|cx| connection.poll(queue, messages, cx)));
@@ -84,14 +84,14 @@ impl Connection {
         if queue.has_news() {
             self.write(queue);
         }
-        if self.closes || self.cut || self.written.len() >= messages { Poll::Ready(()) } else { Poll::Pending }
+        if self.closes || self.aborted || self.written.len() >= messages { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Takes over what has gathered, writes and reports it.
     fn write(&mut self, queue: &SendQueue) {
         let mut out = Frames::default();
         let collected = queue.collect(&mut out);
-        self.cut |= collected.cut;
+        self.aborted |= collected.news.aborted;
         if collected.close.is_some() {
             self.closes = true;
             // the end: nothing more is accepted, and what came before is taken along
@@ -203,7 +203,7 @@ fn batch_is_written_when_its_sender_waits_for_space() {
         let sender = in_thread(&queue, |queue| {
             send(queue, 1).unwrap();
             let mut waiting = Waiting::default();
-            block_on(poll_fn(|cx| queue.poll_room(cx, 1, &mut waiting))).unwrap();
+            block_on(poll_fn(|cx| queue.poll_capacity(cx, 1, &mut waiting))).unwrap();
             queue.set_batching(false);
             send(queue, 2)
         });
@@ -290,12 +290,12 @@ fn aborted_connection_notices_it() {
     check(SOME, || {
         let queue = queue(100);
         let sender = in_thread(&queue, |queue| send(queue, 1).is_ok());
-        let cutter = in_thread(&queue, SendQueue::abort);
-        assert!(Connection::run(&queue, usize::MAX).cut);
+        let aborter = in_thread(&queue, SendQueue::abort);
+        assert!(Connection::run(&queue, usize::MAX).aborted);
         block_on(poll_fn(|cx| queue.poll_aborted(cx)));
         queue.detach();
         sender.join().unwrap();
-        cutter.join().unwrap();
+        aborter.join().unwrap();
     });
 }
 
@@ -303,8 +303,8 @@ fn aborted_connection_notices_it() {
 fn task_running_after_the_end_notices_the_abort() {
     check(SOME, || {
         let queue = queue(100);
-        let cutter = in_thread(&queue, SendQueue::abort);
+        let aborter = in_thread(&queue, SendQueue::abort);
         block_on(poll_fn(|cx| queue.poll_aborted(cx)));
-        cutter.join().unwrap();
+        aborter.join().unwrap();
     });
 }
