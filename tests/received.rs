@@ -401,7 +401,7 @@ async fn messages_behind_one_that_exceeds_a_stream_decoders_limit_are_dropped_an
     client.expect_close(1009).await;
     given.server.shutdown().await;
     assert_eq!(given.journal.rest(), [""; 0]);
-    let lines = log.lines("were not handled");
+    let lines = log.lines("received messages were dropped");
     assert!(lines.len() == 1 && lines[0].contains("count=2"), "{lines:?}");
 }
 
