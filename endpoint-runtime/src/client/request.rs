@@ -87,16 +87,16 @@ impl ClientRequest {
     {
         match (name.try_into(), value.try_into()) {
             (Ok(name), Ok(_)) if OURS.contains(&name) => {
-                self.opening.wrong(format!("the header {name} is the handshake's own"))
+                self.opening.wrong(format!("the header {name} is reserved for the handshake"))
             }
             (Ok(name), Ok(value)) => {
                 self.opening.headers.append(name, value);
             }
             // omits the value, which may be a secret
             (Ok(name), Err(_)) => {
-                self.opening.wrong(format!("the value of the header {name} has an illegal character"))
+                self.opening.wrong(format!("the value of the header {name} contains an invalid character"))
             }
-            (Err(_), _) => self.opening.wrong("the name of a header has an illegal character".to_owned()),
+            (Err(_), _) => self.opening.wrong("a header name contains an invalid character".to_owned()),
         }
         self
     }
@@ -106,7 +106,7 @@ impl ClientRequest {
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         if !is_subprotocol(&name) {
-            self.opening.wrong(format!("{name:?} is not the name of a subprotocol"));
+            self.opening.wrong(format!("{name:?} is not a valid subprotocol name"));
         } else if !self.opening.subprotocols.contains(&name) {
             self.opening.subprotocols.push(name);
         }
@@ -119,7 +119,7 @@ impl ClientRequest {
             Ok(origin) => {
                 self.opening.headers.insert(header::ORIGIN, origin);
             }
-            Err(_) => self.opening.wrong("the origin has an illegal character".to_owned()),
+            Err(_) => self.opening.wrong("the origin contains an invalid character".to_owned()),
         }
         self
     }
