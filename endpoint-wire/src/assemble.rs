@@ -120,37 +120,10 @@ impl Assembler {
                 if here && (header.opcode.is_control() || (header.fin && header.opcode != OpCode::Continuation)) {
                     let (payload, rest) = input.split_at_mut(header.payload as usize);
                     unmask(payload, header.mask, 0);
-                    let event = match header.opcode {
-                        OpCode::Text => {
-                            let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
-                            if options.text == Delivery::Discard {
-                                Event::Discarded { kind: DataKind::Text }
-                            } else {
-                                Event::Text { text: Utf8Chunk::Borrowed(text), last: true }
-                            }
-                        }
-                        OpCode::Binary if options.binary == Delivery::Discard => {
-                            Event::Discarded { kind: DataKind::Binary }
-                        }
-                        OpCode::Binary => Event::Binary { data: ByteChunk::Borrowed(payload), last: true },
-                        opcode => control::event(opcode, payload)?,
-                    };
+                    let event = single_frame(options, header.opcode, payload)?;
                     return Ok((total - rest.len(), Some(event)));
                 }
-                if !header.opcode.is_control() && self.message.is_none() {
-                    let (kind, delivery) = match header.opcode {
-                        OpCode::Text => (DataKind::Text, options.text),
-                        _ => (DataKind::Binary, options.binary),
-                    };
-                    self.message = Some(Assembly { kind, delivery, deflated: header.deflated });
-                    self.messages = self.messages.wrapping_add(1);
-                }
-                self.frame = Some(Frame {
-                    fin: header.fin,
-                    opcode: header.opcode,
-                    mask: header.mask,
-                    remaining: header.payload,
-                });
+                self.begin(options, &header);
             }
             let missing = self.frame.map_or(0, |frame| frame.remaining);
             let here = usize::try_from(missing).map_or(input.len(), |n| n.min(input.len()));
@@ -324,6 +297,20 @@ impl Assembler {
             && self.frame.is_some_and(|frame| !frame.opcode.is_control())
     }
 
+    /// Begins a frame that is not whole in the input, and its message if it is the first one.
+    fn begin(&mut self, options: &DecodeOptions, header: &Header) {
+        if !header.opcode.is_control() && self.message.is_none() {
+            let (kind, delivery) = match header.opcode {
+                OpCode::Text => (DataKind::Text, options.text),
+                _ => (DataKind::Binary, options.binary),
+            };
+            self.message = Some(Assembly { kind, delivery, deflated: header.deflated });
+            self.messages = self.messages.wrapping_add(1);
+        }
+        let Header { fin, opcode, mask, payload: remaining, .. } = *header;
+        self.frame = Some(Frame { fin, opcode, mask, remaining });
+    }
+
     /// Decodes a piece of a compressed message, still masked. Returns how many bytes were used; the rest is masked
     /// again.
     fn inflate(&mut self, piece: &mut [u8]) -> Result<(usize, Option<Event<'static>>), Violation> {
@@ -374,29 +361,34 @@ impl Assembler {
         if matches!(message.delivery, Delivery::Whole { .. }) {
             return Ok((used, self.assembled()?));
         }
-        if self.buffer.is_empty() {
-            // no output, so no capacity is kept for it
-            self.buffer = Vec::new();
-        }
         if complete {
             self.frame = None;
         }
         if last {
             self.message = None;
         }
+        Ok((used, self.inflated_part(message, last)?))
+    }
+
+    /// The event of a part whose output is in the buffer, if there is any.
+    fn inflated_part(&mut self, message: Assembly, last: bool) -> Result<Option<Event<'static>>, Violation> {
+        if self.buffer.is_empty() {
+            // no output, so no capacity is kept for it
+            self.buffer = Vec::new();
+        }
         let event = if message.kind == DataKind::Text {
             // all output is in the buffer
             let text = self.part(&[], last)?;
-            let nothing = text.as_str().is_empty();
-            (!nothing || last).then_some(Event::Text { text: Utf8Chunk::Owned(text.into_text()), last })
+            let is_empty = text.as_str().is_empty();
+            (!is_empty || last).then_some(Event::Text { text: Utf8Chunk::Owned(text.into_text()), last })
         } else {
             let data = ByteChunk::Owned(Binary::from(std::mem::take(&mut self.buffer)));
             (!data.as_slice().is_empty() || last).then_some(Event::Binary { data, last })
         };
         if message.delivery == Delivery::Discard {
-            return Ok((used, last.then_some(Event::Discarded { kind: message.kind })));
+            return Ok(last.then_some(Event::Discarded { kind: message.kind }));
         }
-        Ok((used, event))
+        Ok(event)
     }
 
     /// The characters that `piece` completes; the beginning of an incomplete one is kept.
@@ -471,6 +463,23 @@ fn inflate_within(
         Some(_) => Err(Violation::TooBig { limit, size: out.len() as u64 }),
         None => inflated.map(drop),
     }
+}
+
+/// The event of a frame that is whole in the input, unmasked: a control frame, or a message in one frame.
+#[inline]
+fn single_frame<'i>(options: &DecodeOptions, opcode: OpCode, payload: &'i [u8]) -> Result<Event<'i>, Violation> {
+    Ok(match opcode {
+        OpCode::Text => {
+            let text = utf8::whole(payload).ok_or(Violation::NotUtf8)?;
+            match options.text {
+                Delivery::Discard => Event::Discarded { kind: DataKind::Text },
+                _ => Event::Text { text: Utf8Chunk::Borrowed(text), last: true },
+            }
+        }
+        OpCode::Binary if options.binary == Delivery::Discard => Event::Discarded { kind: DataKind::Binary },
+        OpCode::Binary => Event::Binary { data: ByteChunk::Borrowed(payload), last: true },
+        opcode => control::event(opcode, payload)?,
+    })
 }
 
 /// Builds a complete message from a buffer that is reused.

@@ -448,11 +448,11 @@ mod tests {
         (0..100_000).for_each(|entry| drop(pushed(&mut list, entry)));
         assert_eq!(pushed(&mut list, 0).0.len(), 0, "it is not shared");
         let before = list.snapshot();
-        assert_eq!(pushed(&mut list, 0).0.len(), 4);
+        assert_eq!(pushed(&mut list, 0).0.len(), 6);
         assert_eq!(pushed(&mut list, 0).0.len(), 0, "it was copied already");
         let after = list.snapshot();
         // on the path to the last entry, and to the one that it replaces; both paths share the root
-        assert_eq!(removed(&mut list, 50_000).1.0.len(), 7);
+        assert_eq!(removed(&mut list, 50_000).1.0.len(), 11);
         drop((before, after));
     }
 
