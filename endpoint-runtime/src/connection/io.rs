@@ -119,6 +119,11 @@ impl ConnectionIo {
         self.end.is_none() || self.drains()
     }
 
+    /// Whether the grace period for closing is over.
+    fn is_abandoned(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.is_abandoned())
+    }
+
     pub(super) fn inbox_has_space(&self) -> bool {
         self.inbox.as_ref().is_none_or(|inbox| inbox.has_space())
     }
@@ -146,7 +151,7 @@ impl ConnectionIo {
             self.reader.release_finished();
             if !self.poll_limits(cx) {
                 self.suspend(cx);
-                return self.end.as_ref().is_some_and(|end| end.is_abandoned());
+                return self.is_abandoned();
             }
         }
     }
@@ -201,8 +206,7 @@ impl ConnectionIo {
             }
             self.reader.release_finished();
             // once the grace period for closing has ended, there is nothing to wait for
-            let is_abandoned = self.end.as_ref().is_some_and(|end| end.is_abandoned());
-            if !self.poll_limits(cx) && !is_abandoned {
+            if !self.poll_limits(cx) && !self.is_abandoned() {
                 self.reader.put_aside();
                 self.suspend(cx);
                 return Poll::Pending;
