@@ -11,6 +11,7 @@ use endpoint_runtime::{ClientContainer, Compression, Report};
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 use support::raw_server::RawServer;
 use support::{BINARY, CLOSE, CONTINUATION, Client, Frame, Journal, PING, PONG, TEXT, TestServer, frame, soon};
+use tokio::sync::Semaphore;
 
 const RSV1: u8 = 0x40;
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate";
@@ -853,6 +854,8 @@ async fn a_message_that_is_refused_does_not_disturb_the_context() {
 async fn the_order_of_compression_is_the_order_on_the_wire() {
     const SENDERS: usize = 4;
     const REPLIES: usize = 1000;
+    // a sender is at most this far ahead of the client, or each reply would wait behind all that the kernel's buffers hold
+    const AHEAD: usize = 100;
     let server = TestServer::of::<Keep>().await;
     let mut client = connect(&server, "/keep", "").await;
     let mut codec = Codec::new();
@@ -862,11 +865,14 @@ async fn the_order_of_compression_is_the_order_on_the_wire() {
     let session = sessions.iter().next().unwrap().clone();
     // they send in every way, as long as the handler replies
     let enough = Arc::new(AtomicBool::new(false));
+    let ahead: Vec<_> = (0..SENDERS).map(|_| Arc::new(Semaphore::new(AHEAD))).collect();
     let send = |sender: usize| {
         let (session, sessions, enough) = (session.clone(), sessions.clone(), enough.clone());
+        let ahead = ahead[sender].clone();
         async move {
             let mut number = 0;
             while !enough.load(Ordering::Relaxed) {
+                ahead.acquire().await.unwrap().forget();
                 let text = format!("{sender} {number} {}", long());
                 match number % 3 {
                     0 => session.basic_remote().send_text(text).await.unwrap(),
@@ -899,8 +905,12 @@ async fn the_order_of_compression_is_the_order_on_the_wire() {
         let (sender, number): (usize, usize) = (word().parse().unwrap(), word().parse().unwrap());
         assert_eq!((number, word()), (next[sender], long().as_str()));
         next[sender] += 1;
+        if let Some(ahead) = ahead.get(sender) {
+            ahead.add_permits(1);
+        }
         if next[SENDERS] == REPLIES {
             enough.store(true, Ordering::Relaxed);
+            ahead.iter().for_each(|ahead| ahead.add_permits(AHEAD));
             for (end, task) in ends.iter_mut().zip(tasks.take().into_iter().flatten()) {
                 *end = soon(task).await.unwrap();
             }
