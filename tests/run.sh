@@ -50,6 +50,7 @@ main() {
   # nothing else here builds them
   RUSTFLAGS='--cfg fuzzing --cfg measuring -D warnings' \
     run 'entry points for fuzzing and measuring' cargo check --package endpoint-runtime --target-dir target/doors
+  run 'fuzz targets on their seeds' replay_seeds
   run 'dependencies of the first command' few_crates
   run 'tests' cargo test --workspace --all-features
   RUSTFLAGS='--cfg model_check -D warnings' \
@@ -142,6 +143,11 @@ few_crates() {
     sed 's/ (.*//' | sort -u | wc -l)
   echo "$crates crates"
   [ "$crates" -le 75 ] || { echo "more than 75: see cargo tree --package websocket-endpoints" >&2; return 1; }
+}
+
+# The fuzz targets are a workspace of their own. Their seeds and mutations of them run with stable Rust.
+replay_seeds() {
+  (cd fuzz && cargo test --quiet --target-dir "${CARGO_TARGET_DIR:-../target}/fuzz")
 }
 
 # --- what is published ---
