@@ -47,7 +47,19 @@ impl ServerContainer {
     ///
     /// Nothing is mounted. If `E` is also mounted, both share its constructor, its configurator and its open sessions.
     ///
-    /// ```ignore
+    /// ```no_run
+    /// # use axum::{extract::{Path, WebSocketUpgrade}, routing::get, Router};
+    /// # use endpoint_runtime::prelude::*;
+    /// # use http::request::Parts;
+    /// # #[server_endpoint("/chat/{room}")]
+    /// # #[derive(Default)]
+    /// # struct Chat;
+    /// # impl Chat {
+    /// #     #[on_message]
+    /// #     fn text(&mut self, text: &str) {}
+    /// # }
+    /// # #[cfg(feature = "axum")]
+    /// # fn f(container: ServerContainer) -> Result<Router, Error> {
     /// let chat = container.adopt::<Chat>()?;
     /// let route = get(move |Path(room): Path<String>, parts: Parts, upgrade: WebSocketUpgrade| async move {
     ///     upgrade.on_upgrade(|socket| async move {
@@ -55,6 +67,7 @@ impl ServerContainer {
     ///     })
     /// });
     /// let app = Router::new().route("/chat/{room}", route);
+    /// # Ok(app) }
     /// ```
     ///
     /// # Errors

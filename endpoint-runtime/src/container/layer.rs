@@ -21,9 +21,13 @@ impl ServerContainer {
     /// A `tower` layer: requests to the path of an endpoint are accepted or refused as by the container itself; every
     /// other request passes unchanged to the inner service.
     ///
-    /// ```ignore
+    /// ```no_run
+    /// # use endpoint_runtime::{Error, ServerContainer};
+    /// # fn f() -> Result<(), Error> {
     /// let container = ServerContainer::builder().discover().build()?;
     /// let app = axum::Router::new().fallback(|| async { "for no endpoint" }).layer(container.layer());
+    /// # let _: axum::Router = app;
+    /// # Ok(()) }
     /// ```
     ///
     /// Outer layers see its responses, but not the upgraded connections.
