@@ -1,7 +1,6 @@
 //! A chunked list with constant-time snapshots: a change copies only the nodes on its path, and those only while a
 //! snapshot holds them. The list neither locks nor waits, and drops no entry: a change hands out the nodes it replaces.
 
-use std::ops::Deref;
 use std::slice;
 use std::sync::Arc;
 
@@ -234,11 +233,6 @@ impl<T> Snapshot<T> {
         self.nodes().flat_map(|(node, len)| node.entries(len))
     }
 
-    /// Iterates over chunks of at most 8 entries, each of which can be kept separately.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk<T>> {
-        self.nodes().map(|(node, len)| Chunk { node: node.clone(), len })
-    }
-
     /// The chunk nodes, each with the number of entries that belong to the snapshot.
     fn nodes(&self) -> Nodes<'_, T> {
         Nodes { fronts: self.fronts().iter(), left: 0, rest: Vec::new() }
@@ -279,27 +273,6 @@ impl<T: Clone> FromIterator<T> for Snapshot<T> {
         let (mut list, mut replaced) = (Chunks::default(), Replaced::default());
         entries.into_iter().for_each(|entry| list.push(entry, &mut replaced));
         list.snapshot()
-    }
-}
-
-/// Some consecutive entries of a snapshot.
-#[derive(Debug)]
-pub(crate) struct Chunk<T> {
-    node: Arc<Node<T>>,
-    len: usize,
-}
-
-impl<T> Deref for Chunk<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        self.node.entries(self.len)
-    }
-}
-
-impl<T> Clone for Chunk<T> {
-    fn clone(&self) -> Self {
-        Self { node: self.node.clone(), len: self.len }
     }
 }
 
@@ -434,9 +407,9 @@ mod tests {
                 prop_assert_eq!(&listed(&chunked.snapshot()), &naive);
                 for (snapshot, naive) in &snapshots {
                     prop_assert_eq!(&listed(snapshot), naive);
-                    let chunks: Vec<_> = snapshot.chunks().collect();
-                    prop_assert!(chunks.iter().all(|chunk| (1..=WIDTH).contains(&chunk.len())));
-                    prop_assert_eq!(&chunks.iter().flat_map(|chunk| chunk.to_vec()).collect::<Vec<_>>(), naive);
+                    let chunks = || snapshot.nodes().map(|(node, len)| node.entries(len).len());
+                    prop_assert!(chunks().all(|chunk| (1..=WIDTH).contains(&chunk)));
+                    prop_assert_eq!(chunks().sum::<usize>(), naive.len());
                 }
             }
         }
@@ -474,7 +447,6 @@ mod tests {
         let parts = [0..3, 3..3, 3..2000].map(|range| range.collect::<Snapshot<u32>>());
         let joined = Snapshot::joined(parts.into_iter());
         assert_eq!(listed(&joined), (0..2000).collect::<Vec<_>>());
-        assert_eq!(joined.chunks().map(|chunk| chunk.len()).sum::<usize>(), 2000);
         assert!(listed(&Snapshot::<u32>::joined([].into_iter())).is_empty());
         assert!(listed(&Snapshot::<u32>::default()).is_empty());
     }

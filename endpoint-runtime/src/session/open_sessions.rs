@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::chunks::{self, Snapshot};
+use super::chunks::Snapshot;
 use super::session::{OpenSet, Session, SessionId};
 
 impl Session {
@@ -62,12 +62,6 @@ impl OpenSessions {
         self.sessions.iter().filter(but(self.except))
     }
 
-    /// Iterates over chunks of at most 8 sessions, which can move to other tasks. Includes sessions that have closed.
-    #[allow(dead_code, reason = "for broadcasts that are written in chunks")]
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk> {
-        self.sessions.chunks().map(|sessions| Chunk { sessions, except: self.except })
-    }
-
     /// Number of open sessions in the snapshot.
     pub fn len(&self) -> usize {
         self.iter().count()
@@ -88,22 +82,6 @@ impl From<Snapshot<Session>> for OpenSessions {
 impl fmt::Debug for OpenSessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
-    }
-}
-
-/// An owned part of [`OpenSessions`]; cheap to clone.
-#[derive(Clone, Debug)]
-#[allow(dead_code, reason = "for broadcasts that are written in chunks")]
-pub(crate) struct Chunk {
-    sessions: chunks::Chunk<Session>,
-    except: Option<SessionId>,
-}
-
-impl Chunk {
-    /// Iterates over the sessions, including those that have closed since.
-    #[allow(dead_code, reason = "for broadcasts that are written in chunks")]
-    pub(crate) fn addressed(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.iter().filter(but(self.except))
     }
 }
 
