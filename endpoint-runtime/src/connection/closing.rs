@@ -153,10 +153,11 @@ impl ConnectionIo {
         }
     }
 
-    /// Number of complete messages that no handler received, with those that are still undecoded.
+    /// Number of complete messages that no handler received, with those that are still undecoded as far as the quantum
+    /// reaches.
     pub(crate) fn count_dropped(&mut self) -> u64 {
         // nothing after the peer's close frame is a message
-        while self.reader.has_input() && !self.reader.is_closed() {
+        while self.reader.has_input() && !self.reader.is_closed() && !self.quantum.is_over() {
             if self.discard_event().is_break() {
                 self.reader.release();
             }

@@ -216,7 +216,9 @@ impl Reader {
         let space = self.expected_bytes as usize + OWN_MORE;
         let mut buffer = Vec::with_capacity(space);
         let count = ready!(socket.poll_append(cx, &mut buffer, space))?;
-        self.input = Input::own(buffer);
+        if count > 0 {
+            self.input = Input::own(buffer);
+        }
         Poll::Ready(Ok(Read { count, direct: None }))
     }
 
