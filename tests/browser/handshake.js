@@ -50,7 +50,7 @@ async function fieldByField() {
     assert.equal(protocol, "table.v1");
     assert.equal(response["sec-websocket-extensions"], extensions);
     assert.match(extensions, /^permessage-deflate/);
-    await window.untilShown("#outcome", "say the same");
+    await window.untilShown("#outcome", "match");
   });
   await window.isFitForAll();
   await window.picture("handshake");
@@ -81,7 +81,7 @@ async function fieldByField() {
   await check("with an unknown subprotocol the browser fails the handshake, and the page shows why", async () => {
     await choose(window, ["table.v9"], "/compressed");
     await window.untilState("closed: no connection to the server");
-    await window.untilRed("#trouble", "chose none of the offered subprotocols");
+    await window.untilRed("#trouble", "selected none of the offered subprotocols");
   });
 
   await check("reconnects after a restart, with another handshake", async () => {
