@@ -56,7 +56,7 @@ impl Decoder {
     /// the input, or a limited number of frames, completes none. The input is unmasked in place.
     ///
     /// # Errors
-    /// What the peer does against the protocol, or against a limit of `options`.
+    /// A [`Violation`] of the protocol, or of a limit of `options`, by the peer.
     #[inline]
     pub fn next<'i>(
         &mut self,

@@ -1,4 +1,4 @@
-//! Data messages and pongs. [`Binary`] has a file of its own, because [`Text`] contains one.
+//! Data messages and pongs. [`Binary`] is in a separate file, because [`Text`] contains one.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! What a peer does against the protocol or a limit, with its close code.
+//! Violations of the protocol or of a limit by the peer, each with its close code.
 
 use crate::close::{CloseCode, CloseReason};
 

@@ -1,4 +1,4 @@
-//! The end of a session, as reported to the application, and what becomes of messages that were received before it.
+//! The end of a session, as reported to the application, and whether messages received before it are handled.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) struct End {
     dropped: u64,
 }
 
-/// What becomes of messages that were received before the end.
+/// Whether messages that were received before the end are handled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Received {
     Handled,

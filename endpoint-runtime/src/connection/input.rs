@@ -18,7 +18,7 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Input in a buffer of its own.
+    /// Creates input that owns its buffer.
     pub(super) fn own(buffer: Vec<u8>) -> Self {
         Self { start: 0, end: buffer.len(), buffer, lent: false }
     }

@@ -1,4 +1,4 @@
-//! What a connection does when one of its time limits has passed.
+//! The connection's reaction to a time limit that has passed.
 
 use std::task::Context;
 
@@ -31,7 +31,7 @@ impl ConnectionIo {
         self.timers.arm(next, cx) || has_acted
     }
 
-    /// What changes when a check acts.
+    /// The state that every action of a check changes.
     fn acts(&self) -> (bool, bool, u16) {
         (self.end.is_some(), self.reader.has_violation(), self.timers.pings())
     }

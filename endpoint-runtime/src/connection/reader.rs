@@ -37,7 +37,7 @@ pub(super) struct Reader {
     violation: Option<Box<Violation>>,
 }
 
-/// What is known of the rest of the input.
+/// Whether more input is expected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// The socket may have bytes.

@@ -531,10 +531,10 @@ mod tests {
         both
     }
 
-    /// A connection that has read and decoded `said`; the thread's buffer is still lent to it.
-    async fn io_after(said: &[u8]) -> (ConnectionIo, Dispatch<Taker>, DuplexStream) {
+    /// A connection that has read and decoded `bytes`; the thread's buffer is still lent to it.
+    async fn io_after(bytes: &[u8]) -> (ConnectionIo, Dispatch<Taker>, DuplexStream) {
         let (mut io, mut dispatch, mut peer) = io_with(b"");
-        peer.write_all(said).await.unwrap();
+        peer.write_all(bytes).await.unwrap();
         poll_fn(|cx| io.poll_input::<Taker>(cx)).await;
         decode(&mut io, &mut dispatch);
         assert!(io.reader.buffer().0);
@@ -552,7 +552,7 @@ mod tests {
     fn waits(io: &mut ConnectionIo) {
         let cx = &mut Context::from_waker(Waker::noop());
         assert!(io.poll_input::<Taker>(cx).is_pending());
-        assert_eq!(io.reader.buffer(), (false, 0), "the thread's buffer is still lent, or there is one of its own");
+        assert_eq!(io.reader.buffer(), (false, 0), "the waiting connection holds a read buffer");
     }
 
     #[tokio::test]
@@ -569,9 +569,9 @@ mod tests {
 
     #[tokio::test]
     async fn connection_that_waits_for_the_rest_of_a_large_message_has_no_read_buffer() {
-        let begun = b"\x82\xfe\xff\xff\0\0\0\0ab";
-        waits(&mut io_after(begun).await.0);
-        // nor a buffer of its own for bytes that came with the handshake
-        waits(&mut io_with(begun).0);
+        let started = b"\x82\xfe\xff\xff\0\0\0\0ab";
+        waits(&mut io_after(started).await.0);
+        // also if the bytes came with the handshake, in the connection's own buffer
+        waits(&mut io_with(started).0);
     }
 }

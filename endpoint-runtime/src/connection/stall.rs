@@ -85,7 +85,7 @@ impl Stall {
     }
 
     /// Notes that a kept pong is written after `left` bytes.
-    pub(super) fn pong_left(&mut self, left: usize) {
+    pub(super) fn note_pong(&mut self, left: usize) {
         self.pong_left = left;
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Timers {
     sleep: Option<Pin<Box<Sleep>>>,
     /// Check the limits at the next poll: a nearer deadline may have been set.
     is_due: bool,
-    /// What happened since the last check.
+    /// Activity since the last check.
     heard: bool,
     sent: bool,
     wrote: bool,
@@ -42,7 +42,7 @@ pub(super) struct Timers {
     entry: Entry,
 }
 
-/// What a check depends on, besides the activity.
+/// The inputs of a check, besides the activity.
 pub(super) struct Facts {
     /// The base of the stored moments.
     pub(super) base: Instant,

@@ -324,7 +324,7 @@ impl Writer {
             self.queue.set_has_unflushed(true);
             self.mask();
             let left = self.frames.len();
-            self.stall.get_or_insert_default().pong_left(left);
+            self.stall.get_or_insert_default().note_pong(left);
         }
         was_blocked
     }

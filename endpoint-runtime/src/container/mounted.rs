@@ -1,4 +1,4 @@
-//! What is mounted: the endpoints with their paths, options and sessions, and the table to find them.
+//! The mounted endpoints with their paths, options and sessions, and the table to find them.
 
 use std::any::TypeId;
 use std::borrow::Cow;

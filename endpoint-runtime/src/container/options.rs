@@ -11,7 +11,7 @@ use crate::handshake::origins::Origins;
 use crate::handshake::router::TrailingSlash;
 use crate::session::state::States;
 
-/// What bounds one session, or all sessions of a container together, and what they share.
+/// The limits of one session and of all sessions of a container together, and the values that they share.
 #[derive(Debug)]
 pub(crate) struct SessionSettings {
     pub(crate) limits: Limits,

@@ -1,4 +1,4 @@
-//! The entrance of the queue: which messages it accepts, and what becomes of the others.
+//! The entrance of the queue: it accepts, drops or refuses a message.
 
 use super::item::{QueueItem, Ticket};
 use super::queue::{SendQueue, WRITE_BATCH_BYTES};
@@ -10,7 +10,7 @@ use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
 
-/// What becomes of a message for which a full queue has no space.
+/// How a full queue treats a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// A handler's reply is accepted nevertheless; the connection then stops reading.

@@ -1,4 +1,4 @@
-//! What the lock of a send queue guards.
+//! The state of a send queue that its lock guards.
 
 use std::task::Waker;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Mode {
     }
 }
 
-/// What the connection learns when it collects, beside the messages.
+/// The facts that the connection learns when it collects, besides the messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
     /// A sender waits, or a limit was changed: the connection must check the deadlines.
@@ -103,7 +103,7 @@ pub(super) struct QueueState {
     cold: Option<Box<ColdState>>,
 }
 
-/// QueueState that most sessions do not need most of the time.
+/// State that most sessions do not need most of the time.
 #[derive(Default)]
 pub(super) struct ColdState {
     /// The rest of a frame that a broadcast has partly written; goes before everything else.

@@ -137,7 +137,7 @@ impl ServerBuilder {
 session_setters!(ServerBuilder);
 request_setters!(ServerBuilder);
 
-/// What the container mounts, under the same names.
+/// The container's methods that mount endpoints, under the same names.
 impl ServerBuilder {
     fn session_settings(&mut self) -> &mut SessionSettings {
         self.container.session_settings()

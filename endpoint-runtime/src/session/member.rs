@@ -1,4 +1,4 @@
-//! What the sets of sessions need to know of a session.
+//! The interface through which the sets of sessions see a session.
 
 use std::sync::atomic::AtomicU32;
 

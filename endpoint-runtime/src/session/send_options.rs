@@ -1,4 +1,4 @@
-//! What a send may set for itself, and the methods of both remotes that set it.
+//! Per-send options, and the methods of both remotes that set them.
 
 use std::future::poll_fn;
 use std::time::Duration;

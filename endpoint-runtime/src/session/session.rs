@@ -49,7 +49,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-// What a session holds names the session again: these are generic over it.
+// These are parts of a session that refer to sessions: they are generic over the session's type.
 
 /// The sessions of one mounted endpoint.
 pub(crate) type OpenSet = open_set::OpenSet<Session>;

@@ -1,4 +1,4 @@
-//! What the adapters of axum and tungstenite share: their messages are different types with the same variants.
+//! The common part of the adapters of axum and tungstenite: their messages are different types with the same variants.
 
 use bytes::Bytes;
 

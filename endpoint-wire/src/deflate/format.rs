@@ -1,4 +1,4 @@
-//! What RFC 7692 §7.2 fixes: the end of a message, and the window.
+//! Constants of RFC 7692 §7.2: the end of a message, and the window.
 
 use crate::extension::MAX_WINDOW_BITS;
 

@@ -1,4 +1,4 @@
-//! What a thread keeps and lends for one message.
+//! Buffers that a thread keeps and lends for one message.
 
 use std::cell::RefCell;
 use std::thread::LocalKey;
