@@ -265,7 +265,7 @@ fn follow(tokens: &[Token], index: usize, path: &mut Vec<String>, found: &mut Ve
     end
 }
 
-/// What a file imports.
+/// The imports of a file.
 #[derive(Default)]
 struct Imports {
     /// What a `pub use` names, by its new name.
@@ -463,15 +463,14 @@ fn function_mistakes(room: &str, source: &str) -> Vec<String> {
     let lines: Vec<&str> = source.lines().take_while(|line| *line != "#[cfg(test)]").collect();
     let mut mistakes = Vec::new();
     for (first, line) in lines.iter().enumerate() {
-        let indent = line.len() - line.trim_start().len();
-        let words = line.split_whitespace().take_while(|word| !word.contains('('));
-        let Some((_, name)) = line.split_once("fn ").filter(|_| line.split_whitespace().any(|word| word == "fn"))
-        else {
-            continue;
-        };
-        if words.clone().any(|word| word.starts_with("//")) || line.ends_with(';') {
+        let Some((before, name)) = line.split_once("fn ") else { continue };
+        let is_qualifier =
+            |word: &str| word.starts_with("pub") || ["const", "async", "unsafe", "extern"].contains(&word);
+        // a word of a comment, or a declaration without a body
+        if !before.split_whitespace().all(is_qualifier) || line.ends_with(';') {
             continue;
         }
+        let indent = line.len() - line.trim_start().len();
         let end = format!("{}}}", &line[..indent]);
         let count = lines[first..].iter().position(|line| **line == *end).map_or(0, |last| last + 1);
         if count > LONG_FUNCTION {
