@@ -132,15 +132,6 @@ impl ConnectionIo {
         self.break_stream(|| violation.into());
     }
 
-    /// Counts the bytes that are kept of an incomplete message. Call this when decoding stops.
-    pub(super) fn note_unfinished(&mut self) {
-        match self.reader.note_unfinished(&self.session.endpoint().budgets.receive) {
-            Ok(true) => self.timers.check_soon(),
-            Ok(false) => {}
-            Err(violation) => self.on_violation(violation),
-        }
-    }
-
     /// Drops the added handlers: the session has ended.
     pub(crate) fn drop_dynamic_handlers(&mut self) {
         self.dynamic_handlers = None;

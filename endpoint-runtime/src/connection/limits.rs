@@ -100,6 +100,15 @@ impl ConnectionIo {
         }
     }
 
+    /// Counts the bytes that are kept of an incomplete message. Call this when decoding stops.
+    pub(super) fn note_unfinished(&mut self) {
+        match self.reader.note_unfinished(&self.session.endpoint().budgets.receive) {
+            Ok(true) => self.timers.check_soon(),
+            Ok(false) => {}
+            Err(violation) => self.on_violation(violation),
+        }
+    }
+
     /// Ends a session whose peer sends a message too slowly. Returns when to check again.
     fn check_unfinished(&mut self, now: Instant) -> Option<Instant> {
         let (rate, is_read) = (self.limits().min_receive_rate, self.expects_input() && !self.is_behind());
