@@ -1,8 +1,10 @@
 //! The binary message: owned, cheap to clone, and without an allocation if small.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -131,6 +133,40 @@ impl From<Vec<u8>> for Binary {
 impl From<Bytes> for Binary {
     fn from(source: Bytes) -> Self {
         if source.len() <= INLINE { Self::from(&source[..]) } else { Self(Repr::Shared(source)) }
+    }
+}
+
+impl From<&Binary> for Binary {
+    fn from(source: &Binary) -> Self {
+        source.clone()
+    }
+}
+
+impl From<&Bytes> for Binary {
+    fn from(source: &Bytes) -> Self {
+        source.clone().into()
+    }
+}
+
+impl From<Cow<'_, [u8]>> for Binary {
+    fn from(source: Cow<'_, [u8]>) -> Self {
+        match source {
+            Cow::Borrowed(data) => data.into(),
+            Cow::Owned(data) => data.into(),
+        }
+    }
+}
+
+impl From<Box<[u8]>> for Binary {
+    fn from(source: Box<[u8]>) -> Self {
+        Vec::from(source).into()
+    }
+}
+
+/// Shares larger data, without copying it.
+impl From<Arc<[u8]>> for Binary {
+    fn from(source: Arc<[u8]>) -> Self {
+        if source.len() <= INLINE { Self::from(&source[..]) } else { Self(Repr::Shared(Bytes::from_owner(source))) }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Data messages and pongs. [`Binary`] is in a separate file, because [`Text`] contains one.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub use crate::binary::{Binary, INLINE};
@@ -55,8 +58,8 @@ macro_rules! message_from {
     )*)*};
 }
 message_from! {
-    Text: Text String &str &String;
-    Binary: Binary Bytes Vec<u8> &[u8] &Vec<u8>;
+    Text: Text String &str &String &Text Cow<'_, str> Arc<str> Box<str>;
+    Binary: Binary Bytes Vec<u8> &[u8] &Vec<u8> &Binary &Bytes Cow<'_, [u8]> Arc<[u8]> Box<[u8]>;
 }
 
 impl<const N: usize> From<[u8; N]> for Message {

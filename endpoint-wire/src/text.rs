@@ -6,9 +6,10 @@
 //! bytes that the decoder has just validated.
 #![allow(unsafe_code)]
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -77,6 +78,34 @@ impl From<&String> for Text {
 impl From<String> for Text {
     fn from(source: String) -> Self {
         Self(Binary::from(source.into_bytes()))
+    }
+}
+
+impl From<&Text> for Text {
+    fn from(source: &Text) -> Self {
+        source.clone()
+    }
+}
+
+impl From<Cow<'_, str>> for Text {
+    fn from(source: Cow<'_, str>) -> Self {
+        match source {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+impl From<Box<str>> for Text {
+    fn from(source: Box<str>) -> Self {
+        String::from(source).into()
+    }
+}
+
+/// Shares a larger text, without copying it.
+impl From<Arc<str>> for Text {
+    fn from(source: Arc<str>) -> Self {
+        Self(Arc::<[u8]>::from(source).into())
     }
 }
 

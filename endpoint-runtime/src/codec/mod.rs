@@ -17,6 +17,9 @@ pub(crate) mod session_coders;
 #[cfg(any(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf"))]
 pub(crate) mod wrapper;
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::codec::session_coders::EncodeContext;
@@ -310,6 +313,22 @@ macro_rules! encode_copied {
     )*};
 }
 encode_copied!(String Vec<u8>);
+
+macro_rules! encode_unsized {
+    ($($type:ty)*) => {$(
+        impl Encode for $type {
+            #[inline]
+            fn encode(&self) -> Result<Message, Error> {
+                Ok((**self).into())
+            }
+            #[inline]
+            fn into_message(self) -> Result<Message, Error> {
+                Ok(self.into())
+            }
+        }
+    )*};
+}
+encode_unsized!(Box<str> Arc<str> Cow<'_, str> Box<[u8]> Arc<[u8]> Cow<'_, [u8]>);
 
 impl Encode for str {
     #[inline]
