@@ -206,6 +206,9 @@ impl From<CloseCode> for CloseReason {
     }
 }
 
+/// Returned as an error from a handler, it closes the session.
+impl std::error::Error for CloseReason {}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.reason.is_empty() { write!(f, "{}", self.code) } else { write!(f, "{} {}", self.code, &*self.reason) }

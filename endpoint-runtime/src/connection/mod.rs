@@ -139,7 +139,7 @@ where
             biased;
             () = run_on_close(ending, reason) => {}
             () = cut() => {
-                if let Some(not_logged) = session.endpoint().log.on_close.due() {
+                if let Some(not_logged) = session.open_set().log.on_close.due() {
                     tracing::warn!(not_logged, session = %session.id(), "on_close was cancelled at the shutdown deadline");
                 }
             }
@@ -157,7 +157,7 @@ where
         }
         let count = io.count_dropped();
         if count > 0 {
-            if let Some(not_logged) = session.endpoint().log.unheard.due() {
+            if let Some(not_logged) = session.open_set().log.unheard.due() {
                 let session = session.id();
                 tracing::info!(%session, count, not_logged, "received messages were dropped: the session has ended");
             }
@@ -244,8 +244,8 @@ async fn run_on_close<E: EndpointHandlers>(mut ending: Ending<E>, reason: CloseR
     if E::ERROR.exists() {
         let mut failing = pin!(dispatch.on_error(error));
         log_second_error(&session, poll_fn(|cx| dispatch::poll(session.send_queue(), failing.as_mut(), cx)).await);
-    } else if let Some(not_logged) = session.endpoint().log.on_close.due() {
-        let endpoint = session.endpoint().name;
+    } else if let Some(not_logged) = session.open_set().log.on_close.due() {
+        let endpoint = session.open_set().name;
         tracing::warn!(%error, not_logged, session = %session.id(), endpoint, "on_close failed");
     }
 }
@@ -263,7 +263,8 @@ fn send_reply(io: &mut ConnectionIo, reply: Option<Message>) -> Result<(), Error
 }
 
 /// Reports a handler's error to `on_error`. With an `on_error` the session stays open, except after a panic or a failed
-/// `on_open`; without one it ends with 1011, or with 1007 if the message could not be decoded.
+/// `on_open`; without one it ends with 1011, or with 1007 if the message could not be decoded. An error that is or
+/// contains a close reason ends the session with that reason.
 async fn on_handler_error<E>(io: &mut ConnectionIo, dispatch: &mut Dispatch<E>, error: Error, opening: bool)
 where
     E: EndpointHandlers,
@@ -274,15 +275,27 @@ where
     if error.is_closed() && io.end().is_some_and(|end| end.initiator() != Initiator::Application) {
         return;
     }
+    let requested = error.close_reason();
+    if let Some((reason, true)) = requested {
+        return close_as_requested(io, reason);
+    }
     // a forbidden message has only been dropped
     let fatal = opening || error.is_panic() || !E::ERROR.exists() && !error.is_forbidden();
     let code = if error.is_decode() && !opening { CloseCode::NotConsistent } else { CloseCode::UnexpectedCondition };
     let panicked = report(io, dispatch, error).await;
-    if fatal || panicked {
+    if let Some((reason, _)) = requested {
+        close_as_requested(io, reason);
+    } else if fatal || panicked {
         let phrase = if code == CloseCode::NotConsistent { "the message cannot be decoded" } else { "internal error" };
         io.drop_received();
         io.close(CloseReason::truncating(code, phrase).by(Initiator::Container));
     }
+}
+
+/// Closes the session because a handler returned this reason as its error.
+fn close_as_requested(io: &mut ConnectionIo, reason: CloseReason) {
+    io.drop_received();
+    io.close(reason.by(Initiator::Application));
 }
 
 /// Reports a protocol violation to `on_error`, and ends the session with the violation's close code.
@@ -304,6 +317,10 @@ where
     if E::ERROR.exists() {
         let failed = run::<E, _, _>(io, pin!(dispatch.on_error(error))).await;
         io.collect();
+        if let Some((reason, true)) = failed.as_ref().err().and_then(Error::close_reason) {
+            close_as_requested(io, reason);
+            return false;
+        }
         let panicked = failed.as_ref().is_err_and(Error::is_panic);
         log_second_error(&session, failed);
         panicked
@@ -315,8 +332,8 @@ where
 
 fn log_second_error(session: &Session, result: Result<(), Error>) {
     if let Err(error) = result {
-        if let Some(not_logged) = session.endpoint().log.on_error.due() {
-            let endpoint = session.endpoint().name;
+        if let Some(not_logged) = session.open_set().log.on_error.due() {
+            let endpoint = session.open_set().name;
             tracing::error!(%error, not_logged, session = %session.id(), endpoint, "on_error failed");
         }
     }

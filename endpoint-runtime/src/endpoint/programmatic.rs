@@ -70,8 +70,8 @@ fn unhandled(session: &Session, error: &Error) {
     } else {
         (CloseCode::UnexpectedCondition, "internal error")
     };
-    // the connection itself closes with the code of a violation
-    if !error.is_protocol() && !error.is_too_big() {
+    // the connection itself closes with the code of a violation, or with the reason that the error contains
+    if !error.is_protocol() && !error.is_too_big() && error.close_reason().is_none() {
         session.close_with(CloseReason::truncating(code, phrase));
     }
 }

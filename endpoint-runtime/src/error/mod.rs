@@ -12,7 +12,7 @@ use http::Response;
 
 use self::excerpt::excerpt;
 use endpoint_wire::Violation;
-use endpoint_wire::close::ReasonTooLong;
+use endpoint_wire::close::{CloseReason, ReasonTooLong};
 use endpoint_wire::message::Message;
 
 /// Any error that a handler may return: a type that converts into this becomes an [`Error`] for `#[on_error]`.
@@ -21,7 +21,9 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// Failure of an operation of this crate, or of one of your handlers.
 ///
 /// The type is opaque: query its kind (`is_closed`, `is_timeout`, …), print it, follow [`source`](StdError::source), or
-/// look for your own error type with [`downcast_ref`](Error::downcast_ref).
+/// look for your own error type with [`downcast_ref`](Error::downcast_ref). An error of yours that contains an `Error` of
+/// this crate has its kind: if a handler returns an enum with `#[from] Error`, or an `anyhow::Error` made by `?`, and a
+/// send failed because the peer has gone, `is_closed` is true.
 ///
 /// The printed text has at most 1 KiB, however long the message that caused it, and text from a peer is cut to 256
 /// bytes, followed by `…`; a list of mistakes ([`is_deployment`](Error::is_deployment)) is never cut. The
@@ -31,11 +33,39 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: Kind,
     text: Cow<'static, str>,
-    source: Option<BoxError>,
+    source: Option<Source>,
     /// The message that could not be decoded.
     message: Option<Message>,
     /// The response of a server that did not open a session.
     response: Option<Response<Bytes>>,
+}
+
+/// The cause of an error.
+enum Source {
+    Error(BoxError),
+    /// An error type that is not a `std` error itself, and gives out the error inside.
+    Report(Box<dyn Report>),
+}
+
+/// `anyhow::Error`, `eyre::Report` and their like. Turned into a boxed error, they would hide the type of the error
+/// inside.
+trait Report: Send + Sync {
+    fn error(&self) -> &(dyn StdError + 'static);
+}
+
+impl<R: AsRef<dyn StdError + Send + Sync> + Send + Sync> Report for R {
+    fn error(&self) -> &(dyn StdError + 'static) {
+        self.as_ref()
+    }
+}
+
+impl Source {
+    fn error(&self) -> &(dyn StdError + 'static) {
+        match self {
+            Self::Error(error) => &**error,
+            Self::Report(report) => report.error(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +104,15 @@ impl Error {
         }
     }
 
+    /// As [`user`](Self::user), for an `anyhow::Error`, an `eyre::Report`, or any other error type that is a handle of
+    /// the error inside: [`downcast_ref`](Self::downcast_ref) then finds that error. Annotated handlers that return such
+    /// an error do this themselves; the closure of a [`MessageHandler`](crate::MessageHandler) may call
+    /// `.map_err(Error::report)`.
+    pub fn report(report: impl AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static) -> Self {
+        let text = excerpt::within(report.as_ref(), LONGEST).to_string();
+        Self::made(Kind::User, text.into(), Some(Source::Report(Box::new(report))))
+    }
+
     /// The error of a [`DecodeText`](crate::DecodeText) or [`DecodeBinary`](crate::DecodeBinary): a message that cannot
     /// be decoded into the requested type, with the reason. The message is kept for `on_error` ([`text`](Self::text),
     /// [`bytes`](Self::bytes)).
@@ -92,10 +131,10 @@ impl Error {
     }
 
     pub(crate) fn with_source(kind: Kind, text: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
-        Self::made(kind, text.into(), Some(source.into()))
+        Self::made(kind, text.into(), Some(Source::Error(source.into())))
     }
 
-    fn made(kind: Kind, mut text: Cow<'static, str>, source: Option<BoxError>) -> Self {
+    fn made(kind: Kind, mut text: Cow<'static, str>, source: Option<Source>) -> Self {
         if let Cow::Owned(text) = &mut text {
             if kind != Kind::Deploy {
                 excerpt::cut(text, LONGEST);
@@ -106,85 +145,85 @@ impl Error {
 
     /// The session was closed before, or while, the operation ran. Nothing more will be sent on it.
     pub fn is_closed(&self) -> bool {
-        self.0.kind == Kind::Closed
+        self.kind() == Kind::Closed
     }
 
     /// A timeout expired: the send timeout, that of a handler that continued after its session had ended, or the
     /// connect timeout of a client.
     pub fn is_timeout(&self) -> bool {
-        self.0.kind == Kind::Timeout
+        self.kind() == Kind::Timeout
     }
 
     /// The send queue was full, so the message was not sent.
     pub fn is_queue_full(&self) -> bool {
-        self.0.kind == Kind::QueueFull
+        self.kind() == Kind::QueueFull
     }
 
     /// A message, a ping or a close reason was larger than its limit.
     pub fn is_too_big(&self) -> bool {
-        self.0.kind == Kind::TooBig
+        self.kind() == Kind::TooBig
     }
 
     /// A received message, or a path parameter, could not be decoded into the type that the handler takes.
     ///
     /// For a message, [`text`](Self::text) or [`bytes`](Self::bytes) returns it.
     pub fn is_decode(&self) -> bool {
-        self.0.kind == Kind::Decode
+        self.kind() == Kind::Decode
     }
 
     /// An object to send, or to return as a reply, could not be encoded as a message.
     pub fn is_encode(&self) -> bool {
-        self.0.kind == Kind::Encode
+        self.kind() == Kind::Encode
     }
 
     /// The peer broke the protocol (RFC 6455).
     pub fn is_protocol(&self) -> bool {
-        self.0.kind == Kind::Protocol
+        self.kind() == Kind::Protocol
     }
 
     /// A handler panicked; the text contains the panic message.
     pub fn is_panic(&self) -> bool {
-        self.0.kind == Kind::Panic
+        self.kind() == Kind::Panic
     }
 
     /// The peer lacks a role that the message requires (`#[on_message(roles("admin"))]`); the message was dropped.
     pub fn is_forbidden(&self) -> bool {
-        self.0.kind == Kind::Forbidden
+        self.kind() == Kind::Forbidden
     }
 
     /// The session already has a message handler of this kind
     /// ([`Session::add_message_handler`](crate::Session::add_message_handler)).
     pub fn is_duplicate_handler(&self) -> bool {
-        self.0.kind == Kind::DuplicateHandler
+        self.kind() == Kind::DuplicateHandler
     }
 
     /// The session's transport does not support the operation: messages in parts, on a socket that other code accepted
     /// and that takes whole messages only ([`ExternalSocket`](crate::ExternalSocket)). Nothing was sent.
     #[cfg(feature = "adopted")]
     pub fn is_unsupported(&self) -> bool {
-        self.0.kind == Kind::Unsupported
+        self.kind() == Kind::Unsupported
     }
 
     /// The endpoints cannot be deployed; the text lists every mistake.
     pub fn is_deployment(&self) -> bool {
-        self.0.kind == Kind::Deploy
+        self.kind() == Kind::Deploy
     }
 
     /// A client's opening handshake failed: the request was invalid, the server refused it, or the server's response
     /// was invalid. [`response`](Self::response) returns the response, if there was one.
     pub fn is_handshake(&self) -> bool {
-        self.0.kind == Kind::Handshake
+        self.kind() == Kind::Handshake
     }
 
     /// TLS failed: a certificate or a key is not usable, or the other side is not trusted, or its TLS was not
     /// understood.
     pub fn is_tls(&self) -> bool {
-        self.0.kind == Kind::Tls
+        self.kind() == Kind::Tls
     }
 
     /// The operating system reported an error, for example that a port is taken; the cause is in `source`.
     pub fn is_io(&self) -> bool {
-        self.0.kind == Kind::Io
+        self.kind() == Kind::Io
     }
 
     /// The application's own error, returned from a handler.
@@ -194,7 +233,7 @@ impl Error {
 
     /// The text message that could not be decoded (Jakarta's `DecodeException.getText`); `None` for every other error.
     pub fn text(&self) -> Option<&str> {
-        match &self.0.message {
+        match &self.inner().0.message {
             Some(Message::Text(text)) => Some(text),
             _ => None,
         }
@@ -203,7 +242,7 @@ impl Error {
     /// The binary message that could not be decoded (Jakarta's `DecodeException.getBytes`); `None` for every other
     /// error.
     pub fn bytes(&self) -> Option<&[u8]> {
-        match &self.0.message {
+        match &self.inner().0.message {
             Some(Message::Binary(data)) => Some(data),
             _ => None,
         }
@@ -214,24 +253,49 @@ impl Error {
     ///
     /// With status 101 the server accepted the upgrade, but its response does not match the request.
     pub fn response(&self) -> Option<&Response<Bytes>> {
-        self.0.response.as_ref()
+        self.inner().0.response.as_ref()
     }
 
-    /// The application's error inside this one, if it is of type `T`.
+    /// The first error of type `T` among the causes of this one: the application's error, its
+    /// [`source`](StdError::source), and so on. Also looks into `anyhow::Error` and `eyre::Report`, and into
+    /// [`std::io::Error`].
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         let mut cause = self.source();
         while let Some(error) = cause {
             if let Some(found) = error.downcast_ref::<T>() {
                 return Some(found);
             }
-            cause = error.source();
+            // its `source` is not the error that it wraps, but that error's source
+            let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            cause = match wrapped {
+                Some(wrapped) => Some(wrapped),
+                None => error.source(),
+            };
         }
         None
     }
 
-    #[cfg(feature = "client")]
+    /// The reason with which the application wants the session to be closed: an error of a handler that is or contains
+    /// a [`CloseReason`]. Also returns whether it contains nothing else, so that no `on_error` needs to see it.
+    pub(crate) fn close_reason(&self) -> Option<(CloseReason, bool)> {
+        if self.0.kind != Kind::User {
+            return None;
+        }
+        let is_alone = self.source().is_some_and(|source| source.is::<CloseReason>());
+        self.downcast_ref::<CloseReason>().map(|reason| (reason.clone(), is_alone))
+    }
+
+    /// The kind of the innermost error of this crate: an error of the application may contain one.
     pub(crate) fn kind(&self) -> Kind {
-        self.0.kind
+        self.inner().0.kind
+    }
+
+    /// This error; or, if it is the application's, the first error of this crate that it contains.
+    fn inner(&self) -> &Self {
+        match self.0.kind {
+            Kind::User => self.downcast_ref::<Self>().map_or(self, Self::inner),
+            _ => self,
+        }
     }
 
     pub(crate) fn closed() -> Self {
@@ -299,7 +363,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.0.kind, self.0.text)?;
-        let Some(source) = &self.0.source else { return Ok(()) };
+        let Some(source) = self.source() else { return Ok(()) };
         // text that was cut already consists of the source
         let source = excerpt(source).to_string();
         if self.0.text.ends_with(&source) || self.0.text.ends_with('…') { Ok(()) } else { write!(f, " ({source})") }
@@ -308,7 +372,7 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0.source.as_ref().map(Source::error)
     }
 }
 

@@ -1,0 +1,277 @@
+//! Errors that handlers return keep their type, whatever wraps them; a close reason among them closes the session.
+
+mod support;
+
+use anyhow::Context as _;
+use endpoint_runtime::prelude::*;
+use endpoint_runtime::{Endpoint, EndpointConfig, MessageHandler};
+use support::{Client, Journal, TestServer};
+
+#[derive(Debug, thiserror::Error)]
+#[error("own error {0}")]
+struct Own(u8);
+
+/// The enum of an application.
+#[derive(Debug, thiserror::Error)]
+enum AppError {
+    #[error("own")]
+    Own(#[from] Own),
+    #[error("websocket")]
+    WebSocket(#[from] Error),
+    #[error("io")]
+    Io(#[from] std::io::Error),
+    #[error("not allowed here")]
+    Refused(#[source] CloseReason),
+    #[error("other")]
+    Other(#[from] anyhow::Error),
+}
+
+/// A type that fails to encode.
+struct Unencodable;
+
+impl endpoint_runtime::Encode for Unencodable {
+    fn encode(&self) -> Result<endpoint_runtime::Message, Error> {
+        Err(Error::encode("never"))
+    }
+}
+
+fn unencodable(session: &Session) -> Result<(), Error> {
+    session.async_remote().send_object(&Unencodable).map(drop)
+}
+
+fn refused() -> CloseReason {
+    CloseReason::truncating(CloseCode::Other(4003), "go away")
+}
+
+/// What `on_error` sees of an error.
+fn seen(error: &Error) -> String {
+    let own = error.downcast_ref::<Own>().map(|own| own.0);
+    format!("{error} own={own:?} encode={} user={}", error.is_encode(), error.is_user())
+}
+
+macro_rules! endpoint {
+    ($name:ident, $path:literal, $result:ty, |$session:ident, $line:ident| $body:block) => {
+        #[server_endpoint($path)]
+        struct $name(Journal);
+
+        impl $name {
+            #[on_message]
+            async fn fail(&mut self, $line: String, $session: &Session) -> $result $body
+
+            #[on_error]
+            fn failed(&mut self, error: &Error, session: &Session) {
+                self.0.note(seen(error));
+                drop(session.async_remote().send_text("failed"));
+            }
+
+            #[on_close]
+            fn left(&mut self, reason: CloseReason) {
+                self.0.note(format!("left {reason} {:?}", reason.initiator()));
+            }
+        }
+    };
+}
+
+endpoint!(WithAnyhow, "/anyhow", anyhow::Result<()>, |session, line| {
+    match &*line {
+        "own" => Err(Own(1).into()),
+        "context" => Err(anyhow::Error::from(Own(2)).context("while testing")),
+        "encode" => Ok(unencodable(session)?),
+        "encode in context" => unencodable(session).context("while encoding"),
+        "text" => Err(anyhow::anyhow!("only a text")),
+        "close" => Err(refused().into()),
+        _ => Err(anyhow::Error::from(refused()).context("no")),
+    }
+});
+
+endpoint!(WithEyre, "/eyre", Result<Option<String>, eyre::Report>, |session, line| {
+    match &*line {
+        "own" => Err(Own(1).into()),
+        "context" => Err(eyre::Report::from(Own(2)).wrap_err("while testing")),
+        "encode" => unencodable(session).map(|()| None).map_err(Into::into),
+        "close" => Err(refused().into()),
+        _ => Ok(None),
+    }
+});
+
+endpoint!(WithEnum, "/enum", Result<(), AppError>, |session, line| {
+    match &*line {
+        "own" => Err(Own(1).into()),
+        "encode" => Ok(unencodable(session)?),
+        "io" => Err(std::io::Error::other(Error::encode("inside")).into()),
+        "anyhow" => Err(anyhow::Error::from(Own(3)).into()),
+        _ => Err(AppError::Refused(refused())),
+    }
+});
+
+endpoint!(WithReason, "/reason", Result<String, CloseReason>, |_session, line| {
+    if line == "stay" { Ok(line) } else { Err(refused()) }
+});
+
+/// Refuses each session as soon as it is open.
+#[server_endpoint("/closed-at-once")]
+struct ClosedAtOnce(Journal);
+
+impl ClosedAtOnce {
+    #[on_open]
+    fn open(&mut self) -> Result<(), CloseReason> {
+        Err(refused())
+    }
+
+    #[on_close]
+    fn left(&mut self, reason: CloseReason) {
+        self.0.note(format!("left {reason} {:?}", reason.initiator()));
+    }
+}
+
+/// Turns every error into a close reason.
+#[server_endpoint("/mapped")]
+#[derive(Default)]
+struct Mapped;
+
+impl Mapped {
+    #[on_message]
+    fn fail(&mut self, number: u8) -> Result<(), Own> {
+        Err(Own(number))
+    }
+
+    #[on_error]
+    fn failed(&mut self, error: &Error) -> Result<(), CloseReason> {
+        match error.downcast_ref::<Own>() {
+            Some(Own(number)) => Err(CloseReason::truncating(CloseCode::Other(4000 + u16::from(*number)), "own")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Without annotations and without `on_error`.
+struct Plain;
+
+impl Endpoint for Plain {
+    async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
+        session.add_message_handler(MessageHandler::text(|_, line: String| -> Result<(), Error> {
+            match &*line {
+                "report" => Err(Error::report(anyhow::Error::from(refused()).context("no"))),
+                _ => Err(Error::user(refused())),
+            }
+        }))
+    }
+}
+
+async fn serve() -> (TestServer, Journal) {
+    let journal = Journal::default();
+    let notes = [(); 5].map(|()| journal.clone());
+    let [a, b, c, d, e] = notes;
+    let container = ServerContainer::builder()
+        .endpoint_with(move |_| Ok(WithAnyhow(a.clone())))
+        .endpoint_with(move |_| Ok(WithEyre(b.clone())))
+        .endpoint_with(move |_| Ok(WithEnum(c.clone())))
+        .endpoint_with(move |_| Ok(WithReason(d.clone())))
+        .endpoint_with(move |_| Ok(ClosedAtOnce(e.clone())))
+        .register::<Mapped>()
+        .add_endpoint_config(EndpointConfig::new("/plain", || Plain));
+    (TestServer::with(container).await, journal)
+}
+
+async fn failing(path: &str, cases: &[(&str, &str)]) {
+    let (server, journal) = serve().await;
+    let mut client = server.connect(path).await;
+    for (line, note) in cases {
+        client.text(line).await;
+        client.expect_text("failed").await;
+        assert_eq!(journal.next().await, *note, "{path} {line}");
+    }
+}
+
+#[tokio::test]
+async fn anyhow_keeps_the_type() {
+    failing(
+        "/anyhow",
+        &[
+            ("own", "own error 1 own=Some(1) encode=false user=true"),
+            ("context", "while testing own=Some(2) encode=false user=true"),
+            ("encode", "cannot encode an object: never own=None encode=true user=true"),
+            ("encode in context", "while encoding own=None encode=true user=true"),
+            ("text", "only a text own=None encode=false user=true"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn eyre_keeps_the_type() {
+    failing(
+        "/eyre",
+        &[
+            ("own", "own error 1 own=Some(1) encode=false user=true"),
+            ("context", "while testing own=Some(2) encode=false user=true"),
+            ("encode", "cannot encode an object: never own=None encode=true user=true"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn own_enum_keeps_the_type() {
+    failing(
+        "/enum",
+        &[
+            ("own", "own own=Some(1) encode=false user=true"),
+            ("encode", "websocket own=None encode=true user=true"),
+            ("io", "io own=None encode=true user=true"),
+            ("anyhow", "other own=Some(3) encode=false user=true"),
+        ],
+    )
+    .await;
+}
+
+async fn closing(path: &str, line: &str, code: u16, notes: &[&str]) {
+    let (server, journal) = serve().await;
+    let mut client: Client = server.connect(path).await;
+    if !line.is_empty() {
+        client.text(line).await;
+    }
+    client.expect_close(code).await;
+    for note in notes {
+        assert_eq!(journal.next().await, *note, "{path} {line}");
+    }
+    assert_eq!(journal.rest(), [""; 0]);
+}
+
+#[tokio::test]
+async fn close_reason_as_an_error_closes_and_is_no_error() {
+    let left = "left 4003 go away Application";
+    for (path, line) in [("/anyhow", "close"), ("/eyre", "close"), ("/reason", "go"), ("/closed-at-once", "")] {
+        closing(path, line, 4003, &[left]).await;
+    }
+    closing("/plain", "reason", 4003, &[]).await;
+    closing("/mapped", "7", 4007, &[]).await;
+}
+
+#[tokio::test]
+async fn error_with_a_close_reason_is_reported_and_closes() {
+    let left = "left 4003 go away Application";
+    for (path, note) in [
+        ("/anyhow", "no own=None encode=false user=true"),
+        ("/enum", "not allowed here own=None encode=false user=true"),
+    ] {
+        let (server, journal) = serve().await;
+        let mut client = server.connect(path).await;
+        client.text("else").await;
+        client.expect_text("failed").await;
+        client.expect_close(4003).await;
+        assert_eq!(journal.next().await, note);
+        assert_eq!(journal.next().await, left);
+    }
+    closing("/plain", "report", 4003, &[]).await;
+}
+
+#[tokio::test]
+async fn session_goes_on_after_a_reply_of_a_handler_that_may_close() {
+    let (server, _) = serve().await;
+    let mut client = server.connect("/reason").await;
+    client.text("stay").await;
+    client.expect_text("stay").await;
+    client.text("go").await;
+    client.expect_close(4003).await;
+}
