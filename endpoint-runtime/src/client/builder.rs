@@ -28,7 +28,8 @@ impl ClientContainer {
     }
 
     fn with(builder: ClientBuilder) -> Self {
-        let SessionSettings { limits, compression_budget, receive_budget, send_budget, states } = builder.sessions;
+        let SessionSettings { limits, compression_budget, receive_budget, send_budget, states, mistakes } =
+            builder.sessions;
         Self(Arc::new(Inner {
             limits,
             connect_timeout: builder.connect_timeout,
@@ -36,6 +37,7 @@ impl ClientContainer {
             keepalive: builder.keepalive,
             compression_budget: Arc::new(Budget::new(compression_budget)),
             states: Arc::new(states),
+            mistakes,
             groups: Arc::default(),
             budgets: Arc::new(Budgets::new(receive_budget, send_budget)),
             proxy: builder.proxy.unwrap_or_else(Proxy::from_env),
@@ -127,14 +129,14 @@ impl ClientBuilder {
 
     /// The proxy to connect through. Default: [`Proxy::from_env`], read when the container is built.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
-        self.proxy = Some(proxy);
+        self.sessions.set_once(&mut self.proxy, proxy, "the proxy");
         self
     }
 
     /// The certificates to trust for a `wss://` URI (cargo feature `tls`). Default: [`Trust::public`].
     #[cfg(feature = "tls")]
     pub fn trust(mut self, trust: Trust) -> Self {
-        self.trust = Some(trust);
+        self.sessions.set_once(&mut self.trust, trust, "the trusted certificates (`trust`)");
         self
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::endpoint_config::EndpointConfig;
 use super::erased_configurator::Configured;
-use super::mounted::{self, Deployment, EndpointInfo, Mounting, Table, undeployable};
+use super::mounted::{self, Deployment, Mounting, Table, undeployable};
 use super::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use super::registration::{Registration, ServerEndpoint, prepare_each, prepare_shared};
 use super::service::{Inner, ServerContainer};
@@ -19,6 +19,7 @@ use crate::handshake::path::ContextPath;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::observe::log_rate::HandshakeLog;
+use crate::session::EndpointInfo;
 use endpoint_wire::budget::{Budget, Budgets};
 
 impl ServerContainer {
@@ -29,27 +30,17 @@ impl ServerContainer {
 }
 
 /// Builder of a [`ServerContainer`]; [`build`](ContainerBuilder::build) reports all configuration errors together.
+#[derive(Default)]
 #[must_use]
 pub struct ContainerBuilder {
     endpoints: Vec<Mounting>,
-    only: Box<dyn Fn(&EndpointInfo<'_>) -> bool>,
+    only: Vec<Box<dyn Fn(&EndpointInfo<'_>) -> bool>>,
     sessions: SessionSettings,
     requests: RequestSettings,
 }
 
 session_setters!(ContainerBuilder);
 request_setters!(ContainerBuilder);
-
-impl Default for ContainerBuilder {
-    fn default() -> Self {
-        Self {
-            endpoints: Vec::new(),
-            only: Box::new(|_| true),
-            sessions: SessionSettings::default(),
-            requests: RequestSettings::default(),
-        }
-    }
-}
 
 impl ContainerBuilder {
     pub(crate) fn session_settings(&mut self) -> &mut SessionSettings {
@@ -116,9 +107,10 @@ impl ContainerBuilder {
         self
     }
 
-    /// Mounts only the endpoints for which `keep` returns true; `keep` sees their paths without the context path.
+    /// Mounts only the endpoints for which `keep` returns true; `keep` sees their paths without the context path. After
+    /// several calls, those that all of them keep.
     pub fn only(mut self, keep: impl Fn(&EndpointInfo<'_>) -> bool + 'static) -> Self {
-        self.only = Box::new(keep);
+        self.only.push(Box::new(keep));
         self
     }
 
@@ -126,19 +118,19 @@ impl ContainerBuilder {
     ///
     /// # Errors
     /// [`Error::is_deployment`] with all mistakes in one text: equal or equivalent paths with both source locations,
-    /// types that cannot be constructed, a `State<T>` that a handler takes and that is not provided, a malformed
+    /// types that cannot be constructed, a call that contradicts an earlier one, a `State<T>` that a handler takes and that is not provided, a malformed
     /// context path, host or origin, a compression level or window out of range. Nothing is mounted in this case
     /// (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
-        let Self { endpoints, only, sessions, requests } = self;
-        let mut mistakes = Vec::new();
+        let Self { endpoints, only, sessions, mut requests } = self;
+        let mut mistakes = sessions.mistakes;
         let context = ContextPath::parse(&requests.context_path).unwrap_or_else(|error| {
             mistakes.push(error.to_string());
             // conflicts between the endpoints do not depend on the context path
             ContextPath::default()
         });
-        let hosts = requests.hosts.map_err(|error| mistakes.push(error.to_string())).ok();
-        let origins = requests.origins.map_err(|error| mistakes.push(error.to_string())).ok();
+        let hosts = requests.hosts().map_err(|error| mistakes.push(error.to_string())).ok();
+        let origins = requests.origins().map_err(|error| mistakes.push(error.to_string())).ok();
         let ground = Deployment {
             context_path: requests.context_path,
             context,
@@ -150,7 +142,7 @@ impl ContainerBuilder {
         };
         let mut mounted = Vec::new();
         for mounting in Mounting::together(endpoints) {
-            if only(&mounting.info()) {
+            if only.iter().all(|keep| keep(&mounting.info())) {
                 mounted.extend(ground.mount(mounting, &mut mistakes).map(Arc::new));
             }
         }

@@ -41,6 +41,7 @@ pub struct EndpointConfig<E> {
     options: EndpointOptions,
     prepare: Prepare,
     configured: Option<Configured>,
+    mistakes: Vec<String>,
     endpoint: PhantomData<fn() -> E>,
 }
 
@@ -61,24 +62,35 @@ impl<E: Endpoint> EndpointConfig<E> {
             options: EndpointOptions::DEFAULT,
             prepare: prepare_programmatic(construct),
             configured: None,
+            mistakes: Vec::new(),
             endpoint: PhantomData,
+        }
+    }
+
+    /// Notes that an option which can be set only once is set again.
+    fn check_first(&mut self, is_first: bool, option: &str) {
+        if !is_first {
+            self.mistakes.push(format!("`{option}` is set twice: remove one"));
         }
     }
 
     /// Sets the handshake hooks.
     pub fn configurator(mut self, configurator: impl Configurator<E>) -> Self {
+        self.check_first(self.configured.is_none(), "configurator");
         self.configured = Some(Configured::programmatic(configurator));
         self
     }
 
     /// The supported subprotocols.
     pub fn subprotocols(mut self, names: &'static [&'static str]) -> Self {
+        self.check_first(self.options.subprotocols.is_empty(), "subprotocols");
         self.options.subprotocols = names;
         self
     }
 
     /// Admits only principals with one of these roles.
     pub fn roles(mut self, roles: &'static [&'static str]) -> Self {
+        self.check_first(self.options.roles.is_empty(), "roles");
         self.options.roles = roles;
         self
     }
@@ -123,8 +135,8 @@ impl<E: Endpoint> EndpointConfig<E> {
 
 impl<E: Endpoint> From<EndpointConfig<E>> for Mounting {
     fn from(config: EndpointConfig<E>) -> Self {
-        let EndpointConfig { about, options, prepare, configured, .. } = config;
-        Self { about, registration: None, options, prepare: Some(Ok(prepare)), configured }
+        let EndpointConfig { about, options, prepare, configured, mistakes, .. } = config;
+        Self { about, registration: None, options, prepare: Some(Ok(prepare)), configured, mistakes }
     }
 }
 

@@ -14,22 +14,8 @@ use crate::handshake::path::{ContextPath, PathParams, Template};
 use crate::handshake::request::HandshakeRequest;
 use crate::handshake::router::{Router, TrailingSlash};
 use crate::session::state::{StateRequirement, States};
-use crate::session::{Groups, OpenSet};
+use crate::session::{EndpointInfo, Groups, OpenSet};
 use endpoint_wire::budget::Budgets;
-
-/// A mounted endpoint.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct EndpointInfo<'a> {
-    /// The path or template of the endpoint, below the context path.
-    pub path: Cow<'a, str>,
-    /// The type, with its module.
-    pub name: &'static str,
-    /// The source file of the annotation, or of the [`EndpointConfig`](crate::EndpointConfig).
-    pub file: &'static str,
-    /// The line in `file`.
-    pub line: u32,
-}
 
 /// An endpoint mounted at its path.
 pub(super) struct Mounted {
@@ -90,13 +76,15 @@ pub(super) struct Mounting {
     pub(super) options: EndpointOptions,
     pub(super) prepare: Option<Result<Prepare, Error>>,
     pub(super) configured: Option<Configured>,
+    /// Settings that contradict each other.
+    pub(super) mistakes: Vec<String>,
 }
 
 impl From<&'static Registration> for Mounting {
     fn from(registration: &'static Registration) -> Self {
         let Registration { path, name, file, line, options, .. } = *registration;
         let about = About { path: path.into(), name, file, line };
-        Self { about, registration: Some(registration), options, prepare: None, configured: None }
+        Self { about, registration: Some(registration), options, prepare: None, configured: None, mistakes: Vec::new() }
     }
 }
 
@@ -106,7 +94,7 @@ impl Mounting {
         EndpointInfo { path: Cow::Borrowed(path), name, file, line: *line }
     }
 
-    /// Merges the mountings of one annotated type; for each setting the first wins.
+    /// Merges the mountings of one annotated type. A second constructor or configurator is a mistake.
     pub(super) fn together(all: Vec<Self>) -> Vec<Self> {
         let mut kept: Vec<Self> = Vec::new();
         for mounting in all {
@@ -114,6 +102,14 @@ impl Mounting {
             let same = kept.iter_mut().find(|earlier| id(earlier).is_some() && id(earlier) == id(&mounting));
             match same {
                 Some(earlier) => {
+                    if mounting.prepare.is_some() && earlier.prepare.is_some() {
+                        let two = "it has two constructors: keep one of `endpoint_with` and `endpoint_shared`";
+                        earlier.mistakes.push(two.to_owned());
+                    }
+                    if mounting.configured.is_some() && earlier.configured.is_some() {
+                        let two = "it has two configurators: keep one `endpoint_with_configurator`";
+                        earlier.mistakes.push(two.to_owned());
+                    }
                     earlier.prepare = earlier.prepare.take().or(mounting.prepare);
                     earlier.configured = earlier.configured.take().or(mounting.configured);
                 }
@@ -138,8 +134,9 @@ pub(super) struct Deployment {
 impl Deployment {
     /// Prepares an endpoint for mounting, or adds all its configuration errors to `mistakes`.
     pub(super) fn mount(&self, mounting: Mounting, mistakes: &mut Vec<String>) -> Option<Mounted> {
-        let Mounting { about, registration, options, prepare, configured } = mounting;
+        let Mounting { about, registration, options, prepare, configured, mistakes: own } = mounting;
         let found = mistakes.len();
+        mistakes.extend(own.into_iter().map(|mistake| format!("{about}: {mistake}")));
         let configured = configured.or_else(|| registration?.configured.map(|configured| configured()));
         let prepare = prepare.or_else(|| registration?.prepare.map(|prepare| prepare()));
         // a configurator may make the instance itself
@@ -167,6 +164,7 @@ impl Deployment {
         let full = format!("{}{}", self.context_path.trim_end_matches('/'), about.path);
         let (states, groups, budgets) = (self.states.clone(), self.groups.clone(), self.budgets.clone());
         let sessions = OpenSet::new(full, about.name, limits).with(states, groups, budgets);
+        let sessions = sessions.defined_at(about.file, about.line);
         let annotated = registration.map(|registration| registration.handlers().message_kinds()).unwrap_or_default();
         let sessions = Arc::new(sessions.annotated(annotated));
         let (template, prepare) = template.zip(prepare)?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
@@ -19,6 +19,19 @@ pub(crate) struct SessionSettings {
     pub(crate) receive_budget: usize,
     pub(crate) send_budget: usize,
     pub(crate) states: States,
+    /// Calls that contradict each other, reported together with all other configuration errors.
+    pub(crate) mistakes: Vec<String>,
+}
+
+impl SessionSettings {
+    /// Sets an option that can be set only once; `what` names it for the error about a second value.
+    pub(crate) fn set_once<T>(&mut self, option: &mut Option<T>, value: T, what: &str) {
+        if option.is_some() {
+            self.mistakes.push(format!("{what} is set twice: remove one"));
+        } else {
+            *option = Some(value);
+        }
+    }
 }
 
 impl Default for SessionSettings {
@@ -29,6 +42,7 @@ impl Default for SessionSettings {
             receive_budget: RECEIVE_BUDGET,
             send_budget: SEND_BUDGET,
             states: States::default(),
+            mistakes: Vec::new(),
         }
     }
 }
@@ -38,8 +52,11 @@ impl Default for SessionSettings {
 pub(crate) struct RequestSettings {
     pub(crate) context_path: String,
     pub(crate) trailing_slash: TrailingSlash,
-    pub(crate) hosts: Result<Hosts, Error>,
-    pub(crate) origins: Result<Origins, Error>,
+    /// `None` if no list was given.
+    hosts: Option<Vec<String>>,
+    /// `None` if no list was given.
+    origins: Option<Vec<String>>,
+    pub(crate) origin_policy: Option<Origins>,
     pub(crate) head_limits: HeadLimits,
     pub(crate) handshake_timeout: Duration,
 }
@@ -49,10 +66,44 @@ impl Default for RequestSettings {
         Self {
             context_path: String::new(),
             trailing_slash: TrailingSlash::default(),
-            hosts: Ok(Hosts::default()),
-            origins: Ok(Origins::same_origin()),
+            hosts: None,
+            origins: None,
+            origin_policy: None,
             head_limits: HeadLimits::REQUEST,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+        }
+    }
+}
+
+impl RequestSettings {
+    pub(crate) fn add_hosts<I: IntoIterator<Item = S>, S: AsRef<str>>(&mut self, hosts: I) {
+        self.hosts.get_or_insert_default().extend(hosts.into_iter().map(|host| host.as_ref().to_owned()));
+    }
+
+    pub(crate) fn add_origins<I: IntoIterator<Item = S>, S: AsRef<str>>(&mut self, origins: I) {
+        self.origins.get_or_insert_default().extend(origins.into_iter().map(|origin| origin.as_ref().to_owned()));
+    }
+
+    /// The admitted hosts.
+    ///
+    /// # Errors
+    /// An entry is not a host.
+    pub(crate) fn hosts(&self) -> Result<Hosts, Error> {
+        self.hosts.as_ref().map_or_else(|| Ok(Hosts::default()), Hosts::list)
+    }
+
+    /// The admitted origins.
+    ///
+    /// # Errors
+    /// An entry is not an origin, or there are a list and a policy.
+    pub(crate) fn origins(&mut self) -> Result<Origins, Error> {
+        match (self.origin_policy.take(), &self.origins) {
+            (None, None) => Ok(Origins::same_origin()),
+            (Some(policy), None) => Ok(policy),
+            (None, Some(list)) => Origins::list(list),
+            (Some(_), Some(_)) => {
+                Err(Error::new(Kind::Deploy, "`allowed_origins` and `origins` contradict each other: remove one"))
+            }
         }
     }
 }
@@ -239,10 +290,11 @@ macro_rules! session_setters {
             }
 
             /// Provides a value for handlers that take a [`State<T>`](crate::State), and for
-            /// [`Session::state`](crate::Session::state). There is one value of each type: a later value replaces an
-            /// earlier one.
+            /// [`Session::state`](crate::Session::state). There is one value of each type: a second one is a
+            /// configuration error.
             pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
-                self.session_settings().states.insert(value);
+                let settings = self.session_settings();
+                settings.mistakes.extend(settings.states.insert(value).err());
                 self
             }
         }
@@ -281,24 +333,28 @@ macro_rules! request_setters {
             ///
             /// A request for another host is refused with 421 (RFC 9110 §15.5.20) and a sentence that names the host
             /// and this option. This includes requests for the [`fallback`](crate::ServerBuilder::fallback) of a
-            /// `Server`, because a rebound page can read the response.
+            /// `Server`, because a rebound page can read the response. Calls add up.
             pub fn allowed_hosts<I: IntoIterator<Item = S>, S: AsRef<str>>(mut self, hosts: I) -> Self {
-                self.request_settings().hosts = $crate::handshake::hosts::Hosts::list(hosts);
+                self.request_settings().add_hosts(hosts);
                 self
             }
 
-            /// Admits only pages of these origins, such as `https://example.org` or `https://*.example.org`.
+            /// Admits only pages of these origins, such as `https://example.org` or `https://*.example.org`. Calls add
+            /// up.
             ///
             /// By default a page is admitted if its origin is the one that it connects to, which protects against
             /// cross-site WebSocket hijacking. Clients other than browsers send no origin and are always admitted.
             pub fn allowed_origins<I: IntoIterator<Item = S>, S: AsRef<str>>(mut self, origins: I) -> Self {
-                self.request_settings().origins = $crate::handshake::origins::Origins::list(origins);
+                self.request_settings().add_origins(origins);
                 self
             }
 
-            /// Sets the origin policy; [`Origins::any`](crate::Origins::any) admits every page.
+            /// Sets the origin policy; [`Origins::any`](crate::Origins::any) admits every page. Excludes
+            /// [`allowed_origins`](Self::allowed_origins).
             pub fn origins(mut self, origins: $crate::handshake::origins::Origins) -> Self {
-                self.request_settings().origins = Ok(origins);
+                let mut policy = self.request_settings().origin_policy.take();
+                self.session_settings().set_once(&mut policy, origins, "the origin policy (`origins`)");
+                self.request_settings().origin_policy = policy;
                 self
             }
 

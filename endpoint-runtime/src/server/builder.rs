@@ -15,11 +15,12 @@ use super::http::Fallback;
 use crate::container::configurator::Configurator;
 use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use crate::container::registration::ServerEndpoint;
-use crate::container::{ContainerBuilder, EndpointConfig, EndpointInfo, ServerContainer};
+use crate::container::{ContainerBuilder, EndpointConfig, ServerContainer};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::{BoxError, Error};
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
+use crate::session::EndpointInfo;
 use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsConfig;
@@ -64,7 +65,7 @@ impl ServerBuilder {
     /// they get 404. Requests pass the same checks as for an endpoint: [`max_request_head`](Self::max_request_head),
     /// [`max_request_headers`](Self::max_request_headers), [`allowed_hosts`](Self::allowed_hosts).
     ///
-    /// Each request gets a clone of the service. If the service fails, the connection is closed.
+    /// There is one fallback: to combine services, use a router such as axum's. Each request gets a clone of it. If the service fails, the connection is closed.
     pub fn fallback<S, B>(mut self, service: S) -> Self
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -73,14 +74,15 @@ impl ServerBuilder {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.fallback = Some(Fallback(Arc::new(move |request| {
+        let fallback = Fallback(Arc::new(move |request| {
             let mut service = service.clone();
             Box::pin(async move {
                 std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Error::user)?;
                 let response = service.call(request).await.map_err(Error::user)?;
                 Ok(response.map(|body| body.map_err(Error::user).boxed_unsync()))
             })
-        })));
+        }));
+        self.container.session_settings().set_once(&mut self.fallback, fallback, "the fallback");
         self
     }
 
@@ -88,7 +90,7 @@ impl ServerBuilder {
     /// to [`reload`](TlsConfig::reload) its certificate.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: TlsConfig) -> Self {
-        self.tls = Some(config);
+        self.container.session_settings().set_once(&mut self.tls, config, "the TLS configuration (`tls`)");
         self
     }
 

@@ -69,11 +69,20 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for State<T> {
 pub(crate) struct States(Vec<(TypeId, Box<dyn Any + Send + Sync>)>);
 
 impl States {
-    /// Adds a value; replaces an earlier one of the same type.
-    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+    /// Adds a value.
+    ///
+    /// # Errors
+    /// There is a value of this type already; it stays.
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> Result<(), String> {
         let id = TypeId::of::<T>();
-        self.0.retain(|(other, _)| *other != id);
+        if self.0.iter().any(|(other, _)| *other == id) {
+            let name = std::any::type_name::<T>();
+            return Err(format!(
+                "State<{name}> is provided twice: remove one `.state(…)`, or wrap one in its own type"
+            ));
+        }
         self.0.push((id, Box::new(State::new(value))));
+        Ok(())
     }
 
     pub(crate) fn get<T: 'static>(&self) -> Option<&State<T>> {
@@ -123,12 +132,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn value_is_found_by_type_and_the_last_one_wins() {
+    fn value_is_found_by_type_and_there_is_one_of_each() {
         let mut states = States::default();
-        states.insert(1u8);
-        states.insert("one");
-        states.insert(2u8);
-        assert_eq!(states.get::<u8>().map(|state| **state), Some(2));
+        states.insert(1u8).unwrap();
+        states.insert("one").unwrap();
+        assert!(states.insert(2u8).unwrap_err().contains("State<u8> is provided twice"));
+        assert_eq!(states.get::<u8>().map(|state| **state), Some(1));
         assert_eq!(states.get::<&str>().map(|state| **state), Some("one"));
         assert!(states.get::<u16>().is_none());
         assert!(states.have(&StateRequirement::of::<u8>("f")) && !states.have(&StateRequirement::of::<u16>("f")));
