@@ -78,7 +78,7 @@ async fn burst_costs_less_than_the_same_messages_one_by_one() {
     const MESSAGES: usize = 50;
     let server = TestServer::with(container()).await;
     let (mut clients, text) = (listeners(&server, MANY).await, Text::from("x".repeat(100)));
-    let sessions = server.container.room("room");
+    let sessions = server.container.room("room").sessions();
     let mut times = [Duration::MAX; 2];
     for _ in 0..5 {
         for (together, best) in [false, true].into_iter().zip(&mut times) {
@@ -136,7 +136,7 @@ async fn order_holds() {
     const ROUNDS: usize = 40;
     let server = TestServer::with(container().send_queue(1 << 20, 1 << 30)).await;
     let clients = listeners(&server, MANY).await;
-    let sending = tokio::spawn(mix(server.container.room("room"), ROUNDS));
+    let sending = tokio::spawn(mix(server.container.room("room").sessions(), ROUNDS));
     let mut hearing = JoinSet::new();
     for mut client in clients {
         hearing.spawn(async move {
@@ -146,7 +146,7 @@ async fn order_holds() {
     }
     let clients = soon(hearing.join_all()).await;
     soon(sending).await.unwrap();
-    for session in server.container.room("room").iter() {
+    for session in server.container.room("room").sessions().iter() {
         assert_eq!((session.queued_messages(), session.queued_bytes()), (0, 0));
     }
     drop(clients);
@@ -169,7 +169,7 @@ async fn peer_that_does_not_read_delays_no_other_peer_and_loses_no_accepted_mess
     let mut clients = listeners(&server, MANY).await;
     let mut deaf = clients.pop().unwrap();
     let data = vec![7; 20_000];
-    let sessions = server.container.room("room");
+    let sessions = server.container.room("room").sessions();
     for round in 0..ROUNDS {
         assert_eq!(sessions.async_remote().send_binary(data.clone()), all(MANY));
         if round % 10 == 9 {
@@ -186,7 +186,7 @@ async fn peer_that_does_not_read_delays_no_other_peer_and_loses_no_accepted_mess
 #[tokio::test]
 async fn broadcast_of_a_thread_without_a_runtime_arrives() {
     let server = TestServer::with(container()).await;
-    let (clients, sessions) = (listeners(&server, MANY).await, server.container.room("room"));
+    let (clients, sessions) = (listeners(&server, MANY).await, server.container.room("room").sessions());
     std::thread::spawn(move || assert_eq!(sessions.async_remote().send_text("hello"), all(MANY))).join().unwrap();
     read_all(clients, 7).await;
 }
@@ -194,7 +194,7 @@ async fn broadcast_of_a_thread_without_a_runtime_arrives() {
 #[tokio::test]
 async fn broadcast_of_a_runtime_that_is_not_run_afterwards_arrives() {
     let server = TestServer::with(container()).await;
-    let (clients, sessions) = (listeners(&server, MANY).await, server.container.room("room"));
+    let (clients, sessions) = (listeners(&server, MANY).await, server.container.room("room").sessions());
     let runtime = std::thread::spawn(move || {
         let runtime = Builder::new_current_thread().build().unwrap();
         let task = runtime.spawn(async move { sessions.async_remote().send_text("hello") });
@@ -225,7 +225,7 @@ async fn broadcasts_before_a_shutdown_arrive_before_its_close() {
 #[tokio::test]
 async fn runtime_that_ends_before_its_flushers_leaves_nothing_behind() {
     let server = TestServer::with(container()).await;
-    let (mut clients, sessions) = (listeners(&server, MANY).await, server.container.room("room"));
+    let (mut clients, sessions) = (listeners(&server, MANY).await, server.container.room("room").sessions());
     let container = server.container.clone();
     std::thread::spawn(move || {
         // one that serves a session of the container, too

@@ -80,7 +80,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rand", &["client", "session", "send_queue"]),
     ("rcgen", &["transport"]),
     ("rmp_serde", &["codec"]),
-    ("serde", &["codec"]),
+    // an ID may be part of a message
+    ("serde", &["codec", "session"]),
     ("serde_json", &["codec"]),
     ("sha1", &["handshake"]),
     ("simdutf8", &["wire"]),
@@ -93,6 +94,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio::time::Instant", &["session", "scheduling", "send_queue"]),
     ("tokio::runtime", &["scheduling"]),
     ("tokio::sync", &["scheduling"]),
+    ("tokio::task::JoinHandle", &["session", "scheduling"]),
     ("tokio::task::yield_now", &["scheduling"]),
     ("tokio_rustls", &["transport"]),
     ("tokio_tungstenite", &["container", "transport"]),
@@ -117,6 +119,9 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "client/reconnect",
             "container/serving",
             "scheduling/flushers",
+            "scheduling/session_tasks",
+            // its public method, which uses the former
+            "session/lifetime",
         ],
         "only these files spawn tasks, and a shutdown waits for each of them",
     ),

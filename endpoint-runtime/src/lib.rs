@@ -166,7 +166,7 @@ pub use crate::container::layer::{ContainerBody, ContainerLayer, ContainerServic
 #[cfg(feature = "client")]
 pub use crate::container::registration::ClientEndpoint;
 pub use crate::container::registration::ServerEndpoint;
-pub use crate::container::{ContainerBuilder, EndpointConfig, EndpointInfo, ResponseFuture, ServerContainer, Shutdown};
+pub use crate::container::{ContainerBuilder, EndpointConfig, ResponseFuture, ServerContainer, Shutdown};
 #[cfg(feature = "adopted")]
 pub use crate::container::{ExternalRequest, ExternalSocket};
 pub use crate::endpoint::coders::{
@@ -182,8 +182,10 @@ pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
 pub use crate::server::{Server, ServerBuilder};
+pub use crate::session::audience::{Room, User};
 pub use crate::session::broadcast::{Broadcast, Report};
-pub use crate::session::completion::{SendFuture, Sent};
+pub use crate::session::completion::Sent;
+pub use crate::session::excluded::SessionIds;
 pub use crate::session::message_handler::{MessageHandler, MessageKind};
 pub use crate::session::principal::{Identity, Principal};
 pub use crate::session::properties::Properties;
@@ -191,7 +193,7 @@ pub use crate::session::remote::{AsyncRemote, BasicRemote};
 pub use crate::session::state::State;
 pub use crate::session::stream::{BinaryStream, TextStream};
 pub use crate::session::writer::{BinaryWriter, TextWriter};
-pub use crate::session::{OpenSessions, Session, SessionId, WeakSession};
+pub use crate::session::{EndpointInfo, InvalidSessionId, OpenSessions, Session, SessionId, WeakSession};
 #[cfg(feature = "tls")]
 pub use crate::transport::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]

@@ -224,7 +224,7 @@ type Call = (Duration, Duration);
 fn burst(served: &Served, listeners: &Listeners, together: bool) -> (Duration, Vec<Call>) {
     let text = Text::from("x".repeat(SIZE));
     listeners.expect(MESSAGES * FRAME);
-    let sessions = served.container.room("room");
+    let sessions = served.container.room("room").sessions();
     let start = Instant::now();
     let task = served.handle.spawn(async move {
         let mut calls = Vec::new();

@@ -48,7 +48,7 @@ fn main() {
     }
     // all over the room, so that nothing of it is in the caches
     let scattered = || (0..CHANGES).map(|number| members[number * 7919 % SESSIONS].session());
-    let large = || someone.room("large");
+    let large = || someone.room("large").sessions();
     let (mut came, mut went) = (Times::default(), Times::default());
     let mut last = large();
     beside(&|| walk(large()), || {
@@ -83,7 +83,7 @@ fn main() {
         let mut asked = Times::default();
         beside(another, || {
             for _ in 0..CHANGES * 40 {
-                asked.time(|| someone.room("small"));
+                asked.time(|| someone.room("small").sessions());
                 // over a time in which the large room changes often
                 (0..500).for_each(|_| std::hint::spin_loop());
             }

@@ -26,7 +26,7 @@ use super::uri::Target;
 use crate::config::{Compression, EndpointOptions, Limits, SHUTDOWN_REST};
 use crate::container::registration::{ClientEndpoint, Handlers};
 use crate::container::serving::{Opened, Serving};
-use crate::container::{Shutdown, end_all};
+use crate::container::{Shutdown, detached_if, end_all, wait_for_tasks};
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::client::Offer;
@@ -85,6 +85,8 @@ pub(super) struct Inner {
     pub(super) keepalive: Keepalive,
     pub(super) compression_budget: Arc<Budget>,
     pub(super) states: Arc<States>,
+    /// Calls on the builder that contradict each other; every connect reports them.
+    pub(super) mistakes: Vec<String>,
     pub(super) groups: Arc<Groups>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) proxy: Proxy,
@@ -110,11 +112,22 @@ impl ClientContainer {
     ///
     /// Queued messages are sent first, and every `on_close` runs. After `limit` the remaining connections are dropped.
     ///
+    /// Called by a handler of this container, it returns at once, as
+    /// [`ServerContainer::shutdown`](crate::ServerContainer::shutdown) does.
+    ///
     /// # Cancel safety
     /// If the future is dropped, the sessions still end, but the slow ones are not dropped after `limit`.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
-        let started = Instant::now();
         self.0.closing.cancel();
+        let container = self.clone();
+        let is_in_handler = self.sets().iter().any(|set| set.is_in_handler());
+        let pending = self.0.tasks.len();
+        let shutdown = detached_if(is_in_handler, async move { container.shut_down(limit).await }).await;
+        shutdown.unwrap_or(Shutdown { closed: 0, cut: 0, pending })
+    }
+
+    async fn shut_down(&self, limit: Duration) -> Shutdown {
+        let started = Instant::now();
         self.0.keepers.close();
         let sets = self.sets();
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the client is shutting down");
@@ -122,6 +135,7 @@ impl ClientContainer {
         // each task waits only for its session; a closure that blocks its thread cannot be interrupted
         let rest = limit.saturating_sub(started.elapsed()).max(SHUTDOWN_REST);
         let _ = timeout(rest, self.0.keepers.wait()).await;
+        wait_for_tasks(&self.0.groups, started + limit.min(FAR)).await;
         shutdown
     }
 
@@ -211,7 +225,7 @@ impl ClientContainer {
     async fn agree<E: ClientEndpoint>(&self, request: &OpeningRequest) -> Result<(Agreed, SessionInit), Error> {
         let deadline = Instant::now() + request.timeout.min(FAR);
         let sessions = self.set_of::<E>();
-        can_be_served::<E>(&sessions.limits, &self.0.states)?;
+        can_be_served::<E>(&sessions.limits, &self.0.states, &self.0.mistakes)?;
         let target = Target::parse(&request.uri, &request.values)?;
         let subprotocols = request.offered(&E::OPTIONS);
         let compression = self.affordable(&sessions.limits.compression);
@@ -287,8 +301,9 @@ impl<E: Endpoint> ClientEndpoint for Programmatic<E> {
 }
 
 /// Checks that the settings make sense and that every state the handlers ask for is provided.
-fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States) -> Result<(), Error> {
-    let mut mistakes: Vec<String> = limits.compression.mistake().into_iter().collect();
+fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States, mistakes: &[String]) -> Result<(), Error> {
+    let mut mistakes = mistakes.to_vec();
+    mistakes.extend(limits.compression.mistake());
     for wanted in Handlers::of::<E>().missing(states) {
         let (method, ty) = (wanted.method, (wanted.type_name)());
         mistakes.push(format!("`{method}` takes State<{ty}>: provide it with .state(…)"));

@@ -118,8 +118,8 @@ impl ConnectionIo {
     #[cold]
     pub(super) fn on_violation(&mut self, violation: Violation) {
         if violation == Violation::NoRoom {
-            if let Some(not_logged) = self.session.endpoint().log.no_room.due() {
-                let (endpoint, path) = (self.session.endpoint().name, &*self.session.endpoint().path);
+            if let Some(not_logged) = self.session.open_set().log.no_room.due() {
+                let (endpoint, path) = (self.session.open_set().name, &*self.session.open_set().path);
                 tracing::warn!(
                     endpoint,
                     path,

@@ -82,7 +82,7 @@ impl ConnectionIo {
     }
 
     pub(crate) fn limits(&self) -> &Limits {
-        &self.session.endpoint().limits
+        &self.session.open_set().limits
     }
 
     /// Why the session ends, once it does.
@@ -240,7 +240,7 @@ impl ConnectionIo {
     /// Whether this peer may be served: its quantum goes on, or the next one begins.
     #[inline]
     pub(super) fn may_go_on(&mut self, cx: &mut Context<'_>) -> bool {
-        self.quantum.goes_on(&self.session.endpoint().round, cx)
+        self.quantum.goes_on(&self.session.open_set().round, cx)
     }
 
     /// Notes that a handler was called and has returned.
@@ -275,7 +275,7 @@ impl ConnectionIo {
     /// Notes that the task is about to suspend. If its quantum is over, the task is woken for the next one.
     #[inline]
     pub(super) fn suspend(&mut self, cx: &mut Context<'_>) {
-        self.quantum.suspend(&self.session.endpoint().round, cx);
+        self.quantum.suspend(&self.session.open_set().round, cx);
     }
 
     /// Takes everything that the session's queue has gathered.
@@ -403,7 +403,7 @@ impl ConnectionIo {
         if self.writer.has_stall() && self.writer.on_progress(count) {
             // a ping that the peer has yet to answer may be queued behind a large message
             self.timers.note_sent();
-            self.timers.postpone_pong(self.session.endpoint().base);
+            self.timers.postpone_pong(self.session.open_set().base);
         }
     }
 

@@ -24,7 +24,7 @@ impl ConnectionIo {
             self.timers.disarm();
             return has_acted;
         };
-        if self.session.endpoint().wake_at(&self.session, self.timers.entry(), now, next) {
+        if self.session.open_set().wake_at(&self.session, self.timers.entry(), now, next) {
             self.timers.disarm();
             return has_acted;
         }
@@ -66,7 +66,7 @@ impl ConnectionIo {
     fn facts(&self, now: Instant) -> Facts {
         let limits = self.limits();
         Facts {
-            base: self.session.endpoint().base,
+            base: self.session.open_set().base,
             now,
             idle_timeout: self.session.idle_timeout(),
             expires_in: self.session.expires_in(),
@@ -102,7 +102,7 @@ impl ConnectionIo {
 
     /// Counts the bytes that are kept of an incomplete message. Call this when decoding stops.
     pub(super) fn note_unfinished(&mut self) {
-        match self.reader.note_unfinished(&self.session.endpoint().budgets.receive) {
+        match self.reader.note_unfinished(&self.session.open_set().budgets.receive) {
             Ok(true) => self.timers.check_soon(),
             Ok(false) => {}
             Err(violation) => self.on_violation(violation),

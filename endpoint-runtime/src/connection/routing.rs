@@ -342,7 +342,7 @@ impl ConnectionIo {
     fn pong<E: EndpointHandlers>(&mut self, data: Binary) -> Option<Invocation> {
         // a pong may arrive between two parts of a message
         self.note_unfinished();
-        let base = self.session.endpoint().base;
+        let base = self.session.open_set().base;
         if let Some(pinged) = self.timers.take_answer(&data, base) {
             if let Some(pinged) = pinged {
                 self.session.set_rtt(pinged.elapsed());
@@ -401,9 +401,9 @@ impl ConnectionIo {
         if std::mem::replace(&mut self.logged_discard, true) {
             return;
         }
-        if let Some(not_logged) = self.session.endpoint().log.unwanted.due() {
+        if let Some(not_logged) = self.session.open_set().log.unwanted.due() {
             let kind = if kind == MessageKind::Text { "text" } else { "binary" };
-            let endpoint = self.session.endpoint().name;
+            let endpoint = self.session.open_set().name;
             tracing::warn!(not_logged, endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
         }
     }

@@ -25,9 +25,10 @@ pub(crate) use self::accept::take_socket;
 pub use self::adopt::{ExternalRequest, ExternalSocket};
 pub use self::builder::ContainerBuilder;
 pub use self::endpoint_config::EndpointConfig;
-pub use self::mounted::EndpointInfo;
 pub use self::response::ResponseFuture;
 pub(crate) use self::service::Routed;
-#[cfg(feature = "client")]
-pub(crate) use self::service::end_all;
 pub use self::service::{ServerContainer, Shutdown};
+#[cfg(feature = "client")]
+pub(crate) use self::service::{end_all, wait_for_tasks};
+#[cfg(feature = "client")]
+pub(crate) use self::serving::detached_if;

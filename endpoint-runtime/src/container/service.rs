@@ -12,11 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use super::mounted::{Deployment, EndpointInfo, Mounted, Table};
+use super::mounted::{Deployment, Mounted, Table};
+use super::registration::{Registration, ServerEndpoint};
 use super::response::ResponseFuture;
+use super::serving::detached_if;
 use crate::error::Error;
 use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
@@ -25,7 +28,9 @@ use crate::handshake::refusal::{Excerpt, Refusal};
 use crate::handshake::request::Transport;
 use crate::handshake::router::Lookup;
 use crate::observe::log_rate::HandshakeLog;
-use crate::session::{OpenSessions, OpenSet, Session};
+use crate::send_queue::FAR;
+use crate::session::audience::{Room, User};
+use crate::session::{EndpointInfo, Groups, OpenSessions, OpenSet, Session, SessionId};
 use endpoint_wire::budget::Budget;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 
@@ -97,14 +102,46 @@ impl ServerContainer {
         self.0.ground.budgets.receive.used()
     }
 
-    /// The open sessions in the room of this name ([`Session::join`]).
-    pub fn room(&self, room: impl AsRef<str>) -> OpenSessions {
-        self.0.ground.groups.rooms.of(room.as_ref()).into()
+    /// The open sessions of the annotated endpoint `E`, wherever and however often it is mounted. For an endpoint
+    /// without annotations, filter [`sessions`](Self::sessions) by [`Session::endpoint`].
+    pub fn sessions_of<E: ServerEndpoint>(&self) -> OpenSessions {
+        let Registration { name, file, line, .. } = *const { &E::REGISTRATION };
+        let is_of = |set: &Arc<OpenSet>| set.name == name && set.defined_at == (file, line);
+        OpenSessions::of(self.0.table().sets().filter(is_of))
     }
 
-    /// The open sessions of the user with this name ([`Principal::name`](crate::Principal::name)).
+    /// The open session with this ID.
+    ///
+    /// The first call makes an index of all sessions, which the container then maintains; later calls take constant
+    /// time.
+    pub fn session(&self, id: SessionId) -> Option<Session> {
+        let all = || {
+            let sets: Vec<_> = self.0.table().sets().collect();
+            sets.into_iter()
+                .flat_map(|set| OpenSessions::of([set].into_iter()).addressed().cloned().collect::<Vec<_>>())
+        };
+        self.0.ground.groups.by_id.find(id, all).filter(Session::is_open)
+    }
+
+    /// The room of this name ([`Session::join`]).
+    pub fn room(&self, name: impl AsRef<str>) -> Room {
+        Room::new(&self.0.ground.groups, name.as_ref())
+    }
+
+    /// The sessions that are in at least one of these rooms now, each once.
+    pub fn rooms(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> OpenSessions {
+        let rooms = &self.0.ground.groups.rooms;
+        OpenSessions::distinct(names.into_iter().map(|name| rooms.of(name.as_ref())))
+    }
+
+    /// The user with this name ([`Principal::name`](crate::Principal::name)): all sessions of one principal.
+    pub fn user(&self, name: impl AsRef<str>) -> User {
+        User::new(&self.0.ground.groups, name.as_ref())
+    }
+
+    /// The open sessions of this [`user`](Self::user) now.
     pub fn principal(&self, name: impl AsRef<str>) -> OpenSessions {
-        self.0.ground.groups.principals.of(name.as_ref()).into()
+        self.user(name).sessions()
     }
 
     /// Ends every session with 1001 and waits for all of them; new handshakes are refused with 503.
@@ -114,14 +151,26 @@ impl ServerContainer {
     /// more, because the close frame is already on its way. Messages left after that are dropped, and counted in one
     /// line of the log. Every `on_close` runs. After `limit` the remaining connections are aborted.
     ///
+    /// Called by a handler of this container, it cannot wait for the handler's own session: it then returns at once,
+    /// with the number of [`pending`](Shutdown::pending) sessions, and the shutdown goes on in a task of its own.
+    ///
     /// # Cancel safety
     /// If the future is dropped, the sessions still end, but slow ones are not aborted.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
         self.0.closing.store(true, Ordering::SeqCst);
+        let container = self.clone();
+        let is_in_handler = self.0.table().sets().any(|set| set.is_in_handler());
+        let pending = self.0.tasks.len();
+        let shutdown = detached_if(is_in_handler, async move { container.shut_down(limit).await }).await;
+        shutdown.unwrap_or(Shutdown { closed: 0, cut: 0, pending })
+    }
+
+    async fn shut_down(&self, limit: Duration) -> Shutdown {
         let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
         let table = self.0.table();
+        let end = Instant::now() + limit.min(FAR);
         let shutdown = end_all(|| table.sets(), reason, &self.0.tasks, limit).await;
-        self.0.ground.groups.flushers.wait().await;
+        wait_for_tasks(&self.0.ground.groups, end).await;
         shutdown
     }
 
@@ -144,7 +193,7 @@ impl Session {
     /// The container that this session belongs to; `None` once every clone of the container is dropped, or if the
     /// session has no container.
     pub fn container(&self) -> Option<ServerContainer> {
-        self.endpoint().container()?.downcast().ok().map(ServerContainer)
+        self.open_set().container()?.downcast().ok().map(ServerContainer)
     }
 }
 
@@ -208,6 +257,13 @@ impl Inner {
     }
 }
 
+/// Waits for what runs beside the connections, which have ended: for the application's tasks until `end`.
+pub(crate) async fn wait_for_tasks(groups: &Groups, end: Instant) {
+    groups.flushers.wait().await;
+    // each has been told to end; one that blocks its thread cannot be stopped
+    let _ = timeout_at(end.max(Instant::now() + Duration::from_secs(1)), groups.tasks.wait()).await;
+}
+
 /// Ends all sessions of `sets` for a `reason` and waits for their `tasks`; after `limit` the remaining ones are
 /// aborted.
 pub(crate) async fn end_all<S>(
@@ -224,13 +280,13 @@ where
     sets().for_each(|set| set.close(reason.clone().by(Initiator::Container)));
     tasks.close();
     if tokio::time::timeout(limit, tasks.wait()).await.is_ok() {
-        return Shutdown { closed: all, cut: 0 };
+        return Shutdown { closed: all, cut: 0, pending: 0 };
     }
     let cut = tasks.len();
     sets().for_each(|set| set.cut());
     // the tasks have nothing left to wait for; one whose handler blocks its thread cannot be stopped
     let _ = tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await;
-    Shutdown { closed: all.saturating_sub(cut), cut }
+    Shutdown { closed: all.saturating_sub(cut), cut, pending: 0 }
 }
 
 impl<B> Service<Request<B>> for ServerContainer {
@@ -264,4 +320,6 @@ pub struct Shutdown {
     pub closed: usize,
     /// Connections that were aborted at the deadline.
     pub cut: usize,
+    /// Connections that were still ending when the call returned; not zero only if a handler called it.
+    pub pending: usize,
 }

@@ -223,7 +223,7 @@ where
 impl<E: EndpointHandlers> Drop for Dispatch<E> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            if let Some(not_logged) = self.session.endpoint().log.panics.due() {
+            if let Some(not_logged) = self.session.open_set().log.panics.due() {
                 tracing::error!(not_logged, session = %self.session.id(), "a connection's task panicked and was dropped");
             }
         }
@@ -248,8 +248,8 @@ impl<E: EndpointHandlers> Drop for Ending<E> {
         let Some(dispatch) = self.0.take() else { return };
         let session = dispatch.session.clone();
         if let Some(error) = destructors::caught(dispatch) {
-            if let Some(not_logged) = session.endpoint().log.panics.due() {
-                let endpoint = session.endpoint().name;
+            if let Some(not_logged) = session.open_set().log.panics.due() {
+                let endpoint = session.open_set().name;
                 tracing::error!(%error, not_logged, endpoint, session = %session.id(), "the endpoint's destructor panicked");
             }
         }
@@ -265,7 +265,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
         if let Poll::Ready(Err(error)) =
             poll(session.send_queue(), handler.as_mut(), &mut Context::from_waker(Waker::noop()))
         {
-            if let Some(not_logged) = session.endpoint().log.on_close.due() {
+            if let Some(not_logged) = session.open_set().log.on_close.due() {
                 tracing::error!(%error, not_logged, session = %session.id(), "on_close failed after the connection's task was dropped");
             }
         }
@@ -274,7 +274,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
 
 /// Logs an error that no `on_error` receives. A peer can cause such errors as often as it likes, so the log is limited.
 pub(crate) fn log_unhandled(session: &Session, error: &Error) {
-    let (endpoint, path, log) = (session.endpoint().name, &*session.endpoint().path, &session.endpoint().log);
+    let (endpoint, path, log) = (session.open_set().name, &*session.open_set().path, &session.open_set().log);
     let session = session.id();
     // a violation costs a peer one frame and explains little; other failures have a text that may help
     let violates = error.is_protocol() || error.is_too_big();
@@ -291,7 +291,7 @@ pub(crate) fn log_unhandled(session: &Session, error: &Error) {
 fn destroy_coders(session: &Session) {
     for mut coder in session.coders().into_iter().flat_map(Coders::end) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| coder.destroy())) {
-            if let Some(not_logged) = session.endpoint().log.panics.due() {
+            if let Some(not_logged) = session.open_set().log.panics.due() {
                 let error = Error::panic(&*panic);
                 tracing::error!(%error, not_logged, session = %session.id(), "the destroy method of a coder panicked");
             }

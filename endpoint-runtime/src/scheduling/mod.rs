@@ -4,3 +4,4 @@ pub(crate) mod coarse_timer;
 pub(crate) mod fairness;
 pub(crate) mod flushers;
 mod per_runtime;
+pub(crate) mod session_tasks;

@@ -173,7 +173,7 @@ impl SendQueue {
     }
 
     /// Whether a handler of this session is being polled on this thread.
-    pub(super) fn is_in_own_handler(&self) -> bool {
+    pub(crate) fn is_in_own_handler(&self) -> bool {
         std::ptr::eq(current_handler::current(), std::ptr::from_ref(self).cast())
     }
 

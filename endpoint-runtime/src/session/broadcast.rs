@@ -37,21 +37,23 @@ const QUEUED: usize = 512;
 
 /// A remote for many sessions. It encodes a message once, compresses it once for all sessions that compress to the
 /// same bytes, and never waits for a peer.
-#[derive(Clone, Copy, Debug)]
-pub struct Broadcast<'a> {
-    sessions: &'a OpenSessions,
+///
+/// It addresses the sessions that were open when it was made.
+#[derive(Clone, Debug)]
+pub struct Broadcast {
+    sessions: OpenSessions,
     options: SendOptions,
 }
 
 impl OpenSessions {
     /// A remote that sends to all of these sessions; it never waits for a peer.
-    pub fn async_remote(&self) -> Broadcast<'_> {
-        Broadcast::to(self)
+    pub fn async_remote(&self) -> Broadcast {
+        Broadcast::to(self.clone())
     }
 }
 
-impl<'a> Broadcast<'a> {
-    fn to(sessions: &'a OpenSessions) -> Self {
+impl Broadcast {
+    pub(super) fn to(sessions: OpenSessions) -> Self {
         Self { sessions, options: SendOptions::DEFAULT }
     }
 
@@ -93,7 +95,7 @@ impl<'a> Broadcast<'a> {
                 encodings.add(session, SharedMessage::new(message, self.options));
             }
         }
-        let Some(fan_out) = FanOut::to(self.sessions) else { return Ok(Report::default()) };
+        let Some(fan_out) = FanOut::to(&self.sessions) else { return Ok(Report::default()) };
         if let [shared] = &mut encodings.messages[..] {
             fan_out.begin(shared);
         }
@@ -109,7 +111,7 @@ impl<'a> Broadcast<'a> {
     }
 
     fn send(self, message: Message) -> Report {
-        let Some(fan_out) = FanOut::to(self.sessions) else { return Report::default() };
+        let Some(fan_out) = FanOut::to(&self.sessions) else { return Report::default() };
         let mut shared = SharedMessage::new(message, self.options);
         fan_out.begin(&mut shared);
         let report =
@@ -119,8 +121,8 @@ impl<'a> Broadcast<'a> {
     }
 
     /// Enqueues the message for each session.
-    fn enqueue(
-        self,
+    fn enqueue<'a>(
+        &'a self,
         fan_out: &FanOut<'a>,
         mut message: impl FnMut(&'a Session, Option<BroadcastTime>, &mut bool) -> Result<u32, Refused>,
     ) -> Report {
@@ -160,7 +162,7 @@ impl<'a> Broadcast<'a> {
         // rate-limited: a peer that does not read is left out of every broadcast
         if report.dropped > 0 {
             if let Some(first) = self.sessions.iter().next() {
-                if let Some(not_logged) = first.endpoint().log.broadcasts.due() {
+                if let Some(not_logged) = first.open_set().log.broadcasts.due() {
                     tracing::warn!(report.dropped, not_logged, "a broadcast skipped peers whose send queue is full");
                 }
             }
@@ -243,7 +245,7 @@ struct Speech<'a> {
 
 impl<'a> Speech<'a> {
     fn of(session: &'a Session) -> Self {
-        let endpoint = session.coders().map(|_| Arc::as_ptr(session.endpoint()).addr());
+        let endpoint = session.coders().map(|_| Arc::as_ptr(session.open_set()).addr());
         Self { subprotocol: session.subprotocol(), endpoint }
     }
 }

@@ -1,7 +1,7 @@
 //! Completion of a queued send: await it, or pass a callback.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +10,10 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use crate::error::Error;
 use crate::send_queue::{Refused, SendQueue, Ticket, Waiting};
 
-/// Handle to the send of a queued message. Await it to learn that the message was written; dropping it does not cancel
-/// the send.
+/// Handle to the send of a queued message: a future that resolves when the message is written, or with the reason why
+/// it will not be. Dropping it does not cancel the send.
 ///
-/// Implements [`IntoFuture`] instead of [`Future`], so that ignoring it causes no warning.
+/// A message that an [`Overflow`](crate::Overflow) policy dropped is not an error.
 #[derive(Debug)]
 pub struct Sent {
     send_queue: Arc<SendQueue>,
@@ -42,31 +42,12 @@ impl Sent {
     /// task or on that of another sender, never under a lock. So it must not block, and it may send. A panic in it is
     /// caught and logged.
     pub fn on_complete(self, callback: impl FnOnce(Result<(), Error>) + Send + 'static) {
-        let completion = Completion(Mutex::new(Some((self.into_future(), Box::new(callback)))));
+        let completion = Completion(Mutex::new(Some((self, Box::new(callback)))));
         Arc::new(completion).look();
     }
 }
 
-impl IntoFuture for Sent {
-    type Output = Result<(), Error>;
-    type IntoFuture = SendFuture;
-
-    fn into_future(self) -> SendFuture {
-        SendFuture { send_queue: self.send_queue, ticket: self.ticket, waiting: self.waiting }
-    }
-}
-
-/// Resolves when a queued message is written, or with the reason why it will not be.
-///
-/// A message that an [`Overflow`](crate::Overflow) policy dropped is not an error.
-#[derive(Debug)]
-pub struct SendFuture {
-    send_queue: Arc<SendQueue>,
-    ticket: Result<Ticket, Refused>,
-    waiting: Waiting,
-}
-
-impl Future for SendFuture {
+impl Future for Sent {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -80,7 +61,7 @@ impl Future for SendFuture {
     }
 }
 
-impl Drop for SendFuture {
+impl Drop for Sent {
     fn drop(&mut self) {
         self.send_queue.stop_waiting(&mut self.waiting);
     }
@@ -89,7 +70,7 @@ impl Drop for SendFuture {
 type Callback = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// A future that its own waker polls, so it needs no task.
-struct Completion(Mutex<Option<(SendFuture, Callback)>>);
+struct Completion(Mutex<Option<(Sent, Callback)>>);
 
 impl Completion {
     fn look(self: Arc<Self>) {

@@ -1,7 +1,8 @@
 //! The interface through which the sets of sessions see a session.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::id::SessionId;
 use crate::send_queue::SendQueue;
 
 /// A session in a set. The sets are generic over it, because a session holds its sets.
@@ -9,10 +10,17 @@ pub(crate) trait Member: Clone {
     /// The memory address, unique among all members that exist at the same time.
     fn address(&self) -> usize;
 
+    fn id(&self) -> SessionId;
+
     /// Index in the open set, which maintains it.
     fn place(&self) -> &AtomicU32;
 
     fn send_queue(&self) -> &SendQueue;
+
+    /// Whether the member is in the open set.
+    fn is_placed(&self) -> bool {
+        self.place().load(Ordering::Relaxed) != NOWHERE
+    }
 }
 
 /// The member is not in the open set.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::open_sessions::OpenSessions;
+use super::audience::Room;
 use super::rare;
 use super::session::Session;
 
@@ -10,7 +10,7 @@ use super::session::Session;
 impl Session {
     /// Joins the room of this name. A room is created by its first session and ends with its last. Rooms belong to the
     /// container: sessions of all its endpoints may be in one room. A session that ends leaves all its rooms before
-    /// `on_close`.
+    /// `on_close`, where [`rooms`](Self::rooms) still lists them.
     ///
     /// Returns whether the session is in the room now: `false` if it is closed, or in as many other rooms as
     /// [`max_rooms_per_session`](crate::ContainerBuilder::max_rooms_per_session) allows. The first refusal because of
@@ -50,20 +50,32 @@ impl Session {
         was_there
     }
 
-    /// The names of the rooms that the session is in, in no particular order.
+    /// The names of the rooms that the session is in, in no particular order. In `on_close`, of those that it was in
+    /// when it ended, so that the others in them can be told; empty once `on_close` has returned.
     pub fn rooms(&self) -> Vec<Arc<str>> {
-        self.0.rare.get().map(|rare| rare.rooms().names.iter().cloned().collect()).unwrap_or_default()
+        let Some(rare) = self.0.rare.get() else { return Vec::new() };
+        let joined = rare.rooms();
+        joined.names.iter().chain(&joined.left).cloned().collect()
     }
 
-    /// The sessions in the room of this name, including this one if it is in. It need not be.
-    pub fn room(&self, room: impl AsRef<str>) -> OpenSessions {
-        self.0.endpoint.groups.rooms.of(room.as_ref()).into()
+    /// The room of this name. The session need not be in it.
+    pub fn room(&self, name: impl AsRef<str>) -> Room {
+        Room::new(&self.0.endpoint.groups, name.as_ref())
     }
 
-    /// Marks the session as no longer open and leaves all groups, while its connection is still ending.
+    /// Whether the session is in the room of this name.
+    pub(super) fn is_in(&self, room: &str) -> bool {
+        self.0.rare.get().is_some_and(|rare| rare.rooms().names.contains(room))
+    }
+
+    /// Marks the session as no longer open, leaves all groups, and ends the session's tasks, while its connection is
+    /// still ending.
     pub(crate) fn unregister(&self) {
         self.0.endpoint.invalidate_snapshot(self);
         self.leave_all();
+        if let Some(rare) = self.0.rare.get() {
+            rare.reach_end();
+        }
     }
 
     /// Leaves all groups if the session ended while it entered one; returns whether it is open.
@@ -80,6 +92,12 @@ impl Session {
         let Some(rare) = self.0.rare.get() else { return };
         let rooms = std::mem::take(&mut rare.rooms().names);
         rooms.iter().for_each(|room| self.0.endpoint.groups.rooms.leave(room, self));
+        let mut joined = rare.rooms();
+        if !rare.is_released() {
+            // `on_close` may still ask for them
+            joined.left.extend(rooms);
+        }
+        drop(joined);
         self.leave_as_principal();
     }
 }
@@ -95,7 +113,8 @@ impl OpenGuard {
     /// Adds the session; a shutdown finds it from now on.
     pub(crate) fn take(&self) {
         let Self(session) = self;
-        session.endpoint().add(session);
+        session.open_set().add(session);
+        session.groups().by_id.add(session);
         session.enter_as_principal();
         session.groups().flushers.serve_here();
     }
@@ -105,7 +124,8 @@ impl Drop for OpenGuard {
     fn drop(&mut self) {
         self.0.send_queue().detach();
         self.0.leave_all();
-        self.0.endpoint().remove(&self.0);
+        self.0.open_set().remove(&self.0);
+        self.0.groups().by_id.remove(&self.0);
         self.0.release_for_good();
     }
 }

@@ -1,10 +1,16 @@
 //! The session API that handlers use: one conversation with one peer, and the other sessions of the same endpoint.
 
+pub(crate) mod audience;
 pub(crate) mod broadcast;
+mod by_id;
 mod chunks;
 pub(crate) mod completion;
+mod endpoint_info;
+pub(crate) mod excluded;
 mod handlers;
+mod id;
 mod identity;
+mod lifetime;
 mod member;
 mod membership;
 pub(crate) mod message_handler;
@@ -24,10 +30,12 @@ pub(crate) mod stream;
 mod weak;
 pub(crate) mod writer;
 
+pub use self::endpoint_info::EndpointInfo;
+pub use self::id::{InvalidSessionId, SessionId};
 pub(crate) use self::membership::OpenGuard;
 pub use self::open_sessions::OpenSessions;
+pub use self::session::Session;
 pub(crate) use self::session::{Groups, MaybeRare, OpenSet, SessionInit};
-pub use self::session::{Session, SessionId};
 pub use self::weak::WeakSession;
 
 #[cfg(test)]

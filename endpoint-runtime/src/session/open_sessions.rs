@@ -1,10 +1,15 @@
 //! The open sessions of an endpoint or a room at one point in time.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use super::chunks::Snapshot;
-use super::session::{OpenSet, Session, SessionId};
+use super::excluded::{Excluded, SessionIds, sealed};
+use super::id::SessionId;
+use super::member::Member;
+use super::session::{OpenSet, Session};
+use endpoint_wire::close::CloseReason;
 
 impl Session {
     /// All sessions that are open at the same endpoint now, including this one if it is open.
@@ -20,7 +25,7 @@ impl Session {
 #[derive(Clone)]
 pub struct OpenSessions {
     sessions: Snapshot<Session>,
-    except: Option<SessionId>,
+    excluded: Excluded,
 }
 
 impl OpenSessions {
@@ -29,24 +34,25 @@ impl OpenSessions {
         Snapshot::joined(sets.map(|set| set.snapshot())).into()
     }
 
+    /// The sessions of several snapshots, each session once.
+    pub(crate) fn distinct(snapshots: impl Iterator<Item = Snapshot<Session>>) -> Self {
+        let (mut seen, joined) = (HashSet::new(), Snapshot::joined(snapshots));
+        joined.iter().filter(|session| seen.insert(session.address())).cloned().collect::<Snapshot<_>>().into()
+    }
+
     /// Exactly these sessions.
     #[cfg(test)]
     pub(crate) fn just(sessions: impl Iterator<Item = Session>) -> Self {
         sessions.collect::<Snapshot<_>>().into()
     }
 
-    /// Excludes one session.
+    /// Excludes one or several sessions: `except(&session)`, `except([&ann, &ben])`. Calls add up.
     #[must_use]
-    pub fn except(self, session: &Session) -> Self {
-        let left_out = session.id();
-        match self.except {
-            // `except` holds only one session
-            Some(other) if other != left_out => Self { except: Some(left_out), ..self.filter(|_| true) },
-            _ => Self { except: Some(left_out), ..self },
-        }
+    pub fn except(self, sessions: impl SessionIds) -> Self {
+        Self { excluded: self.excluded.and(sessions), ..self }
     }
 
-    /// The sessions for which `keep` returns true.
+    /// The sessions for which `keep` returns true. Filters add up.
     #[must_use]
     pub fn filter(self, keep: impl FnMut(&&Session) -> bool) -> Self {
         self.iter().filter(keep).cloned().collect::<Snapshot<_>>().into()
@@ -59,7 +65,12 @@ impl OpenSessions {
 
     /// Iterates over the sessions, including those that have closed since.
     pub(crate) fn addressed(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.iter().filter(but(self.except))
+        self.sessions.iter().filter(|session| !self.excluded.contains(session))
+    }
+
+    /// Closes all of these sessions with `reason`, as [`Session::close_with`] does; returns how many were open.
+    pub fn close_all(&self, reason: CloseReason) -> usize {
+        self.iter().map(|session| session.close_with(reason.clone())).count()
     }
 
     /// Number of open sessions in the snapshot.
@@ -73,9 +84,17 @@ impl OpenSessions {
     }
 }
 
+impl sealed::Sealed for OpenSessions {}
+
+impl SessionIds for &OpenSessions {
+    fn each(self, id: impl FnMut(SessionId)) {
+        self.addressed().map(Session::id).for_each(id);
+    }
+}
+
 impl From<Snapshot<Session>> for OpenSessions {
     fn from(sessions: Snapshot<Session>) -> Self {
-        Self { sessions, except: None }
+        Self { sessions, excluded: Excluded::Nobody }
     }
 }
 
@@ -83,9 +102,4 @@ impl fmt::Debug for OpenSessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
-}
-
-/// A filter that excludes one session.
-fn but(except: Option<SessionId>) -> impl Fn(&&Session) -> bool {
-    move |session| Some(session.id()) != except
 }

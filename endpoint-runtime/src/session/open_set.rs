@@ -27,6 +27,8 @@ use endpoint_wire::close::CloseReason;
 pub(crate) struct OpenSet<S> {
     pub(crate) path: Box<str>,
     pub(crate) name: &'static str,
+    /// Source file and line of the endpoint's definition.
+    pub(crate) defined_at: (&'static str, u32),
     pub(crate) limits: Limits,
     /// Base of the deadlines, earlier than any time of a session.
     pub(crate) base: Instant,
@@ -78,6 +80,7 @@ impl<S: Member> OpenSet<S> {
         Self {
             path,
             name,
+            defined_at: ("", 0),
             limits,
             base,
             bounds,
@@ -102,6 +105,12 @@ impl<S: Member> OpenSet<S> {
             bounds.budget = budgets.send.clone();
         }
         (self.states, self.groups, self.budgets) = (states, groups, budgets);
+        self
+    }
+
+    /// Sets where the endpoint is defined: source file and line.
+    pub(crate) fn defined_at(mut self, file: &'static str, line: u32) -> Self {
+        self.defined_at = (file, line);
         self
     }
 
@@ -222,6 +231,12 @@ impl<S: Member> OpenSet<S> {
     pub(crate) fn cut(&self) {
         let all = self.lock().list.snapshot();
         all.iter().for_each(|session| session.send_queue().abort());
+    }
+
+    /// Whether a handler of one of the sessions is being polled on this thread.
+    pub(crate) fn is_in_handler(&self) -> bool {
+        let all = self.lock().list.snapshot();
+        all.iter().any(|session| session.send_queue().is_in_own_handler())
     }
 
     /// The open sessions, as far as their connections know.
@@ -396,12 +411,12 @@ mod tests {
         let mut client = server.connect("/").await;
         let session = server.container().sessions().iter().next().unwrap().clone();
         let mut sent = async |count, timeout| {
-            let before = session.endpoint().taken.load(Ordering::Relaxed);
+            let before = session.open_set().taken.load(Ordering::Relaxed);
             for _ in 0..count {
                 session.basic_remote().timeout(timeout).send_text("news").await.unwrap();
                 client.expect_text("news").await;
             }
-            session.endpoint().taken.load(Ordering::Relaxed) - before
+            session.open_set().taken.load(Ordering::Relaxed) - before
         };
         // the limit is far, or near and left to the connection itself; only the sweep takes the lock, a few times
         for timeout in [Duration::from_secs(30), Duration::from_secs(1)] {

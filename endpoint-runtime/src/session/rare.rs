@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::handlers::Handlers;
 use super::principal::Identity;
 use crate::observe::destructors;
+use crate::scheduling::session_tasks::End;
 use crate::send_queue::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// The rare part of a session, if it was needed.
@@ -22,6 +23,8 @@ pub(crate) struct Rare<S> {
     principal: Mutex<Known>,
     rooms: Mutex<Joined>,
     handlers: Mutex<Handlers<S>>,
+    /// Reached when the session has ended; created by the first that waits for the end.
+    end: OnceLock<End>,
     /// The connection has ended: no value of the application is kept any more. Set before the values are taken, and
     /// read under the lock of the collection to add to, so that nothing is added afterwards.
     released: AtomicBool,
@@ -32,6 +35,8 @@ pub(crate) struct Rare<S> {
 pub(crate) struct Joined {
     /// Names of the rooms, shared with the rooms themselves.
     pub(crate) names: HashSet<Arc<str>>,
+    /// Names of the rooms that it was in when it ended, for `on_close`.
+    pub(crate) left: Vec<Arc<str>>,
     /// Whether a refused join over the limit was already logged.
     pub(crate) warned: bool,
 }
@@ -46,8 +51,8 @@ pub(crate) struct Known {
 
 impl<S> Default for Rare<S> {
     fn default() -> Self {
-        let (properties, principal, rooms, handlers, released) = <_>::default();
-        Self { properties, principal, rooms, handlers, released }
+        let (properties, principal, rooms, handlers, end, released) = <_>::default();
+        Self { properties, principal, rooms, handlers, end, released }
     }
 }
 
@@ -83,6 +88,18 @@ impl<S> Rare<S> {
         lock(&self.rooms)
     }
 
+    /// The end of the session, to wait for.
+    pub(super) fn end(&self) -> End {
+        self.end.get_or_init(End::default).clone()
+    }
+
+    /// Wakes those that wait for the end of the session.
+    pub(super) fn reach_end(&self) {
+        if let Some(end) = self.end.get() {
+            end.reach();
+        }
+    }
+
     /// Whether the connection has ended. Call it under the lock of the collection to add to.
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Ordering::Relaxed)
@@ -95,6 +112,7 @@ impl<S> Rare<S> {
         let handlers = std::mem::take(&mut *self.handlers());
         let properties = std::mem::take(&mut *self.properties());
         let identity = self.principal().identity.take();
+        drop(std::mem::take(&mut self.rooms().left));
         // a handler catches panics of its own destructor
         drop(handlers);
         properties.into_values().for_each(|value| destructors::run("a property", value));

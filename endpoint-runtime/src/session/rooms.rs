@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use super::by_id::ById;
 use super::chunks::{Chunks, Replaced, Snapshot};
 use super::member::Member;
 use crate::scheduling::flushers::Flushers;
+use crate::scheduling::session_tasks::SessionTasks;
 use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
 
 /// All groups of one container.
@@ -14,6 +16,9 @@ use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) struct Groups<S> {
     pub(crate) rooms: Group<S>,
     pub(crate) principals: Group<S>,
+    pub(crate) by_id: ById<S>,
+    /// The application's tasks that end with a session.
+    pub(crate) tasks: SessionTasks,
     /// Tasks that write the messages that broadcasts have queued.
     pub(crate) flushers: Flushers,
 }
@@ -49,8 +54,8 @@ struct Members<S> {
 
 impl<S> Default for Groups<S> {
     fn default() -> Self {
-        let (rooms, principals, flushers) = <_>::default();
-        Self { rooms, principals, flushers }
+        let (rooms, principals, by_id, tasks, flushers) = <_>::default();
+        Self { rooms, principals, by_id, tasks, flushers }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -11,6 +12,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::endpoint_info::EndpointInfo;
+use super::id::SessionId;
 use super::member::{Member, NOWHERE};
 use super::remote::{AsyncRemote, BasicRemote};
 use super::state::State;
@@ -25,29 +28,6 @@ use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::extension::Extension;
 use endpoint_wire::role::Role;
-
-/// The identity of a session: 128 random bits, unique and unguessable, printed as 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId([u64; 2]);
-
-impl SessionId {
-    fn random() -> Self {
-        // the thread's generator is cryptographic, seeded by the operating system
-        Self([rand::random(), rand::random()])
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.0[0], self.0[1])
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 // These are parts of a session that refer to sessions: they are generic over the session's type.
 
@@ -220,6 +200,12 @@ impl Session {
         self.0.send_queue.deflation().map_or(&[], |deflation| std::slice::from_ref(deflation.extension()))
     }
 
+    /// The endpoint that serves this session: its path or template, its type, and where it is defined.
+    pub fn endpoint(&self) -> EndpointInfo<'_> {
+        let OpenSet { path, name, defined_at: (file, line), .. } = &*self.0.endpoint;
+        EndpointInfo { path: Cow::Borrowed(path), name, file, line: *line }
+    }
+
     /// The value that the application shares with all sessions by
     /// [`ContainerBuilder::state`](crate::ContainerBuilder::state); `None` if there is no `T`. A handler that takes it
     /// as a parameter always gets it.
@@ -340,7 +326,7 @@ impl Session {
         &self.0.send_queue
     }
 
-    pub(crate) fn endpoint(&self) -> &Arc<OpenSet> {
+    pub(crate) fn open_set(&self) -> &Arc<OpenSet> {
         &self.0.endpoint
     }
 
@@ -361,6 +347,13 @@ impl PartialEq for Session {
 
 impl Eq for Session {}
 
+/// Hashes the [`id`](Session::id).
+impl Hash for Session {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
@@ -375,6 +368,10 @@ impl fmt::Debug for Session {
 impl Member for Session {
     fn address(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
+    }
+
+    fn id(&self) -> SessionId {
+        self.0.id
     }
 
     fn place(&self) -> &AtomicU32 {
