@@ -570,6 +570,33 @@ fn restricted_calls_appear_only_in_their_files() {
     assert_none(data_path(word_mistakes));
 }
 
+/// Enums that only generated code, fuzz targets and the crates themselves see.
+const INTERNAL_ENUMS: &[&str] = &["Part", "Fed", "Mode", "Sharing", "Found"];
+
+#[test]
+fn public_enums_may_grow_or_say_why_they_cannot() {
+    let sources: Vec<_> = ["endpoint-runtime/src", "endpoint-wire/src"].into_iter().flat_map(sources).collect();
+    let mut seen = 0;
+    for (file, source) in &sources {
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        for (index, line) in lines.iter().enumerate() {
+            let Some(name) = line.strip_prefix("pub enum ") else { continue };
+            let name = name.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            let above =
+                lines[..index].iter().rev().take_while(|line| line.starts_with("///") || line.starts_with("#["));
+            let may_grow = above.clone().any(|line| *line == "#[non_exhaustive]");
+            let is_closed = above.clone().any(|line| line.contains("Exhaustive"));
+            seen += 1;
+            assert!(
+                may_grow || is_closed || INTERNAL_ENUMS.contains(&name),
+                "{file}.rs:{}: `{name}` needs #[non_exhaustive], or a line of documentation \"Exhaustive: …\"",
+                index + 1
+            );
+        }
+    }
+    assert!(seen > 15, "{seen}");
+}
+
 #[test]
 fn published_code_has_no_let_chains() {
     // Rust 1.85, the declared minimum, does not parse them, and a newer compiler does not complain

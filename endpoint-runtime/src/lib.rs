@@ -45,7 +45,8 @@
 //! |---|---|
 //! | annotate an endpoint | [`macro@server_endpoint`] with all options and parameters, [`macro@on_open`], [`macro@on_message`], [`macro@on_close`], [`macro@on_error`] |
 //! | send | [`Session`], [`BasicRemote`], [`AsyncRemote`], [`Sent`]; large messages with [`TextWriter`] and [`BinaryWriter`] |
-//! | send to many | [`Session::room`], [`Session::open_sessions`], [`Broadcast`], [`Report`] |
+//! | send to many | [`Session::room`], [`Room`], [`User`], [`Session::open_sessions`], [`Broadcast`], [`Report`] |
+//! | run a task beside a session | [`Session::spawn`], [`Session::closed`] |
 //! | decide what a full queue does | [`Overflow`] |
 //! | encode and decode | [`Json`], [`Negotiated`], [`Event`]; [`DecodeText`], [`DecodeBinary`], [`Encode`]; [`TextDecoder`], [`TextEncoder`] |
 //! | take a large message while it arrives | [`TextStream`], [`BinaryStream`] |
@@ -214,17 +215,34 @@ pub mod test {
     pub use crate::testing::{TestRequest, TestServer};
 }
 
-/// What an endpoint's module needs: `use endpoint_runtime::prelude::*;`
+/// What the modules of an application need: `use endpoint_runtime::prelude::*;`
+///
+/// It has everything that the guide uses. A name of your own takes precedence over one from here.
 pub mod prelude {
-    #[cfg(feature = "json")]
-    pub use crate::Json;
+    #[cfg(feature = "cbor")]
+    pub use crate::Cbor;
+    #[cfg(feature = "msgpack")]
+    pub use crate::MessagePack;
+    #[cfg(feature = "protobuf")]
+    pub use crate::Protobuf;
+    #[cfg(feature = "tls")]
+    pub use crate::TlsConfig;
+    #[cfg(all(feature = "client", feature = "tls"))]
+    pub use crate::Trust;
     pub use crate::{
-        Binary, BinaryStream, Bytes, CloseCode, CloseReason, Compression, Error, HandshakeRequest, Origins, Overflow,
-        Pong, Refusal, Server, ServerContainer, Session, SessionId, State, Text, TextStream, on_close, on_error,
-        on_message, on_open, server_endpoint,
+        AsyncRemote, BasicRemote, Binary, BinaryDecoder, BinaryEncoder, BinaryStream, BinaryStreamDecoder,
+        BinaryStreamEncoder, BinaryWriter, BoxError, Broadcast, Bytes, CloseCode, CloseReason, Compression,
+        Configurator, ContainerBuilder, DecodeBinary, DecodeText, Encode, EncodeContext, Endpoint, EndpointConfig,
+        EndpointInfo, Error, HandshakeRequest, HandshakeResponse, Identity, Initiator, Message, MessageHandler,
+        MessageKind, OpenSessions, Origins, Overflow, PathParams, Pong, Principal, Refusal, Report, Room, Sent, Server,
+        ServerBuilder, ServerContainer, Session, SessionId, Shutdown, State, Text, TextDecoder, TextEncoder,
+        TextStream, TextStreamDecoder, TextStreamEncoder, TextWriter, TrailingSlash, User, WeakSession, on_close,
+        on_error, on_message, on_open, server_endpoint,
     };
     #[cfg(feature = "client")]
-    pub use crate::{ClientContainer, client_endpoint};
+    pub use crate::{ClientContainer, ClientRequest, Proxy, Reconnect, client_endpoint};
+    #[cfg(feature = "json")]
+    pub use crate::{Event, Json, Negotiated};
 }
 
 /// The program of this crate's README compiles.

@@ -62,7 +62,7 @@ pub enum Event<'i> {
     },
 }
 
-/// Text, borrowed from the input or assembled: exhaustive, like [`Cow`](std::borrow::Cow).
+/// Text, borrowed from the input or assembled. Exhaustive, like [`Cow`](std::borrow::Cow).
 #[derive(Debug, PartialEq, Eq)]
 pub enum Utf8Chunk<'i> {
     /// Borrowed from the input.
@@ -71,7 +71,7 @@ pub enum Utf8Chunk<'i> {
     Owned(Text),
 }
 
-/// Bytes, borrowed from the input or assembled: exhaustive, like [`Cow`](std::borrow::Cow).
+/// Bytes, borrowed from the input or assembled. Exhaustive, like [`Cow`](std::borrow::Cow).
 #[derive(Debug, PartialEq, Eq)]
 pub enum ByteChunk<'i> {
     /// Borrowed from the input.

@@ -39,6 +39,8 @@ pub enum DataKind {
 }
 
 /// A whole data message: the result of encoding an object, and the input of decoding one.
+///
+/// Exhaustive, as [`DataKind`] is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Text.

@@ -11,6 +11,7 @@ use endpoint_wire::text::Text;
 
 /// Kind of message that a handler takes; a session has at most one handler of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum MessageKind {
     /// Text.
     Text,

@@ -117,7 +117,7 @@ fn control(f: &mut fmt::Formatter<'_>, kind: &str, data: &[u8]) -> fmt::Result {
     }
 }
 
-/// Direction of a [`Transcript`] line.
+/// Direction of a [`Transcript`] line. Exhaustive: there is no third.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the client to the server.
