@@ -117,6 +117,58 @@ pub(crate) fn result_inner(ty: &Type) -> Option<(&Type, &Type)> {
     }
 }
 
+/// The type of the items of several replies.
+pub(crate) enum Several<'a> {
+    Stream(&'a Type),
+    List(&'a Type),
+}
+
+/// The items of `impl Stream<Item = T>`, `BoxStream<'_, T>` and `Pin<Box<dyn Stream<Item = T>>>`, or of
+/// `impl Iterator<Item = T>`.
+pub(crate) fn several_items(ty: &Type) -> Option<Several<'_>> {
+    match without_groups(ty) {
+        Type::ImplTrait(ty) => ty.bounds.iter().find_map(|bound| {
+            let (name, item) = trait_with_item(bound)?;
+            match &*name {
+                "Stream" => Some(Several::Stream(item)),
+                // not `IntoIterator`: whether its iterator is `Send` is not visible
+                "Iterator" => Some(Several::List(item)),
+                _ => None,
+            }
+        }),
+        Type::TraitObject(ty) => ty.bounds.iter().find_map(|bound| match trait_with_item(bound)? {
+            (name, item) if name == "Stream" => Some(Several::Stream(item)),
+            _ => None,
+        }),
+        Type::Path(path) => {
+            let last = path.path.segments.last()?;
+            let PathArguments::AngleBracketed(list) = &last.arguments else { return None };
+            let inner = list.args.iter().find_map(|argument| match argument {
+                GenericArgument::Type(ty) => Some(ty),
+                _ => None,
+            })?;
+            match &*last.ident.to_string() {
+                "BoxStream" => Some(Several::Stream(inner)),
+                "Pin" => several_items(inner_of("Box", inner)?),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The name of the trait and the `T` of `Trait<Item = T>`.
+fn trait_with_item(bound: &TypeParamBound) -> Option<(String, &Type)> {
+    let TypeParamBound::Trait(bound) = bound else { return None };
+    let last = bound.path.segments.last()?;
+    let PathArguments::AngleBracketed(list) = &last.arguments else { return None };
+    let item = list.args.iter().find_map(|argument| match argument {
+        GenericArgument::AssocType(assoc) if assoc.ident == "Item" => Some(&assoc.ty),
+        _ => None,
+    })?;
+    Some((last.ident.to_string(), item))
+}
+
 /// The `Box<dyn Error>` in a returned `Result<T, Box<dyn Error>>`, and the type in the box. Such an error is not `Send`,
 /// and the compiler's own message for that does not lead to the fix.
 pub(crate) fn unsendable_error_box(output: &ReturnType) -> Option<(&Type, &Type)> {

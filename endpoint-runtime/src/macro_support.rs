@@ -23,6 +23,7 @@ pub use crate::endpoint::contract::{
     Annotated, AsMutReceiver, EndpointHandlers, Fallback, Handler, LazyHandlerFuture, Mode, Reply,
 };
 pub use crate::endpoint::listed_coders::{list_decoder, list_encoder};
+pub use crate::endpoint::replies::{send_all, send_each};
 pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::handshake::path::{PathParam, PathParams, template_has};

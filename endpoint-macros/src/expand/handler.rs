@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::{LitStr, ReturnType, Type};
 
 use crate::expand::argument::{accepts_any_text, argument, borrows_from_call, is_slice, path_param, query_param};
-use crate::expand::{event, located_at, runtime, sync_method};
+use crate::expand::{event, located_at, replies, runtime, sync_method};
 use crate::types::{KnownType, is_str, known_type, option_inner, result_inner};
 use crate::validate::{Argument, Handler, HandlerKind, Source};
 
@@ -33,8 +33,13 @@ fn expand_one_kind(handler: &Handler) -> TokenStream {
     quote!(#constant #method)
 }
 
+/// Whether the method is called as a future: it is one, or its replies are sent one by one.
+fn is_async(handler: &Handler) -> bool {
+    handler.is_async || replies::are_several(handler)
+}
+
 fn is_sync_message(handler: &Handler) -> bool {
-    !handler.is_async && matches!(handler.kind, HandlerKind::Text | HandlerKind::Binary)
+    !is_async(handler) && matches!(handler.kind, HandlerKind::Text | HandlerKind::Binary)
 }
 
 fn payload(handler: &Handler) -> Option<&Argument> {
@@ -54,7 +59,7 @@ fn takes_parts(handler: &Handler) -> bool {
 fn handler_const(handler: &Handler) -> TokenStream {
     let rt = runtime();
     let name = handler.event.as_ref().map_or_else(|| handler.kind.hidden_const(), event::hidden_const);
-    let mode = if handler.is_async { quote!(Async) } else { quote!(Sync) };
+    let mode = if is_async(handler) { quote!(Async) } else { quote!(Sync) };
     let streams = handler.streams;
     let feed = feed(handler);
     let parts = match &feed {
@@ -202,9 +207,9 @@ fn event_method(handler: &Handler, event: &LitStr) -> TokenStream {
         quote!(let __payload = <#ty as #rt::FromEvent>::from_event(__occurrence);)
     });
     let (role_check, receiver_type) = (role_check(handler), receiver_type(handler));
-    let body = body(handler, !handler.is_async);
+    let body = body(handler, !is_async(handler));
     let body = quote!(#role_check #body);
-    if handler.is_async {
+    if is_async(handler) {
         let place = located_at(handler.method.span());
         let returned = quote_spanned!(place=> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a);
         let block = quote_spanned!(place=> async move { #body });
@@ -266,7 +271,10 @@ fn async_call(handler: &Handler) -> TokenStream {
     let place = located_at(handler.method.span());
     let returned = quote_spanned!(place=> impl #rt::Future<Output = #output> + ::core::marker::Send + 'a);
     let (role_check, receiver_type) = (role_check(handler), receiver_type(handler));
-    let is_lazy = handler.kind.is_message() && handler.is_async && !handler.arguments.iter().any(borrows_from_call);
+    let is_lazy = handler.kind.is_message()
+        && handler.is_async
+        && !replies::are_several(handler)
+        && !handler.arguments.iter().any(borrows_from_call);
     let block = if is_lazy {
         let (call, conversion) = (call(handler, false), conversion(handler));
         quote_spanned!(place=> #rt::LazyHandlerFuture::new(
@@ -297,7 +305,11 @@ fn role_check(handler: &Handler) -> Option<TokenStream> {
 /// The call of the user's method, with its value converted.
 fn body(handler: &Handler, is_sync: bool) -> TokenStream {
     let wait = if handler.is_async { quote_spanned!(located_at(handler.method.span())=> .await) } else { quote!() };
-    let (call, conversion) = (call(handler, is_sync), conversion(handler));
+    let call = call(handler, is_sync);
+    if let Some(several) = replies::several(handler, &quote!(#call #wait)) {
+        return several;
+    }
+    let conversion = conversion(handler);
     quote!(#conversion(#call #wait))
 }
 
@@ -335,18 +347,18 @@ fn receiver(handler: &Handler) -> TokenStream {
 /// The function that converts the value of the method for the connection.
 fn conversion(handler: &Handler) -> TokenStream {
     let rt = runtime();
-    let is_message = handler.kind.is_message();
+    let replies = handler.kind.replies();
     match &handler.output {
-        ReturnType::Default if is_message => quote!(<() as #rt::IntoReply>::into_reply),
+        ReturnType::Default if replies => quote!(<() as #rt::IntoReply>::into_reply),
         ReturnType::Default => quote!(<() as #rt::IntoOutcome>::into_outcome),
-        ReturnType::Type(_, ty) if is_message => reply_conversion(ty, handler.event.as_ref()),
+        ReturnType::Type(_, ty) if replies => reply_conversion(ty, handler.event.as_ref()),
         ReturnType::Type(_, ty) => trait_function(ty, "IntoOutcome", "into_outcome"),
     }
 }
 
 /// The function that converts a `ty` to a reply. `Option` and `Result` are taken apart here, so that an error about the
 /// type in them points to that type.
-fn reply_conversion(ty: &Type, event: Option<&LitStr>) -> TokenStream {
+pub(super) fn reply_conversion(ty: &Type, event: Option<&LitStr>) -> TokenStream {
     if let Some(inner) = option_inner(ty) {
         let inner = reply_conversion(inner, event);
         quote!((move |__option| match __option {
@@ -383,7 +395,7 @@ fn reply_conversion(ty: &Type, event: Option<&LitStr>) -> TokenStream {
 }
 
 /// A function of a trait of the runtime, for a `ty`.
-fn trait_function(ty: &Type, name: &str, function: &str) -> TokenStream {
+pub(super) fn trait_function(ty: &Type, name: &str, function: &str) -> TokenStream {
     let rt = runtime();
     let (name, function) = (format_ident!("{name}"), format_ident!("{function}"));
     if has_impl_trait(ty.to_token_stream()) {

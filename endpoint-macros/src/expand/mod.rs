@@ -12,6 +12,7 @@ mod argument;
 pub(crate) mod endpoint;
 mod event;
 pub(crate) mod handler;
+mod replies;
 
 /// The only path from generated code into the runtime.
 pub(crate) fn runtime() -> TokenStream {
@@ -107,8 +108,13 @@ impl HandlerKind {
         matches!(self, Self::Text | Self::Binary | Self::Pong)
     }
 
+    /// Whether the value that the method returns is sent to the peer.
+    pub(super) fn replies(self) -> bool {
+        self.is_message() || self == Self::Open
+    }
+
     pub(super) fn output(self) -> TokenStream {
         let rt = runtime();
-        if self.is_message() { quote!(#rt::Reply) } else { quote!(::core::result::Result<(), #rt::Error>) }
+        if self.replies() { quote!(#rt::Reply) } else { quote!(::core::result::Result<(), #rt::Error>) }
     }
 }

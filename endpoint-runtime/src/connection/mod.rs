@@ -104,7 +104,7 @@ impl<E: EndpointHandlers> Connection<E> {
         let opened = run::<E, _, _>(io, pin!(dispatch.on_open())).await;
         // `on_open` may have closed the session
         io.collect();
-        if let Err(error) = opened {
+        if let Err(error) = opened.and_then(|greeting| send_reply(io, greeting)) {
             on_handler_error(io, dispatch, error, true).await;
         }
     }

@@ -489,8 +489,8 @@ mod tests {
     impl EndpointHandlers for Taker {
         const BINARY: Handler = Handler::SYNC;
 
-        fn on_open(&mut self, _: &Session) -> impl Future<Output = Result<(), Error>> + Send {
-            ready(Ok(()))
+        fn on_open(&mut self, _: &Session) -> impl Future<Output = Reply> + Send {
+            ready(Ok(None))
         }
         fn on_text(&mut self, _: &Session, _: Text, _: bool) -> impl Future<Output = Reply> + Send {
             ready(Ok(None))

@@ -132,8 +132,8 @@ pub trait EndpointHandlers: Sized + Send + 'static {
         let _ = session;
     }
 
-    /// Called when the connection is established.
-    fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a;
+    /// Called when the connection is established; its reply is the greeting.
+    fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Reply> + Send + 'a;
 
     /// Takes a text message or part of one, owned. Called if [`EndpointHandlers::TEXT`] is [`Mode::Async`].
     fn on_text<'a>(
@@ -297,8 +297,8 @@ pub trait Fallback: Sized {
     const __ENDPOINT_ON_CLOSE: Handler = Handler::MISSING;
     const __ENDPOINT_ON_ERROR: Handler = Handler::MISSING;
 
-    fn __endpoint_on_open<R>(_: R, _: &Session) -> std::future::Ready<Result<(), Error>> {
-        std::future::ready(Ok(()))
+    fn __endpoint_on_open<R>(_: R, _: &Session) -> std::future::Ready<Reply> {
+        std::future::ready(Ok(None))
     }
     fn __endpoint_on_text<R>(_: R, _: &Session, _: Text, _: bool) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))

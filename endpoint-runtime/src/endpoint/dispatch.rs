@@ -109,7 +109,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
         &self.session
     }
 
-    pub(crate) async fn on_open(&mut self) -> Result<(), Error> {
+    pub(crate) async fn on_open(&mut self) -> Reply {
         self.stage = Stage::Opened;
         E::list_coders(&self.session);
         self.endpoint.on_open(&self.session).await

@@ -6,3 +6,4 @@ pub(crate) mod contract;
 pub(crate) mod dispatch;
 pub(crate) mod listed_coders;
 pub(crate) mod programmatic;
+pub(crate) mod replies;

@@ -84,8 +84,8 @@ impl<E: Endpoint> EndpointHandlers for Programmatic<E> {
     const CLOSE: Handler = Handler::ASYNC;
     const ERROR: Handler = Handler::ASYNC;
 
-    fn on_open<'a>(&'a mut self, session: &'a Session) -> impl Future<Output = Result<(), Error>> + Send + 'a {
-        self.0.on_open(session)
+    async fn on_open<'a>(&'a mut self, session: &'a Session) -> Reply {
+        self.0.on_open(session).await.map(|()| None)
     }
 
     fn on_text<'a>(&'a mut self, _: &'a Session, _: Text, _: bool) -> impl Future<Output = Reply> + Send + 'a {

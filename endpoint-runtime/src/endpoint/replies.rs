@@ -1,0 +1,73 @@
+//! Several replies to one message: sent one by one while the handler runs.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use futures_core::Stream;
+
+use crate::endpoint::contract::Reply;
+use crate::error::Error;
+use crate::session::Session;
+use endpoint_wire::message::Message;
+
+/// Replies sent before the connection gets a turn to write and to serve its timers.
+const TURN: u32 = 32;
+
+/// Sends the items of a stream, each when the one before it is queued. Ends with the stream, with its first error, or
+/// with the session, which drops the stream.
+pub async fn send_each<S, T>(session: &Session, replies: Result<Option<S>, Error>, convert: impl Fn(T) -> Reply) -> Reply
+where
+    S: Stream<Item = T>,
+{
+    let Some(replies) = replies? else { return Ok(None) };
+    let (mut replies, mut ended, mut count) = (pin!(replies), pin!(session.closed()), 0);
+    loop {
+        let next = poll_fn(|cx| match ended.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => replies.as_mut().poll_next(cx),
+        });
+        let Some(item) = next.await else { return Ok(None) };
+        send(session, convert(item)?, &mut count).await?;
+    }
+}
+
+/// Sends the items of a list, each when the one before it is queued. Ends with the list, with its first error, or with
+/// the session.
+pub async fn send_all<I, T>(session: &Session, replies: Result<Option<I>, Error>, convert: impl Fn(T) -> Reply) -> Reply
+where
+    I: Iterator<Item = T>,
+{
+    let mut count = 0;
+    for item in replies?.into_iter().flatten() {
+        send(session, convert(item)?, &mut count).await?;
+    }
+    Ok(None)
+}
+
+/// Sends one of several replies.
+async fn send(session: &Session, message: Option<Message>, count: &mut u32) -> Result<(), Error> {
+    match message {
+        None => return Ok(()),
+        Some(Message::Text(text)) => session.basic_remote().send_text(text).await?,
+        Some(Message::Binary(data)) => session.basic_remote().send_binary(data).await?,
+    }
+    *count += 1;
+    if *count % TURN == 0 {
+        turn().await;
+    }
+    Ok(())
+}
+
+/// Suspends once, so that the connection writes.
+async fn turn() {
+    let mut suspended = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut suspended, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
