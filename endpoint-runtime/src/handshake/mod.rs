@@ -3,6 +3,7 @@
 pub(crate) mod accept_key;
 #[cfg(feature = "client")]
 pub(crate) mod client;
+mod cookies;
 pub(crate) mod extensions;
 pub(crate) mod head;
 pub(crate) mod hosts;

@@ -279,6 +279,12 @@ impl HandshakeRequest {
         std::str::from_utf8(value).ok()
     }
 
+    /// The values of a header that are text.
+    pub(super) fn header_values(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        let lines = self.header_lines().filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
+        lines.filter_map(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
     /// Address of the peer, which may be a proxy; `None` if there is no socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.addresses.peer()
