@@ -163,13 +163,14 @@ pub use crate::codec::session_coders::EncodeContext;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
 pub use crate::config::{Compression, Overflow};
 pub use crate::container::configurator::{Configurator, HandshakeResponse};
+pub use crate::container::handshake_hook::HandshakeHook;
 pub use crate::container::layer::{ContainerBody, ContainerLayer, ContainerService, LayerFuture};
 #[cfg(feature = "client")]
 pub use crate::container::registration::ClientEndpoint;
 pub use crate::container::registration::ServerEndpoint;
-pub use crate::container::{ContainerBuilder, EndpointConfig, ResponseFuture, ServerContainer, Shutdown};
 #[cfg(feature = "adopted")]
-pub use crate::container::{ExternalRequest, ExternalSocket};
+pub use crate::container::{CheckedRequest, ExternalRequest, ExternalSocket};
+pub use crate::container::{ContainerBuilder, EndpointConfig, ResponseFuture, ServerContainer, Shutdown};
 pub use crate::endpoint::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
     TextStreamDecoder, TextStreamEncoder,

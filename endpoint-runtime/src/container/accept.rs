@@ -1,6 +1,7 @@
 //! From a request for an endpoint to its connection: the checks, the configurator, the instance, the response.
 //!
 //! The order is Jakarta's: path, origin, subprotocol, extensions, the configurator's `modify_handshake`, the instance.
+//! The container's own hooks run before `modify_handshake`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{Extensions, HeaderMap, Response};
 use http_body_util::Full;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -18,6 +19,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::erased_configurator::Configured;
 use super::mounted::Mounted;
+use super::refused::Asked;
 use super::response::ResponseFuture;
 use super::service::Inner;
 use super::serving::{PendingConnection, Prepared, Upgraded};
@@ -27,14 +29,15 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::server::{Accepted, offered_subprotocols};
 use crate::handshake::{extensions, server};
+use crate::observe::destructors;
 use crate::session::principal::Identity;
-use crate::session::{MaybeRare, SessionInit, rare};
+use crate::session::{MaybeRare, SessionInit, rare, request_state};
 #[cfg(feature = "tls")]
 use crate::transport::tls;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
-/// `Retry-After` of a 503: the handshake came during a shutdown, or its configurator timed out.
+/// `Retry-After` of a 503: the handshake came during a shutdown, or its hooks timed out.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The values that a session starts with, once its handshake is accepted.
@@ -45,6 +48,7 @@ struct ConnectionSpawnFn {
     /// Headers that the application adds to the response.
     headers: HeaderMap,
     rare: MaybeRare,
+    upgrade: Option<OnUpgrade>,
     token: TaskTrackerToken,
 }
 
@@ -57,22 +61,23 @@ impl Inner {
         mut parts: Parts,
         transport: Transport,
     ) -> ResponseFuture {
+        let transport = transport.or_of(&parts.extensions);
         // checked before anything of the head is copied
         if let Err(refusal) = self.head_limits.check(parts.method.as_str(), &parts.uri, &parts.headers) {
-            return self.refuse(&parts.uri, refusal).into();
+            return self.refuse(Asked::by(&parts, transport), refusal).into();
         }
         let Some(configured) = mounted.configured.clone() else {
             let opened = self.open(mounted, params, &mut parts, transport);
-            return opened.unwrap_or_else(|refusal| self.refuse(&parts.uri, refusal)).into();
+            return opened.unwrap_or_else(|refusal| self.refuse(Asked::by(&parts, transport), refusal)).into();
         };
         let (container, mounted) = (self.clone(), mounted.clone());
         ResponseFuture::waiting(async move {
             let opened = container.open_configured(&mounted, &configured, params, &mut parts, transport).await;
-            opened.unwrap_or_else(|refusal| container.refuse(&parts.uri, refusal))
+            opened.unwrap_or_else(|refusal| container.refuse(Asked::by(&parts, transport), refusal))
         })
     }
 
-    /// Accepts or refuses an opening handshake, without a configurator.
+    /// Accepts or refuses an opening handshake, without a configurator and without hooks.
     fn open(
         &self,
         mounted: &Mounted,
@@ -88,19 +93,23 @@ impl Inner {
         let token = self.tasks.token();
         self.takes_sessions()?;
         mounted.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
-        let request = HandshakeRequest::new(parts, params, transport);
+        let mut request = HandshakeRequest::new(parts, params, transport);
         mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
         let (headers, rare) = (HeaderMap::new(), MaybeRare::new());
-        let identity = parts.extensions.remove::<Identity>();
+        let identity = parts.extensions.get::<Identity>().cloned();
         Configured::admit(options.roles, identity.as_ref())?;
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        if mounted.shows_request {
+            request = request.with_extensions(self.extensions(parts));
+        }
         let prepared = prepare(&request)?;
         if let Some(identity) = identity {
             rare::of(&rare).set_identity(identity);
         }
-        self.begin(mounted, parts, ConnectionSpawnFn { prepared, request, accepted, headers, rare, token })
+        self.begin(mounted, ConnectionSpawnFn { prepared, request, accepted, headers, rare, upgrade, token })
     }
 
-    /// Accepts or refuses an opening handshake, with a configurator.
+    /// Accepts or refuses an opening handshake, with a configurator or hooks.
     async fn open_configured(
         &self,
         mounted: &Mounted,
@@ -110,10 +119,12 @@ impl Inner {
         transport: Transport,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let Mounted { options, prepare, sessions, .. } = mounted;
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let (identity, extensions) = (parts.extensions.get::<Identity>().cloned(), self.extensions(parts));
         let sound = server::check(parts)?;
         self.hosts.check(sound.host, transport)?;
         let policy = self.origins.check(&parts.headers, sound.host, transport.is_secure);
-        let request = HandshakeRequest::new(parts, params, transport);
+        let request = HandshakeRequest::new(parts, params, transport).with_extensions(extensions);
         configured.check_origin(&request, policy)?;
         self.takes_sessions()?;
         mounted.check_path(request.path_params()).map_err(|error| Refusal::bad_path_parameter(&error))?;
@@ -125,18 +136,37 @@ impl Inner {
         let extension = extensions::choose(configured.negotiate_extensions(&offers)?, &sessions.limits.compression);
         let accepted: Accepted<'static> = sound.accepted(subprotocol, extension);
 
-        let identity = parts.extensions.remove::<Identity>();
         let mut response = HandshakeResponse::new(accepted.subprotocol(), extension, identity);
-        let word = configured.modify_handshake(&request, &mut response);
-        let in_time = tokio::time::timeout(self.handshake_timeout, word).await;
-        in_time.map_err(|_| Refusal::timed_out(RETRY_AFTER))??;
+        self.modify(configured, &request, &mut response).await?;
         Configured::admit(options.roles, response.identity().as_ref())?;
         // checked again: a shutdown may have begun while the configurator waited
         let token = self.tasks.token();
         self.takes_sessions()?;
         let prepared = configured.prepare(&request, prepare)?;
         let (headers, rare) = response.into_parts();
-        self.begin(mounted, parts, ConnectionSpawnFn { prepared, request, accepted, headers, rare, token })
+        self.begin(mounted, ConnectionSpawnFn { prepared, request, accepted, headers, rare, upgrade, token })
+    }
+
+    /// Runs the container's hooks and then the endpoint's, together within the handshake timeout.
+    pub(super) async fn modify(
+        &self,
+        configured: &Configured,
+        request: &HandshakeRequest,
+        response: &mut HandshakeResponse,
+    ) -> Result<(), Refusal> {
+        let hooks = async {
+            self.ground.hooks.run(request, response).await?;
+            configured.modify_handshake(request, response).await
+        };
+        let in_time = tokio::time::timeout(self.handshake_timeout, hooks).await;
+        in_time.map_err(|_| Refusal::timed_out(RETRY_AFTER))?
+    }
+
+    /// Takes the extensions of a request, for the code of the application, and adds the container's states.
+    pub(super) fn extensions(&self, parts: &mut Parts) -> Extensions {
+        let mut extensions = std::mem::take(&mut parts.extensions);
+        request_state::share(&self.ground.states, &mut extensions);
+        extensions
     }
 
     pub(super) fn takes_sessions(&self) -> Result<(), Refusal> {
@@ -144,15 +174,12 @@ impl Inner {
     }
 
     /// Answers 101; the connection then runs in its own task.
-    fn begin(
-        &self,
-        mounted: &Mounted,
-        parts: &mut Parts,
-        beginning: ConnectionSpawnFn,
-    ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let ConnectionSpawnFn { prepared, request, mut accepted, headers, rare, token } = beginning;
+    fn begin(&self, mounted: &Mounted, beginning: ConnectionSpawnFn) -> Result<Response<Full<Bytes>>, Refusal> {
+        let ConnectionSpawnFn { prepared, mut request, mut accepted, headers, rare, upgrade, token } = beginning;
         let sessions = &mounted.sessions;
-        let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(Refusal::not_upgradable)?;
+        let upgrade = upgrade.ok_or_else(Refusal::not_upgradable)?;
+        // a session keeps no values of the layers in front
+        destructors::run("a request's extensions", request.take_extensions());
         let (limits, budget) = (&sessions.limits, &self.compression_budget);
         let deflation = accepted
             .extension()

@@ -1,54 +1,44 @@
-//! WebSockets that another library accepted: the opening handshake is over, and one of our endpoints serves them.
+//! WebSockets that another library accepts, served by one of our endpoints.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 #[cfg(feature = "tungstenite")]
 use futures_core::Stream;
 #[cfg(feature = "tungstenite")]
 use futures_sink::Sink;
 use http::StatusCode;
 use http::request::Parts;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 #[cfg(feature = "tungstenite")]
 use tokio_tungstenite::tungstenite;
 
-use super::accept::RETRY_AFTER;
+use super::checked_request::{CheckedRequest, Subprotocol};
 use super::endpoint_config::EndpointConfig;
-use super::erased_configurator::Configured;
 use super::mounted::{Mounted, undeployable};
+use super::refused::Asked;
 use super::registration::ServerEndpoint;
 use super::service::ServerContainer;
-use super::serving::{PendingConnection, Prepared, Upgraded};
-use crate::container::configurator::HandshakeResponse;
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
-use crate::handshake::request;
-use crate::handshake::request::{HandshakeRequest, Transport};
-use crate::session::principal::Identity;
-use crate::session::{MaybeRare, SessionInit};
-#[cfg(feature = "axum")]
-use crate::transport::axum::AxumMessages;
+use crate::handshake::request::Transport;
 use crate::transport::message_socket::{MessageSocket, Messages};
 #[cfg(feature = "tungstenite")]
 use crate::transport::tungstenite::TungsteniteMessages;
 use endpoint_wire::close::{CloseCode, CloseReason};
 
 impl ServerContainer {
-    /// Prepares the annotated endpoint `E` for WebSockets that other code accepted, such as an axum handler: an
-    /// application can migrate one handler at a time.
+    /// Prepares the annotated endpoint `E` for WebSockets that another library accepts, such as axum in a handler with
+    /// `WebSocketUpgrade`: an application can migrate one handler at a time.
     ///
     /// Nothing is mounted. If `E` is also mounted, both share its constructor, its configurator and its open sessions.
     ///
     /// ```no_run
-    /// # use axum::{extract::{Path, WebSocketUpgrade}, routing::get, Router};
+    /// # use axum::{extract::{Path, WebSocketUpgrade}, routing::any, Router};
     /// # use endpoint_runtime::prelude::*;
     /// # use http::request::Parts;
     /// # #[server_endpoint("/chat/{room}")]
@@ -61,25 +51,26 @@ impl ServerContainer {
     /// # #[cfg(feature = "axum")]
     /// # fn f(container: ServerContainer) -> Result<Router, Error> {
     /// let chat = container.adopt::<Chat>()?;
-    /// let route = get(move |Path(room): Path<String>, parts: Parts, upgrade: WebSocketUpgrade| async move {
-    ///     upgrade.on_upgrade(|socket| async move {
-    ///         let _ = chat.request(parts).path_params([("room", room)]).serve_axum(socket).await;
-    ///     })
+    /// let route = any(move |Path(room): Path<String>, parts: Parts, upgrade: WebSocketUpgrade| async move {
+    ///     chat.request(parts).path_params([("room", room)]).upgrade_axum(upgrade).await
     /// });
     /// let app = Router::new().route("/chat/{room}", route);
     /// # Ok(app) }
     /// ```
     ///
+    /// A handler that takes the whole `Request` does not need this: [`upgrade`](Self::upgrade) supports every endpoint,
+    /// and learns the peer's address from the socket.
+    ///
     /// # Errors
     /// [`Error::is_deployment`] as for a mounted endpoint; also if `E` requires something that such a socket does not
     /// support: a handler that takes messages in parts or as a stream, or `compression = on`. The socket delivers whole
-    /// messages, and the library that accepted it negotiated its compression; the container's compression settings have
+    /// messages, and the library that accepts it negotiates its compression; the container's compression settings have
     /// no effect.
     pub fn adopt<E: ServerEndpoint>(&self) -> Result<ExternalSocket, Error> {
         ExternalSocket::new(self, self.annotated::<E>()?)
     }
 
-    /// Prepares an endpoint without annotations for WebSockets that other code accepted.
+    /// Prepares an endpoint without annotations for WebSockets that another library accepts.
     ///
     /// # Errors
     /// As [`adopt`](Self::adopt).
@@ -88,7 +79,7 @@ impl ServerContainer {
     }
 }
 
-/// An endpoint for WebSockets that other code accepted; see [`ServerContainer::adopt`]. A clone is the same endpoint.
+/// An endpoint for WebSockets that another library accepts; see [`ServerContainer::adopt`]. A clone is the same endpoint.
 ///
 /// Sessions have the usual handlers, send queue, overflow policy, limits, rooms and shutdown. Operations that such a
 /// socket does not support fail with [`Error::is_unsupported`]: `send_text_part`, `send_binary_part`, writers, and
@@ -110,8 +101,8 @@ impl ExternalSocket {
         }
     }
 
-    /// One WebSocket that was opened by the request with this head: the session has its URI and headers. An
-    /// [`Identity`] in its extensions becomes the session's principal.
+    /// One WebSocket that is opened by the request with this head: the session has its URI and headers. An
+    /// [`Identity`](crate::Identity) in its extensions becomes the session's principal.
     pub fn request(&self, head: Parts) -> ExternalRequest {
         ExternalRequest {
             endpoint: self.clone(),
@@ -129,13 +120,17 @@ impl fmt::Debug for ExternalSocket {
     }
 }
 
-/// One WebSocket that other code accepted, and the data of its session; made by [`ExternalSocket::request`].
-#[must_use = "call serve_axum or serve_tungstenite to serve the socket"]
+/// One WebSocket that another library accepts, and the data of its session; made by [`ExternalSocket::request`].
+///
+/// While the request is still at hand, check it before it is answered: `upgrade_axum`, or [`check`](Self::check). Then
+/// a refusal is an HTTP response, as for a mounted endpoint. If the WebSocket is already open, `serve_axum` and
+/// `serve_tungstenite` do the same checks, and refuse with a close frame.
+#[must_use = "upgrade, check or serve it"]
 pub struct ExternalRequest {
     endpoint: ExternalSocket,
-    head: Parts,
+    pub(super) head: Parts,
     params: PathParams,
-    subprotocol: Option<String>,
+    pub(super) subprotocol: Option<String>,
     transport: Transport,
 }
 
@@ -146,19 +141,22 @@ impl ExternalRequest {
         self
     }
 
-    /// The negotiated subprotocol. An axum socket provides it automatically.
+    /// The negotiated subprotocol. An axum socket provides it automatically, and [`check`](Self::check) chooses one if
+    /// none is set.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocol = Some(name.into());
         self
     }
 
-    /// The peer's address. With axum's `into_make_service_with_connect_info::<SocketAddr>()` it is set automatically.
+    /// The peer's address. With axum's `into_make_service_with_connect_info::<SocketAddr>()` it is set automatically; a
+    /// `ConnectInfo` of any other type is not recognised. Without either it is unknown, because axum does not reveal the
+    /// socket that it upgrades; [`ServerContainer::upgrade`] learns it from the socket.
     pub fn peer_addr(mut self, addr: SocketAddr) -> Self {
         self.transport.peer_addr = Some(addr);
         self
     }
 
-    /// The local address.
+    /// The local address. It is never set automatically.
     pub fn local_addr(mut self, addr: SocketAddr) -> Self {
         self.transport.local_addr = Some(addr);
         self
@@ -170,13 +168,37 @@ impl ExternalRequest {
         self
     }
 
+    /// Checks the request before it is answered: size of the head, host, origin, path and query parameters, roles,
+    /// whether the container shuts down. The container's [handshake hooks](crate::ContainerBuilder::handshake) and the
+    /// endpoint's configurator run, and the instance is made. The other library checks the headers of the handshake
+    /// itself: key, version, method.
+    ///
+    /// Answer with the [subprotocol](CheckedRequest::subprotocol) and the [headers](CheckedRequest::headers) of the
+    /// result, then serve the socket with it. With axum, `upgrade_axum` does all of this. With tungstenite's
+    /// `accept_hdr_async`, check in its callback, which cannot wait: poll the future once, for example with
+    /// `now_or_never` of the crate `futures-util`. It is ready at once, unless a hook or a configurator waits.
+    ///
+    /// # Errors
+    /// The refusal, which converts into an `http::Response`, and with the feature `axum` into a response of axum. It is
+    /// logged.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, no session opens.
+    pub async fn check(self) -> Result<CheckedRequest, Refusal> {
+        let chosen = self.subprotocol.clone();
+        self.check_with(chosen.map_or(Subprotocol::Open, |name| Subprotocol::Agreed(Some(name)))).await
+    }
+
     /// Serves a `tokio_tungstenite::WebSocketStream`, or a wrapper around one. When the session has ended and
     /// `on_close` has returned, it resolves to the close reason.
     ///
     /// The session has its own task, which the container's shutdown ends and awaits. The handshake is over, so a
     /// refusal closes the socket with a close frame: 1008 for a foreign origin, a missing role, bad parameters or a
-    /// refusal by the configurator, 1013 during a shutdown, 1011 if the endpoint cannot be constructed. A configurator
-    /// does not choose subprotocol and extensions here, and headers that it adds are ignored.
+    /// refusal by a hook or the configurator, 1013 during a shutdown, 1011 if the endpoint cannot be constructed. Hooks
+    /// and configurator do not choose subprotocol and extensions here, and headers that they add are ignored. To refuse
+    /// with an HTTP status, call [`check`](Self::check) before the library answers.
+    ///
+    /// The peer's address is unknown unless [`peer_addr`](Self::peer_addr) sets it.
     ///
     /// tungstenite assembles a whole message before the endpoint's limit refuses it with 1009, so set
     /// `WebSocketConfig::max_message_size` no higher than needed. A small `read_buffer_size` there (its default is 128
@@ -187,7 +209,7 @@ impl ExternalRequest {
     ///
     /// # Cancel safety
     /// If the future is dropped before it first suspends, no session opens; after that the session continues without
-    /// it. If it is dropped while a configurator waits, the socket is dropped.
+    /// it. If it is dropped while a hook or a configurator waits, the socket is dropped.
     #[cfg(feature = "tungstenite")]
     pub async fn serve_tungstenite<S>(self, socket: S) -> Result<CloseReason, Refusal>
     where
@@ -200,123 +222,39 @@ impl ExternalRequest {
         self.serve(TungsteniteMessages(socket)).await
     }
 
-    /// Serves a WebSocket of axum 0.8, as [`serve_tungstenite`](Self::serve_tungstenite) does; set the message limits
-    /// on `WebSocketUpgrade`.
-    ///
-    /// axum does not report protocol violations: with tungstenite a violation ends the session with its close code,
-    /// here the connection ends without one, and `on_close` gets 1006.
-    ///
-    /// # Errors
-    /// The refusal; its close code was sent to the peer.
-    ///
-    /// # Cancel safety
-    /// As [`serve_tungstenite`](Self::serve_tungstenite).
-    #[cfg(feature = "axum")]
-    pub async fn serve_axum(mut self, socket: axum::extract::ws::WebSocket) -> Result<CloseReason, Refusal> {
-        use axum::extract::ConnectInfo;
-
-        if self.subprotocol.is_none() {
-            self.subprotocol = socket.protocol().and_then(|name| name.to_str().ok()).map(str::to_owned);
-        }
-        if self.transport.peer_addr.is_none() {
-            let known = self.head.extensions.get::<ConnectInfo<SocketAddr>>();
-            self.transport.peer_addr = known.map(|ConnectInfo(addr)| *addr);
-        }
-        self.serve(AxumMessages(socket)).await
-    }
-
-    async fn serve<M: Messages>(self, messages: M) -> Result<CloseReason, Refusal> {
-        let (socket, uri) = (MessageSocket::new(messages), self.head.uri.clone());
-        let limit = self.endpoint.mounted.sessions.limits.close_timeout;
-        let container = self.endpoint.container.clone();
-        let (prepared, mut opening, ended) = match self.accept().await {
-            Ok(accepted) => accepted,
+    /// Serves a WebSocket that is already open.
+    pub(super) async fn serve<M: Messages>(self, messages: M) -> Result<CloseReason, Refusal> {
+        let (mut socket, limit) = (MessageSocket::new(messages), self.endpoint.mounted.sessions.limits.close_timeout);
+        let agreed = Subprotocol::Agreed(self.subprotocol.clone());
+        match self.check_with(agreed).await {
+            Ok(checked) => Ok(checked.serve(socket).await),
             Err(refusal) => {
-                container.0.log_refused(&uri, &refusal);
                 let reason = close_reason(&refusal);
-                let mut socket = socket;
                 let _ = timeout(limit, poll_fn(|cx| socket.poll_refuse(cx, &reason))).await;
-                return Err(refusal);
-            }
-        };
-        let upgraded = Upgraded::Whole(Box::new(socket));
-        opening.upgrade = Box::pin(std::future::ready(Some((upgraded, Bytes::new()))));
-        prepared(opening);
-        // the sender is dropped without a value only when the runtime shuts down
-        Ok(ended.await.unwrap_or_else(|_| CloseReason::from(CloseCode::ClosedAbnormally)))
-    }
-
-    /// The checks of a handshake that still apply after another library accepted it.
-    async fn accept(mut self) -> Result<(Prepared, PendingConnection, oneshot::Receiver<CloseReason>), Refusal> {
-        let ExternalSocket { container, mounted } = &self.endpoint;
-        let (container, Mounted { options, prepare, sessions, .. }) = (&*container.0, &**mounted);
-        container.takes_sessions()?;
-        container.head_limits.check(self.head.method.as_str(), &self.head.uri, &self.head.headers)?;
-        let host = request::authority(&self.head.uri, &self.head.headers).ok_or_else(Refusal::missing_host);
-        let policy = match host {
-            Ok(host) => {
-                container.hosts.check(host, self.transport)?;
-                container.origins.check(&self.head.headers, host, self.transport.is_secure)
-            }
-            // the code that accepted the request allowed a missing host; but without a host the origin cannot be
-            // compared
-            Err(refusal) if self.head.headers.contains_key(http::header::ORIGIN) => Err(refusal),
-            Err(_) => Ok(()),
-        };
-        let identity = self.head.extensions.remove::<Identity>();
-        let request = HandshakeRequest::new(&self.head, self.params, self.transport);
-        let parameters = || {
-            mounted.check_path(request.path_params()).map_err(|error| Refusal::bad_path_parameter(&error))?;
-            mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))
-        };
-        let (prepared, rare, token);
-        match &mounted.configured {
-            None => {
-                policy?;
-                parameters()?;
-                Configured::admit(options.roles, identity.as_ref())?;
-                token = container.tasks.token();
-                container.takes_sessions()?;
-                prepared = prepare(&request)?;
-                rare = MaybeRare::new();
-                if let Some(identity) = identity {
-                    crate::session::rare::of(&rare).set_identity(identity);
-                }
-            }
-            Some(configured) => {
-                configured.check_origin(&request, policy)?;
-                parameters()?;
-                let mut response = HandshakeResponse::new(self.subprotocol.as_deref(), None, identity);
-                let word = configured.modify_handshake(&request, &mut response);
-                let in_time = timeout(container.handshake_timeout, word).await;
-                in_time.map_err(|_| Refusal::timed_out(RETRY_AFTER))??;
-                Configured::admit(options.roles, response.identity().as_ref())?;
-                // checked again: a shutdown may have begun while the configurator waited
-                token = container.tasks.token();
-                container.takes_sessions()?;
-                prepared = configured.prepare(&request, prepare)?;
-                rare = response.into_parts().1;
+                Err(refusal)
             }
         }
-        let subprotocol = self.subprotocol.map(|name| {
-            let annotated = options.subprotocols.iter().find(|annotated| **annotated == name);
-            annotated.map_or_else(|| Cow::Owned(name), |annotated| Cow::Borrowed(*annotated))
-        });
-        let (ends, ended) = oneshot::channel();
-        let opening = PendingConnection {
-            upgrade: Box::pin(std::future::ready(None)),
-            init: SessionInit {
-                request,
-                response: None,
-                subprotocol,
-                deflation: None,
-                endpoint: sessions.clone(),
-                rare,
-            },
-            token,
-            ends: Some(ends),
-        };
-        Ok((prepared, opening, ended))
+    }
+
+    async fn check_with(self, subprotocol: Subprotocol) -> Result<CheckedRequest, Refusal> {
+        let Self { endpoint: ExternalSocket { container, mounted }, mut head, params, transport, .. } = self;
+        let transport = transport.or_of(&head.extensions);
+        let checked = CheckedRequest::new(&container.0, &mounted, &mut head, params, subprotocol, transport).await;
+        checked.inspect_err(|refusal| container.0.log_refused(Asked::by(&head, transport), refusal))
+    }
+
+    /// Logs, once for a container, how axum tells the peer's address, if it has not.
+    #[cfg(feature = "axum")]
+    pub(super) fn hint_at_address(&self) {
+        let log = &self.endpoint.container.0.log;
+        let is_known = self.transport.or_of(&self.head.extensions).peer_addr.is_some();
+        if !is_known && !log.no_address.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            tracing::info!(
+                endpoint = self.endpoint.mounted.about.name,
+                "sessions behind axum have no peer address: serve the router with \
+                 into_make_service_with_connect_info::<SocketAddr>(), or answer with ServerContainer::upgrade"
+            );
+        }
     }
 }
 

@@ -136,6 +136,7 @@ impl ContainerBuilder {
             context,
             trailing_slash: requests.trailing_slash,
             limits: sessions.limits,
+            hooks: requests.hooks,
             states: Arc::new(sessions.states),
             groups: Arc::default(),
             budgets: Arc::new(Budgets::new(sessions.receive_budget, sessions.send_budget)),

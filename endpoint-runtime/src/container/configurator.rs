@@ -5,6 +5,7 @@ use std::future::{Future, ready};
 
 use http::header::{self, HeaderMap, HeaderName};
 
+use crate::error::{Error, Kind};
 use crate::handshake::extensions::ExtensionOffer;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
@@ -163,12 +164,15 @@ impl HandshakeResponse {
         rare::of(&self.rare).set_identity(Identity::new(principal));
     }
 
-    /// The name of a header that the application added and must not.
-    pub(crate) fn reserved(&self) -> Option<&HeaderName> {
-        self.headers.keys().find(|name| {
+    /// Fails if the application added a header that it must not.
+    pub(super) fn check_reserved(&self, failed: fn(&Error) -> Refusal) -> Result<(), Refusal> {
+        let is_reserved = |name: &&HeaderName| {
             let reserved = [header::CONNECTION, header::UPGRADE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
             reserved.contains(name) || name.as_str().starts_with("sec-websocket-")
-        })
+        };
+        let Some(name) = self.headers.keys().find(is_reserved) else { return Ok(()) };
+        let text = format!("it set the header {name:?}, which is reserved for the handshake");
+        Err(failed(&Error::new(Kind::User, text)))
     }
 
     pub(crate) fn into_parts(self) -> (HeaderMap, MaybeRare) {

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::SystemTime;
 
 use super::serving::{Prepare, Prepared, prepare};
@@ -31,7 +32,8 @@ trait Hooks: Send + Sync {
     fn prepare(&self, request: &HandshakeRequest) -> Result<Option<Prepared>, Refusal>;
 }
 
-type Word<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
+/// The answer of a hook, which may wait.
+pub(super) type Word<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 
 struct Typed<E, C> {
     configurator: C,
@@ -82,13 +84,20 @@ impl Configured {
         Self(Arc::new(Typed { configurator, prepare }))
     }
 
+    /// For an endpoint without a configurator: every method's default.
+    pub(super) fn defaults() -> Self {
+        struct Defaults;
+        impl Configurator<()> for Defaults {}
+        Self::of::<()>(Defaults, None)
+    }
+
     /// `configurator` for an endpoint without annotations.
     pub(crate) fn programmatic<E: Endpoint>(configurator: impl Configurator<E>) -> Self {
         Self::of(configurator, Some(|endpoint| prepare(|| Ok(Programmatic(endpoint)))))
     }
 
     pub(crate) fn check_origin(&self, request: &HandshakeRequest, policy: Result<(), Refusal>) -> Result<(), Refusal> {
-        guarded(|| self.0.check_origin(request, policy))?
+        guarded(FAILED, || self.0.check_origin(request, policy))?
     }
 
     /// The chosen subprotocol; refuses one that the client has not offered.
@@ -97,7 +106,7 @@ impl Configured {
         supported: &[&'static str],
         offered: &[&str],
     ) -> Result<Option<Cow<'static, str>>, Refusal> {
-        let Some(chosen) = guarded(|| self.0.select_subprotocol(supported, offered))? else { return Ok(None) };
+        let Some(chosen) = guarded(FAILED, || self.0.select_subprotocol(supported, offered))? else { return Ok(None) };
         if !offered.contains(&chosen) {
             let text = format!("it selected the subprotocol {chosen:?}, which the client did not offer");
             return Err(Refusal::configurator_failed(&Error::new(Kind::User, text)));
@@ -110,7 +119,7 @@ impl Configured {
         &self,
         offered: &'o [ExtensionOffer<'o>],
     ) -> Result<Vec<&'o ExtensionOffer<'o>>, Refusal> {
-        guarded(|| self.0.negotiate_extensions(offered))
+        guarded(FAILED, || self.0.negotiate_extensions(offered))
     }
 
     /// Runs the hook without a time limit; refuses if it added a reserved header.
@@ -119,21 +128,9 @@ impl Configured {
         request: &HandshakeRequest,
         response: &mut HandshakeResponse,
     ) -> Result<(), Refusal> {
-        {
-            let mut word = guarded(|| self.0.modify_handshake(request, response))?;
-            poll_fn(|cx| match guarded(|| word.as_mut().poll(cx)) {
-                Ok(polled) => polled,
-                Err(refusal) => std::task::Poll::Ready(Err(refusal)),
-            })
-            .await?;
-        }
-        match response.reserved() {
-            None => Ok(()),
-            Some(name) => {
-                let text = format!("it set the header {name:?}, which is reserved for the handshake");
-                Err(Refusal::configurator_failed(&Error::new(Kind::User, text)))
-            }
-        }
+        let word = guarded(FAILED, || self.0.modify_handshake(request, response))?;
+        guarded_word(FAILED, word).await?;
+        response.check_reserved(FAILED)
     }
 
     /// Checks that the peer may open an endpoint for `roles`; empty `roles` admit every peer.
@@ -144,20 +141,35 @@ impl Configured {
         if identity.expires_at().is_some_and(|end| end <= SystemTime::now()) {
             return Err(Refusal::unauthenticated());
         }
-        let has_one = roles.is_empty() || guarded(|| identity.has_one_of(roles))?;
+        let has_one = roles.is_empty() || guarded(FAILED, || identity.has_one_of(roles))?;
         if has_one { Ok(()) } else { Err(Refusal::forbidden()) }
     }
 
     /// Makes the instance with the configurator, or with `default` if the configurator makes none.
     pub(crate) fn prepare(&self, request: &HandshakeRequest, default: &Prepare) -> Result<Prepared, Refusal> {
-        match guarded(|| self.0.prepare(request))?? {
+        match guarded(FAILED, || self.0.prepare(request))?? {
             Some(prepared) => Ok(prepared),
             None => default(request),
         }
     }
 }
 
+/// The refusal if a configurator does something wrong.
+const FAILED: Failed = Refusal::configurator_failed;
+
+/// Makes the refusal for a mistake of the application's code.
+pub(super) type Failed = fn(&Error) -> Refusal;
+
 /// Runs application code; a panic becomes a refusal.
-fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Refusal> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| Refusal::configurator_failed(&Error::panic(&*panic)))
+pub(super) fn guarded<T>(failed: Failed, call: impl FnOnce() -> T) -> Result<T, Refusal> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| failed(&Error::panic(&*panic)))
+}
+
+/// Waits for application code; a panic becomes a refusal.
+pub(super) async fn guarded_word(failed: Failed, mut word: Word<'_>) -> Result<(), Refusal> {
+    poll_fn(|cx| match guarded(failed, || word.as_mut().poll(cx)) {
+        Ok(polled) => polled,
+        Err(refusal) => Poll::Ready(Err(refusal)),
+    })
+    .await
 }

@@ -5,14 +5,22 @@ mod admission;
 #[cfg(feature = "adopted")]
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 mod adopt;
+#[cfg(feature = "axum")]
+mod axum;
 mod builder;
+#[cfg(feature = "adopted")]
+#[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
+mod checked_request;
 pub(crate) mod configurator;
 mod deploy;
 mod endpoint_config;
 pub(crate) mod erased_configurator;
+pub(crate) mod handshake_hook;
 pub(crate) mod layer;
 mod mounted;
 pub(crate) mod options;
+mod peer_address;
+mod refused;
 pub(crate) mod registration;
 mod response;
 mod service;
@@ -24,6 +32,8 @@ pub(crate) use self::accept::take_socket;
 #[cfg(feature = "adopted")]
 pub use self::adopt::{ExternalRequest, ExternalSocket};
 pub use self::builder::ContainerBuilder;
+#[cfg(feature = "adopted")]
+pub use self::checked_request::CheckedRequest;
 pub use self::endpoint_config::EndpointConfig;
 pub use self::response::ResponseFuture;
 pub(crate) use self::service::Routed;

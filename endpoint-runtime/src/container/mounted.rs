@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::erased_configurator::Configured;
+use super::handshake_hook::Hooks;
 use super::registration::{Registration, no_constructor};
 use super::serving::Prepare;
 use crate::config::{EndpointOptions, Limits};
@@ -25,7 +26,10 @@ pub(super) struct Mounted {
     registration: Option<&'static Registration>,
     pub(super) options: EndpointOptions,
     pub(super) prepare: Prepare,
+    /// `None` if there is neither a configurator nor a handshake hook.
     pub(super) configured: Option<Configured>,
+    /// Whether code of the application sees the request of a handshake.
+    pub(super) shows_request: bool,
     pub(super) sessions: Arc<OpenSet>,
 }
 
@@ -126,6 +130,7 @@ pub(super) struct Deployment {
     pub(super) context: ContextPath,
     pub(super) trailing_slash: TrailingSlash,
     pub(super) limits: Limits,
+    pub(super) hooks: Hooks,
     pub(super) states: Arc<States>,
     pub(super) groups: Arc<Groups>,
     pub(super) budgets: Arc<Budgets>,
@@ -138,6 +143,7 @@ impl Deployment {
         let found = mistakes.len();
         mistakes.extend(own.into_iter().map(|mistake| format!("{about}: {mistake}")));
         let configured = configured.or_else(|| registration?.configured.map(|configured| configured()));
+        let constructs = prepare.is_some() && registration.is_some();
         let prepare = prepare.or_else(|| registration?.prepare.map(|prepare| prepare()));
         // a configurator may make the instance itself
         let prepare = prepare.or_else(|| configured.is_some().then(|| Ok(Arc::new(no_constructor) as Prepare)));
@@ -154,6 +160,7 @@ impl Deployment {
                 None
             }
         };
+        let configured = configured.or_else(|| (!self.hooks.is_empty()).then(Configured::defaults));
         let template = Template::parse(&about.path).map_err(|error| mistakes.push(format!("{about}: {error}"))).ok();
         let limits = self.limits.with(&options);
         mistakes.extend(limits.compression.mistake().map(|mistake| format!("{about}: {mistake}")));
@@ -174,6 +181,7 @@ impl Deployment {
             registration,
             options,
             prepare,
+            shows_request: constructs || configured.is_some(),
             configured,
             sessions,
         })

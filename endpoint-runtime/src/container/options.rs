@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::handshake_hook::Hooks;
 use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
 use crate::error::{Error, Kind};
 use crate::handshake::head::HeadLimits;
@@ -59,6 +60,7 @@ pub(crate) struct RequestSettings {
     pub(crate) origin_policy: Option<Origins>,
     pub(crate) head_limits: HeadLimits,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) hooks: Hooks,
 }
 
 impl Default for RequestSettings {
@@ -71,6 +73,7 @@ impl Default for RequestSettings {
             origin_policy: None,
             head_limits: HeadLimits::REQUEST,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            hooks: Hooks::default(),
         }
     }
 }
@@ -380,8 +383,57 @@ macro_rules! request_setters {
                 self
             }
 
-            /// Maximum time for a configurator's [`modify_handshake`](crate::Configurator::modify_handshake); after it
-            /// the handshake is refused with 503. Default: 30 seconds.
+            /// Adds a hook to the handshake of every endpoint of the container: annotated, added with
+            /// `add_endpoint`, upgraded by hand or adopted. Default: none.
+            ///
+            /// It runs after the request has passed every check of the container and the endpoint, and before the
+            /// endpoint's [`modify_handshake`](crate::Configurator::modify_handshake) and its
+            /// [roles](crate::Principal::has_role). It sees the [states](crate::HandshakeRequest::state) and what the
+            /// layers in front left in the [extensions](crate::HandshakeRequest::extensions), and can do what
+            /// `modify_handshake` can: add headers and properties, set the principal, refuse. Several hooks run one
+            /// after another in the order in which they were added, with one response; the first refusal ends the
+            /// handshake. Requests for a [`fallback`](crate::ServerBuilder::fallback) reach no hook.
+            ///
+            /// ```
+            /// use endpoint_runtime::prelude::*;
+            /// use endpoint_runtime::{HandshakeResponse, Principal};
+            ///
+            /// /// The open logins, shared with the handlers.
+            /// struct Logins;
+            ///
+            /// impl Logins {
+            ///     async fn user(&self, key: &str) -> Option<User> {
+            ///         (key == "secret").then(|| User("ann"))
+            ///     }
+            /// }
+            ///
+            /// struct User(&'static str);
+            ///
+            /// impl Principal for User {
+            ///     fn name(&self) -> &str {
+            ///         self.0
+            ///     }
+            /// }
+            ///
+            /// async fn login(request: &HandshakeRequest, response: &mut HandshakeResponse) -> Result<(), Refusal> {
+            ///     let logins = request.state::<Logins>().expect("it is set below");
+            ///     let key = request.cookie("login").ok_or_else(Refusal::unauthenticated)?;
+            ///     response.set_principal(logins.user(key).await.ok_or_else(Refusal::unauthenticated)?);
+            ///     Ok(())
+            /// }
+            ///
+            /// # fn main() -> Result<(), Error> {
+            /// let container = ServerContainer::builder().discover().state(Logins).handshake(login).build()?;
+            /// # Ok(()) }
+            /// ```
+            pub fn handshake(mut self, hook: impl $crate::container::handshake_hook::HandshakeHook) -> Self {
+                self.request_settings().hooks.add(hook);
+                self
+            }
+
+            /// Maximum time for all [handshake hooks](Self::handshake) and a configurator's
+            /// [`modify_handshake`](crate::Configurator::modify_handshake) together; after it the handshake is refused
+            /// with 503. Default: 30 seconds.
             pub fn handshake_timeout(mut self, timeout: std::time::Duration) -> Self {
                 self.request_settings().handshake_timeout = timeout;
                 self

@@ -10,13 +10,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, header};
 use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::mounted::{Deployment, Mounted, Table};
+use super::refused::Asked;
 use super::registration::{Registration, ServerEndpoint};
 use super::response::ResponseFuture;
 use super::serving::detached_if;
@@ -24,7 +25,7 @@ use crate::error::Error;
 use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
-use crate::handshake::refusal::{Excerpt, Refusal};
+use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
 use crate::handshake::router::Lookup;
 use crate::observe::log_rate::HandshakeLog;
@@ -57,7 +58,7 @@ pub(super) struct Inner {
     pub(super) head_limits: HeadLimits,
     /// Memory that the connections may hold for compression.
     pub(super) compression_budget: Arc<Budget>,
-    /// Maximum time that a configurator may wait.
+    /// Maximum time that hooks and a configurator may wait.
     pub(super) handshake_timeout: Duration,
     pub(super) tasks: TaskTracker,
     pub(super) closing: AtomicBool,
@@ -180,7 +181,7 @@ impl ServerContainer {
         let (mounted, params) = match table.router.find(request.uri().path()) {
             Lookup::Found { value, params } => (value, params),
             Lookup::BadPath if request.headers().contains_key(header::UPGRADE) => {
-                return Routed::Ours(self.0.refuse(request.uri(), Refusal::bad_path()).into());
+                return Routed::Ours(self.0.refuse(Asked::of(&request, transport), Refusal::bad_path()).into());
             }
             Lookup::BadPath | Lookup::NotFound => return Routed::Theirs(request),
         };
@@ -239,22 +240,6 @@ impl Inner {
         drop(before);
         Ok(result)
     }
-
-    pub(super) fn refuse(&self, uri: &Uri, refusal: Refusal) -> Response<Full<Bytes>> {
-        self.log_refused(uri, &refusal);
-        refusal.into()
-    }
-
-    pub(super) fn log_refused(&self, uri: &Uri, refusal: &Refusal) {
-        let status = refusal.status();
-        let Some(not_logged) = self.log.of(status.as_u16()).due() else { return };
-        let path = &*Excerpt(uri.path()).to_string();
-        if status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(path, status = status.as_u16(), not_logged, "handshake refused: {}", refusal.reason());
-        } else {
-            tracing::info!(path, status = status.as_u16(), not_logged, "handshake refused: {}", refusal.reason());
-        }
-    }
 }
 
 /// Waits for what runs beside the connections, which have ended: for the application's tasks until `end`.
@@ -301,7 +286,9 @@ impl<B> Service<Request<B>> for ServerContainer {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.respond(request, Transport::default()) {
             Routed::Ours(responding) => responding,
-            Routed::Theirs(request) => self.0.refuse(request.uri(), Refusal::unknown_path()).into(),
+            Routed::Theirs(request) => {
+                self.0.refuse(Asked::of(&request, Transport::default()), Refusal::unknown_path()).into()
+            }
         }
     }
 }

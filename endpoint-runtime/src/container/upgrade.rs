@@ -9,6 +9,7 @@ use http_body_util::Full;
 
 use super::endpoint_config::EndpointConfig;
 use super::mounted::{Mounted, Mounting, Table, undeployable};
+use super::refused::Asked;
 use super::registration::ServerEndpoint;
 use super::service::ServerContainer;
 use crate::endpoint::programmatic::Endpoint;
@@ -117,7 +118,8 @@ impl ServerContainer {
                 if let Some(not_logged) = self.0.log.by_hand.due() {
                     tracing::error!(endpoint = name, %error, not_logged, "cannot upgrade the request");
                 }
-                return self.0.refuse(&parts.uri, Refusal::construction_failed(&error));
+                let asked = Asked::by(&parts, Transport::default());
+                return self.0.refuse(asked, Refusal::construction_failed(&error));
             }
         };
         match self.0.answer(&mounted, params, parts, Transport::default()).await {

@@ -216,7 +216,17 @@ impl Refusal {
         refusal
     }
 
-    /// 503: the endpoint's configurator did not answer in time; the client may retry after this long.
+    /// 500: a handshake hook of the container did something that a handshake does not allow, or panicked. `error` is
+    /// only logged; the client does not see it.
+    pub fn hook_failed(error: &Error) -> Self {
+        let mut refusal =
+            Self::because(StatusCode::INTERNAL_SERVER_ERROR, "the handshake failed: see the server's log");
+        refusal.0.reason = format!("a handshake hook failed: {error}").into();
+        refusal
+    }
+
+    /// 503: the handshake hooks and the endpoint's configurator did not answer in time; the client may retry after this
+    /// long.
     pub fn timed_out(retry_after: Duration) -> Self {
         Self::because(StatusCode::SERVICE_UNAVAILABLE, "the handshake timed out").retry_after(retry_after)
     }

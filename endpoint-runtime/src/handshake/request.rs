@@ -7,11 +7,12 @@ use std::fmt;
 use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
+use std::time::{Duration, Instant};
 
-use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::{Extensions, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::error::excerpt::excerpt;
@@ -27,15 +28,20 @@ pub struct HandshakeRequest {
     /// may occur in the part before it (RFC 9110 §5.1, §5.5). Headers that all clients send are abbreviated, see
     /// [`LINES`].
     head: Box<[u8]>,
-    /// Offset in `head` of the URI's end; the next field is the offset of its path.
+    /// Offset in `head` of the URI's end.
     uri_end: u32,
-    path_start: u32,
+    /// When it arrived, in [`TICK`]s of the process; it wraps around after 497 days.
+    arrived: u32,
     addresses: Addresses,
-    is_secure: bool,
     path_params: PathParams,
+    /// Values of the layers in front; empty once the session is open.
+    extensions: Extensions,
     /// Built on first use: a map takes several times the space of its source.
     headers: OnceLock<Box<HeaderMap>>,
 }
+
+/// The resolution of a request's age.
+const TICK: Duration = Duration::from_millis(10);
 
 /// Properties of the connection that a request arrived on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,7 +133,7 @@ impl HandshakeRequest {
         let authority = authority(&parts.uri, &parts.headers);
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         // an absolute target may have no path, which means the root (RFC 9110 §4.2.3)
-        let slash = if target.starts_with('?') { "/" } else { "" };
+        let slash = if target.starts_with('/') { "" } else { "/" };
         let headers_len: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
 
         let host_len = authority.map_or(0, |authority| authority.host.len());
@@ -172,10 +178,10 @@ impl HandshakeRequest {
             head: Box::from(&*head),
             // HTTP servers limit a request's head to kilobytes
             uri_end: u32::try_from(uri_end).unwrap_or(u32::MAX),
-            path_start: u32::try_from(path_start).unwrap_or(u32::MAX),
+            arrived: ticks(),
             addresses: Addresses::of(transport.peer_addr, transport.local_addr),
-            is_secure: transport.is_secure,
             path_params,
+            extensions: Extensions::new(),
             headers: OnceLock::new(),
         }
     }
@@ -188,6 +194,22 @@ impl HandshakeRequest {
     ) {
         let (known_peer, known_local) = (self.peer_addr(), self.local_addr());
         self.addresses = Addresses::of(known_peer.or_else(peer), known_local.or_else(local));
+    }
+
+    /// Adds what the request carries while its handshake runs; a session does not keep it.
+    pub(crate) fn with_extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
+    /// Removes the extensions, which the application's values are part of.
+    pub(crate) fn take_extensions(&mut self) -> Extensions {
+        std::mem::take(&mut self.extensions)
+    }
+
+    /// Time since the request arrived, to a hundredth of a second.
+    pub(crate) fn age(&self) -> Duration {
+        TICK * ticks().wrapping_sub(self.arrived)
     }
 
     /// The full URI, such as `ws://example.org:8080/chat/blue?name=x`: `wss` if [secure](Self::is_secure), without the
@@ -297,17 +319,33 @@ impl HandshakeRequest {
 
     /// Whether this server encrypts the connection. `false` behind a proxy that terminates TLS.
     pub fn is_secure(&self) -> bool {
-        self.is_secure
+        self.head.starts_with(b"wss:")
+    }
+
+    /// The extensions of the HTTP request: whatever the `tower` layers in front put there, by type.
+    ///
+    /// They are available while the handshake runs: to handshake hooks, configurators and constructors. A session does
+    /// not keep them, so they are empty in a handler. Copy what a handler needs to
+    /// [`HandshakeResponse::properties`](crate::HandshakeResponse::properties). They are empty on the side of the client.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 
     fn authority(&self) -> &str {
-        let before = self.uri().get(..self.path_start as usize).unwrap_or_default();
-        before.split_once("://").map_or("", |(_, authority)| authority)
+        self.parts().0
     }
 
     fn target(&self) -> (&str, Option<&str>) {
-        let target = self.uri().get(self.path_start as usize..).unwrap_or_default();
+        let target = self.parts().1;
         target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
+    }
+
+    /// The authority, and the target, which begins with the first slash behind it.
+    fn parts(&self) -> (&str, &str) {
+        let uri = self.uri();
+        let start = uri.find("://").map_or(0, |scheme| scheme + "://".len());
+        let rest = uri.get(start..).unwrap_or_default();
+        rest.split_at(rest.find('/').unwrap_or(rest.len()))
     }
 
     fn header_lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -328,6 +366,13 @@ impl HandshakeRequest {
             }
         })
     }
+}
+
+/// The time since the process first asked, in [`TICK`]s.
+fn ticks() -> u32 {
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    // wraps around, as the difference of two does
+    (BEGUN.elapsed().as_millis() / TICK.as_millis()) as u32
 }
 
 fn parse_value<T: QueryParam>(name: &str, value: &str) -> Result<T, Error> {
@@ -370,7 +415,7 @@ impl fmt::Debug for HandshakeRequest {
             .field("path_params", &self.path_params)
             .field("peer_addr", &self.peer_addr())
             .field("local_addr", &self.local_addr())
-            .field("is_secure", &self.is_secure)
+            .field("is_secure", &self.is_secure())
             .finish_non_exhaustive()
     }
 }

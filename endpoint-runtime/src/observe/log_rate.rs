@@ -2,6 +2,8 @@
 //! a count of suppressed lines. Code that logs asks here first.
 
 use std::sync::LazyLock;
+#[cfg(feature = "axum")]
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
@@ -85,6 +87,9 @@ pub(crate) struct HandshakeLog {
     others: Burst,
     /// Manual upgrades that are not possible.
     pub(crate) by_hand: Burst,
+    /// Whether a line about peer addresses that axum does not tell was logged, which happens once.
+    #[cfg(feature = "axum")]
+    pub(crate) no_address: AtomicBool,
 }
 
 /// The statuses that the library itself answers with, and 401.

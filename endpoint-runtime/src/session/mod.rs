@@ -20,6 +20,7 @@ pub(crate) mod principal;
 pub(crate) mod properties;
 pub(crate) mod rare;
 pub(crate) mod remote;
+pub(crate) mod request_state;
 mod rooms;
 mod send_options;
 #[allow(clippy::module_inception)]

@@ -1,0 +1,59 @@
+//! Refusals of requests, and what the log says about them.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use tracing::field::display;
+
+use super::service::Inner;
+use crate::handshake::refusal::{Excerpt, Refusal};
+use crate::handshake::request::Transport;
+
+/// Header of an identifier that a proxy gives a request, so that its log and this one can be compared.
+const REQUEST_ID: &str = "x-request-id";
+
+/// A request, as the log names it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'r> {
+    uri: &'r Uri,
+    headers: &'r HeaderMap,
+    peer: Option<SocketAddr>,
+}
+
+impl<'r> Asked<'r> {
+    pub(super) fn by(parts: &'r Parts, transport: Transport) -> Self {
+        Self { uri: &parts.uri, headers: &parts.headers, peer: transport.or_of(&parts.extensions).peer_addr }
+    }
+
+    pub(super) fn of<B>(request: &'r Request<B>, transport: Transport) -> Self {
+        let peer = transport.or_of(request.extensions()).peer_addr;
+        Self { uri: request.uri(), headers: request.headers(), peer }
+    }
+}
+
+impl Inner {
+    /// The response for a refusal, which is logged.
+    pub(super) fn refuse(&self, asked: Asked<'_>, refusal: Refusal) -> Response<Full<Bytes>> {
+        self.log_refused(asked, &refusal);
+        refusal.into()
+    }
+
+    pub(super) fn log_refused(&self, asked: Asked<'_>, refusal: &Refusal) {
+        let status = refusal.status();
+        let Some(not_logged) = self.log.of(status.as_u16()).due() else { return };
+        // the peer chose all of these: quoted, and cut
+        let path = &*Excerpt(asked.uri.path()).to_string();
+        let request_id = asked.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let request_id = request_id.map(|id| Excerpt(id).to_string());
+        let (peer, request_id, status) = (asked.peer.map(display), request_id.as_deref(), status.as_u16());
+        let reason = refusal.reason();
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(peer, request_id, path, status, not_logged, "handshake refused: {reason}");
+        } else {
+            tracing::info!(peer, request_id, path, status, not_logged, "handshake refused: {reason}");
+        }
+    }
+}
