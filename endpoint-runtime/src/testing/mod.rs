@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode, Uri};
+use http::{Extensions, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -133,6 +133,7 @@ impl TestServer {
             subprotocols: Vec::new(),
             compression: Compression::OFF,
             transport: Transport::default(),
+            extensions: Extensions::new(),
             is_silent: false,
             limit: None,
         }
@@ -184,6 +185,7 @@ pub struct TestRequest {
     subprotocols: Vec<String>,
     compression: Compression,
     transport: Transport,
+    extensions: Extensions,
     is_silent: bool,
     limit: Option<Duration>,
 }
@@ -247,6 +249,14 @@ impl TestRequest {
     /// Sets [`Session::peer_addr`](crate::Session::peer_addr). Default: `None`.
     pub fn peer_addr(mut self, addr: SocketAddr) -> Self {
         self.transport.peer_addr = Some(addr);
+        self
+    }
+
+    /// Adds a value to the request's extensions, as a `tower` layer in front does: an [`Identity`](crate::Identity), or
+    /// what a hook reads from [`HandshakeRequest::extensions`](crate::HandshakeRequest::extensions). It replaces a value
+    /// of the same type.
+    pub fn extension<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.extensions.insert(value);
         self
     }
 
@@ -317,10 +327,11 @@ impl TestRequest {
     async fn open(self, place: &'static Location<'static>) -> Result<TestClient, Response<Bytes>> {
         let offer = Offer::new(NONCE, self.subprotocols.clone(), self.compression);
         let request = self.head(&offer);
-        let Self { container, compression, transport, is_silent, limit, .. } = self;
+        let Self { container, compression, transport, extensions, is_silent, limit, .. } = self;
 
         let (ours, theirs) = duplex(ON_ITS_WAY);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().extend(extensions.clone());
             let routed = container.respond(request, transport);
             async move {
                 match routed {
