@@ -17,9 +17,9 @@ use hyper_util::server::conn::auto::upgrade as auto;
 use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::asked::Asked;
 use super::erased_configurator::Configured;
 use super::mounted::Mounted;
-use super::refused::Asked;
 use super::response::ResponseFuture;
 use super::service::Inner;
 use super::serving::{PendingConnection, Prepared, Upgraded};

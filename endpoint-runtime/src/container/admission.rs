@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::refused::Asked;
+use super::asked::Asked;
 use super::service::ServerContainer;
 use crate::handshake::head::HeadLimits;
 use crate::handshake::request::Transport;

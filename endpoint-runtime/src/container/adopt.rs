@@ -15,10 +15,10 @@ use tokio::time::timeout;
 #[cfg(feature = "tungstenite")]
 use tokio_tungstenite::tungstenite;
 
+use super::asked::Asked;
 use super::checked_request::{CheckedRequest, Subprotocol};
 use super::endpoint_config::EndpointConfig;
 use super::mounted::{Mounted, undeployable};
-use super::refused::Asked;
 use super::registration::ServerEndpoint;
 use super::service::ServerContainer;
 use crate::endpoint::programmatic::Endpoint;

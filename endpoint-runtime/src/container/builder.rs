@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::endpoint_config::EndpointConfig;
 use super::erased_configurator::Configured;
-use super::mounted::{self, Deployment, Mounting, Table, undeployable};
+use super::mounted::{Deployment, Mounting, Table, undeployable};
 use super::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use super::registration::{Registration, ServerEndpoint, prepare_each, prepare_shared};
 use super::service::{Inner, ServerContainer};
@@ -114,7 +114,8 @@ impl ContainerBuilder {
         self
     }
 
-    /// Checks the configuration and builds the container; logs the table of endpoints.
+    /// Checks the configuration and builds the container; logs each endpoint with its handlers, and warns about an
+    /// endpoint without any, or with neither an `on_message` nor an `on_open`.
     ///
     /// # Errors
     /// [`Error::is_deployment`] with all mistakes in one text: equal or equivalent paths with both source locations,
@@ -122,6 +123,11 @@ impl ContainerBuilder {
     /// context path, host or origin, a compression level or window out of range. Nothing is mounted in this case
     /// (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
+        self.assemble().inspect(ServerContainer::log_deployment)
+    }
+
+    /// Builds the container without a line in the log: a server logs what is mounted once its port is bound.
+    pub(crate) fn assemble(self) -> Result<ServerContainer, Error> {
         let Self { endpoints, only, sessions, mut requests } = self;
         let mut mistakes = sessions.mistakes;
         let context = ContextPath::parse(&requests.context_path).unwrap_or_else(|error| {
@@ -166,13 +172,6 @@ impl ContainerBuilder {
         }));
         for mounted in container.0.table().mounted() {
             mounted.sessions.belongs_to(container.weak());
-            mounted::log(mounted);
-        }
-        if container.endpoints().next().is_none() {
-            tracing::warn!(
-                "no endpoint is mounted: the linker drops a crate that nothing refers to; refer to it, or register its \
-                 endpoints"
-            );
         }
         Ok(container)
     }

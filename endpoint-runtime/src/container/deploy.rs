@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::endpoint_config::EndpointConfig;
-use super::mounted::{Mounting, log, undeployable};
+use super::mounted::{Mounting, undeployable};
 use super::registration::ServerEndpoint;
 use super::service::ServerContainer;
 use crate::endpoint::programmatic::Endpoint;
@@ -73,7 +73,7 @@ impl ServerContainer {
             table.router = Arc::new(ground.router(all).map_err(undeployable)?);
             Ok(())
         })?;
-        log(&mounted);
+        mounted.log();
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ mod admission;
 #[cfg(feature = "adopted")]
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 mod adopt;
+mod asked;
 #[cfg(feature = "axum")]
 mod axum;
 mod builder;
@@ -13,13 +14,13 @@ mod builder;
 mod checked_request;
 pub(crate) mod configurator;
 mod deploy;
+mod deploy_log;
 mod endpoint_config;
 pub(crate) mod erased_configurator;
 pub(crate) mod handshake_hook;
 pub(crate) mod layer;
 mod mounted;
 pub(crate) mod options;
-mod peer_address;
 mod refused;
 pub(crate) mod registration;
 mod response;

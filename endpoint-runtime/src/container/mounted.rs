@@ -52,6 +52,11 @@ impl Mounted {
         compresses.then(|| "it enables compression, which the library that accepts the socket negotiates".to_owned())
     }
 
+    /// The kinds of events that have handlers; `None` for an endpoint without annotations.
+    pub(super) fn handler_names(&self) -> Option<Vec<&'static str>> {
+        self.registration.map(|registration| registration.handlers().names().collect())
+    }
+
     /// The annotated type; `None` for an endpoint without annotations.
     pub(super) fn type_id(&self) -> Option<TypeId> {
         self.registration.map(|registration| (registration.type_id)())
@@ -235,9 +240,4 @@ impl Table {
 
 pub(super) fn undeployable(mistakes: Vec<String>) -> Error {
     Error::new(Kind::Deploy, format!("cannot deploy the endpoints: {}", mistakes.join("; ")))
-}
-
-pub(super) fn log(mounted: &Mounted) {
-    let About { name, file, line, .. } = mounted.about;
-    tracing::info!(path = &*mounted.sessions.path, endpoint = name, "mounted (defined at {file}:{line})");
 }

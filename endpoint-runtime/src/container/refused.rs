@@ -1,38 +1,16 @@
 //! Refusals of requests, and what the log says about them.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{Response, StatusCode};
 use http_body_util::Full;
 use tracing::field::display;
 
+use super::asked::Asked;
 use super::service::Inner;
 use crate::handshake::refusal::{Excerpt, Refusal};
-use crate::handshake::request::Transport;
 
 /// Header of an identifier that a proxy gives a request, so that its log and this one can be compared.
 const REQUEST_ID: &str = "x-request-id";
-
-/// A request, as the log names it.
-#[derive(Clone, Copy)]
-pub(super) struct Asked<'r> {
-    uri: &'r Uri,
-    headers: &'r HeaderMap,
-    peer: Option<SocketAddr>,
-}
-
-impl<'r> Asked<'r> {
-    pub(super) fn by(parts: &'r Parts, transport: Transport) -> Self {
-        Self { uri: &parts.uri, headers: &parts.headers, peer: transport.or_of(&parts.extensions).peer_addr }
-    }
-
-    pub(super) fn of<B>(request: &'r Request<B>, transport: Transport) -> Self {
-        let peer = transport.or_of(request.extensions()).peer_addr;
-        Self { uri: request.uri(), headers: request.headers(), peer }
-    }
-}
 
 impl Inner {
     /// The response for a refusal, which is logged.

@@ -120,6 +120,12 @@ impl Handlers {
         messages.each_ref().map(Handler::exists)
     }
 
+    /// The kinds of events that have handlers. Those of listed events are handlers of text.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let kinds = ["open", "text", "binary", "pong", "close", "error"];
+        kinds.into_iter().zip(self.own).filter(|(_, handler)| handler.exists()).map(|(kind, _)| kind)
+    }
+
     /// The first message kind whose handler does not take whole messages, and how it takes them.
     #[cfg(feature = "adopted")]
     pub(crate) fn in_parts(&self) -> Option<(&'static str, &'static str)> {

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+use super::asked::Asked;
 use super::mounted::{Deployment, Mounted, Table};
-use super::refused::Asked;
 use super::registration::{Registration, ServerEndpoint};
 use super::response::ResponseFuture;
 use super::serving::detached_if;

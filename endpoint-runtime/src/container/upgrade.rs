@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
+use super::asked::Asked;
 use super::endpoint_config::EndpointConfig;
 use super::mounted::{Mounted, Mounting, Table, undeployable};
-use super::refused::Asked;
 use super::registration::ServerEndpoint;
 use super::service::ServerContainer;
 use crate::endpoint::programmatic::Endpoint;
@@ -94,14 +94,20 @@ impl ServerContainer {
         let mounted = self.0.ground.mount(mounting, &mut mistakes).ok_or_else(|| undeployable(mistakes))?;
         mounted.sessions.belongs_to(self.weak());
         let mounted = Arc::new(mounted);
-        self.0.change(|table| {
-            // another task may have added the endpoint meanwhile
-            let first = same(table).unwrap_or_else(|| mounted.clone());
-            if Arc::ptr_eq(&first, &mounted) {
-                table.by_hand.push(first.clone());
-            }
-            Ok(first)
-        })
+        self.0
+            .change(|table| {
+                // another task may have added the endpoint meanwhile
+                let first = same(table).unwrap_or_else(|| mounted.clone());
+                if Arc::ptr_eq(&first, &mounted) {
+                    table.by_hand.push(first.clone());
+                }
+                Ok(first)
+            })
+            .inspect(|first| {
+                if Arc::ptr_eq(first, &mounted) {
+                    first.log_warning();
+                }
+            })
     }
 
     async fn answer_by_hand<B>(
