@@ -54,7 +54,7 @@ impl TestServer {
 
     /// Serves what `server` has.
     pub async fn serving(server: ServerBuilder) -> Self {
-        let server = server.bind("127.0.0.1:0").await.unwrap();
+        let server = server.quiet().bind("127.0.0.1:0").await.unwrap();
         let (addr, container) = (server.local_addr().unwrap(), server.container().clone());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run_until(async move {
@@ -418,6 +418,11 @@ pub struct Log {
 
 impl Log {
     pub fn capture() -> Self {
+        Self::capture_from(tracing::Level::INFO)
+    }
+
+    /// What is logged at this level and above.
+    pub fn capture_from(level: tracing::Level) -> Self {
         // somebody listens on every thread: what another one logs first just now is else not asked for again
         static EVERYWHERE: std::sync::Once = std::sync::Once::new();
         EVERYWHERE.call_once(|| {
@@ -438,6 +443,7 @@ impl Log {
         let sink = text.clone();
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || Sink(sink.clone()));
+        let subscriber = subscriber.with_max_level(level);
         Self { text, _guard: tracing::subscriber::set_default(subscriber.finish()) }
     }
 

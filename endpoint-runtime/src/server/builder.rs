@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tower_service::Service;
 
 use super::Server;
@@ -17,7 +18,7 @@ use crate::container::options::{RequestSettings, SessionSettings, request_setter
 use crate::container::registration::ServerEndpoint;
 use crate::container::{ContainerBuilder, EndpointConfig, ServerContainer};
 use crate::endpoint::programmatic::Endpoint;
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, Kind};
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::session::EndpointInfo;
@@ -45,6 +46,7 @@ pub struct ServerBuilder {
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
     keepalive: Keepalive,
+    is_quiet: bool,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
 }
@@ -56,6 +58,7 @@ impl ServerBuilder {
             fallback: None,
             shutdown_timeout: Duration::from_secs(10),
             keepalive: Keepalive::default(),
+            is_quiet: false,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -116,24 +119,52 @@ impl ServerBuilder {
         self
     }
 
-    /// Checks the endpoints, then binds the port.
+    /// Prints nothing. By default [`run`](Server::run) prints one line with the URLs of the endpoints, and warnings about
+    /// the deployment, to the standard error stream, if the program has no subscriber of `tracing`. Call this in tests, and
+    /// in a program that gets the events of `tracing` through the crate `log`.
+    pub fn quiet(mut self) -> Self {
+        self.is_quiet = true;
+        self
+    }
+
+    /// Checks the endpoints, then binds the port, and logs what is mounted. If the name of `addr` has several addresses,
+    /// the first that can be bound is taken.
     ///
     /// # Errors
     /// [`Error::is_deployment`] before the port is bound, see [`ContainerBuilder::build`]; [`Error::is_io`] if the port
-    /// is taken.
-    pub async fn bind(self, addr: impl ToSocketAddrs) -> Result<Server, Error> {
-        let container = self.container.build()?;
-        let listener = TcpListener::bind(addr).await?;
+    /// is taken or the address is not one of this machine. The text names the address, and the cause is in `source`.
+    pub async fn bind(self, addr: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
+        let container = self.container.assemble()?;
+        let listener = listen(addr).await?;
+        container.log_deployment();
         self.keepalive.apply(&listener, container.longest_send_timeout());
         Ok(Server {
             container,
             listener,
             fallback: self.fallback,
             shutdown_timeout: self.shutdown_timeout,
+            is_quiet: self.is_quiet,
             #[cfg(feature = "tls")]
             tls: self.tls,
         })
     }
+}
+
+/// Binds the first address of `addr` that can be bound.
+async fn listen(addr: impl ToSocketAddrs + fmt::Debug) -> Result<TcpListener, Error> {
+    let failed = |addr: &dyn fmt::Display, error: io::Error| {
+        Error::with_source(Kind::Io, format!("cannot listen on {addr}: {error}"), error)
+    };
+    let name = format!("{addr:?}");
+    let addresses = lookup_host(addr).await.map_err(|error| failed(&name, error))?;
+    let mut last = failed(&name, io::Error::new(io::ErrorKind::NotFound, "it has no address"));
+    for address in addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = failed(&address, error),
+        }
+    }
+    Err(last)
 }
 
 session_setters!(ServerBuilder);

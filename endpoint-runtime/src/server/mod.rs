@@ -2,6 +2,7 @@
 
 mod builder;
 mod http;
+mod startup;
 mod when_woken;
 
 use std::future::{Future, pending};
@@ -36,6 +37,7 @@ pub struct Server {
     listener: TcpListener,
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
+    is_quiet: bool,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
 }
@@ -62,6 +64,9 @@ impl Server {
 
     /// Serves forever.
     ///
+    /// Logs the URLs of the endpoints. Without a subscriber of `tracing`, it prints this line and the warnings about the
+    /// deployment to the standard error stream instead, unless the server is [quiet](ServerBuilder::quiet).
+    ///
     /// # Errors
     /// A connection that cannot be accepted is logged; this is not an error.
     ///
@@ -78,8 +83,13 @@ impl Server {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
-        let Self { container, listener, fallback, shutdown_timeout, .. } = self;
+        let Self { container, listener, fallback, shutdown_timeout, is_quiet, .. } = self;
         let bound = listener.local_addr().ok();
+        #[cfg(feature = "tls")]
+        let is_secure = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let is_secure = false;
+        startup::report(&container, bound, is_secure, is_quiet);
         let http = Http {
             local_addr: bound.filter(|addr| !addr.ip().is_unspecified()),
             is_local: bound.is_some_and(|addr| addr.ip().to_canonical().is_loopback()),
