@@ -186,6 +186,46 @@ async fn refused_handshakes_are_logged_once_a_second() {
     assert!(not_logged(&log.lines("status=403")) >= OFTEN - AT_ONCE - most(started));
 }
 
+#[tokio::test]
+async fn refusals_name_the_peer_and_the_id_of_the_request() {
+    let (server, log) = (server().await, Log::capture());
+    let headers = ["Origin: https://evil.example", "X-Request-Id: abc-1"];
+    let (answer, client) = Client::try_connect(server.addr, "/plain", &headers).await;
+    assert_eq!(answer.status, 403);
+    let (answer, other) = Client::try_connect(server.addr, "/%ff", &[]).await;
+    assert_eq!(answer.status, 400);
+    let lines = log.lines("handshake refused");
+    let peers = [client, other].map(|client| format!("peer={} ", client.stream.local_addr().unwrap()));
+    assert!(lines.len() == 2 && lines.iter().zip(&peers).all(|(line, peer)| line.contains(peer)), "{lines:?}");
+    assert!(lines[0].contains("request_id=\"abc-1\"") && !lines[1].contains("request_id"), "{lines:?}");
+    // a peer chooses this text
+    let long = format!("X-Request-Id: {}", "x".repeat(5000));
+    Client::try_connect(server.addr, "/plain", &["Origin: null", &long]).await;
+    assert!(log.lines("handshake refused")[2].len() < 2000);
+}
+
+#[tokio::test]
+async fn each_session_has_a_line_at_its_start_and_at_its_end() {
+    let (server, log) = (server().await, Log::capture_from(tracing::Level::DEBUG));
+    let headers = ["X-Request-Id: abc-1"];
+    let mut client = Client::connect_with(server.addr, "/plain", &headers).await;
+    client.text("2").await;
+    client.expect_text("2").await;
+    let id = server.container.sessions().iter().next().unwrap().id();
+    client.close(4001, "enough").await;
+    client.expect_close(4001).await;
+    client.expect_end().await;
+    let lines = log.lines("endpoint_runtime::sessions");
+    let (peer, session) = (format!("peer={} ", client.stream.local_addr().unwrap()), format!("session={id} "));
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.contains(&peer) && line.contains(&session)), "{lines:?}");
+    for (line, words) in [
+        (&lines[0], &["DEBUG", "opened", "path=\"/plain\"", "endpoint=\"log::Plain\"", "request_id=\"abc-1\""][..]),
+        (&lines[1], &["DEBUG", "closed", "4001", "enough", "initiator=Peer", "duration=", "dropped=0"]),
+    ] {
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    }
+}
+
 /// A server with clients that do not read, and their sessions.
 async fn full() -> (TestServer, Vec<Client>) {
     let container = ServerContainer::builder().register::<Plain>().send_queue(100, 1 << 10);

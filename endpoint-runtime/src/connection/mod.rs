@@ -100,6 +100,7 @@ impl<E: EndpointHandlers> Connection<E> {
     pub(crate) async fn open(&mut self) {
         let Self { io, dispatch, place, .. } = self;
         place.take();
+        log_opened(dispatch.session());
         poll_fn(|cx| io.poll_attach(cx)).await;
         let opened = run::<E, _, _>(io, pin!(dispatch.on_open())).await;
         // `on_open` may have closed the session
@@ -131,7 +132,7 @@ where
         () = cut() => None,
     };
     session.send_queue().end(flushed == Some(false));
-    tracing::debug!(session = %session.id(), %reason, initiator = ?reason.initiator(), "closed");
+    log_closed(&session, &reason);
     let ended = reason.clone();
     let on_close = async {
         // on_close always starts, and may run until the deadline of a shutdown
@@ -167,6 +168,38 @@ where
     };
     tokio::join!(on_close, closing);
     ended
+}
+
+/// Target of the lines about the start and the end of each session, so that a filter can select them.
+const SESSIONS: &str = "endpoint_runtime::sessions";
+
+fn log_opened(session: &Session) {
+    let (id, endpoint, request) = (session.id(), session.endpoint(), session.handshake_request());
+    tracing::debug!(
+        target: SESSIONS,
+        session = %id,
+        peer = request.peer_addr().map(tracing::field::display),
+        path = request.path(),
+        endpoint = endpoint.name,
+        subprotocol = session.subprotocol(),
+        request_id = request.header("x-request-id"),
+        "opened"
+    );
+}
+
+fn log_closed(session: &Session, reason: &CloseReason) {
+    let request = session.handshake_request();
+    tracing::debug!(
+        target: SESSIONS,
+        session = %session.id(),
+        peer = request.peer_addr().map(tracing::field::display),
+        endpoint = session.endpoint().name,
+        %reason,
+        initiator = ?reason.initiator(),
+        duration = ?request.age(),
+        dropped = session.dropped_messages(),
+        "closed"
+    );
 }
 
 /// Writes what is queued, and the close frame. `limit` bounds a wait without progress; the send timeout, but at least
