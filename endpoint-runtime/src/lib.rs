@@ -138,6 +138,8 @@ pub use bytes::Bytes;
 #[cfg(feature = "client")]
 pub use endpoint_macros::client_endpoint;
 pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
+/// The crate `http`, whose types are part of this API: status codes, headers, URIs.
+pub use http;
 
 #[cfg(feature = "client")]
 pub use crate::client::proxy::Proxy;
