@@ -520,6 +520,69 @@ async fn failures_name_the_received_message_and_the_location() {
     }
 }
 
+#[derive(serde::Deserialize, serde::Serialize, Debug, PartialEq)]
+struct Said {
+    line: String,
+    count: u8,
+}
+
+#[server_endpoint("/json")]
+#[derive(Default)]
+struct Counting;
+
+impl Counting {
+    #[on_message]
+    fn count(&self, Json(said): Json<Said>) -> Json<Said> {
+        Json(Said { count: said.count + 1, ..said })
+    }
+
+    #[on_message]
+    fn raw(&self, data: Vec<u8>, session: &Session) {
+        session.async_remote().send_text(String::from_utf8(data).unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn json_is_sent_and_expected_by_type() {
+    let mut client = TestServer::of::<Counting>().connect("/json").await;
+    client.send_json(&Said { line: "a".to_owned(), count: 1 }).await;
+    assert_eq!(client.expect_json::<Said>().await, Said { line: "a".to_owned(), count: 2 });
+    client.send_json(&serde_json::json!({ "line": "b", "count": 7 })).await;
+    let said: serde_json::Value = client.expect_json().await;
+    assert_eq!(said["count"], 8);
+    let transcript = client.transcript();
+    assert!(transcript.to_string().contains(r#"-> text "{\"line\":\"a\",\"count\":1}""#), "{transcript}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn json_that_is_not_of_the_type_fails_the_test() {
+    async fn sent(raw: &'static str) -> TestClient {
+        let mut client = TestServer::of::<Counting>().connect("/json").await;
+        client.send_binary(raw).await;
+        client
+    }
+    let line = line!() + 3;
+    let message = failure(async {
+        let mut client = sent(r#"{"line":1}"#).await;
+        client.expect_json::<Said>().await;
+    });
+    let message = message.await;
+    let place = format!("tests/test_kit.rs:{line}:16: expected JSON of type test_kit::Said, got text ");
+    assert!(message.starts_with(&place) && message.contains("invalid type"), "{message}");
+    let message = failure(async {
+        let mut client = TestServer::of::<Counting>().connect("/json").await;
+        client.close(1000, "").await;
+        client.expect_json::<u8>().await;
+    });
+    let message = message.await;
+    assert!(message.contains("expected JSON of type u8, got close 1000"), "{message}");
+    let message = failure(async {
+        let mut client = TestServer::of::<Counting>().connect("/json").await;
+        client.send_json(&std::collections::HashMap::from([([1u8], 1)])).await;
+    });
+    assert!(message.await.contains("cannot be encoded as JSON"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_expected_only_when_everything_has_run() {
     #[server_endpoint("/slow")]

@@ -381,7 +381,7 @@ impl TestClient {
         }
     }
 
-    async fn receive(&mut self, wanted: &str, pings: bool, place: &Location<'_>) -> Traffic {
+    pub(super) async fn receive(&mut self, wanted: &str, pings: bool, place: &Location<'_>) -> Traffic {
         let limit = limit_of(self.limit);
         self.check(place);
         let receiving = async {
@@ -434,7 +434,7 @@ impl TestClient {
         self.expect(wanted, pings, move |what| if what == expected { Ok(()) } else { Err(what) })
     }
 
-    fn fail(&self, place: &Location<'_>, wanted: &str, came: &Traffic) -> ! {
+    pub(super) fn fail(&self, place: &Location<'_>, wanted: &str, came: &dyn fmt::Display) -> ! {
         panic!("{place}: expected {wanted}, got {came}{}", self.shared.end())
     }
 }

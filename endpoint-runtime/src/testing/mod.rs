@@ -5,6 +5,8 @@
 pub(crate) mod client;
 mod connection;
 pub(crate) mod frame;
+#[cfg(feature = "json")]
+mod json;
 pub(crate) mod transcript;
 
 use std::fmt;
