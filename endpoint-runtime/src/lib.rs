@@ -50,7 +50,7 @@
 //! | decide what a full queue does | [`Overflow`] |
 //! | encode and decode | [`Json`], [`Negotiated`], [`Event`]; [`DecodeText`], [`DecodeBinary`], [`Encode`]; [`TextDecoder`], [`TextEncoder`] |
 //! | take a large message while it arrives | [`TextStream`], [`BinaryStream`] |
-//! | take part in the handshake | [`Configurator`], [`Refusal`], [`Origins`] |
+//! | take part in the handshake | [`Configurator`], for every endpoint [`HandshakeHook`]; [`Refusal`], [`Origins`] |
 //! | know the user | [`Principal`], [`Identity`] |
 //! | serve | [`Server`]; in axum or hyper [`ServerContainer`], [`ServerContainer::layer`] |
 //! | connect | [`macro@client_endpoint`], [`ClientContainer`], [`Reconnect`] |
@@ -80,7 +80,7 @@
 //!
 //! [`Server::builder`] mounts every annotated endpoint that is linked into the program. The linker leaves out a crate that
 //! nothing names: write `use that_crate as _;`, or mount its endpoints with [`ContainerBuilder::register`]. At start the
-//! log, which is `tracing`'s, has a line for each endpoint with its path, type and place in the source.
+//! log, which is `tracing`'s, has a line for each endpoint with its path, type, handlers and place in the source.
 //!
 //! # Features
 //!
@@ -93,7 +93,7 @@
 //! | `protobuf` | `Protobuf` | `prost` |
 //! | `tls` | `ServerBuilder::tls`, and `wss://` for clients | `rustls` with `ring`, `webpki-roots` |
 //! | `dev-certificate` | `TlsConfig::self_signed` | `rcgen` |
-//! | `axum`, `tungstenite` | `ServerContainer::adopt`: endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 has accepted | `axum`, `futures-sink` |
+//! | `axum`, `tungstenite` | `ServerContainer::adopt`: endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 accepts | `axum`, `futures-sink` |
 //! | `test` | `endpoint_runtime::test`: endpoints tested in memory | `client`, and no other crate |
 //!
 //! # Cancel safety

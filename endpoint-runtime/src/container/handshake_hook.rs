@@ -15,7 +15,7 @@ use crate::handshake::request::HandshakeRequest;
 /// captures. Implement the trait for a type of your own if a hook has data; values that handlers use too come from
 /// [`HandshakeRequest::state`].
 ///
-/// ```
+/// ```no_run
 /// use endpoint_runtime::prelude::*;
 /// use endpoint_runtime::{HandshakeHook, HandshakeResponse};
 ///

@@ -394,7 +394,7 @@ macro_rules! request_setters {
             /// after another in the order in which they were added, with one response; the first refusal ends the
             /// handshake. Requests for a [`fallback`](crate::ServerBuilder::fallback) reach no hook.
             ///
-            /// ```
+            /// ```no_run
             /// use endpoint_runtime::prelude::*;
             /// use endpoint_runtime::{HandshakeResponse, Principal};
             ///
