@@ -37,6 +37,7 @@ const STAGES: &[&str] = &[
     "lib",
     "expand/endpoint",
     "expand/handler",
+    "expand/replies",
     "expand/argument",
     "expand/event",
     "expand",

@@ -33,7 +33,7 @@ struct MessageDecoder;
 impl TextDecoder for MessageDecoder {
     type Object = ChatMessage;
 
-    fn will_decode(&self, text: &str) -> bool {
+    fn will_decode(&mut self, text: &str) -> bool {
         text.contains(':')
     }
 
