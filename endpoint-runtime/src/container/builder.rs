@@ -67,7 +67,9 @@ impl ContainerBuilder {
     }
 
     /// Mounts `E` with a custom constructor, which is called for each connection with the opening request, before the
-    /// handshake is answered, and may refuse the handshake. A panic in the constructor refuses with 500.
+    /// handshake is answered, and may refuse the handshake. The request shows the container's
+    /// [states](HandshakeRequest::state) and its [extensions](HandshakeRequest::extensions). A panic in the constructor
+    /// refuses with 500.
     pub fn endpoint_with<E: ServerEndpoint>(
         mut self,
         construct: impl Fn(&HandshakeRequest) -> Result<E, Refusal> + Send + Sync + 'static,

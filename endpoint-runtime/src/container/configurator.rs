@@ -21,7 +21,10 @@ use endpoint_wire::extension::Extension;
 /// [`endpoint_with_configurator`](crate::ContainerBuilder::endpoint_with_configurator). There is one instance for each
 /// mounted endpoint. For each handshake its methods are called in declaration order, after the path has matched the
 /// endpoint and the request has been validated as a handshake; then the container answers 101. A panic in any method
-/// refuses with 500.
+/// refuses with 500. The request shows the container's [states](HandshakeRequest::state) and what `tower` layers in
+/// front left in its [extensions](HandshakeRequest::extensions).
+///
+/// For a hook of every endpoint see [`ContainerBuilder::handshake`](crate::ContainerBuilder::handshake).
 ///
 /// ```
 /// use endpoint_runtime::prelude::*;

@@ -35,7 +35,7 @@ use crate::handshake::request::HandshakeRequest;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handshake hook",
     label = "cannot take part in a handshake",
-    note = "write `async fn hook(request: &HandshakeRequest, response: &mut HandshakeResponse) -> Result<(), Refusal>`, or implement `HandshakeHook` for a type"
+    note = "write `async fn hook(request: &HandshakeRequest, response: &mut HandshakeResponse) -> Result<(), Refusal>`; for a hook with values of its own, implement `HandshakeHook` for a struct that has them"
 )]
 pub trait HandshakeHook: Send + Sync + 'static {
     /// Adds headers to the response, sets properties of the future session, sets the principal, or refuses with any
