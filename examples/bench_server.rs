@@ -78,7 +78,7 @@ fn main() -> Result<(), Error> {
         None => tokio::runtime::Runtime::new()?,
     };
     runtime.block_on(async {
-        let server = Server::builder().bind(addr).await?;
+        let server = Server::builder().quiet().bind(addr).await?;
         let addr = server.local_addr()?;
         println!("endpoint: ws://{addr}/ws");
         println!("endpoint: ws://{addr}/keeping");

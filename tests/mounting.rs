@@ -456,7 +456,7 @@ async fn two_containers_under_one_router() {
 /// Serves with our server, with `fallback` behind it.
 async fn ours(fallback: Router) -> SocketAddr {
     let server = Server::with(ServerContainer::builder().register::<Echo>()).fallback(fallback);
-    let server = server.bind("127.0.0.1:0").await.unwrap();
+    let server = server.quiet().bind("127.0.0.1:0").await.unwrap();
     let addr = server.local_addr().unwrap();
     tokio::spawn(server.run());
     addr
