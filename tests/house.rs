@@ -36,6 +36,7 @@ const OUTSIDE: &[&str] = &["lib", "macro_support", "verification"];
 const STAGES: &[&str] = &[
     "lib",
     "expand/endpoint",
+    "expand/state_pattern",
     "expand/handler",
     "expand/replies",
     "expand/argument",
@@ -52,6 +53,7 @@ const STAGES: &[&str] = &[
     "types",
     "template",
     "parse",
+    "crate_path",
     "diagnostics",
 ];
 

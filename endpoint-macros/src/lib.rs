@@ -10,6 +10,7 @@ use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::{Attribute, DeriveInput, Error, LitStr};
 
+mod crate_path;
 mod diagnostics;
 mod expand;
 mod options;
@@ -335,7 +336,18 @@ fn handler(attribute: HandlerAttr, args: TokenStream, item: TokenStream) -> Toke
     };
     let valid =
         parse::options.parse2(args).and_then(|options| validate::handler::validate(attribute, &options, &method));
-    let beside = valid.map_or_else(Error::into_compile_error, |handler| expand::handler::expand(&handler));
+    let beside = match valid {
+        Ok(handler) => {
+            expand::state_pattern::bind(&mut method, |index| handler.takes_state(index));
+            expand::handler::expand(&handler)
+        }
+        Err(error) => {
+            let is_state: Vec<bool> =
+                method.parameters.iter().map(|parameter| types::is_state(&parameter.ty)).collect();
+            expand::state_pattern::bind(&mut method, |index| is_state[index]);
+            error.into_compile_error()
+        }
+    };
     // a misplaced attribute of ours has been reported, and must not report itself
     method.attrs.retain(|attribute| HandlerAttr::of(attribute).is_none() && ParamAttr::of(attribute).is_none());
     quote!(#method #beside)

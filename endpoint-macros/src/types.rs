@@ -1,8 +1,10 @@
 //! Recognizes types by their names. Attributes see tokens, not types, so they do not recognize an alias.
 
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{GenericArgument, PathArguments, ReturnType, Type, TypeParamBound};
 
+use crate::crate_path;
 use crate::parse::without_groups;
 
 /// A parameter type, recognized by its name.
@@ -40,9 +42,60 @@ impl KnownType {
     pub(crate) fn is_stream(self) -> bool {
         matches!(self, Self::TextStream | Self::BinaryStream)
     }
+
+    /// Whether the handler is given something else than the message for it.
+    pub(crate) fn is_beside_message(self) -> bool {
+        matches!(self, Self::Session | Self::CloseReason | Self::Error | Self::HandshakeRequest | Self::State)
+    }
 }
 
+/// How sure it is that a type with a known name is that type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Certainty {
+    /// The path begins with this crate, or with the crate of a well-known type.
+    Certain,
+    /// The name alone, which may be imported from anywhere.
+    Bare,
+    /// The path begins elsewhere, and may lead to a re-export.
+    Elsewhere,
+}
+
+/// How sure it is that `ty`, whose name is known, is the type of that name.
+pub(crate) fn certainty(ty: &Type) -> Certainty {
+    let Type::Path(path) = ty else { return Certainty::Certain };
+    let segments = &path.path.segments;
+    match segments.first() {
+        Some(first) if segments.len() > 1 && is_known_crate(&first.ident) => Certainty::Certain,
+        Some(_) if segments.len() > 1 => Certainty::Elsewhere,
+        // keywords in all but name
+        Some(only) if matches!(known_type(ty), KnownType::Scalar) || only.ident == "str" => Certainty::Certain,
+        _ => Certainty::Bare,
+    }
+}
+
+fn is_known_crate(ident: &Ident) -> bool {
+    is_standard(ident) || ident == "bytes" || crate_path::begins_with(ident)
+}
+
+/// Whether it is a crate of the standard library.
+fn is_standard(ident: &Ident) -> bool {
+    ident == "std" || ident == "core" || ident == "alloc"
+}
+
+/// The type that a parameter has according to its name. A path such as `std::io::Error` is none of ours.
 pub(crate) fn known_type(ty: &Type) -> KnownType {
+    let known = type_of_name(ty);
+    let Type::Path(path) = ty else { return known };
+    let segments = &path.path.segments;
+    let is_outside = segments.len() > 1 && segments.first().is_some_and(|first| is_standard(&first.ident));
+    let is_inside = match segments.last() {
+        Some(last) => ["str", "String", "Vec"].iter().any(|name| last.ident == name) || known == KnownType::Scalar,
+        None => false,
+    };
+    if is_outside && !is_inside { KnownType::Unknown } else { known }
+}
+
+fn type_of_name(ty: &Type) -> KnownType {
     let is_u8 = |ty: &Type| matches!(without_groups(ty), Type::Path(path) if path.path.is_ident("u8"));
     match ty {
         Type::Slice(slice) if is_u8(&slice.elem) => KnownType::Binary,
@@ -99,9 +152,22 @@ pub(crate) fn state_inner(ty: &Type) -> Option<&Type> {
     inner_of("State", ty)
 }
 
+/// Whether it is `State<T>` or `&State<T>`.
+pub(crate) fn is_state(ty: &Type) -> bool {
+    match without_groups(ty) {
+        Type::Reference(reference) => is_state(&reference.elem),
+        ty => known_type(ty) == KnownType::State,
+    }
+}
+
+/// The `T` of `name<T>`. A type of that name may be something else where the application defines it.
 fn inner_of<'a>(name: &str, ty: &'a Type) -> Option<&'a Type> {
-    let Type::Path(path) = without_groups(ty) else { return None };
+    let ty = without_groups(ty);
+    let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == name)?;
+    if name != "State" && certainty(ty) == Certainty::Elsewhere {
+        return None;
+    }
     only_argument(&last.arguments)
 }
 
@@ -190,19 +256,108 @@ pub(crate) fn unsendable_error_box(output: &ReturnType) -> Option<(&Type, &Type)
 }
 
 pub(crate) fn is_str(ty: &Type) -> bool {
-    matches!(without_groups(ty), Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "str"))
+    let ty = without_groups(ty);
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "str"))
+        && certainty(ty) == Certainty::Certain
 }
 
 pub(crate) fn is_bool(ty: &Type) -> bool {
     matches!(ty, Type::Path(path) if path.path.is_ident("bool"))
 }
 
-/// The last segment of the type's path, or all of the type if it is not a path.
-pub(crate) fn short_name(ty: &Type) -> String {
-    match ty {
-        Type::Path(path) => path.path.segments.last().map(|last| last.ident.to_string()).unwrap_or_default(),
-        other => other.to_token_stream().to_string(),
+/// Whether a handler that returns it is an `async fn` written out: `impl Future`, `BoxFuture`, `Pin<Box<dyn Future>>`.
+pub(crate) fn is_future(ty: &Type) -> bool {
+    fn is_named(path: &syn::Path, name: &str) -> bool {
+        path.segments.last().is_some_and(|last| last.ident == name)
     }
+    let is_bound =
+        |bound: &TypeParamBound| matches!(bound, TypeParamBound::Trait(bound) if is_named(&bound.path, "Future"));
+    match without_groups(ty) {
+        Type::ImplTrait(ty) => ty.bounds.iter().any(is_bound),
+        Type::TraitObject(ty) => ty.bounds.iter().any(is_bound),
+        Type::Path(path) => match path.path.segments.last() {
+            Some(last) if last.ident == "BoxFuture" || last.ident == "LocalBoxFuture" => true,
+            Some(last) if last.ident == "Pin" || last.ident == "Box" => {
+                only_argument(&last.arguments).is_some_and(is_future)
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// What to write for a parameter type that other frameworks have, or that the session or the request has.
+pub(crate) fn instead_of(ty: &Type) -> Option<String> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last()?;
+    let written = type_text(ty);
+    // a message of the application may have these names too, but hardly with a type argument
+    let generic = only_argument(&last.arguments).map(type_text);
+    Some(match (&*last.ident.to_string(), generic) {
+        (name @ ("Arc" | "Rc" | "Extension" | "Data" | "Mutex" | "RwLock"), Some(inner)) => {
+            let inner = if matches!(name, "Mutex" | "RwLock") { &written } else { &inner };
+            format!(
+                "`{written}` is not a parameter of a handler: take a value of the application as `State<{inner}>`, and \
+                 pass the value to the builder with `.state(value)`"
+            )
+        }
+        ("HeaderMap" | "Uri" | "Extensions" | "CookieJar", _) | ("Request", Some(_)) => format!(
+            "`{written}` is not a parameter of a handler: take `request: &HandshakeRequest`, which has `headers()`, \
+             `uri()` and more"
+        ),
+        ("SocketAddr" | "IpAddr", _) | ("ConnectInfo", Some(_)) => format!(
+            "`{written}` is not a parameter of a handler: take `session: &Session`, and call `session.peer_addr()`"
+        ),
+        ("Path", Some(_)) => format!(
+            "`{written}` is not a parameter of a handler: mark each variable of the path, as in `#[path_param] name: T`"
+        ),
+        ("Query", Some(_)) => format!(
+            "`{written}` is not a parameter of a handler: mark each parameter of the query, as in \
+             `#[query_param] name: T`"
+        ),
+        _ => return None,
+    })
+}
+
+/// Whether a lifetime other than `'static` stands in the type.
+pub(crate) fn has_lifetime(ty: &Type) -> bool {
+    let mut found = false;
+    map_lifetimes(ty.to_token_stream(), &mut |name| {
+        found |= name != "static";
+        None
+    });
+    found
+}
+
+/// The type with `'_` for each lifetime in `names`. The generated code does not declare those of the method.
+pub(crate) fn with_elided<T: ToTokens>(ty: &T, names: &[Ident]) -> TokenStream {
+    map_lifetimes(ty.to_token_stream(), &mut |name| names.contains(name).then(|| Ident::new("_", Span::call_site())))
+}
+
+/// Replaces the names of lifetimes.
+fn map_lifetimes(tokens: TokenStream, replace: &mut dyn FnMut(&Ident) -> Option<Ident>) -> TokenStream {
+    let mut is_lifetime = false;
+    let mut mapped = Vec::new();
+    for token in tokens {
+        let token = match token {
+            TokenTree::Ident(name) if is_lifetime => match replace(&name) {
+                Some(mut new) => {
+                    new.set_span(name.span());
+                    new.into()
+                }
+                None => name.into(),
+            },
+            TokenTree::Group(group) => {
+                let mut new = proc_macro2::Group::new(group.delimiter(), map_lifetimes(group.stream(), replace));
+                new.set_span(group.span());
+                new.into()
+            }
+            other => other,
+        };
+        is_lifetime = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '\'');
+        mapped.push(token);
+    }
+    mapped.into_iter().collect()
 }
 
 /// A type as the user wrote it, without the spaces that printing tokens adds.

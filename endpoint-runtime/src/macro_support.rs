@@ -6,6 +6,7 @@ pub use std::sync::Arc;
 
 pub use inventory;
 
+use crate::codec::BorrowMessage;
 #[cfg(feature = "json")]
 pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
 #[cfg(feature = "json")]
@@ -26,7 +27,7 @@ pub use crate::endpoint::listed_coders::{list_decoder, list_encoder};
 pub use crate::endpoint::replies::{send_all, send_each};
 pub use crate::error::Error;
 use crate::error::Kind;
-pub use crate::handshake::path::{PathParam, PathParams, template_has};
+pub use crate::handshake::path::{MissingVariable, PathParam, PathParams, template_has};
 pub use crate::handshake::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::session::state::{State, StateRequirement};
@@ -76,6 +77,36 @@ pub fn no_event(session: &Session, message: &str, listed: &[&str]) -> Error {
 #[cfg(feature = "json")]
 pub fn decoding<T>(session: &Session, decode: impl FnOnce() -> T) -> T {
     session.decoding(decode)
+}
+
+/// A parameter type that is named like our type `T`: it is `T`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `{T}`, only named like it",
+    label = "a handler takes a parameter of this name as `{T}`",
+    note = "import endpoint_runtime's type, or give this parameter's type another name; if it is the message, write `#[on_message(text)]` or `#[on_message(binary)]`"
+)]
+pub trait NamedLike<T>: Sized {
+    /// The value itself.
+    fn owned(value: T) -> Self;
+    /// The value itself, borrowed.
+    fn borrowed(value: &T) -> &Self;
+}
+
+impl<T> NamedLike<T> for T {
+    #[inline]
+    fn owned(value: T) -> T {
+        value
+    }
+
+    #[inline]
+    fn borrowed(value: &T) -> &T {
+        value
+    }
+}
+
+/// Decodes a message of a session into a payload that borrows from it, within the nesting bound of its endpoint.
+pub fn borrow_message<'m, M: ?Sized, T: BorrowMessage<'m, M>>(session: &Session, message: &'m M) -> Result<T, Error> {
+    session.decoding(|| T::borrow_message(message))
 }
 
 /// Encodes `object` for one session as a reply.

@@ -5,8 +5,9 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{LitStr, Type};
 
-use crate::expand::{located_at, runtime};
-use crate::types::{KnownType, is_str, known_type, option_inner, vec_inner};
+use crate::crate_path::runtime;
+use crate::expand::located_at;
+use crate::types::{KnownType, is_str, option_inner, vec_inner};
 use crate::validate::{Argument, HandlerKind, Source};
 
 /// An expression for `argument`. `is_sync` tells whether the message is borrowed.
@@ -15,26 +16,45 @@ pub(super) fn argument(kind: HandlerKind, argument: &Argument, is_sync: bool) ->
     let ty = &argument.ty;
     let place = located_at(ty.span());
     match &argument.source {
-        Source::Session if argument.by_ref => quote_spanned!(place=> __session),
-        Source::Session => quote_spanned!(place=> <#rt::Session as ::core::clone::Clone>::clone(__session)),
+        Source::Session => {
+            let clone = quote_spanned!(place=> <#rt::Session as ::core::clone::Clone>::clone(__session));
+            ours(argument, &quote!(#rt::Session), &quote_spanned!(place=> __session), &clone)
+        }
         Source::Last => quote_spanned!(place=> __last),
         Source::PathParam(variable) => path_param(variable, argument, &quote!(#rt::Session::path_params(__session))),
         Source::QueryParam(name) => query_param(name, ty, &quote!(#rt::Session::handshake_request(__session))),
         Source::State(inner) => {
             let state = quote_spanned!(place=> #rt::state::<#inner>(__session)?);
-            if argument.by_ref {
-                state
-            } else {
-                quote_spanned!(place=> <#rt::State<#inner> as ::core::clone::Clone>::clone(#state))
-            }
+            let clone = quote_spanned!(place=> <#rt::State<#inner> as ::core::clone::Clone>::clone(#state));
+            ours(argument, &quote!(#rt::State<#inner>), &state, &clone)
         }
-        Source::HandshakeRequest => quote_spanned!(place=> #rt::Session::handshake_request(__session)),
-        Source::CloseReason | Source::Error => {
-            let borrow = borrow(argument);
-            quote_spanned!(place=> #borrow __payload)
+        Source::HandshakeRequest => {
+            let request = quote_spanned!(place=> #rt::Session::handshake_request(__session));
+            ours(argument, &quote!(#rt::HandshakeRequest), &request, &request)
         }
+        Source::CloseReason => ours_of_call(argument, &quote!(#rt::CloseReason)),
+        Source::Error => ours_of_call(argument, &quote!(#rt::Error)),
         Source::Payload => payload(kind, argument, is_sync),
     }
+}
+
+/// A value of our type `own` for a parameter that is named like it. The error about a type that only has the same name
+/// points to that type.
+fn ours(argument: &Argument, own: &TokenStream, borrowed: &TokenStream, owned: &TokenStream) -> TokenStream {
+    let rt = runtime();
+    let ty = &argument.ty;
+    let place = located_at(ty.span());
+    if argument.by_ref {
+        quote_spanned!(place=> <#ty as #rt::NamedLike<#own>>::borrowed(#borrowed))
+    } else {
+        quote_spanned!(place=> <#ty as #rt::NamedLike<#own>>::owned(#owned))
+    }
+}
+
+/// [`ours`], for the value that the hidden method is given.
+fn ours_of_call(argument: &Argument, own: &TokenStream) -> TokenStream {
+    let place = located_at(argument.ty.span());
+    ours(argument, own, &quote_spanned!(place=> &__payload), &quote_spanned!(place=> __payload))
 }
 
 /// `&`, if the parameter has one.
@@ -47,9 +67,18 @@ fn payload(kind: HandlerKind, argument: &Argument, is_sync: bool) -> TokenStream
     let ty = &argument.ty;
     let place = located_at(ty.span());
     let borrow = borrow(argument);
-    match (kind, known_type(ty)) {
-        (_, known) if known.is_stream() => quote_spanned!(place=> __payload),
-        (HandlerKind::Pong, _) => quote_spanned!(place=> #borrow __payload),
+    match (kind, argument.known) {
+        (_, KnownType::TextStream) => ours_of_call(argument, &quote!(#rt::TextStream)),
+        (_, KnownType::BinaryStream) => ours_of_call(argument, &quote!(#rt::BinaryStream)),
+        (HandlerKind::Pong, _) => ours_of_call(argument, &quote!(#rt::Pong)),
+        _ if argument.borrows => {
+            let message = match (kind, is_sync) {
+                (_, true) => quote!(__payload),
+                (HandlerKind::Binary, false) => quote!(#rt::Binary::as_slice(&__payload)),
+                (_, false) => quote!(#rt::Text::as_str(&__payload)),
+            };
+            quote_spanned!(place=> #borrow #rt::borrow_message::<_, #ty>(__session, #message)?)
+        }
         (_, KnownType::Negotiated) => {
             let message = quote!(<#rt::Message as ::core::convert::From<_>>::from(__payload));
             let decode = quote!(|| <#ty>::decode(#message, &#rt::Session::encode_context(__session)));
@@ -99,7 +128,7 @@ pub(super) fn borrows_from_call(argument: &Argument) -> bool {
         Source::Session | Source::HandshakeRequest | Source::State(_) | Source::QueryParam(_) | Source::Last => false,
         // text of the path is borrowed from the session
         Source::PathParam(_) => argument.by_ref && !is_str(&argument.ty),
-        Source::CloseReason | Source::Error | Source::Payload => argument.by_ref,
+        Source::CloseReason | Source::Error | Source::Payload => argument.by_ref || argument.borrows,
     }
 }
 

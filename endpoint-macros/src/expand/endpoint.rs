@@ -6,7 +6,8 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{DeriveInput, LitStr};
 
-use crate::expand::{event, located_at, runtime, sync_method};
+use crate::crate_path::runtime;
+use crate::expand::{event, located_at, sync_method};
 use crate::options::Configurator;
 use crate::validate::{Endpoint, HandlerKind};
 

@@ -4,8 +4,9 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::LitStr;
 
-use crate::expand::{located_at, runtime, sync_method};
-use crate::validate::Endpoint;
+use crate::crate_path::runtime;
+use crate::expand::{located_at, sync_method};
+use crate::validate::{Endpoint, HandlerKind};
 
 /// The event's name in characters that are legal in an identifier: `chat.say` is `chat_2esay`.
 fn identifier(event: &LitStr) -> String {
@@ -21,12 +22,12 @@ fn identifier(event: &LitStr) -> String {
 
 /// The constant beside an event's handler.
 pub(super) fn hidden_const(event: &LitStr) -> Ident {
-    format_ident!("__ENDPOINT_EVENT_{}", identifier(event))
+    format_ident!("__AN_ENDPOINT_HAS_ONE_HANDLER_FOR_EVENT_{}", identifier(event))
 }
 
 /// The method beside an event's handler; its `sync_method` if the handler is an ordinary `fn`.
 pub(super) fn hidden_method(event: &LitStr) -> Ident {
-    format_ident!("__endpoint_event_{}", identifier(event))
+    format_ident!("__an_endpoint_has_one_handler_for_event_{}", identifier(event))
 }
 
 /// Asserts that the endpoint lists the event of a handler. The assertion is the length of an array, which the compiler
@@ -44,10 +45,10 @@ pub(super) fn assert_listed(event: &LitStr) -> TokenStream {
 
 /// The constants of an endpoint's text handler, which dispatches to the handlers of its events.
 pub(super) fn text_consts(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
-    let rt = runtime();
+    let (rt, text) = (runtime(), HandlerKind::Text.hidden_const());
     let events = endpoint.events.iter().map(hidden_const);
     quote! {
-        const TEXT: #rt::Handler = <#ident>::__ENDPOINT_ON_TEXT.with_events(<Self as #rt::EndpointHandlers>::EVENTS);
+        const TEXT: #rt::Handler = <#ident>::#text.with_events(<Self as #rt::EndpointHandlers>::EVENTS);
         const EVENTS: &'static [#rt::Handler] = &[#(<#ident>::#events),*];
     }
 }
@@ -105,6 +106,8 @@ pub(super) fn on_text(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream
         }
     });
     let events = &endpoint.events;
+    let (text_const, text) = (HandlerKind::Text.hidden_const(), HandlerKind::Text.hidden_method());
+    let text_sync = sync_method(&text);
     quote! {
         fn on_text<'a>(&'a mut self, __session: &'a #rt::Session, __payload: #rt::Text, __last: ::core::primitive::bool)
             -> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a
@@ -116,12 +119,12 @@ pub(super) fn on_text(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream
                         _ => {}
                     }
                 }
-                match <#ident>::__ENDPOINT_ON_TEXT.mode {
+                match <#ident>::#text_const.mode {
                     #rt::Mode::Missing => {
                         ::core::result::Result::Err(#rt::no_event(__session, &__payload, &[#(#events),*]))
                     }
-                    #rt::Mode::Sync => <#ident>::__endpoint_on_text_sync(#receiver, __session, &__payload, __last),
-                    #rt::Mode::Async => <#ident>::__endpoint_on_text(#receiver, __session, __payload, __last).await,
+                    #rt::Mode::Sync => <#ident>::#text_sync(#receiver, __session, &__payload, __last),
+                    #rt::Mode::Async => <#ident>::#text(#receiver, __session, __payload, __last).await,
                 }
             }
         }
@@ -136,6 +139,8 @@ pub(super) fn on_text_sync(endpoint: &Endpoint, ident: &Ident, receiver: &TokenS
         quote!(#event => return <#ident>::#sync(#receiver, __session, &__occurrence),)
     });
     let events = &endpoint.events;
+    let text_const = HandlerKind::Text.hidden_const();
+    let text_sync = sync_method(&HandlerKind::Text.hidden_method());
     quote! {
         fn on_text_sync(
             &mut self,
@@ -149,9 +154,9 @@ pub(super) fn on_text_sync(endpoint: &Endpoint, ident: &Ident, receiver: &TokenS
                     _ => {}
                 }
             }
-            match <#ident>::__ENDPOINT_ON_TEXT.mode {
+            match <#ident>::#text_const.mode {
                 #rt::Mode::Missing => ::core::result::Result::Err(#rt::no_event(__session, __payload, &[#(#events),*])),
-                _ => <#ident>::__endpoint_on_text_sync(#receiver, __session, __payload, __last),
+                _ => <#ident>::#text_sync(#receiver, __session, __payload, __last),
             }
         }
     }

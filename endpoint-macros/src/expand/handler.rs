@@ -6,23 +6,24 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{LitStr, ReturnType, Type};
 
+use crate::crate_path::{runtime, runtime_at};
 use crate::expand::argument::{accepts_any_text, argument, borrows_from_call, is_slice, path_param, query_param};
-use crate::expand::{event, located_at, replies, runtime, sync_method};
+use crate::expand::{event, located_at, replies, sync_method};
 use crate::types::{KnownType, is_str, known_type, option_inner, result_inner};
 use crate::validate::{Argument, Handler, HandlerKind, Source};
 
 /// The hidden items beside the method.
 pub(crate) fn expand(handler: &Handler) -> TokenStream {
     if !is_negotiated(handler) {
-        return expand_one_kind(handler);
+        return expand_one_kind(handler, false);
     }
     // the message may be of either kind, and the method does not see which
-    let kinds =
-        [HandlerKind::Text, HandlerKind::Binary].map(|kind| expand_one_kind(&Handler { kind, ..handler.clone() }));
+    let kinds = [(HandlerKind::Text, false), (HandlerKind::Binary, true)];
+    let kinds = kinds.map(|(kind, is_second)| expand_one_kind(&Handler { kind, ..handler.clone() }, is_second));
     quote!(#(#kinds)*)
 }
 
-fn expand_one_kind(handler: &Handler) -> TokenStream {
+fn expand_one_kind(handler: &Handler, is_second_kind: bool) -> TokenStream {
     let constant = handler_const(handler);
     let method = match &handler.event {
         Some(event) => event_method(handler, event),
@@ -30,7 +31,25 @@ fn expand_one_kind(handler: &Handler) -> TokenStream {
         None if is_sync_message(handler) => sync_call(handler),
         None => async_call(handler),
     };
-    quote!(#constant #method)
+    // what the method is under, and no lint about it: the call of a deprecated method is not the user's
+    let conditions = &handler.conditions;
+    // a name that the compiler shows in an `impl` block of a trait
+    let place = format_ident!("__HANDLERS_STAND_IN_AN_IMPL_BLOCK_WITHOUT_A_TRAIT_{}", handler.method.unraw());
+    let place = (!is_second_kind).then(|| {
+        quote! {
+            #(#conditions)*
+            #[allow(dead_code, non_upper_case_globals)]
+            const #place: () = ();
+        }
+    });
+    quote! {
+        #place
+        #(#conditions)*
+        #constant
+        #(#conditions)*
+        #[allow(deprecated)]
+        #method
+    }
 }
 
 /// Whether the method is called as a future: it is one, or its replies are sent one by one.
@@ -48,7 +67,7 @@ fn payload(handler: &Handler) -> Option<&Argument> {
 
 /// Whether the subprotocol decides the kind of the message.
 fn is_negotiated(handler: &Handler) -> bool {
-    payload(handler).is_some_and(|payload| known_type(&payload.ty) == KnownType::Negotiated)
+    payload(handler).is_some_and(|payload| payload.known == KnownType::Negotiated)
 }
 
 fn takes_parts(handler: &Handler) -> bool {
@@ -126,12 +145,11 @@ fn assert_path(variable: &LitStr) -> TokenStream {
 
 fn assert_variable(variable: &LitStr) -> TokenStream {
     let rt = runtime();
-    // the message of `assert!` is a format string, hence two braces for one
-    let message = format!(
-        "the endpoint's path has no variable {{{{{}}}}}: use one of its variables, or take an Option",
-        variable.value().replace('{', "{{").replace('}', "}}")
-    );
-    quote_spanned!(located_at(variable.span())=> ::core::assert!(#rt::template_has(__path, #variable), #message);)
+    quote_spanned!(located_at(variable.span())=>
+        if !#rt::template_has(__path, #variable) {
+            ::core::panic!("{}", #rt::MissingVariable::of(__path, #variable).as_str());
+        }
+    )
 }
 
 /// A closure that parses the path parameters, for the check before the handshake is accepted.
@@ -188,7 +206,7 @@ fn feed(handler: &Handler) -> Option<TokenStream> {
         return None;
     }
     let payload = payload(handler)?;
-    if is_str(&payload.ty) || is_slice(payload) || known_type(&payload.ty) == KnownType::Negotiated {
+    if is_str(&payload.ty) || is_slice(payload) || payload.borrows || payload.known == KnownType::Negotiated {
         return None;
     }
     let ty = &payload.ty;
@@ -202,9 +220,10 @@ fn feed(handler: &Handler) -> Option<TokenStream> {
 fn event_method(handler: &Handler, event: &LitStr) -> TokenStream {
     let rt = runtime();
     let (hidden, listed) = (event::hidden_method(event), event::assert_listed(event));
+    let borrows = payload(handler).is_some_and(|payload| payload.borrows);
     let payload = payload(handler).map(|payload| {
         let ty = &payload.ty;
-        quote!(let __payload = <#ty as #rt::FromEvent>::from_event(__occurrence);)
+        quote!(let __payload = <#ty as #rt::FromEvent<'_>>::from_event(__occurrence);)
     });
     let (role_check, receiver_type) = (role_check(handler), receiver_type(handler));
     let body = body(handler, !is_async(handler));
@@ -213,12 +232,13 @@ fn event_method(handler: &Handler, event: &LitStr) -> TokenStream {
         let place = located_at(handler.method.span());
         let returned = quote_spanned!(place=> impl #rt::Future<Output = #rt::Reply> + ::core::marker::Send + 'a);
         let block = quote_spanned!(place=> async move { #body });
+        let message = if borrows { quote!('a) } else { quote!('_) };
         return quote! {
             #[doc(hidden)]
             pub fn #hidden<'a>(
                 __this: #receiver_type,
                 __session: &'a #rt::Session,
-                __occurrence: &#rt::Occurrence<'_>,
+                __occurrence: &#rt::Occurrence<#message>,
             ) -> #returned {
                 #listed
                 #payload
@@ -383,9 +403,11 @@ pub(super) fn reply_conversion(ty: &Type, event: Option<&LitStr>) -> TokenStream
         let rt = runtime();
         let (list, session) = (quote!(Self::__ENDPOINT_ENCODERS), quote!(__session));
         // all with the span of the type, so that the error about a missing encoder points there, once
-        let conversion = quote_spanned!(ty.span()=> {
-            let encoder = ::endpoint_runtime::__private::EncoderOfReply::<_, #ty>::among(#list).encoder();
-            ::endpoint_runtime::__private::EncodesReply::<#ty>::conversion(encoder, #session)
+        let place = ty.span();
+        let rt_there = runtime_at(place);
+        let conversion = quote_spanned!(place=> {
+            let encoder = #rt_there::EncoderOfReply::<_, #ty>::among(#list).encoder();
+            #rt_there::EncodesReply::<#ty>::conversion(encoder, #session)
         });
         quote!(({
             use #rt::Fallback as _;
@@ -438,7 +460,7 @@ mod tests {
                 fn f(&self, text: &str) {}
             ),
         );
-        assert!(now.contains("fn __endpoint_on_text_sync") && !now.contains("async"), "{now}");
+        assert!(now.contains("fn __an_endpoint_has_one_handler_for_text_sync") && !now.contains("async"), "{now}");
         let later = expanded(
             HandlerAttr::Message,
             quote!(),
@@ -446,7 +468,7 @@ mod tests {
                 async fn f(&self, text: &str) {}
             ),
         );
-        assert!(later.contains("fn __endpoint_on_text <") && later.contains("as_str"), "{later}");
+        assert!(later.contains("fn __an_endpoint_has_one_handler_for_text <") && later.contains("as_str"), "{later}");
     }
 
     #[test]

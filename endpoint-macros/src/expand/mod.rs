@@ -6,6 +6,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
 
+use crate::crate_path::runtime;
 use crate::validate::HandlerKind;
 
 mod argument;
@@ -13,11 +14,7 @@ pub(crate) mod endpoint;
 mod event;
 pub(crate) mod handler;
 mod replies;
-
-/// The only path from generated code into the runtime.
-pub(crate) fn runtime() -> TokenStream {
-    quote!(::endpoint_runtime::__private)
-}
+pub(crate) mod state_pattern;
 
 /// The location of `span`, with names resolved at the attribute.
 pub(crate) fn located_at(span: Span) -> Span {
@@ -57,9 +54,21 @@ impl HandlerKind {
         format_ident!("on_{}_stream", self.word())
     }
 
+    /// What the names of the hidden items say. The compiler shows such a name if there are two handlers of a kind.
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Open => "an_endpoint_has_one_on_open",
+            Self::Text => "an_endpoint_has_one_handler_for_text",
+            Self::Binary => "an_endpoint_has_one_handler_for_binary",
+            Self::Pong => "an_endpoint_has_one_handler_for_pong",
+            Self::Close => "an_endpoint_has_one_on_close",
+            Self::Error => "an_endpoint_has_one_on_error",
+        }
+    }
+
     /// The method beside the handler.
     pub(super) fn hidden_method(self) -> Ident {
-        format_ident!("__endpoint_on_{}", self.word())
+        format_ident!("__{}", self.sentence())
     }
 
     /// The method beside a handler that reads its message as a stream.
@@ -69,7 +78,7 @@ impl HandlerKind {
 
     /// The constant beside the handler.
     pub(super) fn hidden_const(self) -> Ident {
-        format_ident!("__ENDPOINT_ON_{}", self.word().to_uppercase())
+        format_ident!("__{}", self.sentence().to_uppercase())
     }
 
     /// The type of such a stream.

@@ -4,8 +4,8 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{LitStr, ReturnType, Type};
 
+use crate::crate_path::runtime;
 use crate::expand::handler::{reply_conversion, trait_function};
-use crate::expand::runtime;
 use crate::types::{Several, option_inner, result_inner, several_items};
 use crate::validate::Handler;
 

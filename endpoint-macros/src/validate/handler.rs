@@ -1,14 +1,16 @@
 //! Checks a handler attribute and the method below.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use syn::{Error, FnArg, LitStr, Receiver, ReceiverKind, Result, Type};
+use syn::{Error, FnArg, GenericParam, Lifetime, LitStr, Receiver, ReceiverKind, Result, ReturnType, Type};
 
 use crate::diagnostics::Diagnostics;
 use crate::options::table::MessageOption;
 use crate::options::{GivenOption, read_options};
-use crate::parse::{HandlerAttr, Method, OptionArg, ParamAttr};
-use crate::types::{KnownType, is_bool, type_text, unsendable_error_box};
-use crate::validate::parameter::{Resolved, check_lifetime, resolve};
+use crate::parse::{HandlerAttr, Method, OptionArg, ParamAttr, without_groups};
+use crate::types::{
+    Certainty, KnownType, certainty, instead_of, is_bool, is_future, type_text, unsendable_error_box, with_elided,
+};
+use crate::validate::parameter::{Context, Resolved, check_lifetime, message_named_like_ours, resolve};
 use crate::validate::{Handler, HandlerKind, Source};
 
 /// The handler, or all errors in it.
@@ -19,9 +21,15 @@ pub(crate) fn validate(attribute: HandlerAttr, args: &[OptionArg], method: &Meth
     check_signature(method, d);
     let receiver = receiver(attribute, method, d);
     check_error_type(method, d);
+    check_output(method, d);
     let options = message_options(attribute, args, d);
+    let lifetimes: Vec<Ident> =
+        method.signature.generics.lifetimes().map(|parameter| parameter.lifetime.ident.clone()).collect();
+    let kind = options.kind.as_ref().map(|(_, kind)| *kind);
+    let message = kind.and_then(|_| message_named_like_ours(&method.parameters));
+    let context = Context { attribute, kind, message, lifetimes: &lifetimes };
     let resolved: Vec<Resolved<'_>> =
-        method.parameters.iter().filter_map(|parameter| resolve(attribute, parameter, d)).collect();
+        method.parameters.iter().filter_map(|parameter| resolve(&context, parameter, d)).collect();
     check_duplicates(&resolved, d);
     match &options.event {
         Some(_) => check_event(&options, &resolved, d),
@@ -51,7 +59,8 @@ pub(crate) fn validate(attribute: HandlerAttr, args: &[OptionArg], method: &Meth
         roles: options.roles,
         streams,
         event: options.event,
-        output: method.signature.output.clone(),
+        output: with_elided_output(&method.signature.output, &lifetimes),
+        conditions: method.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect(),
         receiver,
         by_mut: takes_mut_self(method),
     })
@@ -84,8 +93,11 @@ fn check_signature(method: &Method, diagnostics: &mut Diagnostics) {
     if let Some(abi) = &signature.abi {
         diagnostics.at(abi, "a handler cannot be `extern`: remove it");
     }
-    if !signature.generics.params.is_empty() {
-        diagnostics.at(&signature.generics.params, "a handler cannot be generic: write concrete types");
+    for parameter in &signature.generics.params {
+        match parameter {
+            GenericParam::Lifetime(_) => {}
+            other => diagnostics.at(other, "a handler cannot be generic: write concrete types"),
+        }
     }
     if let Some(variadic) = &signature.variadic {
         diagnostics.at(variadic, "a handler cannot be variadic: write its parameters");
@@ -99,9 +111,9 @@ fn check_signature(method: &Method, diagnostics: &mut Diagnostics) {
 fn receiver(attribute: HandlerAttr, method: &Method, diagnostics: &mut Diagnostics) -> Span {
     match method.signature.inputs.first() {
         Some(FnArg::Receiver(receiver)) => {
-            match &receiver.kind {
-                ReceiverKind::Reference(_, lifetime, _) => check_lifetime(lifetime.as_ref(), diagnostics),
-                _ => {
+            match reference_to_self(receiver) {
+                Some((lifetime, _)) => check_lifetime(lifetime, diagnostics),
+                None => {
                     let message = "the endpoint outlives the call of a handler: write `&self` or `&mut self`";
                     diagnostics.at(receiver, message);
                 }
@@ -119,11 +131,46 @@ fn receiver(attribute: HandlerAttr, method: &Method, diagnostics: &mut Diagnosti
     }
 }
 
+/// The lifetime of `&self` or `self: &Self`, and whether it is mutable.
+fn reference_to_self(receiver: &Receiver) -> Option<(Option<&Lifetime>, bool)> {
+    match &receiver.kind {
+        ReceiverKind::Reference(_, lifetime, mutability) => Some((lifetime.as_ref(), mutability.is_some())),
+        ReceiverKind::Typed(_, ty) => match without_groups(ty) {
+            Type::Reference(reference) if matches!(without_groups(&reference.elem), Type::Path(_)) => {
+                Some((reference.lifetime.as_ref(), reference.mutability.is_some()))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn takes_mut_self(method: &Method) -> bool {
-    matches!(
-        method.signature.inputs.first(),
-        Some(FnArg::Receiver(Receiver { kind: ReceiverKind::Reference(_, _, Some(_)), .. }))
-    )
+    match method.signature.inputs.first() {
+        Some(FnArg::Receiver(receiver)) => reference_to_self(receiver).is_some_and(|(_, is_mut)| is_mut),
+        _ => false,
+    }
+}
+
+/// The output with `'_` for the method's own lifetimes.
+fn with_elided_output(output: &ReturnType, lifetimes: &[Ident]) -> ReturnType {
+    syn::parse2(with_elided(output, lifetimes)).unwrap_or_else(|_| output.clone())
+}
+
+/// Checks for an `async fn` that is written out, by hand or by `#[async_trait]`.
+fn check_output(method: &Method, diagnostics: &mut Diagnostics) {
+    let ReturnType::Type(_, ty) = &method.signature.output else { return };
+    let is_async_trait =
+        method.signature.generics.lifetimes().any(|parameter| parameter.lifetime.ident == "async_trait");
+    if is_async_trait {
+        let message = "handlers stand in an `impl` block without a trait: remove `#[async_trait]`, and write \
+                       `impl Chat { … }` with `async fn`";
+        diagnostics.at(&method.signature.ident, message);
+    } else if is_future(ty) && method.signature.asyncness.is_none() {
+        let name = &method.signature.ident;
+        diagnostics
+            .at(ty, format!("a handler cannot return a future: write `async fn {name}` with the future's output"));
+    }
 }
 
 fn check_error_type(method: &Method, diagnostics: &mut Diagnostics) {
@@ -192,10 +239,13 @@ fn check_event(options: &MessageOptions, resolved: &[Resolved<'_>], diagnostics:
     for this in resolved {
         match this.argument.source {
             Source::Last => diagnostics.at(&this.parameter.name, "an event cannot be taken in parts: remove `last`"),
-            Source::Payload if !matches!(this.known, KnownType::Json | KnownType::Event) => diagnostics.at(
-                &this.parameter.ty,
-                "the data of an event is JSON: write `Json<T>`, or `Event<T>` for its name and data",
-            ),
+            Source::Payload if !matches!(this.known, KnownType::Json | KnownType::Event) => {
+                let ty = type_text(&this.argument.ty);
+                let message = instead_of(&this.argument.ty).unwrap_or_else(|| {
+                    format!("the data of an event is JSON: write `Json<{ty}>`, or `Event<{ty}>` for its name and data")
+                });
+                diagnostics.at(&this.parameter.ty, message);
+            }
             _ => {}
         }
     }
@@ -232,7 +282,15 @@ fn check_duplicates(resolved: &[Resolved<'_>], diagnostics: &mut Diagnostics) {
         }
     }
     let candidates = if payloads.is_empty() { bools } else { payloads };
-    for this in candidates.iter().skip(1) {
+    // a parameter that no handler has is not the message, in whatever order they stand
+    let is_foreign =
+        |this: &&&Resolved<'_>| this.known == KnownType::Unknown && instead_of(&this.argument.ty).is_some();
+    if candidates.len() > 1 {
+        for this in candidates.iter().filter(is_foreign) {
+            diagnostics.at(&this.parameter.ty, instead_of(&this.argument.ty).unwrap_or_default());
+        }
+    }
+    for this in candidates.iter().filter(|this| !is_foreign(this)).skip(1) {
         diagnostics.at(
             &this.parameter.ty,
             "second message: a handler takes only one; mark parameters of the path with `#[path_param]` and of the query \
@@ -257,14 +315,26 @@ fn check_missing(attribute: HandlerAttr, method: &Method, resolved: &[Resolved<'
                 &last.parameter.name,
                 "`last` belongs to a part of a message: add the part, as in `part: &str` or `part: &[u8]`",
             ),
-            None => diagnostics.at(
-                name,
-                "`#[on_message]` must take a message: add `message: String` for text, `data: Vec<u8>` for binary, or \
-                 `pong: Pong`",
-            ),
+            None => diagnostics.at(name, missing_message(resolved)),
         },
         _ => {}
     }
+}
+
+/// The error about a handler without a message. A type from elsewhere may be the message, in spite of its name.
+fn missing_message(resolved: &[Resolved<'_>]) -> String {
+    let own = resolved
+        .iter()
+        .find(|this| this.known.is_beside_message() && certainty(&this.argument.ty) == Certainty::Elsewhere);
+    let own = own.map(|this| {
+        let ty = type_text(&this.argument.ty);
+        format!("; if `{ty}` is the message, write `#[on_message(text)]` or `#[on_message(binary)]`")
+    });
+    format!(
+        "`#[on_message]` must take a message: add `message: String` for text, `data: Vec<u8>` for binary, or \
+         `pong: Pong`{}",
+        own.unwrap_or_default()
+    )
 }
 
 /// The kind of message, from the options and the payload's type.
@@ -275,6 +345,8 @@ fn message_kind(options: &MessageOptions, resolved: &[Resolved<'_>], diagnostics
     let ty = &payload.parameter.ty;
     let explicit = options.kind.as_ref().map(|(_, kind)| *kind);
     let from_type = match payload.known {
+        // checked where it was resolved
+        KnownType::Unknown => None,
         KnownType::Text | KnownType::Scalar | KnownType::Event | KnownType::TextStream => Some(HandlerKind::Text),
         KnownType::Binary | KnownType::BinaryFormat | KnownType::BinaryStream => Some(HandlerKind::Binary),
         KnownType::Json | KnownType::Negotiated => Some(explicit.unwrap_or(HandlerKind::Text)),
@@ -326,6 +398,16 @@ fn check_explicit_kind(
 }
 
 fn cannot_tell_kind(ty: &Type) -> String {
+    if let Some(instead) = instead_of(ty) {
+        return instead;
+    }
+    if matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.arguments.is_none())) {
+        let ty = type_text(ty);
+        return format!(
+            "cannot tell how `{ty}` is sent: write `Json<{ty}>` for JSON, or `#[on_message(text)]` or \
+             `#[on_message(binary)]` if `{ty}` implements DecodeText or DecodeBinary, or the endpoint lists a decoder"
+        );
+    }
     format!(
         "cannot tell whether `{}` is text or binary: write `#[on_message(text)]` or `#[on_message(binary)]`, or take a \
          type of known kind: String, &str, Text, a number, bool, char, Json<T> (text), Vec<u8>, &[u8], Bytes, Binary, \

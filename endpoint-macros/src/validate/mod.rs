@@ -3,9 +3,10 @@
 //! The model is here; `expand` cannot fail on it.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use syn::{LitStr, ReturnType, Type};
+use syn::{Attribute, LitStr, ReturnType, Type};
 
 use crate::options::Configurator;
+use crate::types::KnownType;
 
 pub(crate) mod endpoint;
 pub(crate) mod handler;
@@ -46,11 +47,21 @@ pub(crate) struct Handler {
     pub(crate) streams: bool,
     /// The event that it handles, if it handles one of `events(…)`.
     pub(crate) event: Option<LitStr>,
+    /// With `'_` for the lifetimes of the method.
     pub(crate) output: ReturnType,
+    /// The `#[cfg]` attributes of the method.
+    pub(crate) conditions: Vec<Attribute>,
     /// The place of `self`.
     pub(crate) receiver: Span,
     /// Whether it takes `&mut self`.
     pub(crate) by_mut: bool,
+}
+
+impl Handler {
+    /// Whether the parameter at this position after `self` is a state.
+    pub(crate) fn takes_state(&self, index: usize) -> bool {
+        self.arguments.get(index).is_some_and(|argument| matches!(argument.source, Source::State(_)))
+    }
 }
 
 /// The kind of a handler. An endpoint has at most one handler of each kind, and one for each of its events.
@@ -68,10 +79,14 @@ pub(crate) enum HandlerKind {
 #[derive(Clone)]
 pub(crate) struct Argument {
     pub(crate) source: Source,
-    /// The parameter's type, without the `&` if it has one.
+    /// The parameter's type, without the `&` if it has one, and with `'_` for the lifetimes of the method.
     pub(crate) ty: Type,
     /// Whether it has one.
     pub(crate) by_ref: bool,
+    /// What the type is, as far as its name tells.
+    pub(crate) known: KnownType,
+    /// Whether the value borrows from the message, as `Json<Say<'_>>` does.
+    pub(crate) borrows: bool,
 }
 
 /// Where the value of an argument comes from.

@@ -1,13 +1,17 @@
 //! Checks a parameter of a handler, and decides where its argument comes from.
 
+use proc_macro2::Ident;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{Attribute, Lifetime, LitStr, Meta, Type};
 
 use crate::diagnostics::Diagnostics;
 use crate::parse::{HandlerAttr, ParamAttr, Parameter, is_named, without_groups};
-use crate::types::{KnownType, is_bool, is_str, known_type, short_name, state_inner};
-use crate::validate::{Argument, Source};
+use crate::types::{
+    Certainty, KnownType, certainty, has_lifetime, instead_of, is_bool, is_str, known_type, state_inner, type_text,
+    with_elided,
+};
+use crate::validate::{Argument, HandlerKind, Source};
 
 /// A parameter as written, its recognized type, and its argument.
 pub(super) struct Resolved<'a> {
@@ -16,23 +20,39 @@ pub(super) struct Resolved<'a> {
     pub(super) parameter: &'a Parameter,
 }
 
+/// The method of a parameter: its attribute, the kind in that attribute, the parameter that is its message although its
+/// type has another meaning, and its lifetimes.
+pub(super) struct Context<'a> {
+    pub(super) attribute: HandlerAttr,
+    pub(super) kind: Option<HandlerKind>,
+    pub(super) message: Option<&'a Parameter>,
+    pub(super) lifetimes: &'a [Ident],
+}
+
 /// Resolves `parameter`; `None` if that is not possible, which is reported.
 pub(super) fn resolve<'a>(
-    attribute: HandlerAttr,
+    context: &Context<'_>,
     parameter: &'a Parameter,
     diagnostics: &mut Diagnostics,
 ) -> Option<Resolved<'a>> {
+    let attribute = context.attribute;
     check_cfg(parameter, diagnostics);
     let (ty, by_ref) = split_reference(parameter, diagnostics);
     if let Type::ImplTrait(ty) = ty {
         diagnostics.at(ty, "a handler cannot be generic: write a concrete type");
         return None;
     }
-    let (source, known) = if parameter.param_attrs.is_empty() {
-        let known = known_type(ty);
-        (source_of_type(known, parameter, ty, by_ref)?, known)
-    } else {
+    let (source, known) = if !parameter.param_attrs.is_empty() {
         (source_of_attribute(parameter, ty, by_ref, diagnostics)?, KnownType::Unknown)
+    } else if context.message.is_some_and(|message| std::ptr::eq(message, parameter)) {
+        (Source::Payload, KnownType::Unknown)
+    } else {
+        let known = known_type(ty);
+        match source_of_type(known, parameter, ty, by_ref)? {
+            // the attribute says what the message is, whatever the name of its type suggests
+            Source::Payload if contradicts(context.kind, known, ty) => (Source::Payload, KnownType::Unknown),
+            source => (source, known),
+        }
     };
     let is_allowed = match source {
         Source::Session
@@ -58,7 +78,55 @@ pub(super) fn resolve<'a>(
         let ty = ty.to_token_stream();
         diagnostics.at(&parameter.ty, format!("`{ty}` has no size known at compile time: write `&{ty}`"));
     }
-    Some(Resolved { argument: Argument { source, ty: ty.clone(), by_ref }, known, parameter })
+    let borrows = matches!(source, Source::Payload) && has_lifetime(ty);
+    let ty = syn::parse2(with_elided(ty, context.lifetimes)).unwrap_or_else(|_| ty.clone());
+    Some(Resolved { argument: Argument { source, ty, by_ref, known, borrows }, known, parameter })
+}
+
+/// Whether the kind in the attribute shows that the type is not the one that its name suggests. `str` and `[u8]` can
+/// only be borrowed from a message of their own kind.
+fn contradicts(kind: Option<HandlerKind>, known: KnownType, ty: &Type) -> bool {
+    let Some(kind) = kind else { return false };
+    let is_elsewhere = certainty(ty) == Certainty::Elsewhere;
+    match known {
+        _ if is_str(ty) || matches!(ty, Type::Slice(_)) => false,
+        KnownType::TextStream | KnownType::BinaryStream | KnownType::Negotiated if is_elsewhere => true,
+        KnownType::Text | KnownType::Scalar | KnownType::Event | KnownType::TextStream => kind != HandlerKind::Text,
+        KnownType::Binary | KnownType::BinaryFormat | KnownType::BinaryStream => kind != HandlerKind::Binary,
+        KnownType::Pong => true,
+        _ => false,
+    }
+}
+
+/// The parameter that is the message, if the attribute specifies the kind of a message and only a parameter whose type
+/// is named like one of ours can be it. A type from elsewhere comes before one that may be ours, and one that is taken
+/// by value before a borrowed one.
+pub(super) fn message_named_like_ours(parameters: &[Parameter]) -> Option<&Parameter> {
+    let mut best: Option<((Certainty, bool), &Parameter)> = None;
+    let mut is_tie = false;
+    for parameter in parameters.iter().filter(|parameter| parameter.param_attrs.is_empty()) {
+        let (ty, by_ref) = match &parameter.ty {
+            Type::Reference(reference) => (without_groups(&reference.elem), true),
+            ty => (ty, false),
+        };
+        let known = known_type(ty);
+        if !known.is_beside_message() {
+            if known == KnownType::Scalar && !by_ref && is_last(parameter, ty) {
+                continue;
+            }
+            return None;
+        }
+        let rank = (certainty(ty), !by_ref);
+        if rank.0 == Certainty::Certain {
+            continue;
+        }
+        match best {
+            Some((other, _)) if other > rank => {}
+            Some((other, _)) if other == rank => is_tie = true,
+            _ => (best, is_tie) = (Some((rank, parameter)), false),
+        }
+    }
+    best.filter(|_| !is_tie).map(|(_, parameter)| parameter)
 }
 
 /// The type without its `&`, and whether there is one.
@@ -93,7 +161,7 @@ fn check_cfg(parameter: &Parameter, diagnostics: &mut Diagnostics) {
 }
 
 pub(super) fn check_lifetime(lifetime: Option<&Lifetime>, diagnostics: &mut Diagnostics) {
-    if let Some(lifetime) = lifetime.filter(|lifetime| lifetime.ident != "_") {
+    if let Some(lifetime) = lifetime.filter(|lifetime| lifetime.ident == "static") {
         diagnostics.at(lifetime, "a handler borrows its parameters only for the call: remove the lifetime");
     }
 }
@@ -197,8 +265,9 @@ fn not_allowed(attribute: HandlerAttr, source: &Source, ty: &Type, known: KnownT
         Source::CloseReason => format!("only `#[on_close]` takes a `CloseReason`; {takes}"),
         Source::Error => format!("only `#[on_error]` takes an `Error`; {takes}, and may return a `Result`"),
         Source::Last => format!("only `#[on_message]` takes `last`; {takes}"),
+        _ if known == KnownType::Unknown && instead_of(ty).is_some() => instead_of(ty).unwrap_or_default(),
         _ if attribute == HandlerAttr::Error && known == KnownType::Unknown => {
-            let ty = short_name(ty);
+            let ty = type_text(ty);
             format!("`#[on_error]` takes `error: &Error`: for your own type call `error.downcast_ref::<{ty}>()`")
         }
         _ => format!("only `#[on_message]` takes a message; {takes}"),

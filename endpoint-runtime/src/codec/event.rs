@@ -164,7 +164,7 @@ impl<'a> Occurrence<'a> {
         &self.name
     }
 
-    fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
+    fn data<T: Deserialize<'a>>(&self) -> Result<T, Error> {
         json::read(serde_json::Deserializer::from_str(self.data), self.deep).map_err(|error| {
             let type_name = std::any::type_name::<T>();
             let name = excerpt(&*self.name).to_string();
@@ -247,21 +247,21 @@ impl<'de> Deserialize<'de> for Word<'de> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the data of an event",
     label = "does not implement `FromEvent`",
-    note = "write Json<T> for the data, or Event<T> for name and data, where T: serde::de::DeserializeOwned"
+    note = "write Json<T> for the data, or Event<T> for name and data, where T: serde::Deserialize"
 )]
-pub trait FromEvent: Sized {
-    /// Creates the value from a received event.
-    fn from_event(occurrence: &Occurrence<'_>) -> Result<Self, Error>;
+pub trait FromEvent<'m>: Sized {
+    /// Creates the value from a received event, whose message it may borrow.
+    fn from_event(occurrence: &Occurrence<'m>) -> Result<Self, Error>;
 }
 
-impl<T: DeserializeOwned> FromEvent for Json<T> {
-    fn from_event(occurrence: &Occurrence<'_>) -> Result<Self, Error> {
+impl<'m, T: Deserialize<'m>> FromEvent<'m> for Json<T> {
+    fn from_event(occurrence: &Occurrence<'m>) -> Result<Self, Error> {
         occurrence.data().map(Self)
     }
 }
 
-impl<T: DeserializeOwned> FromEvent for Event<T> {
-    fn from_event(occurrence: &Occurrence<'_>) -> Result<Self, Error> {
+impl<'m, T: Deserialize<'m>> FromEvent<'m> for Event<T> {
+    fn from_event(occurrence: &Occurrence<'m>) -> Result<Self, Error> {
         Ok(Self::new(occurrence.name().to_owned(), occurrence.data()?))
     }
 }

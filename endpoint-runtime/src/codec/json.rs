@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::nesting::{self, TooDeep};
 use crate::codec::wrapper::wrapper;
-use crate::codec::{DecodeBinary, DecodeText, Encode};
+use crate::codec::{BorrowMessage, DecodeBinary, DecodeText, Encode};
 use crate::error::excerpt::excerpt;
 use crate::error::{BoxError, Error, Kind};
 use endpoint_wire::message::{Binary, Message};
@@ -59,6 +59,20 @@ impl<T: DeserializeOwned> DecodeText for Json<T> {
     }
 
     fn decode_str(text: &str) -> Result<Self, Error> {
+        Self::borrow_message(text)
+    }
+}
+
+/// For `#[on_message(binary)]`: JSON from clients that send it in binary frames.
+impl<T: DeserializeOwned> DecodeBinary for Json<T> {
+    fn decode_binary(data: Binary) -> Result<Self, Error> {
+        Self::borrow_message(data.as_slice())
+    }
+}
+
+/// For a `T` that borrows from the message, as `Json<Say<'_>>` does.
+impl<'m, T: Deserialize<'m>> BorrowMessage<'m, str> for Json<T> {
+    fn borrow_message(text: &'m str) -> Result<Self, Error> {
         read_str(text).map(Self).map_err(|error| {
             let failure = format!("is not JSON for type {}", std::any::type_name::<T>());
             Error::undecodable(text.into(), &failure, error)
@@ -66,10 +80,10 @@ impl<T: DeserializeOwned> DecodeText for Json<T> {
     }
 }
 
-/// For `#[on_message(binary)]`: JSON from clients that send it in binary frames.
-impl<T: DeserializeOwned> DecodeBinary for Json<T> {
-    fn decode_binary(data: Binary) -> Result<Self, Error> {
-        read_slice(&data).map(Self).map_err(|error| {
+/// For `#[on_message(binary)]`.
+impl<'m, T: Deserialize<'m>> BorrowMessage<'m, [u8]> for Json<T> {
+    fn borrow_message(data: &'m [u8]) -> Result<Self, Error> {
+        read_slice(data).map(Self).map_err(|error| {
             let failure = format!("is not JSON for type {}", std::any::type_name::<T>());
             Error::undecodable(data.into(), &failure, error)
         })

@@ -49,7 +49,8 @@ use endpoint_wire::text::Text;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the payload of an `#[on_message]` handler for text",
     label = "cannot be decoded from text",
-    note = "text payloads are String, &str, Text, numbers, bool, char, Json<T> where T: serde::de::DeserializeOwned, types that implement DecodeText, and types for which the endpoint lists a decoder"
+    note = "take `Json<{Self}>` to read it from JSON, or implement DecodeText for it, or list a decoder for it on the endpoint",
+    note = "a text message is also String, &str, Text, a number, bool or char"
 )]
 pub trait DecodeText: Sized {
     /// The type takes a message unchanged, so there is no nesting to bound.
@@ -75,7 +76,8 @@ pub trait DecodeText: Sized {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the payload of an `#[on_message]` handler for binary data",
     label = "cannot be decoded from binary data",
-    note = "binary payloads are Vec<u8>, &[u8], Bytes, Binary, types that implement DecodeBinary, and types for which the endpoint lists a decoder"
+    note = "take `Json<{Self}>` to read it from JSON, or implement DecodeBinary for it, or list a decoder for it on the endpoint",
+    note = "a binary message is also Vec<u8>, &[u8], Bytes or Binary; for a text message, remove `binary`"
 )]
 pub trait DecodeBinary: Sized {
     /// The type takes a message unchanged, so there is no nesting to bound.
@@ -87,6 +89,17 @@ pub trait DecodeBinary: Sized {
     /// # Errors
     /// [`Error::decode`], with the data.
     fn decode_binary(data: Binary) -> Result<Self, Error>;
+}
+
+/// A payload that borrows from a message of type `M`. Only for generated code.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot borrow from a message",
+    label = "only `Json<T>` borrows from its message",
+    note = "own the data, with `String` instead of `&str`; or take the message as `&str` or `&[u8]`, and parse it in the handler"
+)]
+pub trait BorrowMessage<'m, M: ?Sized>: Sized {
+    /// Decodes a borrowed message.
+    fn borrow_message(message: &'m M) -> Result<Self, Error>;
 }
 
 impl DecodeText for Text {
@@ -202,8 +215,8 @@ impl<E: Into<BoxError>> IntoError for E {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a message",
     label = "cannot be encoded as a message",
-    note = "messages are text (String, &str, Text), bytes (Vec<u8>, Bytes, Binary), numbers, bool, char, Json<T> where T: serde::Serialize, and types that implement Encode",
-    note = "an `#[on_message]` handler may also return (), an Option of these, or a Result whose error converts into a boxed error"
+    note = "send it as JSON with `Json(value)`, or implement Encode for it",
+    note = "text, bytes, numbers, bool and char are sent as they are"
 )]
 pub trait Encode {
     /// Encodes the object as a message.
@@ -372,7 +385,8 @@ encode_as_text_form!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from an `#[on_message]` handler",
     label = "cannot be sent as a reply",
-    note = "return (), a message (text, bytes, a number, bool, char, Json<T>, a type that implements Encode, a type for which the endpoint lists an encoder), an Option of these, or a Result whose error converts into a boxed error"
+    note = "return `Json<{Self}>` to send it as JSON, or implement Encode for it, or list an encoder for it on the endpoint",
+    note = "a reply is also (), text, bytes, a number, bool, char, an Option of a reply, or a Result whose error converts into a boxed error"
 )]
 pub trait IntoReply {
     /// Converts it into the message to send back, or none.

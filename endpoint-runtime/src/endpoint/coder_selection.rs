@@ -15,7 +15,7 @@ use super::coders::{
     TextStreamDecoder, TextStreamEncoder,
 };
 use crate::codec::session_coders::Feed;
-use crate::codec::{DecodeBinary, DecodeText, IntoReply};
+use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoReply};
 use crate::error::Error;
 use crate::session::Session;
 use endpoint_wire::message::{Binary, Message};
@@ -329,14 +329,65 @@ listed_conversion!(BinaryEncoderOfReply, BinaryEncoder);
 listed_conversion!(TextStreamEncoderOfReply, TextStreamEncoder);
 listed_conversion!(BinaryStreamEncoderOfReply, BinaryStreamEncoder);
 
-impl<T> EncoderOfReply<(), T> {
+impl<T: IntoReply> EncoderOfReply<(), T> {
     /// No listed coder fits: the type makes the message itself.
     #[inline]
-    pub fn encoder(self) -> OfItself
+    pub fn encoder(self) -> OfItself {
+        OfItself
+    }
+}
+
+choice!(
+    /// The end of [`EncoderOfReply`] for a type that is no reply: a `Result`, which may be an alias.
+    FailedResult
+);
+choice!(
+    /// The end of [`EncoderOfReply`] for every other type that is no reply.
+    NoReply
+);
+
+impl<T> Deref for EncoderOfReply<(), T> {
+    type Target = FailedResult<(), T>;
+    fn deref(&self) -> &Self::Target {
+        &FailedResult(PhantomData)
+    }
+}
+
+impl<T> Deref for FailedResult<(), T> {
+    type Target = NoReply<(), T>;
+    fn deref(&self) -> &Self::Target {
+        &NoReply(PhantomData)
+    }
+}
+
+impl<T, E> FailedResult<(), Result<T, E>> {
+    /// Does not compile.
+    pub fn encoder(self) -> Nothing
+    where
+        T: IntoReply,
+        E: IntoError,
+    {
+        Nothing
+    }
+}
+
+impl<T> NoReply<(), T> {
+    /// Does not compile.
+    pub fn encoder(self) -> Nothing
     where
         T: IntoReply,
     {
-        OfItself
+        Nothing
+    }
+}
+
+/// Encodes no reply. It fits every type, so that the compiler reports a type that is no reply once.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl<T> EncodesReply<T> for Nothing {
+    fn conversion<'s>(self, _: &'s Session) -> impl Fn(T) -> Reply + Copy + Send + use<'s, T> {
+        |_| Ok(None)
     }
 }
 

@@ -290,41 +290,45 @@ pub trait Fallback: Sized {
     const __ENDPOINT_ENCODERS: List<()> = List::NEW;
     const __ENDPOINT_EVENTS: &'static [&'static str] = &[];
 
-    const __ENDPOINT_ON_OPEN: Handler = Handler::MISSING;
-    const __ENDPOINT_ON_TEXT: Handler = Handler::MISSING;
-    const __ENDPOINT_ON_BINARY: Handler = Handler::MISSING;
-    const __ENDPOINT_ON_PONG: Handler = Handler::MISSING;
-    const __ENDPOINT_ON_CLOSE: Handler = Handler::MISSING;
-    const __ENDPOINT_ON_ERROR: Handler = Handler::MISSING;
+    const __AN_ENDPOINT_HAS_ONE_ON_OPEN: Handler = Handler::MISSING;
+    const __AN_ENDPOINT_HAS_ONE_HANDLER_FOR_TEXT: Handler = Handler::MISSING;
+    const __AN_ENDPOINT_HAS_ONE_HANDLER_FOR_BINARY: Handler = Handler::MISSING;
+    const __AN_ENDPOINT_HAS_ONE_HANDLER_FOR_PONG: Handler = Handler::MISSING;
+    const __AN_ENDPOINT_HAS_ONE_ON_CLOSE: Handler = Handler::MISSING;
+    const __AN_ENDPOINT_HAS_ONE_ON_ERROR: Handler = Handler::MISSING;
 
-    fn __endpoint_on_open<R>(_: R, _: &Session) -> std::future::Ready<Reply> {
+    fn __an_endpoint_has_one_on_open<R>(_: R, _: &Session) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_text<R>(_: R, _: &Session, _: Text, _: bool) -> std::future::Ready<Reply> {
+    fn __an_endpoint_has_one_handler_for_text<R>(_: R, _: &Session, _: Text, _: bool) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_text_sync<R>(_: R, _: &Session, _: &str, _: bool) -> Reply {
+    fn __an_endpoint_has_one_handler_for_text_sync<R>(_: R, _: &Session, _: &str, _: bool) -> Reply {
         Ok(None)
     }
-    fn __endpoint_on_binary<R>(_: R, _: &Session, _: Binary, _: bool) -> std::future::Ready<Reply> {
+    fn __an_endpoint_has_one_handler_for_binary<R>(_: R, _: &Session, _: Binary, _: bool) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_binary_sync<R>(_: R, _: &Session, _: &[u8], _: bool) -> Reply {
+    fn __an_endpoint_has_one_handler_for_binary_sync<R>(_: R, _: &Session, _: &[u8], _: bool) -> Reply {
         Ok(None)
     }
-    fn __endpoint_on_text_stream<R>(_: R, _: &Session, _: TextStream) -> std::future::Ready<Reply> {
+    fn __an_endpoint_has_one_handler_for_text_stream<R>(_: R, _: &Session, _: TextStream) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_binary_stream<R>(_: R, _: &Session, _: BinaryStream) -> std::future::Ready<Reply> {
+    fn __an_endpoint_has_one_handler_for_binary_stream<R>(
+        _: R,
+        _: &Session,
+        _: BinaryStream,
+    ) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_pong<R>(_: R, _: &Session, _: Pong) -> std::future::Ready<Reply> {
+    fn __an_endpoint_has_one_handler_for_pong<R>(_: R, _: &Session, _: Pong) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
-    fn __endpoint_on_close<R>(_: R, _: &Session, _: CloseReason) -> std::future::Ready<Result<(), Error>> {
+    fn __an_endpoint_has_one_on_close<R>(_: R, _: &Session, _: CloseReason) -> std::future::Ready<Result<(), Error>> {
         std::future::ready(Ok(()))
     }
-    fn __endpoint_on_error<R>(_: R, _: &Session, _: Error) -> std::future::Ready<Result<(), Error>> {
+    fn __an_endpoint_has_one_on_error<R>(_: R, _: &Session, _: Error) -> std::future::Ready<Result<(), Error>> {
         std::future::ready(Ok(()))
     }
 }

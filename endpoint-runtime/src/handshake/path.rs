@@ -303,9 +303,78 @@ pub const fn template_has(template: &str, name: &str) -> bool {
     false
 }
 
+/// The message about a `#[path_param("name")]` that the path does not have. It is made at compile time.
+#[derive(Clone, Copy, Debug)]
+pub struct MissingVariable {
+    text: [u8; 512],
+    len: usize,
+}
+
+impl MissingVariable {
+    /// The message, which lists the variables of `template`.
+    pub const fn of(template: &str, name: &str) -> Self {
+        let message = Self { text: [0; 512], len: 0 };
+        let mut message = message.and("the endpoint's path has no variable {").and(name).and("}");
+        let (mut rest, mut found) = (template.as_bytes(), false);
+        while let [byte, after @ ..] = rest {
+            rest = after;
+            if *byte == b'{' {
+                let mut end = 0;
+                while end < after.len() && after[end] != b'}' {
+                    end += 1;
+                }
+                let (variable, _) = after.split_at(end);
+                message = message.and(if found { ", {" } else { ": it has {" }).and_bytes(variable).and("}");
+                found = true;
+            }
+        }
+        message.and(if found {
+            "; take one of these, or take an Option"
+        } else {
+            ": write it into the path, or take an Option"
+        })
+    }
+
+    const fn and(self, text: &str) -> Self {
+        self.and_bytes(text.as_bytes())
+    }
+
+    /// Appends what fits whole.
+    const fn and_bytes(mut self, bytes: &[u8]) -> Self {
+        if self.len + bytes.len() > self.text.len() {
+            return self;
+        }
+        let mut index = 0;
+        while index < bytes.len() {
+            self.text[self.len + index] = bytes[index];
+            index += 1;
+        }
+        self.len += bytes.len();
+        self
+    }
+
+    /// The text of the message.
+    pub const fn as_str(&self) -> &str {
+        match std::str::from_utf8(self.text.split_at(self.len).0) {
+            Ok(text) => text,
+            Err(_) => "the endpoint's path has no such variable",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_variable_is_reported_with_those_that_exist() {
+        let message = |template, name| MissingVariable::of(template, name).as_str().to_owned();
+        let text = "the endpoint's path has no variable {rom}: it has {room}; take one of these, or take an Option";
+        assert_eq!(message("/chat/{room}", "rom"), text);
+        assert!(message("/{a}/x/{bc}", "b").contains("has no variable {b}: it has {a}, {bc}; take"));
+        assert!(message("/chat", "é").contains("has no variable {é}: write it into the path"));
+        assert!(message("/chat", &"x".repeat(1000)).contains("has no variable {}"));
+    }
 
     #[test]
     fn template_reports_its_variables() {

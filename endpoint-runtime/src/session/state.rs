@@ -36,12 +36,27 @@ use crate::observe::destructors;
 /// ```
 ///
 /// Dereferences to the value. A clone shares the value. `&State<T>` saves the clone if the handler only reads.
+///
+/// In a handler the pattern `State(db): State<Db>` binds `db` to the `Arc<Db>` itself, and `State(db): &State<Db>` to
+/// `&Arc<Db>`. Elsewhere [`State::into_arc`] and [`State::as_arc`] return it.
 pub struct State<T: ?Sized>(Arc<T>);
 
 impl<T> State<T> {
     /// Wraps a value, for code that calls a handler directly.
     pub fn new(value: T) -> Self {
         Self(Arc::new(value))
+    }
+}
+
+impl<T: ?Sized> State<T> {
+    /// The shared value: `State::into_arc(state)`, so that the method does not hide one of `T`.
+    pub fn into_arc(state: Self) -> Arc<T> {
+        state.0
+    }
+
+    /// The shared value, borrowed: `State::as_arc(&state)`.
+    pub fn as_arc(state: &Self) -> &Arc<T> {
+        &state.0
     }
 }
 

@@ -43,6 +43,68 @@ impl Chat {
     }
 }
 
+/// The pattern binds what is in the state.
+mod pattern {
+    use std::sync::Arc;
+
+    use endpoint_runtime::prelude::*;
+
+    use super::Db;
+
+    struct Counts(u8, u8);
+
+    #[server_endpoint("/pattern/{room}")]
+    #[derive(Default)]
+    struct Pattern;
+
+    impl Pattern {
+        #[on_open]
+        fn open(&self, State(db): State<Db>, State(mut counts): endpoint_runtime::State<Counts>) {
+            let db: Arc<Db> = db;
+            let _ = (db, counts.0 + counts.1, Arc::get_mut(&mut counts));
+        }
+        #[on_message]
+        async fn text(&mut self, State(db): &State<Db>, text: String, State(_): State<Counts>) -> String {
+            std::future::ready(()).await;
+            let db: &Arc<Db> = db;
+            let _ = db;
+            text
+        }
+        #[on_message]
+        async fn binary<'a>(&'a self, data: &'a [u8], endpoint_runtime::State(_db): State<Db>) -> &'a [u8] {
+            data
+        }
+        #[on_close]
+        fn close(
+            &self,
+            #[path_param("room")] Room(room): Room,
+            #[query_param("page")] Page { number }: Page,
+            State(_counts): State<Counts>,
+        ) {
+            let _ = (room, number);
+        }
+    }
+
+    struct Room(u8);
+    struct Page {
+        number: u8,
+    }
+
+    impl std::str::FromStr for Room {
+        type Err = std::num::ParseIntError;
+        fn from_str(text: &str) -> Result<Self, Self::Err> {
+            text.parse().map(Self)
+        }
+    }
+
+    impl std::str::FromStr for Page {
+        type Err = std::num::ParseIntError;
+        fn from_str(text: &str) -> Result<Self, Self::Err> {
+            text.parse().map(|number| Self { number })
+        }
+    }
+}
+
 /// Without the type in angle brackets it may be anything.
 mod own {
     use endpoint_runtime::{DecodeText, prelude::*};
