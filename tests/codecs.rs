@@ -578,3 +578,58 @@ async fn listed_decoder_takes_precedence_over_the_types_own() {
     let mut client = server.connect("/lenient").await;
     table(&mut client, false, &[("TRUE", "true"), ("yes", "false")]).await;
 }
+
+/// Has an encoder that an endpoint lists, and no `Encode`.
+struct Bare(String);
+
+#[derive(Default)]
+struct BareEncoder;
+
+impl TextEncoder for BareEncoder {
+    type Object = Bare;
+
+    fn encode(&mut self, bare: &Bare) -> Result<Text, Error> {
+        Ok(format!("bare({})", bare.0).into())
+    }
+}
+
+#[server_endpoint("/bare", encoders(BareEncoder))]
+#[derive(Default)]
+struct Lists;
+
+impl Lists {
+    #[on_message]
+    async fn say(&self, text: String, session: &Session) -> Result<Bare, Error> {
+        session.basic_remote().send_object(&Bare(format!("basic {text}"))).await?;
+        session.async_remote().send_object(&Bare(format!("async {text}")))?;
+        let report = session.open_sessions().async_remote().send_object(&Bare(format!("all {text}")))?;
+        assert_eq!(report.sent, 1);
+        Ok(Bare(format!("reply {text}")))
+    }
+}
+
+#[server_endpoint("/lists-nothing")]
+#[derive(Default)]
+struct ListsNothing;
+
+impl ListsNothing {
+    #[on_message]
+    fn say(&self, text: &str, session: &Session) -> bool {
+        let error = session.async_remote().send_object(&Bare(text.to_owned())).err().expect("no encoder");
+        error.is_encode() && error.to_string().contains("endpoint lists no encoder for codecs::Bare")
+    }
+}
+
+#[tokio::test]
+async fn a_listed_encoder_is_enough_to_send_an_object() {
+    let container = ServerContainer::builder().register::<Lists>().register::<ListsNothing>();
+    let server = TestServer::with(container).await;
+    let mut client = server.connect("/bare").await;
+    client.text("x").await;
+    for sent in ["bare(basic x)", "bare(async x)", "bare(all x)", "bare(reply x)"] {
+        client.expect_text(sent).await;
+    }
+    let mut client = server.connect("/lists-nothing").await;
+    client.text("x").await;
+    client.expect_text("true").await;
+}

@@ -162,7 +162,7 @@ pub use crate::codec::negotiated::Negotiated;
 #[cfg(feature = "protobuf")]
 pub use crate::codec::protobuf::Protobuf;
 pub use crate::codec::session_coders::EncodeContext;
-pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply};
+pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply, Object};
 pub use crate::config::{Compression, Overflow};
 pub use crate::container::configurator::{Configurator, HandshakeResponse};
 pub use crate::container::handshake_hook::HandshakeHook;

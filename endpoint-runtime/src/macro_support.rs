@@ -6,12 +6,12 @@ pub use std::sync::Arc;
 
 pub use inventory;
 
-use crate::codec::BorrowMessage;
 #[cfg(feature = "json")]
 pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
 #[cfg(feature = "json")]
 pub use crate::codec::negotiated::Negotiated;
-pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply};
+pub use crate::codec::session_coders::EncodeContext;
+pub use crate::codec::{BorrowMessage, DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply, Object};
 pub use crate::config::{Compression, EndpointOptions, Overflow};
 pub use crate::container::erased_configurator::Configured;
 #[cfg(feature = "client")]
@@ -23,7 +23,9 @@ pub use crate::endpoint::coder_selection::{
 pub use crate::endpoint::contract::{
     Annotated, AsMutReceiver, EndpointHandlers, Fallback, Handler, LazyHandlerFuture, Mode, Reply,
 };
-pub use crate::endpoint::listed_coders::{list_decoder, list_encoder};
+pub use crate::endpoint::listed_coders::{
+    Encodes, Has, HasNot, If, Select, encode_listed, encoder_kind, list_decoder, list_encoder,
+};
 pub use crate::endpoint::replies::{send_all, send_each};
 pub use crate::error::Error;
 use crate::error::Kind;

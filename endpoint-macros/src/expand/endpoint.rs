@@ -4,7 +4,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{DeriveInput, LitStr};
+use syn::{DeriveInput, LitStr, Type};
 
 use crate::crate_path::runtime;
 use crate::expand::{event, located_at, sync_method};
@@ -20,6 +20,7 @@ pub(crate) fn expand(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
     let shared_wrapper = endpoint.shared.map(|_| shared_wrapper(ident));
     let event_stand_ins = event::stand_ins(endpoint, ident);
     let contract = contract_impl(endpoint, ident);
+    let objects = objects(endpoint, ident);
     let registration =
         if endpoint.path.is_some() { server_impl(endpoint, ident) } else { client_impl(endpoint, ident) };
     quote! {
@@ -32,6 +33,7 @@ pub(crate) fn expand(endpoint: &Endpoint, item: &DeriveInput) -> TokenStream {
             #shared_wrapper
             #event_stand_ins
             #contract
+            #objects
             #registration
         };
     }
@@ -285,4 +287,44 @@ fn coders(endpoint: &Endpoint) -> TokenStream {
             #(#encoders(__session);)*
         }
     }
+}
+
+/// Makes objects of the types for which the endpoint lists an encoder, for `send_object`. A type that encodes itself is
+/// one already, and of a type with two encoders the first counts: then the implementation is for a type of no use.
+fn objects(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
+    let rt = runtime();
+    let kind = |ty: &Type| {
+        quote!(#rt::encoder_kind(
+            #rt::Has::<#ty>::TEXT,
+            #rt::Has::<#ty>::BINARY,
+            #rt::Has::<#ty>::TEXT_STREAM,
+            #rt::Has::<#ty>::BINARY_STREAM,
+        ))
+    };
+    let object = |index: usize| format_ident!("__Object{index}");
+    let objects = endpoint.encoders.iter().enumerate().map(|(index, ty)| {
+        let (object_type, kind) = (object(index), kind(ty));
+        let other = format_ident!("__Other{index}");
+        let earlier = (0..index).map(object);
+        let is_object = quote!(!#rt::Has::<#object_type>::ENCODING #(&& !#rt::Has::<(#object_type, #earlier)>::SAME)*);
+        quote! {
+            type #object_type = <#ty as #rt::Encodes<{
+                use #rt::HasNot as _;
+                #kind
+            }>>::Object;
+            enum #other {}
+            #[automatically_derived]
+            impl #rt::Object<#ident> for <#rt::If<{
+                use #rt::HasNot as _;
+                #is_object
+            }> as #rt::Select<#object_type, #other>>::Type {
+                fn message_for(&self, __context: &#rt::EncodeContext<'_>)
+                    -> ::core::result::Result<#rt::Message, #rt::Error>
+                {
+                    #rt::encode_listed(self, __context)
+                }
+            }
+        }
+    });
+    quote!(#(#objects)*)
 }

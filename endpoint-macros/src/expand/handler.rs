@@ -31,15 +31,15 @@ fn expand_one_kind(handler: &Handler, is_second_kind: bool) -> TokenStream {
         None if is_sync_message(handler) => sync_call(handler),
         None => async_call(handler),
     };
-    // what the method is under, and no lint about it: the call of a deprecated method is not the user's
-    let conditions = &handler.conditions;
+    let (conditions, lints) = (&handler.conditions, deprecated_calls(handler));
     // a name that the compiler shows in an `impl` block of a trait
-    let place = format_ident!("__HANDLERS_STAND_IN_AN_IMPL_BLOCK_WITHOUT_A_TRAIT_{}", handler.method.unraw());
+    let method_name = handler.method.unraw().to_string().to_uppercase();
+    let place = format_ident!("__HANDLERS_STAND_IN_AN_IMPL_BLOCK_WITHOUT_A_TRAIT_{method_name}");
     let place = (!is_second_kind).then(|| {
         quote! {
             #(#conditions)*
-            #[allow(dead_code, non_upper_case_globals)]
-            const #place: () = ();
+            #[doc(hidden)]
+            pub const #place: () = ();
         }
     });
     quote! {
@@ -47,9 +47,14 @@ fn expand_one_kind(handler: &Handler, is_second_kind: bool) -> TokenStream {
         #(#conditions)*
         #constant
         #(#conditions)*
-        #[allow(deprecated)]
+        #lints
         #method
     }
+}
+
+/// Allows the generated call of a deprecated method: it is not the user's.
+fn deprecated_calls(handler: &Handler) -> Option<TokenStream> {
+    handler.is_deprecated.then(|| quote!(#[allow(deprecated)]))
 }
 
 /// Whether the method is called as a future: it is one, or its replies are sent one by one.

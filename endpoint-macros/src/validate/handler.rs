@@ -61,6 +61,7 @@ pub(crate) fn validate(attribute: HandlerAttr, args: &[OptionArg], method: &Meth
         event: options.event,
         output: with_elided_output(&method.signature.output, &lifetimes),
         conditions: method.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect(),
+        is_deprecated: is_deprecated(method),
         receiver,
         by_mut: takes_mut_self(method),
     })
@@ -150,6 +151,16 @@ fn takes_mut_self(method: &Method) -> bool {
         Some(FnArg::Receiver(receiver)) => reference_to_self(receiver).is_some_and(|(_, is_mut)| is_mut),
         _ => false,
     }
+}
+
+/// Whether it has `#[deprecated]`, or may have it.
+fn is_deprecated(method: &Method) -> bool {
+    method.attrs.iter().any(|attribute| match &attribute.meta {
+        syn::Meta::List(list) if attribute.path().is_ident("cfg_attr") => {
+            list.tokens.to_string().contains("deprecated")
+        }
+        _ => attribute.path().is_ident("deprecated"),
+    })
 }
 
 /// The output with `'_` for the method's own lifetimes.

@@ -51,6 +51,7 @@ pub(crate) struct Handler {
     pub(crate) output: ReturnType,
     /// The `#[cfg]` attributes of the method.
     pub(crate) conditions: Vec<Attribute>,
+    pub(crate) is_deprecated: bool,
     /// The place of `self`.
     pub(crate) receiver: Span,
     /// Whether it takes `&mut self`.

@@ -215,7 +215,7 @@ impl<E: Into<BoxError>> IntoError for E {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a message",
     label = "cannot be encoded as a message",
-    note = "send it as JSON with `Json(value)`, or implement Encode for it",
+    note = "send it as JSON with `Json(value)`, or implement Encode for it, or list an encoder for it on the endpoint",
     note = "text, bytes, numbers, bool and char are sent as they are"
 )]
 pub trait Encode {
@@ -262,6 +262,36 @@ pub trait Encode {
         Self: Sized,
     {
         self.encode()
+    }
+}
+
+/// An object that `send_object` takes: every [`Encode`], and every type for which an endpoint lists an encoder.
+///
+/// Not implemented by hand: for your own type, implement [`Encode`], or list an encoder. The compiler infers `By`, except
+/// if several endpoints list an encoder for a type that does not implement `Encode`. Then name one of these endpoints, as
+/// in `send_object::<_, Chat>(&said)`, or implement `Encode` with [`encode_for`](Encode::encode_for). The encoder is
+/// that of the session's own endpoint in every case; if it lists none for the type, sending fails.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as a message",
+    label = "cannot be encoded as a message",
+    note = "send it as JSON with `Json(value)`, or implement Encode for it, or list an encoder for it on the endpoint",
+    note = "text, bytes, numbers, bool and char are sent as they are"
+)]
+pub trait Object<By> {
+    /// Encodes the object for one session.
+    #[doc(hidden)]
+    fn message_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error>;
+}
+
+/// The object encodes itself.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct ByItself;
+
+impl<T: Encode + ?Sized> Object<ByItself> for T {
+    #[inline]
+    fn message_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+        self.encode_for(context)
     }
 }
 

@@ -7,7 +7,8 @@ use super::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
     TextStreamDecoder, TextStreamEncoder,
 };
-use crate::codec::session_coders::{ListedDecoder, ListedEncoder, Part};
+use crate::codec::Encode;
+use crate::codec::session_coders::{EncodeContext, ListedDecoder, ListedEncoder, Part};
 use crate::error::Error;
 use crate::session::Session;
 use endpoint_wire::message::{DataKind, Message};
@@ -56,6 +57,123 @@ pub struct OfTextStream;
 /// Kind of a stream coder for binary messages.
 #[derive(Debug)]
 pub struct OfBinaryStream;
+
+/// The type that an encoder of kind `K` encodes; the kinds are numbers, so that [`encoder_kind`] can make one of them.
+pub trait Encodes<const K: usize> {
+    /// The type of the objects.
+    type Object: 'static;
+}
+
+impl<E: TextEncoder> Encodes<0> for E {
+    type Object = E::Object;
+}
+
+impl<E: BinaryEncoder> Encodes<1> for E {
+    type Object = E::Object;
+}
+
+impl<E: TextStreamEncoder> Encodes<2> for E {
+    type Object = E::Object;
+}
+
+impl<E: BinaryStreamEncoder> Encodes<3> for E {
+    type Object = E::Object;
+}
+
+/// The object of a type that is no encoder, which is reported elsewhere.
+#[derive(Debug)]
+pub struct NoObject;
+
+impl<E> Encodes<4> for E {
+    type Object = NoObject;
+}
+
+/// Whether a type has a property: the inherent constants, or else those of [`HasNot`].
+#[derive(Debug)]
+pub struct Has<T: ?Sized>(PhantomData<fn() -> T>);
+
+impl<E: TextEncoder> Has<E> {
+    /// It is a text encoder.
+    pub const TEXT: bool = true;
+}
+
+impl<E: BinaryEncoder> Has<E> {
+    /// It is a binary encoder.
+    pub const BINARY: bool = true;
+}
+
+impl<E: TextStreamEncoder> Has<E> {
+    /// It is a text stream encoder.
+    pub const TEXT_STREAM: bool = true;
+}
+
+impl<E: BinaryStreamEncoder> Has<E> {
+    /// It is a binary stream encoder.
+    pub const BINARY_STREAM: bool = true;
+}
+
+impl<T: Encode> Has<T> {
+    /// It encodes itself.
+    pub const ENCODING: bool = true;
+}
+
+impl<T> Has<(T, T)> {
+    /// The two types are one.
+    pub const SAME: bool = true;
+}
+
+/// Fallback constants for a type without a property.
+#[allow(missing_docs)]
+pub trait HasNot {
+    const TEXT: bool = false;
+    const BINARY: bool = false;
+    const TEXT_STREAM: bool = false;
+    const BINARY_STREAM: bool = false;
+    const ENCODING: bool = false;
+    const SAME: bool = false;
+}
+
+impl<T: ?Sized> HasNot for Has<T> {}
+
+/// The kind `K` of [`Encodes`].
+pub const fn encoder_kind(text: bool, binary: bool, text_stream: bool, binary_stream: bool) -> usize {
+    match (text, binary, text_stream, binary_stream) {
+        (true, ..) => 0,
+        (_, true, ..) => 1,
+        (_, _, true, _) => 2,
+        (_, _, _, true) => 3,
+        _ => 4,
+    }
+}
+
+/// One of two types.
+#[derive(Debug)]
+pub struct If<const IS: bool>;
+
+/// `A` if the condition holds, and `B` otherwise.
+pub trait Select<A, B> {
+    /// The selected type.
+    type Type;
+}
+
+impl<A, B> Select<A, B> for If<true> {
+    type Type = A;
+}
+
+impl<A, B> Select<A, B> for If<false> {
+    type Type = B;
+}
+
+/// Encodes an object with the session's listed encoder.
+///
+/// # Errors
+/// The encoder's error; or the session's endpoint lists none.
+pub fn encode_listed<T: 'static>(object: &T, context: &EncodeContext<'_>) -> Result<Message, Error> {
+    context.listed(object).unwrap_or_else(|| {
+        let name = std::any::type_name::<T>();
+        Err(Error::encode(format!("the session's endpoint lists no encoder for {name}")))
+    })
+}
 
 /// A coder with its kind.
 struct Listed<C, K>(C, PhantomData<fn() -> K>);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::Encode;
+use crate::codec::Object;
 use crate::config::Overflow;
 use crate::error::Error;
 use crate::scheduling::fairness;
@@ -87,11 +87,11 @@ impl Broadcast {
     ///
     /// # Errors
     /// [`Error::is_encode`] if encoding fails; then nothing is sent to any session.
-    pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Report, Error> {
+    pub fn send_object<T: Object<By> + ?Sized, By>(self, object: &T) -> Result<Report, Error> {
         let mut encodings = Encodings::default();
         for session in self.sessions.addressed() {
             if encodings.of(session).is_none() {
-                let message = object.encode_for(&session.encode_context())?;
+                let message = object.message_for(&session.encode_context())?;
                 encodings.add(session, SharedMessage::new(message, self.options));
             }
         }

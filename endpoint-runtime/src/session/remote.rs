@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use crate::codec::Encode;
+use crate::codec::Object;
 use crate::codec::session_coders::EncodeContext;
 use crate::config::Overflow;
 use crate::error::{Error, Kind};
@@ -76,11 +76,11 @@ impl<'a> BasicRemote<'a> {
     ///
     /// # Errors
     /// [`Error::is_encode`] if encoding fails; otherwise as [`send_text`](Self::send_text).
-    pub fn send_object<T>(self, object: &T) -> impl Future<Output = Result<(), Error>> + Send + use<'a, T>
+    pub fn send_object<T, By>(self, object: &T) -> impl Future<Output = Result<(), Error>> + Send + use<'a, T, By>
     where
-        T: Encode + ?Sized,
+        T: Object<By> + ?Sized,
     {
-        let message = object.encode_for(&self.context);
+        let message = object.message_for(&self.context);
         async move {
             match message? {
                 Message::Text(text) => self.send_text(text).await,
@@ -223,8 +223,8 @@ impl<'a> AsyncRemote<'a> {
     ///
     /// # Errors
     /// [`Error::is_encode`] if encoding fails. The [`Sent`] reports whether the message was queued.
-    pub fn send_object<T: Encode + ?Sized>(self, object: &T) -> Result<Sent, Error> {
-        Ok(match object.encode_for(&self.context)? {
+    pub fn send_object<T: Object<By> + ?Sized, By>(self, object: &T) -> Result<Sent, Error> {
+        Ok(match object.message_for(&self.context)? {
             Message::Text(text) => self.send_text(text),
             Message::Binary(data) => self.send_binary(data),
         })
