@@ -39,6 +39,7 @@ const STAGES: &[&str] = &[
     "expand/state_pattern",
     "expand/handler",
     "expand/replies",
+    "expand/conversion",
     "expand/argument",
     "expand/event",
     "expand",
@@ -66,7 +67,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("endpoint_macros", &[]),
     ("endpoint_wire", &["*"]),
     ("flate2", &["wire"]),
-    ("futures_core", &["container", "session", "transport"]),
+    ("futures_core", &["container", "endpoint", "session", "transport"]),
     ("futures_sink", &["container", "transport"]),
     ("http", &["testing", "server", "client", "container", "handshake", "session"]),
     // what a client's server answered

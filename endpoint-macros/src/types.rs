@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{GenericArgument, PathArguments, ReturnType, Type, TypeParamBound};
+use syn::{GenericArgument, PathArguments, ReturnType, Type, TypeParamBound, TypePath, parse_quote};
 
 use crate::crate_path;
 use crate::parse::without_groups;
@@ -171,16 +171,39 @@ fn inner_of<'a>(name: &str, ty: &'a Type) -> Option<&'a Type> {
     only_argument(&last.arguments)
 }
 
-/// The `T` and `E` of `Result<T, E>`.
-pub(crate) fn result_inner(ty: &Type) -> Option<(&Type, &Type)> {
+/// A `Result<T, E>`, or an alias of one with one parameter, such as `anyhow::Result<T>`.
+pub(crate) struct ResultType<'a> {
+    pub(crate) ty: &'a TypePath,
+    /// The `T`.
+    pub(crate) value: &'a Type,
+    /// The `E`; `None` for an alias, which hides it.
+    pub(crate) error: Option<&'a Type>,
+}
+
+impl ResultType<'_> {
+    /// The type with `_` for the `T`, which may be an `impl Trait`.
+    pub(crate) fn with_any_value(&self) -> TypePath {
+        let mut ty = self.ty.clone();
+        if let Some(PathArguments::AngleBracketed(list)) = ty.path.segments.last_mut().map(|last| &mut last.arguments) {
+            if let Some(value) = list.args.first_mut() {
+                *value = GenericArgument::Type(parse_quote!(_));
+            }
+        }
+        ty
+    }
+}
+
+pub(crate) fn result_type(ty: &Type) -> Option<ResultType<'_>> {
     let Type::Path(path) = without_groups(ty) else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == "Result")?;
     let PathArguments::AngleBracketed(list) = &last.arguments else { return None };
     let mut arguments = list.args.iter();
-    match (arguments.next()?, arguments.next()?, arguments.next()) {
-        (GenericArgument::Type(value), GenericArgument::Type(error), None) => Some((value, error)),
-        _ => None,
-    }
+    let (value, error) = match (arguments.next()?, arguments.next(), arguments.next()) {
+        (GenericArgument::Type(value), Some(GenericArgument::Type(error)), None) => (value, Some(error)),
+        (GenericArgument::Type(value), None, None) => (value, None),
+        _ => return None,
+    };
+    Some(ResultType { ty: path, value, error })
 }
 
 /// The type of the items of several replies.
@@ -404,10 +427,13 @@ mod tests {
         let option = |text: &str| option_inner(&parse_str(text).unwrap()).map(type_text);
         assert_eq!(option("std::option::Option<Vec<u8>>").as_deref(), Some("Vec<u8>"));
         assert_eq!(option("Options<u8>"), None);
-        let result = |text: &str| result_inner(&parse_str(text).unwrap()).map(|(a, b)| (type_text(a), type_text(b)));
-        assert_eq!(result("Result<(), E>"), Some(("()".into(), "E".into())));
-        // an alias may mean anything
-        assert_eq!(result("std::io::Result<u8>"), None);
+        let result = |text: &str| {
+            let ty = parse_str(text).unwrap();
+            let result = result_type(&ty)?;
+            Some((type_text(result.value), result.error.map(type_text), type_text(result.with_any_value())))
+        };
+        assert_eq!(result("Result<(), E>"), Some(("()".into(), Some("E".into()), "Result<_, E>".into())));
+        assert_eq!(result("io::Result<u8>"), Some(("u8".into(), None, "io::Result<_>".into())));
         assert_eq!(result("Result"), None);
     }
 

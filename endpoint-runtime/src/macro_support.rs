@@ -8,6 +8,7 @@ pub use inventory;
 
 #[cfg(feature = "json")]
 pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
+pub use crate::codec::error_kind::{BoxedKind, ReportKind};
 #[cfg(feature = "json")]
 pub use crate::codec::negotiated::Negotiated;
 pub use crate::codec::session_coders::EncodeContext;

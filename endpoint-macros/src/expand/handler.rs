@@ -1,15 +1,16 @@
 //! The items beside a handler's method.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{LitStr, ReturnType, Type};
+use syn::LitStr;
 
-use crate::crate_path::{runtime, runtime_at};
+use crate::crate_path::runtime;
 use crate::expand::argument::{accepts_any_text, argument, borrows_from_call, is_slice, path_param, query_param};
+use crate::expand::conversion::conversion;
 use crate::expand::{event, located_at, replies, sync_method};
-use crate::types::{KnownType, is_str, known_type, option_inner, result_inner};
+use crate::types::{KnownType, is_str, option_inner};
 use crate::validate::{Argument, Handler, HandlerKind, Source};
 
 /// The hidden items beside the method.
@@ -367,78 +368,6 @@ fn receiver(handler: &Handler) -> TokenStream {
     } else {
         quote_spanned!(place=> __this)
     }
-}
-
-/// The function that converts the value of the method for the connection.
-fn conversion(handler: &Handler) -> TokenStream {
-    let rt = runtime();
-    let replies = handler.kind.replies();
-    match &handler.output {
-        ReturnType::Default if replies => quote!(<() as #rt::IntoReply>::into_reply),
-        ReturnType::Default => quote!(<() as #rt::IntoOutcome>::into_outcome),
-        ReturnType::Type(_, ty) if replies => reply_conversion(ty, handler.event.as_ref()),
-        ReturnType::Type(_, ty) => trait_function(ty, "IntoOutcome", "into_outcome"),
-    }
-}
-
-/// The function that converts a `ty` to a reply. `Option` and `Result` are taken apart here, so that an error about the
-/// type in them points to that type.
-pub(super) fn reply_conversion(ty: &Type, event: Option<&LitStr>) -> TokenStream {
-    if let Some(inner) = option_inner(ty) {
-        let inner = reply_conversion(inner, event);
-        quote!((move |__option| match __option {
-            ::core::option::Option::Some(__some) => #inner(__some),
-            ::core::option::Option::None => ::core::result::Result::Ok(::core::option::Option::None),
-        }))
-    } else if let Some((inner, error)) = result_inner(ty) {
-        let (inner, error) = (reply_conversion(inner, event), trait_function(error, "IntoError", "into_error"));
-        quote!((move |__result| match __result {
-            ::core::result::Result::Ok(__ok) => #inner(__ok),
-            ::core::result::Result::Err(__error) => ::core::result::Result::Err(#error(__error)),
-        }))
-    } else if let Some(event) = event {
-        let into = trait_function(ty, "IntoEventReply", "into_event_reply");
-        quote!((move |__reply| #into(__reply, #event)))
-    } else if known_type(ty) == KnownType::Negotiated {
-        let rt = runtime();
-        quote!((move |__reply: #ty| #rt::reply_for(__session, &__reply)))
-    } else if has_impl_trait(ty.to_token_stream()) {
-        trait_function(ty, "IntoReply", "into_reply")
-    } else {
-        let rt = runtime();
-        let (list, session) = (quote!(Self::__ENDPOINT_ENCODERS), quote!(__session));
-        // all with the span of the type, so that the error about a missing encoder points there, once
-        let place = ty.span();
-        let rt_there = runtime_at(place);
-        let conversion = quote_spanned!(place=> {
-            let encoder = #rt_there::EncoderOfReply::<_, #ty>::among(#list).encoder();
-            #rt_there::EncodesReply::<#ty>::conversion(encoder, #session)
-        });
-        quote!(({
-            use #rt::Fallback as _;
-            #conversion
-        }))
-    }
-}
-
-/// A function of a trait of the runtime, for a `ty`.
-pub(super) fn trait_function(ty: &Type, name: &str, function: &str) -> TokenStream {
-    let rt = runtime();
-    let (name, function) = (format_ident!("{name}"), format_ident!("{function}"));
-    if has_impl_trait(ty.to_token_stream()) {
-        // `impl Trait` can be named only where it is returned
-        quote_spanned!(located_at(ty.span())=> #rt::#name::#function)
-    } else {
-        quote_spanned!(located_at(ty.span())=> <#ty as #rt::#name>::#function)
-    }
-}
-
-fn has_impl_trait(tokens: TokenStream) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => ident == "impl",
-        TokenTree::Group(group) => has_impl_trait(group.stream()),
-        _ => false,
-    })
 }
 
 #[cfg(test)]

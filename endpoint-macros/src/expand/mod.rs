@@ -10,6 +10,7 @@ use crate::crate_path::runtime;
 use crate::validate::HandlerKind;
 
 mod argument;
+mod conversion;
 pub(crate) mod endpoint;
 mod event;
 pub(crate) mod handler;

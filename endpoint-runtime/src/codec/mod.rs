@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cbor")]
 pub(crate) mod cbor;
+pub(crate) mod error_kind;
 #[cfg(feature = "json")]
 pub(crate) mod event;
 #[cfg(feature = "json")]
