@@ -256,3 +256,61 @@ async fn binary_data_is_not_taken_for_json() {
     client.send_raw(&frame(0x80 | TEXT, br#"{"line":"y"}"#)).await;
     client.expect_text(r#"{"line":"y","len":1}"#).await;
 }
+
+/// Data that borrows from its message.
+#[derive(Deserialize)]
+struct Note<'a> {
+    #[serde(borrow)]
+    line: &'a str,
+}
+
+#[server_endpoint("/borrowed", events("now", "later"))]
+#[derive(Default)]
+struct Borrows;
+
+impl Borrows {
+    #[on_message]
+    fn text<'a>(&mut self, Json(note): Json<Note<'a>>) -> &'a str {
+        note.line
+    }
+
+    #[on_message(binary)]
+    async fn binary(&mut self, note: Json<Note<'_>>) -> String {
+        tokio::task::yield_now().await;
+        format!("binary {}", note.line)
+    }
+
+    #[on_message(event = "now")]
+    fn now(&mut self, Json(note): Json<Note<'_>>) -> Json<String> {
+        Json(note.line.to_owned())
+    }
+
+    #[on_message(event = "later")]
+    async fn later(&mut self, Json(note): Json<Note<'_>>) -> Json<String> {
+        tokio::task::yield_now().await;
+        Json(note.line.to_owned())
+    }
+
+    #[on_error]
+    fn error(&mut self, error: &Error, session: &Session) -> Result<(), Error> {
+        session.async_remote().send_text(format!("{}: {:?}", is_kind(error), error.text()));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn data_may_borrow_from_its_message() {
+    let server = TestServer::of::<Borrows>().await;
+    let mut client = server.connect("/borrowed").await;
+    client.text(r#"{"line":"text"}"#).await;
+    client.expect_text("text").await;
+    client.binary(br#"{"line":"data"}"#).await;
+    client.expect_text("binary data").await;
+    for event in ["now", "later"] {
+        client.text(&format!(r#"{{"event":"{event}","data":{{"line":"x"}}}}"#)).await;
+        client.expect_text(&format!(r#"{{"event":"{event}","data":"x"}}"#)).await;
+    }
+    // an escape cannot be borrowed
+    client.text(r#"{"line":"\n"}"#).await;
+    client.expect_text(r#"decode: Some("{\"line\":\"\\n\"}")"#).await;
+}

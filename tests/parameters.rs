@@ -348,3 +348,53 @@ fn unmounted_endpoints_need_no_state() {
 fn handler_can_be_called_directly() {
     assert_eq!(Other.text("", State::new(Visits(AtomicUsize::new(1)))), 1);
 }
+
+mod domain {
+    use endpoint_runtime::{Binary, DecodeBinary, DecodeText, Error, Text};
+
+    /// A message of the application, named like a type of the runtime.
+    pub struct Session(pub String);
+
+    impl DecodeText for Session {
+        fn decode_text(text: Text) -> Result<Self, Error> {
+            Ok(Self(format!("text {text}")))
+        }
+    }
+
+    /// Another one.
+    pub struct Pong(pub usize);
+
+    impl DecodeBinary for Pong {
+        fn decode_binary(data: Binary) -> Result<Self, Error> {
+            Ok(Self(data.len()))
+        }
+    }
+}
+
+#[server_endpoint("/own")]
+#[derive(Default)]
+struct OwnTypes;
+
+impl OwnTypes {
+    #[on_message(text)]
+    fn text(&self, own: domain::Session, session: &Session, State(visits): State<Visits>) -> String {
+        let visit = visits.0.fetch_add(1, SeqCst);
+        format!("{} {} {visit}", own.0, session.is_open())
+    }
+
+    #[on_message(binary)]
+    async fn binary(&self, own: domain::Pong, State(visits): &State<Visits>) -> usize {
+        own.0 + visits.0.load(SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn own_types_named_like_ours_are_messages_and_a_state_may_be_a_pattern() {
+    let container = ServerContainer::builder().register::<OwnTypes>().state(Visits(AtomicUsize::new(7)));
+    let server = TestServer::with(container).await;
+    let mut client = server.connect("/own").await;
+    client.text("x").await;
+    client.expect_text("text x true 7").await;
+    client.binary(b"ab").await;
+    client.expect_text("10").await;
+}

@@ -2,8 +2,15 @@
 //!
 //! [`macro@server_endpoint`] goes on a type that a server serves under a path, [`macro@client_endpoint`] on one that
 //! connects to a server. [`macro@on_open`], [`macro@on_message`], [`macro@on_close`] and [`macro@on_error`] go on methods
-//! in ordinary `impl` blocks. The generated code needs the crate under its own name, `endpoint_runtime`; a renamed
-//! dependency does not work.
+//! in ordinary `impl` blocks.
+//!
+//! A renamed dependency works: the attributes find its name in the `Cargo.toml` of the package. If a crate of your own
+//! re-exports `endpoint-runtime`, the packages that depend on that crate alone name the path in their `Cargo.toml`:
+//!
+//! ```toml
+//! [package.metadata.endpoint-runtime]
+//! crate = "facade::websocket"
+//! ```
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -290,6 +297,10 @@ pub fn on_error(args: proc_macro::TokenStream, item: proc_macro::TokenStream) ->
 
 /// The unchanged item, the items that make it an endpoint, and the errors.
 fn endpoint(attribute: EndpointAttr, args: TokenStream, mut item: TokenStream) -> TokenStream {
+    if let Err(message) = crate_path::read_manifest() {
+        let error = Error::new(Span::call_site(), message).into_compile_error();
+        return quote!(#item #error);
+    }
     let Ok(mut input) = syn::parse2::<DeriveInput>(item.clone()) else {
         let (keyword, place) = parse::keyword(&item);
         let message = format!("`#[{}]` goes on a struct or an enum, not on this `{keyword}`", attribute.name());
@@ -328,6 +339,8 @@ fn endpoint(attribute: EndpointAttr, args: TokenStream, mut item: TokenStream) -
 
 /// The method without the attributes of its parameters, and the hidden items or the errors.
 fn handler(attribute: HandlerAttr, args: TokenStream, item: TokenStream) -> TokenStream {
+    // a package without the runtime is reported at the endpoint, once
+    let has_runtime = crate_path::read_manifest().is_ok();
     let Ok(mut method) = syn::parse2::<Method>(item.clone()) else {
         let (keyword, place) = parse::keyword(&item);
         let message = format!("`#[{}]` goes on a method, not on this `{keyword}`", attribute.name());
@@ -339,7 +352,7 @@ fn handler(attribute: HandlerAttr, args: TokenStream, item: TokenStream) -> Toke
     let beside = match valid {
         Ok(handler) => {
             expand::state_pattern::bind(&mut method, |index| handler.takes_state(index));
-            expand::handler::expand(&handler)
+            if has_runtime { expand::handler::expand(&handler) } else { TokenStream::new() }
         }
         Err(error) => {
             let is_state: Vec<bool> =

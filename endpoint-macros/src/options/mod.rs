@@ -10,6 +10,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprLit, ExprPath, Lit, LitStr, Result, Token, Type, parenthesized};
 
+use crate::crate_path::runtime;
 use crate::diagnostics::Diagnostics;
 use crate::options::table::{CompressionOption, Section};
 use crate::options::units::{bytes, millis};
@@ -228,7 +229,8 @@ impl GivenOption<'_> {
     // compression = expression
     /// An expression of type `Compression`.
     pub(crate) fn compression(&self) -> Result<TokenStream> {
-        let ty = quote!(::endpoint_runtime::__private::Compression);
+        let rt = runtime();
+        let ty = quote!(#rt::Compression);
         let is_on = |expression: &Expr| matches!(expression, Expr::Path(path) if path.path.is_ident("on"));
         let call = match self.value {
             Value::Expr(_) if self.is_off() => return Ok(quote!(#ty::OFF)),
@@ -305,7 +307,8 @@ impl GivenOption<'_> {
             _ => return Ok(expression.to_token_stream()),
         };
         let variant = Ident::new(variant, expression.span());
-        Ok(quote!(::endpoint_runtime::__private::Overflow::#variant))
+        let rt = runtime();
+        Ok(quote!(#rt::Overflow::#variant))
     }
 
     // configurator = Type

@@ -280,6 +280,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::codec::Encode;
     use crate::codec::session_coders::EncodeContext;
     use crate::config::Limits;
     use crate::session::OpenSet;
