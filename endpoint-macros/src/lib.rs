@@ -80,7 +80,11 @@ use crate::parse::{EndpointArgs, EndpointAttr, HandlerAttr, Method, ParamAttr};
 /// - is a `fn` or an `async fn`. A `fn` runs on the thread of the connection and must not block. It borrows from the
 ///   receive buffer, so `&str` and `&[u8]` are not copied. The future of an `async fn` is `Send`.
 /// - takes its other parameters in any order. The attribute recognizes them by the last segment of their type, so it does
-///   not recognize an alias of `Session`.
+///   not recognize an alias of `Session`. A type of your own may have such a name if it is the message and the attribute
+///   says so, with `text` or `binary`: `domain::Session` in `#[on_message(text)]`. If several parameters can be meant, the
+///   message is the one whose path begins elsewhere, and then the one that is taken by value.
+/// - may have lifetimes, but neither type parameters nor constants.
+/// - is in an `impl` block without a trait, and returns its value, not a future.
 ///
 /// | Parameter | Handlers | Value |
 /// |---|---|---|
@@ -91,7 +95,7 @@ use crate::parse::{EndpointArgs, EndpointAttr, HandlerAttr, Method, ParamAttr};
 /// | `#[query_param] page: Option<T>` | all | the same, or `None` if the query has no such parameter |
 /// | `#[query_param] tag: Vec<T>` | all | all parameters of that name, in their order |
 /// | `&HandshakeRequest` | all | the request that opened the session |
-/// | `State<T>`, `&State<T>` | all | the value that the application provides with `.state(value)` on the builder |
+/// | `State<T>`, `&State<T>` | all | the value that the application provides with `.state(value)` on the builder; the pattern `State(value): State<T>` binds the `Arc<T>` |
 /// | the message | `on_message` | see [`macro@on_message`] |
 /// | `CloseReason`, `&CloseReason` | `on_close` | why the session ended |
 /// | `&Error`, `Error` | `on_error`, required | what went wrong |
@@ -104,6 +108,12 @@ use crate::parse::{EndpointArgs, EndpointAttr, HandlerAttr, Method, ParamAttr};
 /// in a field.
 ///
 /// A `State<T>` that the application does not provide is an error when the container is built, before the port is bound.
+///
+/// # The name of the crate
+///
+/// A renamed dependency works: the attributes find its name in the `Cargo.toml` of the package. A package that has the
+/// crate only through another crate that re-exports it writes `[package.metadata.endpoint-runtime]` and
+/// `crate = "that_crate::path"` there.
 #[proc_macro_attribute]
 pub fn server_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     endpoint(EndpointAttr::Server, args.into(), item.into()).into()
@@ -215,8 +225,9 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// | pong | `Pong` |
 ///
 /// For any other type, specify the kind: `#[on_message(text)]` or `#[on_message(binary)]`. The type implements
-/// `DecodeText` or `DecodeBinary`, or the endpoint lists a decoder for it; a listed decoder takes precedence. A message
-/// that does not decode goes to [`macro@on_error`], and the method is not called.
+/// `DecodeText` or `DecodeBinary`, or the endpoint lists a decoder for it; a listed decoder takes precedence. What the
+/// attribute specifies counts, whatever the name of the type suggests. The data of a `Json<Say<'_>>` borrows from the
+/// message. A message that does not decode goes to [`macro@on_error`], and the method is not called.
 ///
 /// # Parts
 ///

@@ -48,7 +48,7 @@
 //! | send to many | [`Session::room`], [`Room`], [`User`], [`Session::open_sessions`], [`Broadcast`], [`Report`] |
 //! | run a task beside a session | [`Session::spawn`], [`Session::closed`] |
 //! | decide what a full queue does | [`Overflow`] |
-//! | encode and decode | [`Json`], [`Negotiated`], [`Event`]; [`DecodeText`], [`DecodeBinary`], [`Encode`]; [`TextDecoder`], [`TextEncoder`] |
+//! | encode and decode | [`Json`], [`Negotiated`], [`Event`]; [`DecodeText`], [`DecodeBinary`], [`Encode`], [`Object`]; [`TextDecoder`], [`TextEncoder`] |
 //! | take a large message while it arrives | [`TextStream`], [`BinaryStream`] |
 //! | take part in the handshake | [`Configurator`], for every endpoint [`HandshakeHook`]; [`Refusal`], [`Origins`] |
 //! | know the user | [`Principal`], [`Identity`] |

@@ -226,8 +226,8 @@ pub trait Encode {
     /// [`Error::encode`], with the reason.
     fn encode(&self) -> Result<Message, Error>;
 
-    /// Encodes the object for one session, as `send_object` does. A type for which an endpoint may list an encoder
-    /// overrides this; numbers, `bool`, `char`, text and bytes do.
+    /// Encodes the object for one session, as `send_object` does. A type that encodes itself and for which an endpoint may
+    /// list an encoder overrides this; numbers, `bool`, `char`, text and bytes do.
     ///
     /// ```
     /// use endpoint_runtime::{EncodeContext, Encode, Error, Message};

@@ -128,7 +128,8 @@ pub trait BinaryDecoder: Default + Send + 'static {
 ///
 /// A listed encoder takes precedence over a type's own [`Encode`](crate::Encode), for numbers and text as well. Only
 /// the first encoder in the list for a type is used. It encodes the replies of handlers whose return type is written
-/// as `T`, `Option<T>` or `Result<T, E>`. For `send_object` see [`Encode::encode_for`](crate::Encode::encode_for).
+/// as `T`, `Option<T>` or `Result<T, E>`, and what `send_object` sends: see [`Object`](crate::Object). A type that has its
+/// own `Encode` asks for the listed encoder in [`Encode::encode_for`](crate::Encode::encode_for).
 ///
 /// One task at a time calls an encoder; other tasks wait. So an encoder must not send on its own session.
 #[diagnostic::on_unimplemented(message = "`{Self}` does not implement `TextEncoder`", label = "cannot encode as text")]
