@@ -358,8 +358,9 @@ fn handler(attribute: HandlerAttr, args: TokenStream, item: TokenStream) -> Toke
         let error = Error::new(place, message).into_compile_error();
         return quote!(#item #error);
     };
-    let valid =
-        parse::options.parse2(args).and_then(|options| validate::handler::validate(attribute, &options, &method));
+    let options = parse::options.parse2(args);
+    let event = options.as_ref().ok().and_then(|options| validate::handler::event_of(options));
+    let valid = options.and_then(|options| validate::handler::validate(attribute, &options, &method));
     let beside = match valid {
         Ok(handler) => {
             expand::state_pattern::bind(&mut method, |index| handler.takes_state(index));
@@ -369,7 +370,10 @@ fn handler(attribute: HandlerAttr, args: TokenStream, item: TokenStream) -> Toke
             let is_state: Vec<bool> =
                 method.parameters.iter().map(|parameter| types::is_state(&parameter.ty)).collect();
             expand::state_pattern::bind(&mut method, |index| is_state[index]);
-            error.into_compile_error()
+            let event = event.filter(|_| has_runtime && attribute == HandlerAttr::Message);
+            let event = event.as_ref().map(expand::event::failed);
+            let error = error.into_compile_error();
+            quote!(#error #event)
         }
     };
     // a misplaced attribute of ours has been reported, and must not report itself

@@ -39,6 +39,11 @@ pub use endpoint_wire::close::CloseReason;
 pub use endpoint_wire::message::{Binary, Message, Pong};
 pub use endpoint_wire::text::Text;
 
+/// The attributes of methods.
+pub mod attributes {
+    pub use endpoint_macros::{on_close, on_error, on_message, on_open};
+}
+
 /// Detects whether a type implements `Default`: if so, `Construct::<T>::DEFAULT` is the inherent constant, otherwise
 /// that of [`NoDefault`].
 #[derive(Debug)]

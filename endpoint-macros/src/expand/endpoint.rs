@@ -234,6 +234,9 @@ pub(crate) fn annotated_impl(path: Option<&LitStr>, shared: bool, item: &DeriveI
     let ident = &item.ident;
     let (impl_generics, ty_generics, where_clause) = item.generics.split_for_impl();
     quote! {
+        // the attributes of handlers, where only the one of the type is imported
+        use #rt::attributes::*;
+
         #[automatically_derived]
         impl #impl_generics #rt::Annotated for #ident #ty_generics #where_clause {
             const PATH: &'static ::core::primitive::str = #path;

@@ -25,6 +25,15 @@ pub(super) fn hidden_const(event: &LitStr) -> Ident {
     format_ident!("__AN_ENDPOINT_HAS_ONE_HANDLER_FOR_EVENT_{}", identifier(event))
 }
 
+/// The constant of an event whose handler has errors, so that the endpoint does not report that it is missing.
+pub(crate) fn failed(event: &LitStr) -> TokenStream {
+    let (rt, name) = (runtime(), hidden_const(event));
+    quote! {
+        #[doc(hidden)]
+        pub const #name: #rt::Handler = #rt::Handler::SYNC;
+    }
+}
+
 /// The method beside an event's handler; its `sync_method` if the handler is an ordinary `fn`.
 pub(super) fn hidden_method(event: &LitStr) -> Ident {
     format_ident!("__an_endpoint_has_one_handler_for_event_{}", identifier(event))

@@ -12,7 +12,7 @@ use crate::validate::HandlerKind;
 mod argument;
 mod conversion;
 pub(crate) mod endpoint;
-mod event;
+pub(crate) mod event;
 pub(crate) mod handler;
 mod replies;
 pub(crate) mod state_pattern;

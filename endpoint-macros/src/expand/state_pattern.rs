@@ -25,7 +25,7 @@ pub(crate) fn bind(method: &mut Method, is_state: impl Fn(usize) -> bool) {
         let function = if matches!(&*argument.ty, Type::Reference(_)) { quote!(as_arc) } else { quote!(into_arc) };
         bindings.extend(quote_spanned!(place=> let #pattern = #rt::State::#function(#name);));
         let (attrs, by_ref, mutability, subpat) = (Vec::new(), None, None, None);
-        argument.pat = Box::new(Pat::Ident(PatIdent { attrs, by_ref, mutability, ident: name, subpat }));
+        *argument.pat = Pat::Ident(PatIdent { attrs, by_ref, mutability, ident: name, subpat });
     }
     if !bindings.is_empty() {
         let body = &method.body;

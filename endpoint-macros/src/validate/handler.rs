@@ -229,6 +229,18 @@ fn message_options(attribute: HandlerAttr, args: &[OptionArg], diagnostics: &mut
     options
 }
 
+/// The event in the options of a handler, which may have errors.
+pub(crate) fn event_of(args: &[OptionArg]) -> Option<LitStr> {
+    let mut event = None;
+    read_options(args, HandlerAttr::Message.name(), &mut Diagnostics::default(), |option: MessageOption, given| {
+        if option == MessageOption::Event {
+            event = given.string().ok();
+        }
+        Ok(())
+    });
+    event
+}
+
 fn set_kind(options: &mut MessageOptions, given: &GivenOption<'_>, kind: HandlerKind) -> Result<()> {
     if options.kind.is_some() {
         let message = "a handler takes text or binary messages, not both: write one method for each";

@@ -4,12 +4,12 @@ use endpoint_runtime::server_endpoint;
 #[derive(Default)]
 struct Chat;
 
-impl Chat {
-    #[on_open]
-    fn open(&self) {}
-
-    #[on_message]
-    fn text(&self, _text: &str) {}
+// beside the type, the attributes need no import
+mod handlers {
+    impl super::Chat {
+        #[on_open]
+        fn open(&self) {}
+    }
 }
 
 fn main() {}

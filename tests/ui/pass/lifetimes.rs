@@ -165,4 +165,6 @@ impl Client {
     }
 }
 
-fn main() {}
+fn main() {
+    let _ = Client;
+}

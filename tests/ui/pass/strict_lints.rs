@@ -1,5 +1,5 @@
 //! A crate with strict lints compiles without warnings.
-#![forbid(unsafe_code, missing_docs, unreachable_pub, missing_debug_implementations, deprecated)]
+#![forbid(unsafe_code, missing_docs, unreachable_pub, missing_debug_implementations, deprecated, unused_imports)]
 #![deny(
     warnings,
     unused,
