@@ -169,7 +169,8 @@ pub fn client_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStr
 /// ```
 ///
 /// The method takes `&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]` and `#[query_param]` parameters. It returns
-/// nothing or a `Result<(), E>`, whose error goes to [`macro@on_error`]. Messages wait until it has returned.
+/// what [`macro@on_message`] may return; the value is sent to the peer as a greeting. An error goes to [`macro@on_error`]
+/// and ends the session. Messages wait until the method has returned and the greeting is queued.
 /// [`macro@server_endpoint`] describes what applies to all handlers.
 #[proc_macro_attribute]
 pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
@@ -240,7 +241,13 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// The value that the method returns is sent back: text (`String`, `&str`, `Text`), bytes (`Vec<u8>`, `Bytes`, `Binary`),
 /// numbers, `bool` and `char` as text, `Json<T>`, and every type that implements `Encode` or for which the endpoint lists
 /// an encoder, which takes precedence. `()` and `None` send nothing. The `Err` of a `Result` and a value that does not
-/// encode go to [`macro@on_error`]. The error type is any that converts into `Box<dyn Error + Send + Sync>`.
+/// encode go to [`macro@on_error`]. The error type is any that converts into `Box<dyn Error + Send + Sync>`. An error that
+/// is a `CloseReason` closes the session with that reason instead, and one that has a `CloseReason` among its sources does
+/// both.
+///
+/// An `impl Stream<Item = T>`, a `BoxStream<'_, T>` or an `impl Iterator<Item = T>`, also inside `Option` and `Result`, is
+/// several replies: each item is sent when the one before it is, so that a slow peer slows the stream down. The next
+/// message is handled when the stream has ended; it is dropped when the session ends.
 ///
 /// # Events
 ///
@@ -276,7 +283,7 @@ pub fn on_message(args: proc_macro::TokenStream, item: proc_macro::TokenStream) 
 ///
 /// No other handler is called after it, except [`macro@on_error`] for its own error. The method takes `CloseReason` or
 /// `&CloseReason` and the parameters of all handlers, and returns nothing or a `Result<(), E>`. The session is still
-/// readable, but nothing can be sent. [`macro@server_endpoint`] describes what applies to all handlers.
+/// readable, and so are the names of the rooms that it was in, but nothing can be sent to its peer. [`macro@server_endpoint`] describes what applies to all handlers.
 #[proc_macro_attribute]
 pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(HandlerAttr::Close, args.into(), item.into()).into()
@@ -300,7 +307,7 @@ pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) ->
 /// ```
 ///
 /// The method must take `&Error` or `Error`, may take the parameters of all handlers, and returns nothing or a
-/// `Result<(), E>`. [`macro@server_endpoint`] describes what applies to all handlers.
+/// `Result<(), E>`; with `Err(CloseReason)` it closes the session. [`macro@server_endpoint`] describes what applies to all handlers.
 #[proc_macro_attribute]
 pub fn on_error(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(HandlerAttr::Error, args.into(), item.into()).into()
