@@ -360,6 +360,7 @@ encode_copied!(String Vec<u8>);
 
 macro_rules! encode_unsized {
     ($($type:ty)*) => {$(
+        #[diagnostic::do_not_recommend]
         impl Encode for $type {
             #[inline]
             fn encode(&self) -> Result<Message, Error> {
