@@ -92,6 +92,7 @@ async fn enter(server: &TestServer, rooms: &str, name: &str) -> (Client, Session
 }
 
 #[tokio::test]
+#[allow(clippy::mutable_key_type)] // the hash of a session is its ID
 async fn sessions_excluded_one_by_one_or_together_add_up() {
     let (server, _) = serve().await;
     let (mut clients, mut all) = (Vec::new(), Vec::new());
@@ -108,7 +109,7 @@ async fn sessions_excluded_one_by_one_or_together_add_up() {
     assert_eq!(left(room.except([one, two])), rest);
     assert_eq!(left(room.except([one.id(), two.id()])), rest);
     assert_eq!(left(room.except(&all[..2])), rest);
-    assert_eq!(left(room.except(&all[..2].to_vec()).except(one)), rest);
+    assert_eq!(left(room.except(all[..2].to_vec()).except(one)), rest);
     assert_eq!(left(room.except(one).except(one).except(two)), rest);
     assert_eq!(left(room.except(&room.except([three, four]))), rest);
     assert_eq!(left(room.except(one).filter(|session| *session != two)), rest);

@@ -140,6 +140,7 @@ async fn closed_can_be_awaited_by_many_and_dropped() {
 }
 
 #[tokio::test]
+#[allow(clippy::mutable_key_type)] // the hash of a session is its ID
 async fn session_is_a_key_of_a_map() {
     let (server, _) = serve().await;
     let (_client, session) = opened(&server).await;

@@ -77,6 +77,14 @@ pub(super) fn some_conversion(inner: &TokenStream) -> TokenStream {
 pub(super) fn ok_conversion(inner: &TokenStream, result: &ResultType<'_>) -> TokenStream {
     let (rt, ty) = (runtime(), result.with_any_value());
     let place = located_at(result.error.map_or_else(|| result.ty.span(), Spanned::span));
+    if has_impl_trait(ty.to_token_stream()) {
+        // what it is, is not known
+        let into_error = quote_spanned!(place=> #rt::IntoError::into_error);
+        return quote!((move |__result| match __result {
+            ::core::result::Result::Ok(__ok) => #inner(__ok),
+            ::core::result::Result::Err(__error) => ::core::result::Result::Err(#into_error(__error)),
+        }));
+    }
     let converted = quote_spanned!(place=> (&__error).error_kind().into_error(__error));
     quote!((move |__result: #ty| match __result {
         ::core::result::Result::Ok(__ok) => #inner(__ok),

@@ -29,12 +29,15 @@ impl ServerContainer {
     }
 }
 
+/// Decides which endpoints are mounted.
+type Keep = Box<dyn Fn(&EndpointInfo<'_>) -> bool>;
+
 /// Builder of a [`ServerContainer`]; [`build`](ContainerBuilder::build) reports all configuration errors together.
 #[derive(Default)]
 #[must_use]
 pub struct ContainerBuilder {
     endpoints: Vec<Mounting>,
-    only: Vec<Box<dyn Fn(&EndpointInfo<'_>) -> bool>>,
+    only: Vec<Keep>,
     sessions: SessionSettings,
     requests: RequestSettings,
 }

@@ -347,7 +347,8 @@ impl PartialEq for Session {
 
 impl Eq for Session {}
 
-/// Hashes the [`id`](Session::id).
+/// Hashes the [`id`](Session::id), which never changes. Clippy cannot see that: for a set of sessions, allow
+/// `clippy::mutable_key_type`, or use the ID as the key.
 impl Hash for Session {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.id().hash(state);
