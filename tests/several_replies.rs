@@ -44,42 +44,82 @@ macro_rules! endpoint {
     };
 }
 
-endpoint!(Sync, "/sync", fn f(&mut self, count: u32) -> impl Stream<Item = String> {
-    stream::iter(0..count).map(|number| number.to_string())
-});
-endpoint!(Async, "/async", async fn f(&mut self, count: u32) -> impl Stream<Item = Json<Count>> {
-    tokio::task::yield_now().await;
-    stream::iter(0..count).map(|number| Json(Count { number }))
-});
-endpoint!(Boxed, "/boxed", fn f(&mut self, count: u32) -> BoxStream<'static, u32> {
-    stream::iter(0..count).boxed()
-});
-endpoint!(Pinned, "/pinned", async fn f(&mut self, count: u32) -> Pin<Box<dyn Stream<Item = u32> + Send>> {
-    stream::iter(0..count).boxed()
-});
-endpoint!(List, "/list", fn f(&mut self, count: u32) -> impl Iterator<Item = u32> {
-    0..count
-});
-endpoint!(Vector, "/vector", async fn f(&mut self, count: u32) -> impl Iterator<Item = Json<Count>> {
-    let all: Vec<_> = (0..count).map(|number| Json(Count { number })).collect();
-    all.into_iter()
-});
-endpoint!(Optional, "/optional", fn f(&mut self, count: u32) -> Option<impl Stream<Item = u32>> {
-    (count > 0).then(|| stream::iter(0..count))
-});
-endpoint!(Fallible, "/fallible", fn f(&mut self, count: u32) -> Result<impl Stream<Item = Result<u32, Odd>>, Odd> {
-    if count == 1 {
-        return Err(Odd);
+endpoint!(
+    Sync,
+    "/sync",
+    fn f(&mut self, count: u32) -> impl Stream<Item = String> {
+        stream::iter(0..count).map(|number| number.to_string())
     }
-    Ok(stream::iter(0..count).map(|number| if number == 3 { Err(Odd) } else { Ok(number) }))
-});
-endpoint!(Skips, "/skips", fn f(&mut self, count: u32) -> impl Iterator<Item = Option<u32>> {
-    (0..count).map(|number| (number % 2 == 0).then_some(number))
-});
-endpoint!(Borrows, "/borrows", fn f(&mut self, line: &str) -> impl Iterator<Item = String> {
-    let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
-    words.into_iter()
-});
+);
+endpoint!(
+    Async,
+    "/async",
+    async fn f(&mut self, count: u32) -> impl Stream<Item = Json<Count>> {
+        tokio::task::yield_now().await;
+        stream::iter(0..count).map(|number| Json(Count { number }))
+    }
+);
+endpoint!(
+    Boxed,
+    "/boxed",
+    fn f(&mut self, count: u32) -> BoxStream<'static, u32> {
+        stream::iter(0..count).boxed()
+    }
+);
+endpoint!(
+    Pinned,
+    "/pinned",
+    async fn f(&mut self, count: u32) -> Pin<Box<dyn Stream<Item = u32> + Send>> {
+        stream::iter(0..count).boxed()
+    }
+);
+endpoint!(
+    List,
+    "/list",
+    fn f(&mut self, count: u32) -> impl Iterator<Item = u32> {
+        0..count
+    }
+);
+endpoint!(
+    Vector,
+    "/vector",
+    async fn f(&mut self, count: u32) -> impl Iterator<Item = Json<Count>> {
+        let all: Vec<_> = (0..count).map(|number| Json(Count { number })).collect();
+        all.into_iter()
+    }
+);
+endpoint!(
+    Optional,
+    "/optional",
+    fn f(&mut self, count: u32) -> Option<impl Stream<Item = u32>> {
+        (count > 0).then(|| stream::iter(0..count))
+    }
+);
+endpoint!(
+    Fallible,
+    "/fallible",
+    fn f(&mut self, count: u32) -> Result<impl Stream<Item = Result<u32, Odd>>, Odd> {
+        if count == 1 {
+            return Err(Odd);
+        }
+        Ok(stream::iter(0..count).map(|number| if number == 3 { Err(Odd) } else { Ok(number) }))
+    }
+);
+endpoint!(
+    Skips,
+    "/skips",
+    fn f(&mut self, count: u32) -> impl Iterator<Item = Option<u32>> {
+        (0..count).map(|number| (number % 2 == 0).then_some(number))
+    }
+);
+endpoint!(
+    Borrows,
+    "/borrows",
+    fn f(&mut self, line: &str) -> impl Iterator<Item = String> {
+        let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+        words.into_iter()
+    }
+);
 
 /// A `#[on_open]` that greets, in each form.
 #[server_endpoint("/greets")]

@@ -6,9 +6,9 @@ pub use std::sync::Arc;
 
 pub use inventory;
 
+pub use crate::codec::error_kind::{BoxedKind, ReportKind};
 #[cfg(feature = "json")]
 pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
-pub use crate::codec::error_kind::{BoxedKind, ReportKind};
 #[cfg(feature = "json")]
 pub use crate::codec::negotiated::Negotiated;
 pub use crate::codec::session_coders::EncodeContext;

@@ -128,7 +128,12 @@ async fn gateway_behaves_as_in_nest() {
     for number in ["3", "2", "1"] {
         hears(&mut ben, "countdown", number).await;
     }
-    let id = server.container.sessions().iter().find(|session| session.peer_addr() == ben.stream.local_addr().ok()).map(Session::id);
+    let id = server
+        .container
+        .sessions()
+        .iter()
+        .find(|session| session.peer_addr() == ben.stream.local_addr().ok())
+        .map(Session::id);
     ben.close(1000, "").await;
     ben.expect_close(1000).await;
     hears(&mut ann, "left", &format!("\"{}\"", id.unwrap())).await;

@@ -70,7 +70,11 @@ impl Configurator<Chat> for ChatConfigurator {
         policy
     }
 
-    async fn modify_handshake(&self, request: &HandshakeRequest, response: &mut HandshakeResponse) -> Result<(), Refusal> {
+    async fn modify_handshake(
+        &self,
+        request: &HandshakeRequest,
+        response: &mut HandshakeResponse,
+    ) -> Result<(), Refusal> {
         let name = request.cookie("nickname").ok_or_else(|| Refusal::new(http::StatusCode::UNAUTHORIZED))?;
         response.properties().insert(Nickname(name.into()));
         Ok(())

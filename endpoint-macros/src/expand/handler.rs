@@ -2,9 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::LitStr;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::LitStr;
 
 use crate::crate_path::runtime;
 use crate::expand::argument::{accepts_any_text, argument, borrows_from_call, is_slice, path_param, query_param};

@@ -16,7 +16,11 @@ const TURN: u32 = 32;
 
 /// Sends the items of a stream, each when the one before it is queued. Ends with the stream, with its first error, or
 /// with the session, which drops the stream.
-pub async fn send_each<S, T>(session: &Session, replies: Result<Option<S>, Error>, convert: impl Fn(T) -> Reply) -> Reply
+pub async fn send_each<S, T>(
+    session: &Session,
+    replies: Result<Option<S>, Error>,
+    convert: impl Fn(T) -> Reply,
+) -> Reply
 where
     S: Stream<Item = T>,
 {
