@@ -26,6 +26,15 @@ enum AppError {
     Other(#[from] anyhow::Error),
 }
 
+/// An enum whose variants hide what they contain.
+#[derive(Debug, thiserror::Error)]
+enum Transparent {
+    #[error(transparent)]
+    WebSocket(#[from] Error),
+    #[error(transparent)]
+    Close(#[from] CloseReason),
+}
+
 /// A type that fails to encode.
 struct Unencodable;
 
@@ -79,6 +88,9 @@ endpoint!(WithAnyhow, "/anyhow", anyhow::Result<()>, |session, line| {
         "encode" => Ok(unencodable(session)?),
         "encode in context" => unencodable(session).context("while encoding"),
         "text" => Err(anyhow::anyhow!("only a text")),
+        "flood" => loop {
+            session.basic_remote().send_text("a line that nobody reads").await.context("while flooding")?;
+        },
         "close" => Err(refused().into()),
         _ => Err(anyhow::Error::from(refused()).context("no")),
     }
@@ -98,9 +110,22 @@ endpoint!(WithEnum, "/enum", Result<(), AppError>, |session, line| {
     match &*line {
         "own" => Err(Own(1).into()),
         "encode" => Ok(unencodable(session)?),
+        "flood" => loop {
+            session.basic_remote().send_text("a line that nobody reads").await?;
+        },
         "io" => Err(std::io::Error::other(Error::encode("inside")).into()),
         "anyhow" => Err(anyhow::Error::from(Own(3)).into()),
         _ => Err(AppError::Refused(refused())),
+    }
+});
+
+endpoint!(WithTransparent, "/transparent", Result<(), Transparent>, |session, line| {
+    match &*line {
+        "encode" => Ok(unencodable(session)?),
+        "flood" => loop {
+            session.basic_remote().send_text("a line that nobody reads").await?;
+        },
+        _ => Err(refused().into()),
     }
 });
 
@@ -121,6 +146,38 @@ impl ClosedAtOnce {
     #[on_close]
     fn left(&mut self, reason: CloseReason) {
         self.0.note(format!("left {reason} {:?}", reason.initiator()));
+    }
+}
+
+/// Its error has a method with the name that generated code might use.
+#[derive(Debug, thiserror::Error)]
+#[error("named")]
+struct Named;
+
+impl Named {
+    fn error_kind(&self) -> u8 {
+        7
+    }
+
+    fn into_error(self) -> u8 {
+        self.error_kind()
+    }
+}
+
+#[server_endpoint("/named")]
+#[derive(Default)]
+struct WithNamed;
+
+impl WithNamed {
+    #[on_message]
+    fn fail(&mut self, _: &str) -> Result<u8, Named> {
+        if Named.into_error() == 7 { Err(Named) } else { Ok(0) }
+    }
+
+    #[on_error]
+    fn failed(&mut self, error: &Error) -> anyhow::Result<()> {
+        assert!(error.downcast_ref::<Named>().is_some());
+        Err(anyhow::Error::from(refused()).context("from on_error"))
     }
 }
 
@@ -160,8 +217,8 @@ impl Endpoint for Plain {
 
 async fn serve() -> (TestServer, Journal) {
     let journal = Journal::default();
-    let notes = [(); 5].map(|()| journal.clone());
-    let [a, b, c, d, e] = notes;
+    let notes = [(); 6].map(|()| journal.clone());
+    let [a, b, c, d, e, f] = notes;
     let container = ServerContainer::builder()
         .endpoint_with(move |_| Ok(WithAnyhow(a.clone())))
         .endpoint_with(move |_| Ok(WithEyre(b.clone())))
@@ -169,6 +226,8 @@ async fn serve() -> (TestServer, Journal) {
         .endpoint_with(move |_| Ok(WithReason(d.clone())))
         .endpoint_with(move |_| Ok(ClosedAtOnce(e.clone())))
         .register::<Mapped>()
+        .register::<WithNamed>()
+        .endpoint_with(move |_| Ok(WithTransparent(f.clone())))
         .add_endpoint_config(EndpointConfig::new("/plain", || Plain));
     (TestServer::with(container).await, journal)
 }
@@ -223,6 +282,45 @@ async fn own_enum_keeps_the_type() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn peer_that_has_gone_is_no_error_whatever_wraps_it() {
+    for path in ["/anyhow", "/enum", "/transparent"] {
+        let (server, journal) = serve().await;
+        let mut client = server.connect(path).await;
+        client.text("flood").await;
+        client.expect_text("a line that nobody reads").await;
+        drop(client);
+        let note = journal.next().await;
+        assert!(note.starts_with("left 1006"), "{path}: {note}");
+        assert_eq!(journal.rest(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn transparent_variant_does_not_hide_an_error_of_ours() {
+    failing("/transparent", &[("encode", "cannot encode an object: never own=None encode=true user=true")]).await;
+    let (server, journal) = serve().await;
+    let mut client = server.connect("/transparent").await;
+    client.text("else").await;
+    client.expect_text("failed").await;
+    client.expect_close(4003).await;
+    assert!(journal.next().await.starts_with("4003 go away own=None"));
+    assert_eq!(journal.next().await, "left 4003 go away Application");
+    // outside a search the chain is what it was
+    let error = Error::user(Transparent::from(Error::encode(Own(1))));
+    let chain: Vec<_> = std::iter::successors(std::error::Error::source(&error), |error| error.source()).collect();
+    assert_eq!(
+        chain.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["cannot encode an object: own error 1", "own error 1"]
+    );
+    assert!(error.is_encode() && error.downcast_ref::<Own>().is_some());
+}
+
+#[tokio::test]
+async fn on_error_closes_with_a_reason_that_its_error_contains() {
+    closing("/named", "x", 4003, &[]).await;
 }
 
 async fn closing(path: &str, line: &str, code: u16, notes: &[&str]) {

@@ -11,6 +11,7 @@ use endpoint_runtime::Shutdown;
 use endpoint_runtime::prelude::*;
 use support::{Client, Journal, TestServer, soon};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 /// Notes when it is dropped.
 struct Dropped(Journal, &'static str);
@@ -110,13 +111,13 @@ async fn shutdown_ends_the_tasks_and_waits_for_them() {
         own.closed().await;
         finished.note("never: the task is dropped at this suspension");
     });
-    let (dropping, dropped) = oneshot::channel::<()>();
+    let (dropping, mut dropped) = oneshot::channel::<()>();
     session.spawn(async move {
         let _dropping = dropping;
         pending::<()>().await;
     });
     server.shutdown().await;
-    assert!(soon(dropped).await.is_err(), "dropped without a value");
+    assert_eq!(dropped.try_recv(), Err(TryRecvError::Closed), "the shutdown has waited");
     ended(&journal).await;
     assert_eq!(journal.rest(), [""; 0]);
 }
@@ -196,4 +197,45 @@ async fn closed_session_is_known_before_its_task_runs() {
     session.close();
     soon(session.closed()).await;
     assert!(!session.is_open());
+}
+
+/// A client that shuts its own container down, and can be found in it.
+#[client_endpoint]
+struct Stopper(ClientContainer, Journal);
+
+impl Stopper {
+    #[on_open]
+    fn open(&mut self, session: &Session) {
+        session.join("clients");
+    }
+
+    #[on_message]
+    async fn heard(&mut self, _: String, session: &Session) {
+        let found = self.0.session(session.id()).as_ref() == Some(session);
+        let rooms = (self.0.room("clients").len(), self.0.rooms(["clients", "clients"]).len());
+        self.1.note(format!("found {found}, rooms {rooms:?}"));
+        let shutdown = self.0.shutdown(Duration::from_secs(600)).await;
+        self.1.note(format!("pending {}", shutdown.pending));
+    }
+
+    #[on_close]
+    fn leave(&mut self) {
+        self.1.note("left");
+    }
+}
+
+#[tokio::test]
+async fn handler_of_a_client_shuts_its_own_container_down() {
+    let (server, _) = serve().await;
+    let (container, journal) = (ClientContainer::new(), Journal::default());
+    let stopper = Stopper(container.clone(), journal.clone());
+    let session = soon(container.connect(stopper, format!("ws://{}/tasks", server.addr))).await.unwrap();
+    // the server answers twice
+    session.basic_remote().send_text("work").await.unwrap();
+    for note in ["found true, rooms (1, 1)", "pending 1"] {
+        journal.expect(note).await;
+    }
+    while journal.next().await != "left" {}
+    soon(session.closed()).await;
+    assert_eq!(container.session(session.id()), None);
 }

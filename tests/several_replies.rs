@@ -193,6 +193,11 @@ impl Endless {
         })
     }
 
+    #[on_error]
+    fn failed(&mut self, error: &Error) {
+        self.0.note(format!("failed: {error}"));
+    }
+
     #[on_close]
     fn leave(&mut self) {
         self.0.note("left");
@@ -291,7 +296,13 @@ async fn peer_that_does_not_read_holds_the_stream_back() {
 
 #[tokio::test]
 async fn stream_is_dropped_when_the_session_ends() {
-    for (how, message) in [("closes", "quiet"), ("vanishes", "quiet"), ("vanishes", "busy"), ("is closed", "quiet")] {
+    for (how, message) in [
+        ("closes", "quiet"),
+        ("vanishes", "quiet"),
+        ("vanishes", "busy"),
+        ("is closed", "quiet"),
+        ("is closed", "busy"),
+    ] {
         let (server, journal) = serve().await;
         let mut client = server.connect("/endless").await;
         client.text(message).await;

@@ -25,12 +25,27 @@ impl Chat {
     fn picture(&self, _: &[u8]) {}
 }
 
-/// Only sends, which is no mistake.
+/// Only sends, and says so.
 #[server_endpoint("/feed")]
 #[derive(Default)]
 struct Feed;
 
 impl Feed {
+    #[on_open]
+    fn enter(&self, session: &Session) {
+        session.join("all");
+    }
+
+    #[on_message]
+    fn ignore(&self, _: &str) {}
+}
+
+/// Has the other handlers.
+#[server_endpoint("/forgot-one")]
+#[derive(Default)]
+struct ForgotOne;
+
+impl ForgotOne {
     #[on_open]
     fn enter(&self, session: &Session) {
         session.join("all");
@@ -95,7 +110,7 @@ async fn endpoints_are_logged_with_their_handlers_then_the_urls() {
     for (line, path, handlers) in [
         (&lines[0], "/ws/chat/{room}", "open, text, binary"),
         (&lines[1], "/ws/events", "text"),
-        (&lines[2], "/ws/feed", "open, close"),
+        (&lines[2], "/ws/feed", "open, text"),
     ] {
         assert!(line.contains(path) && line.contains(&format!("handlers=\"{handlers}\"")), "{line}");
     }
@@ -164,13 +179,19 @@ async fn endpoints_that_look_forgotten_are_warned_about() {
     let log = Log::capture();
     builder().register::<Chat>().register::<Feed>().register::<Events>().build().unwrap();
     assert_eq!(log.lines("WARN"), [""; 0]);
-    let container = builder().register::<Chat>().register::<Empty>().register::<Forgot>().build().unwrap();
+    let container = builder().register::<Chat>().register::<Empty>().register::<Forgot>().register::<ForgotOne>();
+    let container = container.build().unwrap();
     let lines = log.lines("WARN");
-    for (place, remedy) in [(named::<Empty>(), "#[on_open]"), (named::<Forgot>(), "#[on_message]")] {
+    let forgot = "#[on_message]";
+    for (place, remedy) in [
+        (named::<Empty>() + " ", "#[on_open]"),
+        (named::<Forgot>() + " ", forgot),
+        (named::<ForgotOne>() + " ", forgot),
+    ] {
         let about: Vec<_> = lines.iter().filter(|line| line.contains(&place)).collect();
         assert!(about.len() == 1 && about[0].contains(remedy), "{lines:?}");
     }
-    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
     // mounted later, or served without being mounted
     drop(log);
     let log = Log::capture();

@@ -243,7 +243,7 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 /// an encoder, which takes precedence. `()` and `None` send nothing. The `Err` of a `Result` and a value that does not
 /// encode go to [`macro@on_error`]. The error type is any that converts into `Box<dyn Error + Send + Sync>`. An error that
 /// is a `CloseReason` closes the session with that reason instead, and one that has a `CloseReason` among its sources does
-/// both.
+/// both. A type named `Result` with one parameter is taken for an alias of the standard one.
 ///
 /// An `impl Stream<Item = T>`, a `BoxStream<'_, T>` or an `impl Iterator<Item = T>`, also inside `Option` and `Result`, is
 /// several replies: each item is sent when the one before it is, so that a slow peer slows the stream down. The next

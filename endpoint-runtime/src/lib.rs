@@ -236,11 +236,11 @@ pub mod prelude {
         AsyncRemote, BasicRemote, Binary, BinaryDecoder, BinaryEncoder, BinaryStream, BinaryStreamDecoder,
         BinaryStreamEncoder, BinaryWriter, BoxError, Broadcast, Bytes, CloseCode, CloseReason, Compression,
         Configurator, ContainerBuilder, DecodeBinary, DecodeText, Encode, EncodeContext, Endpoint, EndpointConfig,
-        EndpointInfo, Error, HandshakeRequest, HandshakeResponse, Identity, Initiator, Message, MessageHandler,
-        MessageKind, OpenSessions, Origins, Overflow, PathParams, Pong, Principal, Refusal, Report, Room, Sent, Server,
-        ServerBuilder, ServerContainer, Session, SessionId, Shutdown, State, Text, TextDecoder, TextEncoder,
-        TextStream, TextStreamDecoder, TextStreamEncoder, TextWriter, TrailingSlash, User, WeakSession, on_close,
-        on_error, on_message, on_open, server_endpoint,
+        EndpointInfo, Error, HandshakeHook, HandshakeRequest, HandshakeResponse, Identity, Initiator, Message,
+        MessageHandler, MessageKind, OpenSessions, Origins, Overflow, PathParams, Pong, Principal, Refusal, Report,
+        Room, Sent, Server, ServerBuilder, ServerContainer, Session, SessionId, Shutdown, State, Text, TextDecoder,
+        TextEncoder, TextStream, TextStreamDecoder, TextStreamEncoder, TextWriter, TrailingSlash, User, WeakSession,
+        on_close, on_error, on_message, on_open, server_endpoint,
     };
     #[cfg(feature = "client")]
     pub use crate::{ClientContainer, ClientRequest, Proxy, Reconnect, client_endpoint};

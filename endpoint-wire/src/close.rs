@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::source_search;
 use crate::text::Text;
 
 /// Maximum length of a reason phrase, in bytes of UTF-8: a control frame's 125 less the code's two (RFC 6455 §5.5).
@@ -125,11 +126,22 @@ pub enum Initiator {
 }
 
 /// Why a session ends or ended: a code, a phrase of at most 123 bytes, and the side that began the close.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CloseReason(Parts);
+
+/// The parts of a [`CloseReason`]: what a [search](crate::source_search) finds in an error that hides the reason.
+#[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloseReason {
+pub struct Parts {
     code: CloseCode,
     reason: Text,
     initiator: Initiator,
+}
+
+impl From<Parts> for CloseReason {
+    fn from(parts: Parts) -> Self {
+        Self(parts)
+    }
 }
 
 impl CloseReason {
@@ -151,27 +163,27 @@ impl CloseReason {
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        Self { code, reason: Text::from(&reason[..end]), initiator: Initiator::Application }
+        Self(Parts { code, reason: Text::from(&reason[..end]), initiator: Initiator::Application })
     }
 
     /// The status code.
     pub fn code(&self) -> CloseCode {
-        self.code
+        self.0.code
     }
 
     /// The phrase, which may be empty (Jakarta's `getReasonPhrase`, never null).
     pub fn reason(&self) -> &str {
-        &self.reason
+        &self.0.reason
     }
 
     /// The side that began the close.
     pub fn initiator(&self) -> Initiator {
-        self.initiator
+        self.0.initiator
     }
 
     /// Returns the same reason with another initiator.
     pub fn by(mut self, initiator: Initiator) -> Self {
-        self.initiator = initiator;
+        self.0.initiator = initiator;
         self
     }
 }
@@ -207,11 +219,31 @@ impl From<CloseCode> for CloseReason {
 }
 
 /// Returned as an error from a handler, it closes the session.
-impl std::error::Error for CloseReason {}
+impl std::error::Error for CloseReason {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        source_search::runs().then_some(&self.0)
+    }
+}
+
+impl std::error::Error for Parts {}
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.reason.is_empty() { write!(f, "{}", self.code) } else { write!(f, "{} {}", self.code, &*self.reason) }
+    }
+}
+
+impl fmt::Debug for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { code, reason, initiator } = &self.0;
+        let mut out = f.debug_struct("CloseReason");
+        out.field("code", code).field("reason", reason).field("initiator", initiator).finish()
     }
 }
 

@@ -23,6 +23,8 @@ pub mod frame;
 pub mod mask;
 pub mod message;
 pub mod role;
+#[doc(hidden)]
+pub mod source_search;
 pub mod text;
 pub mod utf8;
 mod violation;

@@ -42,6 +42,10 @@ impl Plain {
     async fn open(&self, session: &Session, answers: State<Answers>) -> Result<(), Error> {
         send_handshake(session, &answers).await
     }
+
+    /// The page sends nothing.
+    #[on_message]
+    fn ignore(&self, _: &str) {}
 }
 
 #[server_endpoint("/compressed", subprotocols("table.v2", "table.v1"), compression = on)]
@@ -53,6 +57,10 @@ impl Compressed {
     async fn open(&self, session: &Session, answers: State<Answers>) -> Result<(), Error> {
         send_handshake(session, &answers).await
     }
+
+    /// The page sends nothing.
+    #[on_message]
+    fn ignore(&self, _: &str) {}
 }
 
 /// Sends the session its own handshake.

@@ -58,6 +58,10 @@ impl Push {
         lock(&events).push.add(1, 1, handshake + bytes::of_frame(&hello));
         session.async_remote().send_text(hello);
     }
+
+    /// The page sends nothing.
+    #[on_message]
+    fn ignore(&self, _: &str) {}
 }
 
 /// `GET /events?after=7`: the events since number 7, most often none.

@@ -85,7 +85,7 @@ pub(super) fn ok_conversion(inner: &TokenStream, result: &ResultType<'_>) -> Tok
             ::core::result::Result::Err(__error) => ::core::result::Result::Err(#into_error(__error)),
         }));
     }
-    let converted = quote_spanned!(place=> (&__error).error_kind().into_error(__error));
+    let converted = quote_spanned!(place=> (&__error).__endpoint_error_kind().into_error(__error));
     quote!((move |__result: #ty| match __result {
         ::core::result::Result::Ok(__ok) => #inner(__ok),
         ::core::result::Result::Err(__error) => {

@@ -427,7 +427,7 @@ fn cannot_tell_kind(ty: &Type) -> String {
     if matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.arguments.is_none())) {
         let ty = type_text(ty);
         return format!(
-            "cannot tell how `{ty}` is sent: write `Json<{ty}>` for JSON, or `#[on_message(text)]` or \
+            "cannot tell how `{ty}` is read: write `Json<{ty}>` for JSON, or `#[on_message(text)]` or \
              `#[on_message(binary)]` if `{ty}` implements DecodeText or DecodeBinary, or the endpoint lists a decoder"
         );
     }

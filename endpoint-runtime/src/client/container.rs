@@ -34,8 +34,9 @@ use crate::handshake::head::HeadLimits;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::send_queue::FAR;
+use crate::session::audience::Room;
 use crate::session::state::States;
-use crate::session::{Groups, OpenSessions, OpenSet, Session, SessionInit};
+use crate::session::{Groups, OpenSessions, OpenSet, Session, SessionId, SessionInit};
 use crate::transport::keepalive::Keepalive;
 #[cfg(feature = "tls")]
 use crate::transport::trust::Trust;
@@ -105,6 +106,25 @@ impl ClientContainer {
     /// The open sessions of all endpoints.
     pub fn sessions(&self) -> OpenSessions {
         OpenSessions::of(self.sets().into_iter())
+    }
+
+    /// The open session with this ID, as [`ServerContainer::session`](crate::ServerContainer::session).
+    pub fn session(&self, id: SessionId) -> Option<Session> {
+        let all = || {
+            let all = self.sessions();
+            all.addressed().cloned().collect::<Vec<_>>().into_iter()
+        };
+        self.0.groups.by_id.find(id, all).filter(Session::is_open)
+    }
+
+    /// The room of this name ([`Session::join`]).
+    pub fn room(&self, name: impl AsRef<str>) -> Room {
+        Room::new(&self.0.groups, name.as_ref())
+    }
+
+    /// The sessions that are in at least one of these rooms now, each once.
+    pub fn rooms(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> OpenSessions {
+        OpenSessions::distinct(names.into_iter().map(|name| self.0.groups.rooms.of(name.as_ref())))
     }
 
     /// Ends every session with 1001 and waits for all of them. From now on connecting fails ([`Error::is_closed`]).

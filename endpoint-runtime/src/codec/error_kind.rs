@@ -1,6 +1,6 @@
 //! How generated code converts the error of a handler: by what the error is.
 //!
-//! The two traits have a method of the same name. For a value `error`, `(&error).error_kind()` finds that of
+//! The two traits have a method of the same name. For a value `error`, `(&error).__endpoint_error_kind()` finds that of
 //! [`ReportKind`] if its bounds hold, because it needs no further reference, and else that of [`BoxedKind`].
 
 use std::error::Error as StdError;
@@ -12,7 +12,7 @@ use crate::error::Error;
 /// type of that error.
 pub trait ReportKind: AsRef<dyn StdError + Send + Sync> + Send + Sync + Sized + 'static {
     /// Converts it as it is.
-    fn error_kind(&self) -> AsReport {
+    fn __endpoint_error_kind(&self) -> AsReport {
         AsReport
     }
 }
@@ -22,7 +22,7 @@ impl<E: AsRef<dyn StdError + Send + Sync> + Send + Sync + 'static> ReportKind fo
 /// Any other error.
 pub trait BoxedKind {
     /// Converts it to a boxed error.
-    fn error_kind(&self) -> AsBoxed {
+    fn __endpoint_error_kind(&self) -> AsBoxed {
         AsBoxed
     }
 }

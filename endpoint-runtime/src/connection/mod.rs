@@ -27,6 +27,7 @@ use crate::connection::io::ConnectionIo;
 use crate::endpoint::contract::{EndpointHandlers, Reply};
 use crate::endpoint::dispatch;
 use crate::endpoint::dispatch::{Dispatch, Ending};
+use crate::error::excerpt::excerpt;
 use crate::error::{Error, Kind};
 use crate::send_queue::FAR;
 use crate::session::{OpenGuard, Session};
@@ -179,10 +180,10 @@ fn log_opened(session: &Session) {
         target: SESSIONS,
         session = %id,
         peer = request.peer_addr().map(tracing::field::display),
-        path = request.path(),
+        path = %excerpt(request.path()),
         endpoint = endpoint.name,
         subprotocol = session.subprotocol(),
-        request_id = request.header("x-request-id"),
+        request_id = request.header("x-request-id").map(|id| tracing::field::debug(excerpt(id).to_string())),
         "opened"
     );
 }
@@ -350,9 +351,11 @@ where
     if E::ERROR.exists() {
         let failed = run::<E, _, _>(io, pin!(dispatch.on_error(error))).await;
         io.collect();
-        if let Some((reason, true)) = failed.as_ref().err().and_then(Error::close_reason) {
+        if let Some((reason, is_alone)) = failed.as_ref().err().and_then(Error::close_reason) {
             close_as_requested(io, reason);
-            return false;
+            if is_alone {
+                return false;
+            }
         }
         let panicked = failed.as_ref().is_err_and(Error::is_panic);
         log_second_error(&session, failed);

@@ -135,9 +135,12 @@ pub struct ExternalRequest {
 }
 
 impl ExternalRequest {
-    /// The path variables that the router matched. They replace those of the annotation.
+    /// The path variables that the router matched. They replace those of the annotation. Calls add up.
     pub fn path_params(mut self, params: impl IntoIterator<Item = (impl Into<Box<str>>, impl Into<Box<str>>)>) -> Self {
-        self.params = params.into_iter().collect();
+        let added = params.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let earlier: Vec<(Box<str>, Box<str>)> =
+            self.params.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.params = earlier.into_iter().chain(added).collect();
         self
     }
 

@@ -135,7 +135,8 @@ impl ContainerBuilder {
     pub(crate) fn assemble(self) -> Result<ServerContainer, Error> {
         let Self { endpoints, only, sessions, mut requests } = self;
         let mut mistakes = sessions.mistakes;
-        let context = ContextPath::parse(&requests.context_path).unwrap_or_else(|error| {
+        let context_path = requests.context_path.take().unwrap_or_default();
+        let context = ContextPath::parse(&context_path).unwrap_or_else(|error| {
             mistakes.push(error.to_string());
             // conflicts between the endpoints do not depend on the context path
             ContextPath::default()
@@ -143,7 +144,7 @@ impl ContainerBuilder {
         let hosts = requests.hosts().map_err(|error| mistakes.push(error.to_string())).ok();
         let origins = requests.origins().map_err(|error| mistakes.push(error.to_string())).ok();
         let ground = Deployment {
-            context_path: requests.context_path,
+            context_path,
             context,
             trailing_slash: requests.trailing_slash,
             limits: sessions.limits,

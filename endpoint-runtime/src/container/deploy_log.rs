@@ -1,4 +1,4 @@
-//! What the log says about the mounted endpoints, and warnings about those that look like a mistake.
+//! The log's lines about the mounted endpoints, and warnings about those that look like a mistake.
 
 use std::sync::Arc;
 
@@ -57,8 +57,8 @@ impl Mounted {
         }
     }
 
-    /// A mistake that is likely. An endpoint that takes no messages is none if it has an `on_open`, which may join a
-    /// room, send, or add message handlers.
+    /// The warning about a likely mistake: without a handler, messages are dropped. An endpoint that only sends says so
+    /// with an empty one.
     fn warning(&self) -> Option<String> {
         let (names, about) = (self.handler_names()?, &self.about);
         let takes_messages = ["text", "binary", "pong"].iter().any(|kind| names.contains(kind));
@@ -66,8 +66,9 @@ impl Mounted {
             [] => Some(format!(
                 "{about} has no handlers: annotate its methods with #[on_open], #[on_message], #[on_close] or #[on_error]"
             )),
-            _ if !takes_messages && !names.contains(&"open") => Some(format!(
-                "{about} has no message handler, so every message to it is dropped: annotate a method with #[on_message]"
+            _ if !takes_messages => Some(format!(
+                "{about} has no message handler, so every message to it is dropped: annotate a method with \
+                 #[on_message], an empty one if the endpoint only sends"
             )),
             _ => None,
         }

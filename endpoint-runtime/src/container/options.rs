@@ -51,7 +51,7 @@ impl Default for SessionSettings {
 /// Which requests a server's container takes, and at which paths.
 #[derive(Debug)]
 pub(crate) struct RequestSettings {
-    pub(crate) context_path: String,
+    pub(crate) context_path: Option<String>,
     pub(crate) trailing_slash: TrailingSlash,
     /// `None` if no list was given.
     hosts: Option<Vec<String>>,
@@ -66,7 +66,7 @@ pub(crate) struct RequestSettings {
 impl Default for RequestSettings {
     fn default() -> Self {
         Self {
-            context_path: String::new(),
+            context_path: None,
             trailing_slash: TrailingSlash::default(),
             hosts: None,
             origins: None,
@@ -313,7 +313,9 @@ macro_rules! request_setters {
         impl $builder {
             /// Prefix of the paths of all endpoints, such as `/websocket`. Default: none.
             pub fn context_path(mut self, path: impl Into<String>) -> Self {
-                self.request_settings().context_path = path.into();
+                let mut option = self.request_settings().context_path.take();
+                self.session_settings().set_once(&mut option, path.into(), "the context path");
+                self.request_settings().context_path = option;
                 self
             }
 

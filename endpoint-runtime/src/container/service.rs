@@ -117,9 +117,8 @@ impl ServerContainer {
     /// time.
     pub fn session(&self, id: SessionId) -> Option<Session> {
         let all = || {
-            let sets: Vec<_> = self.0.table().sets().collect();
-            sets.into_iter()
-                .flat_map(|set| OpenSessions::of([set].into_iter()).addressed().cloned().collect::<Vec<_>>())
+            let all = self.sessions();
+            all.addressed().cloned().collect::<Vec<_>>().into_iter()
         };
         self.0.ground.groups.by_id.find(id, all).filter(Session::is_open)
     }
@@ -154,6 +153,9 @@ impl ServerContainer {
     ///
     /// Called by a handler of this container, it cannot wait for the handler's own session: it then returns at once,
     /// with the number of [`pending`](Shutdown::pending) sessions, and the shutdown goes on in a task of its own.
+    ///
+    /// A task that [`Session::spawn`] started ends with its session, and would not see the end of a shutdown: call it
+    /// from a task of `tokio::spawn`.
     ///
     /// # Cancel safety
     /// If the future is dropped, the sessions still end, but slow ones are not aborted.

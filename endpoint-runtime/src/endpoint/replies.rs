@@ -1,6 +1,7 @@
 //! Several replies to one message: sent one by one while the handler runs.
 
 use std::future::{Future, poll_fn};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::pin::pin;
 use std::task::Poll;
 
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::session::Session;
 use endpoint_wire::message::Message;
 
-/// Replies sent before the connection gets a turn to write and to serve its timers.
+/// Items sent before the connection gets a turn to write and to serve its timers.
 const TURN: u32 = 32;
 
 /// Sends the items of a stream, each when the one before it is queued. Ends with the stream, with its first error, or
@@ -32,7 +33,9 @@ where
             Poll::Pending => replies.as_mut().poll_next(cx),
         });
         let Some(item) = next.await else { return Ok(None) };
-        send(session, convert(item)?, &mut count).await?;
+        if unless_closed(send(session, convert(item)?, &mut count).await)?.is_break() {
+            return Ok(None);
+        }
     }
 }
 
@@ -44,7 +47,9 @@ where
 {
     let mut count = 0;
     for item in replies?.into_iter().flatten() {
-        send(session, convert(item)?, &mut count).await?;
+        if unless_closed(send(session, convert(item)?, &mut count).await)?.is_break() {
+            break;
+        }
     }
     Ok(None)
 }
@@ -52,15 +57,24 @@ where
 /// Sends one of several replies.
 async fn send(session: &Session, message: Option<Message>, count: &mut u32) -> Result<(), Error> {
     match message {
-        None => return Ok(()),
+        None => {}
         Some(Message::Text(text)) => session.basic_remote().send_text(text).await?,
         Some(Message::Binary(data)) => session.basic_remote().send_binary(data).await?,
     }
-    *count += 1;
+    // an item without a message counts, too: a stream may have nothing else
+    *count = count.wrapping_add(1);
     if *count % TURN == 0 {
         turn().await;
     }
     Ok(())
+}
+
+/// The end of the session is the end of the replies, not an error.
+fn unless_closed(sent: Result<(), Error>) -> Result<ControlFlow<()>, Error> {
+    match sent {
+        Err(error) if error.is_closed() => Ok(Break(())),
+        sent => sent.map(Continue),
+    }
 }
 
 /// Suspends once, so that the connection writes.

@@ -12,8 +12,9 @@ use http::Response;
 
 use self::excerpt::excerpt;
 use endpoint_wire::Violation;
-use endpoint_wire::close::{CloseReason, ReasonTooLong};
+use endpoint_wire::close::{CloseReason, Parts, ReasonTooLong};
 use endpoint_wire::message::Message;
+use endpoint_wire::source_search;
 
 /// Any error that a handler may return: a type that converts into this becomes an [`Error`] for `#[on_error]`.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
@@ -94,7 +95,8 @@ pub(crate) enum Kind {
 const LONGEST: usize = 1 << 10;
 
 impl Error {
-    /// An application error, to return from a handler: `on_error` finds it with [`Error::downcast_ref`].
+    /// An application error, to return from a handler: `on_error` finds it with [`Error::downcast_ref`]. For an
+    /// `anyhow::Error` or an `eyre::Report` call [`report`](Self::report), which keeps the type of the error inside.
     pub fn user(error: impl Into<BoxError>) -> Self {
         let source = error.into();
         // an `Error` inside a boxed error is unwrapped
@@ -233,7 +235,7 @@ impl Error {
 
     /// The text message that could not be decoded (Jakarta's `DecodeException.getText`); `None` for every other error.
     pub fn text(&self) -> Option<&str> {
-        match &self.inner().0.message {
+        match &self.0.innermost().message {
             Some(Message::Text(text)) => Some(text),
             _ => None,
         }
@@ -242,7 +244,7 @@ impl Error {
     /// The binary message that could not be decoded (Jakarta's `DecodeException.getBytes`); `None` for every other
     /// error.
     pub fn bytes(&self) -> Option<&[u8]> {
-        match &self.inner().0.message {
+        match &self.0.innermost().message {
             Some(Message::Binary(data)) => Some(data),
             _ => None,
         }
@@ -253,26 +255,19 @@ impl Error {
     ///
     /// With status 101 the server accepted the upgrade, but its response does not match the request.
     pub fn response(&self) -> Option<&Response<Bytes>> {
-        self.inner().0.response.as_ref()
+        self.0.innermost().response.as_ref()
     }
 
     /// The first error of type `T` among the causes of this one: the application's error, its
-    /// [`source`](StdError::source), and so on. Also looks into `anyhow::Error` and `eyre::Report`, and into
-    /// [`std::io::Error`].
+    /// [`source`](StdError::source), and so on. Also looks into [`std::io::Error`], and into an `anyhow::Error` or
+    /// `eyre::Report` that an annotated handler returned or that was given to [`report`](Self::report).
+    ///
+    /// An error in a `#[error(transparent)]` variant of thiserror is hidden from this, because such a variant passes on
+    /// the source of that error instead of the error. Only an `Error` of this crate and a
+    /// [`CloseReason`](crate::CloseReason) are recognized there: the questions, such as [`is_closed`](Self::is_closed),
+    /// are answered, and the session is closed.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            if let Some(found) = error.downcast_ref::<T>() {
-                return Some(found);
-            }
-            // its `source` is not the error that it wraps, but that error's source
-            let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            cause = match wrapped {
-                Some(wrapped) => Some(wrapped),
-                None => error.source(),
-            };
-        }
-        None
+        self.0.find()
     }
 
     /// The reason with which the application wants the session to be closed: an error of a handler that is or contains
@@ -282,20 +277,12 @@ impl Error {
             return None;
         }
         let is_alone = self.source().is_some_and(|source| source.is::<CloseReason>());
-        self.downcast_ref::<CloseReason>().map(|reason| (reason.clone(), is_alone))
+        self.0.find::<Parts>().map(|parts| (parts.clone().into(), is_alone))
     }
 
     /// The kind of the innermost error of this crate: an error of the application may contain one.
     pub(crate) fn kind(&self) -> Kind {
-        self.inner().0.kind
-    }
-
-    /// This error; or, if it is the application's, the first error of this crate that it contains.
-    fn inner(&self) -> &Self {
-        match self.0.kind {
-            Kind::User => self.downcast_ref::<Self>().map_or(self, Self::inner),
-            _ => self,
-        }
+        self.0.innermost().kind
     }
 
     pub(crate) fn closed() -> Self {
@@ -353,26 +340,74 @@ fn beginning(text: &str) -> &str {
     text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
 }
 
+impl Inner {
+    /// The first `T` among the causes.
+    fn find<T: StdError + 'static>(&self) -> Option<&T> {
+        source_search::run(|| {
+            let mut cause = self.source();
+            while let Some(error) = cause {
+                if let Some(found) = error.downcast_ref::<T>() {
+                    return Some(found);
+                }
+                // its `source` is not the error that it wraps, but that error's source
+                let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+                cause = match wrapped {
+                    Some(wrapped) => Some(wrapped),
+                    None => error.source(),
+                };
+            }
+            None
+        })
+    }
+
+    /// This error; or, if it is the application's, the first error of this crate that it contains.
+    fn innermost(&self) -> &Self {
+        match self.kind {
+            Kind::User => self.find::<Self>().map_or(self, Self::innermost),
+            _ => self,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.text)
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
 /// Human-readable, because `main` prints a returned error with `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.0.kind, self.0.text)?;
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.text)?;
         let Some(source) = self.source() else { return Ok(()) };
         // text that was cut already consists of the source
         let source = excerpt(source).to_string();
-        if self.0.text.ends_with(&source) || self.0.text.ends_with('…') { Ok(()) } else { write!(f, " ({source})") }
+        if self.text.ends_with(&source) || self.text.ends_with('…') { Ok(()) } else { write!(f, " ({source})") }
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_ref().map(Source::error)
+        // found there if the error that contains this one hides it
+        if source_search::runs() { Some(&*self.0) } else { self.0.source() }
+    }
+}
+
+impl StdError for Inner {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(Source::error)
     }
 }
 

@@ -92,6 +92,12 @@ impl SessionIds for &OpenSessions {
     }
 }
 
+impl SessionIds for OpenSessions {
+    fn each(self, id: impl FnMut(SessionId)) {
+        (&self).each(id);
+    }
+}
+
 impl From<Snapshot<Session>> for OpenSessions {
     fn from(sessions: Snapshot<Session>) -> Self {
         Self { sessions, excluded: Excluded::Nobody }
