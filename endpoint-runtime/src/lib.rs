@@ -193,7 +193,7 @@ pub use crate::session::excluded::SessionIds;
 pub use crate::session::message_handler::{MessageHandler, MessageKind};
 pub use crate::session::principal::{Identity, Principal};
 pub use crate::session::properties::Properties;
-pub use crate::session::remote::{AsyncRemote, BasicRemote};
+pub use crate::session::remote::{AsyncRemote, BasicRemote, SendObject};
 pub use crate::session::state::State;
 pub use crate::session::stream::{BinaryStream, TextStream};
 pub use crate::session::writer::{BinaryWriter, TextWriter};

@@ -76,17 +76,14 @@ impl<'a> BasicRemote<'a> {
     ///
     /// # Errors
     /// [`Error::is_encode`] if encoding fails; otherwise as [`send_text`](Self::send_text).
-    pub fn send_object<T, By>(self, object: &T) -> impl Future<Output = Result<(), Error>> + Send + use<'a, T, By>
-    where
-        T: Object<By> + ?Sized,
-    {
-        let message = object.message_for(&self.context);
-        async move {
-            match message? {
-                Message::Text(text) => self.send_text(text).await,
-                Message::Binary(data) => self.send_binary(data).await,
-            }
-        }
+    pub fn send_object<T: Object<By> + ?Sized, By>(self, object: &T) -> SendObject<'a> {
+        let encoded = object.message_for(&self.context);
+        SendObject(encoded.map_err(Some).map(|message| {
+            self.send(match message {
+                Message::Text(text) => QueueItem::Shared(OpCode::Text, text.into()),
+                Message::Binary(data) => QueueItem::Shared(OpCode::Binary, data.into()),
+            })
+        }))
     }
 
     /// Sends a part of a text message; `last` ends the message (Jakarta's `sendText(part, isLast)`).
@@ -183,6 +180,24 @@ impl<'a> BasicRemote<'a> {
 }
 
 remote_options!(BasicRemote<'_>);
+
+/// The send of an object that [`BasicRemote::send_object`] has encoded. Resolves when the message is written.
+///
+/// A type of its own, because an opaque future would repeat the bound on the object, and so the compiler its error.
+#[derive(Debug)]
+#[must_use = "nothing is sent until it is awaited"]
+pub struct SendObject<'a>(Result<Sending<'a>, Option<Error>>);
+
+impl Future for SendObject<'_> {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Ok(sending) => Pin::new(sending).poll(cx),
+            Err(error) => error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        }
+    }
+}
 
 /// A remote that queues messages and returns at once (Jakarta's `RemoteEndpoint.Async`).
 ///
