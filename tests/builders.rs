@@ -120,6 +120,16 @@ fn second_value_of_one_state_is_a_mistake() {
 }
 
 #[test]
+fn missing_state_names_a_similar_one() {
+    let built = ServerContainer::builder().register::<One>().state(std::sync::Arc::new(1u32)).build();
+    mistake(built, &["takes State<u32>", "(State<alloc::sync::Arc<u32>> is provided)"]);
+    let built = ServerContainer::builder().register::<One>().state("other").build();
+    assert!(!built.unwrap_err().to_string().contains("is provided"));
+    let container = all().build().unwrap();
+    assert_eq!((container.state::<u32>().map(|state| **state), container.state::<u8>().is_some()), (Some(1), false));
+}
+
+#[test]
 fn second_constructor_or_configurator_is_a_mistake() {
     let construct = |_: &HandshakeRequest| Ok(One);
     mistake(all().endpoint_with(construct).endpoint_with(construct).build(), &["One", "two constructors"]);

@@ -318,6 +318,19 @@ async fn transparent_variant_does_not_hide_an_error_of_ours() {
     assert!(error.is_encode() && error.downcast_ref::<Own>().is_some());
 }
 
+#[test]
+fn causes_are_printed_on_demand_and_once() {
+    let error = Error::report(anyhow::Error::from(Own(1)).context("inner").context("outer"));
+    assert_eq!(error.to_string(), "outer");
+    assert_eq!(format!("{error:#}"), "outer: inner: own error 1");
+    assert_eq!(format!("{error:?}"), "User: outer (inner: own error 1)");
+    // one that contains its cause already
+    let error = Error::user(Error::encode(Own(2)));
+    assert_eq!(format!("{error:#}"), "cannot encode an object: own error 2");
+    let error = Error::user(AppError::from(Error::encode(Own(2))));
+    assert_eq!(format!("{error:#}"), "websocket: cannot encode an object: own error 2");
+}
+
 #[tokio::test]
 async fn on_error_closes_with_a_reason_that_its_error_contains() {
     closing("/named", "x", 4003, &[]).await;

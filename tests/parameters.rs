@@ -279,7 +279,6 @@ async fn every_handler_of_every_endpoint_shares_the_state() {
         .state(Visits(AtomicUsize::new(7)))
         .register::<Stateful>()
         .register::<Other>()
-        .state("earlier".to_owned())
         .state(journal.clone())
         .state("> ".to_owned());
     let server = TestServer::with(container).await;

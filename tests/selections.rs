@@ -114,6 +114,9 @@ async fn sessions_excluded_one_by_one_or_together_add_up() {
     assert_eq!(left(room.except(room.except([three, four]))), rest);
     assert_eq!(left(room.except(one).filter(|session| *session != two)), rest);
     assert_eq!(left(room.filter(|session| *session != two).except(one)), rest);
+    let ids: HashSet<SessionId> = [one, two].into_iter().map(Session::id).collect();
+    assert_eq!(left(room.except(&ids)), rest);
+    assert_eq!(left(room.except(Some(one)).except(None::<&Session>).except(two)), rest);
     assert_eq!(left(room.except([] as [SessionId; 0])).len(), 4);
     assert_eq!(room.except([one, two]).async_remote().send_text("hello").sent, 2);
 }

@@ -82,7 +82,15 @@ fn path_of(manifest: &str, workspace: impl FnOnce() -> Option<String>) -> Option
         matches!(&*entry.table, "package.metadata.endpoint-runtime" | "package.metadata.endpoint_runtime")
             && entry.key == "crate"
     });
-    if let Some(path) = of_facade.and_then(|entry| string(&entry.value)) {
+    // or in braces
+    let in_braces = entries.iter().find(|entry| {
+        entry.table == "package.metadata" && matches!(&*entry.key, "endpoint-runtime" | "endpoint_runtime")
+    });
+    let in_braces = in_braces.and_then(|entry| {
+        let (key, value) = entry.value.strip_prefix('{')?.split_once('=')?;
+        string(value.trim()).filter(|_| key.trim() == "crate")
+    });
+    if let Some(path) = of_facade.and_then(|entry| string(&entry.value)).or(in_braces) {
         let is_relative = path.starts_with("crate::") || path.starts_with("::");
         return Some(if is_relative { path.to_owned() } else { format!("::{path}") });
     }
@@ -180,6 +188,7 @@ mod tests {
             ("[target.'cfg(unix)'.dependencies]\nws = { package = \"endpoint-runtime\" }", "::ws"),
             ("[package.metadata.endpoint-runtime]\ncrate = \"facade::ws\"", "::facade::ws"),
             ("[package.metadata]\nendpoint-runtime.crate = \"crate::ws\"", "crate::ws"),
+            ("[package.metadata]\nendpoint-runtime = { crate = \"facade::ws\" }", "::facade::ws"),
             // the first previews' users may have both
             ("[dependencies]\nendpoint-runtime = \"1\"\nws = { package = \"endpoint-runtime\" }", "::endpoint_runtime"),
         ] {

@@ -77,6 +77,12 @@ fn variable(segment: &str) -> Result<Option<&str>, String> {
 
 /// The error in a segment of literal text, if there is one.
 fn literal_error(segment: &str) -> Option<String> {
+    // as in other frameworks
+    let name = segment.strip_prefix(':').or_else(|| segment.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')));
+    if let Some(name) = name.filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')) {
+        let name = name.rsplit(':').next().unwrap_or(name);
+        return Some(format!("`{segment}` is no variable here: write `{{{name}}}`"));
+    }
     if segment == "." || segment == ".." {
         return Some(format!("`{segment}`: dot segments are not allowed: write the resolved path"));
     }
@@ -113,7 +119,9 @@ mod tests {
 
     #[test]
     fn valid_templates_have_no_errors() {
-        for path in ["/", "/a", "/a/", "/{a}", "/a/{b}/c/{_d1}/", "/a b/ü", "/100%", "/...", "/a.do", "/a;v=1"] {
+        for path in
+            ["/", "/a:b/:/:1", "/a", "/a/", "/{a}", "/a/{b}/c/{_d1}/", "/a b/ü", "/100%", "/...", "/a.do", "/a;v=1"]
+        {
             assert_eq!(errors(path), [], "{path}");
         }
     }
@@ -122,6 +130,9 @@ mod tests {
     fn each_error_has_its_place() {
         for (path, place) in [
             ("", ""),
+            ("/chat/:room", ":room"),
+            ("/chat/<room>/x", "<room>"),
+            ("/<int:id>", "<int:id>"),
             ("chat", "chat"),
             ("{room}", "{room}"),
             ("/a//b", "//"),

@@ -317,7 +317,9 @@ fn check_duplicates(resolved: &[Resolved<'_>], diagnostics: &mut Diagnostics) {
         diagnostics.at(
             &this.parameter.ty,
             "second message: a handler takes only one; mark parameters of the path with `#[path_param]` and of the query \
-             with `#[query_param]`, and handle another kind of message in another method",
+             with `#[query_param]`, take a value of the application as `State<T>`, get the user with \
+             `session.principal::<T>()` and the container with `session.container()`, and handle another kind of message \
+             in another method; a type of this crate is recognized by its own name, not by an alias",
         );
     }
 }
@@ -423,6 +425,11 @@ fn check_explicit_kind(
 fn cannot_tell_kind(ty: &Type) -> String {
     if let Some(instead) = instead_of(ty) {
         return instead;
+    }
+    if matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Message")) {
+        return "a handler takes one kind of message: write one method for text, with `String` or `&str`, and one for \
+                binary data, with `Vec<u8>` or `&[u8]`"
+            .to_owned();
     }
     if matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.arguments.is_none())) {
         let ty = type_text(ty);

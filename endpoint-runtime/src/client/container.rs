@@ -324,10 +324,7 @@ impl<E: Endpoint> ClientEndpoint for Programmatic<E> {
 fn can_be_served<E: ClientEndpoint>(limits: &Limits, states: &States, mistakes: &[String]) -> Result<(), Error> {
     let mut mistakes = mistakes.to_vec();
     mistakes.extend(limits.compression.mistake());
-    for wanted in Handlers::of::<E>().missing(states) {
-        let (method, ty) = (wanted.method, (wanted.type_name)());
-        mistakes.push(format!("`{method}` takes State<{ty}>: provide it with .state(…)"));
-    }
+    mistakes.extend(Handlers::of::<E>().missing(states).map(|wanted| states.missing(wanted)));
     if mistakes.is_empty() {
         return Ok(());
     }

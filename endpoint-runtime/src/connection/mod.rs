@@ -180,10 +180,10 @@ fn log_opened(session: &Session) {
         target: SESSIONS,
         session = %id,
         peer = request.peer_addr().map(tracing::field::display),
-        path = %excerpt(request.path()),
+        path = &*excerpt(request.path()).to_string(),
         endpoint = endpoint.name,
         subprotocol = session.subprotocol(),
-        request_id = request.header("x-request-id").map(|id| tracing::field::debug(excerpt(id).to_string())),
+        request_id = request.header("x-request-id").map(|id| excerpt(id).to_string()).as_deref(),
         "opened"
     );
 }
@@ -280,7 +280,7 @@ async fn run_on_close<E: EndpointHandlers>(mut ending: Ending<E>, reason: CloseR
         log_second_error(&session, poll_fn(|cx| dispatch::poll(session.send_queue(), failing.as_mut(), cx)).await);
     } else if let Some(not_logged) = session.open_set().log.on_close.due() {
         let endpoint = session.open_set().name;
-        tracing::warn!(%error, not_logged, session = %session.id(), endpoint, "on_close failed");
+        tracing::warn!(error = %format_args!("{error:#}"), not_logged, session = %session.id(), endpoint, "on_close failed");
     }
 }
 
@@ -370,7 +370,7 @@ fn log_second_error(session: &Session, result: Result<(), Error>) {
     if let Err(error) = result {
         if let Some(not_logged) = session.open_set().log.on_error.due() {
             let endpoint = session.open_set().name;
-            tracing::error!(%error, not_logged, session = %session.id(), endpoint, "on_error failed");
+            tracing::error!(error = %format_args!("{error:#}"), not_logged, session = %session.id(), endpoint, "on_error failed");
         }
     }
 }

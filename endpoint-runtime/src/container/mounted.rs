@@ -14,7 +14,7 @@ use crate::error::{Error, Kind};
 use crate::handshake::path::{ContextPath, PathParams, Template};
 use crate::handshake::request::HandshakeRequest;
 use crate::handshake::router::{Router, TrailingSlash};
-use crate::session::state::{StateRequirement, States};
+use crate::session::state::States;
 use crate::session::{EndpointInfo, Groups, OpenSet};
 use endpoint_wire::budget::Budgets;
 
@@ -170,9 +170,7 @@ impl Deployment {
         let limits = self.limits.with(&options);
         mistakes.extend(limits.compression.mistake().map(|mistake| format!("{about}: {mistake}")));
         let missing = registration.into_iter().flat_map(|registration| registration.handlers().missing(&self.states));
-        mistakes.extend(missing.map(|StateRequirement { type_name, method, .. }| {
-            format!("{about}: `{method}` takes State<{}>: provide it with .state(…)", type_name())
-        }));
+        mistakes.extend(missing.map(|wanted| format!("{about}: {}", self.states.missing(wanted))));
         let full = format!("{}{}", self.context_path.trim_end_matches('/'), about.path);
         let (states, groups, budgets) = (self.states.clone(), self.groups.clone(), self.budgets.clone());
         let sessions = OpenSet::new(full, about.name, limits).with(states, groups, budgets);

@@ -31,6 +31,7 @@ use crate::handshake::router::Lookup;
 use crate::observe::log_rate::HandshakeLog;
 use crate::send_queue::FAR;
 use crate::session::audience::{Room, User};
+use crate::session::state::State;
 use crate::session::{EndpointInfo, Groups, OpenSessions, OpenSet, Session, SessionId};
 use endpoint_wire::budget::Budget;
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
@@ -101,6 +102,12 @@ impl ServerContainer {
     /// [`receive_budget`](crate::ContainerBuilder::receive_budget).
     pub fn unfinished_bytes(&self) -> usize {
         self.0.ground.budgets.receive.used()
+    }
+
+    /// The value that the application gave the builder ([`ContainerBuilder::state`](crate::ContainerBuilder::state)), for
+    /// code outside the handlers; `None` if there is no `T`.
+    pub fn state<T: 'static>(&self) -> Option<&State<T>> {
+        self.0.ground.states.get()
     }
 
     /// The open sessions of the annotated endpoint `E`, wherever and however often it is mounted. For an endpoint

@@ -281,9 +281,9 @@ pub(crate) fn log_unhandled(session: &Session, error: &Error) {
     let due = if violates { log.violations.due() } else { log.failures.due() };
     let Some(not_logged) = due else { return };
     if error.is_user() || error.is_panic() {
-        tracing::warn!(%error, not_logged, endpoint, path, %session, "a handler failed, and the endpoint has no on_error");
+        tracing::warn!(error = %format_args!("{error:#}"), not_logged, endpoint, path, %session, "a handler failed, and the endpoint has no on_error");
     } else {
-        tracing::warn!(%error, not_logged, endpoint, path, %session, "an error was not handled: the endpoint has no on_error");
+        tracing::warn!(error = %format_args!("{error:#}"), not_logged, endpoint, path, %session, "an error was not handled: the endpoint has no on_error");
     }
 }
 

@@ -26,7 +26,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// this crate has its kind: if a handler returns an enum with `#[from] Error`, or an `anyhow::Error` made by `?`, and a
 /// send failed because the peer has gone, `is_closed` is true.
 ///
-/// The printed text has at most 1 KiB, however long the message that caused it, and text from a peer is cut to 256
+/// `{}` prints what failed, `{:#}` and `{:?}` print the causes as well. The printed text has at most 1 KiB, however long the message that caused it, and text from a peer is cut to 256
 /// bytes, followed by `…`; a list of mistakes ([`is_deployment`](Error::is_deployment)) is never cut. The
 /// [`source`](StdError::source) is the whole error of your code, or of a parser, at its full length.
 pub struct Error(Box<Inner>);
@@ -360,6 +360,29 @@ impl Inner {
         })
     }
 
+    /// The texts of the causes that this error's own text does not contain, the outermost first; `None` without one.
+    fn causes(&self) -> Option<String> {
+        /// A longer chain is cut, so that one that never ends has an end.
+        const MOST: usize = 16;
+        // text that was cut consists of its source
+        if self.text.ends_with('…') {
+            return None;
+        }
+        let (mut causes, mut last) = (Vec::new(), self.text.to_string());
+        let mut cause = self.source();
+        for _ in 0..MOST {
+            let Some(error) = cause else { break };
+            let text = excerpt(error).to_string();
+            if !last.ends_with(&text) {
+                causes.push(text.clone());
+            }
+            (last, cause) = (text, error.source());
+        }
+        let mut causes = causes.join(": ");
+        excerpt::cut(&mut causes, LONGEST);
+        (!causes.is_empty()).then_some(causes)
+    }
+
     /// This error; or, if it is the application's, the first error of this crate that it contains.
     fn innermost(&self) -> &Self {
         match self.kind {
@@ -375,9 +398,14 @@ impl fmt::Display for Error {
     }
 }
 
+/// With `{:#}` also the causes.
 impl fmt::Display for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.text)?;
+        match self.causes() {
+            Some(causes) if f.alternate() => write!(f, ": {causes}"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -391,10 +419,7 @@ impl fmt::Debug for Error {
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.kind, self.text)?;
-        let Some(source) = self.source() else { return Ok(()) };
-        // text that was cut already consists of the source
-        let source = excerpt(source).to_string();
-        if self.text.ends_with(&source) || self.text.ends_with('…') { Ok(()) } else { write!(f, " ({source})") }
+        self.causes().map_or(Ok(()), |causes| write!(f, " ({causes})"))
     }
 }
 

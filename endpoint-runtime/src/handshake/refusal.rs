@@ -171,8 +171,7 @@ impl Refusal {
             StatusCode::FORBIDDEN,
             format!(
                 "the server at \"{host}\" does not allow the origin \"{origin}\"{hint}: allow one site with {list}, or \
-                 every page, including pages opened from disk, with Origins::any() (in the ws_server example: \
-                 --allow-any-origin)"
+                 every page, including pages opened from disk, with Origins::any()"
             ),
         )
     }
@@ -426,9 +425,7 @@ mod tests {
         let refusal = Refusal::foreign_origin("https://evil.example", "chat.example");
         let body = String::from_utf8(refusal.body().to_vec()).unwrap();
         for text in [refusal.reason(), &*body] {
-            for part in
-                ["chat.example", "allowed_origins([\"https://evil.example\"])", "Origins::any()", "--allow-any-origin"]
-            {
+            for part in ["chat.example", "allowed_origins([\"https://evil.example\"])", "Origins::any()"] {
                 assert!(text.contains(part), "{text}");
             }
         }

@@ -32,6 +32,7 @@ use crate::transport::tls::TlsConfig;
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "nothing is served until `run` or `run_until` is awaited"]
 pub struct Server {
     container: ServerContainer,
     listener: TcpListener,

@@ -1,12 +1,13 @@
 //! Sessions that a selection excludes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use self::sealed::Identified;
 use super::id::SessionId;
 use super::session::Session;
 
-/// One or several sessions, as arguments: `&session`, `[&ann, &ben]`, a slice, a vector, or [`OpenSessions`](crate::OpenSessions); each as
+/// One or several sessions, as arguments: `&session`, `[&ann, &ben]`, a slice, a vector, a set, an option, or [`OpenSessions`](crate::OpenSessions); each as
 /// [`Session`], `&Session` or [`SessionId`].
 pub trait SessionIds: sealed::Sealed {
     #[doc(hidden)]
@@ -30,6 +31,8 @@ impl<T: sealed::Sealed + ?Sized> sealed::Sealed for &T {}
 impl<T: sealed::Sealed> sealed::Sealed for [T] {}
 impl<T: sealed::Sealed, const N: usize> sealed::Sealed for [T; N] {}
 impl<T: sealed::Sealed> sealed::Sealed for Vec<T> {}
+impl<T: sealed::Sealed> sealed::Sealed for Option<T> {}
+impl<T: sealed::Sealed> sealed::Sealed for HashSet<T> {}
 
 impl Identified for Session {
     fn session_id(&self) -> SessionId {
@@ -63,6 +66,8 @@ session_ids! {
     [] SessionId, |this| std::iter::once(this);
     [] &SessionId, |this| std::iter::once(*this);
     [] &Session, |this| std::iter::once(this.id());
+    [T: Identified] Option<T>, |this| this.iter().map(T::session_id);
+    [T: Identified] &HashSet<T>, |this| this.iter().map(T::session_id);
     [T: Identified] &[T], |this| this.iter().map(T::session_id);
     [T: Identified] &Vec<T>, |this| this.iter().map(T::session_id);
     [T: Identified] Vec<T>, |this| this.iter().map(T::session_id);

@@ -81,7 +81,14 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for State<T> {
 
 /// The values of one container, in a vector because they are few.
 #[derive(Default)]
-pub(crate) struct States(Vec<(TypeId, Box<dyn Any + Send + Sync>)>);
+pub(crate) struct States(Vec<Provided>);
+
+/// A value with its type.
+struct Provided {
+    id: TypeId,
+    type_name: &'static str,
+    value: Box<dyn Any + Send + Sync>,
+}
 
 impl States {
     /// Adds a value.
@@ -90,32 +97,43 @@ impl States {
     /// There is a value of this type already; it stays.
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> Result<(), String> {
         let id = TypeId::of::<T>();
-        if self.0.iter().any(|(other, _)| *other == id) {
+        if self.0.iter().any(|other| other.id == id) {
             let name = std::any::type_name::<T>();
             return Err(format!(
                 "State<{name}> is provided twice: remove one `.state(…)`, or wrap one in its own type"
             ));
         }
-        self.0.push((id, Box::new(State::new(value))));
+        let type_name = std::any::type_name::<T>();
+        self.0.push(Provided { id, type_name, value: Box::new(State::new(value)) });
         Ok(())
     }
 
     pub(crate) fn get<T: 'static>(&self) -> Option<&State<T>> {
-        let (_, value) = self.0.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
-        value.downcast_ref()
+        self.0.iter().find(|provided| provided.id == TypeId::of::<T>())?.value.downcast_ref()
     }
 
     /// Whether the state that a handler requires exists.
     pub(crate) fn have(&self, wanted: &StateRequirement) -> bool {
         let id = (wanted.type_id)();
-        self.0.iter().any(|(other, _)| *other == id)
+        self.0.iter().any(|other| other.id == id)
+    }
+
+    /// The error for a state that a handler requires and that is missing.
+    pub(crate) fn missing(&self, wanted: &StateRequirement) -> String {
+        let (method, name) = (wanted.method, (wanted.type_name)());
+        // most often an `Arc` around it, or an `Arc` that was expected
+        let contains = |outer: &str, inner: &str| outer.contains(&format!("<{inner}>"));
+        let similar = self.0.iter().map(|provided| provided.type_name);
+        let hint = similar.into_iter().find(|other| contains(other, name) || contains(name, other));
+        let hint = hint.map(|other| format!(" (State<{other}> is provided)")).unwrap_or_default();
+        format!("`{method}` takes State<{name}>: provide it with .state(…){hint}")
     }
 }
 
 /// Catches panics of destructors: a session may hold the last reference, and a panic must not end its task.
 impl Drop for States {
     fn drop(&mut self) {
-        self.0.drain(..).for_each(|(_, value)| destructors::run("a state", value));
+        self.0.drain(..).for_each(|provided| destructors::run("a state", provided.value));
     }
 }
 
