@@ -121,6 +121,42 @@ endpoint!(
     }
 );
 
+endpoint!(
+    Owned,
+    "/owned",
+    fn f(&mut self, count: u32) -> Vec<String> {
+        (0..count).map(|number| number.to_string()).collect()
+    }
+);
+endpoint!(
+    Objects,
+    "/objects",
+    async fn f(&mut self, count: u32) -> Result<Vec<Json<Count>>, Odd> {
+        Ok((0..count).map(|number| Json(Count { number })).collect())
+    }
+);
+endpoint!(
+    Array,
+    "/array",
+    fn f(&mut self, count: u32) -> [u32; 3] {
+        [0, 1, count - 1]
+    }
+);
+endpoint!(
+    Mixed,
+    "/mixed",
+    fn f(&mut self, count: u32) -> Option<Vec<Result<u32, Odd>>> {
+        Some((0..count).map(|number| if number == 2 { Err(Odd) } else { Ok(number) }).collect())
+    }
+);
+endpoint!(
+    Bytes,
+    "/bytes",
+    fn f(&mut self, count: u32) -> Vec<u8> {
+        vec![7; count as usize]
+    }
+);
+
 /// A `#[on_open]` that greets, in each form.
 #[server_endpoint("/greets")]
 #[derive(Default)]
@@ -227,7 +263,10 @@ async fn each_item_is_a_reply() {
     for path in ["/sync", "/boxed", "/pinned", "/list", "/optional"] {
         replies(path, "3", &["0", "1", "2"]).await;
     }
-    for path in ["/async", "/vector"] {
+    for path in ["/owned", "/array"] {
+        replies(path, "3", &["0", "1", "2"]).await;
+    }
+    for path in ["/async", "/vector", "/objects"] {
         replies(path, "2", &[r#"{"number":0}"#, r#"{"number":1}"#]).await;
     }
     replies("/skips", "4", &["0", "2"]).await;
@@ -239,6 +278,7 @@ async fn error_ends_the_replies_and_is_reported() {
     replies("/fallible", "5", &["0", "1", "2", "failed: odd"]).await;
     replies("/fallible", "1", &["failed: odd"]).await;
     replies("/fallible", "2", &["0", "1"]).await;
+    replies("/mixed", "4", &["0", "1", "failed: odd"]).await;
 }
 
 #[tokio::test]
@@ -250,6 +290,14 @@ async fn empty_stream_sends_nothing() {
         client.text("1").await;
         client.expect_text("0").await;
     }
+}
+
+#[tokio::test]
+async fn bytes_are_one_message() {
+    let (server, _) = serve().await;
+    let mut client = server.connect("/bytes").await;
+    client.text("3").await;
+    assert_eq!(client.expect(support::BINARY).await, [7, 7, 7]);
 }
 
 #[tokio::test]

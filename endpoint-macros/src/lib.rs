@@ -247,7 +247,8 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 ///
 /// An `impl Stream<Item = T>`, a `BoxStream<'_, T>` or an `impl Iterator<Item = T>`, also inside `Option` and `Result`, is
 /// several replies: each item is sent when the one before it is, so that a slow peer slows the stream down. The next
-/// message is handled when the stream has ended; it is dropped when the session ends.
+/// message is handled when the stream has ended; it is dropped when the session ends. The elements of a `Vec<T>` or
+/// `[T; N]` are several replies, too, queued at once; bytes (`Vec<u8>`) are one.
 ///
 /// # Events
 ///

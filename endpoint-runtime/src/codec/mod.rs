@@ -418,7 +418,7 @@ encode_as_text_form!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64
     message = "`{Self}` cannot be returned from an `#[on_message]` handler",
     label = "cannot be sent as a reply",
     note = "return `Json<{Self}>` to send it as JSON, or implement Encode for it, or list an encoder for it on the endpoint",
-    note = "a reply is also (), text, bytes, a number, bool, char, an Option of a reply, or a Result whose error converts into a boxed error; several replies are an `impl Iterator<Item = T>` or an `impl Stream<Item = T>`"
+    note = "a reply is also (), text, bytes, a number, bool, char, an Option of a reply, or a Result whose error converts into a boxed error; several replies are a Vec<T>, an `impl Iterator<Item = T>` or an `impl Stream<Item = T>`"
 )]
 pub trait IntoReply {
     /// Converts it into the message to send back, or none.

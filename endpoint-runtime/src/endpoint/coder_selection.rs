@@ -16,6 +16,7 @@ use super::coders::{
 };
 use crate::codec::session_coders::Feed;
 use crate::codec::{DecodeBinary, DecodeText, IntoError, IntoReply};
+use crate::endpoint::replies::reply_with_each;
 use crate::error::Error;
 use crate::session::Session;
 use endpoint_wire::message::{Binary, Message};
@@ -342,6 +343,10 @@ choice!(
     FailedResult
 );
 choice!(
+    /// The end of [`EncoderOfReply`] for a list of replies.
+    SeveralReplies
+);
+choice!(
     /// The end of [`EncoderOfReply`] for every other type that is no reply.
     NoReply
 );
@@ -354,9 +359,32 @@ impl<T> Deref for EncoderOfReply<(), T> {
 }
 
 impl<T> Deref for FailedResult<(), T> {
+    type Target = SeveralReplies<(), T>;
+    fn deref(&self) -> &Self::Target {
+        &SeveralReplies(PhantomData)
+    }
+}
+
+impl<T> Deref for SeveralReplies<(), T> {
     type Target = NoReply<(), T>;
     fn deref(&self) -> &Self::Target {
         &NoReply(PhantomData)
+    }
+}
+
+impl<T: IntoReply> SeveralReplies<(), Vec<T>> {
+    /// Each element is a reply.
+    #[inline]
+    pub fn encoder(self) -> OfEach {
+        OfEach
+    }
+}
+
+impl<T: IntoReply, const N: usize> SeveralReplies<(), [T; N]> {
+    /// Each element is a reply.
+    #[inline]
+    pub fn encoder(self) -> OfEach {
+        OfEach
     }
 }
 
@@ -398,6 +426,22 @@ pub struct ByList;
 /// The reply encodes itself.
 #[derive(Clone, Copy, Debug)]
 pub struct OfItself;
+
+/// Each element of a list encodes itself.
+#[derive(Clone, Copy, Debug)]
+pub struct OfEach;
+
+impl<T: IntoReply> EncodesReply<Vec<T>> for OfEach {
+    fn conversion<'s>(self, session: &'s Session) -> impl Fn(Vec<T>) -> Reply + Copy + Send + use<'s, T> {
+        move |list| reply_with_each(session, list)
+    }
+}
+
+impl<T: IntoReply, const N: usize> EncodesReply<[T; N]> for OfEach {
+    fn conversion<'s>(self, session: &'s Session) -> impl Fn([T; N]) -> Reply + Copy + Send + use<'s, T, N> {
+        move |list| reply_with_each(session, list)
+    }
+}
 
 /// Makes replies of handlers' return values.
 pub trait EncodesReply<T>: Copy {

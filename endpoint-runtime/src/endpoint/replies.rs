@@ -7,10 +7,12 @@ use std::task::Poll;
 
 use futures_core::Stream;
 
-use crate::endpoint::contract::Reply;
+use crate::codec::IntoReply;
 use crate::error::Error;
 use crate::session::Session;
 use endpoint_wire::message::Message;
+
+type Reply = Result<Option<Message>, Error>;
 
 /// Items sent before the connection gets a turn to write and to serve its timers.
 const TURN: u32 = 32;
@@ -52,6 +54,27 @@ where
         }
     }
     Ok(None)
+}
+
+/// Queues the elements of a list; the last one is the reply. An error ends the list after what came before it.
+pub(crate) fn reply_with_each<T: IntoReply>(session: &Session, list: impl IntoIterator<Item = T>) -> Reply {
+    let queue = |message: Option<Message>| match message {
+        None => Ok(()),
+        Some(Message::Text(text)) => session.async_remote().send_text(text).queued(),
+        Some(Message::Binary(data)) => session.async_remote().send_binary(data).queued(),
+    };
+    let mut last = None;
+    for item in list {
+        match item.into_reply() {
+            Ok(None) => {}
+            Ok(reply) => queue(std::mem::replace(&mut last, reply))?,
+            Err(error) => {
+                queue(last)?;
+                return Err(error);
+            }
+        }
+    }
+    Ok(last)
 }
 
 /// Sends one of several replies.
