@@ -4,8 +4,8 @@ use endpoint_runtime::prelude::*;
 struct Chat;
 
 impl Chat {
-    #[on_open]
-    async fn open(&self) -> String {
+    #[on_close]
+    async fn close(&self) -> String {
         String::new()
     }
 }
