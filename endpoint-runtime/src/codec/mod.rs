@@ -458,7 +458,7 @@ impl<T: IntoReply, E: IntoError> IntoReply for Result<T, E> {
     }
 }
 
-/// A value that an `#[on_open]`, `#[on_close]` or `#[on_error]` handler may return.
+/// A value that an `#[on_close]` or `#[on_error]` handler may return.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from this handler",
     label = "this handler cannot reply by returning a value",

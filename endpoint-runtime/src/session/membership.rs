@@ -92,12 +92,13 @@ impl Session {
         let Some(rare) = self.0.rare.get() else { return };
         let rooms = std::mem::take(&mut rare.rooms().names);
         rooms.iter().for_each(|room| self.0.endpoint.groups.rooms.leave(room, self));
-        let mut joined = rare.rooms();
-        if !rare.is_released() {
-            // `on_close` may still ask for them
-            joined.left.extend(rooms);
+        if !rooms.is_empty() {
+            let mut joined = rare.rooms();
+            if !rare.is_released() {
+                // `on_close` may still ask for them
+                joined.left.extend(rooms);
+            }
         }
-        drop(joined);
         self.leave_as_principal();
     }
 }
