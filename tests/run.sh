@@ -255,7 +255,8 @@ need_proxies() {
     export ENDPOINT_NGINX=${ENDPOINT_NGINX:-$cache/proxies/nginx} ENDPOINT_HAPROXY=${ENDPOINT_HAPROXY:-$cache/proxies/haproxy}
   fi
   "$ENDPOINT_NGINX" -v
-  "$ENDPOINT_HAPROXY" -v | head -n 1
+  # reads all of it, because a closed pipe would end HAProxy with an error
+  "$ENDPOINT_HAPROXY" -v | sed -n 1p
 }
 
 build_proxies() {
