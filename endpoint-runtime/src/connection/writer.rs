@@ -18,7 +18,7 @@ use crate::transport::socket::{Io, Socket};
 use endpoint_wire::close::CloseReason;
 use endpoint_wire::encode;
 use endpoint_wire::frame::OpCode;
-use endpoint_wire::message::{Binary, Message};
+use endpoint_wire::message::Binary;
 use endpoint_wire::role::Role;
 
 /// Bytes of a batch's replies that are gathered for one write.
@@ -394,15 +394,6 @@ impl Writer {
         }
         self.state = State::ShutDown;
         Poll::Ready(())
-    }
-}
-
-/// The opcode and the bytes of a message.
-#[inline]
-pub(super) fn frame_of(message: Message) -> (OpCode, Binary) {
-    match message {
-        Message::Text(text) => (OpCode::Text, Binary::from(text)),
-        Message::Binary(data) => (OpCode::Binary, data),
     }
 }
 

@@ -60,8 +60,7 @@ where
 pub(crate) fn reply_with_each<T: IntoReply>(session: &Session, list: impl IntoIterator<Item = T>) -> Reply {
     let queue = |message: Option<Message>| match message {
         None => Ok(()),
-        Some(Message::Text(text)) => session.async_remote().send_text(text).queued(),
-        Some(Message::Binary(data)) => session.async_remote().send_binary(data).queued(),
+        Some(message) => session.async_remote().send_message(message).queued(),
     };
     let mut last = None;
     for item in list {
@@ -79,10 +78,8 @@ pub(crate) fn reply_with_each<T: IntoReply>(session: &Session, list: impl IntoIt
 
 /// Sends one of several replies.
 async fn send(session: &Session, message: Option<Message>, count: &mut u32) -> Result<(), Error> {
-    match message {
-        None => {}
-        Some(Message::Text(text)) => session.basic_remote().send_text(text).await?,
-        Some(Message::Binary(data)) => session.basic_remote().send_binary(data).await?,
+    if let Some(message) = message {
+        session.basic_remote().send_message(message).await?;
     }
     // an item without a message counts, too: a stream may have nothing else
     *count = count.wrapping_add(1);

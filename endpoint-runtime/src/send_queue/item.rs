@@ -8,6 +8,7 @@ use super::burst::Burst;
 use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::frame::OpCode;
+use endpoint_wire::message::{Binary, Message};
 
 /// Position in the order of accepted messages.
 pub(crate) type Ticket = u64;
@@ -48,6 +49,15 @@ impl Deref for Payload<'_> {
             Self::Borrowed(payload) => payload,
             Self::Shared(payload) => payload,
         }
+    }
+}
+
+/// The opcode and the payload of a message.
+#[inline]
+pub(crate) fn frame_of(message: Message) -> (OpCode, Binary) {
+    match message {
+        Message::Text(text) => (OpCode::Text, Binary::from(text)),
+        Message::Binary(data) => (OpCode::Binary, data),
     }
 }
 

@@ -15,7 +15,9 @@ use crate::codec::Object;
 use crate::codec::session_coders::EncodeContext;
 use crate::config::Overflow;
 use crate::error::{Error, Kind};
-use crate::send_queue::{Admission, PartOwner, QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, WaitGuard, Waiting};
+use crate::send_queue::{
+    Admission, PartOwner, QueueItem, Refused, SHARE_FROM, SendQueue, Ticket, WaitGuard, Waiting, frame_of,
+};
 use crate::session::completion::Sent;
 use crate::session::send_options::{SendOptions, remote_options};
 use crate::session::writer::{BinaryWriter, TextWriter};
@@ -79,11 +81,17 @@ impl<'a> BasicRemote<'a> {
     pub fn send_object<T: Object<By> + ?Sized, By>(self, object: &T) -> SendObject<'a> {
         let encoded = object.message_for(&self.context);
         SendObject(encoded.map_err(Some).map(|message| {
-            self.send(match message {
-                Message::Text(text) => QueueItem::Shared(OpCode::Text, text.into()),
-                Message::Binary(data) => QueueItem::Shared(OpCode::Binary, data.into()),
-            })
+            let (opcode, payload) = frame_of(message);
+            self.send(QueueItem::Shared(opcode, payload.into()))
         }))
+    }
+
+    /// Sends an encoded message.
+    pub(crate) async fn send_message(self, message: Message) -> Result<(), Error> {
+        match message {
+            Message::Text(text) => self.send_text(text).await,
+            Message::Binary(data) => self.send_binary(data).await,
+        }
     }
 
     /// Sends a part of a text message; `last` ends the message (Jakarta's `sendText(part, isLast)`).
@@ -239,10 +247,15 @@ impl<'a> AsyncRemote<'a> {
     /// # Errors
     /// [`Error::is_encode`] if encoding fails. The [`Sent`] reports whether the message was queued.
     pub fn send_object<T: Object<By> + ?Sized, By>(self, object: &T) -> Result<Sent, Error> {
-        Ok(match object.message_for(&self.context)? {
+        object.message_for(&self.context).map(|message| self.send_message(message))
+    }
+
+    /// Queues an encoded message.
+    pub(crate) fn send_message(self, message: Message) -> Sent {
+        match message {
             Message::Text(text) => self.send_text(text),
             Message::Binary(data) => self.send_binary(data),
-        })
+        }
     }
 
     /// Queues a part of a text message; `last` ends the message; see [`BasicRemote::send_text_part`]. Unlike that

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::config::Overflow;
-use crate::send_queue::{Admission, BroadcastTime, Burst, QueueItem, Refused, SHARE_FROM, SendQueue};
+use crate::send_queue::{Admission, BroadcastTime, Burst, QueueItem, Refused, SHARE_FROM, SendQueue, frame_of};
 use crate::session::send_options::SendOptions;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::encode;
@@ -26,10 +26,7 @@ pub(crate) struct SharedMessage {
 
 impl SharedMessage {
     pub(crate) fn new(message: Message, options: SendOptions) -> Self {
-        let (opcode, payload) = match message {
-            Message::Text(text) => (OpCode::Text, Binary::from(text)),
-            Message::Binary(data) => (OpCode::Binary, data),
-        };
+        let (opcode, payload) = frame_of(message);
         let mut frame = Vec::new();
         if payload.len() < SHARE_FROM {
             encode::frame(&mut frame, true, opcode, &payload);
