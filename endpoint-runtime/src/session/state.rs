@@ -96,26 +96,27 @@ impl States {
     /// # Errors
     /// There is a value of this type already; it stays.
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> Result<(), String> {
-        let id = TypeId::of::<T>();
-        if self.0.iter().any(|other| other.id == id) {
-            let name = std::any::type_name::<T>();
+        let (id, type_name) = (TypeId::of::<T>(), std::any::type_name::<T>());
+        if self.find(id).is_some() {
             return Err(format!(
-                "State<{name}> is provided twice: remove one `.state(…)`, or wrap one in its own type"
+                "State<{type_name}> is provided twice: remove one `.state(…)`, or wrap one in its own type"
             ));
         }
-        let type_name = std::any::type_name::<T>();
         self.0.push(Provided { id, type_name, value: Box::new(State::new(value)) });
         Ok(())
     }
 
     pub(crate) fn get<T: 'static>(&self) -> Option<&State<T>> {
-        self.0.iter().find(|provided| provided.id == TypeId::of::<T>())?.value.downcast_ref()
+        self.find(TypeId::of::<T>())?.value.downcast_ref()
+    }
+
+    fn find(&self, id: TypeId) -> Option<&Provided> {
+        self.0.iter().find(|provided| provided.id == id)
     }
 
     /// Whether the state that a handler requires exists.
     pub(crate) fn have(&self, wanted: &StateRequirement) -> bool {
-        let id = (wanted.type_id)();
-        self.0.iter().any(|other| other.id == id)
+        self.find((wanted.type_id)()).is_some()
     }
 
     /// The error for a state that a handler requires and that is missing.
@@ -123,8 +124,8 @@ impl States {
         let (method, name) = (wanted.method, (wanted.type_name)());
         // most often an `Arc` around it, or an `Arc` that was expected
         let contains = |outer: &str, inner: &str| outer.contains(&format!("<{inner}>"));
-        let similar = self.0.iter().map(|provided| provided.type_name);
-        let hint = similar.into_iter().find(|other| contains(other, name) || contains(name, other));
+        let mut provided = self.0.iter().map(|provided| provided.type_name);
+        let hint = provided.find(|other| contains(other, name) || contains(name, other));
         let hint = hint.map(|other| format!(" (State<{other}> is provided)")).unwrap_or_default();
         format!("`{method}` takes State<{name}>: provide it with .state(…){hint}")
     }
