@@ -25,6 +25,7 @@ mod rooms;
 mod send_options;
 #[allow(clippy::module_inception)]
 mod session;
+mod sharded;
 mod shared_message;
 pub(crate) mod state;
 pub(crate) mod stream;

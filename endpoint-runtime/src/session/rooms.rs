@@ -1,12 +1,12 @@
 //! Groups of sessions: rooms that the application names, and the sessions of one principal.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::by_id::ById;
 use super::chunks::{Chunks, Replaced, Snapshot};
 use super::member::Member;
+use super::sharded::{Shard, Sharded};
 use crate::scheduling::flushers::Flushers;
 use crate::scheduling::session_tasks::SessionTasks;
 use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,20 +23,10 @@ pub(crate) struct Groups<S> {
     pub(crate) flushers: Flushers,
 }
 
-/// Number of shards of a [`Group`]. Each has its own lock, which is held to find a room, never while a room changes.
-const SHARDS: usize = if cfg!(model_check) { 1 } else { 32 };
-
-/// Rooms of one kind, by name. Empty rooms are removed. No room waits for another, however large it is.
+/// Rooms of one kind, by name. Empty rooms are removed. No room waits for another, however large it is: the lock of a
+/// shard is held to find a room, never while a room changes.
 #[derive(Debug)]
-pub(crate) struct Group<S> {
-    shards: Box<[Shard<S>]>,
-    hasher: RandomState,
-}
-
-/// The rooms whose names hash to the same shard, on separate cache lines to avoid false sharing.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Shard<S>(Mutex<HashMap<Arc<str>, Arc<Room<S>>>>);
+pub(crate) struct Group<S>(Sharded<Arc<str>, Arc<Room<S>>>);
 
 /// The sessions of one room.
 #[derive(Debug)]
@@ -61,7 +51,7 @@ impl<S> Default for Groups<S> {
 
 impl<S> Default for Group<S> {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard(Mutex::default())).collect(), hasher: RandomState::new() }
+        Self(Sharded::default())
     }
 }
 
@@ -74,7 +64,7 @@ impl<S> Default for Room<S> {
 impl<S: Member> Group<S> {
     /// Adds the session to the room of this name; returns the name as the room stores it. Harmless if it is in already.
     pub(super) fn enter(&self, name: impl AsRef<str> + Into<Arc<str>> + Clone, session: &S) -> Arc<str> {
-        let shard = self.shard(name.as_ref());
+        let shard = self.0.shard(name.as_ref());
         loop {
             let (shared, room) = shard.room(&name);
             if room.enter(session) {
@@ -86,7 +76,7 @@ impl<S: Member> Group<S> {
 
     /// Removes the session from the room of this name. Harmless if it is not in.
     pub(super) fn leave(&self, name: &str, session: &S) {
-        let shard = self.shard(name);
+        let shard = self.0.shard(name);
         let room = shard.lock().get(name).cloned();
         if let Some(room) = room.filter(|room| room.leave(session)) {
             shard.forget(name, &room);
@@ -95,23 +85,18 @@ impl<S: Member> Group<S> {
 
     /// The sessions in the room of this name.
     pub(crate) fn of(&self, name: &str) -> Snapshot<S> {
-        let room = self.shard(name).lock().get(name).cloned();
+        let room = self.0.shard(name).lock().get(name).cloned();
         room.map_or_else(Snapshot::default, |room| room.lock().list.snapshot())
     }
 
     /// Whether no room is left.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.shards.iter().all(|shard| shard.lock().is_empty())
-    }
-
-    fn shard(&self, name: &str) -> &Shard<S> {
-        // the remainder is less than the number of shards
-        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+        self.0.is_empty()
     }
 }
 
-impl<S: Member> Shard<S> {
+impl<S: Member> Shard<Arc<str>, Arc<Room<S>>> {
     /// The room of this name, created if necessary.
     fn room(&self, name: &(impl AsRef<str> + Into<Arc<str>> + Clone)) -> (Arc<str>, Arc<Room<S>>) {
         let mut rooms = self.lock();
@@ -129,10 +114,6 @@ impl<S: Member> Shard<S> {
         if rooms.get(name).is_some_and(|room| Arc::ptr_eq(room, ended)) {
             rooms.remove(name);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Room<S>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,6 +162,7 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use crate::session::OpenSet;
+    use crate::session::sharded::SHARDS;
     use crate::session::tests::session_of;
 
     fn endpoint() -> Arc<OpenSet> {
@@ -193,7 +175,7 @@ mod tests {
         let (session, other) = (session_of(&endpoint), session_of(&endpoint));
         assert!(session.join("large"));
         let rooms = &endpoint.groups.rooms;
-        let large = rooms.shard("large").lock().get("large").cloned().unwrap();
+        let large = rooms.0.shard("large").lock().get("large").cloned().unwrap();
         let held = large.lock();
         // in the shard of the held room and in the others
         for number in 0..10 * SHARDS {
@@ -212,7 +194,7 @@ mod tests {
         let (session, other) = (session_of(&endpoint), session_of(&endpoint));
         let rooms = &endpoint.groups.rooms;
         let name = rooms.enter("room", &session);
-        let ended = rooms.shard("room").lock().get("room").cloned().unwrap();
+        let ended = rooms.0.shard("room").lock().get("room").cloned().unwrap();
         // the room has ended, and its name is not free yet
         assert!(ended.leave(&session));
         assert!(!ended.enter(&other));
@@ -220,7 +202,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&name, &again));
         assert_eq!(rooms.of("room").iter().count(), 1);
         // a late removal frees only the name of its own room
-        rooms.shard("room").forget("room", &ended);
+        rooms.0.shard("room").forget("room", &ended);
         assert_eq!(rooms.of("room").iter().count(), 1);
         rooms.leave("room", &other);
         assert!(rooms.is_empty());
