@@ -1,7 +1,6 @@
 //! The container itself: it finds the endpoint of a request, holds all open sessions, and shuts them down.
 
 use std::any::Any;
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::asked::Asked;
-use super::mounted::{Deployment, Mounted, Table};
+use super::mounted::{Deployment, Table};
 use super::registration::{Registration, ServerEndpoint};
 use super::response::ResponseFuture;
 use super::serving::detached_if;
@@ -78,13 +77,7 @@ impl ServerContainer {
     /// Every mounted endpoint: its full path, its type and the source location of its annotation.
     pub fn endpoints(&self) -> impl Iterator<Item = EndpointInfo<'static>> {
         let table = self.0.table();
-        let info = |mounted: &Arc<Mounted>| EndpointInfo {
-            path: Cow::Owned(mounted.sessions.path.to_string()),
-            name: mounted.about.name,
-            file: mounted.about.file,
-            line: mounted.about.line,
-        };
-        table.mounted().map(info).collect::<Vec<_>>().into_iter()
+        table.mounted().map(|mounted| mounted.sessions.info().into_owned()).collect::<Vec<_>>().into_iter()
     }
 
     /// The open sessions of all endpoints together.

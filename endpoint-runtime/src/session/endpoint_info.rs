@@ -1,4 +1,4 @@
-//! What is known about an endpoint from outside.
+//! What the application is told about an endpoint.
 
 use std::borrow::Cow;
 
@@ -16,4 +16,11 @@ pub struct EndpointInfo<'a> {
     pub file: &'static str,
     /// The line in `file`.
     pub line: u32,
+}
+
+impl EndpointInfo<'_> {
+    /// The same, with a path of its own.
+    pub(crate) fn into_owned(self) -> EndpointInfo<'static> {
+        EndpointInfo { path: Cow::Owned(self.path.into_owned()), ..self }
+    }
 }

@@ -2,6 +2,7 @@
 //! sessions through the set.
 
 use std::any::Any;
+use std::borrow::Cow;
 #[cfg(test)]
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, Weak};
@@ -10,6 +11,7 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use super::chunks::{Chunks, Replaced, Snapshot};
+use super::endpoint_info::EndpointInfo;
 use super::member::{Member, NOWHERE};
 use super::rooms::Groups;
 use crate::config::Limits;
@@ -112,6 +114,12 @@ impl<S: Member> OpenSet<S> {
     pub(crate) fn defined_at(mut self, file: &'static str, line: u32) -> Self {
         self.defined_at = (file, line);
         self
+    }
+
+    /// The endpoint, as the application sees it.
+    pub(crate) fn info(&self) -> EndpointInfo<'_> {
+        let (file, line) = self.defined_at;
+        EndpointInfo { path: Cow::Borrowed(&self.path), name: self.name, file, line }
     }
 
     /// Sets which of text, binary data and pongs have annotated handlers.

@@ -202,8 +202,7 @@ impl Session {
 
     /// The endpoint that serves this session: its path or template, its type, and where it is defined.
     pub fn endpoint(&self) -> EndpointInfo<'_> {
-        let OpenSet { path, name, defined_at: (file, line), .. } = &*self.0.endpoint;
-        EndpointInfo { path: Cow::Borrowed(path), name, file, line: *line }
+        self.0.endpoint.info()
     }
 
     /// The value that the application shares with all sessions by
