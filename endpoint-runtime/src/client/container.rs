@@ -26,7 +26,7 @@ use super::uri::Target;
 use crate::config::{Compression, EndpointOptions, Limits, SHUTDOWN_REST};
 use crate::container::registration::{ClientEndpoint, Handlers};
 use crate::container::serving::{Opened, Serving};
-use crate::container::{Shutdown, detached_if, end_all, wait_for_tasks};
+use crate::container::{Shutdown, end_all, run_shutdown, wait_for_tasks};
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::client::Offer;
@@ -110,11 +110,7 @@ impl ClientContainer {
 
     /// The open session with this ID, as [`ServerContainer::session`](crate::ServerContainer::session).
     pub fn session(&self, id: SessionId) -> Option<Session> {
-        let all = || {
-            let all = self.sessions();
-            all.addressed().cloned().collect::<Vec<_>>().into_iter()
-        };
-        self.0.groups.by_id.find(id, all).filter(Session::is_open)
+        self.0.groups.session(id, || self.sessions())
     }
 
     /// The room of this name ([`Session::join`]).
@@ -124,7 +120,7 @@ impl ClientContainer {
 
     /// The sessions that are in at least one of these rooms now, each once.
     pub fn rooms(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> OpenSessions {
-        OpenSessions::distinct(names.into_iter().map(|name| self.0.groups.rooms.of(name.as_ref())))
+        self.0.groups.sessions_in(names)
     }
 
     /// Ends every session with 1001 and waits for all of them. From now on connecting fails ([`Error::is_closed`]).
@@ -141,9 +137,7 @@ impl ClientContainer {
         self.0.closing.cancel();
         let container = self.clone();
         let is_in_handler = self.sets().iter().any(|set| set.is_in_handler());
-        let pending = self.0.tasks.len();
-        let shutdown = detached_if(is_in_handler, async move { container.shut_down(limit).await }).await;
-        shutdown.unwrap_or(Shutdown { closed: 0, cut: 0, pending })
+        run_shutdown(is_in_handler, self.0.tasks.len(), async move { container.shut_down(limit).await }).await
     }
 
     async fn shut_down(&self, limit: Duration) -> Shutdown {

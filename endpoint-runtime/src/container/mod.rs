@@ -40,6 +40,4 @@ pub use self::response::ResponseFuture;
 pub(crate) use self::service::Routed;
 pub use self::service::{ServerContainer, Shutdown};
 #[cfg(feature = "client")]
-pub(crate) use self::service::{end_all, wait_for_tasks};
-#[cfg(feature = "client")]
-pub(crate) use self::serving::detached_if;
+pub(crate) use self::service::{end_all, run_shutdown, wait_for_tasks};

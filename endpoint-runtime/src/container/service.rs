@@ -116,11 +116,7 @@ impl ServerContainer {
     /// The first call makes an index of all sessions, which the container then maintains; later calls take constant
     /// time.
     pub fn session(&self, id: SessionId) -> Option<Session> {
-        let all = || {
-            let all = self.sessions();
-            all.addressed().cloned().collect::<Vec<_>>().into_iter()
-        };
-        self.0.ground.groups.by_id.find(id, all).filter(Session::is_open)
+        self.0.ground.groups.session(id, || self.sessions())
     }
 
     /// The room of this name ([`Session::join`]).
@@ -130,8 +126,7 @@ impl ServerContainer {
 
     /// The sessions that are in at least one of these rooms now, each once.
     pub fn rooms(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> OpenSessions {
-        let rooms = &self.0.ground.groups.rooms;
-        OpenSessions::distinct(names.into_iter().map(|name| rooms.of(name.as_ref())))
+        self.0.ground.groups.sessions_in(names)
     }
 
     /// The user with this name ([`Principal::name`](crate::Principal::name)): all sessions of one principal.
@@ -163,9 +158,7 @@ impl ServerContainer {
         self.0.closing.store(true, Ordering::SeqCst);
         let container = self.clone();
         let is_in_handler = self.0.table().sets().any(|set| set.is_in_handler());
-        let pending = self.0.tasks.len();
-        let shutdown = detached_if(is_in_handler, async move { container.shut_down(limit).await }).await;
-        shutdown.unwrap_or(Shutdown { closed: 0, cut: 0, pending })
+        run_shutdown(is_in_handler, self.0.tasks.len(), async move { container.shut_down(limit).await }).await
     }
 
     async fn shut_down(&self, limit: Duration) -> Shutdown {
@@ -242,6 +235,16 @@ impl Inner {
         drop(before);
         Ok(result)
     }
+}
+
+/// Runs the shutdown of a container that has this many connections, or begins it if one of its handlers waits for it.
+pub(crate) async fn run_shutdown(
+    is_in_handler: bool,
+    connections: usize,
+    shutdown: impl Future<Output = Shutdown> + Send + 'static,
+) -> Shutdown {
+    let shutdown = detached_if(is_in_handler, shutdown).await;
+    shutdown.unwrap_or(Shutdown { closed: 0, cut: 0, pending: connections })
 }
 
 /// Waits for what runs beside the connections, which have ended: for the application's tasks until `end`.

@@ -153,7 +153,7 @@ fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option
 }
 
 /// Runs a shutdown; without a result, in a task of its own, if a handler waits for it, because it waits for handlers.
-pub(crate) async fn detached_if<T: Send + 'static>(
+pub(super) async fn detached_if<T: Send + 'static>(
     is_in_handler: bool,
     shutdown: impl Future<Output = T> + Send + 'static,
 ) -> Option<T> {

@@ -8,13 +8,28 @@ use super::chunks::Snapshot;
 use super::excluded::{Excluded, SessionIds, sealed};
 use super::id::SessionId;
 use super::member::Member;
-use super::session::{OpenSet, Session};
+use super::session::{Groups, OpenSet, Session};
 use endpoint_wire::close::CloseReason;
 
 impl Session {
     /// All sessions that are open at the same endpoint now, including this one if it is open.
     pub fn open_sessions(&self) -> OpenSessions {
         self.0.endpoint.snapshot().into()
+    }
+}
+
+impl Groups {
+    /// The open session with this ID. `all` are the sessions of the container, for the first lookup.
+    pub(crate) fn session(&self, id: SessionId, all: impl FnOnce() -> OpenSessions) -> Option<Session> {
+        let all = || all().addressed().cloned().collect::<Vec<_>>().into_iter();
+        self.by_id.find(id, all).filter(Session::is_open)
+    }
+
+    /// The sessions that are in at least one of these rooms, each once.
+    pub(crate) fn sessions_in(&self, rooms: impl IntoIterator<Item = impl AsRef<str>>) -> OpenSessions {
+        let joined = Snapshot::joined(rooms.into_iter().map(|name| self.rooms.of(name.as_ref())));
+        let mut seen = HashSet::new();
+        joined.iter().filter(|session| seen.insert(session.address())).cloned().collect::<Snapshot<_>>().into()
     }
 }
 
@@ -32,12 +47,6 @@ impl OpenSessions {
     /// The sessions of several endpoints together.
     pub(crate) fn of(sets: impl Iterator<Item = Arc<OpenSet>>) -> Self {
         Snapshot::joined(sets.map(|set| set.snapshot())).into()
-    }
-
-    /// The sessions of several snapshots, each session once.
-    pub(crate) fn distinct(snapshots: impl Iterator<Item = Snapshot<Session>>) -> Self {
-        let (mut seen, joined) = (HashSet::new(), Snapshot::joined(snapshots));
-        joined.iter().filter(|session| seen.insert(session.address())).cloned().collect::<Snapshot<_>>().into()
     }
 
     /// Exactly these sessions.
