@@ -17,8 +17,8 @@ use hyper_util::server::conn::auto::upgrade as auto;
 use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::asked::Asked;
 use super::erased_configurator::Configured;
+use super::logged_request::LoggedRequest;
 use super::mounted::Mounted;
 use super::response::ResponseFuture;
 use super::service::Inner;
@@ -61,19 +61,21 @@ impl Inner {
         mut parts: Parts,
         transport: Transport,
     ) -> ResponseFuture {
-        let transport = transport.or_of(&parts.extensions);
+        let transport = transport.or_connect_info(&parts.extensions);
         // checked before anything of the head is copied
         if let Err(refusal) = self.head_limits.check(parts.method.as_str(), &parts.uri, &parts.headers) {
-            return self.refuse(Asked::by(&parts, transport), refusal).into();
+            return self.refuse(LoggedRequest::of_parts(&parts, transport), refusal).into();
         }
         let Some(configured) = mounted.configured.clone() else {
             let opened = self.open(mounted, params, &mut parts, transport);
-            return opened.unwrap_or_else(|refusal| self.refuse(Asked::by(&parts, transport), refusal)).into();
+            return opened
+                .unwrap_or_else(|refusal| self.refuse(LoggedRequest::of_parts(&parts, transport), refusal))
+                .into();
         };
         let (container, mounted) = (self.clone(), mounted.clone());
         ResponseFuture::waiting(async move {
             let opened = container.open_configured(&mounted, &configured, params, &mut parts, transport).await;
-            opened.unwrap_or_else(|refusal| container.refuse(Asked::by(&parts, transport), refusal))
+            opened.unwrap_or_else(|refusal| container.refuse(LoggedRequest::of_parts(&parts, transport), refusal))
         })
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::asked::Asked;
+use super::logged_request::LoggedRequest;
 use super::service::ServerContainer;
 use crate::handshake::head::HeadLimits;
 use crate::handshake::request::Transport;
@@ -15,7 +15,7 @@ impl ServerContainer {
         let (uri, version, headers) = (request.uri(), request.version(), request.headers());
         let admitted = self.0.head_limits.check_request(request);
         let admitted = admitted.and_then(|()| self.0.hosts.check_page(uri, version, headers, transport));
-        admitted.err().map(|refusal| self.0.refuse(Asked::of(request, transport), refusal))
+        admitted.err().map(|refusal| self.0.refuse(LoggedRequest::of(request, transport), refusal))
     }
 
     /// The limits of a request head.

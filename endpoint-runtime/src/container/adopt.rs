@@ -15,9 +15,9 @@ use tokio::time::timeout;
 #[cfg(feature = "tungstenite")]
 use tokio_tungstenite::tungstenite;
 
-use super::asked::Asked;
 use super::checked_request::{CheckedRequest, Subprotocol};
 use super::endpoint_config::EndpointConfig;
+use super::logged_request::LoggedRequest;
 use super::mounted::{Mounted, undeployable};
 use super::registration::ServerEndpoint;
 use super::service::ServerContainer;
@@ -241,16 +241,16 @@ impl ExternalRequest {
 
     async fn check_with(self, subprotocol: Subprotocol) -> Result<CheckedRequest, Refusal> {
         let Self { endpoint: ExternalSocket { container, mounted }, mut head, params, transport, .. } = self;
-        let transport = transport.or_of(&head.extensions);
+        let transport = transport.or_connect_info(&head.extensions);
         let checked = CheckedRequest::new(&container.0, &mounted, &mut head, params, subprotocol, transport).await;
-        checked.inspect_err(|refusal| container.0.log_refused(Asked::by(&head, transport), refusal))
+        checked.inspect_err(|refusal| container.0.log_refused(LoggedRequest::of_parts(&head, transport), refusal))
     }
 
     /// Logs, once for a container, how axum tells the peer's address, if it has not.
     #[cfg(feature = "axum")]
     pub(super) fn hint_at_address(&self) {
         let log = &self.endpoint.container.0.log;
-        let is_known = self.transport.or_of(&self.head.extensions).peer_addr.is_some();
+        let is_known = self.transport.or_connect_info(&self.head.extensions).peer_addr.is_some();
         if !is_known && !log.no_address.swap(true, std::sync::atomic::Ordering::Relaxed) {
             tracing::info!(
                 endpoint = self.endpoint.mounted.about.name,

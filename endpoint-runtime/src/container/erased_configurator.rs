@@ -27,13 +27,17 @@ trait Hooks: Send + Sync {
     fn check_origin(&self, request: &HandshakeRequest, policy: Result<(), Refusal>) -> Result<(), Refusal>;
     fn select_subprotocol<'a>(&self, supported: &[&'a str], offered: &[&'a str]) -> Option<&'a str>;
     fn negotiate_extensions<'o>(&self, offered: &'o [ExtensionOffer<'o>]) -> Vec<&'o ExtensionOffer<'o>>;
-    fn modify_handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> Word<'a>;
+    fn modify_handshake<'a>(
+        &'a self,
+        request: &'a HandshakeRequest,
+        response: &'a mut HandshakeResponse,
+    ) -> HookFuture<'a>;
     /// `None` means the constructor given when mounting, or `Default`.
     fn prepare(&self, request: &HandshakeRequest) -> Result<Option<Prepared>, Refusal>;
 }
 
 /// The answer of a hook, which may wait.
-pub(super) type Word<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
+pub(super) type HookFuture<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 
 struct Typed<E, C> {
     configurator: C,
@@ -54,7 +58,11 @@ impl<E: 'static, C: Configurator<E>> Hooks for Typed<E, C> {
         self.configurator.negotiate_extensions(offered)
     }
 
-    fn modify_handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> Word<'a> {
+    fn modify_handshake<'a>(
+        &'a self,
+        request: &'a HandshakeRequest,
+        response: &'a mut HandshakeResponse,
+    ) -> HookFuture<'a> {
         Box::pin(self.configurator.modify_handshake(request, response))
     }
 
@@ -128,8 +136,8 @@ impl Configured {
         request: &HandshakeRequest,
         response: &mut HandshakeResponse,
     ) -> Result<(), Refusal> {
-        let word = guarded(FAILED, || self.0.modify_handshake(request, response))?;
-        guarded_word(FAILED, word).await?;
+        let future = guarded(FAILED, || self.0.modify_handshake(request, response))?;
+        guarded_future(FAILED, future).await?;
         response.check_reserved(FAILED)
     }
 
@@ -166,8 +174,8 @@ pub(super) fn guarded<T>(failed: Failed, call: impl FnOnce() -> T) -> Result<T, 
 }
 
 /// Waits for application code; a panic becomes a refusal.
-pub(super) async fn guarded_word(failed: Failed, mut word: Word<'_>) -> Result<(), Refusal> {
-    poll_fn(|cx| match guarded(failed, || word.as_mut().poll(cx)) {
+pub(super) async fn guarded_future(failed: Failed, mut future: HookFuture<'_>) -> Result<(), Refusal> {
+    poll_fn(|cx| match guarded(failed, || future.as_mut().poll(cx)) {
         Ok(polled) => polled,
         Err(refusal) => Poll::Ready(Err(refusal)),
     })

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 
-use super::erased_configurator::{Word, guarded, guarded_word};
+use super::erased_configurator::{HookFuture, guarded, guarded_future};
 use crate::container::configurator::HandshakeResponse;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
@@ -92,11 +92,11 @@ where
 
 /// [`HandshakeHook`] without its type.
 trait Hook: Send + Sync {
-    fn handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> Word<'a>;
+    fn handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> HookFuture<'a>;
 }
 
 impl<H: HandshakeHook> Hook for H {
-    fn handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> Word<'a> {
+    fn handshake<'a>(&'a self, request: &'a HandshakeRequest, response: &'a mut HandshakeResponse) -> HookFuture<'a> {
         Box::pin(HandshakeHook::handshake(self, request, response))
     }
 }
@@ -121,8 +121,8 @@ impl Hooks {
         response: &mut HandshakeResponse,
     ) -> Result<(), Refusal> {
         for hook in &self.0 {
-            let word = guarded(Refusal::hook_failed, || hook.handshake(request, response))?;
-            guarded_word(Refusal::hook_failed, word).await?;
+            let future = guarded(Refusal::hook_failed, || hook.handshake(request, response))?;
+            guarded_future(Refusal::hook_failed, future).await?;
             response.check_reserved(Refusal::hook_failed)?;
         }
         Ok(())

@@ -5,7 +5,6 @@ mod admission;
 #[cfg(feature = "adopted")]
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 mod adopt;
-mod asked;
 #[cfg(feature = "axum")]
 mod axum;
 mod builder;
@@ -19,6 +18,7 @@ mod endpoint_config;
 pub(crate) mod erased_configurator;
 pub(crate) mod handshake_hook;
 pub(crate) mod layer;
+mod logged_request;
 mod mounted;
 pub(crate) mod options;
 mod refused;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use super::asked::Asked;
+use super::logged_request::LoggedRequest;
 use super::mounted::{Deployment, Table};
 use super::registration::{Registration, ServerEndpoint};
 use super::response::ResponseFuture;
@@ -176,7 +176,7 @@ impl ServerContainer {
         let (mounted, params) = match table.router.find(request.uri().path()) {
             Lookup::Found { value, params } => (value, params),
             Lookup::BadPath if request.headers().contains_key(header::UPGRADE) => {
-                return Routed::Ours(self.0.refuse(Asked::of(&request, transport), Refusal::bad_path()).into());
+                return Routed::Ours(self.0.refuse(LoggedRequest::of(&request, transport), Refusal::bad_path()).into());
             }
             Lookup::BadPath | Lookup::NotFound => return Routed::Theirs(request),
         };
@@ -292,7 +292,7 @@ impl<B> Service<Request<B>> for ServerContainer {
         match self.respond(request, Transport::default()) {
             Routed::Ours(responding) => responding,
             Routed::Theirs(request) => {
-                self.0.refuse(Asked::of(&request, Transport::default()), Refusal::unknown_path()).into()
+                self.0.refuse(LoggedRequest::of(&request, Transport::default()), Refusal::unknown_path()).into()
             }
         }
     }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::asked::Asked;
 use super::endpoint_config::EndpointConfig;
+use super::logged_request::LoggedRequest;
 use super::mounted::{Mounted, Mounting, Table, undeployable};
 use super::registration::ServerEndpoint;
 use super::service::ServerContainer;
@@ -124,8 +124,8 @@ impl ServerContainer {
                 if let Some(not_logged) = self.0.log.by_hand.due() {
                     tracing::error!(endpoint = name, %error, not_logged, "cannot upgrade the request");
                 }
-                let asked = Asked::by(&parts, Transport::default());
-                return self.0.refuse(asked, Refusal::construction_failed(&error));
+                let request = LoggedRequest::of_parts(&parts, Transport::default());
+                return self.0.refuse(request, Refusal::construction_failed(&error));
             }
         };
         match self.0.answer(&mounted, params, parts, Transport::default()).await {
