@@ -94,9 +94,8 @@ impl Inner {
         // taken before the check, so that a shutdown either is seen here or waits for this token
         let token = self.tasks.token();
         self.takes_sessions()?;
-        mounted.check_path(&params).map_err(|error| Refusal::bad_path_parameter(&error))?;
         let mut request = HandshakeRequest::new(parts, params, transport);
-        mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
+        mounted.check_params(&request)?;
         let (headers, rare) = (HeaderMap::new(), MaybeRare::new());
         let identity = parts.extensions.get::<Identity>().cloned();
         Configured::admit(options.roles, identity.as_ref())?;
@@ -120,7 +119,7 @@ impl Inner {
         parts: &mut Parts,
         transport: Transport,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Mounted { options, prepare, sessions, .. } = mounted;
+        let Mounted { options, sessions, .. } = mounted;
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let (identity, extensions) = (parts.extensions.get::<Identity>().cloned(), self.extensions(parts));
         let sound = server::check(parts)?;
@@ -129,8 +128,7 @@ impl Inner {
         let request = HandshakeRequest::new(parts, params, transport).with_extensions(extensions);
         configured.check_origin(&request, policy)?;
         self.takes_sessions()?;
-        mounted.check_path(request.path_params()).map_err(|error| Refusal::bad_path_parameter(&error))?;
-        mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
+        mounted.check_params(&request)?;
 
         let offered: Vec<&str> = offered_subprotocols(&parts.headers).collect();
         let subprotocol = configured.select_subprotocol(options.subprotocols, &offered)?;
@@ -139,18 +137,30 @@ impl Inner {
         let accepted: Accepted<'static> = sound.accepted(subprotocol, extension);
 
         let mut response = HandshakeResponse::new(accepted.subprotocol(), extension, identity);
-        self.modify(configured, &request, &mut response).await?;
-        Configured::admit(options.roles, response.identity().as_ref())?;
-        // checked again: a shutdown may have begun while the configurator waited
-        let token = self.tasks.token();
-        self.takes_sessions()?;
-        let prepared = configured.prepare(&request, prepare)?;
+        let (prepared, token) = self.admit(mounted, configured, &request, &mut response).await?;
         let (headers, rare) = response.into_parts();
         self.begin(mounted, ConnectionSpawnFn { prepared, request, accepted, headers, rare, upgrade, token })
     }
 
+    /// The end of a handshake with hooks: runs them, checks the roles, and makes the instance. A shutdown waits for the
+    /// token.
+    pub(super) async fn admit(
+        &self,
+        mounted: &Mounted,
+        configured: &Configured,
+        request: &HandshakeRequest,
+        response: &mut HandshakeResponse,
+    ) -> Result<(Prepared, TaskTrackerToken), Refusal> {
+        self.modify(configured, request, response).await?;
+        Configured::admit(mounted.options.roles, response.identity().as_ref())?;
+        // checked again: a shutdown may have begun while a hook waited
+        let token = self.tasks.token();
+        self.takes_sessions()?;
+        Ok((configured.prepare(request, &mounted.prepare)?, token))
+    }
+
     /// Runs the container's hooks and then the endpoint's, together within the handshake timeout.
-    pub(super) async fn modify(
+    async fn modify(
         &self,
         configured: &Configured,
         request: &HandshakeRequest,

@@ -138,9 +138,7 @@ impl ExternalRequest {
     /// The path variables that the router matched. They replace those of the annotation. Calls add up.
     pub fn path_params(mut self, params: impl IntoIterator<Item = (impl Into<Box<str>>, impl Into<Box<str>>)>) -> Self {
         let added = params.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let earlier: Vec<(Box<str>, Box<str>)> =
-            self.params.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        self.params = earlier.into_iter().chain(added).collect();
+        self.params = self.params.and(added);
         self
     }
 

@@ -1,6 +1,5 @@
 //! A request for a WebSocket that another library accepts, after every check.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::ready;
 
@@ -17,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::erased_configurator::Configured;
+use super::erased_configurator::{Configured, subprotocol_name};
 use super::mounted::Mounted;
 use super::service::Inner;
 use super::serving::{PendingConnection, Prepared, Upgraded};
@@ -65,7 +64,7 @@ impl CheckedRequest {
         subprotocol: Subprotocol,
         transport: Transport,
     ) -> Result<Self, Refusal> {
-        let Mounted { options, prepare, sessions, .. } = mounted;
+        let Mounted { options, sessions, .. } = mounted;
         // the library upgrades
         head.extensions.remove::<OnUpgrade>();
         let (identity, extensions) = (head.extensions.get::<Identity>().cloned(), container.extensions(head));
@@ -91,25 +90,16 @@ impl CheckedRequest {
             }
         };
         configured.check_origin(&request, policy)?;
-        mounted.check_path(request.path_params()).map_err(|error| Refusal::bad_path_parameter(&error))?;
-        mounted.check_query(&request).map_err(|error| Refusal::bad_query_parameter(&error))?;
+        mounted.check_params(&request)?;
         let subprotocol = match subprotocol {
-            Subprotocol::Agreed(name) => name.map(|name| {
-                let annotated = options.subprotocols.iter().find(|annotated| **annotated == name);
-                annotated.map_or_else(|| Cow::Owned(name), |annotated| Cow::Borrowed(*annotated))
-            }),
+            Subprotocol::Agreed(name) => name.map(|name| subprotocol_name(options.subprotocols, name)),
             Subprotocol::Open => {
                 let offered: Vec<&str> = offered_subprotocols(&head.headers).collect();
                 configured.select_subprotocol(options.subprotocols, &offered)?
             }
         };
         let mut response = HandshakeResponse::new(subprotocol.as_deref(), None, identity);
-        container.modify(configured, &request, &mut response).await?;
-        Configured::admit(options.roles, response.identity().as_ref())?;
-        // checked again: a shutdown may have begun while a hook waited
-        let token = container.tasks.token();
-        container.takes_sessions()?;
-        let prepared = configured.prepare(&request, prepare)?;
+        let (prepared, token) = container.admit(mounted, configured, &request, &mut response).await?;
         let (headers, rare) = response.into_parts();
         destructors::run("a request's extensions", request.take_extensions());
         let endpoint = sessions.clone();

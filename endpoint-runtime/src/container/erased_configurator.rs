@@ -119,8 +119,7 @@ impl Configured {
             let text = format!("it selected the subprotocol {chosen:?}, which the client did not offer");
             return Err(Refusal::configurator_failed(&Error::new(Kind::User, text)));
         }
-        let annotated = supported.iter().find(|supported| **supported == chosen);
-        Ok(Some(annotated.map_or_else(|| Cow::Owned(chosen.to_owned()), |name| Cow::Borrowed(*name))))
+        Ok(Some(subprotocol_name(supported, chosen)))
     }
 
     pub(crate) fn negotiate_extensions<'o>(
@@ -159,6 +158,14 @@ impl Configured {
             Some(prepared) => Ok(prepared),
             None => default(request),
         }
+    }
+}
+
+/// The name of a subprotocol for a session, which needs no memory if the name is annotated.
+pub(super) fn subprotocol_name(annotated: &[&'static str], name: impl AsRef<str> + Into<String>) -> Cow<'static, str> {
+    match annotated.iter().find(|annotated| **annotated == name.as_ref()) {
+        Some(annotated) => Cow::Borrowed(annotated),
+        None => Cow::Owned(name.into()),
     }
 }
 

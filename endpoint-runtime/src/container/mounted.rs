@@ -11,7 +11,8 @@ use super::registration::{Registration, no_constructor};
 use super::serving::Prepare;
 use crate::config::{EndpointOptions, Limits};
 use crate::error::{Error, Kind};
-use crate::handshake::path::{ContextPath, PathParams, Template};
+use crate::handshake::path::{ContextPath, Template};
+use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::handshake::router::{Router, TrailingSlash};
 use crate::session::state::States;
@@ -34,12 +35,12 @@ pub(super) struct Mounted {
 }
 
 impl Mounted {
-    pub(super) fn check_path(&self, params: &PathParams) -> Result<(), Error> {
-        self.registration.map_or(Ok(()), |registration| registration.handlers().check_path(params))
-    }
-
-    pub(super) fn check_query(&self, request: &HandshakeRequest) -> Result<(), Error> {
-        self.registration.map_or(Ok(()), |registration| registration.handlers().check_query(request))
+    /// Checks the parameters of the path and of the query that the handlers take.
+    pub(super) fn check_params(&self, request: &HandshakeRequest) -> Result<(), Refusal> {
+        let Some(registration) = self.registration else { return Ok(()) };
+        let handlers = registration.handlers();
+        handlers.check_path(request.path_params()).map_err(|error| Refusal::bad_path_parameter(&error))?;
+        handlers.check_query(request).map_err(|error| Refusal::bad_query_parameter(&error))
     }
 
     /// The first requirement of the endpoint that a transport of whole messages cannot meet.

@@ -48,6 +48,13 @@ impl PathParams {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
+    /// These variables, and `more` after them.
+    #[cfg(feature = "adopted")]
+    #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
+    pub(crate) fn and(self, more: impl Iterator<Item = (Box<str>, Box<str>)>) -> Self {
+        Self(self.0.into_iter().chain(more).collect())
+    }
+
     /// Parses the value of `name` as a `T`.
     ///
     /// # Errors
