@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::erased_configurator::Configured;
 use super::mounted::{About, Mounting};
+use super::options::set_twice;
 use super::registration::prepare_programmatic;
 use super::serving::Prepare;
 use crate::config::{Compression, EndpointOptions};
@@ -70,27 +71,27 @@ impl<E: Endpoint> EndpointConfig<E> {
     /// Notes that an option which can be set only once is set again.
     fn check_first(&mut self, is_first: bool, option: &str) {
         if !is_first {
-            self.mistakes.push(format!("`{option}` is set twice: remove one"));
+            self.mistakes.push(set_twice(option));
         }
     }
 
     /// Sets the handshake hooks.
     pub fn configurator(mut self, configurator: impl Configurator<E>) -> Self {
-        self.check_first(self.configured.is_none(), "configurator");
+        self.check_first(self.configured.is_none(), "`configurator`");
         self.configured = Some(Configured::programmatic(configurator));
         self
     }
 
     /// The supported subprotocols.
     pub fn subprotocols(mut self, names: &'static [&'static str]) -> Self {
-        self.check_first(self.options.subprotocols.is_empty(), "subprotocols");
+        self.check_first(self.options.subprotocols.is_empty(), "`subprotocols`");
         self.options.subprotocols = names;
         self
     }
 
     /// Admits only principals with one of these roles.
     pub fn roles(mut self, roles: &'static [&'static str]) -> Self {
-        self.check_first(self.options.roles.is_empty(), "roles");
+        self.check_first(self.options.roles.is_empty(), "`roles`");
         self.options.roles = roles;
         self
     }

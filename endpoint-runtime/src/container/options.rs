@@ -25,14 +25,27 @@ pub(crate) struct SessionSettings {
 }
 
 impl SessionSettings {
-    /// Sets an option that can be set only once; `what` names it for the error about a second value.
+    /// [`set_once`], with the error among the mistakes.
     pub(crate) fn set_once<T>(&mut self, option: &mut Option<T>, value: T, what: &str) {
-        if option.is_some() {
-            self.mistakes.push(format!("{what} is set twice: remove one"));
-        } else {
-            *option = Some(value);
-        }
+        self.mistakes.extend(set_once(option, value, what).err());
     }
+}
+
+/// Sets an option that can be set only once; `what` names it for the error about a second value.
+///
+/// # Errors
+/// It has a value already, which stays.
+pub(crate) fn set_once<T>(option: &mut Option<T>, value: T, what: &str) -> Result<(), String> {
+    if option.is_some() {
+        return Err(set_twice(what));
+    }
+    *option = Some(value);
+    Ok(())
+}
+
+/// The error about a second value of `what`.
+pub(super) fn set_twice(what: &str) -> String {
+    format!("{what} is set twice: remove one")
 }
 
 impl Default for SessionSettings {
@@ -313,9 +326,9 @@ macro_rules! request_setters {
         impl $builder {
             /// Prefix of the paths of all endpoints, such as `/websocket`. Default: none.
             pub fn context_path(mut self, path: impl Into<String>) -> Self {
-                let mut option = self.request_settings().context_path.take();
-                self.session_settings().set_once(&mut option, path.into(), "the context path");
-                self.request_settings().context_path = option;
+                let option = &mut self.request_settings().context_path;
+                let set = $crate::container::options::set_once(option, path.into(), "the context path");
+                self.session_settings().mistakes.extend(set.err());
                 self
             }
 
@@ -357,9 +370,9 @@ macro_rules! request_setters {
             /// Sets the origin policy; [`Origins::any`](crate::Origins::any) admits every page. Excludes
             /// [`allowed_origins`](Self::allowed_origins).
             pub fn origins(mut self, origins: $crate::handshake::origins::Origins) -> Self {
-                let mut policy = self.request_settings().origin_policy.take();
-                self.session_settings().set_once(&mut policy, origins, "the origin policy (`origins`)");
-                self.request_settings().origin_policy = policy;
+                let policy = &mut self.request_settings().origin_policy;
+                let set = $crate::container::options::set_once(policy, origins, "the origin policy (`origins`)");
+                self.session_settings().mistakes.extend(set.err());
                 self
             }
 
