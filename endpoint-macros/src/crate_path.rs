@@ -149,7 +149,7 @@ fn dependency(entry: &Entry) -> Option<String> {
     is_list(list).then(|| name.to_owned())
 }
 
-/// The `package` of a dependency: in a table of its own, or in braces.
+/// The value of `package`, if the entry gives a dependency another name: `package = "…"` in a table, or in braces.
 fn package(entry: &Entry) -> Option<&str> {
     dependency(entry)?;
     if entry.key == "package" {

@@ -168,9 +168,9 @@ pub fn client_endpoint(args: proc_macro::TokenStream, item: proc_macro::TokenStr
 /// # }
 /// ```
 ///
-/// The method takes `&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]` and `#[query_param]` parameters. It returns
-/// what [`macro@on_message`] may return; the value is sent to the peer as a greeting. An error goes to [`macro@on_error`]
-/// and ends the session. Messages wait until the method has returned and the greeting is queued.
+/// The method takes `&Session`, `&HandshakeRequest`, `State<T>`, `#[path_param]` and `#[query_param]` parameters. It may
+/// return whatever [`macro@on_message`] may return, and the peer gets that value as a greeting. An error goes to
+/// [`macro@on_error`] and ends the session. Messages wait until the method has returned and the greeting is queued.
 /// [`macro@server_endpoint`] describes what applies to all handlers.
 #[proc_macro_attribute]
 pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
@@ -284,7 +284,8 @@ pub fn on_message(args: proc_macro::TokenStream, item: proc_macro::TokenStream) 
 ///
 /// No other handler is called after it, except [`macro@on_error`] for its own error. The method takes `CloseReason` or
 /// `&CloseReason` and the parameters of all handlers, and returns nothing or a `Result<(), E>`. The session is still
-/// readable, and so are the names of the rooms that it was in, but nothing can be sent to its peer. [`macro@server_endpoint`] describes what applies to all handlers.
+/// readable, and so are the names of the rooms that it was in, but nothing can be sent to its peer.
+/// [`macro@server_endpoint`] describes what applies to all handlers.
 #[proc_macro_attribute]
 pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(HandlerAttr::Close, args.into(), item.into()).into()
@@ -308,7 +309,8 @@ pub fn on_close(args: proc_macro::TokenStream, item: proc_macro::TokenStream) ->
 /// ```
 ///
 /// The method must take `&Error` or `Error`, may take the parameters of all handlers, and returns nothing or a
-/// `Result<(), E>`; with `Err(CloseReason)` it closes the session. [`macro@server_endpoint`] describes what applies to all handlers.
+/// `Result<(), E>`; with `Err(CloseReason)` it closes the session. [`macro@server_endpoint`] describes what applies to all
+/// handlers.
 #[proc_macro_attribute]
 pub fn on_error(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(HandlerAttr::Error, args.into(), item.into()).into()

@@ -82,7 +82,7 @@ fn is_standard(ident: &Ident) -> bool {
     ident == "std" || ident == "core" || ident == "alloc"
 }
 
-/// The type that a parameter has according to its name. A path such as `std::io::Error` is none of ours.
+/// The type of a parameter, judged by its name. A type of the standard library, such as `std::io::Error`, is unknown.
 pub(crate) fn known_type(ty: &Type) -> KnownType {
     let known = type_of_name(ty);
     let Type::Path(path) = ty else { return known };
@@ -309,7 +309,8 @@ pub(crate) fn is_future(ty: &Type) -> bool {
     }
 }
 
-/// What to write for a parameter type that other frameworks have, or that the session or the request has.
+/// The advice for a parameter of a type that other frameworks pass to handlers, and that the session or the request
+/// has here.
 pub(crate) fn instead_of(ty: &Type) -> Option<String> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last()?;

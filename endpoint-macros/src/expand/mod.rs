@@ -55,7 +55,8 @@ impl HandlerKind {
         format_ident!("on_{}_stream", self.word())
     }
 
-    /// What the names of the hidden items say. The compiler shows such a name if there are two handlers of a kind.
+    /// The rule that the names of the hidden items spell out. The compiler prints such a name for the second handler of a
+    /// kind.
     fn sentence(self) -> &'static str {
         match self {
             Self::Open => "an_endpoint_has_one_on_open",

@@ -84,7 +84,7 @@ pub(crate) struct Argument {
     pub(crate) ty: Type,
     /// Whether it has one.
     pub(crate) by_ref: bool,
-    /// What the type is, as far as its name tells.
+    /// The type, judged by its name.
     pub(crate) known: KnownType,
     /// Whether the value borrows from the message, as `Json<Say<'_>>` does.
     pub(crate) borrows: bool,

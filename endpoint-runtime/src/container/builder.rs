@@ -119,14 +119,14 @@ impl ContainerBuilder {
         self
     }
 
-    /// Checks the configuration and builds the container; logs each endpoint with its handlers, and warns about an
-    /// endpoint without any, or with neither an `on_message` nor an `on_open`.
+    /// Checks the configuration and builds the container. Logs each endpoint with its handlers, and warns about each
+    /// endpoint without a message handler.
     ///
     /// # Errors
     /// [`Error::is_deployment`] with all mistakes in one text: equal or equivalent paths with both source locations,
-    /// types that cannot be constructed, a call that contradicts an earlier one, a `State<T>` that a handler takes and that is not provided, a malformed
-    /// context path, host or origin, a compression level or window out of range. Nothing is mounted in this case
-    /// (Jakarta WSC-5.2.1-3).
+    /// types that cannot be constructed, a call that contradicts an earlier one, a `State<T>` that a handler takes and
+    /// that is not provided, a malformed context path, host or origin, a compression level or window out of range.
+    /// Nothing is mounted in this case (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
         self.assemble().inspect(ServerContainer::log_deployment)
     }

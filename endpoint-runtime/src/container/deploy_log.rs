@@ -19,12 +19,12 @@ impl ServerContainer {
         }
     }
 
-    /// The paths of what is mounted now, in order.
+    /// The paths of the mounted endpoints, sorted.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.by_path().iter().map(|mounted| mounted.sessions.path.to_string()).collect()
     }
 
-    /// The warnings about what is mounted now, a sentence each.
+    /// The warnings about the mounted endpoints, one sentence each.
     pub(crate) fn deployment_warnings(&self) -> Vec<String> {
         match &self.by_path()[..] {
             [] => vec![NO_ENDPOINT.to_owned()],
@@ -32,7 +32,7 @@ impl ServerContainer {
         }
     }
 
-    /// What is mounted now, in the same order at each start of the program.
+    /// The mounted endpoints, sorted by path, so that the log has the same order after each start.
     fn by_path(&self) -> Vec<Arc<Mounted>> {
         let mut mounted: Vec<_> = self.0.table().mounted().cloned().collect();
         mounted.sort_unstable_by(|a, b| a.sessions.path.cmp(&b.sessions.path));

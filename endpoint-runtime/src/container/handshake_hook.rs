@@ -11,9 +11,9 @@ use crate::handshake::request::HandshakeRequest;
 /// Takes part in the handshakes of every endpoint of a container; see
 /// [`ContainerBuilder::handshake`](crate::ContainerBuilder::handshake).
 ///
-/// An `async fn` with these two parameters is a hook, and so is an `async` closure that borrows nothing from its
-/// captures. Implement the trait for a type of your own if a hook has data; values that handlers use too come from
-/// [`HandshakeRequest::state`].
+/// An `async fn` with these two parameters is a hook. An `async` closure is one too, if it does not borrow the variables
+/// that it captures. For a hook with data of its own, implement the trait for a struct. A value that handlers use as well
+/// is a state of the container: see [`HandshakeRequest::state`].
 ///
 /// ```no_run
 /// use endpoint_runtime::prelude::*;

@@ -26,9 +26,10 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// this crate has its kind: if a handler returns an enum with `#[from] Error`, or an `anyhow::Error` made by `?`, and a
 /// send failed because the peer has gone, `is_closed` is true.
 ///
-/// `{}` prints what failed, `{:#}` and `{:?}` print the causes as well. The printed text has at most 1 KiB, however long the message that caused it, and text from a peer is cut to 256
-/// bytes, followed by `…`; a list of mistakes ([`is_deployment`](Error::is_deployment)) is never cut. The
-/// [`source`](StdError::source) is the whole error of your code, or of a parser, at its full length.
+/// `{}` prints what failed, `{:#}` and `{:?}` print the causes as well. The printed text has at most 1 KiB, however long
+/// the message that caused it, and text from a peer is cut to 256 bytes, followed by `…`; a list of mistakes
+/// ([`is_deployment`](Error::is_deployment)) is never cut. The [`source`](StdError::source) is the whole error of your
+/// code, or of a parser, at its full length.
 pub struct Error(Box<Inner>);
 
 struct Inner {

@@ -68,7 +68,8 @@ impl ServerBuilder {
     /// they get 404. Requests pass the same checks as for an endpoint: [`max_request_head`](Self::max_request_head),
     /// [`max_request_headers`](Self::max_request_headers), [`allowed_hosts`](Self::allowed_hosts).
     ///
-    /// There is one fallback: to combine services, use a router such as axum's. Each request gets a clone of it. If the service fails, the connection is closed.
+    /// There is one fallback: to combine services, use a router such as axum's. Each request gets a clone of the service.
+    /// If it fails, the connection is closed.
     pub fn fallback<S, B>(mut self, service: S) -> Self
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,

@@ -7,8 +7,8 @@ use self::sealed::Identified;
 use super::id::SessionId;
 use super::session::Session;
 
-/// One or several sessions, as arguments: `&session`, `[&ann, &ben]`, a slice, a vector, a set, an option, or [`OpenSessions`](crate::OpenSessions); each as
-/// [`Session`], `&Session` or [`SessionId`].
+/// One or several sessions, as arguments: `&session`, `[&ann, &ben]`, a slice, a vector, a set, an option, or
+/// [`OpenSessions`](crate::OpenSessions); each as [`Session`], `&Session` or [`SessionId`].
 pub trait SessionIds: sealed::Sealed {
     #[doc(hidden)]
     fn each(self, id: impl FnMut(SessionId));
@@ -76,9 +76,8 @@ session_ids! {
 }
 
 /// The sessions that a selection excludes. Usually it is one, which needs no memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) enum Excluded {
-    #[default]
     Nobody,
     One(SessionId),
     /// Sorted.
