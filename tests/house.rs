@@ -20,7 +20,7 @@ const STEPS: &[&[&str]] = &[
     &["connection"],
     &["endpoint"],
     &["session"],
-    &["scheduling"],
+    &["scheduling", "cluster"],
     &["send_queue", "codec"],
     &["handshake", "transport"],
     &["observe"],

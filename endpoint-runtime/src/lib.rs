@@ -105,6 +105,7 @@
 
 #[cfg(feature = "client")]
 mod client;
+pub mod cluster;
 mod codec;
 mod config;
 mod connection;
