@@ -65,6 +65,45 @@ pub(crate) const TCP_USER_TIMEOUT_LEAST: Duration = Duration::from_secs(120);
 /// About the default of Linux (`tcp_retries2`): a longer limit would only delay it.
 pub(crate) const TCP_USER_TIMEOUT_MOST: Duration = Duration::from_secs(15 * 60);
 
+/// 8 MiB of messages that wait for the engine of a cluster: a second of a busy node, and little beside its sessions.
+pub(crate) const CLUSTER_QUEUE_BYTES: usize = 8 << 20;
+
+/// Ten seconds that messages wait for an engine that is away: longer than the failover of an engine takes, and short
+/// enough that no chat line appears as news a minute later.
+pub(crate) const CLUSTER_QUEUE_FOR: Duration = Duration::from_secs(10);
+
+/// Maximum time for answers of other nodes: that of Socket.IO, and just below [`CLUSTER_DEAD`] plus a check, after which
+/// nobody waits for a dead node anyway.
+pub(crate) const CLUSTER_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time between the signs of life of a node: three fit into [`CLUSTER_DEAD`].
+pub(crate) const CLUSTER_BEAT: Duration = Duration::from_millis(1500);
+
+/// Silence after which a node is declared dead: with [`CLUSTER_CHECK`] it is less than the six seconds that are promised.
+pub(crate) const CLUSTER_DEAD: Duration = Duration::from_secs(5);
+
+/// Time between two checks for dead nodes.
+pub(crate) const CLUSTER_CHECK: Duration = Duration::from_millis(250);
+
+/// Maximum time for one call to the engine, and for the return of a node's own sign of life: as [`CLUSTER_DEAD`], because
+/// then the others take this node for dead.
+pub(crate) const CLUSTER_ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time after a new link in which every message is published: all nodes have introduced themselves by then.
+pub(crate) const CLUSTER_SETTLING: Duration = Duration::from_secs(3);
+
+/// First pause before the engine is tried again; it doubles up to [`CLUSTER_LONGEST_PAUSE`].
+pub(crate) const CLUSTER_FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest pause before the engine is tried again: what the log and health report is at most so old.
+pub(crate) const CLUSTER_LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// Time for which a bucket without sessions stays subscribed: a room that is left and joined again needs no subscription.
+pub(crate) const CLUSTER_LINGER: Duration = Duration::from_secs(10);
+
+/// Maximum time to fetch missing messages from a history, while later messages of that node wait.
+pub(crate) const CLUSTER_RECOVERY: Duration = Duration::from_secs(3);
+
 /// 16 KiB of request line and headers: browsers send one or two KiB, nginx accepts 8 KiB per line and Tomcat 8 KiB in
 /// total. A session keeps its head until it ends, so with hyper's 400 KiB an idle session could be that large.
 pub(crate) const MAX_REQUEST_HEAD: usize = 16 << 10;

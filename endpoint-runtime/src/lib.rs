@@ -187,10 +187,13 @@ pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
 pub use crate::server::{Server, ServerBuilder};
+pub use crate::session::anywhere::{AnySession, Everyone};
 pub use crate::session::audience::{Room, User};
 pub use crate::session::broadcast::{Broadcast, Report};
 pub use crate::session::completion::Sent;
+pub use crate::session::everywhere::{Everywhere, RoomMember};
 pub use crate::session::excluded::SessionIds;
+pub use crate::session::join::{Join, Joining};
 pub use crate::session::message_handler::{MessageHandler, MessageKind};
 pub use crate::session::principal::{Identity, Principal};
 pub use crate::session::properties::Properties;
@@ -214,6 +217,7 @@ pub use endpoint_wire::text::Text;
 #[cfg(feature = "test")]
 pub mod test {
     pub use crate::testing::client::TestClient;
+    pub use crate::testing::cluster::TestCluster;
     pub use crate::testing::frame::TestFrame;
     pub use crate::testing::transcript::{Direction, Entry, Traffic, Transcript};
     pub use crate::testing::{TestRequest, TestServer};

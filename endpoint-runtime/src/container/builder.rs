@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::endpoint_config::EndpointConfig;
@@ -160,6 +161,10 @@ impl ContainerBuilder {
             }
         }
         let router = ground.router(mounted).map_err(|conflicts| mistakes.extend(conflicts)).ok();
+        let cluster = requests.cluster.take();
+        if cluster.is_some() && Handle::try_current().is_err() {
+            mistakes.push("a container with a cluster must be built inside a tokio runtime".to_owned());
+        }
         let (Some(router), Some(hosts), Some(origins), true) = (router, hosts, origins, mistakes.is_empty()) else {
             return Err(undeployable(mistakes));
         };
@@ -178,6 +183,9 @@ impl ContainerBuilder {
         }));
         for mounted in container.0.table().mounted() {
             mounted.sessions.belongs_to(container.weak());
+        }
+        if let Some(cluster) = cluster {
+            container.join_cluster(cluster);
         }
         Ok(container)
     }

@@ -11,6 +11,7 @@ mod builder;
 #[cfg(feature = "adopted")]
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 mod checked_request;
+mod cluster;
 pub(crate) mod configurator;
 mod deploy;
 mod deploy_log;

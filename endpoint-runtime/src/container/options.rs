@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::handshake_hook::Hooks;
+use crate::cluster::Cluster;
 use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
 use crate::error::{Error, Kind};
 use crate::handshake::head::HeadLimits;
@@ -74,6 +75,7 @@ pub(crate) struct RequestSettings {
     pub(crate) head_limits: HeadLimits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) hooks: Hooks,
+    pub(crate) cluster: Option<Cluster>,
 }
 
 impl Default for RequestSettings {
@@ -87,6 +89,7 @@ impl Default for RequestSettings {
             head_limits: HeadLimits::REQUEST,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             hooks: Hooks::default(),
+            cluster: None,
         }
     }
 }
@@ -451,6 +454,24 @@ macro_rules! request_setters {
             /// with 503. Default: 30 seconds.
             pub fn handshake_timeout(mut self, timeout: std::time::Duration) -> Self {
                 self.request_settings().handshake_timeout = timeout;
+                self
+            }
+
+            /// Connects the container with others, on this machine or elsewhere: rooms, users and presence then reach
+            /// over all of them, through an engine such as Redis or NATS. Handlers do not change. An engine alone is
+            /// enough; [`Cluster`](crate::cluster::Cluster) has further settings. All nodes should mount the same
+            /// endpoints.
+            ///
+            /// The container must be built inside a tokio runtime, and connects from then on. An engine that cannot be
+            /// reached is no error: local sessions are served, and
+            /// [`health`](crate::ServerContainer::health) is degraded. Default: no cluster.
+            pub fn cluster(mut self, cluster: impl Into<$crate::cluster::Cluster>) -> Self {
+                let set = $crate::container::options::set_once(
+                    &mut self.request_settings().cluster,
+                    cluster.into(),
+                    "`cluster`",
+                );
+                self.session_settings().mistakes.extend(set.err());
                 self
             }
 

@@ -20,6 +20,7 @@ use super::mounted::{Deployment, Table};
 use super::registration::{Registration, ServerEndpoint};
 use super::response::ResponseFuture;
 use super::serving::detached_if;
+use crate::cluster::target::Scope;
 use crate::error::Error;
 use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
@@ -126,7 +127,10 @@ impl ServerContainer {
 
     /// The sessions that are in at least one of these rooms now, each once.
     pub fn rooms(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> OpenSessions {
-        self.0.ground.groups.sessions_in(names)
+        let names: Vec<_> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+        let groups = &self.0.ground.groups;
+        let sessions = groups.sessions_in(&names);
+        if names.is_empty() { sessions } else { sessions.and_elsewhere(groups, || Scope::Rooms(names)) }
     }
 
     /// The user with this name ([`Principal::name`](crate::Principal::name)): all sessions of one principal.
@@ -167,6 +171,9 @@ impl ServerContainer {
         let end = Instant::now() + limit.min(FAR);
         let shutdown = end_all(|| table.sets(), reason, &self.0.tasks, limit).await;
         wait_for_tasks(&self.0.ground.groups, end).await;
+        if let Some(membership) = self.0.ground.groups.cluster.get() {
+            membership.leave(end.max(Instant::now() + Duration::from_secs(1))).await;
+        }
         shutdown
     }
 

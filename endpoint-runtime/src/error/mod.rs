@@ -85,6 +85,8 @@ pub(crate) enum Kind {
     #[cfg(feature = "adopted")]
     Unsupported,
     Deploy,
+    Limit,
+    Cluster,
     Handshake,
     #[cfg_attr(not(feature = "tls"), allow(dead_code))]
     Tls,
@@ -205,6 +207,18 @@ impl Error {
     #[cfg(feature = "adopted")]
     pub fn is_unsupported(&self) -> bool {
         self.kind() == Kind::Unsupported
+    }
+
+    /// A limit of the session does not allow it, such as
+    /// [`max_rooms_per_session`](crate::ContainerBuilder::max_rooms_per_session).
+    pub fn is_limit(&self) -> bool {
+        self.kind() == Kind::Limit
+    }
+
+    /// Other nodes of the cluster could not be reached, or did not confirm in time. What concerns this node has been
+    /// done.
+    pub fn is_cluster(&self) -> bool {
+        self.kind() == Kind::Cluster
     }
 
     /// The endpoints cannot be deployed; the text lists every mistake.

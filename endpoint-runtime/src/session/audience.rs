@@ -4,9 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::broadcast::Broadcast;
+use super::everywhere::{Everywhere, RoomMember};
 use super::excluded::SessionIds;
 use super::open_sessions::OpenSessions;
 use super::session::{Groups, Session};
+use crate::cluster::Answers;
+use crate::cluster::target::{Operation, Scope};
 use endpoint_wire::close::CloseReason;
 use endpoint_wire::text::Text;
 
@@ -49,7 +52,7 @@ pub struct User {
 }
 
 macro_rules! handle {
-    ($handle:ident, $group:ident) => {
+    ($handle:ident, $group:ident, $scope:expr) => {
         impl $handle {
             pub(crate) fn new(groups: &Arc<Groups>, name: &str) -> Self {
                 Self { groups: groups.clone(), name: name.into() }
@@ -60,41 +63,61 @@ macro_rules! handle {
                 &self.name
             }
 
-            /// The open sessions at this moment.
+            /// The open sessions of this node at this moment.
             pub fn sessions(&self) -> OpenSessions {
                 self.groups.$group.of(&self.name).into()
             }
 
-            /// Number of open sessions.
+            /// Number of open sessions of this node.
             pub fn len(&self) -> usize {
                 self.sessions().len()
             }
 
-            /// Whether there is no open session.
+            /// Whether there is no open session on this node.
             pub fn is_empty(&self) -> bool {
                 self.sessions().is_empty()
             }
 
-            /// A remote that sends to all sessions; it never waits for a peer. The sessions are looked up by this call.
+            /// A remote that sends to all sessions, in a cluster those of all nodes; it never waits for a peer, nor for
+            /// the engine of the cluster. The sessions of this node are looked up by this call.
             pub fn async_remote(&self) -> Broadcast {
-                Broadcast::to(self.sessions())
+                Broadcast::to(self.all())
             }
 
-            /// The sessions except one or several: `except(&session)`, `except([&ann, &ben])`.
+            /// The sessions except one or several: `except(&session)`, `except([&ann, &ben])`. Its
+            /// [`async_remote`](OpenSessions::async_remote) sends to those of other nodes as well.
             #[must_use]
             pub fn except(&self, sessions: impl SessionIds) -> OpenSessions {
-                self.sessions().except(sessions)
+                self.all().except(sessions)
             }
 
-            /// The sessions for which `keep` returns true.
+            /// The sessions of this node, with the way to those of other nodes.
+            fn all(&self) -> OpenSessions {
+                self.sessions().and_elsewhere(&self.groups, || self.scope())
+            }
+
+            fn scope(&self) -> Scope {
+                $scope(self.name.to_string())
+            }
+
+            /// Questions and operations that the sessions of all nodes answer.
+            pub fn everywhere(&self) -> Everywhere {
+                Everywhere::new(&self.groups, self.scope())
+            }
+
+            /// The sessions of this node for which `keep` returns true.
             #[must_use]
             pub fn filter(&self, keep: impl FnMut(&&Session) -> bool) -> OpenSessions {
                 self.sessions().filter(keep)
             }
 
-            /// Closes all sessions with `reason`, as [`Session::close_with`] does; returns how many were open.
+            /// Closes all sessions with `reason`, as [`Session::close_with`] does, in a cluster those of all nodes;
+            /// returns how many were open on this node. To know of the others, use
+            /// [`Everywhere::close_all`].
             pub fn close_all(&self, reason: CloseReason) -> usize {
-                self.sessions().close_all(reason)
+                let closed = self.sessions().close_all(reason.clone());
+                self.everywhere().publish(Operation::closing(&reason));
+                closed
             }
         }
 
@@ -105,11 +128,33 @@ macro_rules! handle {
         }
     };
 }
-handle!(Room, rooms);
-handle!(User, principals);
+handle!(Room, rooms, |name| Scope::Rooms(vec![name]));
+handle!(User, principals, Scope::User);
 
 impl Room {
-    /// Whether the session is in the room.
+    /// The sessions in the room on all nodes: who they are, and which nodes did not answer.
+    ///
+    /// ```
+    /// use endpoint_runtime::ServerContainer;
+    ///
+    /// async fn list(container: &ServerContainer) {
+    ///     let who = container.room("42").members().await;
+    ///     for (node, missing) in who.missing.iter().enumerate() {
+    ///         eprintln!("{node}: {missing} did not answer");
+    ///     }
+    ///     println!("{} members", who.into_items().len());
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn members(&self) -> Answers<Vec<RoomMember>> {
+        self.everywhere().members().await
+    }
+}
+
+impl Room {
+    /// Whether the session, of this node, is in the room.
     pub fn contains(&self, session: &Session) -> bool {
         session.is_in(&self.name)
     }

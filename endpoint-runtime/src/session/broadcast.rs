@@ -1,10 +1,14 @@
 //! One message for many sessions, and the report of its delivery.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cluster::ClusterReport;
+use crate::cluster::envelope::{Form, Publish};
+use crate::cluster::node::{Node, Published};
 use crate::codec::Object;
+use crate::codec::session_coders::{Agreed, EncodeContext};
 use crate::config::Overflow;
 use crate::error::Error;
 use crate::scheduling::fairness;
@@ -38,7 +42,9 @@ const QUEUED: usize = 512;
 /// A remote for many sessions. It encodes a message once, compresses it once for all sessions that compress to the
 /// same bytes, and never waits for a peer.
 ///
-/// It addresses the sessions that were open when it was made.
+/// It addresses the sessions that were open when it was made. In a cluster, the remote of a room, of a user, or of what
+/// is left of them by [`Room::except`](crate::Room::except) sends to the sessions of other nodes as well, after those of
+/// this one and without waiting for the engine: [`Report::published`], [`Report::everywhere`].
 #[derive(Clone, Debug)]
 pub struct Broadcast {
     sessions: OpenSessions,
@@ -95,28 +101,84 @@ impl Broadcast {
                 encodings.add(session, SharedMessage::new(message, self.options));
             }
         }
-        let Some(fan_out) = FanOut::to(&self.sessions) else { return Ok(Report::default()) };
-        if let [shared] = &mut encodings.messages[..] {
-            fan_out.begin(shared);
-        }
-        let report = self.enqueue(&fan_out, |session, direct, claimed| {
-            match encodings.of(session) {
-                Some(shared) => shared.enqueue(session.send_queue(), direct, claimed),
-                // the subprotocol and the endpoint of a session never change
-                None => Err(Refused::Closed),
+        let elsewhere = self.sessions.elsewhere();
+        let is_wanted = elsewhere.is_some_and(|elsewhere| elsewhere.node.is_wanted(&elsewhere.target.scope));
+        // before anything is sent: it may fail
+        let other = if is_wanted { encodings.default_form(object, self.options)? } else { None };
+        let mut report = Report::default();
+        if let Some(fan_out) = FanOut::to(&self.sessions) {
+            if let [shared] = &mut encodings.messages[..] {
+                fan_out.begin(shared);
             }
-        });
-        fan_out.end(&report, encodings.messages.pop());
+            report = self.enqueue(&fan_out, |session, direct, claimed| {
+                match encodings.of(session) {
+                    Some(shared) => shared.enqueue(session.send_queue(), direct, claimed),
+                    // the subprotocol and the endpoint of a session never change
+                    None => Err(Refused::Closed),
+                }
+            });
+            fan_out.end(&report, encodings.messages.last_mut());
+        }
+        report.remote = self.publish(is_wanted, || encodings.forms().chain(other).collect());
         Ok(report)
     }
 
     fn send(self, message: Message) -> Report {
-        let Some(fan_out) = FanOut::to(&self.sessions) else { return Report::default() };
+        let (fan_out, elsewhere) = (FanOut::to(&self.sessions), self.sessions.elsewhere());
+        let is_wanted = elsewhere.is_some_and(|elsewhere| elsewhere.node.is_wanted(&elsewhere.target.scope));
+        if fan_out.is_none() && elsewhere.is_none() {
+            return Report::default();
+        }
         let mut shared = SharedMessage::new(message, self.options);
-        fan_out.begin(&mut shared);
-        let report =
-            self.enqueue(&fan_out, |session, direct, claimed| shared.enqueue(session.send_queue(), direct, claimed));
-        fan_out.end(&report, Some(shared));
+        let mut report = Report::default();
+        if let Some(fan_out) = fan_out {
+            fan_out.begin(&mut shared);
+            report = self
+                .enqueue(&fan_out, |session, direct, claimed| shared.enqueue(session.send_queue(), direct, claimed));
+            fan_out.end(&report, Some(&mut shared));
+        }
+        report.remote = self.publish(is_wanted, || vec![shared.to_form(None)]);
+        report
+    }
+
+    /// Publishes the message to other nodes, after it was sent to the sessions here.
+    fn publish(&self, is_wanted: bool, forms: impl FnOnce() -> Vec<Form>) -> Option<Box<Remote>> {
+        let elsewhere = self.sessions.elsewhere()?;
+        let published = if is_wanted {
+            elsewhere.node.publish(Publish {
+                target: elsewhere.target.clone(),
+                except: self.sessions.excluded().as_slice().iter().map(|id| id.to_bits()).collect(),
+                compressed: self.options.compressed,
+                overflow: self.options.overflow,
+                forms: forms(),
+            })
+        } else {
+            Published::NotNeeded
+        };
+        Some(Box::new(Remote { node: elsewhere.node.clone(), published }))
+    }
+
+    /// Sends a message of another node to these sessions.
+    pub(crate) fn deliver(sessions: OpenSessions, publish: &Publish) -> Report {
+        let options =
+            SendOptions { compressed: publish.compressed, overflow: publish.overflow, ..SendOptions::DEFAULT };
+        let broadcast = Self { sessions, options };
+        let Some(fan_out) = FanOut::to(&broadcast.sessions) else { return Report::default() };
+        let forms = &publish.forms;
+        let mut messages: Vec<_> = forms.iter().map(|form| SharedMessage::received(form, options)).collect();
+        if let [shared] = &mut messages[..] {
+            fan_out.begin(shared);
+        }
+        let report = broadcast.enqueue(&fan_out, |session, direct, claimed| {
+            let of = |subprotocol| forms.iter().position(|form| form.subprotocol.as_deref() == subprotocol);
+            let place = of(session.subprotocol()).or_else(|| of(None));
+            match place.and_then(|place| messages.get_mut(place)) {
+                Some(shared) => shared.enqueue(session.send_queue(), direct, claimed),
+                // the sender cannot encode for this subprotocol
+                None => Err(Refused::Full),
+            }
+        });
+        fan_out.end(&report, messages.last_mut());
         report
     }
 
@@ -191,6 +253,34 @@ impl<'a> Encodings<'a> {
         self.messages.get_mut(place)
     }
 
+    /// The encodings for other nodes, by subprotocol.
+    fn forms(&self) -> impl Iterator<Item = Form> + '_ {
+        let mut seen = HashSet::new();
+        let first = self.places.iter().filter(move |(speech, _)| seen.insert(speech.subprotocol));
+        first.map(|(speech, place)| self.messages[*place].to_form(speech.subprotocol))
+    }
+
+    /// The encoding for sessions of other nodes whose subprotocol no session here has; `None` if it is among these.
+    ///
+    /// # Errors
+    /// There is no session here whose encoding could serve, and encoding fails.
+    fn default_form<T: Object<By> + ?Sized, By>(
+        &self,
+        object: &T,
+        options: SendOptions,
+    ) -> Result<Option<Form>, Error> {
+        if self.places.keys().any(|speech| speech.subprotocol.is_none()) {
+            return Ok(None);
+        }
+        match object.message_for(&EncodeContext(&Agreed::NOTHING)) {
+            Ok(message) => Ok(Some(SharedMessage::new(message, options).to_form(None))),
+            Err(error) => match self.messages.first() {
+                Some(message) => Ok(Some(message.to_form(None))),
+                None => Err(error),
+            },
+        }
+    }
+
     /// Adds the encoding for the first session of its kind.
     fn add(&mut self, session: &'a Session, message: SharedMessage) {
         self.places.insert(Speech::of(session), self.messages.len());
@@ -225,13 +315,13 @@ impl<'a> FanOut<'a> {
         }
     }
 
-    fn end(self, report: &Report, shared: Option<SharedMessage>) {
+    fn end(self, report: &Report, shared: Option<&mut SharedMessage>) {
         let count = report.sent + report.dropped + report.closed;
         if SendQueue::is_in_handler() {
             fairness::charge(count * if self.direct.is_some() { WRITTEN } else { QUEUED });
         }
         let pause = PAUSE * u32::try_from(count).unwrap_or(u32::MAX);
-        self.first.send_queue().end_broadcast(pause, shared.and_then(SharedMessage::into_burst));
+        self.first.send_queue().end_broadcast(pause, shared.and_then(SharedMessage::take_burst));
     }
 }
 
@@ -250,11 +340,11 @@ impl<'a> Speech<'a> {
     }
 }
 
-/// The outcome of a broadcast.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The outcome of a broadcast. Two reports are equal if their counts are.
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// Number of sessions for which the message was queued.
+    /// Number of sessions of this node for which the message was queued.
     pub sent: usize,
     /// Number of sessions left out because their queue was full.
     pub dropped: usize,
@@ -262,17 +352,77 @@ pub struct Report {
     pub closed: usize,
     /// Number of older messages dropped to make space.
     pub evicted: usize,
+    /// The way to other nodes, in a cluster.
+    remote: Option<Box<Remote>>,
+}
+
+/// The way of a message to other nodes.
+#[derive(Clone, Debug)]
+struct Remote {
+    node: Arc<Node>,
+    published: Published,
 }
 
 impl Report {
-    /// Whether every open session was reached.
+    /// Whether every open session of this node was reached, and the message is on its way to the other nodes.
     ///
     /// # Errors
-    /// [`Error::is_queue_full`] if one was left out.
+    /// [`Error::is_queue_full`] if a session was left out; [`Error::is_cluster`] as [`published`](Self::published).
     pub fn complete(&self) -> Result<(), Error> {
-        if self.dropped == 0 { Ok(()) } else { Err(Refused::Full.into()) }
+        if self.dropped == 0 { self.published() } else { Err(Refused::Full.into()) }
+    }
+
+    /// Whether the message is on its way to the other nodes of the cluster that have sessions for it. Ok without a
+    /// cluster.
+    ///
+    /// # Errors
+    /// [`Error::is_cluster`]: the engine cannot be reached, is behind, or does not take so large a message. Local
+    /// sessions have it.
+    pub fn published(&self) -> Result<(), Error> {
+        match &self.remote {
+            Some(remote) => match remote.published {
+                Published::Refused(reason) => Err(remote.node.refusal(reason)),
+                Published::NotNeeded | Published::Queued(_) => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the other nodes whether the message has arrived, and for how many sessions. Resolves as soon as every node
+    /// has answered or is declared dead, at the latest after the
+    /// [request timeout](crate::cluster::Cluster::request_timeout); at once if no other node has sessions for it.
+    ///
+    /// A node that has confirmed has queued the message for its sessions, as [`sent`](Self::sent) says of this one. Ask
+    /// soon: a node remembers the last 1,024 messages of each other node.
+    ///
+    /// ```
+    /// use endpoint_runtime::Session;
+    ///
+    /// async fn announce(session: &Session) {
+    ///     let report = session.room("42").async_remote().send_text("the match begins");
+    ///     let report = report.everywhere().await;
+    ///     println!("{} players, {} of {} nodes", report.here + report.elsewhere, report.nodes, report.of);
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// The message is not affected; the answers are ignored.
+    pub async fn everywhere(self) -> ClusterReport {
+        match self.remote {
+            Some(remote) => remote.node.confirm(self.sent, &remote.published).await,
+            None => ClusterReport::alone(self.sent),
+        }
     }
 }
+
+impl PartialEq for Report {
+    fn eq(&self, other: &Self) -> bool {
+        let counts = |report: &Self| (report.sent, report.dropped, report.closed, report.evicted);
+        counts(self) == counts(other)
+    }
+}
+
+impl Eq for Report {}
 
 #[cfg(test)]
 mod tests {
@@ -281,7 +431,6 @@ mod tests {
 
     use super::*;
     use crate::codec::Encode;
-    use crate::codec::session_coders::EncodeContext;
     use crate::config::Limits;
     use crate::session::OpenSet;
     use crate::session::tests::speaking;

@@ -112,7 +112,7 @@ impl Excluded {
         }
     }
 
-    fn as_slice(&self) -> &[SessionId] {
+    pub(super) fn as_slice(&self) -> &[SessionId] {
         match self {
             Self::Nobody => &[],
             Self::One(one) => std::slice::from_ref(one),

@@ -27,6 +27,15 @@ impl SessionId {
         // the thread's generator is cryptographic, seeded by the operating system
         Self([rand::random(), rand::random()])
     }
+
+    pub(crate) fn from_bits(bits: u128) -> Self {
+        // the upper half, then the lower
+        Self([(bits >> 64) as u64, bits as u64])
+    }
+
+    pub(crate) fn to_bits(self) -> u128 {
+        u128::from(self.0[0]) << 64 | u128::from(self.0[1])
+    }
 }
 
 impl fmt::Display for SessionId {

@@ -43,6 +43,11 @@ impl Session {
         self.0.send_queue.wake();
     }
 
+    /// The name of the user.
+    pub(super) fn user_name(&self) -> Option<Arc<str>> {
+        self.identity(|identity| identity.name().clone())
+    }
+
     /// Round-trip time of the connection's last answered ping; `None` before the first answer, and if
     /// [`ping_interval`](crate::ContainerBuilder::ping_interval) is off. A ping is sent only if one side was silent, so
     /// a session that is busy in both directions keeps an old value.

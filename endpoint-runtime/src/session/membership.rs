@@ -3,20 +3,30 @@
 use std::sync::Arc;
 
 use super::audience::Room;
+use super::join::{Join, NotJoined};
 use super::rare;
 use super::session::Session;
 
 /// Rooms.
 impl Session {
     /// Joins the room of this name. A room is created by its first session and ends with its last. Rooms belong to the
-    /// container: sessions of all its endpoints may be in one room. A session that ends leaves all its rooms before
-    /// `on_close`, where [`rooms`](Self::rooms) still lists them.
+    /// container: sessions of all its endpoints may be in one room, and in a cluster sessions of all nodes. A session
+    /// that ends leaves all its rooms before `on_close`, where [`rooms`](Self::rooms) still lists them.
     ///
-    /// Returns whether the session is in the room now: `false` if it is closed, or in as many other rooms as
-    /// [`max_rooms_per_session`](crate::ContainerBuilder::max_rooms_per_session) allows. The first refusal because of
-    /// this limit is logged as a warning.
-    pub fn join(&self, room: impl AsRef<str>) -> bool {
+    /// The session is in the room when this returns, so messages that this node sends to the room reach it. Await the
+    /// result only to wait until other nodes know: `session.join("42").await?`.
+    ///
+    /// It is not in the room if it is closed, or in as many other rooms as
+    /// [`max_rooms_per_session`](crate::ContainerBuilder::max_rooms_per_session) allows ([`Join::is_member`]). The first
+    /// refusal because of this limit is logged as a warning.
+    pub fn join(&self, room: impl AsRef<str>) -> Join {
         let room = room.as_ref();
+        let outcome = self.enter_room(room);
+        let cluster = outcome.as_ref().ok().and(self.0.endpoint.groups.cluster.get());
+        Join { outcome, cluster: cluster.map(|membership| (membership.0.clone(), room.into())) }
+    }
+
+    fn enter_room(&self, room: &str) -> Result<(), NotJoined> {
         let mut joined = rare::of(&self.0.rare).rooms();
         if !joined.names.contains(room) && self.is_open() {
             let bound = self.0.endpoint.limits.max_rooms_per_session;
@@ -29,12 +39,12 @@ impl Session {
                         tracing::warn!(%session, endpoint, bound, not_logged, "a session cannot join more rooms (max_rooms_per_session)");
                     }
                 }
-                return false;
+                return Err(NotJoined::TooMany(bound));
             }
             joined.names.insert(self.0.endpoint.groups.rooms.enter(room, self));
         }
         drop(joined);
-        self.leave_if_ended()
+        if self.leave_if_ended() { Ok(()) } else { Err(NotJoined::Closed) }
     }
 
     /// Leaves the room of this name; returns whether the session was in it.

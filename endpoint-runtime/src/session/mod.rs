@@ -1,15 +1,18 @@
 //! The session API that handlers use: one conversation with one peer, and the other sessions of the same endpoint.
 
+pub(crate) mod anywhere;
 pub(crate) mod audience;
 pub(crate) mod broadcast;
 mod by_id;
 mod chunks;
 pub(crate) mod completion;
 mod endpoint_info;
+pub(crate) mod everywhere;
 pub(crate) mod excluded;
 mod handlers;
 mod id;
 mod identity;
+pub(crate) mod join;
 mod lifetime;
 mod member;
 mod membership;
@@ -21,7 +24,7 @@ pub(crate) mod properties;
 pub(crate) mod rare;
 pub(crate) mod remote;
 pub(crate) mod request_state;
-mod rooms;
+pub(crate) mod rooms;
 mod send_options;
 #[allow(clippy::module_inception)]
 mod session;

@@ -9,6 +9,8 @@ use super::excluded::{Excluded, SessionIds, sealed};
 use super::id::SessionId;
 use super::member::Member;
 use super::session::{Groups, OpenSet, Session};
+use crate::cluster::node::Node;
+use crate::cluster::target::{Scope, Target};
 use endpoint_wire::close::CloseReason;
 
 impl Session {
@@ -37,10 +39,23 @@ impl Groups {
 ///
 /// Taking it costs the same for one session and for 100,000. Sessions that open later are not in it. A session that
 /// closes meanwhile is skipped; a [`Broadcast`](crate::Broadcast) counts it ([`Report::closed`](crate::Report::closed)).
+///
+/// It lists sessions of this node. In a cluster, its [`async_remote`](Self::async_remote) sends to those of other nodes as
+/// well if it is what [`Room::except`](crate::Room::except), [`User::except`](crate::User::except) or
+/// [`ServerContainer::rooms`](crate::ServerContainer::rooms) returned.
 #[derive(Clone)]
 pub struct OpenSessions {
     sessions: Snapshot<Session>,
     excluded: Excluded,
+    /// The sessions of other nodes that belong to them as well.
+    elsewhere: Option<Arc<Elsewhere>>,
+}
+
+/// Sessions of other nodes.
+#[derive(Debug)]
+pub(crate) struct Elsewhere {
+    pub(crate) node: Arc<Node>,
+    pub(crate) target: Target,
 }
 
 impl OpenSessions {
@@ -49,8 +64,23 @@ impl OpenSessions {
         Snapshot::joined(sets.map(|set| set.snapshot())).into()
     }
 
+    /// The same, and those of other nodes that `scope` names.
+    pub(crate) fn and_elsewhere(self, groups: &Groups, scope: impl FnOnce() -> Scope) -> Self {
+        let Some(membership) = groups.cluster.get() else { return self };
+        let elsewhere = Elsewhere { node: membership.0.clone(), target: scope().into() };
+        Self { elsewhere: Some(Arc::new(elsewhere)), ..self }
+    }
+
+    /// The sessions of other nodes that belong to them.
+    pub(crate) fn elsewhere(&self) -> Option<&Arc<Elsewhere>> {
+        self.elsewhere.as_ref()
+    }
+
+    pub(super) fn excluded(&self) -> &Excluded {
+        &self.excluded
+    }
+
     /// Exactly these sessions.
-    #[cfg(test)]
     pub(crate) fn just(sessions: impl Iterator<Item = Session>) -> Self {
         sessions.collect::<Snapshot<_>>().into()
     }
@@ -61,7 +91,8 @@ impl OpenSessions {
         Self { excluded: self.excluded.and(sessions), ..self }
     }
 
-    /// The sessions for which `keep` returns true. Filters add up.
+    /// The sessions of this node for which `keep` returns true. Filters add up. Sessions of other nodes are left out:
+    /// `keep` cannot be called there.
     #[must_use]
     pub fn filter(self, keep: impl FnMut(&&Session) -> bool) -> Self {
         self.iter().filter(keep).cloned().collect::<Snapshot<_>>().into()
@@ -109,7 +140,7 @@ impl SessionIds for OpenSessions {
 
 impl From<Snapshot<Session>> for OpenSessions {
     fn from(sessions: Snapshot<Session>) -> Self {
-        Self { sessions, excluded: Excluded::Nobody }
+        Self { sessions, excluded: Excluded::Nobody, elsewhere: None }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Groups of sessions: rooms that the application names, and the sessions of one principal.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use super::by_id::ById;
 use super::chunks::{Chunks, Replaced, Snapshot};
 use super::member::Member;
 use super::sharded::{Shard, Sharded};
+use crate::cluster::node::Membership;
 use crate::scheduling::flushers::Flushers;
 use crate::scheduling::session_tasks::SessionTasks;
 use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,12 +23,26 @@ pub(crate) struct Groups<S> {
     pub(crate) tasks: SessionTasks,
     /// Tasks that write the messages that broadcasts have queued.
     pub(crate) flushers: Flushers,
+    /// The container's place in a cluster, if it has one.
+    pub(crate) cluster: OnceLock<Membership>,
 }
 
 /// Rooms of one kind, by name. Empty rooms are removed. No room waits for another, however large it is: the lock of a
 /// shard is held to find a room, never while a room changes.
 #[derive(Debug)]
-pub(crate) struct Group<S>(Sharded<Arc<str>, Arc<Room<S>>>);
+pub(crate) struct Group<S> {
+    rooms: Sharded<Arc<str>, Arc<Room<S>>>,
+    watch: OnceLock<Box<dyn Watch>>,
+}
+
+/// Notices which rooms exist. Called under the lock of a shard: it must not use the group.
+pub(crate) trait Watch: fmt::Debug + Send + Sync {
+    /// A room of this name was created.
+    fn created(&self, name: &str);
+
+    /// The room of this name was removed.
+    fn removed(&self, name: &str);
+}
 
 /// The sessions of one room.
 #[derive(Debug)]
@@ -44,14 +60,14 @@ struct Members<S> {
 
 impl<S> Default for Groups<S> {
     fn default() -> Self {
-        let (rooms, principals, by_id, tasks, flushers) = <_>::default();
-        Self { rooms, principals, by_id, tasks, flushers }
+        let (rooms, principals, by_id, tasks, flushers, cluster) = <_>::default();
+        Self { rooms, principals, by_id, tasks, flushers, cluster }
     }
 }
 
 impl<S> Default for Group<S> {
     fn default() -> Self {
-        Self(Sharded::default())
+        Self { rooms: Sharded::default(), watch: OnceLock::new() }
     }
 }
 
@@ -64,55 +80,79 @@ impl<S> Default for Room<S> {
 impl<S: Member> Group<S> {
     /// Adds the session to the room of this name; returns the name as the room stores it. Harmless if it is in already.
     pub(super) fn enter(&self, name: impl AsRef<str> + Into<Arc<str>> + Clone, session: &S) -> Arc<str> {
-        let shard = self.0.shard(name.as_ref());
+        let shard = self.rooms.shard(name.as_ref());
         loop {
-            let (shared, room) = shard.room(&name);
+            let (shared, room) = shard.room(&name, self.watch());
             if room.enter(session) {
                 return shared;
             }
-            shard.forget(&shared, &room);
+            shard.forget(&shared, &room, self.watch());
         }
     }
 
     /// Removes the session from the room of this name. Harmless if it is not in.
     pub(super) fn leave(&self, name: &str, session: &S) {
-        let shard = self.0.shard(name);
+        let shard = self.rooms.shard(name);
         let room = shard.lock().get(name).cloned();
         if let Some(room) = room.filter(|room| room.leave(session)) {
-            shard.forget(name, &room);
+            shard.forget(name, &room, self.watch());
         }
     }
 
     /// The sessions in the room of this name.
     pub(crate) fn of(&self, name: &str) -> Snapshot<S> {
-        let room = self.0.shard(name).lock().get(name).cloned();
+        let room = self.rooms.shard(name).lock().get(name).cloned();
         room.map_or_else(Snapshot::default, |room| room.lock().list.snapshot())
+    }
+
+    /// Sets who notices which rooms exist, once, before there are any.
+    pub(crate) fn watched_by(&self, watch: impl Watch + 'static) {
+        let _ = self.watch.set(Box::new(watch));
+    }
+
+    fn watch(&self) -> Option<&dyn Watch> {
+        self.watch.get().map(|watch| &**watch)
+    }
+
+    /// The names of all rooms.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        self.rooms.keys()
     }
 
     /// Whether no room is left.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rooms.is_empty()
     }
 }
 
 impl<S: Member> Shard<Arc<str>, Arc<Room<S>>> {
     /// The room of this name, created if necessary.
-    fn room(&self, name: &(impl AsRef<str> + Into<Arc<str>> + Clone)) -> (Arc<str>, Arc<Room<S>>) {
+    fn room(
+        &self,
+        name: &(impl AsRef<str> + Into<Arc<str>> + Clone),
+        watch: Option<&dyn Watch>,
+    ) -> (Arc<str>, Arc<Room<S>>) {
         let mut rooms = self.lock();
         if let Some((name, room)) = rooms.get_key_value(name.as_ref()) {
             return (name.clone(), room.clone());
         }
         let started = (name.clone().into(), Arc::<Room<S>>::default());
         rooms.insert(started.0.clone(), started.1.clone());
+        if let Some(watch) = watch {
+            watch.created(&started.0);
+        }
         started
     }
 
     /// Removes the room, if the name still belongs to it.
-    fn forget(&self, name: &str, ended: &Arc<Room<S>>) {
+    fn forget(&self, name: &str, ended: &Arc<Room<S>>, watch: Option<&dyn Watch>) {
         let mut rooms = self.lock();
         if rooms.get(name).is_some_and(|room| Arc::ptr_eq(room, ended)) {
             rooms.remove(name);
+            if let Some(watch) = watch {
+                watch.removed(name);
+            }
         }
     }
 }
@@ -175,7 +215,7 @@ mod tests {
         let (session, other) = (session_of(&endpoint), session_of(&endpoint));
         assert!(session.join("large"));
         let rooms = &endpoint.groups.rooms;
-        let large = rooms.0.shard("large").lock().get("large").cloned().unwrap();
+        let large = rooms.rooms.shard("large").lock().get("large").cloned().unwrap();
         let held = large.lock();
         // in the shard of the held room and in the others
         for number in 0..10 * SHARDS {
@@ -194,7 +234,7 @@ mod tests {
         let (session, other) = (session_of(&endpoint), session_of(&endpoint));
         let rooms = &endpoint.groups.rooms;
         let name = rooms.enter("room", &session);
-        let ended = rooms.0.shard("room").lock().get("room").cloned().unwrap();
+        let ended = rooms.rooms.shard("room").lock().get("room").cloned().unwrap();
         // the room has ended, and its name is not free yet
         assert!(ended.leave(&session));
         assert!(!ended.enter(&other));
@@ -202,7 +242,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&name, &again));
         assert_eq!(rooms.of("room").iter().count(), 1);
         // a late removal frees only the name of its own room
-        rooms.0.shard("room").forget("room", &ended);
+        rooms.rooms.shard("room").forget("room", &ended, None);
         assert_eq!(rooms.of("room").iter().count(), 1);
         rooms.leave("room", &other);
         assert!(rooms.is_empty());

@@ -33,6 +33,14 @@ impl<K, V> Sharded<K, V> {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
 
+    /// All keys, in no particular order.
+    pub(super) fn keys(&self) -> Vec<K>
+    where
+        K: Clone,
+    {
+        self.shards.iter().flat_map(|shard| shard.lock().keys().cloned().collect::<Vec<_>>()).collect()
+    }
+
     /// Whether no shard has an entry.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {

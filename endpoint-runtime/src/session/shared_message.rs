@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::cluster::envelope::Form;
 use crate::config::Overflow;
 use crate::send_queue::{Admission, BroadcastTime, Burst, QueueItem, Refused, SHARE_FROM, SendQueue, frame_of};
 use crate::session::send_options::SendOptions;
@@ -34,6 +35,28 @@ impl SharedMessage {
         Self { opcode, payload, frame, burst: None, options, deflated: Vec::new() }
     }
 
+    /// A message that another node has encoded.
+    pub(crate) fn received(form: &Form, options: SendOptions) -> Self {
+        let payload = Binary::from(form.payload.clone());
+        let mut frame = Vec::new();
+        if payload.len() < SHARE_FROM {
+            encode::frame(&mut frame, true, form.opcode, &payload);
+        }
+        let deflated = form.deflated.iter().map(|(kind, frame)| (*kind, Some(frame.clone()))).collect();
+        Self { opcode: form.opcode, payload, frame, burst: None, options, deflated }
+    }
+
+    /// The message for other nodes.
+    pub(crate) fn to_form(&self, subprotocol: Option<&str>) -> Form {
+        let made = self.deflated.iter().filter_map(|(kind, frame)| Some((*kind, frame.clone()?)));
+        Form {
+            subprotocol: subprotocol.map(str::to_owned),
+            opcode: self.opcode,
+            payload: self.payload.clone().into(),
+            deflated: made.collect(),
+        }
+    }
+
     /// Adds the frame to a burst, after the frames that are already in it.
     pub(crate) fn join_burst(&mut self, before: Option<Bytes>) {
         if !self.frame.is_empty() {
@@ -42,8 +65,8 @@ impl SharedMessage {
     }
 
     /// The frames of the burst, including this one.
-    pub(crate) fn into_burst(self) -> Option<Bytes> {
-        self.burst.map(Burst::into_bytes)
+    pub(crate) fn take_burst(&mut self) -> Option<Bytes> {
+        self.burst.take().map(Burst::into_bytes)
     }
 
     /// Enqueues the message for one session; returns the number of older messages dropped for it. With `direct`, tries to

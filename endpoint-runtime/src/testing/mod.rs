@@ -3,6 +3,7 @@
 //! The handshake is the real one: hyper on both sides of a duplex, the container's own checks, the client's own checks.
 
 pub(crate) mod client;
+pub(crate) mod cluster;
 mod connection;
 pub(crate) mod frame;
 #[cfg(feature = "json")]

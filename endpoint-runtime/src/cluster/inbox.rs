@@ -1,0 +1,228 @@
+//! The messages of one other node on their way to the sessions here: in order, each once, those that are missing fetched
+//! from the history or counted. Pure.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::envelope::Publish;
+use super::sequence::{Delivered, Order, Track};
+
+/// Bytes of messages that wait for missing ones, for each subject of a node.
+const MAX_HELD: usize = 4 << 20;
+
+/// The messages of one other node.
+#[derive(Debug, Default)]
+pub(crate) struct PeerInbox(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    tracks: HashMap<usize, Track>,
+    /// Subjects in which messages wait for missing ones.
+    held: HashMap<usize, Held>,
+    /// Buckets whose presence is being fetched, with the changes that came meanwhile.
+    syncing: HashMap<usize, Vec<(u64, Bytes)>>,
+    delivered: Delivered,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// First number and count of each gap.
+    missing: Vec<(u64, u64)>,
+    messages: Vec<(u64, Publish)>,
+    bytes: usize,
+}
+
+/// What to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It can be delivered. So many before it were lost.
+    Deliver { lost: u64 },
+    /// It was delivered already.
+    Duplicate,
+    /// It waits, because messages before it are missing: begin to fetch them.
+    Recover,
+    /// It waits, because messages are being fetched. So many were lost as no space was left.
+    Wait { lost: u64 },
+}
+
+impl PeerInbox {
+    /// Takes a message. `recovers` if missing messages can be fetched.
+    pub(crate) fn message(&self, at: usize, seq: u64, publish: &mut Option<Publish>, recovers: bool) -> Step {
+        let mut state = self.lock();
+        let order = state.tracks.entry(at).or_default().message(seq);
+        if order == Order::Duplicate {
+            return Step::Duplicate;
+        }
+        if let Some(held) = state.held.get_mut(&at) {
+            if let Order::Gap { from, lost } = order {
+                held.missing.push((from, lost));
+            }
+            return Step::Wait { lost: held.keep(seq, publish.take()) };
+        }
+        match order {
+            Order::Gap { from, lost } if recovers => {
+                let mut held = Held { missing: vec![(from, lost)], ..Held::default() };
+                held.keep(seq, publish.take());
+                state.held.insert(at, held);
+                Step::Recover
+            }
+            Order::Gap { lost, .. } => Step::Deliver { lost },
+            Order::Next | Order::Duplicate => Step::Deliver { lost: 0 },
+        }
+    }
+
+    /// Takes a mark. A gap before it is fetched or lost as one before a message.
+    pub(crate) fn mark(&self, at: usize, seq: u64, recovers: bool) -> Step {
+        let mut state = self.lock();
+        let Order::Gap { from, lost } = state.tracks.entry(at).or_default().mark(seq) else {
+            return Step::Deliver { lost: 0 };
+        };
+        if let Some(held) = state.held.get_mut(&at) {
+            held.missing.push((from, lost));
+            return Step::Wait { lost: 0 };
+        }
+        if recovers {
+            state.held.insert(at, Held { missing: vec![(from, lost)], ..Held::default() });
+            return Step::Recover;
+        }
+        Step::Deliver { lost }
+    }
+
+    /// The gaps of a subject whose messages are being fetched: first number and count of each.
+    pub(crate) fn missing(&self, at: usize) -> Vec<(u64, u64)> {
+        self.lock().held.get_mut(&at).map(|held| std::mem::take(&mut held.missing)).unwrap_or_default()
+    }
+
+    /// The messages that have waited, in order. `None` once nothing waits: messages are delivered at once again.
+    pub(crate) fn release(&self, at: usize) -> Option<Vec<(u64, Publish)>> {
+        let mut state = self.lock();
+        let held = state.held.get_mut(&at)?;
+        if held.messages.is_empty() && held.missing.is_empty() {
+            state.held.remove(&at);
+            return None;
+        }
+        held.bytes = 0;
+        Some(std::mem::take(&mut held.messages))
+    }
+
+    /// Notes to how many sessions a message was delivered.
+    pub(crate) fn delivered(&self, at: usize, seq: u64, sessions: usize) {
+        self.lock().delivered.add(at, seq, sessions);
+    }
+
+    /// To how many sessions a message was delivered; `None` if it is not known.
+    pub(crate) fn sessions(&self, at: usize, seq: u64) -> Option<u32> {
+        self.lock().delivered.sessions(at, seq)
+    }
+
+    /// Forgets the numbers of a subject that is not subscribed any more.
+    pub(crate) fn reset(&self, at: usize) {
+        let mut state = self.lock();
+        if let Some(track) = state.tracks.get_mut(&at) {
+            track.reset();
+        }
+        state.syncing.remove(&at);
+    }
+
+    /// Begins to fetch the presence of a bucket; false if it is being fetched.
+    pub(crate) fn begin_sync(&self, at: usize) -> bool {
+        let mut state = self.lock();
+        let is_new = !state.syncing.contains_key(&at);
+        state.syncing.entry(at).or_default();
+        is_new
+    }
+
+    /// The changes that came while the presence of a bucket was fetched. `None` once there are no more: changes are
+    /// given back at once again.
+    pub(crate) fn release_sync(&self, at: usize) -> Option<Vec<(u64, Bytes)>> {
+        let mut state = self.lock();
+        let waiting = state.syncing.get_mut(&at)?;
+        if waiting.is_empty() {
+            state.syncing.remove(&at);
+            return None;
+        }
+        Some(std::mem::take(waiting))
+    }
+
+    /// Keeps changes of presence if the bucket's presence is being fetched; otherwise gives them back.
+    pub(crate) fn presence(&self, at: usize, seq: u64, changes: Bytes) -> Option<Bytes> {
+        match self.lock().syncing.get_mut(&at) {
+            Some(waiting) => {
+                waiting.push((seq, changes));
+                None
+            }
+            None => Some(changes),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Keeps a message if there is space; returns the number of messages lost.
+    fn keep(&mut self, seq: u64, publish: Option<Publish>) -> u64 {
+        let Some(publish) = publish else { return 0 };
+        let bytes = publish.forms.iter().map(|form| form.payload.len()).sum::<usize>();
+        if self.bytes + bytes > MAX_HELD {
+            return 1;
+        }
+        self.bytes += bytes;
+        self.messages.push((seq, publish));
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::target::{Scope, Target};
+
+    fn publish() -> Option<Publish> {
+        let target = Target::from(Scope::Everyone);
+        Some(Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![] })
+    }
+
+    #[test]
+    fn without_a_history_messages_go_on_after_a_gap() {
+        let inbox = PeerInbox::default();
+        assert_eq!(inbox.message(1, 5, &mut publish(), false), Step::Deliver { lost: 0 });
+        assert_eq!(inbox.message(1, 8, &mut publish(), false), Step::Deliver { lost: 2 });
+        assert_eq!(inbox.message(1, 8, &mut publish(), false), Step::Duplicate);
+        assert_eq!(inbox.mark(1, 10, false), Step::Deliver { lost: 2 });
+        assert_eq!(inbox.message(2, 1, &mut publish(), false), Step::Deliver { lost: 0 });
+    }
+
+    #[test]
+    fn messages_after_a_gap_wait_until_the_missing_are_there() {
+        let inbox = PeerInbox::default();
+        inbox.message(1, 1, &mut publish(), true);
+        assert_eq!(inbox.message(1, 4, &mut publish(), true), Step::Recover);
+        assert_eq!(inbox.message(1, 5, &mut publish(), true), Step::Wait { lost: 0 });
+        assert_eq!(inbox.message(1, 7, &mut publish(), true), Step::Wait { lost: 0 });
+        assert_eq!(inbox.missing(1), [(2, 2), (6, 1)]);
+        let numbers = |released: Option<Vec<(u64, Publish)>>| {
+            released.map(|messages| messages.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
+        };
+        assert_eq!(numbers(inbox.release(1)), Some(vec![4, 5, 7]));
+        // one that came while those were delivered
+        assert_eq!(inbox.message(1, 8, &mut publish(), true), Step::Wait { lost: 0 });
+        assert_eq!(numbers(inbox.release(1)), Some(vec![8]));
+        assert_eq!(numbers(inbox.release(1)), None);
+        assert_eq!(inbox.message(1, 9, &mut publish(), true), Step::Deliver { lost: 0 });
+    }
+
+    #[test]
+    fn changes_of_presence_wait_for_the_state_before_them() {
+        let inbox = PeerInbox::default();
+        assert_eq!(inbox.presence(1, 1, Bytes::from_static(b"a")), Some(Bytes::from_static(b"a")));
+        assert!(inbox.begin_sync(1) && !inbox.begin_sync(1));
+        assert_eq!(inbox.presence(1, 2, Bytes::from_static(b"b")), None);
+        assert_eq!(inbox.release_sync(1), Some(vec![(2, Bytes::from_static(b"b"))]));
+        assert_eq!(inbox.release_sync(1), None);
+        assert_eq!(inbox.presence(1, 3, Bytes::from_static(b"c")), Some(Bytes::from_static(b"c")));
+    }
+}

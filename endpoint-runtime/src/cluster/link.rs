@@ -1,0 +1,307 @@
+//! The tasks of a node: connect, subscribe, publish, show signs of life, and begin again whenever the link is lost.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::backplane::{BackplaneLink, Inbound, Subject};
+use super::envelope::{Beat, Entry};
+use super::health::Counters;
+use super::interest::InterestSet;
+use super::node::Node;
+use super::outbox::index;
+use super::settings::WhileDown;
+use crate::config::{
+    CLUSTER_BEAT, CLUSTER_CHECK, CLUSTER_DEAD, CLUSTER_ENGINE_TIMEOUT, CLUSTER_FIRST_PAUSE, CLUSTER_LINGER,
+    CLUSTER_LONGEST_PAUSE,
+};
+use crate::error::BoxError;
+
+/// Result of a loop that ends only with the link.
+type Lost = Result<Infallible, BoxError>;
+
+/// Keeps the node in the cluster until it is told to stop.
+pub(super) async fn run(node: Arc<Node>) {
+    let mut pause = CLUSTER_FIRST_PAUSE;
+    let mut links = 0u64;
+    while !node.stop.is_cancelled() {
+        let ended = tokio::select! {
+            biased;
+            () = node.stop.cancelled() => break,
+            connected = connect(&node) => match connected {
+                Ok(link) => {
+                    pause = CLUSTER_FIRST_PAUSE;
+                    links += 1;
+                    if links > 1 {
+                        Counters::add(&node.counters.reconnects, 1);
+                    }
+                    serve(&node, &link).await
+                }
+                Err(error) => Some(error),
+            },
+        };
+        let Some(error) = ended else { break };
+        note_lost(&node, &*error);
+        tokio::select! {
+            biased;
+            () = node.stop.cancelled() => break,
+            () = wait_to_reconnect(&node, with_jitter(pause)) => {}
+        }
+        pause = (pause * 2).min(CLUSTER_LONGEST_PAUSE);
+    }
+    node.link().link = None;
+}
+
+/// Between half of a pause and the whole: nodes that lost the engine together do not come back together.
+fn with_jitter(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// Waits, and drops messages that have waited for the engine too long.
+async fn wait_to_reconnect(node: &Node, pause: Duration) {
+    sleep(pause).await;
+    let WhileDown::QueueFor(limit) = node.while_down else { return };
+    let since = node.link().since;
+    if since.unwrap_or(node.base).elapsed() >= limit {
+        let mut outbox = node.outbox();
+        let dropped = outbox.clear();
+        // what is sent from now on is refused at once
+        outbox.is_open = false;
+        drop(outbox);
+        Counters::add(&node.counters.unsure, dropped);
+    }
+}
+
+async fn connect(node: &Arc<Node>) -> Result<Arc<dyn BackplaneLink>, BoxError> {
+    let receiver = Arc::downgrade(node);
+    let inbound = Inbound::new(move |subject, packet| {
+        if let Some(node) = receiver.upgrade() {
+            node.receive(subject, packet);
+        }
+    });
+    let link: Arc<dyn BackplaneLink> = within(node.engine.connect(inbound)).await?.into();
+    let buckets = node.local().counts.set();
+    let own = [Subject::Nodes, Subject::Node(node.id)];
+    within(link.subscribe(own.into_iter().chain(buckets.iter().map(Subject::Bucket)).collect())).await?;
+    let now = Instant::now();
+    node.local().subscribed = buckets;
+    node.peers().pardon(now);
+    node.note_echo(now);
+    {
+        let mut state = node.link();
+        (state.link, state.since) = (Some(link.clone()), Some(now));
+    }
+    node.note_wanted();
+    node.outbox().is_open = true;
+    let reconnected = node.counters.now().reconnects;
+    let (engine, name) = (node.engine.name(), &*node.name);
+    tracing::info!(engine, node = name, id = %node.id, reconnected, "connected to the other nodes");
+    Ok(link)
+}
+
+/// A call to the engine, with a limit.
+async fn within<T>(call: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
+    timeout(CLUSTER_ENGINE_TIMEOUT, call).await.unwrap_or_else(|_| Err("it does not answer".into()))
+}
+
+/// Serves a link until it is lost; `None` if the node ends.
+async fn serve(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Option<BoxError> {
+    node.send_control(Subject::Nodes, &Entry::Beat(node.beat(true, 0)));
+    let known = node.local().subscribed;
+    node.tasks.spawn(announce(node.clone(), link.clone(), known));
+    node.sync_presence_of_all();
+    let lost = tokio::select! {
+        biased;
+        () = node.stop.cancelled() => None,
+        error = link.closed() => Some(error),
+        Err(error) = publish(node, link) => Some(error),
+        Err(error) = subscribe(node, link) => Some(error),
+        Err(error) = show_life(node) => Some(error),
+    };
+    if lost.is_none() {
+        node.send_control(Subject::Nodes, &Entry::Bye);
+        let packets = node.outbox().take().packets;
+        let _ = timeout(Duration::from_secs(1), link.publish(packets)).await;
+    }
+    lost
+}
+
+/// Publishes what is in the outbox, as long as the link lives. What comes while the engine takes a batch is the next.
+async fn publish(node: &Node, link: &Arc<dyn BackplaneLink>) -> Lost {
+    loop {
+        let batch = node.outbox().take();
+        if batch.packets.is_empty() {
+            node.filled.notified().await;
+            continue;
+        }
+        let packets = batch.packets.len() as u64;
+        if let Err(error) = within(link.publish(batch.packets)).await {
+            Counters::add(&node.counters.unsure, batch.messages);
+            return Err(error);
+        }
+        Counters::add(&node.counters.packets, packets);
+        Counters::add(&node.counters.published, batch.messages);
+    }
+}
+
+/// Subscribes to the buckets in which the node has sessions, and ends subscriptions that have not been needed for a
+/// while.
+async fn subscribe(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Lost {
+    let mut idle: [Option<Instant>; super::interest::ALL_BUCKETS] = [None; super::interest::ALL_BUCKETS];
+    loop {
+        let (added, unused) = {
+            let local = node.local();
+            let used = local.counts.set();
+            (used.without(&local.subscribed), local.subscribed.without(&used))
+        };
+        if added != InterestSet::default() {
+            within(link.subscribe(added.iter().map(Subject::Bucket).collect())).await?;
+            let mut local = node.local();
+            added.iter().for_each(|bucket| local.subscribed.set(bucket, true));
+            drop(local);
+            node.tasks.spawn(announce(node.clone(), link.clone(), added));
+            added.iter().for_each(|bucket| node.sync_presence_in(bucket));
+        }
+        let now = Instant::now();
+        for (bucket, since) in (0..).zip(&mut idle) {
+            *since = unused.contains(bucket).then(|| since.unwrap_or(now));
+        }
+        let is_over =
+            |bucket: &u16| idle[usize::from(*bucket)].is_some_and(|since| now.duration_since(since) >= CLUSTER_LINGER);
+        let over: InterestSet = unused.iter().filter(is_over).collect();
+        if over != InterestSet::default() {
+            let kept = {
+                let mut local = node.local();
+                // a room may have been joined meanwhile
+                let over = over.without(&local.counts.set());
+                over.iter().for_each(|bucket| {
+                    local.subscribed.set(bucket, false);
+                    local.known.set(bucket, false);
+                });
+                over
+            };
+            node.send_control(Subject::Nodes, &Entry::Beat(node.beat(false, 0)));
+            within(link.unsubscribe(kept.iter().map(Subject::Bucket).collect())).await?;
+            let peers = node.peers();
+            for inbox in peers.inboxes() {
+                kept.iter().for_each(|bucket| inbox.reset(index(Subject::Bucket(bucket))));
+            }
+            continue;
+        }
+        tokio::select! {
+            () = node.changed.notified() => {}
+            () = sleep(CLUSTER_LINGER / 8) => {}
+        }
+    }
+}
+
+/// Makes the other nodes know that this one has sessions in these buckets, as long as the link lives.
+async fn announce(node: Arc<Node>, link: Arc<dyn BackplaneLink>, buckets: InterestSet) {
+    let is_current = || node.link().link.as_ref().is_some_and(|current| Arc::ptr_eq(current, &link));
+    while is_current() && !node.stop.is_cancelled() {
+        let nodes = node.peers().alive();
+        let gathered = node
+            .gather(nodes, |request| {
+                node.send_control(Subject::Nodes, &Entry::Beat(node.beat(false, request)));
+            })
+            .await;
+        // one that has died meanwhile need not know
+        let is_missing = node.peers().alive_peers().any(|(id, _)| gathered.missing.contains(&id));
+        if !is_missing && is_current() {
+            node.note_known(buckets);
+            return;
+        }
+        sleep(CLUSTER_CHECK).await;
+    }
+}
+
+/// Shows signs of life, declares silent nodes dead, and checks that the engine still delivers.
+async fn show_life(node: &Node) -> Lost {
+    let mut checks = interval(CLUSTER_CHECK);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next_beat = Instant::now();
+    loop {
+        checks.tick().await;
+        let now = Instant::now();
+        if now >= next_beat {
+            next_beat = now + CLUSTER_BEAT;
+            node.send_control(Subject::Nodes, &Entry::Beat(node.beat(false, 0)));
+            node.send_marks();
+        }
+        if node.since_echo(now) >= CLUSTER_ENGINE_TIMEOUT {
+            return Err("it delivers nothing any more".into());
+        }
+        let silent = node.peers().silent(now, CLUSTER_DEAD);
+        silent.into_iter().for_each(|peer| node.lose(peer, "it is silent"));
+        node.note_wanted();
+    }
+}
+
+fn note_lost(node: &Node, error: &(dyn std::error::Error + 'static)) {
+    let text: Arc<str> = error.to_string().into();
+    let was_connected = {
+        let mut state = node.link();
+        let was_connected = state.link.take().is_some();
+        // once, and not for each attempt
+        let is_news = was_connected || state.last_error.is_none();
+        if was_connected || state.since.is_none() {
+            state.since = Some(Instant::now());
+        }
+        state.last_error = Some(text.clone());
+        if is_news {
+            let (engine, name) = (node.engine.name(), &*node.name);
+            tracing::warn!(
+                engine,
+                node = name,
+                error = &*text,
+                "other nodes cannot be reached; local sessions are served"
+            );
+        }
+        was_connected
+    };
+    if was_connected {
+        node.open_outbox_while_down();
+        node.requests.all_lost();
+        let mut local = node.local();
+        local.known = InterestSet::default();
+        local.subscribed = InterestSet::default();
+    }
+}
+
+impl Node {
+    pub(super) fn beat(&self, is_new: bool, request: u64) -> Beat {
+        Beat { name: self.name.to_string(), interest: self.local().subscribed, is_new, request }
+    }
+
+    /// The engine has returned this node's own sign of life.
+    pub(super) fn note_echo(&self, now: Instant) {
+        let millis = u64::try_from(now.duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
+        self.echo.store(millis, Ordering::Relaxed);
+    }
+
+    /// Every live node knows that this one has sessions in these buckets.
+    fn note_known(&self, buckets: InterestSet) {
+        let mut local = self.local();
+        let subscribed = local.subscribed;
+        buckets.iter().filter(|bucket| subscribed.contains(*bucket)).for_each(|bucket| local.known.set(bucket, true));
+        drop(local);
+        self.known.send_modify(|version| *version += 1);
+    }
+
+    fn since_echo(&self, now: Instant) -> Duration {
+        let echo = self.base + Duration::from_millis(self.echo.load(Ordering::Relaxed));
+        now.saturating_duration_since(echo)
+    }
+
+    /// Marks what was published since the last marks, so that others notice a loss at the end as well.
+    fn send_marks(&self) {
+        let marks = self.outbox().take_marks();
+        for (subject, seq) in marks {
+            self.send_control(subject, &Entry::Mark { seq, request: 0 });
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! This node of a cluster: what it sends to the others.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::answers::{Answers, ClusterReport};
+use super::authentication::Key;
+use super::backplane::{Backplane, BackplaneLink, HistoryEntry, Keep, NodeId, Subject};
+use super::envelope::{Entry, Publish, encode};
+use super::health::{ClusterHealth, Counters};
+use super::interest::{InterestSet, Local, room_bucket, user_bucket};
+use super::outbox::{NotAccepted, Outbox};
+use super::peers::Peers;
+use super::requests::{Gathered, Requests};
+use super::settings::{Cluster, WhileDown};
+use super::sink::Sink;
+use super::target::{Operation, Question, Scope, Target};
+use crate::error::{Error, Kind};
+
+/// This node. Its tasks hold it as well; they end when the [`Membership`] is dropped.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) name: Arc<str>,
+    pub(super) engine: Arc<dyn Backplane>,
+    pub(super) key: Option<Key>,
+    pub(super) while_down: WhileDown,
+    request_timeout: Duration,
+    /// How much of each room's messages the engine keeps; `None` if nothing is kept.
+    pub(super) keep: Option<Keep>,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) outbox: Mutex<Outbox>,
+    /// The outbox has something.
+    pub(super) filled: Notify,
+    pub(super) peers: Mutex<Peers>,
+    /// Whether another node may need messages of a bucket, readable without a lock.
+    wanted: Box<[AtomicBool]>,
+    pub(super) local: Mutex<LocalInterest>,
+    /// The buckets in use have changed.
+    pub(super) changed: Notify,
+    /// Changes whenever the others know more of this node's buckets, or the link changes.
+    pub(super) known: watch::Sender<u64>,
+    pub(super) requests: Requests,
+    pub(super) link: Mutex<LinkState>,
+    pub(super) counters: Counters,
+    /// Milliseconds from `base` to the time when this node last received its own sign of life.
+    pub(super) echo: AtomicU64,
+    pub(super) base: Instant,
+    pub(super) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The buckets in which this node has sessions.
+#[derive(Debug, Default)]
+pub(super) struct LocalInterest {
+    pub(super) counts: Local,
+    /// The engine has confirmed the subscription.
+    pub(super) subscribed: InterestSet,
+    /// Every live node knows.
+    pub(super) known: InterestSet,
+}
+
+/// The link to the engine.
+#[derive(Default)]
+pub(super) struct LinkState {
+    pub(super) link: Option<Arc<dyn BackplaneLink>>,
+    /// When it was opened or lost.
+    pub(super) since: Option<Instant>,
+    pub(super) last_error: Option<Arc<str>>,
+}
+
+/// Keeps the node in the cluster: it leaves when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Membership(pub(crate) Arc<Node>);
+
+/// What became of a message for other nodes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Published {
+    /// No other node has sessions for it.
+    #[default]
+    NotNeeded,
+    /// It is on its way, with these numbers.
+    Queued(Vec<(Subject, u64)>),
+    /// It was refused.
+    Refused(NotAccepted),
+}
+
+impl Node {
+    /// Makes a node and begins to connect. `keep` is how much of each room's messages is kept.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn start(cluster: Cluster, keep: Option<Keep>, sink: Arc<dyn Sink>) -> Membership {
+        let Cluster { engine, node, key, while_down, queue_bytes, request_timeout } = cluster;
+        let id = NodeId::from_bits(rand::random());
+        let name = node.unwrap_or_else(|| id.to_string()[..8].into());
+        let outbox = Outbox::new(id, key.clone(), engine.max_packet(), queue_bytes);
+        let node = Arc::new(Self {
+            id,
+            name,
+            engine,
+            key,
+            while_down,
+            request_timeout,
+            keep,
+            sink,
+            outbox: Mutex::new(outbox),
+            filled: Notify::new(),
+            peers: Mutex::default(),
+            wanted: (0..2 * super::interest::BUCKETS).map(|_| AtomicBool::new(true)).collect(),
+            local: Mutex::default(),
+            changed: Notify::new(),
+            known: watch::Sender::new(0),
+            requests: Requests::default(),
+            link: Mutex::default(),
+            counters: Counters::default(),
+            echo: AtomicU64::new(0),
+            base: Instant::now(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        node.open_outbox_while_down();
+        node.tasks.spawn(super::link::run(node.clone()));
+        Membership(node)
+    }
+
+    /// Accepts messages while there is no link, if they are to wait for one.
+    pub(super) fn open_outbox_while_down(&self) {
+        self.outbox().is_open = matches!(self.while_down, WhileDown::QueueFor(_));
+    }
+
+    // --- sending ---
+
+    /// Whether a message to these sessions must be published, as other nodes may have some. If not, its number is used
+    /// up, so that a node which should have had it notices.
+    pub(crate) fn is_wanted(&self, scope: &Scope) -> bool {
+        let is_wanted = match scope {
+            Scope::Everyone | Scope::Session(_) => self.is_accompanied(),
+            Scope::User(name) => self.is_bucket_wanted(user_bucket(name)),
+            Scope::Rooms(names) => names.iter().any(|name| self.is_bucket_wanted(room_bucket(name))),
+        };
+        if !is_wanted {
+            Counters::add(&self.counters.not_needed, 1);
+            let mut outbox = self.outbox();
+            Target::from(scope.clone()).subjects().into_iter().for_each(|subject| outbox.skip(subject));
+        }
+        is_wanted
+    }
+
+    fn is_bucket_wanted(&self, bucket: u16) -> bool {
+        self.wanted.get(usize::from(bucket)).is_none_or(|wanted| wanted.load(Ordering::Acquire))
+    }
+
+    /// Whether there are other nodes, as far as known.
+    fn is_accompanied(&self) -> bool {
+        !self.is_settled() || self.peers().alive_peers().next().is_some()
+    }
+
+    /// Whether all live nodes have introduced themselves.
+    pub(super) fn is_settled(&self) -> bool {
+        let link = self.link();
+        link.link.is_some() && link.since.is_some_and(|since| since.elapsed() >= crate::config::CLUSTER_SETTLING)
+    }
+
+    /// Stores in which buckets other nodes have sessions.
+    pub(super) fn note_wanted(&self) {
+        let everything = !self.is_settled();
+        let interest = self.peers().interest();
+        for (bucket, wanted) in (0..).zip(&self.wanted) {
+            wanted.store(everything || interest.contains(bucket), Ordering::Release);
+        }
+    }
+
+    /// Publishes a message to the other nodes.
+    pub(crate) fn publish(&self, publish: Publish) -> Published {
+        let (subjects, rooms) = (publish.target.subjects(), publish.target.scope.clone());
+        self.send(&subjects, encode(&Entry::Publish { seq: 0, publish }), &rooms)
+    }
+
+    /// Publishes an operation to the other nodes.
+    pub(crate) fn operate(&self, target: Target, operation: Operation) -> Published {
+        let subjects = target.subjects();
+        self.send(&subjects, encode(&Entry::Operate { seq: 0, target, operation }), &Scope::Everyone)
+    }
+
+    /// Publishes changes of this node's presence in a bucket.
+    pub(crate) fn change_presence(&self, bucket: u16, changes: Bytes) {
+        if self.is_bucket_wanted(bucket) {
+            self.send(&[Subject::Bucket(bucket)], encode(&Entry::Presence { seq: 0, changes }), &Scope::Everyone);
+        } else {
+            self.outbox().skip(Subject::Bucket(bucket));
+        }
+    }
+
+    fn send(&self, subjects: &[Subject], mut entry: Vec<u8>, scope: &Scope) -> Published {
+        let mut tickets = Vec::with_capacity(subjects.len());
+        let mut refused = None;
+        {
+            let mut outbox = self.outbox();
+            for subject in subjects {
+                let history = |entry: &[u8]| self.history_of(scope, *subject, entry);
+                match outbox.message(*subject, &mut entry, history) {
+                    Ok(seq) => tickets.push((*subject, seq)),
+                    Err(reason) => refused = Some(reason),
+                }
+            }
+        }
+        if !tickets.is_empty() {
+            self.filled.notify_one();
+        }
+        match refused {
+            Some(reason) => {
+                Counters::add(&self.counters.refused, 1);
+                Published::Refused(reason)
+            }
+            None => Published::Queued(tickets),
+        }
+    }
+
+    /// The entries for the histories of the rooms in this subject.
+    fn history_of(&self, scope: &Scope, subject: Subject, entry: &[u8]) -> Vec<HistoryEntry> {
+        let (Some(keep), Scope::Rooms(names)) = (self.keep, scope) else { return Vec::new() };
+        let mut packet = None;
+        let names = names.iter().filter(|name| Subject::Bucket(room_bucket(name)) == subject);
+        names
+            .map(|name| {
+                let entry = packet.get_or_insert_with(|| Outbox::single(self.id, self.key.as_ref(), subject, entry));
+                HistoryEntry { key: name.as_str().into(), keep, entry: entry.clone() }
+            })
+            .collect()
+    }
+
+    pub(super) fn send_control(&self, subject: Subject, entry: &Entry) {
+        // beats, marks and requests always fit; answers are divided
+        let _ = self.outbox().control(subject, &encode(entry));
+        self.filled.notify_one();
+    }
+
+    // --- rooms and users of this node ---
+
+    /// A room has its first session here.
+    pub(crate) fn add_room(&self, name: &str) {
+        self.add_bucket(room_bucket(name));
+    }
+
+    /// A room has no session here any more.
+    pub(crate) fn remove_room(&self, name: &str) {
+        self.local().counts.remove(room_bucket(name));
+    }
+
+    /// A user has the first session here.
+    pub(crate) fn add_user(&self, name: &str) {
+        self.add_bucket(user_bucket(name));
+    }
+
+    /// A user has no session here any more.
+    pub(crate) fn remove_user(&self, name: &str) {
+        self.local().counts.remove(user_bucket(name));
+    }
+
+    fn add_bucket(&self, bucket: u16) {
+        let mut local = self.local();
+        if local.counts.add(bucket) && !local.subscribed.contains(bucket) {
+            drop(local);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Resolves when every live node knows that this one has sessions in the room's bucket.
+    ///
+    /// # Errors
+    /// That took too long, such as while the engine cannot be reached.
+    pub(crate) async fn room_known(&self, name: &str) -> Result<(), Error> {
+        let bucket = room_bucket(name);
+        let mut changes = self.known.subscribe();
+        let known = async {
+            while !self.local().known.contains(bucket) {
+                // the sender is a field of this node
+                let _ = changes.changed().await;
+            }
+        };
+        timeout(self.request_timeout, known).await.map_err(|_| {
+            let text =
+                format!("not every node knows yet that this one has sessions in the room {name:?}: {}", self.why());
+            Error::new(Kind::Cluster, text)
+        })
+    }
+
+    /// Why others do not answer.
+    fn why(&self) -> String {
+        let link = self.link();
+        match (&link.link, &link.last_error) {
+            (None, Some(error)) => format!("{} cannot be reached: {error}", self.engine.name()),
+            (None, None) => format!("{} is not connected yet", self.engine.name()),
+            (Some(_), _) => "a node does not answer".to_owned(),
+        }
+    }
+
+    /// The error of a message that was refused.
+    pub(crate) fn refusal(&self, reason: NotAccepted) -> Error {
+        let text = match reason {
+            NotAccepted::Down => format!("the message did not reach other nodes: {}", self.why()),
+            NotAccepted::Full => {
+                format!("the message did not reach other nodes: {} is behind (queue_bytes)", self.engine.name())
+            }
+            NotAccepted::TooBig => {
+                let (engine, most) = (self.engine.name(), self.engine.max_packet());
+                format!("the message did not reach other nodes: {engine} takes at most {most} bytes")
+            }
+        };
+        Error::new(Kind::Cluster, text)
+    }
+
+    // --- questions ---
+
+    /// Asks the other nodes about these sessions; resolves as soon as all have answered or have died.
+    pub(crate) async fn ask(&self, target: Target, question: Question) -> Gathered {
+        let subjects = target.subjects();
+        let mut nodes: Vec<_> = {
+            let peers = self.peers();
+            // a node that has not introduced itself may have sessions as well
+            subjects.iter().flat_map(|subject| peers.interested(*subject)).collect()
+        };
+        nodes.sort_unstable();
+        nodes.dedup();
+        self.gather(nodes, |id| {
+            let request = Entry::Request { id, target: target.clone(), question: question.clone() };
+            subjects.iter().for_each(|subject| self.send_control(*subject, &request));
+        })
+        .await
+    }
+
+    /// As [`ask`](Self::ask), with the answers read. Answers that cannot be read count as missing.
+    pub(crate) async fn answers<T>(
+        &self,
+        target: Target,
+        question: Question,
+        here: T,
+        read: impl Fn(Bytes) -> Option<T>,
+    ) -> Answers<T> {
+        let Gathered { got, mut missing } = self.ask(target, question).await;
+        let mut answers = vec![(self.id, here)];
+        for (node, body) in got {
+            match read(body) {
+                Some(answer) => answers.push((node, answer)),
+                None => missing.push(node),
+            }
+        }
+        Answers { got: answers, missing }
+    }
+
+    /// Asks one node.
+    pub(super) async fn ask_node(&self, node: NodeId, question: Question) -> Option<Bytes> {
+        let gathered = self.gather(vec![node], |id| {
+            let request = Entry::Request { id, target: Target::from(Scope::Everyone), question: question.clone() };
+            self.send_control(Subject::Node(node), &request);
+        });
+        gathered.await.got.pop().map(|(_, body)| body)
+    }
+
+    /// Sends something that these nodes answer, and waits for the answers.
+    pub(super) async fn gather(&self, nodes: Vec<NodeId>, send: impl FnOnce(u64)) -> Gathered {
+        let mut wait = self.requests.begin(nodes);
+        if self.link().link.is_none() {
+            // nobody hears the question, so nobody waits
+            self.requests.all_lost();
+        } else {
+            send(wait.id);
+        }
+        let _ = timeout(self.request_timeout, wait.complete()).await;
+        wait.gathered()
+    }
+
+    /// Finds out where a message has arrived.
+    pub(crate) async fn confirm(&self, here: usize, published: &Published) -> ClusterReport {
+        let others = self.peers().alive().len();
+        let mut report = ClusterReport { here, elsewhere: 0, nodes: 1 + others, of: 1 + others, unsure: Vec::new() };
+        match published {
+            Published::NotNeeded => {}
+            Published::Refused(_) => {
+                report.unsure = self.peers().alive();
+            }
+            Published::Queued(tickets) => {
+                for (subject, seq) in tickets {
+                    let nodes = self.peers().interested(*subject);
+                    let gathered = self
+                        .gather(nodes, |request| {
+                            self.send_control(*subject, &Entry::Mark { seq: *seq, request });
+                        })
+                        .await;
+                    report.unsure.extend(gathered.missing);
+                    for (node, body) in gathered.got {
+                        match read_sessions(&body) {
+                            Some(sessions) => report.elsewhere += sessions,
+                            None => report.unsure.push(node),
+                        }
+                    }
+                }
+            }
+        }
+        report.unsure.sort_unstable();
+        report.unsure.dedup();
+        report.nodes = report.of.saturating_sub(report.unsure.len());
+        report
+    }
+
+    // --- state ---
+
+    pub(crate) fn health(&self) -> ClusterHealth {
+        let (is_connected, last_error) = {
+            let link = self.link();
+            (link.link.is_some(), link.last_error.clone())
+        };
+        let mut peers: Vec<_> = self.peers().alive_peers().map(|(id, peer)| (id, peer.name.clone())).collect();
+        peers.sort_unstable();
+        ClusterHealth {
+            node: self.name.clone(),
+            id: self.id,
+            engine: self.engine.name(),
+            is_connected,
+            last_error,
+            peers,
+            counts: self.counters.now(),
+        }
+    }
+
+    /// Whether the other nodes know all that this one has told them; true while they cannot be reached.
+    #[cfg(feature = "test")]
+    pub(crate) fn is_known(&self) -> bool {
+        let local = self.local();
+        let is_known = local.counts.set().without(&local.known) == InterestSet::default();
+        drop(local);
+        is_known || self.link().link.is_none()
+    }
+
+    pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        lock(&self.outbox)
+    }
+
+    pub(super) fn peers(&self) -> MutexGuard<'_, Peers> {
+        lock(&self.peers)
+    }
+
+    pub(super) fn local(&self) -> MutexGuard<'_, LocalInterest> {
+        lock(&self.local)
+    }
+
+    pub(super) fn link(&self) -> MutexGuard<'_, LinkState> {
+        lock(&self.link)
+    }
+}
+
+/// The answer to a mark: to how many sessions the message was delivered.
+pub(super) fn sessions_answer(sessions: Option<u32>) -> Bytes {
+    sessions.map_or_else(Bytes::new, |sessions| Bytes::copy_from_slice(&sessions.to_be_bytes()))
+}
+
+fn read_sessions(body: &Bytes) -> Option<usize> {
+    let count = u32::from_be_bytes(body.as_ref().try_into().ok()?);
+    usize::try_from(count).ok()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Membership {
+    /// Tells the others that this node ends, and waits for its tasks, at most until `end`.
+    pub(crate) async fn leave(&self, end: Instant) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        let _ = tokio::time::timeout_at(end, self.0.tasks.wait()).await;
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,208 @@
+//! The other nodes: who is alive, where each has sessions, and which of its messages have come. Pure: times come in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::backplane::{NodeId, Subject};
+use super::inbox::PeerInbox;
+use super::interest::{ALL_BUCKETS, InterestSet};
+
+/// Nodes that are known at a time. Who can publish to the engine could otherwise make up nodes without end.
+const MAX_PEERS: usize = 4096;
+
+/// How long the numbers of a dead node are kept: if a partition heals, what was lost in it can be counted.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// The other nodes of the cluster.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    peers: HashMap<NodeId, Peer>,
+    /// Number of live nodes with interest in each bucket.
+    interested: Box<[u32; ALL_BUCKETS]>,
+}
+
+/// Another node.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Empty until the node has introduced itself.
+    pub(crate) name: Arc<str>,
+    interest: InterestSet,
+    last_heard: Instant,
+    is_alive: bool,
+    /// The sequence of its messages.
+    pub(crate) inbox: Arc<PeerInbox>,
+}
+
+/// Whether a node was known when something came from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Known,
+    /// It is new, or was taken for dead.
+    New,
+    /// There are too many nodes.
+    Refused,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { peers: HashMap::new(), interested: Box::new([0; ALL_BUCKETS]) }
+    }
+}
+
+impl Peers {
+    /// Notes a sign of life.
+    pub(crate) fn heard(&mut self, node: NodeId, now: Instant) -> (Heard, Option<Arc<PeerInbox>>) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.last_heard = now;
+            let inbox = Some(peer.inbox.clone());
+            if std::mem::replace(&mut peer.is_alive, true) {
+                return (Heard::Known, inbox);
+            }
+            let interest = peer.interest;
+            self.count(&interest, true);
+            return (Heard::New, inbox);
+        }
+        if self.peers.len() >= MAX_PEERS {
+            return (Heard::Refused, None);
+        }
+        let inbox = Arc::<PeerInbox>::default();
+        let peer = Peer {
+            name: "".into(),
+            interest: InterestSet::default(),
+            last_heard: now,
+            is_alive: true,
+            inbox: inbox.clone(),
+        };
+        self.peers.insert(node, peer);
+        (Heard::New, Some(inbox))
+    }
+
+    /// Notes the name of a live node and where it has sessions; returns the buckets that are new.
+    pub(crate) fn introduce(&mut self, node: NodeId, name: &str, interest: InterestSet) -> InterestSet {
+        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_alive) else { return InterestSet::default() };
+        if &*peer.name != name {
+            peer.name = name.into();
+        }
+        let before = std::mem::replace(&mut peer.interest, interest);
+        let added = interest.without(&before);
+        self.count(&added, true);
+        self.count(&before.without(&interest), false);
+        added
+    }
+
+    /// Takes a node for dead; returns whether it was alive.
+    pub(crate) fn lose(&mut self, node: NodeId) -> bool {
+        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_alive) else { return false };
+        peer.is_alive = false;
+        let interest = peer.interest;
+        self.count(&interest, false);
+        true
+    }
+
+    /// The live nodes that were silent for `limit`; forgets dead ones after a while.
+    pub(crate) fn silent(&mut self, now: Instant, limit: Duration) -> Vec<NodeId> {
+        self.peers.retain(|_, peer| peer.is_alive || now.duration_since(peer.last_heard) < REMEMBERED);
+        let silent = self.alive_peers().filter(|(_, peer)| now.duration_since(peer.last_heard) >= limit);
+        silent.map(|(node, _)| node).collect()
+    }
+
+    /// Grants every live node the same time again: nobody could be heard.
+    pub(crate) fn pardon(&mut self, now: Instant) {
+        self.peers.values_mut().filter(|peer| peer.is_alive).for_each(|peer| peer.last_heard = now);
+    }
+
+    /// The live nodes.
+    pub(crate) fn alive(&self) -> Vec<NodeId> {
+        self.alive_peers().map(|(node, _)| node).collect()
+    }
+
+    /// The live nodes with sessions where a packet to this subject is for.
+    pub(crate) fn interested(&self, subject: Subject) -> Vec<NodeId> {
+        let is_interested = |peer: &Peer| match subject {
+            Subject::Bucket(bucket) => peer.interest.contains(bucket),
+            Subject::Nodes | Subject::Node(_) => true,
+        };
+        self.alive_peers().filter(|(_, peer)| is_interested(peer)).map(|(node, _)| node).collect()
+    }
+
+    /// The buckets in which a live node has sessions.
+    pub(crate) fn interest(&self) -> InterestSet {
+        (0..ALL_BUCKETS as u16).filter(|bucket| self.interested[usize::from(*bucket)] > 0).collect()
+    }
+
+    pub(crate) fn alive_peers(&self) -> impl Iterator<Item = (NodeId, &Peer)> {
+        self.peers.iter().filter(|(_, peer)| peer.is_alive).map(|(node, peer)| (*node, peer))
+    }
+
+    /// All nodes whose messages are counted, also the dead.
+    pub(crate) fn inboxes(&self) -> impl Iterator<Item = &Arc<PeerInbox>> {
+        self.peers.values().map(|peer| &peer.inbox)
+    }
+
+    fn count(&mut self, buckets: &InterestSet, is_added: bool) {
+        for bucket in buckets.iter() {
+            if let Some(count) = self.interested.get_mut(usize::from(bucket)) {
+                *count = if is_added { *count + 1 } else { count.saturating_sub(1) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeId = NodeId::from_bits(1);
+    const B: NodeId = NodeId::from_bits(2);
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn set(buckets: &[u16]) -> InterestSet {
+        buckets.iter().copied().collect()
+    }
+
+    #[test]
+    fn interest_is_that_of_live_nodes() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        assert_eq!(peers.heard(A, now).0, Heard::New);
+        assert_eq!(peers.heard(B, now).0, Heard::New);
+        assert_eq!(peers.introduce(A, "a", set(&[1, 2])), set(&[1, 2]));
+        assert_eq!(peers.introduce(B, "b", set(&[2, 300])), set(&[2, 300]));
+        assert_eq!(peers.introduce(A, "a", set(&[2, 3])), set(&[3]));
+        assert_eq!(peers.interest(), set(&[2, 3, 300]));
+        assert_eq!(peers.interested(Subject::Bucket(3)), [A]);
+        assert!(peers.lose(A) && !peers.lose(A));
+        assert_eq!(peers.interest(), set(&[2, 300]));
+        // what a dead node says counts once it is heard again
+        assert_eq!(peers.introduce(A, "a", set(&[9])), set(&[]));
+        assert_eq!(peers.heard(A, now).0, Heard::New);
+        assert_eq!(peers.interest(), set(&[2, 3, 300]));
+    }
+
+    #[test]
+    fn silent_nodes_are_found_and_forgotten_later() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        peers.heard(A, now);
+        peers.heard(B, now + LIMIT);
+        assert_eq!(peers.silent(now + LIMIT, LIMIT), [A]);
+        peers.pardon(now + LIMIT);
+        assert!(peers.silent(now + LIMIT, LIMIT).is_empty());
+        let inbox = peers.heard(A, now + LIMIT).1.unwrap();
+        peers.lose(A);
+        peers.silent(now + REMEMBERED, LIMIT);
+        assert!(Arc::ptr_eq(&inbox, &peers.heard(A, now + REMEMBERED).1.unwrap()), "its numbers are still known");
+        peers.lose(A);
+        peers.silent(now + 2 * REMEMBERED, LIMIT);
+        assert!(!Arc::ptr_eq(&inbox, &peers.heard(A, now + 2 * REMEMBERED).1.unwrap()));
+    }
+
+    #[test]
+    fn number_of_nodes_is_bounded() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        (0..MAX_PEERS as u64).for_each(|bits| assert_eq!(peers.heard(NodeId::from_bits(bits), now).0, Heard::New));
+        assert_eq!(peers.heard(NodeId::from_bits(u64::MAX), now).0, Heard::Refused);
+        assert_eq!(peers.heard(A, now).0, Heard::Known);
+    }
+}

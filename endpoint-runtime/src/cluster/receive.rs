@@ -1,0 +1,313 @@
+//! What comes from other nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout};
+
+use super::backplane::{NodeId, Subject};
+use super::envelope::{self, Beat, Entry, Publish, Rejected};
+use super::health::Counters;
+use super::inbox::{PeerInbox, Step};
+use super::node::{Node, sessions_answer};
+use super::outbox::index;
+use super::peers::Heard;
+use super::target::{Question, Scope, Target};
+use crate::config::CLUSTER_RECOVERY;
+
+impl Node {
+    /// Takes a packet from the engine.
+    pub(super) fn receive(self: &Arc<Self>, subject: Subject, packet: Bytes) {
+        if envelope::sender(&packet) == Some(self.id) {
+            if subject == Subject::Nodes {
+                self.note_echo(Instant::now());
+            }
+            return;
+        }
+        let (sender, entries) = match envelope::read(subject, packet, self.key.as_ref()) {
+            Ok(read) => read,
+            Err(rejected) => return self.reject(rejected),
+        };
+        let (heard, inbox) = self.peers().heard(sender, Instant::now());
+        let Some(inbox) = inbox else { return self.reject(Rejected::Malformed) };
+        if heard == Heard::New {
+            self.note_wanted();
+            // it introduces itself in return
+            self.send_control(Subject::Node(sender), &Entry::Beat(self.beat(true, 0)));
+            self.sync_presence_with(sender);
+        }
+        for entry in entries {
+            self.take(subject, sender, &inbox, entry);
+        }
+    }
+
+    fn reject(&self, rejected: Rejected) {
+        let before = self.counters.rejected.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // at powers of two: whoever can publish could fill the log
+        if (before + 1).is_power_of_two() {
+            let reason = match rejected {
+                Rejected::Malformed => "it is malformed",
+                Rejected::Version => "it has another version: a node runs a release that is too old or too new",
+                Rejected::Unauthenticated => "its tag is missing or wrong: all nodes need the same `Cluster::key`",
+            };
+            tracing::warn!(node = &*self.name, reason, rejected = before + 1, "a packet of another node was dropped");
+        }
+    }
+
+    fn take(self: &Arc<Self>, subject: Subject, sender: NodeId, inbox: &Arc<PeerInbox>, entry: Entry) {
+        let at = index(subject);
+        match entry {
+            Entry::Beat(beat) => self.take_beat(sender, &beat),
+            Entry::Bye => self.lose(sender, "it ends"),
+            Entry::Publish { seq, publish } => {
+                Counters::add(&self.counters.received, 1);
+                let mut publish = Some(publish);
+                let step = inbox.message(at, seq, &mut publish, self.recovers(subject));
+                self.note(step, subject, sender, inbox);
+                if let (Step::Deliver { .. }, Some(publish)) = (step, publish) {
+                    self.deliver(subject, inbox, seq, &publish);
+                }
+            }
+            Entry::Operate { seq, target, operation } => {
+                Counters::add(&self.counters.received, 1);
+                let step = inbox.message(at, seq, &mut None, false);
+                self.note(step, subject, sender, inbox);
+                if step != Step::Duplicate && self.is_first(subject, &target) {
+                    let sessions = self.sink.operate(&target, &operation);
+                    inbox.delivered(at, seq, sessions);
+                }
+            }
+            Entry::Presence { seq, changes } => {
+                let step = inbox.message(at, seq, &mut None, false);
+                self.note(step, subject, sender, inbox);
+                if step != Step::Duplicate {
+                    if let Some(changes) = inbox.presence(at, seq, changes) {
+                        self.sink.presence_changed(sender, &changes);
+                    }
+                }
+            }
+            Entry::Mark { seq, request } => {
+                let step = inbox.mark(at, seq, self.recovers(subject));
+                self.note(step, subject, sender, inbox);
+                if request != 0 {
+                    self.answer(sender, request, &sessions_answer(inbox.sessions(at, seq)));
+                }
+            }
+            Entry::Request { id, target, question } => self.take_request(subject, sender, id, &target, &question),
+            Entry::Answer { id, last, body } => self.requests.answer(sender, id, last, &body),
+        }
+    }
+
+    fn take_beat(&self, sender: NodeId, beat: &Beat) {
+        let Beat { name, interest, is_new, request } = beat;
+        let added = self.peers().introduce(sender, name, *interest);
+        self.note_wanted();
+        // the number from which on the other node gets everything of each bucket
+        let marks: Vec<_> = {
+            let outbox = self.outbox();
+            let subjects = added.iter().map(Subject::Bucket);
+            subjects.map(|subject| (subject, outbox.last_seq(subject))).collect()
+        };
+        marks.into_iter().for_each(|(subject, seq)| self.send_control(subject, &Entry::Mark { seq, request: 0 }));
+        if *is_new {
+            self.send_control(Subject::Node(sender), &Entry::Beat(self.beat(false, 0)));
+        }
+        if *request != 0 {
+            self.answer(sender, *request, &Bytes::new());
+        }
+    }
+
+    fn take_request(self: &Arc<Self>, subject: Subject, sender: NodeId, id: u64, target: &Target, question: &Question) {
+        if !self.is_first(subject, target) {
+            return;
+        }
+        let body = match question {
+            Question::Operate(operation) => sessions_answer(u32::try_from(self.sink.operate(target, operation)).ok()),
+            Question::PresenceOf(bucket) => {
+                // the state and its number together: changes after it have higher numbers
+                let seq = self.outbox().last_seq(Subject::Bucket(*bucket));
+                let mut body = seq.to_be_bytes().to_vec();
+                body.extend_from_slice(&self.sink.answer(target, question));
+                body.into()
+            }
+            _ => self.sink.answer(target, question),
+        };
+        self.answer(sender, id, &body);
+    }
+
+    /// Sends an answer, in parts if it is long.
+    fn answer(&self, to: NodeId, id: u64, body: &Bytes) {
+        let most = (self.engine.max_packet() / 2).max(1);
+        let mut rest = body.clone();
+        loop {
+            let part = rest.split_to(rest.len().min(most));
+            let last = rest.is_empty();
+            self.send_control(Subject::Node(to), &Entry::Answer { id, last, body: part });
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// Whether this node takes what is for several rooms from this subject: it came once for each bucket.
+    fn is_first(&self, subject: Subject, target: &Target) -> bool {
+        let Scope::Rooms(_) = target.scope else { return true };
+        let local = self.local();
+        let mut subjects = target.subjects().into_iter();
+        let is_used = |subject: &Subject| match subject {
+            Subject::Bucket(bucket) => local.subscribed.contains(*bucket),
+            Subject::Nodes | Subject::Node(_) => true,
+        };
+        subjects.find(is_used).is_none_or(|first| first == subject)
+    }
+
+    fn deliver(&self, subject: Subject, inbox: &PeerInbox, seq: u64, publish: &Publish) {
+        if self.is_first(subject, &publish.target) {
+            let sessions = self.sink.deliver(publish);
+            inbox.delivered(index(subject), seq, sessions);
+        }
+    }
+
+    /// Whether missing messages of this subject can be fetched.
+    fn recovers(&self, subject: Subject) -> bool {
+        self.keep.is_some() && matches!(subject, Subject::Bucket(bucket) if bucket < super::interest::BUCKETS)
+    }
+
+    /// Counts what was lost, and fetches what can be fetched.
+    fn note(self: &Arc<Self>, step: Step, subject: Subject, sender: NodeId, inbox: &Arc<PeerInbox>) {
+        match step {
+            Step::Deliver { lost: 0 } | Step::Wait { lost: 0 } => {}
+            Step::Duplicate => Counters::add(&self.counters.duplicates, 1),
+            Step::Deliver { lost } | Step::Wait { lost } => {
+                self.count_lost(sender, lost);
+                if let Subject::Bucket(bucket) = subject {
+                    // changes of presence may be among the lost
+                    self.sync_presence_from(sender, inbox, bucket);
+                }
+            }
+            Step::Recover => {
+                let (node, inbox) = (self.clone(), inbox.clone());
+                self.tasks.spawn(async move { node.recover(subject, sender, &inbox).await });
+            }
+        }
+    }
+
+    fn count_lost(&self, sender: NodeId, lost: u64) {
+        let before = self.counters.lost.fetch_add(lost, std::sync::atomic::Ordering::Relaxed);
+        if before.checked_ilog2() != (before + lost).checked_ilog2() {
+            let total = before + lost;
+            tracing::warn!(node = &*self.name, from = %sender, lost, total, "messages of another node did not come");
+        }
+    }
+
+    /// Fetches missing messages of a node from the histories of the rooms here, while later ones wait.
+    async fn recover(self: &Arc<Self>, subject: Subject, sender: NodeId, inbox: &Arc<PeerInbox>) {
+        let at = index(subject);
+        loop {
+            let missing = inbox.missing(at);
+            if !missing.is_empty() {
+                let found = timeout(CLUSTER_RECOVERY, self.fetch(subject, sender, &missing)).await.unwrap_or_default();
+                let count: u64 = missing.iter().map(|(_, lost)| lost).sum();
+                Counters::add(&self.counters.recovered, found.len() as u64);
+                if count > found.len() as u64 {
+                    self.count_lost(sender, count - found.len() as u64);
+                    if let Subject::Bucket(bucket) = subject {
+                        self.sync_presence_from(sender, inbox, bucket);
+                    }
+                }
+                found.iter().for_each(|(seq, publish)| self.deliver(subject, inbox, *seq, publish));
+            }
+            let Some(waiting) = inbox.release(at) else { return };
+            waiting.iter().for_each(|(seq, publish)| self.deliver(subject, inbox, *seq, publish));
+        }
+    }
+
+    /// The messages with these numbers, as far as histories have them.
+    async fn fetch(&self, subject: Subject, sender: NodeId, missing: &[(u64, u64)]) -> BTreeMap<u64, Publish> {
+        let mut found = BTreeMap::new();
+        let (Some(keep), Subject::Bucket(bucket)) = (self.keep, subject) else { return found };
+        let Some(link) = self.link().link.clone() else { return found };
+        for room in self.sink.rooms_in(bucket) {
+            let Ok(entries) = link.history(&room, keep).await else { continue };
+            for entry in entries {
+                let Ok((from, kept)) = envelope::read(subject, entry, self.key.as_ref()) else { continue };
+                for entry in kept {
+                    let Entry::Publish { seq, publish } = entry else { continue };
+                    let is_missing = missing.iter().any(|(first, count)| (*first..first + count).contains(&seq));
+                    if from == sender && is_missing {
+                        found.insert(seq, publish);
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Takes another node for dead.
+    pub(super) fn lose(&self, node: NodeId, why: &str) {
+        if self.peers().lose(node) {
+            if why != "it ends" {
+                Counters::add(&self.counters.deaths, 1);
+            }
+            tracing::info!(node = &*self.name, lost = %node, why, "a node is not in the cluster any more");
+            self.requests.lost(node);
+            self.note_wanted();
+            self.sink.lost(node);
+        }
+    }
+
+    // --- presence ---
+
+    /// Fetches the presence of all nodes in all buckets of this node, after a new link.
+    pub(super) fn sync_presence_of_all(self: &Arc<Self>) {
+        let peers: Vec<_> = self.peers().alive();
+        peers.into_iter().for_each(|peer| self.sync_presence_with(peer));
+    }
+
+    /// Fetches the presence of a node in all buckets of this one.
+    fn sync_presence_with(self: &Arc<Self>, peer: NodeId) {
+        let buckets = self.local().subscribed;
+        let inbox = self.peers().alive_peers().find(|(id, _)| *id == peer).map(|(_, peer)| peer.inbox.clone());
+        let Some(inbox) = inbox else { return };
+        buckets.iter().filter(is_room).for_each(|bucket| self.sync_presence_from(peer, &inbox, bucket));
+    }
+
+    /// Fetches the presence of all nodes in a bucket that is new here.
+    pub(super) fn sync_presence_in(self: &Arc<Self>, bucket: u16) {
+        if !is_room(&bucket) {
+            return;
+        }
+        let peers: Vec<_> = self.peers().alive_peers().map(|(id, peer)| (id, peer.inbox.clone())).collect();
+        peers.into_iter().for_each(|(peer, inbox)| self.sync_presence_from(peer, &inbox, bucket));
+    }
+
+    fn sync_presence_from(self: &Arc<Self>, peer: NodeId, inbox: &Arc<PeerInbox>, bucket: u16) {
+        let at = index(Subject::Bucket(bucket));
+        if !self.sink.has_presence() || !inbox.begin_sync(at) {
+            return;
+        }
+        let (node, inbox) = (self.clone(), inbox.clone());
+        self.tasks.spawn(async move {
+            let answer = node.ask_node(peer, Question::PresenceOf(bucket)).await;
+            let state = answer.filter(|body| body.len() >= size_of::<u64>()).map(|mut body| {
+                let number = body.split_to(size_of::<u64>());
+                (number.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)), body)
+            });
+            // if there is no answer, the node has died, or the next gap or link tries again
+            let mut known_to = 0;
+            if let Some((seq, state)) = state {
+                node.sink.presence_is(peer, bucket, &state);
+                known_to = seq;
+            }
+            while let Some(waiting) = inbox.release_sync(at) {
+                let later = waiting.into_iter().filter(|(seq, _)| *seq > known_to);
+                later.for_each(|(_, changes)| node.sink.presence_changed(peer, &changes));
+            }
+        });
+    }
+}
+
+fn is_room(bucket: &u16) -> bool {
+    *bucket < super::interest::BUCKETS
+}

@@ -1,0 +1,157 @@
+//! A container in a cluster: what it does for other nodes, and what it can ask them.
+
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+
+use super::service::{Inner, ServerContainer};
+use crate::cluster::envelope::Publish;
+use crate::cluster::interest::room_bucket;
+use crate::cluster::node::Node;
+use crate::cluster::sink::Sink;
+use crate::cluster::target::{Operation, Question, Target};
+use crate::cluster::{Cluster, Health, HealthStatus, NodeId};
+use crate::session::anywhere::{AnySession, Everyone};
+use crate::session::broadcast::Broadcast;
+use crate::session::everywhere::{AllSessions, answer, operate, sessions_of};
+use crate::session::rooms::Watch;
+use crate::session::{OpenSessions, SessionId};
+
+/// In a cluster.
+impl ServerContainer {
+    /// The state of the container, for a load balancer or an operator.
+    pub fn health(&self) -> Health {
+        let cluster = self.0.ground.groups.cluster.get().map(|membership| membership.0.health());
+        let is_connected = cluster.as_ref().is_none_or(|cluster| cluster.is_connected);
+        let status = if is_connected { HealthStatus::Healthy } else { HealthStatus::Degraded };
+        Health { status, cluster }
+    }
+
+    /// All sessions of all nodes. Without a cluster, those of this container.
+    pub fn everyone(&self) -> Everyone {
+        Everyone::new(&self.0.ground.groups, self.all_sessions())
+    }
+
+    /// The session with this ID, on whichever node it is. A session of this node can do more:
+    /// [`session`](Self::session).
+    pub fn session_anywhere(&self, id: SessionId) -> AnySession {
+        AnySession::new(&self.0.ground.groups, self.all_sessions(), id)
+    }
+
+    /// Whether the other nodes know all that this one has told them; true while they cannot be reached.
+    #[cfg(feature = "test")]
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.ground.groups.cluster.get().is_none_or(|membership| membership.0.is_known())
+    }
+
+    /// Ends all connections and the place in the cluster at once, without a word to anybody.
+    #[cfg(feature = "test")]
+    pub(crate) fn abort(&self) {
+        if let Some(membership) = self.0.ground.groups.cluster.get() {
+            membership.0.stop.cancel();
+        }
+        self.0.table().sets().for_each(|set| set.cut());
+    }
+
+    fn all_sessions(&self) -> AllSessions {
+        let container = Arc::downgrade(&self.0);
+        AllSessions(Arc::new(move || sessions(&container)))
+    }
+
+    /// Connects the container with others.
+    pub(super) fn join_cluster(&self, cluster: Cluster) {
+        let groups = &self.0.ground.groups;
+        let sink = Arc::new(ContainerSink(Arc::downgrade(&self.0)));
+        let membership = Node::start(cluster, None, sink);
+        groups.rooms.watched_by(Rooms(Arc::downgrade(&membership.0)));
+        groups.principals.watched_by(Users(Arc::downgrade(&membership.0)));
+        // the container is being built: nobody else has set it
+        let _ = groups.cluster.set(membership);
+    }
+}
+
+fn sessions(container: &Weak<Inner>) -> OpenSessions {
+    match container.upgrade() {
+        Some(inner) => OpenSessions::of(inner.table().sets()),
+        None => OpenSessions::of(std::iter::empty()),
+    }
+}
+
+/// The container, as the cluster sees it. The container owns the cluster's node, so this does not own the container.
+struct ContainerSink(Weak<Inner>);
+
+impl ContainerSink {
+    fn of(&self, target: &Target) -> OpenSessions {
+        match self.0.upgrade() {
+            Some(inner) => sessions_of(&inner.ground.groups, target, || sessions(&self.0)),
+            None => OpenSessions::of(std::iter::empty()),
+        }
+    }
+}
+
+impl Sink for ContainerSink {
+    fn deliver(&self, publish: &Publish) -> usize {
+        let except: Vec<_> = publish.except.iter().map(|id| SessionId::from_bits(*id)).collect();
+        Broadcast::deliver(self.of(&publish.target).except(except), publish).sent
+    }
+
+    fn operate(&self, target: &Target, operation: &Operation) -> usize {
+        operate(&self.of(target), operation)
+    }
+
+    fn answer(&self, target: &Target, question: &Question) -> Bytes {
+        answer(&self.of(target), question)
+    }
+
+    fn rooms_in(&self, bucket: u16) -> Vec<String> {
+        let Some(inner) = self.0.upgrade() else { return Vec::new() };
+        let names = inner.ground.groups.rooms.names().into_iter();
+        names.filter(|name| room_bucket(name) == bucket).map(|name| name.to_string()).collect()
+    }
+
+    fn has_presence(&self) -> bool {
+        false
+    }
+
+    fn presence_changed(&self, _: NodeId, _: &[u8]) {}
+
+    fn presence_is(&self, _: NodeId, _: u16, _: &[u8]) {}
+
+    fn lost(&self, _: NodeId) {}
+}
+
+/// Tells the cluster which rooms have sessions here.
+#[derive(Debug)]
+struct Rooms(Weak<Node>);
+
+impl Watch for Rooms {
+    fn created(&self, name: &str) {
+        if let Some(node) = self.0.upgrade() {
+            node.add_room(name);
+        }
+    }
+
+    fn removed(&self, name: &str) {
+        if let Some(node) = self.0.upgrade() {
+            node.remove_room(name);
+        }
+    }
+}
+
+/// Tells the cluster which users have sessions here.
+#[derive(Debug)]
+struct Users(Weak<Node>);
+
+impl Watch for Users {
+    fn created(&self, name: &str) {
+        if let Some(node) = self.0.upgrade() {
+            node.add_user(name);
+        }
+    }
+
+    fn removed(&self, name: &str) {
+        if let Some(node) = self.0.upgrade() {
+            node.remove_user(name);
+        }
+    }
+}
