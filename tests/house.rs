@@ -81,17 +81,18 @@ const CRATES: &[(&str, &[&str])] = &[
     ("percent_encoding", &["client", "handshake"]),
     ("pin_project_lite", &["container", "endpoint"]),
     ("prost", &["codec"]),
-    ("rand", &["client", "session", "send_queue"]),
+    ("rand", &["client", "session", "cluster", "send_queue"]),
     ("rcgen", &["transport"]),
     ("rmp_serde", &["codec"]),
     // an ID may be part of a message; what a client of the test kit sends and expects
     ("serde", &["codec", "session", "testing"]),
     ("serde_json", &["codec"]),
-    ("sha1", &["handshake"]),
+    // the second for the tags of packets
+    ("sha1", &["handshake", "cluster"]),
     ("simdutf8", &["wire"]),
     ("socket2", &["transport"]),
     // sockets and timers are awaited in these
-    ("tokio", &["testing", "server", "client", "container", "connection", "transport"]),
+    ("tokio", &["testing", "server", "client", "container", "connection", "cluster", "transport"]),
     // types without a task: an adapter of a stream, the half of a socket, a point in time, a worker
     ("tokio::io", &["session"]),
     ("tokio::net::tcp::OwnedWriteHalf", &["session", "send_queue"]),
@@ -102,12 +103,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio::task::yield_now", &["scheduling"]),
     ("tokio_rustls", &["transport"]),
     ("tokio_tungstenite", &["container", "transport"]),
-    ("tokio_util", &["server", "client", "container", "connection", "scheduling"]),
+    ("tokio_util", &["server", "client", "container", "connection", "scheduling", "cluster"]),
     ("tower_layer", &["container"]),
     ("tower_service", &["server", "container"]),
     (
         "tracing",
-        &["testing", "server", "client", "container", "connection", "endpoint", "session", "transport", "observe"],
+        &[
+            "testing", "server", "client", "container", "connection", "endpoint", "session", "cluster", "transport", "observe",
+        ],
     ),
     ("webpki_roots", &["transport"]),
 ];
@@ -124,6 +127,10 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "container/serving",
             "scheduling/flushers",
             "scheduling/session_tasks",
+            "cluster/link",
+            "cluster/membership",
+            "cluster/memory",
+            "cluster/receive",
             // its public method, which uses the former
             "session/lifetime",
         ],

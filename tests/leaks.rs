@@ -259,7 +259,7 @@ async fn nothing_is_added_to_a_session_that_has_ended() {
         let handler = Kept(session.clone(), token.clone());
         let added = session.add_message_handler(MessageHandler::pong(move |_, _| drop(handler.clone())));
         assert!(added.unwrap_err().is_closed());
-        assert!(session.message_handlers().is_empty() && !session.join("room"));
+        assert!(session.message_handlers().is_empty() && !session.join("room").is_member());
         assert_eq!(Arc::strong_count(&token), 1);
         drop((session, server));
         let own = Arc::try_unwrap(kept).map(OnceLock::into_inner);

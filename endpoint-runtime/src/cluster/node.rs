@@ -25,7 +25,7 @@ use super::sink::Sink;
 use super::target::{Operation, Question, Scope, Target};
 use crate::error::{Error, Kind};
 
-/// This node. Its tasks hold it as well; they end when the [`Membership`] is dropped.
+/// This node. Its tasks hold it as well; they end when its `Membership` is dropped.
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) name: Arc<str>,
@@ -54,7 +54,7 @@ pub(crate) struct Node {
     pub(super) echo: AtomicU64,
     pub(super) base: Instant,
     pub(super) tasks: TaskTracker,
-    pub(crate) stop: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 /// The buckets in which this node has sessions.
@@ -76,10 +76,6 @@ pub(super) struct LinkState {
     pub(super) last_error: Option<Arc<str>>,
 }
 
-/// Keeps the node in the cluster: it leaves when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Membership(pub(crate) Arc<Node>);
-
 /// What became of a message for other nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Published {
@@ -93,18 +89,13 @@ pub(crate) enum Published {
 }
 
 impl Node {
-    /// Makes a node and begins to connect. `keep` is how much of each room's messages is kept.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    pub(crate) fn start(cluster: Cluster, keep: Option<Keep>, sink: Arc<dyn Sink>) -> Membership {
+    pub(super) fn new(cluster: Cluster, keep: Option<Keep>, sink: Arc<dyn Sink>) -> Self {
         let Cluster { engine, node, key, while_down, queue_bytes, request_timeout } = cluster;
         let id = NodeId::from_bits(rand::random());
-        let name = node.unwrap_or_else(|| id.to_string()[..8].into());
         let outbox = Outbox::new(id, key.clone(), engine.max_packet(), queue_bytes);
-        let node = Arc::new(Self {
+        Self {
             id,
-            name,
+            name: node.unwrap_or_else(|| id.to_string()[..8].into()),
             engine,
             key,
             while_down,
@@ -125,10 +116,7 @@ impl Node {
             base: Instant::now(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-        });
-        node.open_outbox_while_down();
-        node.tasks.spawn(super::link::run(node.clone()));
-        Membership(node)
+        }
     }
 
     /// Accepts messages while there is no link, if they are to wait for one.
@@ -469,21 +457,6 @@ fn read_sessions(body: &Bytes) -> Option<usize> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Membership {
-    /// Tells the others that this node ends, and waits for its tasks, at most until `end`.
-    pub(crate) async fn leave(&self, end: Instant) {
-        self.0.stop.cancel();
-        self.0.tasks.close();
-        let _ = tokio::time::timeout_at(end, self.0.tasks.wait()).await;
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.0.stop.cancel();
-    }
 }
 
 impl fmt::Debug for Node {

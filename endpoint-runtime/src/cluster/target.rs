@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 
 use super::backplane::Subject;
-use super::envelope::{Reader, put_block};
+use super::fields::{Reader, put_block};
 use super::interest::{room_bucket, user_bucket};
 
 /// Sessions of all nodes.

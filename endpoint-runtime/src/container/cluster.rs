@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::service::{Inner, ServerContainer};
 use crate::cluster::envelope::Publish;
 use crate::cluster::interest::room_bucket;
+use crate::cluster::membership::Membership;
 use crate::cluster::node::Node;
 use crate::cluster::sink::Sink;
 use crate::cluster::target::{Operation, Question, Target};
@@ -48,7 +49,7 @@ impl ServerContainer {
     #[cfg(feature = "test")]
     pub(crate) fn abort(&self) {
         if let Some(membership) = self.0.ground.groups.cluster.get() {
-            membership.0.stop.cancel();
+            membership.abort();
         }
         self.0.table().sets().for_each(|set| set.cut());
     }
@@ -62,7 +63,7 @@ impl ServerContainer {
     pub(super) fn join_cluster(&self, cluster: Cluster) {
         let groups = &self.0.ground.groups;
         let sink = Arc::new(ContainerSink(Arc::downgrade(&self.0)));
-        let membership = Node::start(cluster, None, sink);
+        let membership = Membership::start(cluster, None, sink);
         groups.rooms.watched_by(Rooms(Arc::downgrade(&membership.0)));
         groups.principals.watched_by(Users(Arc::downgrade(&membership.0)));
         // the container is being built: nobody else has set it

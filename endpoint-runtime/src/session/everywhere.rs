@@ -7,8 +7,8 @@ use bytes::{BufMut, Bytes};
 use super::id::SessionId;
 use super::open_sessions::OpenSessions;
 use super::session::{Groups, Session};
-use crate::cluster::envelope::{Reader, put_option};
-use crate::cluster::node::Membership;
+use crate::cluster::fields::{Reader, put_option};
+use crate::cluster::membership::Membership;
 use crate::cluster::target::{Operation, Question, Scope, Target};
 use crate::cluster::{Answers, NodeId};
 use endpoint_wire::close::{CloseCode, CloseReason};
@@ -62,7 +62,7 @@ impl Everywhere {
     /// Who the sessions are.
     pub async fn members(&self) -> Answers<Vec<RoomMember>> {
         let here = self.here().iter().map(RoomMember::of).collect();
-        self.ask(Question::Members, here, |body| read_members(body)).await
+        self.ask(Question::Members, here, read_members).await
     }
 
     /// How many sessions there are; [`sum`](Answers::sum) adds the answers up.
