@@ -109,7 +109,16 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "tracing",
         &[
-            "testing", "server", "client", "container", "connection", "endpoint", "session", "cluster", "transport", "observe",
+            "testing",
+            "server",
+            "client",
+            "container",
+            "connection",
+            "endpoint",
+            "session",
+            "cluster",
+            "transport",
+            "observe",
         ],
     ),
     ("webpki_roots", &["transport"]),

@@ -32,6 +32,8 @@ pub(crate) struct Peer {
     interest: InterestSet,
     last_heard: Instant,
     is_alive: bool,
+    /// It has said where it has sessions since it was heard first, or again.
+    is_introduced: bool,
     /// The sequence of its messages.
     pub(crate) inbox: Arc<PeerInbox>,
 }
@@ -61,6 +63,7 @@ impl Peers {
             if std::mem::replace(&mut peer.is_alive, true) {
                 return (Heard::Known, inbox);
             }
+            peer.is_introduced = false;
             let interest = peer.interest;
             self.count(&interest, true);
             return (Heard::New, inbox);
@@ -74,23 +77,26 @@ impl Peers {
             interest: InterestSet::default(),
             last_heard: now,
             is_alive: true,
+            is_introduced: false,
             inbox: inbox.clone(),
         };
         self.peers.insert(node, peer);
         (Heard::New, Some(inbox))
     }
 
-    /// Notes the name of a live node and where it has sessions; returns the buckets that are new.
+    /// Notes the name of a live node and where it has sessions; returns the buckets that are new, all of them if the node
+    /// is.
     pub(crate) fn introduce(&mut self, node: NodeId, name: &str, interest: InterestSet) -> InterestSet {
         let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_alive) else { return InterestSet::default() };
         if &*peer.name != name {
             peer.name = name.into();
         }
+        let is_first = !std::mem::replace(&mut peer.is_introduced, true);
         let before = std::mem::replace(&mut peer.interest, interest);
         let added = interest.without(&before);
         self.count(&added, true);
         self.count(&before.without(&interest), false);
-        added
+        if is_first { interest } else { added }
     }
 
     /// Takes a node for dead; returns whether it was alive.
@@ -179,6 +185,8 @@ mod tests {
         assert_eq!(peers.introduce(A, "a", set(&[9])), set(&[]));
         assert_eq!(peers.heard(A, now).0, Heard::New);
         assert_eq!(peers.interest(), set(&[2, 3, 300]));
+        assert_eq!(peers.introduce(A, "a", set(&[2, 3])), set(&[2, 3]));
+        assert_eq!(peers.introduce(A, "a", set(&[2, 3])), set(&[]));
     }
 
     #[test]

@@ -1,0 +1,618 @@
+//! The guarantees of a cluster, asked of every engine alike.
+
+use std::time::Duration;
+
+use endpoint_runtime::cluster::{Cluster, ClusterHealth, HealthStatus, WhileDown};
+use endpoint_runtime::prelude::*;
+use endpoint_runtime::test::{TestClient, TestServer};
+use tokio::time::{Instant, sleep, timeout};
+
+/// An engine under test.
+#[allow(async_fn_in_trait)]
+pub trait Engine: Sized {
+    type Way: Way;
+
+    /// Starts an engine without data.
+    async fn start() -> Self;
+
+    /// A way of a new node to the engine.
+    async fn way(&self) -> Self::Way;
+
+    /// Ends the engine with all its connections.
+    async fn stop(&mut self);
+
+    /// Starts it again, at the same address.
+    async fn restart(&mut self);
+}
+
+/// The way of one node to the engine.
+pub trait Way {
+    /// The cluster with default settings, through this way.
+    fn cluster(&self) -> impl Future<Output = Cluster>;
+
+    /// Nothing passes any more in either direction.
+    fn cut(&self);
+
+    /// Everything passes again, in time.
+    fn heal(&self);
+
+    /// Ends the connections; new ones are accepted.
+    fn disconnect(&self);
+
+    /// Delays what passes.
+    fn slow(&self, delay: Duration);
+}
+
+/// Containers on one engine.
+pub struct Nodes<E: Engine> {
+    pub engine: E,
+    pub nodes: Vec<(TestServer, E::Way)>,
+}
+
+/// The time within which everything here happens, on a busy machine too.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A user by name, from `?name=`.
+pub struct Named(String);
+
+impl Principal for Named {
+    fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+async fn by_name(request: &HandshakeRequest, response: &mut HandshakeResponse) -> Result<(), Refusal> {
+    if let Some((_, name)) = request.query_params().find(|(key, _)| key == "name") {
+        response.set_principal(Named(name.into_owned()));
+    }
+    Ok(())
+}
+
+#[server_endpoint("/chat/{room}")]
+#[derive(Default)]
+pub struct Chat;
+
+impl Chat {
+    /// Greets when every node knows.
+    #[on_open]
+    async fn enter(&mut self, session: &Session, #[path_param] room: String) -> &'static str {
+        match session.join(&room).await {
+            Ok(()) => "known",
+            Err(error) if error.is_cluster() => "here",
+            Err(_) => "refused",
+        }
+    }
+
+    /// Everyone in the room gets the line.
+    #[on_message]
+    fn say(&mut self, line: &str, session: &Session, #[path_param] room: String) {
+        session.room(&room).async_remote().send_text(line);
+    }
+
+    /// Everyone else in the room gets the bytes.
+    #[on_message]
+    fn show(&mut self, bytes: &[u8], session: &Session, #[path_param] room: String) {
+        session.room(&room).except(session).async_remote().send_binary(bytes);
+    }
+}
+
+impl<E: Engine> Nodes<E> {
+    pub async fn of(count: usize) -> Self {
+        Self::with(count, |cluster| cluster).await
+    }
+
+    pub async fn with(count: usize, settings: impl Fn(Cluster) -> Cluster) -> Self {
+        let engine = E::start().await;
+        let mut nodes = Self { engine, nodes: Vec::new() };
+        for number in 0..count {
+            nodes.add(|cluster| settings(cluster).node(format!("node-{number}"))).await;
+        }
+        nodes.settle().await;
+        nodes
+    }
+
+    pub async fn add(&mut self, settings: impl Fn(Cluster) -> Cluster) {
+        let way = self.engine.way().await;
+        let container = ServerContainer::builder().register::<Chat>().handshake(by_name);
+        let container = container.compression(Compression::ON).cluster(settings(way.cluster().await)).build();
+        self.nodes.push((TestServer::new(container.unwrap()), way));
+    }
+
+    pub fn container(&self, node: usize) -> &ServerContainer {
+        self.nodes[node].0.container()
+    }
+
+    pub fn health(&self, node: usize) -> ClusterHealth {
+        self.container(node).health().cluster.unwrap()
+    }
+
+    pub fn way(&self, node: usize) -> &E::Way {
+        &self.nodes[node].1
+    }
+
+    /// Connects a session and waits until every node knows that it is in its room.
+    pub async fn enter(&self, node: usize, target: &str) -> TestClient {
+        let mut client = self.nodes[node].0.connect(target).await;
+        client.expect_text("known").await;
+        client
+    }
+
+    /// Waits until all nodes know each other.
+    pub async fn settle(&self) {
+        let all = self.nodes.len() - 1;
+        for node in 0..self.nodes.len() {
+            self.until("all nodes are known", || {
+                let health = self.health(node);
+                health.is_connected && health.peers.iter().filter(|(_, name)| !name.is_empty()).count() == all
+            })
+            .await;
+        }
+    }
+
+    pub async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let end = Instant::now() + SOON;
+        while !is_so() {
+            let state: Vec<_> = (0..self.nodes.len()).map(|node| self.health(node)).collect();
+            assert!(Instant::now() < end, "{what}: {state:#?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+pub async fn a_message_reaches_members_on_every_node_once<E: Engine>() {
+    let nodes = Nodes::<E>::of(3).await;
+    let mut members = Vec::new();
+    for node in 0..3 {
+        members.push(nodes.enter(node, "/chat/42").await);
+    }
+    let mut stranger = nodes.enter(1, "/chat/43").await;
+    for number in 0..3 {
+        members[number].send_text(format!("from {number}")).await;
+        for member in &mut members {
+            member.expect_text(&format!("from {number}")).await;
+        }
+    }
+    // nothing came twice, and nothing to another room
+    stranger.send_text("to myself").await;
+    stranger.expect_text("to myself").await;
+    members[0].send_text("the last").await;
+    for member in &mut members {
+        member.expect_text("the last").await;
+    }
+}
+
+pub async fn messages_of_a_node_to_a_room_keep_their_order<E: Engine>() {
+    const MESSAGES: usize = 500;
+    let nodes = Nodes::<E>::of(3).await;
+    let mut members = Vec::new();
+    for node in 0..3 {
+        members.push(nodes.enter(node, "/chat/42").await);
+    }
+    for number in 0..MESSAGES {
+        for node in 0..3 {
+            nodes.container(node).room("42").async_remote().send_text(format!("{node} {number}"));
+        }
+        if number % 50 == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    for member in &mut members {
+        let mut next = [0; 3];
+        for _ in 0..3 * MESSAGES {
+            let text = timeout(SOON, member.next_text()).await.unwrap();
+            let (node, number) = text.split_once(' ').unwrap();
+            let next = &mut next[node.parse::<usize>().unwrap()];
+            assert_eq!(number.parse::<usize>().unwrap(), *next, "of node {node}");
+            *next += 1;
+        }
+        assert_eq!(next, [MESSAGES; 3]);
+    }
+}
+
+pub async fn a_message_sent_after_a_join_is_known_arrives<E: Engine>() {
+    let nodes = Nodes::<E>::of(2).await;
+    for number in 0..30 {
+        let room = format!("room {number}");
+        let mut member = nodes.enter(0, &format!("/chat/{}", room.replace(' ', "%20"))).await;
+        nodes.container(1).room(&room).async_remote().send_text("at once");
+        timeout(SOON, member.expect_text("at once")).await.unwrap();
+    }
+    assert_eq!(nodes.health(0).counts.lost, 0);
+}
+
+pub async fn everywhere_says_where_a_message_has_arrived<E: Engine>() {
+    let nodes = Nodes::<E>::of(3).await;
+    let mut members = Vec::new();
+    for node in [0, 0, 1] {
+        members.push(nodes.enter(node, "/chat/42").await);
+    }
+    let send = |text: &str| nodes.container(0).room("42").async_remote().send_text(text);
+    let report = send("hello").everywhere().await;
+    assert_eq!((report.here, report.elsewhere, report.nodes, report.of), (2, 1, 3, 3));
+    assert!(report.is_complete());
+    assert_eq!(report.to_string(), "here = 2, elsewhere = 1, nodes 3 of 3, unsure = 0");
+    // nobody else has sessions in this room
+    let report = nodes.container(0).room("empty").async_remote().send_text("hello").everywhere().await;
+    assert_eq!((report.here, report.elsewhere, report.nodes, report.of), (0, 0, 3, 3));
+    // a node that does not hear is not waited for longer than until it is dead
+    nodes.way(1).cut();
+    let (report, began) = (send("cut"), Instant::now());
+    let report = report.everywhere().await;
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    assert_eq!((report.here, report.elsewhere), (2, 0));
+    assert_eq!(report.unsure, [nodes.health(1).id]);
+    nodes.way(1).heal();
+}
+
+pub async fn local_sessions_are_served_while_the_engine_is_down<E: Engine>() {
+    let mut nodes = Nodes::<E>::with(2, |cluster| cluster.while_down(WhileDown::Refuse)).await;
+    let mut here = nodes.enter(0, "/chat/42").await;
+    let mut there = nodes.enter(1, "/chat/42").await;
+    assert_eq!(nodes.container(0).health().status, HealthStatus::Healthy);
+    nodes.engine.stop().await;
+    nodes.until("the link is lost", || !nodes.health(0).is_connected && !nodes.health(1).is_connected).await;
+    assert_eq!(nodes.container(0).health().status, HealthStatus::Degraded);
+    assert!(nodes.health(0).last_error.is_some());
+    let report = nodes.container(0).room("42").async_remote().send_text("here alone");
+    here.expect_text("here alone").await;
+    let error = report.published().unwrap_err();
+    assert!(error.is_cluster() && report.complete().is_err(), "{error}");
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
+    assert_eq!(nodes.health(0).counts.refused, 1);
+    let began = Instant::now();
+    let report = report.everywhere().await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!((report.here, report.elsewhere, report.unsure.len()), (1, 0, 1));
+    // questions do not wait either
+    let who = nodes.container(0).room("42").members().await;
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!((who.got.len(), &who.missing[..]), (1, &[nodes.health(1).id][..]));
+    // a join is told that others do not know
+    let session = nodes.container(0).sessions().iter().next().unwrap().clone();
+    let join = session.join("another");
+    assert!(join.is_member());
+    assert!(join.await.unwrap_err().is_cluster());
+    nodes.engine.restart().await;
+    nodes.settle().await;
+    assert_eq!(nodes.container(0).health().status, HealthStatus::Healthy);
+    assert!(nodes.health(0).counts.reconnects >= 1);
+    assert!(nodes.container(1).room("42").async_remote().send_text("both again").published().is_ok());
+    there.expect_text("both again").await;
+    timeout(SOON, here.expect_text("both again")).await.unwrap();
+    // the refused message was never published: nothing is missing
+    assert_eq!(nodes.health(1).counts.lost, 0);
+}
+
+pub async fn messages_wait_for_an_engine_that_comes_back_in_time<E: Engine>() {
+    let queue = WhileDown::QueueFor(Duration::from_secs(15));
+    let mut nodes = Nodes::<E>::with(2, |cluster| cluster.while_down(queue).queue_bytes(20_000)).await;
+    let mut there = nodes.enter(1, "/chat/42").await;
+    nodes.engine.stop().await;
+    nodes.until("the link is lost", || !nodes.health(0).is_connected && !nodes.health(1).is_connected).await;
+    let room = nodes.container(0).room("42");
+    let accepted =
+        (0..1000).take_while(|number| room.async_remote().send_text(format!("{number:0100}")).published().is_ok());
+    let accepted = accepted.count();
+    // within the bound, and not beyond
+    assert!((80..200).contains(&accepted), "{accepted}");
+    nodes.engine.restart().await;
+    nodes.settle().await;
+    // the receiver must be subscribed again before the sender publishes; otherwise it counts what it missed
+    for number in 0..accepted {
+        match timeout(Duration::from_secs(2), there.next_text()).await {
+            Ok(text) => assert_eq!(text, format!("{number:0100}")),
+            Err(_) => {
+                let missing = accepted - number;
+                nodes.until("each is counted", || nodes.health(1).counts.lost == missing as u64).await;
+                return;
+            }
+        }
+    }
+}
+
+pub async fn messages_that_waited_too_long_are_dropped_and_counted<E: Engine>() {
+    let queue = WhileDown::QueueFor(Duration::from_secs(2));
+    let mut nodes = Nodes::<E>::with(2, |cluster| cluster.while_down(queue)).await;
+    let _there = nodes.enter(1, "/chat/42").await;
+    nodes.engine.stop().await;
+    nodes.until("the link is lost", || !nodes.health(0).is_connected).await;
+    let unsure = nodes.health(0).counts.unsure;
+    let room = nodes.container(0).room("42");
+    assert!(room.async_remote().send_text("old").published().is_ok());
+    nodes.until("it is dropped", || nodes.health(0).counts.unsure == unsure + 1).await;
+    assert!(room.async_remote().send_text("too late").published().is_err());
+}
+
+pub async fn a_dead_node_is_noticed_and_nobody_waits_for_it<E: Engine>() {
+    let nodes = Nodes::<E>::of(3).await;
+    let mut members = Vec::new();
+    for node in 0..3 {
+        members.push(nodes.enter(node, "/chat/42").await);
+    }
+    let who = nodes.container(0).room("42").members().await;
+    assert_eq!((who.got.len(), who.missing.len()), (3, 0));
+    assert_eq!(who.into_items().len(), 3);
+    let dead = nodes.health(2).id;
+    nodes.way(2).cut();
+    let began = Instant::now();
+    let who = nodes.container(0).room("42").members().await;
+    assert_eq!((who.got.len(), &who.missing[..]), (2, &[dead][..]));
+    nodes.until("the node is dead", || nodes.health(0).peers.iter().all(|(id, _)| *id != dead)).await;
+    assert!(began.elapsed() <= Duration::from_millis(6_500), "{:?}", began.elapsed());
+    let began = Instant::now();
+    let who = nodes.container(0).room("42").members().await;
+    assert!(began.elapsed() < Duration::from_secs(1) && who.is_complete());
+    // it comes back, and everything is as before
+    nodes.way(2).heal();
+    nodes.settle().await;
+    for number in 0..3 {
+        nodes.until("its rooms are known", || nodes.health(2).is_connected).await;
+        let report = nodes.container(number).room("42").async_remote().send_text("again").everywhere().await;
+        if report.elsewhere == 2 {
+            continue;
+        }
+        sleep(Duration::from_secs(1)).await;
+        let report = nodes.container(number).room("42").async_remote().send_text("again").everywhere().await;
+        assert_eq!((report.here, report.elsewhere), (1, 2), "{report}");
+    }
+}
+
+pub async fn what_is_lost_in_a_partition_is_counted<E: Engine>() {
+    let nodes = Nodes::<E>::of(2).await;
+    let mut there = nodes.enter(1, "/chat/42").await;
+    let room = nodes.container(0).room("42");
+    room.async_remote().send_text("before").everywhere().await;
+    there.expect_text("before").await;
+    // long enough that each takes the other for dead, and links are lost
+    nodes.way(1).cut();
+    nodes.until("the node is dead", || nodes.health(0).peers.is_empty()).await;
+    for _ in 0..7 {
+        room.async_remote().send_text("lost");
+    }
+    nodes.way(1).disconnect();
+    nodes.way(1).heal();
+    nodes.settle().await;
+    nodes.until("each is counted", || nodes.health(1).counts.lost == 7).await;
+    let report = room.async_remote().send_text("after").everywhere().await;
+    assert_eq!(report.elsewhere, 1, "{report}");
+    there.expect_text("after").await;
+    assert_eq!(nodes.health(1).counts.duplicates, 0);
+}
+
+pub async fn users_are_reached_on_every_node<E: Engine>() {
+    let nodes = Nodes::<E>::of(3).await;
+    let mut devices = Vec::new();
+    for node in 0..3 {
+        devices.push(nodes.enter(node, &format!("/chat/{node}?name=ann")).await);
+    }
+    let mut ben = nodes.enter(1, "/chat/1?name=ben").await;
+    let ann = nodes.container(0).user("ann");
+    for _ in 0..100 {
+        if ann.everywhere().count().await.sum() == 3 {
+            break;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    let report = ann.async_remote().send_text("to ann").everywhere().await;
+    assert_eq!((report.here, report.elsewhere), (1, 2));
+    for device in &mut devices {
+        device.expect_text("to ann").await;
+    }
+    // all but one of them, from another node
+    let here = nodes.container(1).user("ann").sessions().iter().next().unwrap().clone();
+    nodes.container(1).user("ann").except(&here).async_remote().send_text("to the others");
+    devices[0].expect_text("to the others").await;
+    devices[2].expect_text("to the others").await;
+    // operations: join, leave, close
+    assert_eq!(ann.everywhere().join("vip").await.sum(), 3);
+    let vip = nodes.container(2).room("vip");
+    for _ in 0..100 {
+        if vip.everywhere().count().await.sum() == 3 {
+            break;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(vip.members().await.into_items().iter().all(|member| member.user.as_deref() == Some("ann")));
+    assert_eq!(ann.everywhere().leave("vip").await.sum(), 3);
+    assert_eq!(vip.everywhere().count().await.sum(), 0);
+    let reason = CloseReason::truncating(CloseCode::ViolatedPolicy, "logged out");
+    assert_eq!(nodes.container(2).user("ann").close_all(reason), 1);
+    for device in &mut devices {
+        assert_eq!(timeout(SOON, device.expect_close(1008)).await.unwrap(), "logged out");
+    }
+    ben.send_text("still here").await;
+    ben.expect_text("still here").await;
+}
+
+pub async fn one_session_and_all_sessions_are_reached_from_anywhere<E: Engine>() {
+    let nodes = Nodes::<E>::of(3).await;
+    let mut one = nodes.enter(2, "/chat/42").await;
+    let mut other = nodes.enter(1, "/chat/43").await;
+    let id = nodes.container(2).sessions().iter().next().unwrap().id();
+    let anywhere = nodes.container(0).session_anywhere(id);
+    let report = anywhere.async_remote().send_text("to one").everywhere().await;
+    assert_eq!((report.here, report.elsewhere), (0, 1));
+    one.expect_text("to one").await;
+    let report = nodes.container(0).everyone().async_remote().send_text("to all").everywhere().await;
+    assert_eq!((report.here, report.elsewhere), (0, 2));
+    one.expect_text("to all").await;
+    other.expect_text("to all").await;
+    assert_eq!(nodes.container(1).everyone().everywhere().count().await.sum(), 2);
+    assert_eq!(anywhere.everywhere().join("late").await.sum(), 1);
+    assert_eq!(nodes.container(2).room("late").len(), 1);
+    assert!(!anywhere.close_with(CloseReason::from(CloseCode::NormalClosure)));
+    timeout(SOON, one.expect_close(1000)).await.unwrap();
+    assert_eq!(anywhere.everywhere().count().await.sum(), 0);
+}
+
+pub async fn several_rooms_reach_each_session_once<E: Engine>() {
+    let nodes = Nodes::<E>::of(2).await;
+    let mut both = nodes.enter(1, "/chat/a").await;
+    let session = nodes.container(1).sessions().iter().next().unwrap().clone();
+    for room in ["b", "c", "d"] {
+        session.join(room).await.unwrap();
+    }
+    let mut one = nodes.enter(1, "/chat/d").await;
+    for number in 0..20 {
+        let report =
+            nodes.container(0).rooms(["a", "b", "c", "d", "none"]).async_remote().send_text(number.to_string());
+        assert_eq!(report.everywhere().await.elsewhere, 2);
+    }
+    for number in 0..20 {
+        both.expect_text(&number.to_string()).await;
+        one.expect_text(&number.to_string()).await;
+    }
+}
+
+pub async fn large_and_compressed_messages_arrive<E: Engine>() {
+    let nodes = Nodes::<E>::of(2).await;
+    let mut sender = nodes.enter(0, "/chat/42").await;
+    let mut plain = nodes.enter(1, "/chat/42").await;
+    let mut compressed = nodes.nodes[1].0.request("/chat/42").compression(Compression::ON).connect().await;
+    compressed.expect_text("known").await;
+    let mut local = nodes.nodes[0].0.request("/chat/42").compression(Compression::ON).connect().await;
+    local.expect_text("known").await;
+    for size in [0, 1, 125, 126, 5_000, 8 << 10, 60_000, 70_000, 400_000] {
+        let text = "tea ".repeat(size / 4 + 1)[..size].to_owned();
+        sender.send_text(text.clone()).await;
+        for client in [&mut sender, &mut plain, &mut compressed, &mut local] {
+            let came = timeout(SOON, client.next_text()).await.unwrap();
+            assert!(came == text, "{} of {size}", came.len());
+        }
+        let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        sender.send_binary(&bytes).await;
+        for client in [&mut plain, &mut compressed, &mut local] {
+            let came = timeout(SOON, client.next_binary()).await.unwrap();
+            assert!(came.as_ref() == bytes, "{} of {size}", came.len());
+        }
+    }
+}
+
+pub async fn a_message_that_no_engine_takes_is_refused<E: Engine>() {
+    let nodes = Nodes::<E>::of(2).await;
+    let mut here = nodes.enter(0, "/chat/42").await;
+    let _there = nodes.enter(1, "/chat/42").await;
+    here.set_max_unread(64 << 20);
+    let report = nodes.container(0).room("42").async_remote().send_binary(vec![7; 12 << 20]);
+    assert_eq!(report.sent, 1);
+    assert!(report.published().unwrap_err().to_string().contains("takes at most"));
+    assert_eq!(report.everywhere().await.unsure.len(), 1);
+}
+
+pub async fn nodes_without_sessions_for_it_get_nothing<E: Engine>() {
+    let nodes = Nodes::<E>::of(3).await;
+    let mut member = nodes.enter(0, "/chat/42").await;
+    // after this a node knows that nobody else has sessions in the room
+    nodes
+        .until("it is not published", || {
+            nodes.container(0).room("42").async_remote().send_text("alone");
+            nodes.health(0).counts.not_needed > 0
+        })
+        .await;
+    let before = nodes.health(0).counts;
+    for _ in 0..100 {
+        nodes.container(0).room("42").async_remote().send_text("alone");
+    }
+    let after = nodes.health(0).counts;
+    assert_eq!((after.not_needed - before.not_needed, after.published - before.published), (100, 0));
+    member.expect_text("alone").await;
+    let _there = nodes.enter(1, "/chat/42").await;
+    let received = nodes.health(2).counts.received;
+    for _ in 0..100 {
+        nodes.container(0).room("42").async_remote().send_text("both").everywhere().await;
+    }
+    assert_eq!(nodes.health(2).counts.received, received, "node 2 has no member");
+    assert_eq!(nodes.health(1).counts.lost, 0);
+}
+
+pub async fn only_nodes_with_the_key_are_heard<E: Engine>() {
+    let engine = E::start().await;
+    let mut nodes = Nodes { engine, nodes: Vec::new() };
+    for key in [Some("secret"), Some("secret"), Some("other"), None] {
+        nodes
+            .add(|cluster| match key {
+                Some(key) => cluster.key(key),
+                None => cluster,
+            })
+            .await;
+    }
+    nodes
+        .until("the first two know each other", || {
+            (0..2).all(|node| nodes.health(node).peers.iter().filter(|(_, name)| !name.is_empty()).count() == 1)
+        })
+        .await;
+    let mut member = nodes.enter(1, "/chat/42").await;
+    for node in [2, 3] {
+        nodes.container(node).room("42").async_remote().send_text("forged");
+        nodes.container(node).everyone().close_all(CloseReason::from(CloseCode::NormalClosure));
+    }
+    nodes.until("the forged are counted", || nodes.health(1).counts.rejected >= 4).await;
+    nodes.container(0).room("42").async_remote().send_text("genuine");
+    timeout(SOON, member.expect_text("genuine")).await.unwrap();
+    assert!(nodes.health(2).peers.is_empty() && nodes.health(3).peers.is_empty());
+}
+
+pub async fn a_node_that_leaves_is_gone_at_once<E: Engine>() {
+    let nodes = Nodes::<E>::of(2).await;
+    let mut there = nodes.enter(1, "/chat/42").await;
+    let (shutdown, began) = (nodes.container(1).shutdown(Duration::from_secs(5)), Instant::now());
+    let client = async {
+        there.expect_close(1001).await;
+    };
+    let (counts, ()) = tokio::join!(shutdown, client);
+    assert_eq!(counts.closed, 1);
+    nodes.until("the node is gone", || nodes.health(0).peers.is_empty()).await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(nodes.health(0).counts.deaths, 0);
+}
+
+pub async fn an_engine_that_stalls_is_noticed<E: Engine>() {
+    let nodes = Nodes::<E>::of(2).await;
+    let mut there = nodes.enter(1, "/chat/42").await;
+    nodes.way(0).slow(Duration::from_millis(300));
+    let report = nodes.container(0).room("42").async_remote().send_text("slow").everywhere().await;
+    assert_eq!(report.elsewhere, 1, "{report}");
+    there.expect_text("slow").await;
+    nodes.way(0).heal();
+    nodes.way(0).cut();
+    nodes.until("the link is given up", || !nodes.health(0).is_connected).await;
+    assert!(nodes.health(1).is_connected);
+    nodes.way(0).heal();
+    nodes.settle().await;
+}
+
+/// The tests, each as one of this engine.
+#[macro_export]
+macro_rules! suite {
+    ($engine:ty, [$($attributes:tt)*]) => {
+        suite!(@ $engine, [$($attributes)*],
+            a_message_reaches_members_on_every_node_once
+            messages_of_a_node_to_a_room_keep_their_order
+            a_message_sent_after_a_join_is_known_arrives
+            everywhere_says_where_a_message_has_arrived
+            local_sessions_are_served_while_the_engine_is_down
+            messages_wait_for_an_engine_that_comes_back_in_time
+            messages_that_waited_too_long_are_dropped_and_counted
+            a_dead_node_is_noticed_and_nobody_waits_for_it
+            what_is_lost_in_a_partition_is_counted
+            users_are_reached_on_every_node
+            one_session_and_all_sessions_are_reached_from_anywhere
+            several_rooms_reach_each_session_once
+            large_and_compressed_messages_arrive
+            a_message_that_no_engine_takes_is_refused
+            nodes_without_sessions_for_it_get_nothing
+            only_nodes_with_the_key_are_heard
+            a_node_that_leaves_is_gone_at_once
+            an_engine_that_stalls_is_noticed
+        );
+    };
+    (@ $engine:ty, $attributes:tt, $($test:ident)*) => {
+        $(suite!(@@ $engine, $attributes, $test);)*
+    };
+    (@@ $engine:ty, [$($attributes:tt)*], $test:ident) => {
+        $($attributes)*
+        async fn $test() {
+            $crate::suite::$test::<$engine>().await;
+        }
+    };
+}
