@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::backplane::{BackplaneLink, Inbound, Subject};
@@ -49,21 +48,17 @@ pub(super) async fn run(node: Arc<Node>) {
         tokio::select! {
             biased;
             () = node.stop.cancelled() => break,
-            () = wait_to_reconnect(&node, with_jitter(pause)) => {}
+            () = wait_to_reconnect(&node, pause) => {}
         }
         pause = (pause * 2).min(CLUSTER_LONGEST_PAUSE);
     }
     node.link().link = None;
 }
 
-/// Between half of a pause and the whole: nodes that lost the engine together do not come back together.
-fn with_jitter(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.5..=1.0))
-}
-
 /// Waits, and drops messages that have waited for the engine too long.
 async fn wait_to_reconnect(node: &Node, pause: Duration) {
-    sleep(pause).await;
+    // between half and the whole: nodes that lost the engine together do not come back together
+    sleep(pause.mul_f64(0.5 + node.random_fraction() / 2.0)).await;
     let WhileDown::QueueFor(limit) = node.while_down else { return };
     let since = node.link().since;
     if since.unwrap_or(node.base).elapsed() >= limit {
@@ -193,6 +188,7 @@ async fn subscribe(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Lost {
             continue;
         }
         tokio::select! {
+            biased;
             () = node.changed.notified() => {}
             () = sleep(CLUSTER_LINGER / 8) => {}
         }

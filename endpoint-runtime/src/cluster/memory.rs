@@ -1,6 +1,6 @@
 //! An engine in memory, for tests: its links can be cut, slowed, made lossy and closed.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,8 @@ pub struct Memory(Arc<Mutex<Hub>>);
 #[derive(Default)]
 struct Hub {
     next: u64,
-    links: HashMap<u64, Attached>,
+    /// In order, so that tests replay.
+    links: BTreeMap<u64, Attached>,
     histories: HashMap<Arc<str>, VecDeque<(Instant, Bytes)>>,
     is_stopped: bool,
 }
@@ -78,7 +79,7 @@ impl Memory {
     pub fn stop(&self) {
         let mut hub = self.lock();
         hub.is_stopped = true;
-        for (_, link) in hub.links.drain() {
+        for link in std::mem::take(&mut hub.links).into_values() {
             link.closes.send_replace(Some("the engine was stopped"));
         }
     }

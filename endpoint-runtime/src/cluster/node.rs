@@ -50,6 +50,8 @@ pub(crate) struct Node {
     pub(super) requests: Requests,
     pub(super) link: Mutex<LinkState>,
     pub(super) counters: Counters,
+    /// State of the generator for pauses.
+    random: AtomicU64,
     /// Milliseconds from `base` to the time when this node last received its own sign of life.
     pub(super) echo: AtomicU64,
     pub(super) base: Instant,
@@ -90,8 +92,9 @@ pub(crate) enum Published {
 
 impl Node {
     pub(super) fn new(cluster: Cluster, keep: Option<Keep>, sink: Arc<dyn Sink>) -> Self {
-        let Cluster { engine, node, key, while_down, queue_bytes, request_timeout } = cluster;
-        let id = NodeId::from_bits(rand::random());
+        let Cluster { engine, node, key, while_down, queue_bytes, request_timeout, seed } = cluster;
+        let random = AtomicU64::new(seed.unwrap_or_else(rand::random));
+        let id = NodeId::from_bits(next_random(&random));
         let outbox = Outbox::new(id, key.clone(), engine.max_packet(), queue_bytes);
         Self {
             id,
@@ -112,6 +115,7 @@ impl Node {
             requests: Requests::default(),
             link: Mutex::default(),
             counters: Counters::default(),
+            random,
             echo: AtomicU64::new(0),
             base: Instant::now(),
             tasks: TaskTracker::new(),
@@ -122,6 +126,12 @@ impl Node {
     /// Accepts messages while there is no link, if they are to wait for one.
     pub(super) fn open_outbox_while_down(&self) {
         self.outbox().is_open = matches!(self.while_down, WhileDown::QueueFor(_));
+    }
+
+    /// A number from 0 to 1.
+    pub(super) fn random_fraction(&self) -> f64 {
+        // 32 bits fit into the fraction of an `f64`
+        f64::from((next_random(&self.random) >> 32) as u32) / f64::from(u32::MAX)
     }
 
     // --- sending ---
@@ -443,6 +453,15 @@ impl Node {
     pub(super) fn link(&self) -> MutexGuard<'_, LinkState> {
         lock(&self.link)
     }
+}
+
+/// SplitMix64: nothing here must be unpredictable, only different on each node.
+fn next_random(state: &AtomicU64) -> u64 {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let next = state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+    let mixed = (next ^ next >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 /// The answer to a mark: to how many sessions the message was delivered.

@@ -10,6 +10,13 @@ use super::interest::ALL_BUCKETS;
 /// Size from which a packet gets no more entries: a larger one would delay its first entry.
 const PACKET: usize = 64 << 10;
 
+/// Marks after the last message of a subject: a mark may be lost as well, and a node that hears none of them for so long
+/// is dead, and gets one when it is heard again.
+const MARKS: u8 = 20;
+
+/// Bytes at which the nodes' own conversation stops as well, as a multiple of the bound for messages.
+const CONTROL: usize = 4;
+
 /// Packets that wait for the engine, bounded by their bytes.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -23,8 +30,8 @@ pub(crate) struct Outbox {
     bytes: usize,
     /// The last sequence number of each bucket, and of all nodes.
     sequences: Box<[u64; ALL_BUCKETS + 1]>,
-    /// Subjects with messages since the last marks.
-    unmarked: Vec<Subject>,
+    /// How many more marks each of these gets; not zero where there were messages recently.
+    marks: Box<[u8; ALL_BUCKETS + 1]>,
     /// Whether messages are accepted while the engine cannot be reached.
     pub(crate) is_open: bool,
 }
@@ -66,7 +73,7 @@ impl Outbox {
             last: HashMap::new(),
             bytes: 0,
             sequences: Box::new([0; ALL_BUCKETS + 1]),
-            unmarked: Vec::new(),
+            marks: Box::new([0; ALL_BUCKETS + 1]),
             is_open: false,
         }
     }
@@ -83,9 +90,7 @@ impl Outbox {
         set_seq(entry, seq);
         let history = history(entry);
         self.bytes += history.iter().map(|history| history.entry.len()).sum::<usize>();
-        if !self.unmarked.contains(&subject) {
-            self.unmarked.push(subject);
-        }
+        self.marks[index(subject)] = MARKS;
         let waiting = self.push(subject, entry);
         waiting.messages += 1;
         waiting.history.extend(history);
@@ -96,6 +101,10 @@ impl Outbox {
     pub(crate) fn control(&mut self, subject: Subject, entry: &[u8]) -> Result<(), NotAccepted> {
         if self.is_too_big(entry.len()) {
             return Err(NotAccepted::TooBig);
+        }
+        // answers to strangers must not fill the memory
+        if self.bytes > CONTROL * self.max_bytes {
+            return Err(NotAccepted::Full);
         }
         self.push(subject, entry);
         Ok(())
@@ -111,10 +120,16 @@ impl Outbox {
         self.sequences[index(subject)]
     }
 
-    /// The subjects with messages since the last call, and the last number of each.
+    /// The subjects with recent messages, and the last number of each.
     pub(crate) fn take_marks(&mut self) -> Vec<(Subject, u64)> {
-        let subjects = std::mem::take(&mut self.unmarked);
-        subjects.into_iter().map(|subject| (subject, self.last_seq(subject))).collect()
+        let mut due = Vec::new();
+        for (place, (left, seq)) in self.marks.iter_mut().zip(&self.sequences[..]).enumerate() {
+            if *left > 0 {
+                *left -= 1;
+                due.push((subject_at(place), *seq));
+            }
+        }
+        due
     }
 
     /// The packets that wait. An entry added from now on begins new ones.
@@ -189,6 +204,11 @@ pub(crate) fn index(subject: Subject) -> usize {
         Subject::Bucket(bucket) => usize::from(bucket).min(ALL_BUCKETS),
         Subject::Nodes | Subject::Node(_) => ALL_BUCKETS,
     }
+}
+
+/// The subject whose sequence has this place.
+fn subject_at(place: usize) -> Subject {
+    u16::try_from(place).ok().filter(|_| place < ALL_BUCKETS).map_or(Subject::Nodes, Subject::Bucket)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The other nodes: who is alive, where each has sessions, and which of its messages have come. Pure: times come in.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// The other nodes of the cluster.
 #[derive(Debug)]
 pub(crate) struct Peers {
-    peers: HashMap<NodeId, Peer>,
+    /// In order, so that tests replay.
+    peers: BTreeMap<NodeId, Peer>,
     /// Number of live nodes with interest in each bucket.
     interested: Box<[u32; ALL_BUCKETS]>,
 }
@@ -50,7 +51,7 @@ pub(crate) enum Heard {
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { peers: HashMap::new(), interested: Box::new([0; ALL_BUCKETS]) }
+        Self { peers: BTreeMap::new(), interested: Box::new([0; ALL_BUCKETS]) }
     }
 }
 

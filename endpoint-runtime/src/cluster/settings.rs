@@ -33,6 +33,8 @@ pub struct Cluster {
     pub(crate) while_down: WhileDown,
     pub(crate) queue_bytes: usize,
     pub(crate) request_timeout: Duration,
+    /// What seems random: the same in every run of a test.
+    pub(crate) seed: Option<u64>,
 }
 
 /// What becomes of messages to other nodes while the engine cannot be reached. Local sessions get them in any case.
@@ -56,7 +58,15 @@ impl Cluster {
             while_down: WhileDown::QueueFor(CLUSTER_QUEUE_FOR),
             queue_bytes: CLUSTER_QUEUE_BYTES,
             request_timeout: CLUSTER_REQUEST_TIMEOUT,
+            seed: None,
         }
+    }
+
+    /// Makes what seems random the same in every run.
+    #[cfg(feature = "test")]
+    pub(crate) fn seeded(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
     }
 
     /// The name of this node, for people: in the log, in [`Health`](crate::cluster::Health), on a page. It need not be

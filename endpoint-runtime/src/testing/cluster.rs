@@ -46,6 +46,9 @@ use crate::container::{ContainerBuilder, ServerContainer};
 pub struct TestCluster {
     engine: Memory,
     nodes: Vec<Member>,
+    /// Number of nodes that were ever started.
+    started: u64,
+    seed: u64,
     build: Box<dyn Fn(ContainerBuilder) -> ContainerBuilder + Send + Sync>,
     settings: Box<dyn Fn(Cluster) -> Cluster + Send + Sync>,
 }
@@ -84,10 +87,19 @@ impl TestCluster {
         build: impl Fn(ContainerBuilder) -> ContainerBuilder + Send + Sync + 'static,
         settings: impl Fn(Cluster) -> Cluster + Send + Sync + 'static,
     ) -> Self {
-        let engine = Memory::new();
-        let mut cluster = Self { engine, nodes: Vec::new(), build: Box::new(build), settings: Box::new(settings) };
+        let (engine, build, settings) = (Memory::new(), Box::new(build), Box::new(settings));
+        let mut cluster = Self { engine, nodes: Vec::new(), started: 0, seed: 1, build, settings };
         (0..nodes).for_each(|_| cluster.add());
         cluster
+    }
+
+    /// Replaces the seed of what seems random: IDs of nodes, pauses, lost packets. Nodes that are started from now on
+    /// have it; begin with a cluster of no nodes, and [`add`](Self::add) them. With a paused clock on one thread, the same
+    /// seed gives the same run.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
     }
 
     /// Adds a node.
@@ -101,9 +113,11 @@ impl TestCluster {
     }
 
     #[track_caller]
-    fn start(&self, number: usize) -> Member {
+    fn start(&mut self, number: usize) -> Member {
         let port = self.engine.port();
-        let settings = (self.settings)(Cluster::on(port.clone()).node(format!("node-{number}")));
+        self.started += 1;
+        let seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.started);
+        let settings = (self.settings)(Cluster::on(port.clone()).node(format!("node-{number}"))).seeded(seed);
         let container = (self.build)(ServerContainer::builder()).cluster(settings).build();
         match container {
             Ok(container) => Member { server: TestServer::new(container), port },
@@ -162,7 +176,8 @@ impl TestCluster {
     /// As [`of`](Self::of), and if there is no such node.
     #[track_caller]
     pub fn restart(&mut self, number: usize) {
-        self.nodes[number] = self.start(number);
+        let member = self.start(number);
+        self.nodes[number] = member;
     }
 
     /// Waits until all nodes that can be reached know each other and each other's rooms.
