@@ -15,8 +15,8 @@ use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use tokio::sync::Mutex;
 
-use crate::REPLY_LIMIT;
 use crate::names::Names;
+use crate::{CONNECT_LIMIT, REPLY_LIMIT};
 
 /// Most entries of one key: all of them are read to find the last ones.
 const MOST_ENTRIES: usize = 10_000;
@@ -41,10 +41,14 @@ pub(crate) struct History {
     kept: Mutex<Option<Keep>>,
 }
 
-/// Whether the server has JetStream for this account.
-pub(crate) async fn is_available(client: Client) -> bool {
-    let context = ContextBuilder::new().timeout(crate::CONNECT_LIMIT).build(client);
-    context.query_account().await.is_ok()
+/// Whether the server has JetStream for this account. The client cannot read the answer of NATS 2.9, in which fields are
+/// missing, so it is only checked for an error.
+pub(crate) async fn is_available(client: &Client) -> bool {
+    match tokio::time::timeout(CONNECT_LIMIT, client.request("$JS.API.INFO", Bytes::new())).await {
+        Ok(Ok(answer)) => !answer.payload.windows(8).any(|text| text == b"\"error\":"),
+        // nobody listens, or the user may not ask
+        _ => false,
+    }
 }
 
 impl History {
@@ -190,8 +194,8 @@ fn published(reply: &str) -> Option<i128> {
 
 /// Whether a message is not older than `within` at a time of the server.
 fn is_within(added: i128, within: Duration, now: &async_nats::datetime::DateTime) -> bool {
-    let end = i128::try_from(within.as_nanos()).ok().and_then(|within| added.checked_add(within));
-    // an end that no clock can show is far away
+    // longer ones may not fit into the date
+    let end = i128::try_from(within.min(AGES.1).as_nanos()).ok().and_then(|within| added.checked_add(within));
     end.and_then(|end| async_nats::datetime::from_nanos(end).ok()).is_none_or(|end| end >= *now)
 }
 

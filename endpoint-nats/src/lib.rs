@@ -85,7 +85,7 @@ impl Nats {
             );
             Error::caused_by(text, error)
         })?;
-        let jetstream = history::is_available(client.clone()).await;
+        let jetstream = history::is_available(&client).await;
         let server = Server { addresses, names, max_packet: client.max_payload() / 2, jetstream };
         Ok(Self { server: Arc::new(server), names: Names::new("ws")? })
     }
