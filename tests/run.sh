@@ -16,6 +16,8 @@
 #   ENDPOINT_SCREENSHOTS   a folder for pictures of the page (default: target/screenshots)
 #   ENDPOINT_NGINX         nginx, 1.20 or newer
 #   ENDPOINT_HAPROXY       HAProxy, 2.4 or newer
+#   ENDPOINT_REDIS_SERVER  redis-server, 7.0 or newer
+#   ENDPOINT_NATS_SERVER   nats-server, 2.9 or newer
 #   AUTOBAHN_PYTHON        the CPython that runs the Autobahn suite (default: python3)
 #
 # What is installed lives in ${XDG_CACHE_HOME:-~/.cache}/websocket-endpoints, outside the repository. Where all of it
@@ -62,6 +64,7 @@ main() {
 
   run 'outside programs' need_outside_programs
   run 'proxies' need_proxies
+  run 'engines of clusters' need_engines
   run 'tools of cargo' need_cargo_tools
   run 'guide' build_guide
   run 'licences, bans and sources of dependencies' "$cache/cargo-deny/bin/cargo-deny" --all-features check --hide-inclusion-graph licenses bans sources
@@ -169,17 +172,18 @@ check_advisories() {
   fi
 }
 
-# The version that the manifests name, for the crates that are published and all their features.
+# The versions that the manifests name, each for its crates and all their features.
 check_minimum_rust() {
   local crates packages version
   crates=$(published)
-  mapfile -t packages < <(sed 's/ .*//; s/^/--package=/' <<< "$crates")
-  version=$(sed 's/.* //' <<< "$crates" | sort -u)
-  if ! cargo "+$version" --version > /dev/null 2>&1; then
-    echo "skipped: Rust $version is not installed; run rustup toolchain install $version"
-    return
-  fi
-  cargo "+$version" check --all-features --target-dir target/minimum-rust "${packages[@]}"
+  while read -r version; do
+    mapfile -t packages < <(awk -v version="$version" '$2 == version { print "--package=" $1 }' <<< "$crates")
+    if cargo "+$version" --version > /dev/null 2>&1; then
+      cargo "+$version" check --all-features --target-dir target/minimum-rust "${packages[@]}"
+    else
+      echo "skipped for ${packages[*]#--package=}: Rust $version is not installed; run rustup toolchain install $version"
+    fi
+  done < <(sed 's/.* //' <<< "$crates" | sort -uV)
 }
 
 # The crates of the workspace that are published, each with its minimum Rust version.
@@ -260,22 +264,52 @@ need_proxies() {
 }
 
 build_proxies() {
-  local folder=$1 name
+  unpack_packages "$1" nginx haproxy
+  start_script "$1" nginx usr/sbin/nginx
+  start_script "$1" haproxy usr/sbin/haproxy
+}
+
+# redis-server and nats-server, for the tests of clusters; unpacked for the same reason.
+need_engines() {
+  export ENDPOINT_REDIS_SERVER=${ENDPOINT_REDIS_SERVER:-$(command -v redis-server || true)}
+  export ENDPOINT_NATS_SERVER=${ENDPOINT_NATS_SERVER:-$(PATH=$PATH:/usr/sbin command -v nats-server || true)}
+  if [ -z "$ENDPOINT_REDIS_SERVER" ] || [ -z "$ENDPOINT_NATS_SERVER" ]; then
+    cached engines "$(cat /etc/debian_version) redis-server nats-server" build_engines
+    export ENDPOINT_REDIS_SERVER=${ENDPOINT_REDIS_SERVER:-$cache/engines/redis-server}
+    export ENDPOINT_NATS_SERVER=${ENDPOINT_NATS_SERVER:-$cache/engines/nats-server}
+  fi
+  "$ENDPOINT_REDIS_SERVER" --version
+  "$ENDPOINT_NATS_SERVER" --version
+}
+
+build_engines() {
+  # the program is in redis-tools, and redis-server only has a link to it
+  unpack_packages "$1" redis-tools redis-server nats-server
+  start_script "$1" redis-server usr/bin/redis-server
+  start_script "$1" nats-server usr/sbin/nats-server
+}
+
+# unpack_packages FOLDER PACKAGE...: unpacks Debian packages into FOLDER/root, with the libraries that are missing here, and
+# without regard to which of the packages are installed.
+unpack_packages() {
+  local folder=$1 archive
   as_root apt-get update -qq
   mkdir -p "$folder/archives/partial" "$folder/root"
-  apt-get install -y -qq --no-install-recommends --download-only -o Debug::NoLocking=1 \
-    -o Dir::Cache::archives="$folder/archives" nginx haproxy < /dev/null
+  apt-get install -y -qq --no-install-recommends --reinstall --download-only -o Debug::NoLocking=1 \
+    -o Dir::Cache::archives="$folder/archives" "${@:2}" < /dev/null
   for archive in "$folder"/archives/*.deb; do
     dpkg-deb --extract "$archive" "$folder/root"
   done
   rm -r "$folder/archives"
-  for name in nginx haproxy; do
-    # found from the place of the script, because the folder is moved when it is complete
-    printf '%s\n' '#!/bin/sh' 'root=$(dirname "$(readlink -f "$0")")/root' \
-      'for folder in "$root"/usr/lib/*-linux-gnu "$root"/lib/*-linux-gnu; do libraries=$libraries:$folder; done' \
-      "LD_LIBRARY_PATH=\${libraries#:} exec \"\$root/usr/sbin/$name\" \"\$@\"" > "$folder/$name"
-    chmod +x "$folder/$name"
-  done
+}
+
+# start_script FOLDER NAME PROGRAM: makes a script FOLDER/NAME that starts PROGRAM of FOLDER/root with its libraries. It
+# finds them from its own place, because the folder is moved when it is complete.
+start_script() {
+  printf '%s\n' '#!/bin/sh' 'root=$(dirname "$(readlink -f "$0")")/root' \
+    'for folder in "$root"/usr/lib/*-linux-gnu "$root"/lib/*-linux-gnu; do libraries=$libraries:$folder; done' \
+    "LD_LIBRARY_PATH=\${libraries#:} exec \"\$root/$3\" \"\$@\"" > "$1/$2"
+  chmod +x "$1/$2"
 }
 
 # The versions are fixed, so that the same source passes or fails tomorrow as it does today.
