@@ -190,8 +190,8 @@ fn at(example: &ConnectionAddr, host: &str, port: u16) -> ConnectionAddr {
 /// Messages of Pub/Sub come as push data on an ordinary connection, which the newer protocol allows.
 fn prepared(info: ConnectionInfo) -> ConnectionInfo {
     #[cfg(feature = "tls")]
-    {
-        // a process that has chosen one keeps it
+    if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        // rustls asks the process for its cryptography; a process that has chosen one keeps it
         let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     }
     let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
