@@ -94,7 +94,8 @@ impl Bench {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    fn free_address(&mut self) -> Result<SocketAddr> {
+    /// On 127.0.0.1.
+    pub fn free_address(&mut self) -> Result<SocketAddr> {
         for _ in FIRST_PORT..LAST_PORT {
             let addr = SocketAddr::from(([127, 0, 0, 1], self.next_port));
             self.next_port = if self.next_port + 1 < LAST_PORT { self.next_port + 1 } else { FIRST_PORT };

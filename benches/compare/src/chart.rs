@@ -7,7 +7,7 @@ use crate::stats::{Spread, spread};
 use crate::table::{self, Run};
 use crate::workload::{self, Work, Workload};
 
-/// The server that is highlighted.
+/// The server that is highlighted, and those whose names continue with a hyphen.
 const OURS: &str = "ours";
 /// The server that all others are compared with, where it takes part.
 const FLOOR: &str = "raw";
@@ -55,17 +55,32 @@ text { fill: #e6edf3 }
 }
 ";
 
+/// What stands above all groups.
+#[derive(Clone, Copy, Debug)]
+pub struct Heading {
+    /// The title, for those who cannot see the picture.
+    pub title: &'static str,
+    pub head: &'static str,
+    pub below: &'static str,
+}
+
+const COMPARISON: Heading = Heading {
+    title: "CPU time per message, relative to a raw TCP echo",
+    head: "CPU time of the server per message, relative to a raw TCP echo",
+    below: "Less is better. Medians, and the lowest and highest round.",
+};
+
 /// One workload: a bar per server, all in one unit.
 #[derive(Debug, PartialEq)]
-struct Group {
-    title: String,
+pub struct Group {
+    pub title: String,
     /// What stands behind the numbers.
-    unit: &'static str,
+    pub unit: &'static str,
     /// Where bars are cut off.
-    longest: f64,
+    pub longest: f64,
     /// Where the dashed line stands.
-    base: Option<f64>,
-    bars: Vec<(String, Spread)>,
+    pub base: Option<f64>,
+    pub bars: Vec<(String, Spread)>,
 }
 
 /// The picture of all runs, or `None` if no round succeeded. `about` stands at the foot.
@@ -78,7 +93,7 @@ pub fn svg(runs: &[Run], about: &str) -> Option<String> {
         }
     }
     let groups: Vec<Group> = workload::ALL.iter().filter_map(|workload| group(workload, &servers, runs)).collect();
-    (!groups.is_empty()).then(|| draw(&groups, about))
+    (!groups.is_empty()).then(|| draw(COMPARISON, &groups, about))
 }
 
 fn group(workload: &Workload, servers: &[String], runs: &[Run]) -> Option<Group> {
@@ -117,7 +132,8 @@ impl Group {
     }
 }
 
-fn draw(groups: &[Group], about: &str) -> String {
+/// The picture of these groups, in two columns.
+pub fn draw(heading: Heading, groups: &[Group], about: &str) -> String {
     // the left column gets half of the height, or a little more
     let half = groups.iter().map(Group::height).sum::<f64>() / 2.0;
     let (mut left, mut right) = (0.0, 0.0);
@@ -135,11 +151,11 @@ fn draw(groups: &[Group], about: &str) -> String {
         .set("width", width)
         .set("height", height)
         .set("role", "img")
-        .add(Title::new("CPU time per message, relative to a raw TCP echo"))
+        .add(Title::new(heading.title))
         .add(Style::new(STYLE))
         .add(card.set("x", 0.5).set("y", 0.5).set("width", width - 1.0).set("height", height - 1.0))
-        .add(text("head", MARGIN, 28.0, "CPU time of the server per message, relative to a raw TCP echo"))
-        .add(text("quiet", MARGIN, 46.0, "Less is better. Medians, and the lowest and highest round."))
+        .add(text("head", MARGIN, 28.0, heading.head))
+        .add(text("quiet", MARGIN, 46.0, heading.below))
         .add(text("quiet", MARGIN, height - 14.0, about));
     for (group, (x, y)) in groups.iter().zip(places) {
         document = draw_group(document, group, x, y);
@@ -156,7 +172,7 @@ fn draw_group(mut document: Document, group: &Group, x: f64, y: f64) -> Document
         let top = bars_y + ROW * at as f64;
         let middle = top + ROW / 2.0;
         let class = match server.as_str() {
-            OURS => "ours",
+            name if name.strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')) => "ours",
             FLOOR => "floor",
             _ => "other",
         };

@@ -87,6 +87,11 @@ impl Choice {
 }
 
 impl Server {
+    /// A server of WebSockets, with `{addr}` or `{port}` where its command has its address or port.
+    pub fn new(name: &str, command: Vec<String>) -> Self {
+        Self::of(name, command, false)
+    }
+
     fn of(name: &str, mut command: Vec<String>, takes_addr: bool) -> Self {
         if takes_addr {
             command.extend(["--addr".to_owned(), "{addr}".to_owned()]);
@@ -97,7 +102,8 @@ impl Server {
 
     /// The program and its arguments.
     pub fn command_at(&self, addr: SocketAddr) -> Vec<String> {
-        self.command.iter().map(|word| word.replace("{addr}", &addr.to_string())).collect()
+        let (whole, port) = (addr.to_string(), addr.port().to_string());
+        self.command.iter().map(|word| word.replace("{addr}", &whole).replace("{port}", &port)).collect()
     }
 }
 
@@ -108,22 +114,29 @@ fn threads(name: &str) -> Option<usize> {
 
 /// The project's server, or `None` as long as it has none.
 fn ours(build: bool) -> Result<Option<String>> {
+    example(OURS_EXAMPLE, &[], build)
+}
+
+/// An example of the project, built as the peers are, or `None` as long as there is none of this name. `of` says which
+/// package it is of, with which features.
+pub fn example(name: &str, of: &[&str], build: bool) -> Result<Option<String>> {
     let root = own_dir().join("../..").canonicalize()?;
-    if !root.join("examples").join(OURS_EXAMPLE).with_extension("rs").exists() {
+    let source = root.join("examples").join(name);
+    if !source.with_extension("rs").exists() && !source.join("main.rs").exists() {
         return Ok(None);
     }
     if !build {
-        let path = root.join("target").join(OURS_PROFILE).join("examples").join(OURS_EXAMPLE);
+        let path = root.join("target").join(OURS_PROFILE).join("examples").join(name);
         return Ok(Some(path.to_string_lossy().into_owned()));
     }
-    let args = ["--profile", OURS_PROFILE, "--example", OURS_EXAMPLE, "--message-format=json-render-diagnostics"];
-    let messages = cargo(&root, &args)?;
+    let args = ["--profile", OURS_PROFILE, "--example", name, "--message-format=json-render-diagnostics"];
+    let messages = cargo(&root, &[&args, of].concat())?;
     let executable = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == OURS_EXAMPLE)
+        .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(str::to_owned));
-    executable.map(Some).with_context(|| format!("cargo built no executable {OURS_EXAMPLE}"))
+    executable.map(Some).with_context(|| format!("cargo built no executable {name}"))
 }
 
 fn cargo(dir: &Path, args: &[&str]) -> Result<String> {

@@ -155,7 +155,7 @@ fn all_u64(runs: &[&Run], read: fn(&Memory) -> u64) -> Option<u64> {
 }
 
 /// The median, and the spread when there is one.
-fn cell(spread: Option<Spread>, show: impl Fn(f64) -> String) -> String {
+pub fn cell(spread: Option<Spread>, show: impl Fn(f64) -> String) -> String {
     let Some(Spread { median, min, max }) = spread else { return "-".to_owned() };
     if min == max {
         return show(median);
@@ -164,7 +164,7 @@ fn cell(spread: Option<Spread>, show: impl Fn(f64) -> String) -> String {
 }
 
 /// Four digits at most, three after the point at most.
-fn significant(value: f64) -> String {
+pub fn significant(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 => format!("{value:.0}"),
         size if size >= 100.0 => format!("{value:.1}"),
@@ -173,11 +173,11 @@ fn significant(value: f64) -> String {
     }
 }
 
-fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-fn thousands(value: u64) -> String {
+pub fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {

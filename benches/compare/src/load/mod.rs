@@ -6,7 +6,7 @@ mod deflated;
 mod echo;
 mod fan_out;
 mod idle;
-mod socket;
+pub mod socket;
 mod window;
 
 use std::net::{SocketAddr, SocketAddrV4};

@@ -31,7 +31,7 @@ impl std::fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// Starts connecting. The socket does not block; on loopback it usually is connected when this returns.
-pub(super) fn connect(target: &Target, number: usize) -> Result<TcpStream> {
+pub fn connect(target: &Target, number: usize) -> Result<TcpStream> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None).context("cannot open a socket")?;
     setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
@@ -46,7 +46,7 @@ pub(super) fn connect(target: &Target, number: usize) -> Result<TcpStream> {
 }
 
 /// Sends the upgrade request; blocks, but not for long.
-pub(super) fn send_request(stream: &mut TcpStream, target: &Target) -> Result<()> {
+pub fn send_request(stream: &mut TcpStream, target: &Target) -> Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
@@ -57,7 +57,7 @@ pub(super) fn send_request(stream: &mut TcpStream, target: &Target) -> Result<()
 
 /// Reads the answer to it and returns the frame bytes that came with it, and whether messages may be compressed; from
 /// then on the socket does not block.
-pub(super) fn receive_answer(stream: &mut TcpStream, target: &Target) -> Result<(Vec<u8>, bool)> {
+pub fn receive_answer(stream: &mut TcpStream, target: &Target) -> Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 1024];
     loop {
@@ -90,7 +90,7 @@ pub(super) fn accepted(bytes: &[u8]) -> Result<Option<usize>> {
 }
 
 /// One read of a socket that does not block: `None` when there is nothing, `Some(0)` at the end.
-pub(super) fn read_some(stream: &mut TcpStream, into: &mut [u8]) -> std::io::Result<Option<usize>> {
+pub fn read_some(stream: &mut TcpStream, into: &mut [u8]) -> std::io::Result<Option<usize>> {
     loop {
         match stream.read(into) {
             Ok(length) => return Ok(Some(length)),
@@ -102,7 +102,7 @@ pub(super) fn read_some(stream: &mut TcpStream, into: &mut [u8]) -> std::io::Res
 }
 
 /// Writes as much of `bytes` as the socket takes and says how much that was.
-pub(super) fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
+pub fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
     let mut written = 0;
     while written < bytes.len() {
         match stream.write(&bytes[written..]) {
@@ -118,31 +118,32 @@ pub(super) fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Resul
 
 /// A socket that can do something.
 #[derive(Clone, Copy)]
-pub(super) struct Ready {
-    pub(super) index: usize,
+pub struct Ready {
+    pub index: usize,
     /// The end of the stream has come too; read until there.
-    pub(super) hangup: bool,
+    pub hangup: bool,
 }
 
 /// Edge-triggered, in both directions, registered once: no `epoll_ctl` per message.
-pub(super) struct Poller {
+pub struct Poller {
     epoll: Epoll,
     events: Vec<EpollEvent>,
 }
 
 impl Poller {
-    pub(super) fn new() -> Result<Self> {
+    /// Watches nothing yet.
+    pub fn new() -> Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         Ok(Self { epoll, events: vec![EpollEvent::empty(); 256] })
     }
 
-    pub(super) fn add(&self, stream: &TcpStream, index: usize) -> Result<()> {
+    pub fn add(&self, stream: &TcpStream, index: usize) -> Result<()> {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         Ok(self.epoll.add(stream, EpollEvent::new(flags, index as u64))?)
     }
 
     /// How many are ready, after `timeout` none.
-    pub(super) fn wait_for(&mut self, timeout: Duration) -> Result<usize> {
+    pub fn wait_for(&mut self, timeout: Duration) -> Result<usize> {
         let milliseconds = u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX);
         loop {
             match self.epoll.wait(&mut self.events, milliseconds) {
@@ -159,7 +160,7 @@ impl Poller {
         Ok(count)
     }
 
-    pub(super) fn ready(&self, at: usize) -> Ready {
+    pub fn ready(&self, at: usize) -> Ready {
         let event = self.events[at];
         let hangup = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
         Ready { index: event.data() as usize, hangup: event.events().intersects(hangup) }
