@@ -9,7 +9,7 @@
 const { createServer } = require("node:http");
 const { parseArgs } = require("node:util");
 const { createAdapter, createShardedAdapter } = require("@socket.io/redis-adapter");
-const { Redis } = require("ioredis");
+const { createClient } = require("redis");
 const { Server } = require("socket.io");
 
 const { addr, node, redis, adapter } = parseArgs({
@@ -29,14 +29,15 @@ const io = new Server(http, {
   serveClient: false,
 });
 
-if (redis) {
-  const publisher = new Redis(redis);
+async function joinCluster() {
+  const publisher = createClient({ url: redis });
   const subscriber = publisher.duplicate();
   for (const client of [publisher, subscriber]) {
     client.on("error", (error) => {
       console.error(`redis: ${error.message}`);
     });
   }
+  await Promise.all([publisher.connect(), subscriber.connect()]);
   const create = { classic: createAdapter, sharded: createShardedAdapter }[adapter];
   io.adapter(create(publisher, subscriber));
 }
@@ -52,7 +53,15 @@ io.on("connection", (socket) => {
   });
 });
 
-const [, host, port] = addr.match(/^(.*):(\d+)$/);
-http.listen({ host, port: Number(port), backlog: 4096 }, () => {
-  console.log(`endpoint: ws://${host}:${http.address().port}/socket.io/?EIO=4&transport=websocket&room=lobby&name=you`);
-});
+async function main() {
+  if (redis) {
+    await joinCluster();
+  }
+  const [, host, port] = addr.match(/^(.*):(\d+)$/);
+  http.listen({ host, port: Number(port), backlog: 4096 }, () => {
+    const query = "EIO=4&transport=websocket&room=lobby&name=you";
+    console.log(`endpoint: ws://${host}:${http.address().port}/socket.io/?${query}`);
+  });
+}
+
+main();

@@ -367,3 +367,117 @@ fn checked(receiver: usize, said: &Said<'_>, layout: &Layout) -> Result<Line> {
     ensure!(number(said.node, 'n') == Some(layout.seats[line.sender].node), "the sender's node is another");
     Ok(line)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::{Arc, Mutex};
+
+    use compare::frame::{TEXT, put_server_frame};
+    use compare::handshake::CANNED_RESPONSE;
+
+    use super::*;
+    use crate::layout::Placement;
+
+    /// What the stand-in does with every tenth line.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Tenth {
+        Delivers,
+        Loses,
+        Doubles,
+    }
+
+    type Members = Arc<Mutex<Vec<(String, TcpStream)>>>;
+
+    /// One node of `/chat/{room}?name=NAME`, with a thread per session.
+    fn stand_in(tenth: Tenth) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let members = Members::default();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let members = members.clone();
+                std::thread::spawn(move || serve(stream.unwrap(), &members, tenth));
+            }
+        });
+        addr
+    }
+
+    fn serve(mut stream: TcpStream, members: &Members, tenth: Tenth) -> Option<()> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(read_array::<1>(&mut stream)?[0]);
+        }
+        let head = String::from_utf8(head).ok()?;
+        let (room, name) = head.strip_prefix("GET /chat/")?.split(' ').next()?.split_once("?name=")?;
+        members.lock().unwrap().push((room.to_owned(), stream.try_clone().ok()?));
+        stream.write_all(CANNED_RESPONSE).ok()?;
+        for count in 1.. {
+            let [_, length] = read_array::<2>(&mut stream)?;
+            let mask = read_array::<4>(&mut stream)?;
+            let mut line = vec![0; usize::from(length & 0x7f)];
+            stream.read_exact(&mut line).ok()?;
+            line.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
+            let line = String::from_utf8(line).ok()?;
+            let said = serde_json::json!({ "from": name, "line": line, "node": "n0" }).to_string();
+            let mut frame = Vec::new();
+            put_server_frame(&mut frame, TEXT, said.as_bytes());
+            let times = match tenth {
+                Tenth::Loses if count % 10 == 0 => 0,
+                Tenth::Doubles if count % 10 == 0 => 2,
+                _ => 1,
+            };
+            for (_, member) in members.lock().unwrap().iter_mut().filter(|(other, _)| other == room) {
+                member.write_all(&frame.repeat(times)).ok()?;
+            }
+        }
+        None
+    }
+
+    fn read_array<const N: usize>(stream: &mut TcpStream) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        stream.read_exact(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    fn phase(tenth: Tenth, pace: Pace, seconds: f64) -> Phase {
+        let load = "24x4".parse().unwrap();
+        let layout = Layout::new(load, Placement::AloneFull, 3, 2).unwrap();
+        let mut crowd = Crowd::open(Dialect::Plain, &[stand_in(tenth)], layout, 100).unwrap();
+        crowd.await_rooms().unwrap();
+        crowd.run(pace, seconds).unwrap()
+    }
+
+    #[test]
+    fn every_delivery_is_counted_once() {
+        let phase = phase(Tenth::Delivers, Pace::Closed { in_flight: 4 }, 0.3);
+        assert!(phase.messages > 100, "{} messages", phase.messages);
+        assert_eq!((phase.local, phase.remote), (phase.messages * 6, 0));
+        assert_eq!(phase.faults, Faults::default());
+    }
+
+    #[test]
+    fn open_loop_keeps_its_rate() {
+        let phase = phase(Tenth::Delivers, Pace::Open { rate: 500.0 }, 0.4);
+        assert!((195..=200).contains(&phase.messages), "{} messages", phase.messages);
+        assert_eq!(phase.local, phase.messages * 6);
+        assert!(phase.local_latency.quantile_us(0.5) > 0.0);
+    }
+
+    #[test]
+    fn doubled_deliveries_are_counted_apart() {
+        let phase = phase(Tenth::Doubles, Pace::Open { rate: 500.0 }, 0.4);
+        assert_eq!(phase.local, phase.messages * 6);
+        // 8 senders send 25 lines each, and two of 25 are doubled, one of them perhaps by the first question
+        assert!((90..=150).contains(&phase.faults.duplicates), "{:?}", phase.faults);
+        assert_eq!(phase.faults.lost, 0);
+    }
+
+    #[test]
+    fn lost_deliveries_are_counted() {
+        let phase = phase(Tenth::Loses, Pace::Open { rate: 500.0 }, 0.4);
+        assert_eq!(phase.local + phase.faults.lost, phase.messages * 6);
+        assert!((90..=150).contains(&phase.faults.lost), "{:?}", phase.faults);
+    }
+}

@@ -100,6 +100,11 @@ impl Flow {
         self.engine.sent_bytes as f64 / self.messages as f64
     }
 
+    /// How many cores the nodes and their engine kept busy.
+    pub fn busy_cores(&self) -> f64 {
+        (self.node_cpu_seconds.iter().sum::<f64>() + self.engine_cpu_seconds) / self.seconds
+    }
+
     pub fn remote_per_message(&self) -> f64 {
         self.remote as f64 / self.messages as f64
     }

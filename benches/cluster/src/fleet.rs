@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use compare::bench::Bench;
 use compare::process::{self, Process};
 use compare::servers::Server;
@@ -110,10 +110,9 @@ impl Fleet {
                 bail!("node {} exited with {status}", node_name(number));
             }
         }
-        if let Some(engine) = &mut self.engine {
-            if let Some(status) = engine.process.ended().context("the engine")? {
-                bail!("the engine exited with {status}");
-            }
+        let engine = self.engine.as_mut().map_or(Ok(None), |engine| engine.process.ended())?;
+        if let Some(status) = engine {
+            bail!("the engine exited with {status}");
         }
         Ok(())
     }

@@ -75,43 +75,59 @@ pub fn costs(runs: &[Run], load: Load, nodes: usize) -> Vec<Costs> {
     targets.into_iter().filter_map(|target| costs_of(runs, target, load, nodes)).collect()
 }
 
+/// Differences are taken round by round, so that what disturbs a whole round disturbs them less.
 fn costs_of(runs: &[Run], target: &str, load: Load, nodes: usize) -> Option<Costs> {
-    let median = |placement, read: fn(&Flow) -> f64| {
-        spread(flows(runs, target, load, placement).map(|(_, flow)| read(flow))).map(|spread| spread.median)
-    };
-    let node = |placement| median(placement, Flow::node_us_per_message);
-    let engine = |placement| median(placement, Flow::engine_us_per_message);
-    let bytes = |placement| median(placement, Flow::engine_bytes_per_message);
+    let rounds: Vec<Costs> = flows(runs, target, load, Placement::Spread)
+        .filter_map(|(round, spread)| costs_of_round(runs, spread, target, load, nodes, round))
+        .collect();
+    let median = |read: fn(&Costs) -> f64| spread(rounds.iter().map(read)).map(|spread| spread.median);
+    let kib = spread(joins(runs, target).map(|joins| joins.kib_per_session)).map_or(0.0, |kib| kib.median);
+    Some(Costs {
+        target: target.to_owned(),
+        members: load.members() as f64,
+        message: median(|costs| costs.message)?,
+        delivery: median(|costs| costs.delivery)?,
+        publish: median(|costs| costs.publish)?,
+        receive: median(|costs| costs.receive)?,
+        bystand: median(|costs| costs.bystand)?,
+        engine_message: median(|costs| costs.engine_message)?,
+        engine_member: median(|costs| costs.engine_member)?,
+        engine_bystander: median(|costs| costs.engine_bystander)?,
+        commands: median(|costs| costs.commands)?,
+        session_kib: kib,
+    })
+}
+
+fn costs_of_round(runs: &[Run], spread: &Flow, target: &str, load: Load, nodes: usize, round: usize) -> Option<Costs> {
+    let flow =
+        |placement| flows(runs, target, load, placement).find(|(other, _)| *other == round).map(|(_, flow)| flow);
+    let (gathered, single) = (flow(Placement::Gathered)?, flow(Placement::Single)?);
+    let node = Flow::node_us_per_message;
+    let (alone, alone_full) = (node(flow(Placement::Alone)?), node(flow(Placement::AloneFull)?));
     let members = load.members() as f64;
     let others = (nodes - 1) as f64;
     let here = members / nodes as f64;
 
-    let (alone, alone_full) = (node(Placement::Alone)?, node(Placement::AloneFull)?);
     let delivery = (alone_full - alone) / (members - here);
-    let publish = (node(Placement::Single)? - alone).max(0.0);
-    // more than half of what nodes with members receive
-    let to_member = bytes(Placement::Spread)? - bytes(Placement::Single)?;
-    let to_bystander = bytes(Placement::Gathered)? - bytes(Placement::Single)?;
-    let reaches_bystanders = to_bystander > to_member / 2.0;
+    let publish = (node(single) - alone).max(0.0);
+    // more than half of the bytes that nodes with members receive
+    let bytes = Flow::engine_bytes_per_message;
+    let reaches_bystanders = bytes(gathered) - bytes(single) > (bytes(spread) - bytes(single)) / 2.0;
     let to_bystanders = |cost: f64| if reaches_bystanders { cost.max(0.0) } else { 0.0 };
-    let engine_message = engine(Placement::Single)?;
-    let others_first = spread(
-        flows(runs, target, load, Placement::Gathered).filter_map(|(_, flow)| flow.other_node_us_per_message()),
-    )?;
-    let kib = spread(joins(runs, target).map(|joins| joins.kib_per_session)).map_or(0.0, |kib| kib.median);
+    let engine = Flow::engine_us_per_message;
     Some(Costs {
         target: target.to_owned(),
         members,
         message: (alone - here * delivery).max(0.0),
         delivery,
         publish,
-        receive: ((node(Placement::Spread)? - alone_full - publish) / others).max(0.0),
-        bystand: to_bystanders(others_first.median),
-        engine_message,
-        engine_member: ((engine(Placement::Spread)? - engine_message) / others).max(0.0),
-        engine_bystander: to_bystanders((engine(Placement::Gathered)? - engine_message) / others),
-        commands: median(Placement::Spread, Flow::commands_per_message)?,
-        session_kib: kib,
+        receive: ((node(spread) - alone_full - publish) / others).max(0.0),
+        bystand: to_bystanders(gathered.other_node_us_per_message()?),
+        engine_message: engine(single),
+        engine_member: ((engine(spread) - engine(single)) / others).max(0.0),
+        engine_bystander: to_bystanders((engine(gathered) - engine(single)) / others),
+        commands: spread.commands_per_message(),
+        session_kib: 0.0,
     })
 }
 
@@ -300,7 +316,7 @@ mod tests {
     #[test]
     fn demands_that_no_number_of_nodes_carries_have_none() {
         let mut costs = costs(&runs(3.0, 300), LOAD, 3).remove(0);
-        assert_eq!(costs.fewest_nodes(&DEMAND).is_some(), true);
+        assert!(costs.fewest_nodes(&DEMAND).is_some());
         costs.bystand = 8.0;
         assert_eq!(costs.fewest_nodes(&DEMAND), None);
         let table = markdown(&[costs.clone()], &DEMAND, &[3, 100]);

@@ -92,8 +92,8 @@ fn throughput(out: &mut String, runs: &[Run], targets: &[&str], load: Load) {
             spread(pairs)
         };
         let per_second = |count: fn(&Flow) -> u64| rate(of(&found, |(_, flow)| count(flow) as f64 / flow.seconds));
-        let busy = |share: fn(&Flow) -> f64| {
-            of(&found, |(_, flow)| share(flow) / flow.seconds).map_or("-".to_owned(), |share| percent(share.median))
+        let share = |of_core: fn(&Flow) -> f64| {
+            of(&found, |(_, flow)| of_core(flow)).map_or("-".to_owned(), |share| percent(share.median))
         };
         let sum = |fault: fn(&Flow) -> u64| found.iter().map(|(_, flow)| fault(flow)).sum::<u64>();
         let has_remote = found.iter().any(|(_, flow)| flow.remote > 0);
@@ -109,8 +109,8 @@ fn throughput(out: &mut String, runs: &[Run], targets: &[&str], load: Load) {
             number(beside(&gathered)),
             number(engine_remote),
             number(of(&found, |(_, flow)| flow.commands_per_message())),
-            busy(|flow| flow.node_cpu_seconds.iter().sum::<f64>() + flow.engine_cpu_seconds),
-            busy(|flow| flow.load_cpu_seconds),
+            share(Flow::busy_cores),
+            share(|flow| flow.load_cpu_seconds / flow.seconds),
             number(of(&found, |(_, flow)| flow.drain_seconds)),
             format!(
                 "{}, {}, {}",
@@ -178,6 +178,7 @@ fn placements(out: &mut String, runs: &[Run], targets: &[&str], load: Load) {
         "each other node",
         "engine",
         "bytes from the engine",
+        "server core",
         "expected",
         "delivered",
     ];
@@ -195,6 +196,7 @@ fn placements(out: &mut String, runs: &[Run], targets: &[&str], load: Load) {
                 number(spread(found.iter().filter_map(|flow| flow.other_node_us_per_message()))),
                 number(of(&found, |flow| flow.engine_us_per_message())),
                 number(of(&found, |flow| flow.engine_bytes_per_message())),
+                of(&found, |flow| flow.busy_cores()).map_or("-".to_owned(), |busy| percent(busy.median)),
                 thousands(found.iter().map(|flow| flow.expected).sum()),
                 thousands(found.iter().map(|flow| flow.deliveries()).sum()),
             ];
