@@ -147,8 +147,8 @@ fn measure_all(mut args: pico_args::Arguments) -> Result<()> {
         let Plan { nodes, seconds, warmup, size, senders, in_flight, .. } = plan;
         driver.conditions = format!(
             "{}; {nodes} nodes and their engine on core {server_cores}, load on core {load_core}; {} rounds of \
-             {seconds} s after {warmup} s; lines of {size} bytes, {senders} senders per room with {in_flight} under \
-             way; load average {load_before} before, {} after.",
+             {seconds} s after {warmup} s; lines of {size} bytes, senders per room: {senders}, lines of each under way: \
+             {in_flight}; load average {load_before} before, {} after.",
             machine(),
             round + 1,
             load_average(),
