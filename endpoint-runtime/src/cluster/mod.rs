@@ -46,6 +46,8 @@ mod sequence;
 mod settings;
 pub(crate) mod sink;
 pub(crate) mod target;
+pub(crate) mod presence;
+pub(crate) mod presence_changes;
 
 pub use self::answers::{Answers, ClusterReport};
 pub use self::backplane::{
