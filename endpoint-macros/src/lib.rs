@@ -1,8 +1,8 @@
 //! The attributes of `endpoint-runtime`. Depend on that crate: it exports them, and the generated code names it.
 //!
 //! [`macro@server_endpoint`] goes on a type that a server serves under a path, [`macro@client_endpoint`] on one that
-//! connects to a server. [`macro@on_open`], [`macro@on_message`], [`macro@on_close`] and [`macro@on_error`] go on methods
-//! in ordinary `impl` blocks.
+//! connects to a server. [`macro@on_open`], [`macro@on_message`], [`macro@on_presence`], [`macro@on_close`] and
+//! [`macro@on_error`] go on methods in ordinary `impl` blocks.
 //!
 //! A renamed dependency works: the attributes find its name in the `Cargo.toml` of the package. If a crate of your own
 //! re-exports `endpoint-runtime`, the packages that depend on that crate alone name the path in their `Cargo.toml`:
@@ -69,10 +69,14 @@ use crate::parse::{EndpointArgs, EndpointAttr, HandlerAttr, Method, ParamAttr};
 ///
 #[doc = crate::options::table::compression_options_markdown!()]
 ///
+/// Settings of `presence(…)`:
+///
+#[doc = crate::options::table::presence_options_markdown!()]
+///
 /// # Handlers
 ///
-/// Each handler is a method with one of the other four attributes. An endpoint has at most one handler each for the
-/// opening, text, binary, pongs, the closing and errors. The methods may be in any number of `impl` blocks, in any module
+/// Each handler is a method with one of the other five attributes. An endpoint has at most one handler each for the
+/// opening, text, binary, pongs, changes of presence, the closing and errors. The methods may be in any number of `impl` blocks, in any module
 /// of the crate. A handler
 ///
 /// - takes `&self` or `&mut self`. The handlers of a connection never run concurrently, so `&mut self` is always
@@ -97,6 +101,7 @@ use crate::parse::{EndpointArgs, EndpointAttr, HandlerAttr, Method, ParamAttr};
 /// | `&HandshakeRequest` | all | the request that opened the session |
 /// | `State<T>`, `&State<T>` | all | the value that the application provides with `.state(value)` on the builder; the pattern `State(value): State<T>` binds the `Arc<T>` |
 /// | the message | `on_message` | see [`macro@on_message`] |
+/// | `Presence<M>`, `&Presence<M>` | `on_presence`, required | who joined a room, left it, or changed |
 /// | `CloseReason`, `&CloseReason` | `on_close` | why the session ended |
 /// | `&Error`, `Error` | `on_error`, required | what went wrong |
 ///
@@ -267,6 +272,46 @@ pub fn on_open(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> 
 #[proc_macro_attribute]
 pub fn on_message(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     handler(HandlerAttr::Message, args.into(), item.into()).into()
+}
+
+/// Calls the method when the users who are present in a room of the session change.
+///
+/// ```
+/// # use endpoint_runtime::prelude::*;
+/// #[server_endpoint("/chat/{room}", presence(grace = "15s"))]
+/// #[derive(Default)]
+/// struct Chat;
+///
+/// impl Chat {
+///     #[on_open]
+///     fn enter(&mut self, session: &Session, #[path_param] room: &str) {
+///         session.join(room);
+///     }
+///
+///     #[on_presence]
+///     fn changed(&mut self, change: Presence) -> Option<String> {
+///         let joined: Vec<&str> = change.joined.iter().map(|user| &*user.name).collect();
+///         (!joined.is_empty()).then(|| format!("{} joined {}", joined.join(", "), change.room))
+///     }
+/// }
+/// ```
+///
+/// The endpoint has the option `presence`: then each of its sessions is present in the rooms that it joins, under the name
+/// of its principal. Several sessions of one user are one user with several devices. A session without a principal is not
+/// present, but hears the changes, too.
+///
+/// The method must take `Presence<M>` or `&Presence<M>`: one room, and the users who joined it, left it, or are others than
+/// before, each with a meta of type `M` for each device (`Session::presence`). Without metas, write `Presence`. It may take
+/// the parameters of all handlers, and return whatever [`macro@on_message`] may return, which is sent to the peer.
+///
+/// The first change of a room after the session joined lists everyone present, including the session's own user; later
+/// ones are differences. Changes are gathered for 100 ms, and what came and went meanwhile cancels out. When a session
+/// ends, its user stays present for the grace period; `Session::leave` takes effect at once. If the method is slow, or the
+/// peer reads too slowly, the changes of a room are merged into one. A change that waits when the session leaves the room
+/// or ends is dropped. [`macro@server_endpoint`] describes what applies to all handlers.
+#[proc_macro_attribute]
+pub fn on_presence(args: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    handler(HandlerAttr::Presence, args.into(), item.into()).into()
 }
 
 /// Calls the method when a session ends, whichever side ended it: exactly once for each [`macro@on_open`].

@@ -36,6 +36,7 @@ pub(crate) enum HandlerAttr {
     Message,
     Close,
     Error,
+    Presence,
 }
 
 impl HandlerAttr {
@@ -45,12 +46,15 @@ impl HandlerAttr {
             Self::Message => "on_message",
             Self::Close => "on_close",
             Self::Error => "on_error",
+            Self::Presence => "on_presence",
         }
     }
 
     /// The handler attribute that `attribute` is, if it is one.
     pub(crate) fn of(attribute: &Attribute) -> Option<Self> {
-        [Self::Open, Self::Message, Self::Close, Self::Error].into_iter().find(|this| is_named(attribute, this.name()))
+        const ALL: [HandlerAttr; 5] =
+            [HandlerAttr::Open, HandlerAttr::Message, HandlerAttr::Close, HandlerAttr::Error, HandlerAttr::Presence];
+        ALL.into_iter().find(|this| is_named(attribute, this.name()))
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) enum KnownType {
     HandshakeRequest,
     /// `State<T>`
     State,
+    /// `Presence` or `Presence<M>`
+    Presence,
     Unknown,
 }
 
@@ -118,6 +120,7 @@ fn type_of_name(ty: &Type) -> KnownType {
                 "TextStream" => KnownType::TextStream,
                 "BinaryStream" => KnownType::BinaryStream,
                 "HandshakeRequest" => KnownType::HandshakeRequest,
+                "Presence" => KnownType::Presence,
                 "State" if only_argument(&last.arguments).is_some() => KnownType::State,
                 _ => KnownType::Unknown,
             }
@@ -418,6 +421,8 @@ mod tests {
             ("HandshakeRequest", KnownType::HandshakeRequest),
             ("State<Db>", KnownType::State),
             ("State", KnownType::Unknown),
+            ("Presence", KnownType::Presence),
+            ("Presence<Away>", KnownType::Presence),
         ] {
             assert_eq!(known_type(&parse_str(text).unwrap()), expected, "{text}");
         }

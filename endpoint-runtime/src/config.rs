@@ -183,6 +183,19 @@ pub(crate) const SEND_QUEUE_BYTES: usize = 16 << 20;
 /// some 500 bytes each, if a client chooses the names and joins ever more rooms.
 pub(crate) const MAX_ROOMS_PER_SESSION: usize = 10_000;
 
+/// Time from a change of presence until the sessions in the room hear of it: too short to notice, and long enough that a
+/// room that fills after a restart hears of many users at once.
+pub(crate) const PRESENCE_TICK: Duration = Duration::from_millis(100);
+
+/// Time that a user stays present after a session has ended: a mobile network that changes cells, a page that is loaded
+/// again, and a client that waits before it reconnects are not worth a message to everyone in the room.
+pub const PRESENCE_GRACE: Duration = Duration::from_secs(15);
+
+/// 4 KiB of JSON for the meta of a device: far more than a status and a cursor need. Everyone in the room gets it with
+/// each change.
+#[cfg(feature = "json")]
+pub(crate) const PRESENCE_META_BYTES: usize = 4 << 10;
+
 /// Maximum number of messages that wait while a handler runs; then the connection stops reading and TCP backpressure
 /// slows the peer down.
 pub(crate) const INBOX_MESSAGES: usize = 64;
@@ -249,6 +262,8 @@ pub struct EndpointOptions {
     pub compression: Option<Compression>,
     /// Policy for a full send queue.
     pub overflow: Option<Overflow>,
+    /// The grace period of presence; `None` means that sessions are not present.
+    pub presence: Option<Duration>,
 }
 
 impl EndpointOptions {
@@ -266,6 +281,7 @@ impl EndpointOptions {
         min_send_rate: None,
         compression: None,
         overflow: None,
+        presence: None,
     };
 }
 
@@ -287,6 +303,8 @@ pub(crate) struct Limits {
     pub(crate) compression: Compression,
     /// `None` uses the default of each remote.
     pub(crate) overflow: Option<Overflow>,
+    /// The grace period of presence; `None` if sessions are not present.
+    pub(crate) presence: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -306,6 +324,7 @@ impl Default for Limits {
             max_rooms_per_session: MAX_ROOMS_PER_SESSION,
             compression: Compression::OFF,
             overflow: None,
+            presence: None,
         }
     }
 }
@@ -323,6 +342,7 @@ impl Limits {
         self.min_send_rate = options.min_send_rate.unwrap_or(self.min_send_rate);
         self.compression = options.compression.unwrap_or(self.compression);
         self.overflow = options.overflow.or(self.overflow);
+        self.presence = options.presence;
         self
     }
 }

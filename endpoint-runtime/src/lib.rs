@@ -52,6 +52,7 @@
 //! | take a large message while it arrives | [`TextStream`], [`BinaryStream`] |
 //! | take part in the handshake | [`Configurator`], for every endpoint [`HandshakeHook`]; [`Refusal`], [`Origins`] |
 //! | know the user | [`Principal`], [`Identity`] |
+//! | know who is in a room | [`macro@on_presence`], [`Presence`], [`Session::presence`], [`Room::present_here`] |
 //! | serve | [`Server`]; in axum or hyper [`ServerContainer`], [`ServerContainer::layer`] |
 //! | connect | [`macro@client_endpoint`], [`ClientContainer`], [`Reconnect`] |
 //! | do without annotations | [`Endpoint`], [`MessageHandler`] |
@@ -138,7 +139,7 @@ pub use crate::verification::measuring;
 pub use bytes::Bytes;
 #[cfg(feature = "client")]
 pub use endpoint_macros::client_endpoint;
-pub use endpoint_macros::{on_close, on_error, on_message, on_open, server_endpoint};
+pub use endpoint_macros::{on_close, on_error, on_message, on_open, on_presence, server_endpoint};
 /// The crate `http`, whose types are part of this API: status codes, headers, URIs.
 pub use http;
 
@@ -160,6 +161,7 @@ pub use crate::codec::json::Json;
 pub use crate::codec::msgpack::MessagePack;
 #[cfg(feature = "json")]
 pub use crate::codec::negotiated::Negotiated;
+pub use crate::codec::presence_meta::PresenceMeta;
 #[cfg(feature = "protobuf")]
 pub use crate::codec::protobuf::Protobuf;
 pub use crate::codec::session_coders::EncodeContext;
@@ -195,6 +197,8 @@ pub use crate::session::everywhere::{Everywhere, RoomMember};
 pub use crate::session::excluded::SessionIds;
 pub use crate::session::join::{Join, Joining};
 pub use crate::session::message_handler::{MessageHandler, MessageKind};
+pub use crate::session::presence::SessionPresence;
+pub use crate::session::present::{Presence, Present, PresentHere};
 pub use crate::session::principal::{Identity, Principal};
 pub use crate::session::properties::Properties;
 pub use crate::session::remote::{AsyncRemote, BasicRemote, SendObject};
@@ -242,10 +246,10 @@ pub mod prelude {
         BinaryStreamEncoder, BinaryWriter, BoxError, Broadcast, Bytes, CloseCode, CloseReason, Compression,
         Configurator, ContainerBuilder, DecodeBinary, DecodeText, Encode, EncodeContext, Endpoint, EndpointConfig,
         EndpointInfo, Error, HandshakeHook, HandshakeRequest, HandshakeResponse, Identity, Initiator, Message,
-        MessageHandler, MessageKind, OpenSessions, Origins, Overflow, PathParams, Pong, Principal, Refusal, Report,
-        Room, Sent, Server, ServerBuilder, ServerContainer, Session, SessionId, Shutdown, State, Text, TextDecoder,
-        TextEncoder, TextStream, TextStreamDecoder, TextStreamEncoder, TextWriter, TrailingSlash, User, WeakSession,
-        on_close, on_error, on_message, on_open, server_endpoint,
+        MessageHandler, MessageKind, OpenSessions, Origins, Overflow, PathParams, Pong, Presence, Present, Principal,
+        Refusal, Report, Room, Sent, Server, ServerBuilder, ServerContainer, Session, SessionId, Shutdown, State, Text,
+        TextDecoder, TextEncoder, TextStream, TextStreamDecoder, TextStreamEncoder, TextWriter, TrailingSlash, User,
+        WeakSession, on_close, on_error, on_message, on_open, on_presence, server_endpoint,
     };
     #[cfg(feature = "client")]
     pub use crate::{ClientContainer, ClientRequest, Proxy, Reconnect, client_endpoint};

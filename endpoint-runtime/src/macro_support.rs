@@ -13,7 +13,7 @@ pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
 pub use crate::codec::negotiated::Negotiated;
 pub use crate::codec::session_coders::EncodeContext;
 pub use crate::codec::{BorrowMessage, DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply, Object};
-pub use crate::config::{Compression, EndpointOptions, Overflow};
+pub use crate::config::{Compression, EndpointOptions, Overflow, PRESENCE_GRACE};
 pub use crate::container::erased_configurator::Configured;
 #[cfg(feature = "client")]
 pub use crate::container::registration::ClientEndpoint;
@@ -33,6 +33,8 @@ use crate::error::Kind;
 pub use crate::handshake::path::{MissingVariable, PathParam, PathParams, template_has};
 pub use crate::handshake::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
+pub use crate::session::heard::PresenceChange;
+pub use crate::session::present::FromPresence;
 pub use crate::session::state::{State, StateRequirement};
 pub use crate::session::stream::{BinaryStream, TextStream};
 pub use endpoint_wire::close::CloseReason;
@@ -41,7 +43,7 @@ pub use endpoint_wire::text::Text;
 
 /// The attributes of methods.
 pub mod attributes {
-    pub use endpoint_macros::{on_close, on_error, on_message, on_open};
+    pub use endpoint_macros::{on_close, on_error, on_message, on_open, on_presence};
 }
 
 /// Detects whether a type implements `Default`: if so, `Construct::<T>::DEFAULT` is the inherent constant, otherwise

@@ -34,6 +34,10 @@ pub(super) fn argument(kind: HandlerKind, argument: &Argument, is_sync: bool) ->
         }
         Source::CloseReason => ours_of_call(argument, &quote!(#rt::CloseReason)),
         Source::Error => ours_of_call(argument, &quote!(#rt::Error)),
+        Source::Presence => {
+            let borrow = borrow(argument);
+            quote_spanned!(place=> #borrow <#ty as #rt::FromPresence>::from_change(__session, &__payload))
+        }
         Source::Payload => payload(kind, argument, is_sync),
     }
 }
@@ -126,6 +130,7 @@ pub(super) fn is_slice(argument: &Argument) -> bool {
 pub(super) fn borrows_from_call(argument: &Argument) -> bool {
     match argument.source {
         Source::Session | Source::HandshakeRequest | Source::State(_) | Source::QueryParam(_) | Source::Last => false,
+        Source::Presence => argument.by_ref,
         // text of the path is borrowed from the session
         Source::PathParam(_) => argument.by_ref && !is_str(&argument.ty),
         Source::CloseReason | Source::Error | Source::Payload => argument.by_ref || argument.borrows,

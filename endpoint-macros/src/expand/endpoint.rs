@@ -81,9 +81,9 @@ fn contract_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
 }
 
 fn handler_consts(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
-    use HandlerKind::{Binary, Close, Error, Open, Pong, Text};
+    use HandlerKind::{Binary, Close, Error, Open, Pong, Presence, Text};
     let rt = runtime();
-    let consts = [Open, Text, Binary, Pong, Close, Error].map(|kind| {
+    let consts = [Open, Text, Binary, Pong, Close, Error, Presence].map(|kind| {
         if kind == Text && !endpoint.events.is_empty() {
             return event::text_consts(endpoint, ident);
         }
@@ -95,9 +95,9 @@ fn handler_consts(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
 
 /// The methods that return a future.
 fn async_methods(endpoint: &Endpoint, ident: &Ident, receiver: &TokenStream) -> TokenStream {
-    use HandlerKind::{Binary, Close, Error, Open, Pong, Text};
+    use HandlerKind::{Binary, Close, Error, Open, Pong, Presence, Text};
     let rt = runtime();
-    let methods = [Open, Text, Binary, Pong, Close, Error].map(|kind| {
+    let methods = [Open, Text, Binary, Pong, Close, Error, Presence].map(|kind| {
         if kind == Text && !endpoint.events.is_empty() {
             return event::on_text(endpoint, ident, receiver);
         }
@@ -245,7 +245,8 @@ pub(crate) fn annotated_impl(path: Option<&LitStr>, shared: bool, item: &DeriveI
     }
 }
 
-/// The lists that the handlers use at compile time: coders as types, `(A, (B, ()))`, and the names of events.
+/// The constants that the handlers use at compile time: coders as types, `(A, (B, ()))`, the names of events, and whether
+/// sessions are present.
 fn lists(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     let rt = runtime();
     let lists = [(quote!(__ENDPOINT_DECODERS), &endpoint.decoders), (quote!(__ENDPOINT_ENCODERS), &endpoint.encoders)];
@@ -270,7 +271,16 @@ fn lists(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
             }
         }
     });
-    quote!(#(#lists)* #events)
+    let presence = endpoint.has_presence.then(|| {
+        quote! {
+            #[automatically_derived]
+            impl #ident {
+                #[doc(hidden)]
+                pub const __ENDPOINT_HAS_PRESENCE: ::core::primitive::bool = true;
+            }
+        }
+    });
+    quote!(#(#lists)* #events #presence)
 }
 
 /// The function that creates the endpoint's coders for a session; no tokens if it lists none.

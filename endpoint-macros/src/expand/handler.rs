@@ -94,7 +94,7 @@ fn handler_const(handler: &Handler) -> TokenStream {
     let feed = feed.unwrap_or_else(|| quote!(::core::option::Option::None));
     let (max_size, max_total) = (option_tokens(&handler.max_size), option_tokens(&handler.max_total));
     let endpoint = quote_spanned!(located_at(handler.receiver)=> Self);
-    let path_assertions = path_assertions(handler);
+    let (path_assertions, presence_assertion) = (path_assertions(handler), presence_assertion(handler));
     let (check_path, check_query) = (check_path(handler), check_query(handler));
     let method = handler.method.unraw().to_string();
     let states = handler.arguments.iter().filter_map(|argument| match &argument.source {
@@ -106,6 +106,7 @@ fn handler_const(handler: &Handler) -> TokenStream {
         pub const #name: #rt::Handler = {
             let __path = <#endpoint as #rt::Annotated>::PATH;
             #path_assertions
+            #presence_assertion
             let __feed = #feed;
             #rt::Handler {
                 mode: #rt::Mode::#mode,
@@ -156,6 +157,19 @@ fn assert_variable(variable: &LitStr) -> TokenStream {
             ::core::panic!("{}", #rt::MissingVariable::of(__path, #variable).as_str());
         }
     )
+}
+
+/// Asserts that the endpoint of a handler for presence has the option.
+fn presence_assertion(handler: &Handler) -> Option<TokenStream> {
+    const MESSAGE: &str =
+        "`#[on_presence]` is for endpoints with presence: write `#[server_endpoint(\"/path\", presence)]`";
+    let rt = runtime();
+    (handler.kind == HandlerKind::Presence).then(|| {
+        quote_spanned!(located_at(handler.method.span())=> {
+            use #rt::Fallback as _;
+            ::core::assert!(Self::__ENDPOINT_HAS_PRESENCE, #MESSAGE);
+        })
+    })
 }
 
 /// A closure that parses the path parameters, for the check before the handshake is accepted.

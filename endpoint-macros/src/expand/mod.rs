@@ -37,6 +37,7 @@ impl HandlerKind {
             Self::Pong => "pong",
             Self::Close => "close",
             Self::Error => "error",
+            Self::Presence => "presence",
         }
     }
 
@@ -65,6 +66,7 @@ impl HandlerKind {
             Self::Pong => "an_endpoint_has_one_handler_for_pong",
             Self::Close => "an_endpoint_has_one_on_close",
             Self::Error => "an_endpoint_has_one_on_error",
+            Self::Presence => "an_endpoint_has_one_on_presence",
         }
     }
 
@@ -92,7 +94,7 @@ impl HandlerKind {
         match self {
             Self::Open => quote!(),
             Self::Text | Self::Binary => quote!(__payload, __last),
-            Self::Pong | Self::Close | Self::Error => quote!(__payload),
+            Self::Pong | Self::Close | Self::Error | Self::Presence => quote!(__payload),
         }
     }
 
@@ -105,6 +107,7 @@ impl HandlerKind {
             Self::Pong => quote!(__payload: #rt::Pong),
             Self::Close => quote!(__payload: #rt::CloseReason),
             Self::Error => quote!(__payload: #rt::Error),
+            Self::Presence => quote!(__payload: #rt::PresenceChange),
         }
     }
 
@@ -121,7 +124,7 @@ impl HandlerKind {
 
     /// Whether the value that the method returns is sent to the peer.
     pub(super) fn replies(self) -> bool {
-        self.is_message() || self == Self::Open
+        self.is_message() || matches!(self, Self::Open | Self::Presence)
     }
 
     pub(super) fn output(self) -> TokenStream {

@@ -12,9 +12,9 @@ use syn::{Error, Expr, ExprLit, ExprPath, Lit, LitStr, Result, Token, Type, pare
 
 use crate::crate_path::runtime;
 use crate::diagnostics::Diagnostics;
-use crate::options::table::{CompressionOption, Section};
+use crate::options::table::{CompressionOption, PresenceOption, Section};
 use crate::options::units::{bytes, millis};
-use crate::parse::{OptionArg, Value};
+use crate::parse::{OptionArg, Value, options};
 
 pub(crate) mod table;
 mod units;
@@ -249,6 +249,31 @@ impl GivenOption<'_> {
             Ok(())
         });
         diagnostics.into_result().map(|()| quote!(#ty::ON #settings))
+    }
+
+    // presence
+    // presence = on
+    // presence(grace = "15s")
+    /// An expression of type `Duration`: the grace period.
+    pub(crate) fn presence(&self) -> Result<TokenStream> {
+        let rt = runtime();
+        let mut grace = quote!(#rt::PRESENCE_GRACE);
+        let list = match self.value {
+            Value::Flag => return Ok(grace),
+            Value::Expr(Expr::Path(path)) if path.path.is_ident("on") => return Ok(grace),
+            Value::Expr(_) => return Err(self.invalid()),
+            Value::List(list) => list,
+        };
+        let mut diagnostics = Diagnostics::default();
+        let args = options.parse2(list.stream())?;
+        read_options(&args, &self.name.to_string(), &mut diagnostics, |option: PresenceOption, given| {
+            match option {
+                PresenceOption::Grace if given.is_off() => grace = quote!(::core::time::Duration::ZERO),
+                PresenceOption::Grace => grace = given.duration()?,
+            }
+            Ok(())
+        });
+        diagnostics.into_result().map(|()| grace)
     }
 
     /// The value of one setting of compression.

@@ -132,6 +132,10 @@ sections! {
             write r#"`roles("admin", "ops")`"#,
             default "everybody",
             "Admits only principals with one of these roles. Any other handshake is refused with 403, or with 401 if it has no principal.";
+        Presence: "presence" in [server_endpoint],
+            write r#"`presence`, or `presence(grace = "15s")`"#,
+            default "none",
+            "Sessions are present in the rooms that they join, for `#[on_presence]` and `Room::present_here`.";
         Instance: "instance" in [server_endpoint],
             write "`instance = shared` or `instance = per_connection`",
             default "`per_connection`",
@@ -166,6 +170,14 @@ sections! {
             default "everybody",
             "Handles only messages of principals with one of these roles. Any other message is dropped and reported \
              to `#[on_error]` (`is_forbidden`); the session continues.";
+    }
+
+    /// Settings in the parentheses of `presence(…)`.
+    PresenceOption, presence_options_markdown {
+        Grace: "grace" in [presence],
+            write r#"`grace = "15s"`, an expression of type `Duration`, or `off`"#,
+            default "15 s",
+            "How long a user stays present after a session has ended. A user who comes back in time has not left.";
     }
 
     /// Settings in the parentheses of `compression = on(…)`.
@@ -206,6 +218,7 @@ mod tests {
         check::<EndpointOption>();
         check::<MessageOption>();
         check::<CompressionOption>();
+        check::<PresenceOption>();
     }
 
     #[test]
@@ -214,6 +227,7 @@ mod tests {
         assert_eq!(lines(endpoint_options_markdown!()), EndpointOption::ALL.len());
         assert_eq!(lines(message_options_markdown!()), MessageOption::ALL.len());
         assert_eq!(lines(compression_options_markdown!()), CompressionOption::ALL.len());
+        assert_eq!(lines(presence_options_markdown!()), PresenceOption::ALL.len());
         assert!(endpoint_options_markdown!().contains(
             "| `max_nesting = 64`, or an expression of type `usize` | container | `server_endpoint` `client_endpoint` | "
         ));

@@ -30,6 +30,7 @@ pub(crate) fn validate(attribute: EndpointAttr, args: EndpointArgs, item: &Deriv
         decoders: Vec::new(),
         encoders: Vec::new(),
         events: Vec::new(),
+        has_presence: false,
     };
     let set = |option, given: &GivenOption<'_>| set_option(&mut endpoint, option, given);
     read_options(&args.options, attribute.name(), &mut diagnostics, set);
@@ -77,6 +78,11 @@ fn set_option(endpoint: &mut Endpoint, option: EndpointOption, given: &GivenOpti
         EndpointOption::MinReceiveRate | EndpointOption::MinSendRate => set(given.size()?),
         EndpointOption::Compression => set(given.compression()?),
         EndpointOption::Overflow => set(given.overflow()?),
+        EndpointOption::Presence => {
+            // even if its value is invalid, so that no other errors follow from it
+            endpoint.has_presence = true;
+            endpoint.options.push((field, given.presence()?));
+        }
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ pub(crate) fn validate(attribute: HandlerAttr, args: &[OptionArg], method: &Meth
         HandlerAttr::Open => HandlerKind::Open,
         HandlerAttr::Close => HandlerKind::Close,
         HandlerAttr::Error => HandlerKind::Error,
+        HandlerAttr::Presence => HandlerKind::Presence,
     };
     check_limits(&options, &resolved, d);
     let stream = resolved.iter().find(|resolved| resolved.known.is_stream());
@@ -291,6 +292,7 @@ fn check_duplicates(resolved: &[Resolved<'_>], diagnostics: &mut Diagnostics) {
             Source::CloseReason => "CloseReason",
             Source::Error => "Error",
             Source::Last => "last",
+            Source::Presence => "Presence",
         };
         diagnostics.at(&this.parameter.ty, format!("duplicate parameter `{name}`: remove one"));
     }
@@ -334,6 +336,10 @@ fn check_missing(attribute: HandlerAttr, method: &Method, resolved: &[Resolved<'
     match attribute {
         HandlerAttr::Error if find(&Source::Error).is_none() => {
             diagnostics.at(name, "`#[on_error]` must take the error: add `error: &Error`");
+        }
+        HandlerAttr::Presence if find(&Source::Presence).is_none() => {
+            diagnostics
+                .at(name, "`#[on_presence]` must take the change: add `change: Presence`, or `change: Presence<M>`");
         }
         HandlerAttr::Message if find(&Source::Payload).is_none() => match find(&Source::Last) {
             Some(last) => diagnostics.at(

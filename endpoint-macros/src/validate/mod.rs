@@ -27,6 +27,8 @@ pub(crate) struct Endpoint {
     pub(crate) decoders: Vec<Type>,
     pub(crate) encoders: Vec<Type>,
     pub(crate) events: Vec<LitStr>,
+    /// Whether sessions are present in their rooms, even if the option has errors.
+    pub(crate) has_presence: bool,
 }
 
 /// A valid handler.
@@ -74,6 +76,7 @@ pub(crate) enum HandlerKind {
     Pong,
     Close,
     Error,
+    Presence,
 }
 
 /// The value that is passed for a parameter.
@@ -105,5 +108,7 @@ pub(crate) enum Source {
     HandshakeRequest,
     /// The value of this type that the application provides.
     State(Box<Type>),
+    /// The change of presence.
+    Presence,
     Payload,
 }

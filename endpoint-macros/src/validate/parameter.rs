@@ -48,7 +48,7 @@ pub(super) fn resolve<'a>(
         (Source::Payload, KnownType::Unknown)
     } else {
         let known = known_type(ty);
-        match source_of_type(known, parameter, ty, by_ref)? {
+        match source_of_type(attribute, known, parameter, ty, by_ref)? {
             // the attribute says what the message is, whatever the name of its type suggests
             Source::Payload if contradicts(context.kind, known, ty) => (Source::Payload, KnownType::Unknown),
             source => (source, known),
@@ -62,6 +62,7 @@ pub(super) fn resolve<'a>(
         | Source::State(_) => true,
         Source::CloseReason => attribute == HandlerAttr::Close,
         Source::Error => attribute == HandlerAttr::Error,
+        Source::Presence => attribute == HandlerAttr::Presence,
         Source::Last | Source::Payload => attribute == HandlerAttr::Message,
     };
     if !is_allowed {
@@ -140,12 +141,20 @@ fn split_reference<'a>(parameter: &'a Parameter, diagnostics: &mut Diagnostics) 
 }
 
 /// The source of an argument whose parameter has no attribute.
-fn source_of_type(known: KnownType, parameter: &Parameter, ty: &Type, by_ref: bool) -> Option<Source> {
+fn source_of_type(
+    attribute: HandlerAttr,
+    known: KnownType,
+    parameter: &Parameter,
+    ty: &Type,
+    by_ref: bool,
+) -> Option<Source> {
     Some(match known {
         KnownType::Session => Source::Session,
         KnownType::CloseReason => Source::CloseReason,
         KnownType::Error => Source::Error,
         KnownType::HandshakeRequest => Source::HandshakeRequest,
+        // a message of the application may have this name
+        KnownType::Presence if attribute != HandlerAttr::Message => Source::Presence,
         KnownType::State => Source::State(Box::new(state_inner(ty)?.clone())),
         KnownType::Scalar if !by_ref && is_last(parameter, ty) => Source::Last,
         _ => Source::Payload,
@@ -256,6 +265,7 @@ fn not_allowed(attribute: HandlerAttr, source: &Source, ty: &Type, known: KnownT
         HandlerAttr::Message => "the message, ",
         HandlerAttr::Close => "`CloseReason`, ",
         HandlerAttr::Error => "`&Error`, ",
+        HandlerAttr::Presence => "`Presence`, ",
     };
     let takes = format!(
         "`#[{name}]` takes {own}`&Session`, `&HandshakeRequest`, `State<T>`, and parameters marked `#[path_param]` or \
@@ -265,6 +275,7 @@ fn not_allowed(attribute: HandlerAttr, source: &Source, ty: &Type, known: KnownT
         Source::CloseReason => format!("only `#[on_close]` takes a `CloseReason`; {takes}"),
         Source::Error => format!("only `#[on_error]` takes an `Error`; {takes}, and may return a `Result`"),
         Source::Last => format!("only `#[on_message]` takes `last`; {takes}"),
+        Source::Presence => format!("only `#[on_presence]` takes a `Presence`; {takes}"),
         _ if known == KnownType::Unknown && instead_of(ty).is_some() => instead_of(ty).unwrap_or_default(),
         _ if attribute == HandlerAttr::Error && known == KnownType::Unknown => {
             let ty = type_text(ty);

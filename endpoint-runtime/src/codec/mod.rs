@@ -12,6 +12,7 @@ pub(crate) mod msgpack;
 #[cfg(feature = "json")]
 pub(crate) mod negotiated;
 pub(crate) mod nesting;
+pub(crate) mod presence_meta;
 #[cfg(feature = "protobuf")]
 pub(crate) mod protobuf;
 pub(crate) mod session_coders;

@@ -204,6 +204,9 @@ impl ConnectionIo {
                     return Poll::Ready(());
                 }
             }
+            if may_go_on && self.has_presence_change::<E>() {
+                return Poll::Ready(());
+            }
             self.reader.release_finished();
             // once the grace period for closing has ended, there is nothing to wait for
             if !self.poll_limits(cx) && !self.is_abandoned() {
@@ -216,6 +219,21 @@ impl ConnectionIo {
                 return Poll::Ready(());
             }
         }
+    }
+
+    /// Whether a change of presence may be handled now. Like a message, it waits for a peer that reads too little.
+    #[inline]
+    pub(super) fn has_presence_change<E: EndpointHandlers>(&self) -> bool {
+        E::PRESENCE.exists()
+            && self.session.has_presence_changes()
+            && self.end.is_none()
+            && !self.quantum.is_over()
+            && !self.is_behind()
+    }
+
+    /// Whether messages, or parts of one, wait to be decoded or handled.
+    pub(super) fn has_input(&self) -> bool {
+        self.reader.has_input() || self.inbox.as_ref().is_some_and(|inbox| !inbox.is_empty())
     }
 
     /// Reads once.

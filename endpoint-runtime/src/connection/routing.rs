@@ -152,6 +152,11 @@ impl ConnectionIo {
         if streams::<E>() {
             self.discard_stream();
         }
+        if self.has_presence_change::<E>() {
+            if let Some(change) = self.session.next_presence_change(self.has_input()) {
+                return Some(dispatch.call(Invocation::Presence(change)));
+            }
+        }
         if self.inbox.is_some() {
             if let Some(invocation) = self.next_in_inbox(dispatch) {
                 return Some(dispatch.call(invocation));

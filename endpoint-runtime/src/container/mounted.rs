@@ -177,7 +177,8 @@ impl Deployment {
         let sessions = OpenSet::new(full, about.name, limits).with(states, groups, budgets);
         let sessions = sessions.defined_at(about.file, about.line);
         let annotated = registration.map(|registration| registration.handlers().message_kinds()).unwrap_or_default();
-        let sessions = Arc::new(sessions.annotated(annotated));
+        let hears = registration.is_some_and(|registration| registration.handlers().hears_presence());
+        let sessions = Arc::new(sessions.annotated(annotated).hears_presence(hears));
         let (template, prepare) = template.zip(prepare)?;
         (mistakes.len() == found).then_some(Mounted {
             about,

@@ -104,25 +104,31 @@ impl Registration {
 /// The handlers of an endpoint.
 #[derive(Clone, Copy)]
 pub(crate) struct Handlers {
-    /// In this order: open, text, binary, pong, close, error.
-    own: [Handler; 6],
+    /// In this order: open, text, binary, pong, close, error, presence.
+    own: [Handler; 7],
     of_events: &'static [Handler],
 }
 
 impl Handlers {
     pub(crate) fn of<E: EndpointHandlers>() -> Self {
-        Self { own: [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR], of_events: E::EVENTS }
+        Self { own: [E::OPEN, E::TEXT, E::BINARY, E::PONG, E::CLOSE, E::ERROR, E::PRESENCE], of_events: E::EVENTS }
     }
 
     /// Whether there is a handler for text, binary and pong messages.
     pub(crate) fn message_kinds(&self) -> [bool; 3] {
-        let [_, messages @ .., _, _] = &self.own;
+        let [_, messages @ .., _, _, _] = &self.own;
         messages.each_ref().map(Handler::exists)
+    }
+
+    /// Whether there is a handler for changes of presence.
+    pub(crate) fn hears_presence(&self) -> bool {
+        let [.., presence] = &self.own;
+        presence.exists()
     }
 
     /// The kinds of events that have handlers. Those of listed events are handlers of text.
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        let kinds = ["open", "text", "binary", "pong", "close", "error"];
+        let kinds = ["open", "text", "binary", "pong", "close", "error", "presence"];
         kinds.into_iter().zip(self.own).filter(|(_, handler)| handler.exists()).map(|(kind, _)| kind)
     }
 

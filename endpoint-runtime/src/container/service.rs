@@ -257,6 +257,9 @@ pub(crate) async fn run_shutdown(
 /// Waits for what runs beside the connections, which have ended: for the application's tasks until `end`.
 pub(crate) async fn wait_for_tasks(groups: &Groups, end: Instant) {
     groups.flushers.wait().await;
+    if let Some(presence) = groups.presence() {
+        presence.stop().await;
+    }
     // each has been told to end; one that blocks its thread cannot be stopped
     let _ = timeout_at(end.max(Instant::now() + Duration::from_secs(1)), groups.tasks.wait()).await;
 }

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;
 use crate::session::Session;
+use crate::session::heard::PresenceChange;
 use crate::session::state::StateRequirement;
 use crate::session::stream::{BinaryStream, TextStream};
 use endpoint_wire::close::CloseReason;
@@ -120,6 +121,8 @@ pub trait EndpointHandlers: Sized + Send + 'static {
     const CLOSE: Handler = Handler::MISSING;
     /// The handler of `on_error`.
     const ERROR: Handler = Handler::MISSING;
+    /// The handler of changes of presence.
+    const PRESENCE: Handler = Handler::MISSING;
 
     /// The handlers of the endpoint's listed events; [`EndpointHandlers::TEXT`] calls them.
     const EVENTS: &'static [Handler] = &[];
@@ -177,6 +180,15 @@ pub trait EndpointHandlers: Sized + Send + 'static {
 
     /// Takes a pong.
     fn on_pong<'a>(&'a mut self, session: &'a Session, pong: Pong) -> impl Future<Output = Reply> + Send + 'a;
+
+    /// Takes a change of presence in a room of the session. Called if [`EndpointHandlers::PRESENCE`] exists.
+    fn on_presence<'a>(
+        &'a mut self,
+        _session: &'a Session,
+        _change: PresenceChange,
+    ) -> impl Future<Output = Reply> + Send + 'a {
+        std::future::ready(Ok(None))
+    }
 
     /// Called when the session has ended.
     fn on_close<'a>(
@@ -296,6 +308,8 @@ pub trait Fallback: Sized {
     const __AN_ENDPOINT_HAS_ONE_HANDLER_FOR_PONG: Handler = Handler::MISSING;
     const __AN_ENDPOINT_HAS_ONE_ON_CLOSE: Handler = Handler::MISSING;
     const __AN_ENDPOINT_HAS_ONE_ON_ERROR: Handler = Handler::MISSING;
+    const __AN_ENDPOINT_HAS_ONE_ON_PRESENCE: Handler = Handler::MISSING;
+    const __ENDPOINT_HAS_PRESENCE: bool = false;
 
     fn __an_endpoint_has_one_on_open<R>(_: R, _: &Session) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
@@ -323,6 +337,9 @@ pub trait Fallback: Sized {
         std::future::ready(Ok(None))
     }
     fn __an_endpoint_has_one_handler_for_pong<R>(_: R, _: &Session, _: Pong) -> std::future::Ready<Reply> {
+        std::future::ready(Ok(None))
+    }
+    fn __an_endpoint_has_one_on_presence<R>(_: R, _: &Session, _: PresenceChange) -> std::future::Ready<Reply> {
         std::future::ready(Ok(None))
     }
     fn __an_endpoint_has_one_on_close<R>(_: R, _: &Session, _: CloseReason) -> std::future::Ready<Result<(), Error>> {

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::observe::destructors;
 use crate::send_queue::SendQueue;
 use crate::session::Session;
+use crate::session::heard::PresenceChange;
 use crate::session::message_handler::{Answer, Entry, Payload, Pending};
 use crate::session::stream::{BinaryStream, TextStream};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
@@ -36,6 +37,7 @@ pub(crate) enum Invocation {
     Added(Box<(Option<Arc<Entry>>, Payload, bool)>),
     TextStream(TextStream),
     BinaryStream(BinaryStream),
+    Presence(PresenceChange),
     /// A handler that is an ordinary `fn` has run.
     Settled(Reply),
     /// An added handler has begun.
@@ -50,7 +52,7 @@ impl Invocation {
             Self::Binary(data, _) => data.len(),
             Self::Pong(pong) => pong.data().len(),
             Self::Added(added) => added.1.size(),
-            Self::TextStream(_) | Self::BinaryStream(_) | Self::Settled(_) | Self::Later(_) => 0,
+            Self::TextStream(_) | Self::BinaryStream(_) | Self::Presence(_) | Self::Settled(_) | Self::Later(_) => 0,
         }
     }
 }
@@ -58,24 +60,26 @@ impl Invocation {
 pin_project! {
     /// A call of a message handler.
     #[project = CallingState]
-    pub(crate) enum HandlerFuture<T, B, P, X, Y> {
+    pub(crate) enum HandlerFuture<T, B, P, X, Y, Z> {
         Text { #[pin] handler: T },
         Binary { #[pin] handler: B },
         Pong { #[pin] handler: P },
         TextStream { #[pin] handler: X },
         BinaryStream { #[pin] handler: Y },
+        Presence { #[pin] handler: Z },
         Settled { reply: Option<Reply> },
         Later { handler: Pending },
     }
 }
 
-impl<T, B, P, X, Y> Future for HandlerFuture<T, B, P, X, Y>
+impl<T, B, P, X, Y, Z> Future for HandlerFuture<T, B, P, X, Y, Z>
 where
     T: Future<Output = Reply>,
     B: Future<Output = Reply>,
     P: Future<Output = Reply>,
     X: Future<Output = Reply>,
     Y: Future<Output = Reply>,
+    Z: Future<Output = Reply>,
 {
     type Output = Reply;
 
@@ -88,6 +92,7 @@ where
             CallingState::Later { handler } => handler.as_mut().poll(cx),
             CallingState::TextStream { handler } => handler.poll(cx),
             CallingState::BinaryStream { handler } => handler.poll(cx),
+            CallingState::Presence { handler } => handler.poll(cx),
             CallingState::Settled { reply } => reply.take().map_or(Poll::Pending, Poll::Ready),
         }
     }
@@ -126,6 +131,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
+        impl Future<Output = Reply> + Send,
     > {
         let Self { endpoint, session, .. } = self;
         match work {
@@ -140,6 +146,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
             Invocation::BinaryStream(data) => {
                 HandlerFuture::BinaryStream { handler: endpoint.on_binary_stream(session, data) }
             }
+            Invocation::Presence(change) => HandlerFuture::Presence { handler: endpoint.on_presence(session, change) },
             Invocation::Settled(reply) => HandlerFuture::Settled { reply: Some(reply) },
             Invocation::Later(handler) => HandlerFuture::Later { handler },
             // the connection has already turned an added message into its call

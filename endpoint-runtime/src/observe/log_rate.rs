@@ -64,6 +64,8 @@ pub(crate) struct EndpointLog {
     pub(crate) rooms: Burst,
     /// Broadcasts that left out a peer.
     pub(crate) broadcasts: LogRate,
+    /// Metas of presence that cannot be read.
+    pub(crate) metas: LogRate,
     /// Panics in destructors and in a connection's own task.
     pub(crate) panics: Burst,
 }

@@ -5,3 +5,4 @@ pub(crate) mod fairness;
 pub(crate) mod flushers;
 mod per_runtime;
 pub(crate) mod session_tasks;
+pub(crate) mod ticks;

@@ -7,6 +7,7 @@ use super::broadcast::Broadcast;
 use super::everywhere::{Everywhere, RoomMember};
 use super::excluded::SessionIds;
 use super::open_sessions::OpenSessions;
+use super::present::PresentHere;
 use super::session::{Groups, Session};
 use crate::cluster::Answers;
 use crate::cluster::target::{Operation, Scope};
@@ -157,6 +158,24 @@ impl Room {
     /// Whether the session, of this node, is in the room.
     pub fn contains(&self, session: &Session) -> bool {
         session.is_in(&self.name)
+    }
+
+    /// The users who are present in the room: those with a session in it whose endpoint has the option `presence`.
+    ///
+    /// ```
+    /// use endpoint_runtime::prelude::*;
+    ///
+    /// fn log_names(container: &ServerContainer, number: u32) {
+    ///     let present = container.room(number.to_string()).present_here();
+    ///     println!("{} users are present", present.count());
+    ///     let first: Vec<Present> = present.page(None, 100);
+    ///     for user in first {
+    ///         println!("{} with {} devices", user.name, user.devices.len());
+    ///     }
+    /// }
+    /// ```
+    pub fn present_here(&self) -> PresentHere {
+        PresentHere::new(&self.groups, &self.name)
     }
 
     /// Makes the session leave the room, and keeps it open; returns whether it was in.

@@ -39,6 +39,7 @@ impl Session {
         drop(known);
         // the application's destructor must not run under the lock
         drop(before);
+        self.refresh_presence();
         self.leave_if_ended();
         self.0.send_queue.wake();
     }

@@ -41,7 +41,9 @@ impl Session {
                 }
                 return Err(NotJoined::TooMany(bound));
             }
-            joined.names.insert(self.0.endpoint.groups.rooms.enter(room, self));
+            let room = self.0.endpoint.groups.rooms.enter(room, self);
+            self.enter_presence(&room);
+            joined.names.insert(room);
         }
         drop(joined);
         if self.leave_if_ended() { Ok(()) } else { Err(NotJoined::Closed) }
@@ -56,6 +58,7 @@ impl Session {
         if was_there {
             // under the lock, so that a subsequent join is not undone
             self.0.endpoint.groups.rooms.leave(room, self);
+            self.leave_presence(room);
         }
         was_there
     }
@@ -103,6 +106,7 @@ impl Session {
         let rooms = std::mem::take(&mut rare.rooms().names);
         rooms.iter().for_each(|room| self.0.endpoint.groups.rooms.leave(room, self));
         if !rooms.is_empty() {
+            self.end_presence(rooms.iter());
             let mut joined = rare.rooms();
             if !rare.is_released() {
                 // `on_close` may still ask for them
@@ -128,6 +132,7 @@ impl OpenGuard {
         session.groups().by_id.add(session);
         session.enter_as_principal();
         session.groups().flushers.serve_here();
+        session.serve_presence();
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct OpenSet<S> {
     pub(crate) budgets: Arc<Budgets>,
     /// Whether there is an annotated handler, by kind of message.
     pub(super) annotated: [bool; 3],
+    /// Whether there is a handler for changes of presence.
+    pub(super) hears_presence: bool,
     /// The container that the endpoint is mounted in, type-erased: only the container module knows the type.
     container: OnceLock<Weak<dyn Any + Send + Sync>>,
     members: Mutex<Members<S>>,
@@ -90,6 +92,7 @@ impl<S: Member> OpenSet<S> {
             groups,
             budgets,
             annotated,
+            hears_presence: false,
             container,
             members,
             sweep: AtomicU32::new(0),
@@ -125,6 +128,12 @@ impl<S: Member> OpenSet<S> {
     /// Sets which of text, binary data and pongs have annotated handlers.
     pub(crate) fn annotated(mut self, annotated: [bool; 3]) -> Self {
         self.annotated = annotated;
+        self
+    }
+
+    /// Sets whether there is a handler for changes of presence.
+    pub(crate) fn hears_presence(mut self, hears: bool) -> Self {
+        self.hears_presence = hears;
         self
     }
 

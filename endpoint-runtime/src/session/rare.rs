@@ -1,4 +1,4 @@
-//! The parts that most sessions do not have: properties, a principal, rooms, added message handlers. One box holds
+//! The parts that most sessions do not have: properties, a principal, rooms, presence, added message handlers. One box holds
 //! them, allocated when the first of them is needed, so that an idle session carries only a pointer.
 
 use std::any::{Any, TypeId};
@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use super::handlers::Handlers;
+use super::heard::OwnPresence;
 use super::principal::Identity;
 use crate::observe::destructors;
 use crate::scheduling::session_tasks::End;
@@ -23,6 +24,8 @@ pub(crate) struct Rare<S> {
     principal: Mutex<Known>,
     rooms: Mutex<Joined>,
     handlers: Mutex<Handlers<S>>,
+    /// Created when the session hears of presence, or has a meta.
+    presence: OnceLock<Box<OwnPresence>>,
     /// Reached when the session has ended; created by the first that waits for the end.
     end: OnceLock<End>,
     /// The connection has ended: no value of the application is kept any more. Set before the values are taken, and
@@ -51,8 +54,8 @@ pub(crate) struct Known {
 
 impl<S> Default for Rare<S> {
     fn default() -> Self {
-        let (properties, principal, rooms, handlers, end, released) = <_>::default();
-        Self { properties, principal, rooms, handlers, end, released }
+        let (properties, principal, rooms, handlers, presence, end, released) = <_>::default();
+        Self { properties, principal, rooms, handlers, presence, end, released }
     }
 }
 
@@ -72,6 +75,11 @@ impl<S> Rare<S> {
         self.principal().identity.clone()
     }
 
+    /// The name of the principal.
+    pub(super) fn identity_name(&self) -> Option<Arc<str>> {
+        self.principal().identity.as_ref().map(|identity| identity.name().clone())
+    }
+
     /// Sets the identity of the peer, before there is a session.
     pub(crate) fn set_identity(&self, identity: Identity) {
         // dropped after the lock is released
@@ -86,6 +94,16 @@ impl<S> Rare<S> {
     /// The rooms that the session has joined.
     pub(crate) fn rooms(&self) -> MutexGuard<'_, Joined> {
         lock(&self.rooms)
+    }
+
+    /// What the session tells and hears of presence; created if necessary.
+    pub(super) fn presence(&self) -> &OwnPresence {
+        self.presence.get_or_init(Box::default)
+    }
+
+    /// What the session tells and hears of presence, if anything.
+    pub(super) fn presence_if_any(&self) -> Option<&OwnPresence> {
+        self.presence.get().map(|presence| &**presence)
     }
 
     /// The end of the session, to wait for.

@@ -6,9 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use super::by_id::ById;
 use super::chunks::{Chunks, Replaced, Snapshot};
+use super::local_presence::LocalPresence;
 use super::member::Member;
 use super::sharded::{Shard, Sharded};
 use crate::cluster::membership::Membership;
+use crate::cluster::NodeId;
 use crate::scheduling::flushers::Flushers;
 use crate::scheduling::session_tasks::SessionTasks;
 use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,8 @@ pub(crate) struct Groups<S> {
     pub(crate) rooms: Group<S>,
     pub(crate) principals: Group<S>,
     pub(crate) by_id: ById<S>,
+    /// Who is present in the rooms; created by the first session with presence.
+    presence: OnceLock<Box<LocalPresence>>,
     /// The application's tasks that end with a session.
     pub(crate) tasks: SessionTasks,
     /// Tasks that write the messages that broadcasts have queued.
@@ -60,8 +64,26 @@ struct Members<S> {
 
 impl<S> Default for Groups<S> {
     fn default() -> Self {
-        let (rooms, principals, by_id, tasks, flushers, cluster) = <_>::default();
-        Self { rooms, principals, by_id, tasks, flushers, cluster }
+        let (rooms, principals, by_id, presence, tasks, flushers, cluster) = <_>::default();
+        Self { rooms, principals, by_id, presence, tasks, flushers, cluster }
+    }
+}
+
+impl<S> Groups<S> {
+    /// Who is present in the rooms, if a session with presence has opened.
+    pub(crate) fn presence(&self) -> Option<&LocalPresence> {
+        self.presence.get().map(|presence| &**presence)
+    }
+
+    /// Who is present in the rooms.
+    pub(crate) fn presence_or_new(&self) -> &LocalPresence {
+        // a container that is no node of a cluster knows of no other node
+        self.presence_of(NodeId::from_bits(0))
+    }
+
+    /// Who is present in the rooms of this node. The node of the first call counts.
+    pub(crate) fn presence_of(&self, node: NodeId) -> &LocalPresence {
+        self.presence.get_or_init(|| Box::new(LocalPresence::new(node)))
     }
 }
 

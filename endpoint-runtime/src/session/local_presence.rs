@@ -1,0 +1,98 @@
+//! The table of a container's presence, and whether a task ticks for it.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use tokio::time::Instant;
+
+use crate::cluster::NodeId;
+use crate::cluster::presence::{LocalChange, PresenceTable, Tick};
+use crate::scheduling::ticks::Ticks;
+use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Who is present in the rooms of a container.
+#[derive(Debug)]
+pub(crate) struct LocalPresence {
+    state: Mutex<State>,
+    pub(super) ticks: Ticks,
+    publish: OnceLock<Publish>,
+}
+
+#[derive(Debug)]
+struct State {
+    table: PresenceTable,
+    /// Whether a task ticks.
+    ticking: bool,
+}
+
+/// Takes the changes of this node's devices, in order, once in each tick that has some.
+struct Publish(Box<dyn Fn(Vec<LocalChange>) + Send + Sync>);
+
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Publish")
+    }
+}
+
+impl LocalPresence {
+    pub(crate) fn new(node: NodeId) -> Self {
+        let state = State { table: PresenceTable::new(node), ticking: false };
+        Self { state: Mutex::new(state), ticks: Ticks::default(), publish: OnceLock::new() }
+    }
+
+    /// Publishes the changes of this node's devices from now on: `publish` is called outside the lock, by the task that
+    /// ticks. The first call counts.
+    #[allow(dead_code, reason = "a container that is no node of a cluster publishes nothing")]
+    pub(crate) fn publish_by(&self, publish: impl Fn(Vec<LocalChange>) + Send + Sync + 'static) {
+        if self.publish.set(Publish(Box::new(publish))).is_ok() {
+            self.lock().table.record_local();
+        }
+    }
+
+    /// Reads the table.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&PresenceTable) -> T) -> T {
+        read(&self.lock().table)
+    }
+
+    /// Changes the table. Also returns whether the caller must start a task that ticks.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut PresenceTable) -> T) -> (T, bool) {
+        let mut state = self.lock();
+        let result = change(&mut state.table);
+        let starts = !state.ticking && state.table.is_busy();
+        state.ticking |= starts;
+        (result, starts)
+    }
+
+    /// Ends a tick: the rooms that changed. Publishes what changed on this node.
+    pub(super) fn tick(&self, now: Instant) -> Tick {
+        let mut state = self.lock();
+        state.table.expire(now);
+        let (tick, local) = (state.table.take_changes(), state.table.take_local());
+        drop(state);
+        if let Some(Publish(publish)) = self.publish.get().filter(|_| !local.is_empty()) {
+            publish(local);
+        }
+        tick
+    }
+
+    /// Whether nothing is left to do. Then the task that ticks ends, and the next change must start another one.
+    pub(super) fn rests(&self) -> bool {
+        let mut state = self.lock();
+        state.ticking = state.table.is_busy();
+        !state.ticking
+    }
+
+    /// Notes that the task was dropped, with its runtime.
+    pub(super) fn stopped_ticking(&self) {
+        self.lock().ticking = false;
+    }
+
+    /// Ends the task that ticks. Graces are not waited for.
+    pub(crate) async fn stop(&self) {
+        self.ticks.stop().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

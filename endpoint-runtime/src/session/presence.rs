@@ -1,0 +1,259 @@
+//! The presence of sessions in their rooms: what changes the table, and the ticks that tell sessions of it.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::heard::{OwnPresence, PresenceChange};
+use super::rare;
+use super::session::{Groups, Session};
+use crate::cluster::presence::{Device, PresenceTable};
+#[cfg(feature = "json")]
+use crate::codec::presence_meta;
+#[cfg(feature = "json")]
+use crate::config::PRESENCE_META_BYTES;
+use crate::config::PRESENCE_TICK;
+#[cfg(feature = "json")]
+use crate::error::Error;
+
+/// The presence of a session's user: what the others in the rooms learn of this device. From [`Session::presence`].
+#[derive(Clone, Copy)]
+pub struct SessionPresence<'a>(&'a Session);
+
+/// Presence.
+impl Session {
+    /// The presence of this session in its rooms.
+    ///
+    /// A session of an endpoint with the option `presence` is present in each room that it has joined, under the name of
+    /// its principal; all sessions of one user are one user with several devices. A session without a principal is not
+    /// present. When a session ends, its user stays present for the grace period of the option; a
+    /// [`leave`](Self::leave) takes effect at once.
+    ///
+    /// ```
+    /// use endpoint_runtime::prelude::*;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Away {
+    ///     minutes: u32,
+    /// }
+    ///
+    /// #[server_endpoint("/chat/{room}", events("away", "back"), presence(grace = "15s"))]
+    /// #[derive(Default)]
+    /// struct Chat;
+    ///
+    /// impl Chat {
+    ///     #[on_open]
+    ///     fn enter(&mut self, session: &Session, #[path_param] room: &str) {
+    ///         session.join(room);
+    ///     }
+    ///
+    ///     #[on_presence]
+    ///     fn changed(&mut self, change: Presence<Away>) -> Json<Presence<Away>> {
+    ///         Json(change)
+    ///     }
+    ///
+    ///     #[on_message(event = "away")]
+    ///     fn away(&self, Json(away): Json<Away>, session: &Session) -> Result<(), Error> {
+    ///         session.presence().set(&away)
+    ///     }
+    ///
+    ///     #[on_message(event = "back")]
+    ///     fn back(&self, session: &Session) {
+    ///         session.presence().clear();
+    ///     }
+    /// }
+    /// ```
+    pub fn presence(&self) -> SessionPresence<'_> {
+        SessionPresence(self)
+    }
+
+    /// Whether changes of presence wait for the handler.
+    #[inline]
+    pub(crate) fn has_presence_changes(&self) -> bool {
+        self.own_presence().is_some_and(OwnPresence::is_due)
+    }
+
+    /// The next changes for the handler; `None` if there are none, or it is the turn of the messages that wait.
+    pub(crate) fn next_presence_change(&self, messages_wait: bool) -> Option<PresenceChange> {
+        self.own_presence()?.next(messages_wait)
+    }
+
+    /// Notes that presence may tick on the current runtime.
+    pub(super) fn serve_presence(&self) {
+        if self.has_presence() {
+            self.groups().presence_or_new().ticks.serve_here();
+        }
+    }
+
+    /// Notes that the session is in a room now. Called under the lock on its rooms, like all functions below that change
+    /// the table, so that the table has the last state of the session.
+    pub(super) fn enter_presence(&self, room: &Arc<str>) {
+        if !self.has_presence() {
+            return;
+        }
+        let rare = rare::of(&self.0.rare);
+        let user = rare.identity_name();
+        let hears = self.0.endpoint.hears_presence;
+        let own = if hears { Some(rare.presence()) } else { rare.presence_if_any() };
+        self.0.endpoint.groups.change_presence(|table| {
+            if let Some(user) = &user {
+                let device = self.device(table);
+                table.put(room, user, device, own.and_then(OwnPresence::meta));
+            }
+            if let Some(own) = own.filter(|_| hears) {
+                table.want_list(room);
+                // under the lock on the table, so that the session misses no tick
+                own.listen(room, table.ticks() + 1);
+            }
+        });
+    }
+
+    /// Notes that the session has left a room.
+    pub(super) fn leave_presence(&self, room: &str) {
+        if !self.has_presence() {
+            return;
+        }
+        self.0.endpoint.groups.change_presence(|table| table.remove(room, self.device(table)));
+        if let Some(own) = self.own_presence() {
+            own.forget(room);
+        }
+    }
+
+    /// Notes that the session has ended, and was in these rooms. Its user stays present for the grace period.
+    pub(super) fn end_presence<'r>(&self, rooms: impl Iterator<Item = &'r Arc<str>>) {
+        let Some(grace) = self.0.endpoint.limits.presence else { return };
+        if let Some(own) = self.own_presence() {
+            own.forget_all();
+        }
+        let until = (!grace.is_zero()).then(|| Instant::now().checked_add(grace)).flatten();
+        self.0.endpoint.groups.change_presence(|table| {
+            let device = self.device(table);
+            rooms.for_each(|room| match until {
+                Some(until) => table.linger(room, device, Some(until)),
+                None => table.remove(room, device),
+            });
+        });
+    }
+
+    /// Puts the session into the table as it is now: with its current user and meta.
+    pub(super) fn refresh_presence(&self) {
+        if !self.has_presence() {
+            return;
+        }
+        let Some(rare) = self.0.rare.get() else { return };
+        let joined = rare.rooms();
+        let Some(user) = rare.identity_name() else { return };
+        let meta = rare.presence_if_any().and_then(OwnPresence::meta);
+        self.0.endpoint.groups.change_presence(|table| {
+            let device = self.device(table);
+            joined.names.iter().for_each(|room| table.put(room, &user, device, meta.clone()));
+        });
+    }
+
+    fn has_presence(&self) -> bool {
+        self.0.endpoint.limits.presence.is_some()
+    }
+
+    fn own_presence(&self) -> Option<&OwnPresence> {
+        self.0.rare.get()?.presence_if_any()
+    }
+
+    fn device(&self, table: &PresenceTable) -> Device {
+        table.own_device(self.id().to_bits())
+    }
+}
+
+impl SessionPresence<'_> {
+    /// Sets the meta of this device: what the user's other devices and the others in the rooms learn of it, such as
+    /// "away". It replaces the one before, applies to all rooms of the session, also to those that it joins later, and
+    /// ends with the session. By default a device has no meta.
+    ///
+    /// The value is kept as JSON, in at most 4 KiB. If the endpoint has no option `presence`, nobody learns of it.
+    ///
+    /// # Errors
+    /// [`Error::is_encode`]: serde cannot write the value as JSON, or it is too large. [`Error::is_closed`]: the session
+    /// has ended.
+    #[cfg(feature = "json")]
+    pub fn set<M: serde::Serialize + ?Sized>(&self, meta: &M) -> Result<(), Error> {
+        // the value's own code must not run under a lock
+        let meta = presence_meta::write(meta, PRESENCE_META_BYTES)?;
+        if !self.0.is_open() {
+            return Err(Error::closed());
+        }
+        self.replace(Some(meta));
+        Ok(())
+    }
+
+    /// Removes the meta of this device. Harmless if it has none.
+    pub fn clear(&self) {
+        if self.0.own_presence().is_some() {
+            self.replace(None);
+        }
+    }
+
+    fn replace(&self, meta: Option<Bytes>) {
+        let rare = rare::of(&self.0.0.rare);
+        rare.presence().set_meta(meta);
+        self.0.refresh_presence();
+    }
+}
+
+impl fmt::Debug for SessionPresence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SessionPresence").field(&self.0.id()).finish()
+    }
+}
+
+impl Groups {
+    /// Changes the table of presence; the next tick tells the sessions of it.
+    pub(crate) fn change_presence<T>(self: &Arc<Self>, change: impl FnOnce(&mut PresenceTable) -> T) -> T {
+        let presence = self.presence_or_new();
+        let (result, starts) = presence.change(change);
+        if starts {
+            let mut ticking = Ticking(Some(Arc::downgrade(self)));
+            presence.ticks.spawn(PRESENCE_TICK, move || ticking.tick());
+        }
+        result
+    }
+
+    /// Ends a tick, and tells the sessions in the rooms that changed.
+    fn tick_presence(&self) -> bool {
+        let Some(presence) = self.presence() else { return false };
+        let tick = presence.tick(Instant::now());
+        for room in &tick.rooms {
+            for session in self.rooms.of(&room.room).iter() {
+                if session.own_presence().is_some_and(|own| own.hear(tick.number, room)) {
+                    session.send_queue().wake();
+                }
+            }
+        }
+        !presence.rests()
+    }
+}
+
+/// The task that ticks; `None` once it has nothing more to do.
+struct Ticking(Option<Weak<Groups>>);
+
+impl Ticking {
+    /// Ticks once; returns whether it goes on.
+    fn tick(&mut self) -> bool {
+        let goes_on = self.0.as_ref().and_then(Weak::upgrade).is_some_and(|groups| groups.tick_presence());
+        if !goes_on {
+            self.0 = None;
+        }
+        goes_on
+    }
+}
+
+/// The task's runtime may shut down while sessions of another one go on: then the next change starts another task.
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        let groups = self.0.take().and_then(|groups| groups.upgrade());
+        if let Some(presence) = groups.as_deref().and_then(|groups| groups.presence()) {
+            presence.stopped_ticking();
+        }
+    }
+}
