@@ -96,7 +96,9 @@ const CRATES: &[(&str, &[&str])] = &[
     // types without a task: an adapter of a stream, the half of a socket, a point in time, a worker
     ("tokio::io", &["session"]),
     ("tokio::net::tcp::OwnedWriteHalf", &["session", "send_queue"]),
-    ("tokio::time::Instant", &["session", "scheduling", "send_queue"]),
+    ("tokio::time::Instant", &["session", "scheduling", "cluster", "send_queue"]),
+    // the interval of a task that ticks
+    ("tokio::time::sleep", &["scheduling"]),
     ("tokio::runtime", &["scheduling"]),
     ("tokio::sync", &["scheduling"]),
     ("tokio::task::JoinHandle", &["session", "scheduling"]),
@@ -140,6 +142,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "cluster/membership",
             "cluster/memory",
             "cluster/receive",
+            "scheduling/ticks",
             // its public method, which uses the former
             "session/lifetime",
         ],

@@ -265,7 +265,7 @@ impl GivenOption<'_> {
             Value::List(list) => list,
         };
         let mut diagnostics = Diagnostics::default();
-        let args = options.parse2(list.stream())?;
+        let args = options.parse2(list.stream()).map_err(|_| self.invalid())?;
         read_options(&args, &self.name.to_string(), &mut diagnostics, |option: PresenceOption, given| {
             match option {
                 PresenceOption::Grace if given.is_off() => grace = quote!(::core::time::Duration::ZERO),

@@ -1,7 +1,7 @@
 //! Who is present in which room, on all nodes: a table without a clock, without tasks and without sessions.
 //!
-//! The devices of this node are put by its sessions, those of other nodes by what these nodes publish. A tick takes the
-//! difference to the tick before, for each room that changed.
+//! The devices of this node are put by its sessions, those of other nodes by what these nodes publish. A tick takes, of each
+//! room that changed, the difference to the tick before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -44,17 +44,11 @@ pub(crate) enum LocalChange {
     Removed { room: Arc<str>, device: Device },
 }
 
-/// The difference between two ticks.
-#[derive(Debug)]
-pub(crate) struct Tick {
-    /// Number of the tick; the first one is 1.
-    pub(crate) number: u64,
-    pub(crate) rooms: Vec<RoomTick>,
-}
-
-/// The difference between two ticks in one room.
+/// The difference in one room since it was taken before.
 #[derive(Debug)]
 pub(crate) struct RoomTick {
+    /// Number of this difference among all that were taken; the first one is 1.
+    pub(crate) number: u64,
     pub(crate) room: Arc<str>,
     /// The users whose presence changed; may be empty.
     pub(crate) changes: Arc<Changes>,
@@ -70,11 +64,12 @@ pub(crate) type User = (Arc<str>, Metas);
 pub(crate) struct PresenceTable {
     node: NodeId,
     rooms: BTreeMap<Arc<str>, Room>,
-    /// The rooms to look at in the next tick.
+    /// The rooms to look at in a tick.
     touched: BTreeSet<Arc<str>>,
     /// When the grace of a device of this node ends.
     graces: BTreeSet<(Instant, Arc<str>, Device)>,
-    ticks: u64,
+    /// Number of differences that were taken.
+    taken: u64,
     /// Changes of this node's devices; `None` if nobody takes them.
     local: Option<Vec<LocalChange>>,
 }
@@ -84,9 +79,9 @@ struct Room {
     users: BTreeMap<Arc<str>, Present>,
     /// The user of each device.
     devices: BTreeMap<Device, Arc<str>>,
-    /// The metas in the last tick of the users that were changed since; `None` if a user was not present.
+    /// The metas of the users that were changed since the difference was taken; `None` if a user was not present.
     before: BTreeMap<Arc<str>, Option<Metas>>,
-    /// Whether the next tick makes a list of everyone.
+    /// Whether the next difference comes with a list of everyone.
     list_wanted: bool,
 }
 
@@ -109,8 +104,8 @@ struct State {
 impl PresenceTable {
     /// An empty table of this node.
     pub(crate) fn new(node: NodeId) -> Self {
-        let (rooms, touched, graces, ticks, local) = <_>::default();
-        Self { node, rooms, touched, graces, ticks, local }
+        let (rooms, touched, graces, taken, local) = <_>::default();
+        Self { node, rooms, touched, graces, taken, local }
     }
 
     /// The device of one of this node's sessions.
@@ -145,31 +140,38 @@ impl PresenceTable {
         self.place(&shared, &user, device, State { meta: state.meta, lingers: true, until }, None);
     }
 
-    /// Removes the devices whose grace is over.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        while self.graces.first().is_some_and(|(until, ..)| *until <= now) {
-            let Some((_, room, device)) = self.graces.pop_first() else { return };
+    /// Removes at most `most` devices whose grace is over. Returns whether there may be more.
+    pub(crate) fn expire(&mut self, now: Instant, most: usize) -> bool {
+        for _ in 0..most {
+            let Some((until, room, device)) = self.graces.first() else { return false };
+            if *until > now {
+                return false;
+            }
+            let (room, device) = (room.clone(), *device);
             self.remove(&room, device);
         }
+        true
     }
 
-    /// Asks for a list of everyone in this room; the next tick has it.
-    pub(crate) fn want_list(&mut self, room: &Arc<str>) {
+    /// Asks for a list of everyone in this room, which comes with its next difference. Returns the lowest number that this
+    /// difference can have.
+    pub(crate) fn want_list(&mut self, room: &Arc<str>) -> u64 {
         self.rooms.entry(room.clone()).or_default().list_wanted = true;
         self.touched.insert(room.clone());
+        self.taken + 1
     }
 
-    /// Ends a tick: the rooms that changed since the last one.
-    pub(crate) fn take_changes(&mut self) -> Tick {
-        self.ticks += 1;
-        let touched = mem::take(&mut self.touched);
-        let rooms = touched.into_iter().filter_map(|name| self.take_room(name)).collect();
-        Tick { number: self.ticks, rooms }
-    }
-
-    /// Number of ticks so far.
-    pub(crate) fn ticks(&self) -> u64 {
-        self.ticks
+    /// Takes the difference of the first room after `after`, by name, that has one or whose list was asked for. A tick
+    /// calls it until there is none, so that each room comes once, and a room that changes all the time delays no other.
+    pub(crate) fn take_next(&mut self, after: Option<&str>) -> Option<RoomTick> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        loop {
+            let room = self.touched.range::<str, _>((start, Bound::Unbounded)).next()?.clone();
+            self.touched.remove(&room);
+            if let Some(tick) = self.take_room(room) {
+                return Some(tick);
+            }
+        }
     }
 
     /// Whether a tick would have something to do, now or later.
@@ -210,8 +212,14 @@ impl PresenceTable {
             let users = room.users.iter().map(|(user, present)| (user.clone(), Change::Joined(present.metas.clone())));
             Arc::new(users.collect())
         });
-        self.drop_if_empty(&name);
-        (!changes.is_empty() || list.is_some()).then_some(RoomTick { room: name, changes, list })
+        if room.is_empty() {
+            self.rooms.remove(&name);
+        }
+        if changes.is_empty() && list.is_none() {
+            return None;
+        }
+        self.taken += 1;
+        Some(RoomTick { number: self.taken, room: name, changes, list })
     }
 
     /// Puts a device in this state, in the place of another one.
@@ -283,13 +291,6 @@ impl PresenceTable {
     fn forget_grace(&mut self, room: &Arc<str>, device: Device, state: &State) {
         if let Some(until) = state.until {
             self.graces.remove(&(until, room.clone(), device));
-        }
-    }
-
-    /// Removes a room without users, once a tick has reported that they left.
-    fn drop_if_empty(&mut self, name: &str) {
-        if self.rooms.get(name).is_some_and(Room::is_empty) {
-            self.rooms.remove(name);
         }
     }
 }
@@ -434,10 +435,18 @@ mod tests {
         }
     }
 
+    fn all(table: &mut PresenceTable) -> Vec<RoomTick> {
+        let mut all: Vec<RoomTick> = Vec::new();
+        while let Some(tick) = table.take_next(all.last().map(|tick| &*tick.room)) {
+            all.push(tick);
+        }
+        all
+    }
+
     /// The changes of the next tick, as `room+name`, `room-name` and `room~name`.
     fn tick(table: &mut PresenceTable) -> String {
         let mut words = Vec::new();
-        for room in table.take_changes().rooms {
+        for room in all(table) {
             for (name, change) in room.changes.iter() {
                 let sign = match change {
                     Change::Joined(_) => '+',
@@ -510,7 +519,7 @@ mod tests {
                     Step::Linger(r, d, secs) => table.linger(&rooms[r], own(d), Some(now + Duration::from_secs(secs))),
                     Step::Advance(secs) => {
                         now += Duration::from_secs(secs);
-                        table.expire(now);
+                        assert!(!table.expire(now, usize::MAX));
                     }
                     Step::Sync(entries) => {
                         let entries = entries.into_iter().map(|(r, u, d, m)| {
@@ -522,7 +531,7 @@ mod tests {
                     }
                     Step::RemoveNode => table.remove_node(OTHER),
                     Step::Tick => {
-                        for tick in table.take_changes().rooms {
+                        for tick in all(&mut table) {
                             let index = rooms.iter().position(|room| *room == tick.room).unwrap();
                             prop_assert!(tick.list.is_none() && !tick.changes.is_empty());
                             fold(&mut known[index], &tick.changes);
@@ -593,9 +602,9 @@ mod tests {
         }
         // the second device took the place of the first
         assert_eq!((table.user("r", "ann").unwrap().len(), table.graces.len()), (1, 1));
-        table.expire(now + Duration::from_secs(15));
+        assert!(!table.expire(now + Duration::from_secs(15), usize::MAX));
         assert_eq!(tick(&mut table), "");
-        table.expire(now + Duration::from_secs(16));
+        assert!(!table.expire(now + Duration::from_secs(16), usize::MAX));
         assert_eq!(tick(&mut table), "r-ann");
         assert!(!table.is_busy());
     }
@@ -659,16 +668,17 @@ mod tests {
         let mut table = PresenceTable::new(OWN);
         let room: Arc<str> = "r".into();
         table.want_list(&room);
-        let tick = table.take_changes();
-        assert!(tick.rooms[0].list.as_ref().is_some_and(|list| list.is_empty()) && table.rooms.is_empty());
+        let ticks = all(&mut table);
+        assert!(ticks[0].list.as_ref().is_some_and(|list| list.is_empty()) && table.rooms.is_empty());
         table.put(&room, &"ann".into(), own(1), None);
-        table.take_changes();
+        all(&mut table);
         table.put(&room, &"ben".into(), own(2), None);
-        table.want_list(&room);
-        let tick = table.take_changes();
+        let from = table.want_list(&room);
+        let ticks = all(&mut table);
+        assert_eq!(ticks[0].number, from);
         let names = |changes: &Changes| changes.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
-        assert_eq!(names(&tick.rooms[0].changes), ["ben"]);
-        assert_eq!(names(tick.rooms[0].list.as_ref().unwrap()), ["ann", "ben"]);
+        assert_eq!(names(&ticks[0].changes), ["ben"]);
+        assert_eq!(names(ticks[0].list.as_ref().unwrap()), ["ann", "ben"]);
     }
 
     #[test]

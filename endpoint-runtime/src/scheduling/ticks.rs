@@ -4,9 +4,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// What a task does after a part of its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It lets other tasks run, and goes on at once.
+    Yield,
+    /// It waits for the next tick.
+    Wait,
+    /// It ends.
+    End,
+}
 
 /// The tasks of a container that tick.
 #[derive(Debug, Default)]
@@ -27,15 +39,17 @@ impl Ticks {
         }
     }
 
-    /// Spawns a task that calls `tick` after each `period` until it returns false. Without a runtime, `tick` is dropped.
-    pub(crate) fn spawn(&self, period: Duration, mut tick: impl FnMut() -> bool + Send + 'static) {
+    /// Spawns a task that calls `tick` after each `period`. Without a runtime, `tick` is dropped.
+    pub(crate) fn start(&self, period: Duration, mut tick: impl FnMut() -> Next + Send + 'static) {
         let Some(runtime) = self.lock().clone().or_else(|| Handle::try_current().ok()) else { return };
         let stop = self.stop.clone();
         let ticking = async move {
+            sleep(period).await;
             loop {
-                sleep(period).await;
-                if !tick() {
-                    break;
+                match tick() {
+                    Next::Yield => yield_now().await,
+                    Next::Wait => sleep(period).await,
+                    Next::End => break,
                 }
             }
         };

@@ -33,7 +33,7 @@ struct Heard {
 /// A room whose changes the session hears. Changes that wait are merged, so that there is at most one for each user,
 /// however slow the handler is.
 struct HeardRoom {
-    /// The first tick that the session hears. It has a list of everyone, and later ones have differences.
+    /// The lowest number of the first difference that the session hears. That comes with a list of everyone.
     from: u64,
     has_list: bool,
     pending: Option<Arc<Changes>>,
@@ -47,7 +47,7 @@ pub struct PresenceChange {
 }
 
 impl OwnPresence {
-    /// The session hears the changes of a room from this tick on.
+    /// The session hears the changes of a room, from the difference with this number on.
     pub(super) fn listen(&self, room: &Arc<str>, from: u64) {
         let listened = HeardRoom { from, has_list: false, pending: None };
         self.lock().rooms.insert(room.clone(), listened);
@@ -69,11 +69,11 @@ impl OwnPresence {
         drop(before);
     }
 
-    /// Adds what happened in a tick. Returns whether the connection must be woken.
-    pub(super) fn hear(&self, number: u64, tick: &RoomTick) -> bool {
+    /// Adds what happened in a room. Returns whether the connection must be woken.
+    pub(super) fn hear(&self, tick: &RoomTick) -> bool {
         let mut heard = self.lock();
         let Heard { rooms, waiting, .. } = &mut *heard;
-        let Some(room) = rooms.get_mut(&tick.room).filter(|room| room.from <= number) else { return false };
+        let Some(room) = rooms.get_mut(&tick.room).filter(|room| room.from <= tick.number) else { return false };
         let changes = if room.has_list { Some(&tick.changes) } else { tick.list.as_ref() };
         let Some(changes) = changes else { return false };
         room.has_list = true;

@@ -6,9 +6,12 @@ use std::sync::OnceLock;
 use tokio::time::Instant;
 
 use crate::cluster::NodeId;
-use crate::cluster::presence::{LocalChange, PresenceTable, Tick};
+use crate::cluster::presence::{LocalChange, PresenceTable, RoomTick};
 use crate::scheduling::ticks::Ticks;
 use crate::send_queue::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Number of graces that end under one lock.
+const EXPIRED_AT_ONCE: usize = 256;
 
 /// Who is present in the rooms of a container.
 #[derive(Debug)]
@@ -63,16 +66,24 @@ impl LocalPresence {
         (result, starts)
     }
 
-    /// Ends a tick: the rooms that changed. Publishes what changed on this node.
-    pub(super) fn tick(&self, now: Instant) -> Tick {
-        let mut state = self.lock();
-        state.table.expire(now);
-        let (tick, local) = (state.table.take_changes(), state.table.take_local());
-        drop(state);
-        if let Some(Publish(publish)) = self.publish.get().filter(|_| !local.is_empty()) {
+    /// Removes some of the devices whose grace is over. Returns whether there may be more.
+    pub(super) fn expire(&self, now: Instant) -> bool {
+        self.lock().table.expire(now, EXPIRED_AT_ONCE)
+    }
+
+    /// Publishes what changed on this node.
+    pub(super) fn publish(&self) {
+        let Some(Publish(publish)) = self.publish.get() else { return };
+        let local = self.lock().table.take_local();
+        if !local.is_empty() {
             publish(local);
         }
-        tick
+    }
+
+    /// The next room that changed, after `after`. The lock is taken for each room anew, so that a tick keeps nobody waiting
+    /// for longer than one room takes.
+    pub(super) fn take_next(&self, after: Option<&str>) -> Option<RoomTick> {
+        self.lock().table.take_next(after)
     }
 
     /// Whether nothing is left to do. Then the task that ticks ends, and the next change must start another one.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::heard::{OwnPresence, PresenceChange};
 use super::rare;
 use super::session::{Groups, Session};
-use crate::cluster::presence::{Device, PresenceTable};
+use crate::cluster::presence::{Device, PresenceTable, RoomTick};
 #[cfg(feature = "json")]
 use crate::codec::presence_meta;
 #[cfg(feature = "json")]
@@ -17,6 +18,10 @@ use crate::config::PRESENCE_META_BYTES;
 use crate::config::PRESENCE_TICK;
 #[cfg(feature = "json")]
 use crate::error::Error;
+use crate::scheduling::ticks::Next;
+
+/// How long the task that ticks runs before it yields to other tasks.
+const TURN: Duration = Duration::from_micros(400);
 
 /// The presence of a session's user: what the others in the rooms learn of this device. From [`Session::presence`].
 #[derive(Clone, Copy)]
@@ -104,9 +109,8 @@ impl Session {
                 table.put(room, user, device, own.and_then(OwnPresence::meta));
             }
             if let Some(own) = own.filter(|_| hears) {
-                table.want_list(room);
-                // under the lock on the table, so that the session misses no tick
-                own.listen(room, table.ticks() + 1);
+                // under the lock on the table, so that the session misses no change
+                own.listen(room, table.want_list(room));
             }
         });
     }
@@ -213,45 +217,69 @@ impl Groups {
         let presence = self.presence_or_new();
         let (result, starts) = presence.change(change);
         if starts {
-            let mut ticking = Ticking(Some(Arc::downgrade(self)));
-            presence.ticks.spawn(PRESENCE_TICK, move || ticking.tick());
+            let mut ticking = Ticking { groups: Some(Arc::downgrade(self)), after: None };
+            presence.ticks.start(PRESENCE_TICK, move || ticking.tick());
         }
         result
     }
 
-    /// Ends a tick, and tells the sessions in the rooms that changed.
-    fn tick_presence(&self) -> bool {
-        let Some(presence) = self.presence() else { return false };
-        let tick = presence.tick(Instant::now());
-        for room in &tick.rooms {
-            for session in self.rooms.of(&room.room).iter() {
-                if session.own_presence().is_some_and(|own| own.hear(tick.number, room)) {
-                    session.send_queue().wake();
-                }
+    /// Tells the sessions in a room what changed.
+    fn tell_presence(&self, tick: &RoomTick) {
+        for session in self.rooms.of(&tick.room).iter() {
+            if session.own_presence().is_some_and(|own| own.hear(tick)) {
+                session.send_queue().wake();
             }
         }
-        !presence.rests()
     }
 }
 
-/// The task that ticks; `None` once it has nothing more to do.
-struct Ticking(Option<Weak<Groups>>);
+/// The task that ticks.
+struct Ticking {
+    /// `None` once it has nothing more to do.
+    groups: Option<Weak<Groups>>,
+    /// The room at which the current tick was interrupted.
+    after: Option<Arc<str>>,
+}
 
 impl Ticking {
-    /// Ticks once; returns whether it goes on.
-    fn tick(&mut self) -> bool {
-        let goes_on = self.0.as_ref().and_then(Weak::upgrade).is_some_and(|groups| groups.tick_presence());
-        if !goes_on {
-            self.0 = None;
+    fn tick(&mut self) -> Next {
+        let groups = self.groups.as_ref().and_then(Weak::upgrade);
+        let next = groups.map_or(Next::End, |groups| self.tick_some(&groups));
+        if next == Next::End {
+            self.groups = None;
         }
-        goes_on
+        next
+    }
+
+    /// Does a tick, or as much of it as fits into one turn of the task.
+    fn tick_some(&mut self, groups: &Groups) -> Next {
+        let Some(presence) = groups.presence() else { return Next::End };
+        let (started, now) = (std::time::Instant::now(), Instant::now());
+        let is_over = || started.elapsed() >= TURN;
+        if self.after.is_none() {
+            while presence.expire(now) {
+                if is_over() {
+                    return Next::Yield;
+                }
+            }
+            presence.publish();
+        }
+        while let Some(tick) = presence.take_next(self.after.as_deref()) {
+            groups.tell_presence(&tick);
+            self.after = Some(tick.room);
+            if is_over() {
+                return Next::Yield;
+            }
+        }
+        self.after = None;
+        if presence.rests() { Next::End } else { Next::Wait }
     }
 }
 
 /// The task's runtime may shut down while sessions of another one go on: then the next change starts another task.
 impl Drop for Ticking {
     fn drop(&mut self) {
-        let groups = self.0.take().and_then(|groups| groups.upgrade());
+        let groups = self.groups.take().and_then(|groups| groups.upgrade());
         if let Some(presence) = groups.as_deref().and_then(|groups| groups.presence()) {
             presence.stopped_ticking();
         }
