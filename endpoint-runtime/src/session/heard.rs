@@ -16,7 +16,7 @@ pub(crate) struct OwnPresence {
     /// Whether changes wait for the handler; readable without the lock.
     due: AtomicBool,
     heard: Mutex<Heard>,
-    /// The meta as JSON. Changed under the lock on the session's rooms.
+    /// The meta as JSON. After each change the table is told.
     meta: Mutex<Option<Bytes>>,
 }
 

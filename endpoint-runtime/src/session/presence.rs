@@ -19,6 +19,7 @@ use crate::config::PRESENCE_TICK;
 #[cfg(feature = "json")]
 use crate::error::Error;
 use crate::scheduling::ticks::Next;
+use crate::send_queue::FAR;
 
 /// How long the task that ticks runs before it yields to other tasks.
 const TURN: Duration = Duration::from_micros(400);
@@ -93,8 +94,10 @@ impl Session {
         }
     }
 
-    /// Notes that the session is in a room now. Called under the lock on its rooms, like all functions below that change
-    /// the table, so that the table has the last state of the session.
+    /// Notes that the session is in a room now.
+    ///
+    /// This and each other change until the end of the session is made under the lock on its rooms, so that the table has
+    /// the session's last state.
     pub(super) fn enter_presence(&self, room: &Arc<str>) {
         if !self.has_presence() {
             return;
@@ -132,7 +135,7 @@ impl Session {
         if let Some(own) = self.own_presence() {
             own.forget_all();
         }
-        let until = (!grace.is_zero()).then(|| Instant::now().checked_add(grace)).flatten();
+        let until = (!grace.is_zero()).then(|| Instant::now() + grace.min(FAR));
         self.0.endpoint.groups.change_presence(|table| {
             let device = self.device(table);
             rooms.for_each(|room| match until {
