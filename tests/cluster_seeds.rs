@@ -156,7 +156,10 @@ async fn run(seed: u64) -> String {
                 .send_text(format!("{} {room} {number}", run_of[node]));
             let report = report.everywhere().await;
             let expected = members.iter().filter(|member| member.room == room).count();
-            assert_eq!((report.here + report.elsewhere, report.unsure.len()), (expected, 0), "seed {seed}: {report}");
+            let health: Vec<_> =
+                (0..NODES).map(|node| cluster.node(node).container().health().cluster.unwrap()).collect();
+            let reached = (report.here + report.elsewhere, report.unsure.len());
+            assert_eq!(reached, (expected, 0), "seed {seed}: from {node} to {name}: {report:?} {health:#?} {log}");
         }
     }
     for member in &mut members {

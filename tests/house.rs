@@ -142,6 +142,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "cluster/membership",
             "cluster/memory",
             "cluster/receive",
+            "cluster/subscriptions",
             "scheduling/ticks",
             // its public method, which uses the former
             "session/lifetime",

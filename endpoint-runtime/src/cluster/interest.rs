@@ -50,6 +50,16 @@ impl InterestSet {
         (0..2 * BUCKETS).filter(|bucket| self.contains(*bucket))
     }
 
+    /// The buckets of both sets.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+        self
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The buckets that are in this set and not in `other`.
     pub(crate) fn without(mut self, other: &Self) -> Self {
         self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word &= !other);

@@ -1,6 +1,5 @@
 //! The tasks of a node: connect, subscribe, publish, show signs of life, and begin again whenever the link is lost.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,20 +7,17 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::backplane::{BackplaneLink, Inbound, Subject};
+use super::engine_call::{Lost, within};
 use super::envelope::{Beat, Entry};
 use super::health::Counters;
 use super::interest::InterestSet;
 use super::node::Node;
-use super::outbox::index;
 use super::settings::WhileDown;
+use super::subscriptions;
 use crate::config::{
-    CLUSTER_BEAT, CLUSTER_CHECK, CLUSTER_DEAD, CLUSTER_ENGINE_TIMEOUT, CLUSTER_FIRST_PAUSE, CLUSTER_LINGER,
-    CLUSTER_LONGEST_PAUSE,
+    CLUSTER_BEAT, CLUSTER_CHECK, CLUSTER_DEAD, CLUSTER_ENGINE_TIMEOUT, CLUSTER_FIRST_PAUSE, CLUSTER_LONGEST_PAUSE,
 };
 use crate::error::BoxError;
-
-/// Result of a loop that ends only with the link.
-type Lost = Result<Infallible, BoxError>;
 
 /// Keeps the node in the cluster until it is told to stop.
 pub(super) async fn run(node: Arc<Node>) {
@@ -83,7 +79,7 @@ async fn connect(node: &Arc<Node>) -> Result<Arc<dyn BackplaneLink>, BoxError> {
     let own = [Subject::Nodes, Subject::Node(node.id)];
     within(link.subscribe(own.into_iter().chain(buckets.iter().map(Subject::Bucket)).collect())).await?;
     let now = Instant::now();
-    node.local().subscribed = buckets;
+    node.local().reconnected(buckets);
     node.peers().pardon(now);
     node.note_echo(now);
     {
@@ -98,23 +94,17 @@ async fn connect(node: &Arc<Node>) -> Result<Arc<dyn BackplaneLink>, BoxError> {
     Ok(link)
 }
 
-/// A call to the engine, with a limit.
-async fn within<T>(call: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
-    timeout(CLUSTER_ENGINE_TIMEOUT, call).await.unwrap_or_else(|_| Err("it does not answer".into()))
-}
-
 /// Serves a link until it is lost; `None` if the node ends.
 async fn serve(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Option<BoxError> {
     node.send_control(Subject::Nodes, &Entry::Beat(node.beat(true, 0)));
-    let known = node.local().subscribed;
-    node.tasks.spawn(announce(node.clone(), link.clone(), known));
+    subscriptions::announce_all(node, link);
     node.sync_presence_of_all();
     let lost = tokio::select! {
         biased;
         () = node.stop.cancelled() => None,
         error = link.closed() => Some(error),
         Err(error) = publish(node, link) => Some(error),
-        Err(error) = subscribe(node, link) => Some(error),
+        Err(error) = subscriptions::keep(node, link) => Some(error),
         Err(error) = show_life(node) => Some(error),
     };
     if lost.is_none() {
@@ -140,78 +130,6 @@ async fn publish(node: &Node, link: &Arc<dyn BackplaneLink>) -> Lost {
         }
         Counters::add(&node.counters.packets, packets);
         Counters::add(&node.counters.published, batch.messages);
-    }
-}
-
-/// Subscribes to the buckets in which the node has sessions, and ends subscriptions that have not been needed for a
-/// while.
-async fn subscribe(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Lost {
-    let mut idle: [Option<Instant>; super::interest::ALL_BUCKETS] = [None; super::interest::ALL_BUCKETS];
-    loop {
-        let (added, unused) = {
-            let local = node.local();
-            let used = local.counts.set();
-            (used.without(&local.subscribed), local.subscribed.without(&used))
-        };
-        if added != InterestSet::default() {
-            within(link.subscribe(added.iter().map(Subject::Bucket).collect())).await?;
-            let mut local = node.local();
-            added.iter().for_each(|bucket| local.subscribed.set(bucket, true));
-            drop(local);
-            node.tasks.spawn(announce(node.clone(), link.clone(), added));
-            added.iter().for_each(|bucket| node.sync_presence_in(bucket));
-        }
-        let now = Instant::now();
-        for (bucket, since) in (0..).zip(&mut idle) {
-            *since = unused.contains(bucket).then(|| since.unwrap_or(now));
-        }
-        let is_over =
-            |bucket: &u16| idle[usize::from(*bucket)].is_some_and(|since| now.duration_since(since) >= CLUSTER_LINGER);
-        let over: InterestSet = unused.iter().filter(is_over).collect();
-        if over != InterestSet::default() {
-            let kept = {
-                let mut local = node.local();
-                // a room may have been joined meanwhile
-                let over = over.without(&local.counts.set());
-                over.iter().for_each(|bucket| {
-                    local.subscribed.set(bucket, false);
-                    local.known.set(bucket, false);
-                });
-                over
-            };
-            node.send_control(Subject::Nodes, &Entry::Beat(node.beat(false, 0)));
-            within(link.unsubscribe(kept.iter().map(Subject::Bucket).collect())).await?;
-            let peers = node.peers();
-            for inbox in peers.inboxes() {
-                kept.iter().for_each(|bucket| inbox.reset(index(Subject::Bucket(bucket))));
-            }
-            continue;
-        }
-        tokio::select! {
-            biased;
-            () = node.changed.notified() => {}
-            () = sleep(CLUSTER_LINGER / 8) => {}
-        }
-    }
-}
-
-/// Makes the other nodes know that this one has sessions in these buckets, as long as the link lives.
-async fn announce(node: Arc<Node>, link: Arc<dyn BackplaneLink>, buckets: InterestSet) {
-    let is_current = || node.link().link.as_ref().is_some_and(|current| Arc::ptr_eq(current, &link));
-    while is_current() && !node.stop.is_cancelled() {
-        let nodes = node.peers().alive();
-        let gathered = node
-            .gather(nodes, |request| {
-                node.send_control(Subject::Nodes, &Entry::Beat(node.beat(false, request)));
-            })
-            .await;
-        // one that has died meanwhile need not know
-        let is_missing = node.peers().alive_peers().any(|(id, _)| gathered.missing.contains(&id));
-        if !is_missing && is_current() {
-            node.note_known(buckets);
-            return;
-        }
-        sleep(CLUSTER_CHECK).await;
     }
 }
 
@@ -262,30 +180,19 @@ fn note_lost(node: &Node, error: &(dyn std::error::Error + 'static)) {
     if was_connected {
         node.open_outbox_while_down();
         node.requests.all_lost();
-        let mut local = node.local();
-        local.known = InterestSet::default();
-        local.subscribed = InterestSet::default();
+        node.local().reconnected(InterestSet::default());
     }
 }
 
 impl Node {
     pub(super) fn beat(&self, is_new: bool, request: u64) -> Beat {
-        Beat { name: self.name.to_string(), interest: self.local().subscribed, is_new, request }
+        Beat { name: self.name.to_string(), interest: self.local().announced, is_new, request }
     }
 
     /// The engine has returned this node's own sign of life.
     pub(super) fn note_echo(&self, now: Instant) {
         let millis = u64::try_from(now.duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
         self.echo.store(millis, Ordering::Relaxed);
-    }
-
-    /// Every live node knows that this one has sessions in these buckets.
-    fn note_known(&self, buckets: InterestSet) {
-        let mut local = self.local();
-        let subscribed = local.subscribed;
-        buckets.iter().filter(|bucket| subscribed.contains(*bucket)).for_each(|bucket| local.known.set(bucket, true));
-        drop(local);
-        self.known.send_modify(|version| *version += 1);
     }
 
     fn since_echo(&self, now: Instant) -> Duration {

@@ -29,6 +29,7 @@
 mod answers;
 mod authentication;
 mod backplane;
+mod engine_call;
 pub(crate) mod envelope;
 pub(crate) mod fields;
 mod health;
@@ -40,14 +41,15 @@ mod memory;
 pub(crate) mod node;
 mod outbox;
 mod peers;
+pub(crate) mod presence;
+pub(crate) mod presence_changes;
 mod receive;
 mod requests;
 mod sequence;
 mod settings;
 pub(crate) mod sink;
+mod subscriptions;
 pub(crate) mod target;
-pub(crate) mod presence;
-pub(crate) mod presence_changes;
 
 pub use self::answers::{Answers, ClusterReport};
 pub use self::backplane::{

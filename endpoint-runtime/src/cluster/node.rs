@@ -65,8 +65,23 @@ pub(super) struct LocalInterest {
     pub(super) counts: Local,
     /// The engine has confirmed the subscription.
     pub(super) subscribed: InterestSet,
-    /// Every live node knows.
+    /// The subscribed buckets that this node's beats name.
+    pub(super) announced: InterestSet,
+    /// Every live node knows that they are announced.
     pub(super) known: InterestSet,
+}
+
+impl LocalInterest {
+    /// A new link has these subscriptions.
+    pub(super) fn reconnected(&mut self, subscribed: InterestSet) {
+        (self.subscribed, self.announced, self.known) = (subscribed, subscribed, InterestSet::default());
+    }
+
+    /// These buckets are not announced any more.
+    pub(super) fn withdraw(&mut self, buckets: InterestSet) {
+        self.announced = self.announced.without(&buckets);
+        self.known = self.known.without(&buckets);
+    }
 }
 
 /// The link to the engine.
@@ -265,7 +280,7 @@ impl Node {
 
     fn add_bucket(&self, bucket: u16) {
         let mut local = self.local();
-        if local.counts.add(bucket) && !local.subscribed.contains(bucket) {
+        if local.counts.add(bucket) && !local.announced.contains(bucket) {
             drop(local);
             self.changed.notify_one();
         }
