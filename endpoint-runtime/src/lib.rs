@@ -198,7 +198,7 @@ pub use crate::session::excluded::SessionIds;
 pub use crate::session::join::{Join, Joining};
 pub use crate::session::message_handler::{MessageHandler, MessageKind};
 pub use crate::session::presence::SessionPresence;
-pub use crate::session::present::{Presence, Present, PresentHere};
+pub use crate::session::present::{Presence, Present, PresentHere, PresentUsers};
 pub use crate::session::principal::{Identity, Principal};
 pub use crate::session::properties::Properties;
 pub use crate::session::remote::{AsyncRemote, BasicRemote, SendObject};

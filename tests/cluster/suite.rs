@@ -96,6 +96,61 @@ impl Chat {
     }
 }
 
+#[server_endpoint("/hall/{room}", presence(grace = "2s"))]
+#[derive(Default)]
+pub struct Hall;
+
+impl Hall {
+    #[on_open]
+    async fn enter(&mut self, session: &Session, #[path_param] room: String) -> Result<(), Error> {
+        session.join(&room).await
+    }
+
+    /// Tells who came and went, such as `+ann ~ben(2) -cy`, with the number of devices of those who are there.
+    #[on_presence]
+    fn changed(&mut self, change: Presence<String>) -> String {
+        let mut words = Vec::new();
+        for (sign, users) in [('+', change.joined), ('~', change.updated)] {
+            words.extend(users.iter().map(|user| format!("{sign}{}({})", user.name, user.devices.len())));
+        }
+        words.extend(change.left.iter().map(|user| format!("-{}", user.name)));
+        words.join(" ")
+    }
+
+    /// Sets the meta.
+    #[on_message]
+    fn be(&mut self, meta: &str, session: &Session) -> Result<(), Error> {
+        session.presence().set(meta)
+    }
+}
+
+/// Names with their numbers of devices, as [`Hall::changed`] tells them.
+#[derive(Default, Debug, PartialEq, Clone)]
+pub struct Known(std::collections::BTreeMap<String, usize>);
+
+impl Known {
+    /// Reads changes until the list is this one.
+    async fn until(&mut self, client: &mut TestClient, list: &[(&str, usize)]) {
+        let list: std::collections::BTreeMap<_, _> =
+            list.iter().map(|(name, devices)| (name.to_string(), *devices)).collect();
+        while self.0 != list {
+            let Ok(text) = timeout(SOON, client.next_text()).await else { panic!("{:?}, not {list:?}", self.0) };
+            for word in text.split(' ') {
+                let (name, devices) = match word.split_once('(') {
+                    Some((name, devices)) => (name, devices.trim_end_matches(')').parse().unwrap()),
+                    None => (word, 0),
+                };
+                let known = self.0.contains_key(&name[1..]);
+                assert_eq!(known, !name.starts_with('+'), "{text} after {:?}", self.0);
+                match devices {
+                    0 => self.0.remove(&name[1..]),
+                    _ => self.0.insert(name[1..].to_owned(), devices),
+                };
+            }
+        }
+    }
+}
+
 impl<E: Engine> Nodes<E> {
     pub async fn of(count: usize) -> Self {
         Self::with(count, |cluster| cluster).await
@@ -113,7 +168,7 @@ impl<E: Engine> Nodes<E> {
 
     pub async fn add(&mut self, settings: impl Fn(Cluster) -> Cluster) {
         let way = self.engine.way().await;
-        let container = ServerContainer::builder().register::<Chat>().handshake(by_name);
+        let container = ServerContainer::builder().register::<Chat>().register::<Hall>().handshake(by_name);
         let container = container.compression(Compression::ON).cluster(settings(way.cluster().await)).build();
         self.nodes.push((TestServer::new(container.unwrap()), way));
     }
@@ -135,6 +190,12 @@ impl<E: Engine> Nodes<E> {
         let mut client = self.nodes[node].0.connect(target).await;
         client.expect_text("known").await;
         client
+    }
+
+    /// The names that a node finds in a hall, and how many nodes did not answer.
+    pub async fn present(&self, node: usize, room: &str) -> (Vec<String>, usize) {
+        let present = self.container(node).room(room).present::<String>().await;
+        (present.users.iter().map(|user| user.name.to_string()).collect(), present.missing.len())
     }
 
     /// Waits until all nodes know each other.
@@ -581,6 +642,94 @@ pub async fn an_engine_that_stalls_is_noticed<E: Engine>() {
     nodes.settle().await;
 }
 
+pub async fn presence_is_one_list_on_all_nodes<E: Engine>() {
+    let nodes = Nodes::<E>::of(4).await;
+    let (mut of_ben, mut of_cy) = (Known::default(), Known::default());
+    let mut ben = nodes.nodes[1].0.connect("/hall/42?name=ben").await;
+    of_ben.until(&mut ben, &[("ben", 1)]).await;
+    let mut ann = nodes.nodes[0].0.connect("/hall/42?name=ann").await;
+    of_ben.until(&mut ben, &[("ann", 1), ("ben", 1)]).await;
+    // a second device is no second user
+    let mut phone = nodes.nodes[1].0.connect("/hall/42?name=ann").await;
+    of_ben.until(&mut ben, &[("ann", 2), ("ben", 1)]).await;
+    // a node whose first session this is learns of everyone
+    let mut cy = nodes.nodes[2].0.connect("/hall/42?name=cy").await;
+    of_cy.until(&mut cy, &[("ann", 2), ("ben", 1), ("cy", 1)]).await;
+    of_ben.until(&mut ben, &[("ann", 2), ("ben", 1), ("cy", 1)]).await;
+    for node in 0..4 {
+        // the last node has no session in the room
+        assert_eq!(nodes.present(node, "42").await, (vec!["ann".into(), "ben".into(), "cy".into()], 0), "node {node}");
+        if node < 3 {
+            nodes.until("it counts", || nodes.container(node).room("42").present_here().count() == 3).await;
+        }
+    }
+    // metas travel
+    phone.send_text("away").await;
+    let is_away = || {
+        let user = nodes.container(2).room("42").present_here().user::<String>("ann");
+        user.is_some_and(|user| user.devices.contains(&Some("away".to_owned())) && user.devices.len() == 2)
+    };
+    nodes.until("the meta is known", is_away).await;
+    // one device goes, and after the grace the other
+    phone.close(1000, "").await;
+    of_ben.until(&mut ben, &[("ann", 1), ("ben", 1), ("cy", 1)]).await;
+    ann.close(1000, "").await;
+    of_ben.until(&mut ben, &[("ben", 1), ("cy", 1)]).await;
+    of_cy.until(&mut cy, &[("ben", 1), ("cy", 1)]).await;
+    assert_eq!(nodes.present(3, "42").await, (vec!["ben".into(), "cy".into()], 0));
+}
+
+pub async fn a_user_who_comes_back_on_another_node_has_not_left<E: Engine>() {
+    let nodes = Nodes::<E>::of(3).await;
+    let mut of_ben = Known::default();
+    let mut ben = nodes.nodes[2].0.connect("/hall/42?name=ben").await;
+    let mut ann = nodes.nodes[0].0.connect("/hall/42?name=ann").await;
+    of_ben.until(&mut ben, &[("ann", 1), ("ben", 1)]).await;
+    for round in 0..4 {
+        ann.close(1001, "").await;
+        sleep(Duration::from_millis(300)).await;
+        ann = nodes.nodes[(round + 1) % 2].0.connect("/hall/42?name=ann").await;
+    }
+    // longer than the grace: nothing but what ben does himself
+    sleep(Duration::from_secs(4)).await;
+    ben.send_text("here").await;
+    let text = timeout(SOON, ben.next_text()).await.unwrap();
+    assert_eq!(text, "~ben(1)");
+    assert_eq!(nodes.present(2, "42").await, (vec!["ann".into(), "ben".into()], 0));
+}
+
+pub async fn presence_is_right_ten_seconds_after_a_node_dies_or_a_partition_heals<E: Engine>() {
+    let nodes = Nodes::<E>::of(3).await;
+    let mut of_ben = Known::default();
+    let mut ben = nodes.nodes[2].0.connect("/hall/42?name=ben").await;
+    let _ann = nodes.nodes[0].0.connect("/hall/42?name=ann").await;
+    let _cy = nodes.nodes[1].0.connect("/hall/42?name=cy").await;
+    of_ben.until(&mut ben, &[("ann", 1), ("ben", 1), ("cy", 1)]).await;
+    let cut = Instant::now();
+    nodes.way(1).cut();
+    of_ben.until(&mut ben, &[("ann", 1), ("ben", 1)]).await;
+    assert!(cut.elapsed() <= Duration::from_secs(10), "{:?}", cut.elapsed());
+    assert_eq!(nodes.present(2, "42").await, (vec!["ann".into(), "ben".into()], 0));
+    // somebody comes and somebody goes on the other side meanwhile
+    let _dan = nodes.nodes[1].0.connect("/hall/42?name=dan").await;
+    let healed = Instant::now();
+    nodes.way(1).heal();
+    let all = [("ann", 1), ("ben", 1), ("cy", 1), ("dan", 1)];
+    of_ben.until(&mut ben, &all).await;
+    assert!(healed.elapsed() <= Duration::from_secs(10), "{:?}", healed.elapsed());
+    for node in 0..3 {
+        nodes.until("it counts", || nodes.container(node).room("42").present_here().count() == 4).await;
+        assert_eq!(nodes.present(node, "42").await.0.len(), 4, "node {node}");
+    }
+    // a link that is lost for a moment makes nobody leave
+    nodes.way(0).disconnect();
+    nodes.way(1).disconnect();
+    nodes.settle().await;
+    sleep(Duration::from_secs(3)).await;
+    ben.send_text("here").await;
+    assert_eq!(timeout(SOON, ben.next_text()).await.unwrap(), "~ben(1)");
+}
+
 /// The tests, each as one of this engine.
 #[macro_export]
 macro_rules! suite {
@@ -604,6 +753,9 @@ macro_rules! suite {
             only_nodes_with_the_key_are_heard
             a_node_that_leaves_is_gone_at_once
             an_engine_that_stalls_is_noticed
+            presence_is_one_list_on_all_nodes
+            a_user_who_comes_back_on_another_node_has_not_left
+            presence_is_right_ten_seconds_after_a_node_dies_or_a_partition_heals
         );
     };
     (@ $engine:ty, $attributes:tt, $($test:ident)*) => {

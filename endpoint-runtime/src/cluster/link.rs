@@ -150,7 +150,7 @@ async fn show_life(node: &Node) -> Lost {
             return Err("it delivers nothing any more".into());
         }
         let silent = node.peers().silent(now, CLUSTER_DEAD);
-        silent.into_iter().for_each(|peer| node.lose(peer, "it is silent"));
+        silent.into_iter().for_each(|peer| node.lose(peer, true));
         node.note_wanted();
     }
 }

@@ -43,6 +43,7 @@ mod outbox;
 mod peers;
 pub(crate) mod presence;
 pub(crate) mod presence_changes;
+pub(crate) mod presence_entries;
 mod receive;
 mod requests;
 mod sequence;

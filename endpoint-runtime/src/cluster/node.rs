@@ -203,12 +203,19 @@ impl Node {
         self.send(&subjects, encode(&Entry::Operate { seq: 0, target, operation }), &Scope::Everyone)
     }
 
-    /// Publishes changes of this node's presence in a bucket.
+    /// Publishes changes of this node's presence in a bucket. If that is not possible, the others notice that a number is
+    /// missing, and ask for the whole presence.
     pub(crate) fn change_presence(&self, bucket: u16, changes: Bytes) {
-        if self.is_bucket_wanted(bucket) {
-            self.send(&[Subject::Bucket(bucket)], encode(&Entry::Presence { seq: 0, changes }), &Scope::Everyone);
+        let subject = Subject::Bucket(bucket);
+        let is_published = self.is_bucket_wanted(bucket)
+            && self
+                .outbox()
+                .message(subject, &mut encode(&Entry::Presence { seq: 0, changes }), |_| Vec::new())
+                .is_ok();
+        if is_published {
+            self.filled.notify_one();
         } else {
-            self.outbox().skip(Subject::Bucket(bucket));
+            self.outbox().skip(subject);
         }
     }
 

@@ -113,6 +113,7 @@ impl Outbox {
     /// Uses a sequence number for a message that no other node needs: a node that should have had it will notice.
     pub(crate) fn skip(&mut self, subject: Subject) {
         self.next(subject);
+        self.marks[index(subject)] = MARKS;
     }
 
     /// The last number used in this subject.

@@ -66,7 +66,7 @@ pub(crate) struct PresenceTable {
     rooms: BTreeMap<Arc<str>, Room>,
     /// The rooms to look at in a tick.
     touched: BTreeSet<Arc<str>>,
-    /// When the grace of a device of this node ends.
+    /// When the grace of a device ends.
     graces: BTreeSet<(Instant, Arc<str>, Device)>,
     /// Number of differences that were taken.
     taken: u64,
@@ -97,7 +97,7 @@ struct Present {
 struct State {
     meta: Option<Bytes>,
     lingers: bool,
-    /// When the grace ends, if this node has the device.
+    /// When the grace ends, if this node has the device or the node that had it is gone.
     until: Option<Instant>,
 }
 
@@ -237,10 +237,10 @@ impl PresenceTable {
                 self.remove(room, replaced);
             }
         }
+        if let Some(until) = state.until {
+            self.graces.insert((until, room.clone(), device));
+        }
         if device.node == self.node {
-            if let Some(until) = state.until {
-                self.graces.insert((until, room.clone(), device));
-            }
             if let Some(local) = &mut self.local {
                 let (room, user, meta, lingers) = (room.clone(), user.clone(), state.meta.clone(), state.lingers);
                 local.push(LocalChange::Put { entry: DeviceEntry { room, user, device, meta, lingers }, replaces });
@@ -296,7 +296,6 @@ impl PresenceTable {
 }
 
 /// The interface for other nodes.
-#[allow(dead_code, reason = "a container that is no node of a cluster uses none of it")]
 impl PresenceTable {
     /// Records the changes of this node's devices from now on, to be published.
     pub(crate) fn record_local(&mut self) {
@@ -314,6 +313,9 @@ impl PresenceTable {
         match change {
             LocalChange::Put { entry, replaces } if entry.device.node != self.node => {
                 let DeviceEntry { room, user, device, meta, lingers } = entry;
+                // its node may not have heard of the device that lingers here
+                let is_known = lingers || self.state_of(&room, device).is_some_and(|(_, same, _)| same == user);
+                let replaces = replaces.or_else(|| if is_known { None } else { self.lingering(&room, &user, &meta) });
                 self.place(&room, &user, device, State { meta, lingers, until: None }, replaces);
             }
             LocalChange::Removed { room, device } if device.node != self.node => self.remove(&room, device),
@@ -353,11 +355,21 @@ impl PresenceTable {
         entries.into_iter().for_each(|entry| self.apply(LocalChange::Put { entry, replaces: None }));
     }
 
-    /// Removes all devices of another node, which is gone.
-    pub(crate) fn remove_node(&mut self, node: NodeId) {
+    /// Lets the devices of another node, which is gone, stay until then: their users may come back elsewhere.
+    pub(crate) fn linger_node(&mut self, node: NodeId, until: Instant) {
         for (room, device) in self.of_node(node, |_| true) {
-            self.remove(&room, device);
+            self.linger(&room, device, Some(until));
         }
+    }
+
+    /// Removes all devices of other nodes in the rooms that `filter` selects: this node does not hear of them any more.
+    pub(crate) fn forget_others(&mut self, filter: impl Fn(&str) -> bool) {
+        let rooms = self.rooms.iter().filter(|(name, _)| filter(name));
+        let others: Vec<_> = rooms
+            .flat_map(|(name, room)| room.devices.keys().map(|device| (name.clone(), *device)))
+            .filter(|(_, device)| device.node != self.node)
+            .collect();
+        others.iter().for_each(|(room, device)| self.remove(room, *device));
     }
 
     /// The devices of a node in the rooms that `filter` selects.
@@ -529,7 +541,7 @@ mod tests {
                         });
                         table.replace_node_rooms(OTHER, |room| room == "a", entries);
                     }
-                    Step::RemoveNode => table.remove_node(OTHER),
+                    Step::RemoveNode => table.linger_node(OTHER, now + Duration::from_secs(3)),
                     Step::Tick => {
                         for tick in all(&mut table) {
                             let index = rooms.iter().position(|room| *room == tick.room).unwrap();
@@ -635,7 +647,7 @@ mod tests {
             assert_eq!(table.rooms["r"].devices.keys().collect::<Vec<_>>(), [&device]);
             assert!(table.graces.is_empty());
         }
-        tables[0].remove_node(OTHER);
+        tables[0].forget_others(|_| true);
         assert_eq!(tick(&mut tables[0]), "r-ann");
     }
 

@@ -59,7 +59,7 @@ impl Node {
         let at = index(subject);
         match entry {
             Entry::Beat(beat) => self.take_beat(sender, &beat),
-            Entry::Bye => self.lose(sender, "it ends"),
+            Entry::Bye => self.lose(sender, false),
             Entry::Publish { seq, publish } => {
                 Counters::add(&self.counters.received, 1);
                 let mut publish = Some(publish);
@@ -83,7 +83,7 @@ impl Node {
                 self.note(step, subject, sender, inbox);
                 if step != Step::Duplicate {
                     if let Some(changes) = inbox.presence(at, seq, changes) {
-                        self.sink.presence_changed(sender, &changes);
+                        self.sink.presence_changed(sender, changes);
                     }
                 }
             }
@@ -244,17 +244,18 @@ impl Node {
         found
     }
 
-    /// Takes another node for dead.
-    pub(super) fn lose(&self, node: NodeId, why: &str) {
-        if self.peers().lose(node) {
-            if why != "it ends" {
-                Counters::add(&self.counters.deaths, 1);
-            }
-            tracing::info!(node = &*self.name, lost = %node, why, "a node is not in the cluster any more");
-            self.requests.lost(node);
-            self.note_wanted();
-            self.sink.lost(node);
+    /// Takes another node for dead, or for ended, as it said.
+    pub(super) fn lose(&self, node: NodeId, has_died: bool) {
+        if !self.peers().lose(node) {
+            return;
         }
+        if has_died {
+            Counters::add(&self.counters.deaths, 1);
+        }
+        tracing::info!(node = &*self.name, lost = %node, has_died, "a node is not in the cluster any more");
+        self.requests.lost(node);
+        self.note_wanted();
+        self.sink.lost(node, has_died);
     }
 
     // --- presence ---
@@ -284,7 +285,7 @@ impl Node {
 
     fn sync_presence_from(self: &Arc<Self>, peer: NodeId, inbox: &Arc<PeerInbox>, bucket: u16) {
         let at = index(Subject::Bucket(bucket));
-        if !self.sink.has_presence() || !inbox.begin_sync(at) {
+        if self.sink.presence_grace().is_none() || !inbox.begin_sync(at) {
             return;
         }
         let (node, inbox) = (self.clone(), inbox.clone());
@@ -297,12 +298,12 @@ impl Node {
             // if there is no answer, the node has died, or the next gap or link tries again
             let mut known_to = 0;
             if let Some((seq, state)) = state {
-                node.sink.presence_is(peer, bucket, &state);
+                node.sink.presence_is(peer, bucket, state);
                 known_to = seq;
             }
             while let Some(waiting) = inbox.release_sync(at) {
                 let later = waiting.into_iter().filter(|(seq, _)| *seq > known_to);
-                later.for_each(|(_, changes)| node.sink.presence_changed(peer, &changes));
+                later.for_each(|(_, changes)| node.sink.presence_changed(peer, changes));
             }
         });
     }

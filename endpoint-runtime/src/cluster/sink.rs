@@ -1,5 +1,7 @@
 //! What the cluster needs of the container: the sessions of this node.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::backplane::NodeId;
@@ -20,15 +22,18 @@ pub(crate) trait Sink: Send + Sync + 'static {
     /// The rooms of this node in a bucket.
     fn rooms_in(&self, bucket: u16) -> Vec<String>;
 
-    /// Whether an endpoint here has presence.
-    fn has_presence(&self) -> bool;
+    /// The longest grace of the endpoints with presence; `None` if there is none.
+    fn presence_grace(&self) -> Option<Duration>;
 
     /// Another node's presence has changed.
-    fn presence_changed(&self, node: NodeId, changes: &[u8]);
+    fn presence_changed(&self, node: NodeId, changes: Bytes);
 
     /// The whole presence of another node in a bucket; replaces all that is known of it.
-    fn presence_is(&self, node: NodeId, bucket: u16, state: &[u8]);
+    fn presence_is(&self, node: NodeId, bucket: u16, state: Bytes);
 
-    /// Another node has died or ended.
-    fn lost(&self, node: NodeId);
+    /// The presence of other nodes in a bucket is not known any more.
+    fn forget_presence(&self, bucket: u16);
+
+    /// Another node has died, or has ended as it said.
+    fn lost(&self, node: NodeId, has_died: bool);
 }

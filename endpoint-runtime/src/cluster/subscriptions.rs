@@ -14,6 +14,7 @@ use super::node::Node;
 use super::outbox::index;
 use crate::config::{CLUSTER_CHECK, CLUSTER_LINGER};
 use crate::error::BoxError;
+use crate::send_queue::FAR;
 
 /// Buckets whose subscriptions end when the other nodes know.
 type Leaving = (InterestSet, Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -72,11 +73,14 @@ fn over(node: &Node, idle: &mut [Option<Instant>; ALL_BUCKETS]) -> InterestSet {
         let local = node.local();
         local.announced.without(&local.counts.set())
     };
+    // while sessions that have ended are still present, other nodes may ask for them
+    let grace = node.sink.presence_grace().unwrap_or_default();
+    let linger = CLUSTER_LINGER + grace.min(FAR);
     let now = Instant::now();
     let mut over = InterestSet::default();
     for (bucket, since) in (0..).zip(idle) {
         *since = unused.contains(bucket).then(|| since.unwrap_or(now));
-        if since.is_some_and(|since| now.duration_since(since) >= CLUSTER_LINGER) {
+        if since.is_some_and(|since| now.duration_since(since) >= linger) {
             over.set(bucket, true);
         }
     }
@@ -100,6 +104,7 @@ async fn remove(node: &Node, link: &Arc<dyn BackplaneLink>, buckets: InterestSet
         ended
     };
     within(link.unsubscribe(ended.iter().map(Subject::Bucket).collect())).await?;
+    ended.iter().for_each(|bucket| node.sink.forget_presence(bucket));
     for inbox in node.peers().inboxes() {
         ended.iter().for_each(|bucket| inbox.reset(index(Subject::Bucket(bucket))));
     }

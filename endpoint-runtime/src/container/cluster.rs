@@ -1,6 +1,7 @@
 //! A container in a cluster: what it does for other nodes, and what it can ask them.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,7 +11,7 @@ use crate::cluster::interest::room_bucket;
 use crate::cluster::membership::Membership;
 use crate::cluster::node::Node;
 use crate::cluster::sink::Sink;
-use crate::cluster::target::{Operation, Question, Target};
+use crate::cluster::target::{Operation, Question, Scope, Target};
 use crate::cluster::{Cluster, Health, HealthStatus, NodeId};
 use crate::session::anywhere::{AnySession, Everyone};
 use crate::session::broadcast::Broadcast;
@@ -64,10 +65,12 @@ impl ServerContainer {
         let groups = &self.0.ground.groups;
         let sink = Arc::new(ContainerSink(Arc::downgrade(&self.0)));
         let membership = Membership::start(cluster, None, sink);
+        let node = Arc::downgrade(&membership.0);
         groups.rooms.watched_by(Rooms(Arc::downgrade(&membership.0)));
         groups.principals.watched_by(Users(Arc::downgrade(&membership.0)));
         // the container is being built: nobody else has set it
         let _ = groups.cluster.set(membership);
+        groups.share_presence(node);
     }
 }
 
@@ -101,7 +104,14 @@ impl Sink for ContainerSink {
     }
 
     fn answer(&self, target: &Target, question: &Question) -> Bytes {
-        answer(&self.of(target), question)
+        match (question, self.0.upgrade()) {
+            (Question::PresenceOf(bucket), Some(inner)) => inner.ground.groups.presence_in(*bucket),
+            (Question::Present, Some(inner)) => match &target.scope {
+                Scope::Rooms(rooms) => inner.ground.groups.presence_of_rooms(rooms),
+                _ => Bytes::new(),
+            },
+            _ => answer(&self.of(target), question),
+        }
     }
 
     fn rooms_in(&self, bucket: u16) -> Vec<String> {
@@ -110,15 +120,41 @@ impl Sink for ContainerSink {
         names.filter(|name| room_bucket(name) == bucket).map(|name| name.to_string()).collect()
     }
 
-    fn has_presence(&self) -> bool {
-        false
+    fn presence_grace(&self) -> Option<Duration> {
+        self.0.upgrade()?.presence_grace()
     }
 
-    fn presence_changed(&self, _: NodeId, _: &[u8]) {}
+    fn presence_changed(&self, node: NodeId, changes: Bytes) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.ground.groups.apply_presence(node, changes);
+        }
+    }
 
-    fn presence_is(&self, _: NodeId, _: u16, _: &[u8]) {}
+    fn presence_is(&self, node: NodeId, bucket: u16, state: Bytes) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.ground.groups.replace_presence(node, bucket, state);
+        }
+    }
 
-    fn lost(&self, _: NodeId) {}
+    fn forget_presence(&self, bucket: u16) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.ground.groups.forget_presence(bucket);
+        }
+    }
+
+    fn lost(&self, node: NodeId, has_died: bool) {
+        if let Some(inner) = self.0.upgrade() {
+            let grace = inner.presence_grace().unwrap_or_default();
+            inner.ground.groups.lose_presence(node, grace, has_died);
+        }
+    }
+}
+
+impl Inner {
+    /// The longest grace of the endpoints with presence; `None` if there is none.
+    fn presence_grace(&self) -> Option<Duration> {
+        self.table().sets().filter_map(|set| set.limits.presence).max()
+    }
 }
 
 /// Tells the cluster which rooms have sessions here.

@@ -7,10 +7,11 @@ use super::broadcast::Broadcast;
 use super::everywhere::{Everywhere, RoomMember};
 use super::excluded::SessionIds;
 use super::open_sessions::OpenSessions;
-use super::present::PresentHere;
+use super::present::{PresentHere, PresentUsers};
 use super::session::{Groups, Session};
 use crate::cluster::Answers;
 use crate::cluster::target::{Operation, Scope};
+use crate::codec::presence_meta::PresenceMeta;
 use endpoint_wire::close::CloseReason;
 use endpoint_wire::text::Text;
 
@@ -160,7 +161,32 @@ impl Room {
         session.is_in(&self.name)
     }
 
-    /// The users who are present in the room: those with a session in it whose endpoint has the option `presence`.
+    /// The users who are present in the room on all nodes of a cluster, and the nodes that did not answer. Without a
+    /// cluster it resolves at once, to those of this container.
+    ///
+    /// ```
+    /// use endpoint_runtime::prelude::*;
+    ///
+    /// async fn names(container: &ServerContainer) -> Vec<String> {
+    ///     let present = container.room("42").present::<()>().await;
+    ///     if !present.missing.is_empty() {
+    ///         eprintln!("{} nodes did not answer", present.missing.len());
+    ///     }
+    ///     present.users.iter().map(|user| user.name.to_string()).collect()
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn present<M: PresenceMeta>(&self) -> PresentUsers<M> {
+        PresentUsers::in_room(&self.groups, &self.name).await
+    }
+
+    /// The users who are present in the room as this node knows it, without asking others: with constant-time counts and
+    /// pages for large rooms. In a cluster, a node that has a session in the room hears of all others; one without
+    /// knows nothing of it, and should ask with [`present`](Self::present).
+    ///
+    /// These are the users with a session in it whose endpoint has the option `presence`.
     ///
     /// ```
     /// use endpoint_runtime::prelude::*;

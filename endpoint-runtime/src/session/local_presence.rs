@@ -45,7 +45,6 @@ impl LocalPresence {
 
     /// Publishes the changes of this node's devices from now on: `publish` is called outside the lock, by the task that
     /// ticks. The first call counts.
-    #[allow(dead_code, reason = "a container that is no node of a cluster publishes nothing")]
     pub(crate) fn publish_by(&self, publish: impl Fn(Vec<LocalChange>) + Send + Sync + 'static) {
         if self.publish.set(Publish(Box::new(publish))).is_ok() {
             self.lock().table.record_local();

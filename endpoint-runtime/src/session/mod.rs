@@ -34,6 +34,7 @@ mod send_options;
 mod session;
 mod sharded;
 mod shared_message;
+mod shared_presence;
 pub(crate) mod state;
 pub(crate) mod stream;
 mod weak;

@@ -1,11 +1,17 @@
 //! Who is present in a room, and how that changes, as the application sees it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::heard::PresenceChange;
 use super::session::{Groups, Session};
+use crate::cluster::NodeId;
+use crate::cluster::membership::Membership;
+use crate::cluster::presence::{DeviceEntry, LocalChange};
 use crate::cluster::presence_changes::{Change, Metas};
+use crate::cluster::presence_entries::decode;
+use crate::cluster::target::{Question, Scope};
 use crate::codec::presence_meta::PresenceMeta;
 use endpoint_wire::text::Text;
 
@@ -45,6 +51,43 @@ pub struct Presence<M = ()> {
     pub left: Vec<Present<M>>,
     /// The users who are still present, and whose devices or metas are others than before.
     pub updated: Vec<Present<M>>,
+}
+
+/// The users who are present in a room, on all nodes of a cluster. From [`Room::present`](crate::Room::present).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PresentUsers<M = ()> {
+    /// The users, sorted by name; each once, with the devices of all nodes.
+    pub users: Vec<Present<M>>,
+    /// Nodes that did not answer. Their users may be missing.
+    pub missing: Vec<NodeId>,
+}
+
+impl<M: PresenceMeta> PresentUsers<M> {
+    /// The users whose devices these are.
+    fn of(devices: Vec<LocalChange>, missing: Vec<NodeId>) -> Self {
+        let mut users: BTreeMap<Arc<str>, Vec<Option<M>>> = BTreeMap::new();
+        for change in devices {
+            if let LocalChange::Put { entry: DeviceEntry { user, meta, .. }, .. } = change {
+                users.entry(user).or_default().push(meta.and_then(|meta| M::read(&meta)));
+            }
+        }
+        let users = users.into_iter().map(|(name, devices)| Present { name, devices }).collect();
+        Self { users, missing }
+    }
+
+    /// Asks all nodes.
+    pub(super) async fn in_room(groups: &Groups, room: &str) -> Self {
+        let rooms = vec![room.to_owned()];
+        let here = groups.presence_of_rooms(&rooms);
+        let Some(Membership(node)) = groups.cluster.get() else {
+            return Self::of(decode(NodeId::from_bits(0), here), Vec::new());
+        };
+        let gathered = node.ask(Scope::Rooms(rooms).into(), Question::Present).await;
+        let mut devices = decode(node.id, here);
+        gathered.got.into_iter().for_each(|(node, body)| devices.extend(decode(node, body)));
+        Self::of(devices, gathered.missing)
+    }
 }
 
 /// The users who are present in a room, as far as this container knows: a handle like [`Room`](crate::Room), created by

@@ -78,11 +78,7 @@ impl<S> Groups<S> {
     /// Who is present in the rooms.
     pub(crate) fn presence_or_new(&self) -> &LocalPresence {
         // a container that is no node of a cluster knows of no other node
-        self.presence_of(NodeId::from_bits(0))
-    }
-
-    /// Who is present in the rooms of this node. The node of the first call counts.
-    pub(crate) fn presence_of(&self, node: NodeId) -> &LocalPresence {
+        let node = self.cluster.get().map_or(NodeId::from_bits(0), |membership| membership.0.id);
         self.presence.get_or_init(|| Box::new(LocalPresence::new(node)))
     }
 }
