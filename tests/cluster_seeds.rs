@@ -10,9 +10,25 @@ use endpoint_runtime::prelude::*;
 use endpoint_runtime::test::{TestClient, TestCluster, Traffic};
 use tokio::time::{Instant, sleep, timeout};
 
-#[server_endpoint("/chat/{room}")]
+#[server_endpoint("/chat/{room}", presence(grace = "1s"))]
 #[derive(Default)]
 struct Chat;
+
+/// A user by name, from `?name=`.
+struct Named(String);
+
+impl Principal for Named {
+    fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+async fn by_name(request: &HandshakeRequest, response: &mut HandshakeResponse) -> Result<(), Refusal> {
+    if let Some((_, name)) = request.query_params().find(|(key, _)| key == "name") {
+        response.set_principal(Named(name.into_owned()));
+    }
+    Ok(())
+}
 
 impl Chat {
     #[on_open]
@@ -26,6 +42,7 @@ impl Chat {
 
 const NODES: usize = 3;
 const ROOMS: [&str; 3] = ["a", "b", "c"];
+const USERS: [&str; 4] = ["ann", "ben", "cy", "dan"];
 
 /// SplitMix64.
 struct Random(u64);
@@ -42,6 +59,7 @@ impl Random {
 struct Member {
     node: usize,
     room: usize,
+    user: &'static str,
     client: TestClient,
     /// The last number of each sender.
     last: HashMap<(u64, usize), u64>,
@@ -68,7 +86,7 @@ impl Member {
 /// Runs a cluster with the faults of a seed; returns a description of the run.
 async fn run(seed: u64) -> String {
     let mut random = Random(seed);
-    let mut cluster = TestCluster::new(0, |builder| builder.register::<Chat>()).seeded(seed);
+    let mut cluster = TestCluster::new(0, |builder| builder.register::<Chat>().handshake(by_name)).seeded(seed);
     (0..NODES).for_each(|_| cluster.add());
     cluster.settle().await;
     let mut members: Vec<Member> = Vec::new();
@@ -81,9 +99,9 @@ async fn run(seed: u64) -> String {
         let node = random.next(NODES);
         match random.next(100) {
             0..15 => {
-                let room = random.next(ROOMS.len());
-                let client = cluster.node(node).connect(&format!("/chat/{}", ROOMS[room])).await;
-                members.push(Member { node, room, client, last: HashMap::new() });
+                let (room, user) = (random.next(ROOMS.len()), USERS[random.next(USERS.len())]);
+                let client = cluster.node(node).connect(&format!("/chat/{}?name={user}", ROOMS[room])).await;
+                members.push(Member { node, room, user, client, last: HashMap::new() });
                 log += "join ";
             }
             15..60 => {
@@ -138,6 +156,23 @@ async fn run(seed: u64) -> String {
     }
     for member in &mut members {
         member.read(seed).await;
+    }
+    for (room, name) in ROOMS.iter().enumerate() {
+        let mut expected: Vec<_> =
+            members.iter().filter(|member| member.room == room).map(|member| member.user).collect();
+        expected.sort_unstable();
+        expected.dedup();
+        for node in 0..NODES {
+            let handle = cluster.node(node).container().room(name);
+            let present = handle.present::<()>().await;
+            let names: Vec<_> = present.users.iter().map(|user| &*user.name).collect();
+            assert_eq!((&names, present.missing.len()), (&expected, 0), "seed {seed}: in {name}, from {node}: {log}");
+            if members.iter().any(|member| (member.node, member.room) == (node, room)) {
+                let here = handle.present_here().list::<()>();
+                let names: Vec<_> = here.iter().map(|user| &*user.name).collect();
+                assert_eq!(names, expected, "seed {seed}: in {name}, known to {node}: {log}");
+            }
+        }
     }
     // now everything arrives, and the counts of losses stand still
     let lost = |cluster: &TestCluster| -> u64 {

@@ -2,6 +2,7 @@
 //! from the history or counted. Pure.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ struct State {
     /// Subjects in which messages wait for missing ones.
     held: HashMap<usize, Held>,
     /// Buckets whose presence is being fetched, with the changes that came meanwhile.
-    syncing: HashMap<usize, Vec<(u64, Bytes)>>,
+    syncing: HashMap<usize, Syncing>,
     delivered: Delivered,
 }
 
@@ -32,6 +33,26 @@ struct Held {
     missing: Vec<(u64, u64)>,
     messages: Vec<(u64, Publish)>,
     bytes: usize,
+}
+
+/// Changes that wait for the presence before them.
+#[derive(Debug, Default)]
+struct Syncing {
+    waiting: Vec<(u64, Bytes)>,
+    bytes: usize,
+    /// What is being fetched may be too old: fetch it again.
+    again: bool,
+}
+
+/// What to do after the presence of a bucket was fetched.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Synced {
+    /// Apply these changes, with their numbers, and ask again what to do.
+    Apply(Vec<(u64, Bytes)>),
+    /// Fetch the presence again.
+    Again,
+    /// Nothing: changes are given back at once from now on.
+    Done,
 }
 
 /// What to do with a message.
@@ -126,35 +147,59 @@ impl PeerInbox {
         state.syncing.remove(&at);
     }
 
-    /// Begins to fetch the presence of a bucket; false if it is being fetched.
+    /// Begins to fetch the presence of a bucket; false if it is being fetched, which will then be repeated.
     pub(crate) fn begin_sync(&self, at: usize) -> bool {
-        let mut state = self.lock();
-        let is_new = !state.syncing.contains_key(&at);
-        state.syncing.entry(at).or_default();
-        is_new
+        match self.lock().syncing.entry(at) {
+            Entry::Occupied(mut syncing) => {
+                syncing.get_mut().again = true;
+                false
+            }
+            Entry::Vacant(place) => {
+                place.insert(Syncing::default());
+                true
+            }
+        }
     }
 
-    /// The changes that came while the presence of a bucket was fetched. `None` once there are no more: changes are
-    /// given back at once again.
-    pub(crate) fn release_sync(&self, at: usize) -> Option<Vec<(u64, Bytes)>> {
-        let mut state = self.lock();
-        let waiting = state.syncing.get_mut(&at)?;
-        if waiting.is_empty() {
-            state.syncing.remove(&at);
-            return None;
+    /// Begins another attempt. What has waited so far will be part of what is fetched.
+    pub(crate) fn retry_sync(&self, at: usize) {
+        if let Some(syncing) = self.lock().syncing.get_mut(&at) {
+            *syncing = Syncing::default();
         }
-        Some(std::mem::take(waiting))
+    }
+
+    /// What to do after the presence of a bucket was fetched.
+    pub(crate) fn synced(&self, at: usize) -> Synced {
+        let mut state = self.lock();
+        let Some(syncing) = state.syncing.get_mut(&at) else { return Synced::Done };
+        if syncing.again {
+            return Synced::Again;
+        }
+        if syncing.waiting.is_empty() {
+            state.syncing.remove(&at);
+            return Synced::Done;
+        }
+        syncing.bytes = 0;
+        Synced::Apply(std::mem::take(&mut syncing.waiting))
+    }
+
+    /// Gives up fetching the presence of a bucket.
+    pub(crate) fn end_sync(&self, at: usize) {
+        self.lock().syncing.remove(&at);
     }
 
     /// Keeps changes of presence if the bucket's presence is being fetched; otherwise gives them back.
     pub(crate) fn presence(&self, at: usize, seq: u64, changes: Bytes) -> Option<Bytes> {
-        match self.lock().syncing.get_mut(&at) {
-            Some(waiting) => {
-                waiting.push((seq, changes));
-                None
-            }
-            None => Some(changes),
+        let mut state = self.lock();
+        let Some(syncing) = state.syncing.get_mut(&at) else { return Some(changes) };
+        syncing.bytes += changes.len();
+        if syncing.bytes > MAX_HELD {
+            syncing.waiting.clear();
+            syncing.again = true;
+        } else {
+            syncing.waiting.push((seq, changes));
         }
+        None
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -219,10 +264,14 @@ mod tests {
     fn changes_of_presence_wait_for_the_state_before_them() {
         let inbox = PeerInbox::default();
         assert_eq!(inbox.presence(1, 1, Bytes::from_static(b"a")), Some(Bytes::from_static(b"a")));
-        assert!(inbox.begin_sync(1) && !inbox.begin_sync(1));
+        assert!(inbox.begin_sync(1));
         assert_eq!(inbox.presence(1, 2, Bytes::from_static(b"b")), None);
-        assert_eq!(inbox.release_sync(1), Some(vec![(2, Bytes::from_static(b"b"))]));
-        assert_eq!(inbox.release_sync(1), None);
+        assert_eq!(inbox.synced(1), Synced::Apply(vec![(2, Bytes::from_static(b"b"))]));
+        // a gap while the presence is being fetched
+        assert!(!inbox.begin_sync(1));
+        assert_eq!(inbox.synced(1), Synced::Again);
+        inbox.retry_sync(1);
+        assert_eq!(inbox.synced(1), Synced::Done);
         assert_eq!(inbox.presence(1, 3, Bytes::from_static(b"c")), Some(Bytes::from_static(b"c")));
     }
 }

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::backplane::{NodeId, Subject};
 use super::envelope::{self, Beat, Entry, Publish, Rejected};
 use super::health::Counters;
-use super::inbox::{PeerInbox, Step};
+use super::inbox::{PeerInbox, Step, Synced};
 use super::node::{Node, sessions_answer};
 use super::outbox::index;
 use super::peers::Heard;
 use super::target::{Question, Scope, Target};
-use crate::config::CLUSTER_RECOVERY;
+use crate::config::{CLUSTER_CHECK, CLUSTER_RECOVERY};
 
 impl Node {
     /// Takes a packet from the engine.
@@ -290,22 +290,42 @@ impl Node {
         }
         let (node, inbox) = (self.clone(), inbox.clone());
         self.tasks.spawn(async move {
-            let answer = node.ask_node(peer, Question::PresenceOf(bucket)).await;
-            let state = answer.filter(|body| body.len() >= size_of::<u64>()).map(|mut body| {
-                let number = body.split_to(size_of::<u64>());
-                (number.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)), body)
-            });
-            // if there is no answer, the node has died, or the next gap or link tries again
-            let mut known_to = 0;
-            if let Some((seq, state)) = state {
-                node.sink.presence_is(peer, bucket, state);
-                known_to = seq;
-            }
-            while let Some(waiting) = inbox.release_sync(at) {
-                let later = waiting.into_iter().filter(|(seq, _)| *seq > known_to);
-                later.for_each(|(_, changes)| node.sink.presence_changed(peer, changes));
+            while !node.fetch_presence(peer, &inbox, bucket).await {
+                sleep(CLUSTER_CHECK).await;
+                inbox.retry_sync(at);
             }
         });
+    }
+
+    /// Fetches the presence of a node in a bucket; returns whether that is done, or not needed any more.
+    async fn fetch_presence(&self, peer: NodeId, inbox: &PeerInbox, bucket: u16) -> bool {
+        let at = index(Subject::Bucket(bucket));
+        let is_needed = || {
+            let is_subscribed = self.local().subscribed.contains(bucket);
+            is_subscribed && self.peers().alive_peers().any(|(id, _)| id == peer) && !self.stop.is_cancelled()
+        };
+        if !is_needed() {
+            // a new link, a new session in the bucket, or the return of the node begin again
+            inbox.end_sync(at);
+            return true;
+        }
+        let Some(mut body) = self.ask_node(peer, Question::PresenceOf(bucket)).await else { return false };
+        if body.len() < size_of::<u64>() {
+            return false;
+        }
+        let number = body.split_to(size_of::<u64>());
+        let known_to = number.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        self.sink.presence_is(peer, bucket, body);
+        loop {
+            match inbox.synced(at) {
+                Synced::Apply(waiting) => {
+                    let later = waiting.into_iter().filter(|(seq, _)| *seq > known_to);
+                    later.for_each(|(_, changes)| self.sink.presence_changed(peer, changes));
+                }
+                Synced::Again => return false,
+                Synced::Done => return true,
+            }
+        }
     }
 }
 
