@@ -1,11 +1,12 @@
 //! Histories in one stream of JetStream.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use async_nats::jetstream::{Context, ContextBuilder, ErrorCode};
 use bytes::Bytes;
@@ -14,24 +15,33 @@ use endpoint_runtime::cluster::{HistoryEntry, Keep};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use crate::names::Names;
 use crate::{CONNECT_LIMIT, REPLY_LIMIT};
 
-/// Most entries of one key: all of them are read to find the last ones.
-const MOST_ENTRIES: usize = 10_000;
+/// How many entries of each key a stream may keep. There are few steps, because each is a change of the stream that all
+/// nodes share. The last one is the limit: all entries of a key are read to find the last ones.
+const ENTRIES: [usize; 3] = [128, 1024, 10_000];
 
-/// Bounds of the age: what JetStream admits, and what fits into its numbers.
-const AGES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(100 * 365 * 24 * 3600));
+/// How long a stream may keep entries.
+const AGES: [Duration; 3] = [days(1), days(30), LONGEST_AGE];
 
-/// Time within which JetStream recognises duplicates, which must not be longer than the age of the stream.
-const DUPLICATES: Duration = Duration::from_secs(120);
+/// What fits into the numbers of JetStream.
+const LONGEST_AGE: Duration = days(100 * 365);
+
+/// Wait after a change of the stream before it is read again. Another node that has read the stream before the change
+/// has written its own by then.
+const SETTLING: Duration = Duration::from_millis(500);
+
+/// Wait for a stream that another node is just creating: it is listed before it takes entries.
+const CREATION: Duration = Duration::from_millis(100);
 
 /// Number of entries that wait for their confirmation at once. The client admits more, and waits for ever if they are not
 /// awaited.
 const BATCH: usize = 256;
 
-/// How often the stream is read again because another node has changed it meanwhile.
+/// How often the stream is changed or tried again because of what other nodes do to it meanwhile.
 const TRIES: usize = 5;
 
 pub(crate) struct History {
@@ -39,6 +49,8 @@ pub(crate) struct History {
     names: Names,
     /// What the stream is known to keep.
     kept: Mutex<Option<Keep>>,
+    /// Whether the stream has taken an entry of this link.
+    works: AtomicBool,
 }
 
 /// Whether the server has JetStream for this account. The client cannot read the answer of NATS 2.9, in which fields are
@@ -53,30 +65,58 @@ pub(crate) async fn is_available(client: &Client) -> bool {
 
 impl History {
     pub(crate) fn new(client: Client, names: Names) -> Self {
-        Self { context: ContextBuilder::new().timeout(REPLY_LIMIT).build(client), names, kept: Mutex::default() }
+        Self {
+            context: ContextBuilder::new().timeout(REPLY_LIMIT).build(client),
+            names,
+            kept: Mutex::default(),
+            works: AtomicBool::new(false),
+        }
     }
 
     /// Appends entries in order; resolves when JetStream has stored them.
     pub(crate) async fn append(&self, entries: &[&HistoryEntry]) -> Result<(), BoxError> {
-        for batch in entries.chunks(BATCH) {
-            let mut confirmations = Vec::with_capacity(batch.len());
-            for entry in batch {
-                let Some(subject) = self.names.history(&entry.key) else { continue };
-                if entry.keep.last == 0 || entry.keep.within.is_zero() {
-                    continue;
-                }
-                self.cover(entry.keep).await?;
-                confirmations.push(self.context.publish(subject, entry.entry.clone()).await?.into_future());
+        let mut messages = Vec::with_capacity(entries.len());
+        for HistoryEntry { key, keep, entry, .. } in entries {
+            if let (Some(subject), false) = (self.names.history(key), keeps_nothing(*keep)) {
+                self.cover(*keep).await?;
+                messages.push((subject, entry.clone()));
+            }
+        }
+        let mut messages = messages.into_iter();
+        if !self.works.load(Ordering::Relaxed) {
+            let Some((subject, entry)) = messages.next() else { return Ok(()) };
+            self.append_first(subject, entry).await?;
+            self.works.store(true, Ordering::Relaxed);
+        }
+        loop {
+            let mut confirmations = Vec::new();
+            for (subject, entry) in messages.by_ref().take(BATCH) {
+                confirmations.push(self.context.publish(subject, entry).await?.into_future());
+            }
+            if confirmations.is_empty() {
+                return Ok(());
             }
             try_join_all(confirmations).await?;
         }
+    }
+
+    /// Appends the first entry of this link. It is alone, because several could change their order if it is tried again.
+    async fn append_first(&self, subject: String, entry: Bytes) -> Result<(), BoxError> {
+        for _ in 1..TRIES {
+            match self.context.publish(subject.clone(), entry.clone()).await?.await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == PublishErrorKind::StreamNotFound => sleep(CREATION).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.context.publish(subject, entry).await?.await?;
         Ok(())
     }
 
     /// The entries of a key, oldest first.
     pub(crate) async fn read(&self, key: &str, keep: Keep) -> Result<Vec<Bytes>, BoxError> {
         let subject = self.names.history(key).ok_or("a history with a key of more than 2 KiB is not kept")?;
-        if keep.last == 0 || keep.within.is_zero() {
+        if keeps_nothing(keep) {
             return Ok(Vec::new());
         }
         self.cover(keep).await?;
@@ -114,26 +154,24 @@ impl History {
         Ok(kept.into())
     }
 
-    /// Makes sure that the stream is there and keeps at least this much. Other nodes do the same at the same time, so
-    /// the limits only grow, and count when they have been read back.
+    /// Makes sure that the stream is there and keeps at least this much. Other nodes may do the same at the same time, and
+    /// JetStream has no change under a condition, so a change counts when it is still there a moment later.
     async fn cover(&self, keep: Keep) -> Result<(), BoxError> {
-        let wanted = Keep {
-            last: keep.last.min(MOST_ENTRIES).next_power_of_two().min(MOST_ENTRIES),
-            within: keep.within.clamp(AGES.0, AGES.1),
-        };
+        let wanted = step(keep);
         let mut kept = self.kept.lock().await;
-        let mut last_error = BoxError::from("other nodes change it all the time");
-        for _ in 0..TRIES {
-            if kept.is_some_and(|kept| kept.last >= wanted.last && kept.within >= wanted.within) {
-                return Ok(());
-            }
-            let config = match self.context.get_stream(self.names.stream()).await {
+        if kept.is_some_and(|kept| covers(kept, wanted)) {
+            return Ok(());
+        }
+        let name = self.names.stream();
+        let mut reason = BoxError::from("other nodes change it all the time");
+        for _ in 0..=TRIES {
+            let config = match self.context.get_stream(&name).await {
                 Ok(stream) => stream.cached_info().config.clone(),
                 Err(error) => match error.kind() {
-                    GetStreamErrorKind::JetStream(reason) if reason.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                        // an error means that another node was faster, or shows again when the stream is read
+                    GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                        // if another node was faster, the next try finds its stream
                         if let Err(error) = self.context.create_stream(self.config(wanted)).await {
-                            last_error = error.into();
+                            reason = error.into();
                         }
                         continue;
                     }
@@ -141,19 +179,17 @@ impl History {
                 },
             };
             let known = limits(&config);
-            *kept = Some(known);
-            if known.last < wanted.last || known.within < wanted.within {
-                let grown = Keep { last: known.last.max(wanted.last), within: known.within.max(wanted.within) };
-                if let Err(error) = self.context.update_stream(with_limits(config, grown)).await {
-                    last_error = error.into();
-                }
-                *kept = None;
+            if covers(known, wanted) {
+                *kept = Some(known);
+                return Ok(());
             }
+            let grown = Keep { last: known.last.max(wanted.last), within: known.within.max(wanted.within) };
+            if let Err(error) = self.context.update_stream(with_limits(config, grown)).await {
+                reason = error.into();
+            }
+            sleep(SETTLING).await;
         }
-        if kept.is_some_and(|kept| kept.last >= wanted.last && kept.within >= wanted.within) {
-            return Ok(());
-        }
-        Err(format!("cannot prepare the stream {}: {last_error}", self.names.stream()).into())
+        Err(format!("cannot prepare the stream {name}: {reason}").into())
     }
 
     fn config(&self, keep: Keep) -> Config {
@@ -167,6 +203,24 @@ impl History {
     }
 }
 
+fn keeps_nothing(keep: Keep) -> bool {
+    keep.last == 0 || keep.within.is_zero()
+}
+
+/// What a stream has to keep for a history.
+fn step(keep: Keep) -> Keep {
+    let last = ENTRIES.into_iter().find(|entries| *entries >= keep.last).unwrap_or(ENTRIES[2]);
+    Keep { last, within: AGES.into_iter().find(|age| *age >= keep.within).unwrap_or(LONGEST_AGE) }
+}
+
+fn covers(kept: Keep, wanted: Keep) -> bool {
+    kept.last >= wanted.last && kept.within >= wanted.within
+}
+
+const fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 3600)
+}
+
 /// What a stream keeps of each key; other numbers than positive ones are no limit.
 fn limits(config: &Config) -> Keep {
     Keep {
@@ -178,9 +232,6 @@ fn limits(config: &Config) -> Keep {
 fn with_limits(mut config: Config, keep: Keep) -> Config {
     config.max_messages_per_subject = i64::try_from(keep.last).unwrap_or(-1);
     config.max_age = if keep.within == Duration::MAX { Duration::ZERO } else { keep.within };
-    if config.duplicate_window.is_zero() || config.duplicate_window > keep.within {
-        config.duplicate_window = DUPLICATES.min(keep.within);
-    }
     config
 }
 
@@ -195,7 +246,7 @@ fn published(reply: &str) -> Option<i128> {
 /// Whether a message is not older than `within` at a time of the server.
 fn is_within(added: i128, within: Duration, now: &async_nats::datetime::DateTime) -> bool {
     // longer ones may not fit into the date
-    let end = i128::try_from(within.min(AGES.1).as_nanos()).ok().and_then(|within| added.checked_add(within));
+    let end = i128::try_from(within.min(LONGEST_AGE).as_nanos()).ok().and_then(|within| added.checked_add(within));
     end.and_then(|end| async_nats::datetime::from_nanos(end).ok()).is_none_or(|end| end >= *now)
 }
 
@@ -225,13 +276,19 @@ mod tests {
     #[test]
     fn limits_are_read_back_from_a_configuration() {
         for keep in [
-            Keep { last: 1, within: Duration::from_secs(1) },
-            Keep { last: 10_000, within: AGES.1 },
+            Keep { last: 128, within: days(1) },
+            Keep { last: 10_000, within: LONGEST_AGE },
             Keep { last: usize::MAX, within: Duration::MAX },
         ] {
-            let config = with_limits(Config::default(), keep);
-            assert_eq!(limits(&config), keep);
-            assert!(config.duplicate_window <= keep.within);
+            assert_eq!(limits(&with_limits(Config::default(), keep)), keep);
         }
+    }
+
+    #[test]
+    fn streams_grow_in_few_steps() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(step(Keep { last: 1, within: hour }), Keep { last: 128, within: days(1) });
+        assert_eq!(step(Keep { last: 129, within: days(1) }), Keep { last: 1024, within: days(1) });
+        assert_eq!(step(Keep { last: usize::MAX, within: Duration::MAX }), Keep { last: 10_000, within: LONGEST_AGE });
     }
 }

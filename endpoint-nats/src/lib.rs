@@ -33,10 +33,11 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// its requests ends with a message to itself: when that is back, the server has taken everything before it. A server of
 /// a NATS cluster tells the others of a subscription a moment later.
 ///
-/// Histories need JetStream. They are in one stream, `{prefix}_history`, which the engine creates. The stream keeps as
-/// many entries of each key, and for as long, as the most demanding of all histories needs; at most 10,000 entries. To
-/// have it replicated, create it before, with the subjects `{prefix}.history.>`: the engine changes nothing else than
-/// these two limits, and only upwards. A history with a key of more than 2 KiB is not kept.
+/// Histories need JetStream. They are in one stream, `{prefix}_history`, which the engine creates. For each key the stream
+/// keeps 128 entries for a day, and as soon as a history needs more, 1024 or 10,000 entries for 30 days or without end;
+/// 10,000 entries are the limit. To have it replicated, create it before, with the subjects `{prefix}.history.>`: the
+/// engine changes nothing else than these two limits, and only upwards. A history with a key of more than 2 KiB is not
+/// kept.
 ///
 /// A clone is the same engine.
 #[derive(Clone)]

@@ -93,10 +93,12 @@ async fn nodes_that_start_together_share_one_stream() {
     let (_server, engine) = single().await;
     let appending = (0..8).map(|number| {
         let engine = engine.clone();
+        // each needs another change of the stream
+        let (last, days) = [(100, 1), (1000, 20), (1500, 1), (10, 100)][number % 4];
         tokio::spawn(async move {
-            let keep = Keep { last: 10 * (number + 1), within: HOUR * u32::try_from(number + 1).unwrap() };
+            let keep = Keep { last, within: HOUR * 24 * days };
             let peer = Peer::of(&engine).await;
-            peer.append(&format!("room {number}"), keep, (0..200).map(|entry| entry.to_string())).await;
+            peer.append(&format!("room {number}"), keep, (0..last + 100).map(|entry| entry.to_string())).await;
             (peer, number, keep)
         })
     });
