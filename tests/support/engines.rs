@@ -244,9 +244,17 @@ fn connect(port: u16) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A port that nobody has now; its server takes it a moment later.
+/// A port that nobody has now; its server takes it a moment later. It is below those that the system gives to outgoing
+/// connections, and each process of tests begins somewhere else.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let start = std::process::id() as usize * 97;
+    let mut candidates = (0..15_000).map(|_| (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 15_000 + 16_000);
+    let free = candidates.find_map(|port| {
+        let port = u16::try_from(port).unwrap();
+        TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+    });
+    free.expect("a free port")
 }
 
 fn folder() -> PathBuf {
