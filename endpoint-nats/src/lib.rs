@@ -61,7 +61,7 @@ impl Nats {
     ///
     /// The URL is `nats://host:port`, with a user and password as in `nats://user:password@host:port`, or with a token as
     /// in `nats://token@host:port`. The scheme `tls://` demands TLS and trusts the certificate authorities of the system.
-    /// Several servers of one NATS cluster are separated by commas.
+    /// Several servers of one NATS cluster are separated by commas; the credentials of the first one count for all.
     ///
     /// # Errors
     /// The URL is not valid, nothing answers, or the server refuses the credentials.
@@ -153,7 +153,13 @@ async fn open(
         }
         std::future::ready(())
     };
-    let options = ConnectOptions::new()
+    // the client does not read them from the address
+    let options = match addresses.iter().find_map(|address| Some((address.username()?, address.password()))) {
+        Some((user, Some(password))) => ConnectOptions::with_user_and_password(decoded(user), decoded(password)),
+        Some((token, None)) => ConnectOptions::with_token(decoded(token)),
+        None => ConnectOptions::new(),
+    };
+    let options = options
         .name("endpoint-nats")
         .connection_timeout(CONNECT_LIMIT)
         .request_timeout(Some(REPLY_LIMIT))
@@ -162,6 +168,11 @@ async fn open(
         .ignore_discovered_servers()
         .event_callback(events);
     Ok(options.connect(addresses.to_vec()).await?)
+}
+
+/// A user or password of a URL, in which some characters are written as `%` and their number.
+fn decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// A URL without its user and password, for messages.

@@ -9,7 +9,7 @@ use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use endpoint_nats::Nats;
-use endpoint_runtime::cluster::{Backplane, Keep, Packet, Subject};
+use endpoint_runtime::cluster::{Backplane, Inbound, Keep, Packet, Subject};
 use engine_contract::{Peer, soon};
 use engines::Engine;
 
@@ -106,6 +106,44 @@ async fn nodes_that_start_together_share_one_stream() {
         let (peer, number, keep) = peer.unwrap();
         assert_eq!(peer.history(&format!("room {number}"), keep).await.len(), keep.last, "room {number}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server: ENDPOINT_NATS_SERVER"]
+async fn user_with_the_permissions_of_the_readme_can_do_everything() {
+    let server = Engine::nats_with(
+        true,
+        r#"authorization { users = [{ user: app, password: "open secret", permissions: {
+            publish: ["shop.>", "$JS.API.>"], subscribe: ["shop.>", "_INBOX.>"]
+        } }] }"#,
+    );
+    let port = server.ports()[0];
+    let engine = soon(Nats::connect(&format!("nats://app:open%20secret@127.0.0.1:{port}"))).await.unwrap();
+    assert!(!format!("{engine:?}").contains("secret"), "{engine:?}");
+    let mut peer = Peer::of(&engine.clone().prefix("shop").unwrap()).await;
+    peer.subscribe([Subject::Nodes]).await;
+    let keep = Keep { last: 10, within: HOUR };
+    peer.append("room", keep, ["entry".to_owned()]).await;
+    peer.next().await;
+    assert_eq!(peer.history("room", keep).await, ["entry"]);
+    soon(peer.link.unsubscribe(vec![Subject::Nodes])).await.unwrap();
+
+    // with another prefix it is an error, and no silence
+    let error = soon(engine.connect(Inbound::new(|_, _| ()))).await.err().unwrap().to_string();
+    assert!(error.to_lowercase().contains("permissions violation"), "{error}");
+    let error = soon(Nats::connect(&format!("nats://app:wrongsecret@127.0.0.1:{port}"))).await.unwrap_err();
+    assert!(error.to_string().contains("authorization violation"), "{error}");
+    assert!(!format!("{error} {error:?}").contains("wrongsecret"), "{error:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server: ENDPOINT_NATS_SERVER"]
+async fn token_of_the_address_is_sent() {
+    let server = Engine::nats_with(false, "authorization { token: secret }");
+    let port = server.ports()[0];
+    let engine = soon(Nats::connect(&format!("nats://secret@127.0.0.1:{port}"))).await.unwrap();
+    Peer::of(&engine).await;
+    assert!(soon(Nats::connect(&format!("nats://127.0.0.1:{port}"))).await.is_err());
 }
 
 #[tokio::test]

@@ -70,10 +70,17 @@ impl Engine {
 
     /// One NATS server, with JetStream or without.
     pub fn nats(jetstream: bool) -> Self {
+        Self::nats_with(jetstream, "")
+    }
+
+    /// One NATS server with a configuration of its own.
+    pub fn nats_with(jetstream: bool, configuration: &str) -> Self {
         let folder = folder();
+        let file = folder.join("nats.conf").display().to_string();
+        fs::write(&file, configuration).unwrap();
         let (port, monitor) = (free_port(), free_port());
         let mut arguments = vec!["-a".to_owned(), "127.0.0.1".to_owned(), "-p".to_owned(), port.to_string()];
-        arguments.extend(["-m".to_owned(), monitor.to_string()]);
+        arguments.extend(["-m".to_owned(), monitor.to_string(), "-c".to_owned(), file]);
         arguments.extend(["-l".to_owned(), folder.join("nats.log").display().to_string()]);
         if jetstream {
             arguments.extend(["-js".to_owned(), "-sd".to_owned(), folder.display().to_string()]);
@@ -121,6 +128,7 @@ impl Engine {
     /// Stalls the servers: their connections stay, and nothing is answered.
     pub fn pause(&self) {
         self.nodes.iter().for_each(|node| node.signal("STOP"));
+        self.wait(Node::is_stalled);
     }
 
     /// Ends a stall.
@@ -183,6 +191,15 @@ impl Node {
         if let Some(mut process) = self.process.take() {
             process.wait().unwrap();
         }
+    }
+
+    /// Whether all threads of the server have stopped, which they do a moment after the signal.
+    fn is_stalled(&self) -> bool {
+        let process = self.process.as_ref().expect("the server runs");
+        fs::read_dir(format!("/proc/{}/task", process.id())).unwrap().all(|thread| {
+            let status = fs::read_to_string(thread.unwrap().path().join("status"));
+            status.is_ok_and(|status| status.lines().any(|line| line.starts_with("State:\tT")))
+        })
     }
 
     /// Whether the server answers.
