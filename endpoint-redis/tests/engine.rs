@@ -179,6 +179,29 @@ async fn password_is_checked_and_never_shown() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: ENDPOINT_REDIS_SERVER"]
+async fn user_with_the_permissions_of_the_readme_can_do_everything() {
+    let rules = "+publish +subscribe +unsubscribe +xadd +xrevrange +pexpire +time +ping +info";
+    let user = ["--user", "app", "on", ">secret", "~shop.*", "&shop.*"];
+    let server = Engine::redis(&[&user[..], &rules.split(' ').collect::<Vec<_>>()].concat());
+    let url = format!("redis://app:secret@127.0.0.1:{}", server.ports()[0]);
+    let engine = soon(Redis::connect(&url)).await.unwrap();
+    let mut peer = Peer::of(&engine.clone().prefix("shop").unwrap()).await;
+    peer.subscribe([Subject::Nodes]).await;
+    let keep = Keep { last: 10, within: HOUR };
+    peer.append("room", keep, ["entry".to_owned()]).await;
+    peer.next().await;
+    assert_eq!(peer.history("room", keep).await, ["entry"]);
+    soon(peer.link.unsubscribe(vec![Subject::Nodes])).await.unwrap();
+
+    // with another prefix it is an error, and no silence
+    let peer = Peer::of(&engine).await;
+    let error = soon(peer.link.subscribe(vec![Subject::Nodes])).await.unwrap_err().to_string();
+    assert!(error.contains("NOPERM") || error.contains("permission"), "{error}");
+    soon(peer.link.closed()).await;
+}
+
+#[tokio::test]
 async fn wrong_address_is_reported_at_once() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let start = Instant::now();
