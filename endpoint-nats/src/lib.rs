@@ -88,17 +88,16 @@ impl Nats {
         })?;
         let jetstream = history::is_available(&client).await;
         let server = Server { addresses, names, max_packet: client.max_payload() / 2, jetstream };
-        Ok(Self { server: Arc::new(server), names: Names::new("ws")? })
+        Ok(Self { server: Arc::new(server), names: Names::default() })
     }
 
     /// Prefix of every subject and of the stream, `ws` by default. Applications that share an account need different
     /// ones, and the nodes of one cluster the same.
-    ///
-    /// # Errors
-    /// The prefix is empty, or has a character besides ASCII letters, digits, `-` and `_`.
-    pub fn prefix(mut self, prefix: &str) -> Result<Self, Error> {
-        self.names = Names::new(prefix)?;
-        Ok(self)
+    /// Bytes other than ASCII letters, digits, `-` and `_` are written as `%` and two hexadecimal digits.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.names = Names::new(prefix);
+        self
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use data_encoding::BASE64URL_NOPAD;
 use endpoint_runtime::cluster::Subject;
 
-use crate::Error;
+/// The prefix, if none is set.
+const DEFAULT: &str = "ws";
 
 /// Longest key of a history in bytes: its subject has to fit into the 4 KiB of a line of the protocol.
 const LONGEST_KEY: usize = 2048;
@@ -14,15 +15,25 @@ const LONGEST_KEY: usize = 2048;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names(Arc<str>);
 
+impl Default for Names {
+    fn default() -> Self {
+        Self::new(DEFAULT)
+    }
+}
+
 impl Names {
-    pub(crate) fn new(prefix: &str) -> Result<Self, Error> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        if prefix.is_empty() || !prefix.bytes().all(legal) {
-            return Err(Error::new(format!(
-                "the prefix {prefix:?} is not valid: use letters, digits, `-` and `_`, at least one of them"
-            )));
+    /// Bytes other than letters, digits, `-` and `_` are written as `%` and two hexadecimal digits. An empty
+    /// prefix is the default one.
+    pub(crate) fn new(prefix: &str) -> Self {
+        let mut names = String::with_capacity(prefix.len());
+        for byte in if prefix.is_empty() { DEFAULT } else { prefix }.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_".contains(&byte) {
+                names.push(byte.into());
+            } else {
+                names.push_str(&format!("%{byte:02X}"));
+            }
         }
-        Ok(Self(prefix.into()))
+        Self(names.into())
     }
 
     pub(crate) fn prefix(&self) -> &str {
@@ -62,7 +73,7 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names::new("shop").unwrap()
+        Names::new("shop")
     }
 
     #[test]
@@ -83,12 +94,19 @@ mod tests {
     }
 
     #[test]
-    fn invalid_prefixes_are_refused_by_name() {
-        for prefix in ["", "a b", "a.b", "a*", ">", "é", "a\n"] {
-            let error = Names::new(prefix).unwrap_err().to_string();
-            assert!(error.contains(&format!("{prefix:?}")), "{error}");
+    fn prefixes_are_written_with_legal_characters() {
+        for (prefix, written) in [
+            ("", "ws"),
+            ("a b", "a%20b"),
+            ("a.b", "a%2Eb"),
+            ("a*", "a%2A"),
+            (">", "%3E"),
+            ("é", "%C3%A9"),
+            ("a%", "a%25"),
+        ] {
+            assert_eq!(Names::new(prefix).prefix(), written);
         }
-        assert!(Names::new("shop-2_eu").is_ok());
+        assert_eq!(Names::new("shop-2_eu").prefix(), "shop-2_eu");
     }
 
     proptest! {

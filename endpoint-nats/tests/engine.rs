@@ -37,7 +37,7 @@ macro_rules! contract {
             #[ignore = "needs nats-server: ENDPOINT_NATS_SERVER"]
             async fn other_prefix_is_another_cluster() {
                 let (mut server, engine) = super::$server().await;
-                let other = engine.clone().prefix("other").unwrap();
+                let other = engine.clone().prefix("other");
                 super::engine_contract::other_prefix_is_another_cluster(&mut server, &engine, &other).await;
             }
         }
@@ -120,7 +120,7 @@ async fn user_with_the_permissions_of_the_readme_can_do_everything() {
     let port = server.ports()[0];
     let engine = soon(Nats::connect(&format!("nats://app:open%20secret@127.0.0.1:{port}"))).await.unwrap();
     assert!(!format!("{engine:?}").contains("secret"), "{engine:?}");
-    let mut peer = Peer::of(&engine.clone().prefix("shop").unwrap()).await;
+    let mut peer = Peer::of(&engine.clone().prefix("shop")).await;
     peer.subscribe([Subject::Nodes]).await;
     let keep = Keep { last: 10, within: HOUR };
     peer.append("room", keep, ["entry".to_owned()]).await;

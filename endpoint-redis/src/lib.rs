@@ -97,17 +97,16 @@ impl Redis {
             }
         }
         let server = Server { info, sharded, masters: Mutex::default() };
-        Ok(Self { server: Arc::new(server), names: Names::new("ws")? })
+        Ok(Self { server: Arc::new(server), names: Names::default() })
     }
 
     /// Prefix of every channel and key, `ws` by default. Applications that share a server need different ones, and the
     /// nodes of one cluster the same.
-    ///
-    /// # Errors
-    /// The prefix is empty, or has a character besides ASCII letters, digits, `-`, `_` and `:`.
-    pub fn prefix(mut self, prefix: &str) -> Result<Self, Error> {
-        self.names = Names::new(prefix)?;
-        Ok(self)
+    /// Bytes other than ASCII letters, digits, `-`, `_` and `:` are written as `%` and two hexadecimal digits.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.names = Names::new(prefix);
+        self
     }
 }
 

@@ -44,7 +44,7 @@ macro_rules! contract {
             #[ignore = "needs redis-server: ENDPOINT_REDIS_SERVER"]
             async fn other_prefix_is_another_cluster() {
                 let (mut server, engine) = super::$server().await;
-                let other = engine.clone().prefix("other").unwrap();
+                let other = engine.clone().prefix("other");
                 super::engine_contract::other_prefix_is_another_cluster(&mut server, &engine, &other).await;
             }
         }
@@ -186,7 +186,7 @@ async fn user_with_the_permissions_of_the_readme_can_do_everything() {
     let server = Engine::redis(&[&user[..], &rules.split(' ').collect::<Vec<_>>()].concat());
     let url = format!("redis://app:secret@127.0.0.1:{}", server.ports()[0]);
     let engine = soon(Redis::connect(&url)).await.unwrap();
-    let mut peer = Peer::of(&engine.clone().prefix("shop").unwrap()).await;
+    let mut peer = Peer::of(&engine.clone().prefix("shop")).await;
     peer.subscribe([Subject::Nodes]).await;
     let keep = Keep { last: 10, within: HOUR };
     peer.append("room", keep, ["entry".to_owned()]).await;
