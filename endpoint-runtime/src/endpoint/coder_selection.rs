@@ -414,7 +414,7 @@ impl<T> NoReply<(), T> {
 pub struct Nothing;
 
 impl<T> EncodesReply<T> for Nothing {
-    fn conversion<'s>(self, _: &'s Session) -> impl Fn(T) -> Reply + Copy + Send {
+    fn conversion(self, _: &Session) -> impl Fn(T) -> Reply + Copy + Send {
         |_| Ok(None)
     }
 }
@@ -432,13 +432,13 @@ pub struct OfItself;
 pub struct OfEach;
 
 impl<T: IntoReply> EncodesReply<Vec<T>> for OfEach {
-    fn conversion<'s>(self, session: &'s Session) -> impl Fn(Vec<T>) -> Reply + Copy + Send {
+    fn conversion(self, session: &Session) -> impl Fn(Vec<T>) -> Reply + Copy + Send {
         move |list| reply_with_each(session, list)
     }
 }
 
 impl<T: IntoReply, const N: usize> EncodesReply<[T; N]> for OfEach {
-    fn conversion<'s>(self, session: &'s Session) -> impl Fn([T; N]) -> Reply + Copy + Send {
+    fn conversion(self, session: &Session) -> impl Fn([T; N]) -> Reply + Copy + Send {
         move |list| reply_with_each(session, list)
     }
 }
@@ -446,18 +446,18 @@ impl<T: IntoReply, const N: usize> EncodesReply<[T; N]> for OfEach {
 /// Makes replies of handlers' return values.
 pub trait EncodesReply<T>: Copy {
     /// The function that makes the reply.
-    fn conversion<'s>(self, session: &'s Session) -> impl Fn(T) -> Reply + Copy + Send;
+    fn conversion(self, session: &Session) -> impl Fn(T) -> Reply + Copy + Send;
 }
 
 impl<T: IntoReply> EncodesReply<T> for OfItself {
     #[inline]
-    fn conversion<'s>(self, _: &'s Session) -> impl Fn(T) -> Reply + Copy + Send {
+    fn conversion(self, _: &Session) -> impl Fn(T) -> Reply + Copy + Send {
         T::into_reply
     }
 }
 
 impl<T: 'static> EncodesReply<T> for ByList {
-    fn conversion<'s>(self, session: &'s Session) -> impl Fn(T) -> Reply + Copy + Send {
+    fn conversion(self, session: &Session) -> impl Fn(T) -> Reply + Copy + Send {
         move |object: T| match session.encode_context().listed(&object) {
             Some(message) => message.map(Some),
             // coders are listed before any handler runs
