@@ -6,6 +6,7 @@ use std::time::Duration;
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::test::{TestClient, TestServer};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
 struct User(String);
@@ -547,6 +548,29 @@ async fn pages_of_a_room_follow_each_other() {
     }
     assert_eq!(names, (10..35).map(|number| format!("user {number}")).collect::<Vec<_>>());
     assert_eq!((here.count(), here.user::<()>("nobody")), (25, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn session_may_join_in_a_thread_without_a_runtime() {
+    let server = server();
+    let mut ann = enter(&server, "/chat/r", "ann").await;
+    ann.expect_text("r +ann").await;
+    let session = server.container().user("ann").sessions().iter().next().unwrap().clone();
+    assert!(std::thread::spawn(move || session.join("s")).join().unwrap());
+    ann.expect_text("s +ann").await;
+}
+
+#[test]
+fn presence_goes_on_when_one_of_several_runtimes_is_dropped() {
+    let runtime = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (server, one, two) = (server(), runtime(), runtime());
+    let mut ann = one.block_on(enter(&server, "/chat/r", "ann"));
+    one.block_on(ann.expect_text("r +ann"));
+    let _quiet = two.block_on(enter(&server, "/quiet/r", "quiet"));
+    one.block_on(ann.expect_text("r +quiet"));
+    // it ends the session, too
+    drop(two);
+    one.block_on(ann.expect_text("r -quiet"));
 }
 
 /// The list of a client that folds the changes it is told.

@@ -3,11 +3,17 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Number of runtimes that are remembered: enough for one per core. Runtimes may come and go while the container lives.
+const MOST: usize = 64;
+
+/// The runtime of a task.
+pub(crate) type RuntimeId = Id;
 
 /// What a task does after a part of its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +29,8 @@ pub(crate) enum Next {
 /// The tasks of a container that tick.
 #[derive(Debug, Default)]
 pub(crate) struct Ticks {
-    /// A runtime that serves connections of the container.
-    runtime: Mutex<Option<Handle>>,
+    /// The runtimes that serve connections of the container.
+    runtimes: Mutex<Vec<Handle>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -34,15 +40,31 @@ impl Ticks {
     pub(crate) fn serve_here(&self) {
         let Ok(runtime) = Handle::try_current() else { return };
         let mut known = self.lock();
-        if known.as_ref().is_none_or(|known| known.id() != runtime.id()) {
-            *known = Some(runtime);
+        if known.iter().all(|known| known.id() != runtime.id()) {
+            if known.len() >= MOST {
+                known.remove(0);
+            }
+            known.push(runtime);
         }
     }
 
-    /// Spawns a task that calls `tick` after each `period`. Without a runtime, `tick` is dropped.
-    pub(crate) fn start(&self, period: Duration, mut tick: impl FnMut() -> Next + Send + 'static) {
-        let Some(runtime) = self.lock().clone().or_else(|| Handle::try_current().ok()) else { return };
-        let stop = self.stop.clone();
+    /// Forgets a runtime that has shut down.
+    pub(crate) fn forget(&self, runtime: RuntimeId) {
+        self.lock().retain(|known| known.id() != runtime);
+    }
+
+    /// Spawns a task that calls what `make` returns after each `period`, on a runtime that serves connections, or else on
+    /// the caller's if `here` allows it. Returns false if there is no runtime, or all tasks were ended.
+    pub(crate) fn start<F>(&self, period: Duration, here: bool, make: impl FnOnce(RuntimeId) -> F) -> bool
+    where
+        F: FnMut() -> Next + Send + 'static,
+    {
+        let runtime = self.lock().last().cloned();
+        let Some(runtime) = runtime.or_else(|| Handle::try_current().ok().filter(|_| here)) else { return false };
+        if self.stop.is_cancelled() {
+            return false;
+        }
+        let (stop, mut tick) = (self.stop.clone(), make(runtime.id()));
         let ticking = async move {
             sleep(period).await;
             loop {
@@ -54,6 +76,7 @@ impl Ticks {
             }
         };
         self.tasks.spawn_on(async move { stop.run_until_cancelled_owned(ticking).await }, &runtime);
+        true
     }
 
     /// Ends all tasks, also those spawned later, and waits for them.
@@ -63,7 +86,7 @@ impl Ticks {
         self.tasks.wait().await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Handle>> {
-        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Handle>> {
+        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

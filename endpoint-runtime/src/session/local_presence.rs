@@ -92,7 +92,7 @@ impl LocalPresence {
         !state.ticking
     }
 
-    /// Notes that the task was dropped, with its runtime.
+    /// Notes that no task could be started; the next change tries again.
     pub(super) fn stopped_ticking(&self) {
         self.lock().ticking = false;
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::heard::{OwnPresence, PresenceChange};
+use super::local_presence::LocalPresence;
 use super::rare;
 use super::session::{Groups, Session};
 use crate::cluster::presence::{Device, PresenceTable, RoomTick};
@@ -18,7 +19,7 @@ use crate::config::PRESENCE_META_BYTES;
 use crate::config::PRESENCE_TICK;
 #[cfg(feature = "json")]
 use crate::error::Error;
-use crate::scheduling::ticks::Next;
+use crate::scheduling::ticks::{Next, RuntimeId};
 use crate::send_queue::FAR;
 
 /// How long the task that ticks runs before it yields to other tasks.
@@ -220,10 +221,20 @@ impl Groups {
         let presence = self.presence_or_new();
         let (result, starts) = presence.change(change);
         if starts {
-            let mut ticking = Ticking { groups: Some(Arc::downgrade(self)), after: None };
-            presence.ticks.start(PRESENCE_TICK, move || ticking.tick());
+            self.start_ticking(presence, true);
         }
         result
+    }
+
+    /// Starts the task that ticks; `here` allows the caller's runtime if no other one is known.
+    fn start_ticking(self: &Arc<Self>, presence: &LocalPresence, here: bool) {
+        let started = presence.ticks.start(PRESENCE_TICK, here, |runtime| {
+            let mut ticking = Ticking { groups: Some(Arc::downgrade(self)), runtime, after: None };
+            move || ticking.tick()
+        });
+        if !started {
+            presence.stopped_ticking();
+        }
     }
 
     /// Tells the sessions in a room what changed.
@@ -240,6 +251,7 @@ impl Groups {
 struct Ticking {
     /// `None` once it has nothing more to do.
     groups: Option<Weak<Groups>>,
+    runtime: RuntimeId,
     /// The room at which the current tick was interrupted.
     after: Option<Arc<str>>,
 }
@@ -279,12 +291,15 @@ impl Ticking {
     }
 }
 
-/// The task's runtime may shut down while sessions of another one go on: then the next change starts another task.
+/// The task's runtime may shut down while sessions of another one go on.
 impl Drop for Ticking {
     fn drop(&mut self) {
-        let groups = self.groups.take().and_then(|groups| groups.upgrade());
-        if let Some(presence) = groups.as_deref().and_then(|groups| groups.presence()) {
-            presence.stopped_ticking();
+        let Some(groups) = self.groups.take().and_then(|groups| groups.upgrade()) else { return };
+        let Some(presence) = groups.presence() else { return };
+        // each attempt forgets a runtime, so they end
+        presence.ticks.forget(self.runtime);
+        if !presence.rests() {
+            groups.start_ticking(presence, false);
         }
     }
 }
