@@ -136,8 +136,19 @@ impl Off {
     }
 }
 
+/// Present, without annotations.
+struct Plain;
+
+impl Endpoint for Plain {
+    async fn on_open(&mut self, session: &Session) -> Result<(), Error> {
+        session.join("r");
+        Ok(())
+    }
+}
+
 fn server() -> TestServer {
-    let container = ServerContainer::builder();
+    let plain = EndpointConfig::new("/plain", || Plain).presence(2 * SECOND);
+    let container = ServerContainer::builder().add_endpoint_config(plain);
     let container = container.register::<Chat>().register::<Slow>().register::<Quiet>().register::<Off>();
     TestServer::new(container.build().unwrap())
 }
@@ -509,6 +520,17 @@ async fn endpoint_without_a_handler_is_present_and_its_metas_may_be_others() {
     let before = Instant::now();
     ann.expect_text("r -quiet").await;
     assert!(before.elapsed() < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoint_without_annotations_may_be_present() {
+    let server = server();
+    let mut ann = enter(&server, "/chat/r", "ann").await;
+    let mut plain = enter(&server, "/plain", "plain").await;
+    ann.expect_text("r +ann +plain").await;
+    plain.cut().await;
+    quiet_for(&mut ann, SECOND).await;
+    ann.expect_text("r -plain").await;
 }
 
 #[tokio::test(start_paused = true)]

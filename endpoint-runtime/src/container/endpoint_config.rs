@@ -127,6 +127,14 @@ impl<E: Endpoint> EndpointConfig<E> {
         self
     }
 
+    /// Makes sessions present in the rooms that they join ([`Session::presence`](crate::Session::presence)). When a
+    /// session ends, its user stays present for `grace`. By default sessions are not present. Only an annotated endpoint
+    /// can hear the changes.
+    pub fn presence(mut self, grace: Duration) -> Self {
+        self.options.presence = Some(grace);
+        self
+    }
+
     /// Compression of messages.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.options.compression = Some(compression);
