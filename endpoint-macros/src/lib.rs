@@ -73,6 +73,10 @@ use crate::parse::{EndpointArgs, EndpointAttr, HandlerAttr, Method, ParamAttr};
 ///
 #[doc = crate::options::table::presence_options_markdown!()]
 ///
+/// Settings of `history(…)`:
+///
+#[doc = crate::options::table::history_options_markdown!()]
+///
 /// # Handlers
 ///
 /// Each handler is a method with one of the other five attributes. An endpoint has at most one handler each for the

@@ -13,12 +13,15 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), source: None }
-    }
-
     pub(crate) fn caused_by(text: impl Into<String>, source: impl Into<BoxError>) -> Self {
         Self { text: text.into(), source: Some(source.into()) }
+    }
+}
+
+/// So that `?` works where the errors of `endpoint_runtime` are returned.
+impl From<Error> for endpoint_runtime::Error {
+    fn from(error: Error) -> Self {
+        Self::user(error)
     }
 }
 

@@ -22,6 +22,13 @@ impl Error {
     }
 }
 
+/// So that `?` works where the errors of `endpoint_runtime` are returned.
+impl From<Error> for endpoint_runtime::Error {
+    fn from(error: Error) -> Self {
+        Self::user(error)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

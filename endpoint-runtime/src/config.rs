@@ -65,6 +65,12 @@ pub(crate) const TCP_USER_TIMEOUT_LEAST: Duration = Duration::from_secs(120);
 /// About the default of Linux (`tcp_retries2`): a longer limit would only delay it.
 pub(crate) const TCP_USER_TIMEOUT_MOST: Duration = Duration::from_secs(15 * 60);
 
+/// 100 messages of each room: what a chat's window shows, and more than a node misses in a short break.
+pub const HISTORY_LAST: usize = 100;
+
+/// Five minutes: longer than the failover of an engine or the restart of a network.
+pub const HISTORY_WITHIN: Duration = Duration::from_secs(300);
+
 /// 8 MiB of messages that wait for the engine of a cluster: a second of a busy node, and little beside its sessions.
 pub(crate) const CLUSTER_QUEUE_BYTES: usize = 8 << 20;
 
@@ -268,6 +274,8 @@ pub struct EndpointOptions {
     pub overflow: Option<Overflow>,
     /// The grace period of presence; `None` means that sessions are not present.
     pub presence: Option<Duration>,
+    /// How many messages of each room are kept in a cluster, and for how long; `None` keeps none.
+    pub history: Option<(usize, Duration)>,
 }
 
 impl EndpointOptions {
@@ -286,6 +294,7 @@ impl EndpointOptions {
         compression: None,
         overflow: None,
         presence: None,
+        history: None,
     };
 }
 

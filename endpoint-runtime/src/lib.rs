@@ -165,6 +165,7 @@ pub use crate::codec::presence_meta::PresenceMeta;
 #[cfg(feature = "protobuf")]
 pub use crate::codec::protobuf::Protobuf;
 pub use crate::codec::session_coders::EncodeContext;
+pub use crate::codec::shared_value::SharedValue;
 pub use crate::codec::{DecodeBinary, DecodeText, Encode, IntoReply, Object};
 pub use crate::config::{Compression, Overflow};
 pub use crate::container::configurator::{Configurator, HandshakeResponse};

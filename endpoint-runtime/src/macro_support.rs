@@ -13,7 +13,7 @@ pub use crate::codec::event::{FromEvent, IntoEventReply, Occurrence};
 pub use crate::codec::negotiated::Negotiated;
 pub use crate::codec::session_coders::EncodeContext;
 pub use crate::codec::{BorrowMessage, DecodeBinary, DecodeText, Encode, IntoError, IntoOutcome, IntoReply, Object};
-pub use crate::config::{Compression, EndpointOptions, Overflow, PRESENCE_GRACE};
+pub use crate::config::{Compression, EndpointOptions, HISTORY_LAST, HISTORY_WITHIN, Overflow, PRESENCE_GRACE};
 pub use crate::container::erased_configurator::Configured;
 #[cfg(feature = "client")]
 pub use crate::container::registration::ClientEndpoint;
@@ -35,6 +35,7 @@ pub use crate::handshake::request::{HandshakeRequest, QueryParam};
 pub use crate::session::Session;
 pub use crate::session::heard::PresenceChange;
 pub use crate::session::present::FromPresence;
+pub use crate::session::shared_properties::SharedProperty;
 pub use crate::session::state::{State, StateRequirement};
 pub use crate::session::stream::{BinaryStream, TextStream};
 pub use endpoint_wire::close::CloseReason;

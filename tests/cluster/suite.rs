@@ -96,6 +96,30 @@ impl Chat {
     }
 }
 
+/// What the properties of a session tell other nodes.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Team(String);
+
+/// A room whose messages are kept, and whose sessions are in teams.
+#[server_endpoint("/kept/{room}", history(last = 100, within = "5m"), shared(Team))]
+#[derive(Default)]
+pub struct Kept;
+
+impl Kept {
+    #[on_open]
+    async fn enter(&mut self, session: &Session, #[path_param] room: String) -> &'static str {
+        let _ = session.join(&room).await;
+        "known"
+    }
+
+    /// Puts the session into a team.
+    #[on_message]
+    fn choose(&mut self, team: String, session: &Session) -> String {
+        session.properties().insert(Team(team.clone()));
+        team
+    }
+}
+
 #[server_endpoint("/hall/{room}", presence(grace = "2s"))]
 #[derive(Default)]
 pub struct Hall;
@@ -156,6 +180,18 @@ impl<E: Engine> Nodes<E> {
         Self::with(count, |cluster| cluster).await
     }
 
+    /// Nodes whose rooms are kept.
+    pub async fn keeping(count: usize) -> Self {
+        let mut nodes = Self { engine: E::start().await, nodes: Vec::new() };
+        for number in 0..count {
+            nodes
+                .add_built(|cluster| cluster.node(format!("node-{number}")), |container| container.register::<Kept>())
+                .await;
+        }
+        nodes.settle().await;
+        nodes
+    }
+
     pub async fn with(count: usize, settings: impl Fn(Cluster) -> Cluster) -> Self {
         let engine = E::start().await;
         let mut nodes = Self { engine, nodes: Vec::new() };
@@ -167,8 +203,17 @@ impl<E: Engine> Nodes<E> {
     }
 
     pub async fn add(&mut self, settings: impl Fn(Cluster) -> Cluster) {
+        self.add_built(settings, |container| container.register::<Chat>().register::<Hall>()).await;
+    }
+
+    /// Adds a node with these endpoints.
+    pub async fn add_built(
+        &mut self,
+        settings: impl Fn(Cluster) -> Cluster,
+        endpoints: impl Fn(ContainerBuilder) -> ContainerBuilder,
+    ) {
         let way = self.engine.way().await;
-        let container = ServerContainer::builder().register::<Chat>().register::<Hall>().handshake(by_name);
+        let container = endpoints(ServerContainer::builder()).handshake(by_name);
         let container = container.compression(Compression::ON).cluster(settings(way.cluster().await)).build();
         self.nodes.push((TestServer::new(container.unwrap()), way));
     }
@@ -730,6 +775,72 @@ pub async fn presence_is_right_ten_seconds_after_a_node_dies_or_a_partition_heal
     assert_eq!(timeout(SOON, ben.next_text()).await.unwrap(), "~ben(1)");
 }
 
+pub async fn kept_messages_are_fetched_after_a_partition_once_and_in_order<E: Engine>() {
+    let nodes = Nodes::<E>::keeping(2).await;
+    let mut there = nodes.enter(1, "/kept/42").await;
+    let mut other = nodes.enter(1, "/kept/43").await;
+    let send = |room: &str, number: usize| nodes.container(0).room(room).async_remote().send_text(number.to_string());
+    for number in 0..10 {
+        send("42", number).everywhere().await;
+    }
+    nodes.way(1).cut();
+    for number in 10..40 {
+        send("42", number);
+        send("43", number);
+    }
+    nodes.until("the node is dead", || nodes.health(0).peers.is_empty()).await;
+    for number in 40..70 {
+        send("42", number);
+    }
+    nodes.way(1).disconnect();
+    nodes.way(1).heal();
+    nodes.settle().await;
+    for number in 70..80 {
+        send("42", number);
+    }
+    for number in 0..80 {
+        let text = timeout(SOON, there.next_text()).await.unwrap();
+        assert_eq!(text, number.to_string(), "{:#?}", nodes.health(1));
+    }
+    for number in 10..40 {
+        assert_eq!(timeout(SOON, other.next_text()).await.unwrap(), number.to_string());
+    }
+    let counts = nodes.health(1).counts;
+    assert!(counts.recovered > 0, "{counts:?}");
+    assert_eq!(counts.lost, 0, "{counts:?}");
+}
+
+pub async fn shared_properties_are_asked_and_select_sessions<E: Engine>() {
+    let nodes = Nodes::<E>::keeping(3).await;
+    let mut members = Vec::new();
+    for (node, team) in [(0, "red"), (1, "red"), (1, "blue"), (2, "blue")] {
+        let mut member = nodes.enter(node, "/kept/42").await;
+        member.send_text(team).await;
+        member.expect_text(team).await;
+        members.push(member);
+    }
+    let _none = nodes.enter(2, "/kept/42").await;
+    let room = nodes.container(0).room("42").everywhere();
+    let teams = room.shared::<Team>().await.unwrap();
+    assert_eq!((teams.got.len(), teams.missing.len()), (3, 0));
+    let mut names: Vec<_> = teams.into_items().into_iter().map(|(_, team)| team.0).collect();
+    names.sort();
+    assert_eq!(names, ["blue", "blue", "red", "red"]);
+    let reds = room.with_shared(&Team("red".to_owned())).unwrap();
+    assert_eq!(reds.count().await.sum(), 2);
+    let report = reds.async_remote().send_text("go!").everywhere().await;
+    assert_eq!((report.here, report.elsewhere), (1, 1), "{report}");
+    members[0].expect_text("go!").await;
+    members[1].expect_text("go!").await;
+    let reason = CloseReason::from(CloseCode::NormalClosure);
+    let blues = nodes.container(0).everyone().everywhere().with_shared(&Team("blue".to_owned())).unwrap();
+    assert_eq!(blues.close_all(reason).await.sum(), 2);
+    members[2].expect_close(1000).await;
+    members[3].expect_close(1000).await;
+    let error = room.shared::<u64>().await.unwrap_err();
+    assert!(error.is_deployment() && error.to_string().contains("shared(u64)"), "{error}");
+}
+
 /// The tests, each as one of this engine.
 #[macro_export]
 macro_rules! suite {
@@ -753,6 +864,8 @@ macro_rules! suite {
             only_nodes_with_the_key_are_heard
             a_node_that_leaves_is_gone_at_once
             an_engine_that_stalls_is_noticed
+            kept_messages_are_fetched_after_a_partition_once_and_in_order
+            shared_properties_are_asked_and_select_sessions
             presence_is_one_list_on_all_nodes
             a_user_who_comes_back_on_another_node_has_not_left
             presence_is_right_ten_seconds_after_a_node_dies_or_a_partition_heals

@@ -159,6 +159,7 @@ fn server_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     };
     let options = options(endpoint);
     let configured = endpoint.configurator.as_ref().map(configured_by);
+    let sharing_properties = sharing_properties(&endpoint.shared_properties);
     quote! {
         #[automatically_derived]
         impl #rt::ServerEndpoint for #ident {
@@ -170,7 +171,8 @@ fn server_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
                 ::core::line!(),
                 #options,
             )
-            #configured;
+            #configured
+            #sharing_properties;
             const CONSTRUCT: ::core::option::Option<fn() -> Self> = #rt::Construct::<Self>::DEFAULT;
         }
 
@@ -202,6 +204,17 @@ fn configured_by(configurator: &Configurator) -> TokenStream {
     };
     let configured = quote_spanned!(place=> #rt::Configured::new::<Self>(#value));
     quote!(.configured_by(|| #configured))
+}
+
+/// `.sharing(…)`: each property has the last name of its type, which nodes of different builds agree on.
+fn sharing_properties(types: &[Type]) -> Option<TokenStream> {
+    let rt = runtime();
+    let properties = types.iter().map(|ty| {
+        let written = ty.to_token_stream().to_string();
+        let name = written.rsplit("::").next().unwrap_or(&written).trim();
+        quote_spanned!(located_at(ty.span())=> #rt::SharedProperty::of::<#ty>(#name))
+    });
+    (!types.is_empty()).then(|| quote!(.sharing(&[#(#properties),*])))
 }
 
 /// An expression of type `EndpointOptions`.

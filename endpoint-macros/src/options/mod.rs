@@ -12,7 +12,7 @@ use syn::{Error, Expr, ExprLit, ExprPath, Lit, LitStr, Result, Token, Type, pare
 
 use crate::crate_path::runtime;
 use crate::diagnostics::Diagnostics;
-use crate::options::table::{CompressionOption, PresenceOption, Section};
+use crate::options::table::{CompressionOption, HistoryOption, PresenceOption, Section};
 use crate::options::units::{bytes, millis};
 use crate::parse::{OptionArg, Value, options};
 
@@ -274,6 +274,29 @@ impl GivenOption<'_> {
             Ok(())
         });
         diagnostics.into_result().map(|()| grace)
+    }
+
+    // history(last = 100, within = "5m")
+    /// An expression of type `(usize, Duration)`: how many messages, and how old.
+    pub(crate) fn history(&self) -> Result<TokenStream> {
+        let rt = runtime();
+        let (mut last, mut within) = (quote!(#rt::HISTORY_LAST), quote!(#rt::HISTORY_WITHIN));
+        let list = match self.value {
+            Value::Flag => return Ok(quote!((#last, #within))),
+            Value::Expr(Expr::Path(path)) if path.path.is_ident("on") => return Ok(quote!((#last, #within))),
+            Value::Expr(_) => return Err(self.invalid()),
+            Value::List(list) => list,
+        };
+        let mut diagnostics = Diagnostics::default();
+        let args = options.parse2(list.stream()).map_err(|_| self.invalid())?;
+        read_options(&args, &self.name.to_string(), &mut diagnostics, |option: HistoryOption, given| {
+            match option {
+                HistoryOption::Last => last = given.integer()?,
+                HistoryOption::Within => within = given.duration()?,
+            }
+            Ok(())
+        });
+        diagnostics.into_result().map(|()| quote!((#last, #within)))
     }
 
     /// The value of one setting of compression.

@@ -136,6 +136,15 @@ sections! {
             write r#"`presence`, or `presence(grace = "15s")`"#,
             default "none",
             "Sessions are present in the rooms that they join, for `#[on_presence]` and `Room::present_here`.";
+        History: "history" in [server_endpoint],
+            write r#"`history(last = 100, within = "5m")`"#,
+            default "none",
+            "In a cluster, the engine keeps so many of each room's messages, and nodes fetch those that they missed. \
+             Applies to all rooms of the container.";
+        Shared: "shared" in [server_endpoint],
+            write "`shared(Profile, Team)`",
+            default "none",
+            "Types of properties that other nodes of a cluster may ask for, and select sessions by (`Everywhere`).";
         Instance: "instance" in [server_endpoint],
             write "`instance = shared` or `instance = per_connection`",
             default "`per_connection`",
@@ -180,6 +189,18 @@ sections! {
             "How long a user stays present after a session has ended. A user who comes back in time has not left.";
     }
 
+    /// Settings in the parentheses of `history(…)`.
+    HistoryOption, history_options_markdown {
+        Last: "last" in [history],
+            write "`last = 100`, or an expression of type `usize`",
+            default "100",
+            "Number of messages that are kept for each room.";
+        Within: "within" in [history],
+            write r#"`within = "5m"`, or an expression of type `Duration`"#,
+            default "5 minutes",
+            "Age of the oldest message that is kept.";
+    }
+
     /// Settings in the parentheses of `compression = on(…)`.
     CompressionOption, compression_options_markdown {
         Level: "level" in [compression],
@@ -219,6 +240,7 @@ mod tests {
         check::<MessageOption>();
         check::<CompressionOption>();
         check::<PresenceOption>();
+        check::<HistoryOption>();
     }
 
     #[test]
@@ -228,6 +250,7 @@ mod tests {
         assert_eq!(lines(message_options_markdown!()), MessageOption::ALL.len());
         assert_eq!(lines(compression_options_markdown!()), CompressionOption::ALL.len());
         assert_eq!(lines(presence_options_markdown!()), PresenceOption::ALL.len());
+        assert_eq!(lines(history_options_markdown!()), HistoryOption::ALL.len());
         assert!(endpoint_options_markdown!().contains(
             "| `max_nesting = 64`, or an expression of type `usize` | container | `server_endpoint` `client_endpoint` | "
         ));

@@ -29,6 +29,7 @@ pub(crate) fn validate(attribute: EndpointAttr, args: EndpointArgs, item: &Deriv
         options: Vec::new(),
         decoders: Vec::new(),
         encoders: Vec::new(),
+        shared_properties: Vec::new(),
         events: Vec::new(),
         has_presence: false,
     };
@@ -66,6 +67,8 @@ fn set_option(endpoint: &mut Endpoint, option: EndpointOption, given: &GivenOpti
         EndpointOption::Events => endpoint.events = given.strings("event", |_| None)?,
         EndpointOption::Decoders => endpoint.decoders = given.types()?,
         EndpointOption::Encoders => endpoint.encoders = given.types()?,
+        EndpointOption::Shared => endpoint.shared_properties = given.types()?,
+        EndpointOption::History => set(given.history()?),
         EndpointOption::Instance => endpoint.shared = given.instance()?,
         EndpointOption::Configurator => endpoint.configurator = Some(given.configurator()?),
         EndpointOption::MaxMessageSize => set(given.size()?),

@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
     pub(crate) options: Vec<(&'static str, TokenStream)>,
     pub(crate) decoders: Vec<Type>,
     pub(crate) encoders: Vec<Type>,
+    /// Types of properties that other nodes may ask for.
+    pub(crate) shared_properties: Vec<Type>,
     pub(crate) events: Vec<LitStr>,
     /// Whether sessions are present in their rooms, even if the option has errors.
     pub(crate) has_presence: bool,

@@ -157,6 +157,8 @@ impl Node {
         let is_wanted = match scope {
             Scope::Everyone | Scope::Session(_) => self.is_accompanied(),
             Scope::User(name) => self.is_bucket_wanted(user_bucket(name)),
+            // a node that is away may fetch it later
+            Scope::Rooms(_) if self.keep.is_some() => true,
             Scope::Rooms(names) => names.iter().any(|name| self.is_bucket_wanted(room_bucket(name))),
         };
         if !is_wanted {

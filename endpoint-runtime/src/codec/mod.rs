@@ -16,6 +16,7 @@ pub(crate) mod presence_meta;
 #[cfg(feature = "protobuf")]
 pub(crate) mod protobuf;
 pub(crate) mod session_coders;
+pub(crate) mod shared_value;
 #[cfg(any(feature = "json", feature = "msgpack", feature = "cbor", feature = "protobuf"))]
 pub(crate) mod wrapper;
 

@@ -9,10 +9,11 @@ use tokio_util::task::TaskTracker;
 
 use super::endpoint_config::EndpointConfig;
 use super::erased_configurator::Configured;
-use super::mounted::{Deployment, Mounting, Table, undeployable};
+use super::mounted::{Deployment, Mounted, Mounting, Table, undeployable};
 use super::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use super::registration::{Registration, ServerEndpoint, prepare_each, prepare_shared};
 use super::service::{Inner, ServerContainer};
+use crate::cluster::Cluster;
 use crate::container::configurator::Configurator;
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::Error;
@@ -160,10 +161,12 @@ impl ContainerBuilder {
                 mounted.extend(ground.mount(mounting, &mut mistakes).map(Arc::new));
             }
         }
+        let with_history: Vec<_> =
+            mounted.iter().filter(|mounted| mounted.options.history.is_some()).cloned().collect();
         let router = ground.router(mounted).map_err(|conflicts| mistakes.extend(conflicts)).ok();
         let cluster = requests.cluster.take();
-        if cluster.is_some() && Handle::try_current().is_err() {
-            mistakes.push("a container with a cluster must be built inside a tokio runtime".to_owned());
+        if let Some(cluster) = &cluster {
+            mistakes.extend(mistakes_of(cluster, &with_history));
         }
         let (Some(router), Some(hosts), Some(origins), true) = (router, hosts, origins, mistakes.is_empty()) else {
             return Err(undeployable(mistakes));
@@ -189,6 +192,22 @@ impl ContainerBuilder {
         }
         Ok(container)
     }
+}
+
+/// What keeps a container from being a node of this cluster.
+fn mistakes_of(cluster: &Cluster, with_history: &[Arc<Mounted>]) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    if Handle::try_current().is_err() {
+        mistakes.push("a container with a cluster must be built inside a tokio runtime".to_owned());
+    }
+    if !cluster.engine.keeps_history() {
+        let engine = cluster.engine.name();
+        mistakes.extend(with_history.iter().map(|mounted| {
+            let about = &mounted.about;
+            format!("{about}: {engine} keeps no history: remove `history`, or take an engine that keeps one")
+        }));
+    }
+    mistakes
 }
 
 impl fmt::Debug for ContainerBuilder {

@@ -12,7 +12,7 @@ use crate::cluster::membership::Membership;
 use crate::cluster::node::Node;
 use crate::cluster::sink::Sink;
 use crate::cluster::target::{Operation, Question, Scope, Target};
-use crate::cluster::{Cluster, Health, HealthStatus, NodeId};
+use crate::cluster::{Cluster, Health, HealthStatus, Keep, NodeId};
 use crate::session::anywhere::{AnySession, Everyone};
 use crate::session::broadcast::Broadcast;
 use crate::session::everywhere::{AllSessions, answer, operate, sessions_of};
@@ -64,7 +64,7 @@ impl ServerContainer {
     pub(super) fn join_cluster(&self, cluster: Cluster) {
         let groups = &self.0.ground.groups;
         let sink = Arc::new(ContainerSink(Arc::downgrade(&self.0)));
-        let membership = Membership::start(cluster, None, sink);
+        let membership = Membership::start(cluster, self.0.keep(), sink);
         let node = Arc::downgrade(&membership.0);
         groups.rooms.watched_by(Rooms(Arc::downgrade(&membership.0)));
         groups.principals.watched_by(Users(Arc::downgrade(&membership.0)));
@@ -151,6 +151,14 @@ impl Sink for ContainerSink {
 }
 
 impl Inner {
+    /// How much of each room's messages is kept: as much as the endpoint wants that wants most.
+    fn keep(&self) -> Option<Keep> {
+        let table = self.table();
+        let wanted = || table.mounted().filter_map(|mounted| mounted.options.history);
+        let (last, within) = (wanted().map(|(last, _)| last).max()?, wanted().map(|(_, within)| within).max()?);
+        Some(Keep { last, within })
+    }
+
     /// The longest grace of the endpoints with presence; `None` if there is none.
     fn presence_grace(&self) -> Option<Duration> {
         self.table().sets().filter_map(|set| set.limits.presence).max()

@@ -11,6 +11,7 @@ use super::mounted::{About, Mounting};
 use super::options::set_twice;
 use super::registration::prepare_programmatic;
 use super::serving::Prepare;
+use crate::cluster::Keep;
 use crate::config::{Compression, EndpointOptions};
 use crate::container::configurator::Configurator;
 use crate::endpoint::programmatic::Endpoint;
@@ -132,6 +133,13 @@ impl<E: Endpoint> EndpointConfig<E> {
     /// can hear the changes.
     pub fn presence(mut self, grace: Duration) -> Self {
         self.options.presence = Some(grace);
+        self
+    }
+
+    /// In a cluster, the engine keeps so many messages of each room, and nodes fetch those that they missed. Applies to
+    /// all rooms of the container. By default nothing is kept.
+    pub fn history(mut self, keep: Keep) -> Self {
+        self.options.history = Some((keep.last, keep.within));
         self
     }
 

@@ -178,7 +178,9 @@ impl Deployment {
         let sessions = sessions.defined_at(about.file, about.line);
         let annotated = registration.map(|registration| registration.handlers().message_kinds()).unwrap_or_default();
         let hears = registration.is_some_and(|registration| registration.handlers().hears_presence());
-        let sessions = Arc::new(sessions.annotated(annotated).hears_presence(hears));
+        let shared = registration.map_or(&[][..], |registration| registration.shared);
+        self.groups.share(shared);
+        let sessions = Arc::new(sessions.annotated(annotated).hears_presence(hears).sharing(shared));
         let (template, prepare) = template.zip(prepare)?;
         (mistakes.len() == found).then_some(Mounted {
             about,

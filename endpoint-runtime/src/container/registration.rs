@@ -16,6 +16,7 @@ use crate::error::{Error, Kind};
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
+use crate::session::shared_properties::SharedProperty;
 use crate::session::state::{StateRequirement, States};
 
 /// Registry entry of an annotated endpoint.
@@ -30,6 +31,8 @@ pub struct Registration {
     handlers: fn() -> Handlers,
     /// Makes instances for connections that are about to open; `None` if the type has no `Default`.
     pub(crate) prepare: Option<fn() -> Result<Prepare, Error>>,
+    /// Properties that other nodes may ask for.
+    pub(crate) shared: &'static [SharedProperty],
     /// Makes the configurator that the annotation names.
     pub(crate) configured: Option<fn() -> Configured>,
 }
@@ -85,8 +88,15 @@ impl Registration {
             type_id: TypeId::of::<E>,
             handlers: Handlers::of::<E::Instance>,
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
+            shared: &[],
             configured: None,
         }
+    }
+
+    /// Sets which properties other nodes may ask for.
+    pub const fn sharing(mut self, shared: &'static [SharedProperty]) -> Self {
+        self.shared = shared;
+        self
     }
 
     /// Adds a configurator, which is made once for each mounted endpoint.

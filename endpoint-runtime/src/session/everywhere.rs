@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 
+use super::broadcast::Broadcast;
 use super::id::SessionId;
 use super::open_sessions::OpenSessions;
 use super::session::{Groups, Session};
-use crate::cluster::fields::{Reader, put_option};
+use crate::cluster::fields::{Reader, put_block, put_option};
 use crate::cluster::membership::Membership;
 use crate::cluster::target::{Operation, Question, Scope, Target};
 use crate::cluster::{Answers, NodeId};
+use crate::codec::shared_value::SharedValue;
+use crate::error::{Error, Kind};
 use endpoint_wire::close::{CloseCode, CloseReason};
 
 /// The sessions of a room, of a user, of all, or one by its ID, on all nodes of a cluster.
@@ -86,6 +89,70 @@ impl Everywhere {
         self.operate(Operation::Leave(room.into())).await
     }
 
+    /// Only the sessions whose shared property of type `T` equals `value`; those of endpoints that do not share it are
+    /// left out. Of several filters the last counts.
+    ///
+    /// ```
+    /// use endpoint_runtime::prelude::*;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Team(String);
+    ///
+    /// #[server_endpoint("/match", shared(Team))]
+    /// #[derive(Default)]
+    /// struct Match;
+    ///
+    /// impl Match {
+    ///     #[on_message]
+    ///     fn choose(&mut self, team: String, session: &Session) {
+    ///         session.properties().insert(Team(team));
+    ///     }
+    /// }
+    ///
+    /// async fn cheer(container: &ServerContainer) -> Result<(), Error> {
+    ///     let reds = container.everyone().everywhere().with_shared(&Team("red".to_owned()))?;
+    ///     reds.async_remote().send_text("go!");
+    ///     println!("{} reds", reds.count().await.sum());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::is_deployment`]: no endpoint of this container shares `T`. [`Error::is_encode`]: the value cannot be
+    /// written.
+    pub fn with_shared<T: SharedValue>(&self, value: &T) -> Result<Self, Error> {
+        let name = self.shared_name::<T>()?;
+        let written = value.write();
+        let written = written.ok_or_else(|| Error::encode(format!("the shared property {name} cannot be written")))?;
+        let target = Target { shared: Some((name.to_owned(), written)), ..self.target.clone() };
+        Ok(Self { target, ..self.clone() })
+    }
+
+    /// The shared properties of type `T` of the sessions that have one.
+    ///
+    /// # Errors
+    /// [`Error::is_deployment`]: no endpoint of this container shares `T`.
+    pub async fn shared<T: SharedValue>(&self) -> Result<Answers<Vec<(SessionId, T)>>, Error> {
+        let name = self.shared_name::<T>()?;
+        let question = Question::Shared(name.to_owned());
+        let here = read_shared(answer(&self.here(), &question)).unwrap_or_default();
+        Ok(self.ask(question, here, read_shared).await)
+    }
+
+    /// A remote that sends to these sessions on all nodes; it never waits for a peer, nor for the engine.
+    pub fn async_remote(&self) -> Broadcast {
+        Broadcast::to(self.here().and_elsewhere(&self.groups, || self.target.clone()))
+    }
+
+    fn shared_name<T: 'static>(&self) -> Result<&'static str, Error> {
+        self.groups.shared_name::<T>().ok_or_else(|| {
+            let name = std::any::type_name::<T>();
+            let text = format!("no endpoint shares properties of type {name}: add `shared({name})` to its annotation");
+            Error::new(Kind::Deploy, text)
+        })
+    }
+
     async fn operate(&self, operation: Operation) -> Answers<usize> {
         let here = operate(&self.here(), &operation);
         self.ask(Question::Operate(operation), here, read_count).await
@@ -128,7 +195,7 @@ impl Operation {
 
 /// The open sessions of this node that belong to a target. `all` are those of the container.
 pub(crate) fn sessions_of(groups: &Groups, target: &Target, all: impl FnOnce() -> OpenSessions) -> OpenSessions {
-    match &target.scope {
+    let sessions = match &target.scope {
         Scope::Everyone => all(),
         Scope::Rooms(names) => match &names[..] {
             [name] => groups.rooms.of(name).into(),
@@ -136,6 +203,10 @@ pub(crate) fn sessions_of(groups: &Groups, target: &Target, all: impl FnOnce() -
         },
         Scope::User(name) => groups.principals.of(name).into(),
         Scope::Session(id) => OpenSessions::just(groups.session(SessionId::from_bits(*id), all).into_iter()),
+    };
+    match &target.shared {
+        Some((name, value)) => sessions.filter(|session| session.shared_property(name).as_ref() == Some(value)),
+        None => sessions,
     }
 }
 
@@ -162,7 +233,15 @@ pub(crate) fn answer(sessions: &OpenSessions, question: &Question) -> Bytes {
         }
         Question::Count => put_count(&mut out, sessions.len()),
         Question::Operate(operation) => put_count(&mut out, operate(sessions, operation)),
-        Question::Shared(_) | Question::Present | Question::PresenceOf(_) => {}
+        Question::Shared(name) => {
+            for session in sessions.iter() {
+                if let Some(value) = session.shared_property(name) {
+                    out.put_u128(session.id().to_bits());
+                    put_block(&mut out, &value);
+                }
+            }
+        }
+        Question::Present | Question::PresenceOf(_) => {}
     }
     out.into()
 }
@@ -173,6 +252,15 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
 
 fn read_count(body: Bytes) -> Option<usize> {
     usize::try_from(Reader(body).u32()?).ok()
+}
+
+fn read_shared<T: SharedValue>(body: Bytes) -> Option<Vec<(SessionId, T)>> {
+    let (mut reader, mut values) = (Reader(body), Vec::new());
+    while !reader.0.is_empty() {
+        let session = SessionId::from_bits(reader.u128()?);
+        values.push((session, T::read(&reader.block()?)?));
+    }
+    Some(values)
 }
 
 fn read_members(body: Bytes) -> Option<Vec<RoomMember>> {

@@ -35,6 +35,7 @@ mod session;
 mod sharded;
 mod shared_message;
 mod shared_presence;
+pub(crate) mod shared_properties;
 pub(crate) mod state;
 pub(crate) mod stream;
 mod weak;

@@ -10,7 +10,7 @@ use super::id::SessionId;
 use super::member::Member;
 use super::session::{Groups, OpenSet, Session};
 use crate::cluster::node::Node;
-use crate::cluster::target::{Scope, Target};
+use crate::cluster::target::Target;
 use endpoint_wire::close::CloseReason;
 
 impl Session {
@@ -64,10 +64,10 @@ impl OpenSessions {
         Snapshot::joined(sets.map(|set| set.snapshot())).into()
     }
 
-    /// The same, and those of other nodes that `scope` names.
-    pub(crate) fn and_elsewhere(self, groups: &Groups, scope: impl FnOnce() -> Scope) -> Self {
+    /// The same, and those of other nodes that `target` names.
+    pub(crate) fn and_elsewhere<T: Into<Target>>(self, groups: &Groups, target: impl FnOnce() -> T) -> Self {
         let Some(membership) = groups.cluster.get() else { return self };
-        let elsewhere = Elsewhere { node: membership.0.clone(), target: scope().into() };
+        let elsewhere = Elsewhere { node: membership.0.clone(), target: target().into() };
         Self { elsewhere: Some(Arc::new(elsewhere)), ..self }
     }
 

@@ -20,6 +20,7 @@ use crate::scheduling::coarse_timer::{Deadlines, Entry, Sweep, is_far};
 use crate::scheduling::fairness::RoundRobin;
 use crate::send_queue::Bounds;
 use crate::send_queue::sync::{AtomicU32, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::session::shared_properties::SharedProperty;
 use crate::session::state::States;
 use endpoint_wire::budget::Budgets;
 use endpoint_wire::close::CloseReason;
@@ -40,6 +41,8 @@ pub(crate) struct OpenSet<S> {
     pub(crate) budgets: Arc<Budgets>,
     /// Whether there is an annotated handler, by kind of message.
     pub(super) annotated: [bool; 3],
+    /// Properties that other nodes may ask for.
+    pub(super) shared: &'static [SharedProperty],
     /// Whether there is a handler for changes of presence.
     pub(super) hears_presence: bool,
     /// The container that the endpoint is mounted in, type-erased: only the container module knows the type.
@@ -92,6 +95,7 @@ impl<S: Member> OpenSet<S> {
             groups,
             budgets,
             annotated,
+            shared: &[],
             hears_presence: false,
             container,
             members,
@@ -134,6 +138,12 @@ impl<S: Member> OpenSet<S> {
     /// Sets whether there is a handler for changes of presence.
     pub(crate) fn hears_presence(mut self, hears: bool) -> Self {
         self.hears_presence = hears;
+        self
+    }
+
+    /// Sets which properties other nodes may ask for.
+    pub(crate) fn sharing(mut self, shared: &'static [SharedProperty]) -> Self {
+        self.shared = shared;
         self
     }
 

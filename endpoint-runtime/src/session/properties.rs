@@ -3,14 +3,22 @@
 use std::any::TypeId;
 use std::fmt;
 
+use bytes::Bytes;
+
 use super::rare::{self, TypeMap};
 use super::session::{MaybeRare, Session};
+use super::shared_properties;
 use crate::send_queue::sync::MutexGuard;
 
 impl Session {
     /// Values that the application attaches to this session: one of each type.
     pub fn properties(&self) -> Properties<'_> {
         Properties::of(&self.0.rare)
+    }
+
+    /// The property that its endpoint shares by this name, as bytes.
+    pub(super) fn shared_property(&self, name: &str) -> Option<Bytes> {
+        shared_properties::value(self.0.endpoint.shared, name, self.0.rare.get()?)
     }
 }
 

@@ -9,6 +9,7 @@ use super::chunks::{Chunks, Replaced, Snapshot};
 use super::local_presence::LocalPresence;
 use super::member::Member;
 use super::sharded::{Shard, Sharded};
+use super::shared_properties::SharedProperty;
 use crate::cluster::NodeId;
 use crate::cluster::membership::Membership;
 use crate::scheduling::flushers::Flushers;
@@ -27,6 +28,8 @@ pub(crate) struct Groups<S> {
     pub(crate) tasks: SessionTasks,
     /// Tasks that write the messages that broadcasts have queued.
     pub(crate) flushers: Flushers,
+    /// Properties that endpoints of the container share.
+    pub(super) shared: Mutex<Vec<SharedProperty>>,
     /// The container's place in a cluster, if it has one.
     pub(crate) cluster: OnceLock<Membership>,
 }
@@ -64,12 +67,23 @@ struct Members<S> {
 
 impl<S> Default for Groups<S> {
     fn default() -> Self {
-        let (rooms, principals, by_id, presence, tasks, flushers, cluster) = <_>::default();
-        Self { rooms, principals, by_id, presence, tasks, flushers, cluster }
+        let (rooms, principals, by_id, presence, tasks, flushers, shared, cluster) = <_>::default();
+        Self { rooms, principals, by_id, presence, tasks, flushers, shared, cluster }
     }
 }
 
 impl<S> Groups<S> {
+    /// Notes that an endpoint shares these properties.
+    pub(crate) fn share(&self, shared: &[SharedProperty]) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(shared);
+    }
+
+    /// The name by which endpoints share properties of type `T`.
+    pub(super) fn shared_name<T: 'static>(&self) -> Option<&'static str> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.iter().find(|property| property.is::<T>()).map(|property| property.name)
+    }
+
     /// Who is present in the rooms, if a session with presence has opened.
     pub(crate) fn presence(&self) -> Option<&LocalPresence> {
         self.presence.get().map(|presence| &**presence)
