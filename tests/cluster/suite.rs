@@ -735,11 +735,17 @@ pub async fn a_user_who_comes_back_on_another_node_has_not_left<E: Engine>() {
         sleep(Duration::from_millis(300)).await;
         ann = nodes.nodes[(round + 1) % 2].0.connect("/hall/42?name=ann").await;
     }
-    // longer than the grace: nothing but what ben does himself
+    // longer than the grace: she has neither left nor joined; on a busy machine the new device may come before the news
+    // that the old one has ended
     sleep(Duration::from_secs(4)).await;
     ben.send_text("here").await;
-    let text = timeout(SOON, ben.next_text()).await.unwrap();
-    assert_eq!(text, "~ben(1)");
+    loop {
+        let text = timeout(SOON, ben.next_text()).await.unwrap();
+        assert!(!text.contains("+ann") && !text.contains("-ann"), "{text}");
+        if text.contains("~ben(1)") {
+            break;
+        }
+    }
     assert_eq!(nodes.present(2, "42").await, (vec!["ann".into(), "ben".into()], 0));
 }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::backplane::{NodeId, Subject};
 use super::inbox::PeerInbox;
 use super::interest::{ALL_BUCKETS, InterestSet};
+use crate::config::CLUSTER_DEAD;
 
 /// Nodes that are known at a time. Who can publish to the engine could otherwise make up nodes without end.
 const MAX_PEERS: usize = 4096;
@@ -33,6 +34,8 @@ pub(crate) struct Peer {
     interest: InterestSet,
     last_heard: Instant,
     is_alive: bool,
+    /// When it said that it ends.
+    ended: Option<Instant>,
     /// It has said where it has sessions since it was heard first, or again.
     is_introduced: bool,
     /// The sequence of its messages.
@@ -61,6 +64,10 @@ impl Peers {
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.last_heard = now;
             let inbox = Some(peer.inbox.clone());
+            // what it sent before it ended may come after the news of it
+            if peer.ended.is_some_and(|ended| now.duration_since(ended) < CLUSTER_DEAD) {
+                return (Heard::Known, inbox);
+            }
             if std::mem::replace(&mut peer.is_alive, true) {
                 return (Heard::Known, inbox);
             }
@@ -78,6 +85,7 @@ impl Peers {
             interest: InterestSet::default(),
             last_heard: now,
             is_alive: true,
+            ended: None,
             is_introduced: false,
             inbox: inbox.clone(),
         };
@@ -98,6 +106,14 @@ impl Peers {
         self.count(&added, true);
         self.count(&before.without(&interest), false);
         if is_first { interest } else { added }
+    }
+
+    /// Notes that a node said that it ends; returns whether it was alive.
+    pub(crate) fn end(&mut self, node: NodeId, now: Instant) -> bool {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.ended = Some(now);
+        }
+        self.lose(node)
     }
 
     /// Takes a node for dead; returns whether it was alive.
@@ -205,6 +221,18 @@ mod tests {
         peers.lose(A);
         peers.silent(now + 2 * REMEMBERED, LIMIT);
         assert!(!Arc::ptr_eq(&inbox, &peers.heard(A, now + 2 * REMEMBERED).1.unwrap()));
+    }
+
+    #[test]
+    fn late_packets_of_a_node_that_has_ended_do_not_revive_it() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        peers.heard(A, now);
+        assert!(peers.end(A, now));
+        assert_eq!(peers.heard(A, now + LIMIT / 2).0, Heard::Known);
+        assert!(peers.alive().is_empty());
+        // somebody else said it
+        assert_eq!(peers.heard(A, now + LIMIT).0, Heard::New);
+        assert_eq!(peers.alive(), [A]);
     }
 
     #[test]

@@ -246,7 +246,8 @@ impl Node {
 
     /// Takes another node for dead, or for ended, as it said.
     pub(super) fn lose(&self, node: NodeId, has_died: bool) {
-        if !self.peers().lose(node) {
+        let was_alive = if has_died { self.peers().lose(node) } else { self.peers().end(node, Instant::now()) };
+        if !was_alive {
             return;
         }
         if has_died {
