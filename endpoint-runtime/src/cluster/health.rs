@@ -101,4 +101,11 @@ impl Counters {
     pub(crate) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }
+
+    /// Adds a number that another node has claimed, which may be any; returns the count before and after.
+    pub(crate) fn add_claimed(counter: &AtomicU64, claimed: u64) -> (u64, u64) {
+        let add = |count: u64| Some(count.saturating_add(claimed));
+        let before = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).unwrap_or_else(|count| count);
+        (before, before.saturating_add(claimed))
+    }
 }

@@ -157,6 +157,12 @@ impl PeerInbox {
         }
     }
 
+    /// Bytes of messages that wait for missing ones.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.lock().held.values().map(|held| held.bytes).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -29,6 +29,8 @@
 mod answers;
 mod authentication;
 mod backplane;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod bare_node;
 pub(crate) mod envelope;
 pub(crate) mod fields;
 mod health;

@@ -161,6 +161,12 @@ impl Outbox {
         writer.finish(key)
     }
 
+    /// Number of bytes that wait.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn admit(&self, entry: usize) -> Result<(), NotAccepted> {
         if self.is_too_big(entry) {
             return Err(NotAccepted::TooBig);

@@ -194,9 +194,8 @@ impl Node {
     }
 
     fn count_lost(&self, sender: NodeId, lost: u64) {
-        let before = self.counters.lost.fetch_add(lost, std::sync::atomic::Ordering::Relaxed);
-        if before.checked_ilog2() != (before + lost).checked_ilog2() {
-            let total = before + lost;
+        let (before, total) = Counters::add_claimed(&self.counters.lost, lost);
+        if before.checked_ilog2() != total.checked_ilog2() {
             tracing::warn!(node = &*self.name, from = %sender, lost, total, "messages of another node did not come");
         }
     }
@@ -208,7 +207,7 @@ impl Node {
             let missing = inbox.missing(at);
             if !missing.is_empty() {
                 let found = timeout(CLUSTER_RECOVERY, self.fetch(subject, sender, &missing)).await.unwrap_or_default();
-                let count: u64 = missing.iter().map(|(_, lost)| lost).sum();
+                let count = missing.iter().fold(0, |count: u64, (_, lost)| count.saturating_add(*lost));
                 Counters::add(&self.counters.recovered, found.len() as u64);
                 if count > found.len() as u64 {
                     self.count_lost(sender, count - found.len() as u64);
@@ -234,7 +233,9 @@ impl Node {
                 let Ok((from, kept)) = envelope::read(subject, entry, self.key.as_ref()) else { continue };
                 for entry in kept {
                     let Entry::Publish { seq, publish } = entry else { continue };
-                    let is_missing = missing.iter().any(|(first, count)| (*first..first + count).contains(&seq));
+                    // the number after a gap may not exist
+                    let is_in = |(first, count): &(u64, u64)| seq.checked_sub(*first).is_some_and(|at| at < *count);
+                    let is_missing = missing.iter().any(is_in);
                     if from == sender && is_missing {
                         found.insert(seq, publish);
                     }
@@ -310,4 +311,46 @@ impl Node {
 
 fn is_room(bucket: &u16) -> bool {
     *bucket < super::interest::BUCKETS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::bare_node::{Sizes, receive};
+    use crate::cluster::envelope::{PacketWriter, encode};
+
+    const ROOM: Subject = Subject::Bucket(36);
+
+    fn packet(subject: Subject, sender: u64, entries: &[Entry]) -> (Subject, Bytes) {
+        let mut writer = PacketWriter::new(subject, NodeId::from_bits(sender), None);
+        entries.iter().for_each(|entry| writer.push(&encode(entry)));
+        (subject, writer.finish(None))
+    }
+
+    fn mark(seq: u64) -> Entry {
+        Entry::Mark { seq, request: 0 }
+    }
+
+    fn message(seq: u64) -> Entry {
+        let target = Target::from(Scope::Rooms(vec!["42".to_owned()]));
+        Entry::Publish { seq, publish: Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![] } }
+    }
+
+    async fn after(packets: Vec<(Subject, Bytes)>) -> Sizes {
+        receive(packets, Vec::new(), None, true).await
+    }
+
+    #[tokio::test]
+    async fn claimed_numbers_are_counted_without_overflow() {
+        let claims = |sender| [ROOM, Subject::Nodes].map(|at| packet(at, sender, &[mark(0), mark(u64::MAX)]));
+        let sizes = after((1..4).flat_map(claims).collect()).await;
+        assert_eq!(sizes.counts.lost, u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn missing_messages_up_to_the_highest_number_are_fetched() {
+        let lost = [message(1), message(u64::MAX)].map(|entry| packet(ROOM, 1, &[entry]).1);
+        let sizes = receive([packet(ROOM, 1, &[mark(0), mark(u64::MAX)])], lost.to_vec(), None, false).await;
+        assert_eq!((sizes.counts.recovered, sizes.counts.lost), (2, u64::MAX - 2));
+    }
 }
