@@ -81,6 +81,29 @@ pub(crate) struct Publish {
     pub(crate) forms: Vec<Form>,
 }
 
+impl Publish {
+    /// Bytes of memory behind it.
+    pub(crate) fn memory(&self) -> usize {
+        let forms = self.forms.iter().map(|Form { subprotocol, payload, deflated, .. }| {
+            let frames = deflated.iter().map(|deflated| size_of_val(deflated) + deflated.1.len());
+            size_of::<Form>() + subprotocol.as_ref().map_or(0, String::len) + payload.len() + frames.sum::<usize>()
+        });
+        self.target.memory() + size_of_val(&self.except[..]) + forms.sum::<usize>()
+    }
+
+    /// Copies the bytes that are parts of the packet it came in, so that it does not keep the packet.
+    pub(crate) fn detach(&mut self) {
+        let detach = |bytes: &mut Bytes| *bytes = Bytes::copy_from_slice(bytes);
+        if let Some((_, value)) = &mut self.target.shared {
+            detach(value);
+        }
+        for Form { payload, deflated, .. } in &mut self.forms {
+            detach(payload);
+            deflated.iter_mut().for_each(|(_, frame)| detach(frame));
+        }
+    }
+}
+
 /// A message as the sessions of one subprotocol get it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Form {

@@ -9,8 +9,11 @@ use bytes::Bytes;
 use super::envelope::Publish;
 use super::sequence::{Delivered, Order, Track};
 
-/// Bytes of messages that wait for missing ones, for each subject of a node.
+/// Bytes of memory of a node's messages that wait for missing ones.
 const MAX_HELD: usize = 4 << 20;
+
+/// Gaps in one subject that are fetched together: each message of a history is compared with each of them.
+const MAX_GAPS: usize = 1024;
 
 /// The messages of one other node.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ struct State {
     tracks: HashMap<usize, Track>,
     /// Subjects in which messages wait for missing ones.
     held: HashMap<usize, Held>,
+    /// Bytes of memory of all messages that wait.
+    held_bytes: usize,
     /// Buckets whose presence is being fetched, with the changes that came meanwhile.
     syncing: HashMap<usize, Vec<(u64, Bytes)>>,
     delivered: Delivered,
@@ -50,22 +55,22 @@ pub(crate) enum Step {
 impl PeerInbox {
     /// Takes a message. `recovers` if missing messages can be fetched.
     pub(crate) fn message(&self, at: usize, seq: u64, publish: &mut Option<Publish>, recovers: bool) -> Step {
-        let mut state = self.lock();
-        let order = state.tracks.entry(at).or_default().message(seq);
+        let State { tracks, held, held_bytes, .. } = &mut *self.lock();
+        let order = tracks.entry(at).or_default().message(seq);
         if order == Order::Duplicate {
             return Step::Duplicate;
         }
-        if let Some(held) = state.held.get_mut(&at) {
-            if let Order::Gap { from, lost } = order {
-                held.missing.push((from, lost));
-            }
-            return Step::Wait { lost: held.keep(seq, publish.take()) };
+        if let Some(held) = held.get_mut(&at) {
+            let missed = if let Order::Gap { from, lost } = order { held.miss(from, lost) } else { 0 };
+            return Step::Wait { lost: missed.saturating_add(held.keep(seq, publish.take(), held_bytes)) };
         }
         match order {
             Order::Gap { from, lost } if recovers => {
-                let mut held = Held { missing: vec![(from, lost)], ..Held::default() };
-                held.keep(seq, publish.take());
-                state.held.insert(at, held);
+                let held = held.entry(at).or_default();
+                held.miss(from, lost);
+                // a message that finds no space is fetched as well
+                let lost = held.keep(seq, publish.take(), held_bytes);
+                held.miss(seq, lost);
                 Step::Recover
             }
             Order::Gap { lost, .. } => Step::Deliver { lost },
@@ -80,8 +85,7 @@ impl PeerInbox {
             return Step::Deliver { lost: 0 };
         };
         if let Some(held) = state.held.get_mut(&at) {
-            held.missing.push((from, lost));
-            return Step::Wait { lost: 0 };
+            return Step::Wait { lost: held.miss(from, lost) };
         }
         if recovers {
             state.held.insert(at, Held { missing: vec![(from, lost)], ..Held::default() });
@@ -97,13 +101,13 @@ impl PeerInbox {
 
     /// The messages that have waited, in order. `None` once nothing waits: messages are delivered at once again.
     pub(crate) fn release(&self, at: usize) -> Option<Vec<(u64, Publish)>> {
-        let mut state = self.lock();
-        let held = state.held.get_mut(&at)?;
+        let State { held: all, held_bytes, .. } = &mut *self.lock();
+        let held = all.get_mut(&at)?;
         if held.messages.is_empty() && held.missing.is_empty() {
-            state.held.remove(&at);
+            all.remove(&at);
             return None;
         }
-        held.bytes = 0;
+        *held_bytes -= std::mem::take(&mut held.bytes);
         Some(std::mem::take(&mut held.messages))
     }
 
@@ -160,7 +164,10 @@ impl PeerInbox {
     /// Bytes of messages that wait for missing ones.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn held_bytes(&self) -> usize {
-        self.lock().held.values().map(|held| held.bytes).sum()
+        let state = self.lock();
+        assert_eq!(state.held.values().map(|held| held.bytes).sum::<usize>(), state.held_bytes);
+        assert!(state.held_bytes <= MAX_HELD && state.held.values().all(|held| held.missing.len() <= MAX_GAPS));
+        state.held_bytes
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -170,14 +177,28 @@ impl PeerInbox {
 
 impl Held {
     /// Keeps a message if there is space; returns the number of messages lost.
-    fn keep(&mut self, seq: u64, publish: Option<Publish>) -> u64 {
-        let Some(publish) = publish else { return 0 };
-        let bytes = publish.forms.iter().map(|form| form.payload.len()).sum::<usize>();
-        if self.bytes + bytes > MAX_HELD {
+    fn keep(&mut self, seq: u64, publish: Option<Publish>, held_bytes: &mut usize) -> u64 {
+        let Some(mut publish) = publish else { return 0 };
+        let bytes = size_of::<(u64, Publish)>() + publish.memory();
+        if *held_bytes + bytes > MAX_HELD {
             return 1;
         }
+        publish.detach();
         self.bytes += bytes;
+        *held_bytes += bytes;
         self.messages.push((seq, publish));
+        0
+    }
+
+    /// Notes a gap if there is space; returns the number of messages lost.
+    fn miss(&mut self, from: u64, lost: u64) -> u64 {
+        if lost == 0 {
+            return 0;
+        }
+        if self.missing.len() == MAX_GAPS {
+            return lost;
+        }
+        self.missing.push((from, lost));
         0
     }
 }
@@ -185,7 +206,9 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::envelope::Form;
     use crate::cluster::target::{Scope, Target};
+    use endpoint_wire::frame::OpCode;
 
     fn publish() -> Option<Publish> {
         let target = Target::from(Scope::Everyone);
@@ -219,6 +242,45 @@ mod tests {
         assert_eq!(numbers(inbox.release(1)), Some(vec![8]));
         assert_eq!(numbers(inbox.release(1)), None);
         assert_eq!(inbox.message(1, 9, &mut publish(), true), Step::Deliver { lost: 0 });
+    }
+
+    #[test]
+    fn messages_that_wait_are_bounded_with_all_that_they_take() {
+        let inbox = PeerInbox::default();
+        inbox.mark(1, 1, true);
+        inbox.mark(2, 1, true);
+        // a message without a payload takes memory as well, and a small one must not keep its packet
+        let packet = Bytes::from(vec![0; 1 << 20]);
+        let mut lost = 0;
+        for seq in 3..50_000 {
+            let mut publish = publish();
+            if seq % 2 == 0 {
+                let payload = packet.slice(..1);
+                let form = Form { subprotocol: None, opcode: OpCode::Binary, payload, deflated: vec![] };
+                publish.as_mut().unwrap().forms.push(form);
+            }
+            for at in [1, 2] {
+                match inbox.message(at, seq, &mut publish.clone(), true) {
+                    Step::Recover => {}
+                    Step::Wait { lost: now } => lost += now,
+                    step => panic!("{step:?}"),
+                }
+            }
+        }
+        assert!(lost > 1000 && (MAX_HELD - 1000..=MAX_HELD).contains(&inbox.held_bytes()), "{lost}");
+        let released = [1, 2].map(|at| inbox.release(at).unwrap());
+        assert!(packet.is_unique(), "{} messages keep the packet", released[0].len());
+        assert_eq!(inbox.held_bytes(), 0);
+    }
+
+    #[test]
+    fn gaps_that_are_fetched_together_are_bounded() {
+        let inbox = PeerInbox::default();
+        inbox.mark(1, 1, true);
+        let steps: Vec<_> = (0..2000).map(|gap| inbox.message(1, 3 + 2 * gap, &mut None, true)).collect();
+        assert_eq!(steps[0], Step::Recover);
+        assert_eq!(steps.iter().filter(|step| **step == Step::Wait { lost: 1 }).count(), 2000 - MAX_GAPS);
+        assert_eq!(inbox.missing(1).len(), MAX_GAPS);
     }
 
     #[test]
