@@ -33,6 +33,8 @@ pub(crate) enum Rejected {
     Version,
     /// It has no tag, or a wrong one, or this node has no key.
     Unauthenticated,
+    /// Too many other nodes are alive.
+    Crowded,
 }
 
 /// One entry of a packet.

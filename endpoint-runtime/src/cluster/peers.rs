@@ -13,6 +13,9 @@ use super::interest::{ALL_BUCKETS, InterestSet};
 /// Nodes that are known at a time. Who can publish to the engine could otherwise make up nodes without end.
 const MAX_PEERS: usize = 4096;
 
+/// Bytes of the name of a node.
+const MAX_NAME: usize = 256;
+
 /// How long the numbers of a dead node are kept: if a partition heals, what was lost in it can be counted.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
@@ -69,7 +72,7 @@ impl Peers {
             self.count(&interest, true);
             return (Heard::New, inbox);
         }
-        if self.peers.len() >= MAX_PEERS {
+        if self.peers.len() >= MAX_PEERS && !self.forget_one() {
             return (Heard::Refused, None);
         }
         let inbox = Arc::<PeerInbox>::default();
@@ -85,10 +88,22 @@ impl Peers {
         (Heard::New, Some(inbox))
     }
 
+    /// Forgets the node that has been dead for longest; returns whether there was one.
+    fn forget_one(&mut self) -> bool {
+        let dead = self.peers.iter().filter(|(_, peer)| !peer.is_alive);
+        let oldest = dead.min_by_key(|(_, peer)| peer.last_heard).map(|(node, _)| *node);
+        oldest.and_then(|node| self.peers.remove(&node)).is_some()
+    }
+
     /// Notes the name of a live node and where it has sessions; returns the buckets that are new, all of them if the node
     /// is.
     pub(crate) fn introduce(&mut self, node: NodeId, name: &str, interest: InterestSet) -> InterestSet {
         let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_alive) else { return InterestSet::default() };
+        let mut end = name.len().min(MAX_NAME);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        let name = &name[..end];
         if &*peer.name != name {
             peer.name = name.into();
         }
@@ -211,7 +226,24 @@ mod tests {
     fn number_of_nodes_is_bounded() {
         let (mut peers, now) = (Peers::default(), Instant::now());
         (0..MAX_PEERS as u64).for_each(|bits| assert_eq!(peers.heard(NodeId::from_bits(bits), now).0, Heard::New));
-        assert_eq!(peers.heard(NodeId::from_bits(u64::MAX), now).0, Heard::Refused);
+        let new = NodeId::from_bits(u64::MAX);
+        assert_eq!(peers.heard(new, now).0, Heard::Refused);
         assert_eq!(peers.heard(A, now).0, Heard::Known);
+        // the one that has been dead for longest makes place
+        peers.heard(A, now + LIMIT);
+        assert!(peers.lose(A) && peers.lose(B));
+        assert_eq!(peers.heard(new, now + LIMIT).0, Heard::New);
+        assert_eq!(peers.inboxes().count(), MAX_PEERS);
+        assert!(peers.peers.contains_key(&A) && !peers.peers.contains_key(&B));
+    }
+
+    #[test]
+    fn names_are_cut_between_two_characters() {
+        let mut peers = Peers::default();
+        peers.heard(A, Instant::now());
+        peers.introduce(A, &"é".repeat(MAX_NAME), set(&[]));
+        assert_eq!(&*peers.peers[&A].name, "é".repeat(MAX_NAME / 2));
+        peers.introduce(A, &format!("a{}", "é".repeat(MAX_NAME)), set(&[]));
+        assert_eq!(peers.peers[&A].name.len(), MAX_NAME - 1);
     }
 }

@@ -30,7 +30,7 @@ impl Node {
             Err(rejected) => return self.reject(rejected),
         };
         let (heard, inbox) = self.peers().heard(sender, Instant::now());
-        let Some(inbox) = inbox else { return self.reject(Rejected::Malformed) };
+        let Some(inbox) = inbox else { return self.reject(Rejected::Crowded) };
         if heard == Heard::New {
             self.note_wanted();
             // it introduces itself in return
@@ -49,6 +49,7 @@ impl Node {
             let reason = match rejected {
                 Rejected::Malformed => "it is malformed",
                 Rejected::Version => "it has another version: a node runs a release that is too old or too new",
+                Rejected::Crowded => "too many other nodes are alive",
                 Rejected::Unauthenticated => "its tag is missing or wrong: all nodes need the same `Cluster::key`",
             };
             tracing::warn!(node = &*self.name, reason, rejected = before + 1, "a packet of another node was dropped");
