@@ -252,7 +252,9 @@ impl Node {
             if why != "it ends" {
                 Counters::add(&self.counters.deaths, 1);
             }
-            tracing::info!(node = &*self.name, lost = %node, why, "a node is not in the cluster any more");
+            if let Some(not_logged) = self.lost_log.due() {
+                tracing::info!(node = &*self.name, lost = %node, why, not_logged, "a node is not in the cluster any more");
+            }
             self.requests.lost(node);
             self.note_wanted();
             self.sink.lost(node);
