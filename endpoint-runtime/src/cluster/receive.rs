@@ -72,17 +72,13 @@ impl Node {
             }
             Entry::Operate { seq, target, operation } => {
                 Counters::add(&self.counters.received, 1);
-                let step = inbox.message(at, seq, &mut None, false);
-                self.note(step, subject, sender, inbox);
-                if step != Step::Duplicate && self.is_first(subject, &target) {
+                if self.take_number(subject, sender, inbox, seq) && self.is_first(subject, &target) {
                     let sessions = self.sink.operate(&target, &operation);
                     inbox.delivered(at, seq, sessions);
                 }
             }
             Entry::Presence { seq, changes } => {
-                let step = inbox.message(at, seq, &mut None, false);
-                self.note(step, subject, sender, inbox);
-                if step != Step::Duplicate {
+                if self.take_number(subject, sender, inbox, seq) {
                     if let Some(changes) = inbox.presence(at, seq, changes) {
                         self.sink.presence_changed(sender, &changes);
                     }
@@ -98,6 +94,18 @@ impl Node {
             Entry::Request { id, target, question } => self.take_request(subject, sender, id, &target, &question),
             Entry::Answer { id, last, body } => self.requests.answer(sender, id, last, &body),
         }
+    }
+
+    /// Takes the number of an entry that does not wait; false if it is a duplicate. Messages that are missing before it
+    /// are fetched if they can be.
+    fn take_number(self: &Arc<Self>, subject: Subject, sender: NodeId, inbox: &Arc<PeerInbox>, seq: u64) -> bool {
+        let at = index(subject);
+        if let Some(before) = seq.checked_sub(1) {
+            self.note(inbox.mark(at, before, self.recovers(subject)), subject, sender, inbox);
+        }
+        let step = inbox.message(at, seq, &mut None, false);
+        self.note(step, subject, sender, inbox);
+        step != Step::Duplicate
     }
 
     fn take_beat(&self, sender: NodeId, beat: &Beat) {
@@ -321,6 +329,7 @@ mod tests {
     use super::*;
     use crate::cluster::bare_node::{Sizes, receive};
     use crate::cluster::envelope::{PacketWriter, encode};
+    use crate::cluster::target::Operation;
 
     const ROOM: Subject = Subject::Bucket(36);
 
@@ -348,6 +357,18 @@ mod tests {
         let claims = |sender| [ROOM, Subject::Nodes].map(|at| packet(at, sender, &[mark(0), mark(u64::MAX)]));
         let sizes = after((1..4).flat_map(claims).collect()).await;
         assert_eq!(sizes.counts.lost, u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn messages_that_are_missing_before_an_operation_are_fetched() {
+        let kept = vec![packet(ROOM, 1, &[message(2)]).1];
+        let target = Target::from(Scope::Rooms(vec!["42".to_owned()]));
+        let operate = Entry::Operate { seq: 3, target, operation: Operation::Join("vip".to_owned()) };
+        let presence = Entry::Presence { seq: 5, changes: Bytes::new() };
+        let first = packet(ROOM, 1, &[message(1)]);
+        let packets = [first, packet(ROOM, 1, &[operate.clone()]), packet(ROOM, 1, &[operate, presence])];
+        let counts = receive(packets, kept, None, false).await.counts;
+        assert_eq!((counts.recovered, counts.lost, counts.duplicates), (1, 1, 1));
     }
 
     #[tokio::test]
