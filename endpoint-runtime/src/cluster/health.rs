@@ -87,7 +87,7 @@ counts! {
     lost,
     /// Missing messages that were fetched from the history, and are not counted as lost.
     recovered,
-    /// Messages that came twice and were dropped.
+    /// Messages, operations and requests to operate that came twice and were dropped.
     duplicates,
     /// Packets that were dropped because they were malformed, of another version, or not authenticated.
     rejected,

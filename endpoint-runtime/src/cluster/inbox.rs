@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::envelope::Publish;
-use super::sequence::{Delivered, Order, Track};
+use super::sequence::{Delivered, Done, Order, Track};
 
 /// Bytes of memory of a node's messages that wait for missing ones.
 const MAX_HELD: usize = 4 << 20;
@@ -29,6 +29,7 @@ struct State {
     /// Buckets whose presence is being fetched, with the changes that came meanwhile.
     syncing: HashMap<usize, Vec<(u64, Bytes)>>,
     delivered: Delivered,
+    done: Done,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +120,11 @@ impl PeerInbox {
     /// To how many sessions a message was delivered; `None` if it is not known.
     pub(crate) fn sessions(&self, at: usize, seq: u64) -> Option<u32> {
         self.lock().delivered.sessions(at, seq)
+    }
+
+    /// Notes a request that operates; false if it was done already.
+    pub(crate) fn begins(&self, request: u64) -> bool {
+        self.lock().done.is_new(request)
     }
 
     /// Forgets the numbers of a subject that is not subscribed any more.

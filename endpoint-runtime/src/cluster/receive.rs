@@ -91,7 +91,11 @@ impl Node {
                     self.answer(sender, request, &sessions_answer(inbox.sessions(at, seq)));
                 }
             }
-            Entry::Request { id, target, question } => self.take_request(subject, sender, id, &target, &question),
+            Entry::Request { id, target, question } => {
+                if self.is_first(subject, &target) && !self.is_repeated(inbox, id, &question) {
+                    self.take_request(sender, id, &target, &question);
+                }
+            }
             Entry::Answer { id, last, body } => self.requests.answer(sender, id, last, &body),
         }
     }
@@ -127,10 +131,14 @@ impl Node {
         }
     }
 
-    fn take_request(self: &Arc<Self>, subject: Subject, sender: NodeId, id: u64, target: &Target, question: &Question) {
-        if !self.is_first(subject, target) {
-            return;
-        }
+    /// Whether it is a request to operate that was done already.
+    fn is_repeated(&self, inbox: &PeerInbox, id: u64, question: &Question) -> bool {
+        let is_repeated = matches!(question, Question::Operate(_)) && !inbox.begins(id);
+        Counters::add(&self.counters.duplicates, u64::from(is_repeated));
+        is_repeated
+    }
+
+    fn take_request(&self, sender: NodeId, id: u64, target: &Target, question: &Question) {
         let body = match question {
             Question::Operate(operation) => sessions_answer(u32::try_from(self.sink.operate(target, operation)).ok()),
             Question::PresenceOf(bucket) => {
@@ -357,6 +365,18 @@ mod tests {
         let claims = |sender| [ROOM, Subject::Nodes].map(|at| packet(at, sender, &[mark(0), mark(u64::MAX)]));
         let sizes = after((1..4).flat_map(claims).collect()).await;
         assert_eq!(sizes.counts.lost, u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn recorded_request_to_operate_is_not_done_again() {
+        let target = || Target::from(Scope::User("ann".to_owned()));
+        let close = Question::Operate(Operation::Close { code: 1000, reason: String::new() });
+        let requests = [1, 2].map(|id| Entry::Request { id, target: target(), question: close.clone() });
+        let packets = [0, 1, 0, 1].map(|place| packet(Subject::Nodes, 1, &requests[place..=place]));
+        let count = Entry::Request { id: 1, target: target(), question: Question::Count };
+        let again = [&count, &count].map(|count| packet(Subject::Nodes, 1, std::slice::from_ref(count)));
+        let sizes = after(packets.into_iter().chain(again).collect()).await;
+        assert_eq!(sizes.counts.duplicates, 2);
     }
 
     #[tokio::test]

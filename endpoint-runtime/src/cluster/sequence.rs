@@ -1,6 +1,6 @@
 //! Sequence numbers of one sender in one subject: which message comes next, which were lost, which came twice. Pure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Numbers that one sender has used in one subject.
 #[derive(Debug, Default)]
@@ -58,7 +58,8 @@ fn gap(last: u64, end: u64) -> Order {
 #[derive(Debug, Default)]
 pub(crate) struct Delivered(VecDeque<(usize, u64, u32)>);
 
-/// Messages that are remembered for each sender: a sender asks about a message soon after it has sent it.
+/// Messages and requests that are remembered for each sender: a sender asks about a message soon after it has sent it,
+/// and requests that are made at the same time come in almost any order.
 const REMEMBERED: usize = 1024;
 
 impl Delivered {
@@ -73,6 +74,24 @@ impl Delivered {
     pub(crate) fn sessions(&self, subject: usize, seq: u64) -> Option<u32> {
         let found = self.0.iter().rev().find(|(at, number, _)| (*at, *number) == (subject, seq));
         found.map(|(_, _, sessions)| *sessions)
+    }
+}
+
+/// IDs of the requests of one sender that were done, so that a recorded packet does not do them again.
+#[derive(Debug, Default)]
+pub(crate) struct Done(BTreeSet<u64>);
+
+impl Done {
+    /// Notes an ID; false if it was there, or is below all that are remembered.
+    pub(crate) fn is_new(&mut self, id: u64) -> bool {
+        let is_full = self.0.len() == REMEMBERED;
+        if is_full && self.0.first().is_some_and(|lowest| id < *lowest) || !self.0.insert(id) {
+            return false;
+        }
+        if is_full {
+            self.0.pop_first();
+        }
+        true
     }
 }
 
@@ -124,6 +143,17 @@ mod tests {
         assert_eq!(track.message(500), Order::Next);
         assert_eq!(track.mark(400), Order::Next);
         assert_eq!(track.message(450), Order::Duplicate);
+    }
+
+    #[test]
+    fn each_request_is_done_once() {
+        let mut done = Done::default();
+        assert!([5, 4, 9].iter().all(|id| done.is_new(*id)));
+        assert!([5, 4, 9].iter().all(|id| !done.is_new(*id)));
+        assert!((100..3000).all(|id| done.is_new(id)));
+        assert_eq!(done.0.len(), REMEMBERED);
+        assert!((0..3000).all(|id| !done.is_new(id)));
+        assert!(done.is_new(u64::MAX) && !done.is_new(u64::MAX));
     }
 
     #[test]
