@@ -359,17 +359,18 @@ fn form(reader: &mut Reader) -> Option<Form> {
     Some(Form { subprotocol, opcode, payload, deflated })
 }
 
-/// Whether the bytes are one whole unmasked frame of a compressed message.
+/// Whether the bytes are one whole unmasked frame of a compressed message. RFC 6455 §5.2: its length has the fewest bytes.
 fn is_compressed_frame(opcode: OpCode, frame: &[u8]) -> bool {
     const FIN_AND_RSV1: u8 = 0xc0;
     let (Some(first), Some(second)) = (frame.first(), frame.get(1)) else { return false };
-    let (header, payload) = match second {
-        length @ ..=125 => (2, u64::from(*length)),
-        126 => (4, frame.get(2..4).map_or(0, |length| u64::from(u16::from_be_bytes([length[0], length[1]])))),
-        127 => (10, frame.get(2..10).and_then(|length| length.try_into().ok()).map_or(0, u64::from_be_bytes)),
+    let (header, least, payload) = match second {
+        length @ ..=125 => (2, 0, u64::from(*length)),
+        126 => (4, 126, frame.get(2..4).map_or(0, |length| u64::from(u16::from_be_bytes([length[0], length[1]])))),
+        127 => (10, 1 << 16, frame.get(2..10).and_then(|length| length.try_into().ok()).map_or(0, u64::from_be_bytes)),
         _ => return false,
     };
-    *first == FIN_AND_RSV1 | opcode as u8 && (frame.len() as u64).checked_sub(header) == Some(payload)
+    let is_whole = payload >= least && (frame.len() as u64).checked_sub(header) == Some(payload);
+    is_whole && *first == FIN_AND_RSV1 | opcode as u8
 }
 
 fn overflow_code(overflow: Option<Overflow>) -> u8 {
@@ -525,6 +526,11 @@ mod tests {
         let mut long = vec![0xc2, 126, 0, 200];
         long.resize(204, 0);
         assert!(is_compressed_frame(OpCode::Binary, &long));
+        let mut longest = vec![0xc2, 127, 0, 0, 0, 0, 0, 1, 0, 0];
+        longest.resize(10 + 65_536, 0);
+        assert!(is_compressed_frame(OpCode::Binary, &longest));
+        assert!(!is_compressed_frame(OpCode::Text, &[0xc1, 126, 0, 1, 0]));
+        assert!(!is_compressed_frame(OpCode::Text, &[0xc1, 127, 0, 0, 0, 0, 0, 0, 0, 1, 0]));
         for bad in [&b""[..], &[0xc1], &[0xc1, 2, 0], &[0x81, 1, 0], &[0xc2, 1, 0], &[0xc1, 0x81, 0], &[0xc1, 127, 0]] {
             assert!(!is_compressed_frame(OpCode::Text, bad), "{bad:?}");
         }
