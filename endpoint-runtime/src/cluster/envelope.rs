@@ -62,6 +62,8 @@ pub(crate) enum Entry {
 /// A sign of life.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Beat {
+    /// How many beats the node has made, this one included: what an older one says does not count any more.
+    pub(crate) number: u64,
     pub(crate) name: String,
     /// The buckets in which the node has sessions.
     pub(crate) interest: InterestSet,
@@ -226,8 +228,9 @@ pub(crate) fn set_seq(entry: &mut [u8], seq: u64) {
 pub(crate) fn encode(entry: &Entry) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     match entry {
-        Entry::Beat(Beat { name, interest, is_new, request }) => {
+        Entry::Beat(Beat { number, name, interest, is_new, request }) => {
             out.put_u8(BEAT);
+            out.put_u64(*number);
             out.put_u64(*request);
             out.put_u8(u8::from(*is_new));
             put_block(&mut out, name.as_bytes());
@@ -311,9 +314,9 @@ fn decode(entry: Bytes) -> Result<Option<Entry>, Rejected> {
 }
 
 fn beat(reader: &mut Reader) -> Option<Entry> {
-    let (request, is_new) = (reader.u64()?, reader.bool()?);
+    let (number, request, is_new) = (reader.u64()?, reader.u64()?, reader.bool()?);
     let (name, interest) = (reader.text()?, InterestSet::from_bytes(&reader.block()?));
-    Some(Entry::Beat(Beat { name, interest, is_new, request }))
+    Some(Entry::Beat(Beat { number, name, interest, is_new, request }))
 }
 
 fn operate(reader: &mut Reader) -> Option<Entry> {
@@ -425,9 +428,9 @@ mod tests {
 
     fn entries() -> impl Strategy<Value = Entry> {
         prop_oneof![
-            (any::<u64>(), any::<bool>(), ".{0,9}", prop::collection::vec(0..512u16, 0..9)).prop_map(
-                |(request, is_new, name, buckets)| {
-                    Entry::Beat(Beat { name, interest: buckets.into_iter().collect(), is_new, request })
+            (any::<(u64, u64)>(), any::<bool>(), ".{0,9}", prop::collection::vec(0..512u16, 0..9)).prop_map(
+                |((number, request), is_new, name, buckets)| {
+                    Entry::Beat(Beat { number, name, interest: buckets.into_iter().collect(), is_new, request })
                 }
             ),
             Just(Entry::Bye),

@@ -70,6 +70,8 @@ pub(super) struct LocalInterest {
     pub(super) subscribed: InterestSet,
     /// Every live node knows.
     pub(super) known: InterestSet,
+    /// Beats that were made: a later one has a later state of `subscribed`.
+    pub(super) beats: u64,
 }
 
 /// The link to the engine.

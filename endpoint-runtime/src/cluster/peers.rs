@@ -33,6 +33,8 @@ pub(crate) struct Peers {
 pub(crate) struct Peer {
     /// Empty until the node has introduced itself.
     pub(crate) name: Arc<str>,
+    /// The number of the beat that said so.
+    beat: u64,
     interest: InterestSet,
     last_heard: Instant,
     is_alive: bool,
@@ -78,6 +80,7 @@ impl Peers {
         let inbox = Arc::<PeerInbox>::default();
         let peer = Peer {
             name: "".into(),
+            beat: 0,
             interest: InterestSet::default(),
             last_heard: now,
             is_alive: true,
@@ -96,9 +99,11 @@ impl Peers {
     }
 
     /// Notes the name of a live node and where it has sessions; returns the buckets that are new, all of them if the node
-    /// is.
-    pub(crate) fn introduce(&mut self, node: NodeId, name: &str, interest: InterestSet) -> InterestSet {
-        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_alive) else { return InterestSet::default() };
+    /// is. `beat` is the number of the beat that says so: an older one, such as a recorded one, says nothing.
+    pub(crate) fn introduce(&mut self, node: NodeId, beat: u64, name: &str, interest: InterestSet) -> InterestSet {
+        let peer = self.peers.get_mut(&node).filter(|peer| peer.is_alive && peer.beat < beat);
+        let Some(peer) = peer else { return InterestSet::default() };
+        peer.beat = beat;
         let mut end = name.len().min(MAX_NAME);
         while !name.is_char_boundary(end) {
             end -= 1;
@@ -190,19 +195,22 @@ mod tests {
         let (mut peers, now) = (Peers::default(), Instant::now());
         assert_eq!(peers.heard(A, now).0, Heard::New);
         assert_eq!(peers.heard(B, now).0, Heard::New);
-        assert_eq!(peers.introduce(A, "a", set(&[1, 2])), set(&[1, 2]));
-        assert_eq!(peers.introduce(B, "b", set(&[2, 300])), set(&[2, 300]));
-        assert_eq!(peers.introduce(A, "a", set(&[2, 3])), set(&[3]));
+        assert_eq!(peers.introduce(A, 1, "a", set(&[1, 2])), set(&[1, 2]));
+        assert_eq!(peers.introduce(B, 2, "b", set(&[2, 300])), set(&[2, 300]));
+        assert_eq!(peers.introduce(A, 3, "a", set(&[2, 3])), set(&[3]));
         assert_eq!(peers.interest(), set(&[2, 3, 300]));
+        // a recorded beat
+        assert_eq!(peers.introduce(A, 3, "", set(&[7])), set(&[]));
+        assert_eq!(peers.introduce(A, 1, "", set(&[])), set(&[]));
         assert_eq!(peers.interested(Subject::Bucket(3)), [A]);
         assert!(peers.lose(A) && !peers.lose(A));
         assert_eq!(peers.interest(), set(&[2, 300]));
         // what a dead node says counts once it is heard again
-        assert_eq!(peers.introduce(A, "a", set(&[9])), set(&[]));
+        assert_eq!(peers.introduce(A, 4, "a", set(&[9])), set(&[]));
         assert_eq!(peers.heard(A, now).0, Heard::New);
         assert_eq!(peers.interest(), set(&[2, 3, 300]));
-        assert_eq!(peers.introduce(A, "a", set(&[2, 3])), set(&[2, 3]));
-        assert_eq!(peers.introduce(A, "a", set(&[2, 3])), set(&[]));
+        assert_eq!(peers.introduce(A, 5, "a", set(&[2, 3])), set(&[2, 3]));
+        assert_eq!(peers.introduce(A, 6, "a", set(&[2, 3])), set(&[]));
     }
 
     #[test]
@@ -241,9 +249,9 @@ mod tests {
     fn names_are_cut_between_two_characters() {
         let mut peers = Peers::default();
         peers.heard(A, Instant::now());
-        peers.introduce(A, &"é".repeat(MAX_NAME), set(&[]));
+        peers.introduce(A, 7, &"é".repeat(MAX_NAME), set(&[]));
         assert_eq!(&*peers.peers[&A].name, "é".repeat(MAX_NAME / 2));
-        peers.introduce(A, &format!("a{}", "é".repeat(MAX_NAME)), set(&[]));
+        peers.introduce(A, 8, &format!("a{}", "é".repeat(MAX_NAME)), set(&[]));
         assert_eq!(peers.peers[&A].name.len(), MAX_NAME - 1);
     }
 }

@@ -113,8 +113,8 @@ impl Node {
     }
 
     fn take_beat(&self, sender: NodeId, beat: &Beat) {
-        let Beat { name, interest, is_new, request } = beat;
-        let added = self.peers().introduce(sender, name, *interest);
+        let Beat { number, name, interest, is_new, request } = beat;
+        let added = self.peers().introduce(sender, *number, name, *interest);
         self.note_wanted();
         // the number from which on the other node gets everything of each bucket
         let marks: Vec<_> = {
