@@ -48,6 +48,8 @@ mod sequence;
 mod settings;
 pub(crate) mod sink;
 pub(crate) mod target;
+#[cfg(test)]
+mod vectors;
 
 pub use self::answers::{Answers, ClusterReport};
 pub use self::backplane::{
