@@ -337,6 +337,7 @@ mod tests {
     use super::*;
     use crate::cluster::bare_node::{Sizes, receive};
     use crate::cluster::envelope::{PacketWriter, encode};
+    use crate::cluster::interest::InterestSet;
     use crate::cluster::target::Operation;
 
     const ROOM: Subject = Subject::Bucket(36);
@@ -353,7 +354,10 @@ mod tests {
 
     fn message(seq: u64) -> Entry {
         let target = Target::from(Scope::Rooms(vec!["42".to_owned()]));
-        Entry::Publish { seq, publish: Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![] } }
+        Entry::Publish {
+            seq,
+            publish: Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![] },
+        }
     }
 
     async fn after(packets: Vec<(Subject, Bytes)>) -> Sizes {
@@ -365,6 +369,21 @@ mod tests {
         let claims = |sender| [ROOM, Subject::Nodes].map(|at| packet(at, sender, &[mark(0), mark(u64::MAX)]));
         let sizes = after((1..4).flat_map(claims).collect()).await;
         assert_eq!(sizes.counts.lost, u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn packets_of_strangers_take_a_bounded_part_of_memory() {
+        let beat =
+            Beat { number: 1, name: "x".repeat(9000), interest: InterestSet::default(), is_new: true, request: 1 };
+        let packets = (1..300).flat_map(|sender| {
+            let entries = [Entry::Beat(beat.clone()), message(1), message(3), mark(9), Entry::Bye];
+            (0..3).map(move |_| packet(ROOM, sender, &entries))
+        });
+        let Sizes { peers, outbox, published, held, tasks, counts } = after(packets.collect()).await;
+        assert_eq!((peers, published, counts.received), (299, 0, 299 * 3 * 2));
+        assert!(outbox < (8 << 20) && held < 299 * 500, "{outbox} {held}");
+        // the presence of each bucket once, and the history of one
+        assert!(tasks <= 299 * (256 / 3 + 2), "{tasks}");
     }
 
     #[tokio::test]
