@@ -7,6 +7,8 @@ use std::collections::{BTreeSet, VecDeque};
 pub(crate) struct Track {
     /// The last number; `None` before the first is known.
     last: Option<u64>,
+    /// Numbers after the last may have been used while nothing arrived.
+    is_old: bool,
 }
 
 /// What a number means.
@@ -28,24 +30,26 @@ impl Track {
             Some(last) if seq <= last => return Order::Duplicate,
             Some(last) => gap(last, seq - 1),
         };
-        self.last = Some(seq);
-        order
+        self.advance(seq, order)
     }
 
     /// Takes a mark: the sender has used the numbers up to `seq`.
     pub(crate) fn mark(&mut self, seq: u64) -> Order {
         match self.last {
-            Some(last) if seq <= last => Order::Next,
-            last => {
-                self.last = Some(seq);
-                last.map_or(Order::Next, |last| gap(last, seq))
-            }
+            Some(last) if seq < last => Order::Next,
+            last => self.advance(seq, last.map_or(Order::Next, |last| gap(last, seq))),
         }
     }
 
-    /// Forgets the numbers: messages do not arrive any more, as the subscription has ended.
+    /// Messages do not arrive any more, as the subscription has ended. The next number has no gap before it; one that has
+    /// come before is still a duplicate, such as that of a recorded packet.
     pub(crate) fn reset(&mut self) {
-        self.last = None;
+        self.is_old = true;
+    }
+
+    fn advance(&mut self, seq: u64, order: Order) -> Order {
+        self.last = Some(seq);
+        if std::mem::take(&mut self.is_old) { Order::Next } else { order }
     }
 }
 
@@ -140,7 +144,17 @@ mod tests {
         assert_eq!(track.message(100), Order::Next);
         assert_eq!(track.message(103), Order::Gap { from: 101, lost: 2 });
         track.reset();
+        assert_eq!(track.message(103), Order::Duplicate);
+        assert_eq!(track.mark(90), Order::Next);
         assert_eq!(track.message(500), Order::Next);
+        assert_eq!(track.message(502), Order::Gap { from: 501, lost: 1 });
+        track.reset();
+        assert_eq!(track.mark(600), Order::Next);
+        track.reset();
+        // nothing was sent meanwhile
+        assert_eq!(track.mark(600), Order::Next);
+        assert_eq!(track.message(602), Order::Gap { from: 601, lost: 1 });
+        track = Track { last: Some(500), ..Track::default() };
         assert_eq!(track.mark(400), Order::Next);
         assert_eq!(track.message(450), Order::Duplicate);
     }
