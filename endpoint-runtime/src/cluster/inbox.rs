@@ -2,7 +2,8 @@
 //! from the history or counted. Pure.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -12,12 +13,34 @@ use super::sequence::{Delivered, Done, Order, Track};
 /// Bytes of memory of a node's messages that wait for missing ones.
 const MAX_HELD: usize = 4 << 20;
 
+/// Bytes of memory of the messages of all nodes that wait for missing ones.
+const MAX_HELD_IN_ALL: usize = 64 << 20;
+
 /// Gaps in one subject that are fetched together: each message of a history is compared with each of them.
 const MAX_GAPS: usize = 1024;
 
 /// The messages of one other node.
 #[derive(Debug, Default)]
-pub(crate) struct PeerInbox(Mutex<State>);
+pub(crate) struct PeerInbox {
+    state: Mutex<State>,
+    budget: Budget,
+}
+
+/// Bytes of memory of the messages of all nodes that wait. A clone counts the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    /// Takes some of it; false if too little is left.
+    fn take(&self, bytes: usize) -> bool {
+        let more = |used: usize| Some(used + bytes).filter(|used| *used <= MAX_HELD_IN_ALL);
+        self.0.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Relaxed);
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -54,6 +77,11 @@ pub(crate) enum Step {
 }
 
 impl PeerInbox {
+    /// No messages of a node yet; what waits counts in this budget.
+    pub(crate) fn new(budget: Budget) -> Self {
+        Self { state: Mutex::default(), budget }
+    }
+
     /// Takes a message. `recovers` if missing messages can be fetched.
     pub(crate) fn message(&self, at: usize, seq: u64, publish: &mut Option<Publish>, recovers: bool) -> Step {
         let State { tracks, held, held_bytes, .. } = &mut *self.lock();
@@ -63,14 +91,15 @@ impl PeerInbox {
         }
         if let Some(held) = held.get_mut(&at) {
             let missed = if let Order::Gap { from, lost } = order { held.miss(from, lost) } else { 0 };
-            return Step::Wait { lost: missed.saturating_add(held.keep(seq, publish.take(), held_bytes)) };
+            let lost = held.keep(seq, publish.take(), held_bytes, &self.budget);
+            return Step::Wait { lost: missed.saturating_add(lost) };
         }
         match order {
             Order::Gap { from, lost } if recovers => {
                 let held = held.entry(at).or_default();
                 held.miss(from, lost);
                 // a message that finds no space is fetched as well
-                let lost = held.keep(seq, publish.take(), held_bytes);
+                let lost = held.keep(seq, publish.take(), held_bytes, &self.budget);
                 held.miss(seq, lost);
                 Step::Recover
             }
@@ -108,7 +137,9 @@ impl PeerInbox {
             all.remove(&at);
             return None;
         }
-        *held_bytes -= std::mem::take(&mut held.bytes);
+        let bytes = std::mem::take(&mut held.bytes);
+        *held_bytes -= bytes;
+        self.budget.give_back(bytes);
         Some(std::mem::take(&mut held.messages))
     }
 
@@ -177,16 +208,22 @@ impl PeerInbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for PeerInbox {
+    fn drop(&mut self) {
+        self.budget.give_back(self.lock().held_bytes);
     }
 }
 
 impl Held {
     /// Keeps a message if there is space; returns the number of messages lost.
-    fn keep(&mut self, seq: u64, publish: Option<Publish>, held_bytes: &mut usize) -> u64 {
+    fn keep(&mut self, seq: u64, publish: Option<Publish>, held_bytes: &mut usize, budget: &Budget) -> u64 {
         let Some(mut publish) = publish else { return 0 };
         let bytes = size_of::<(u64, Publish)>() + publish.memory();
-        if *held_bytes + bytes > MAX_HELD {
+        if *held_bytes + bytes > MAX_HELD || !budget.take(bytes) {
             return 1;
         }
         publish.detach();
@@ -277,6 +314,28 @@ mod tests {
         let released = [1, 2].map(|at| inbox.release(at).unwrap());
         assert!(packet.is_unique(), "{} messages keep the packet", released[0].len());
         assert_eq!(inbox.held_bytes(), 0);
+    }
+
+    #[test]
+    fn messages_of_all_nodes_that_wait_are_bounded() {
+        let (budget, payload) = (Budget::default(), Bytes::from(vec![0; MAX_HELD - 1000]));
+        let form = Form { subprotocol: None, opcode: OpCode::Binary, payload, deflated: vec![] };
+        let fill = |inbox: &PeerInbox| {
+            inbox.mark(1, 1, true);
+            let mut publish = publish();
+            publish.as_mut().unwrap().forms.push(form.clone());
+            assert_eq!(inbox.message(1, 3, &mut publish, true), Step::Recover);
+            inbox.held_bytes() > 0
+        };
+        let inboxes: Vec<_> = (0..30).map(|_| PeerInbox::new(budget.clone())).collect();
+        let most = MAX_HELD_IN_ALL / MAX_HELD;
+        assert_eq!(inboxes.iter().filter(|inbox| fill(inbox)).count(), most);
+        // one for which there was no space is fetched as well
+        assert_eq!(inboxes[most].missing(1), [(2, 1), (3, 1)]);
+        inboxes[0].missing(1);
+        assert_eq!(inboxes[0].release(1).unwrap().len(), 1);
+        drop(inboxes);
+        assert_eq!(budget.0.load(Relaxed), 0);
     }
 
     #[test]

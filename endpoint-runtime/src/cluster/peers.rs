@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backplane::{NodeId, Subject};
-use super::inbox::PeerInbox;
+use super::inbox::{Budget, PeerInbox};
 use super::interest::{ALL_BUCKETS, InterestSet};
 
 /// Nodes that are known at a time. Who can publish to the engine could otherwise make up nodes without end.
@@ -26,6 +26,8 @@ pub(crate) struct Peers {
     peers: BTreeMap<NodeId, Peer>,
     /// Number of live nodes with interest in each bucket.
     interested: Box<[u32; ALL_BUCKETS]>,
+    /// Messages of all nodes that wait for missing ones.
+    held: Budget,
 }
 
 /// Another node.
@@ -56,7 +58,7 @@ pub(crate) enum Heard {
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { peers: BTreeMap::new(), interested: Box::new([0; ALL_BUCKETS]) }
+        Self { peers: BTreeMap::new(), interested: Box::new([0; ALL_BUCKETS]), held: Budget::default() }
     }
 }
 
@@ -77,7 +79,7 @@ impl Peers {
         if self.peers.len() >= MAX_PEERS && !self.forget_one() {
             return (Heard::Refused, None);
         }
-        let inbox = Arc::<PeerInbox>::default();
+        let inbox = Arc::new(PeerInbox::new(self.held.clone()));
         let peer = Peer {
             name: "".into(),
             beat: 0,
