@@ -2,6 +2,7 @@
 
 #![cfg(fuzzing)]
 
+pub mod cluster_packet;
 pub mod decode;
 pub mod deflate;
 pub mod differential;

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use endpoint_fuzz::{decode, deflate, differential, encode, handshake, nesting, template};
+use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, handshake, nesting, template};
 
 fn replay(target: &str, run: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -14,6 +14,11 @@ fn replay(target: &str, run: fn(&[u8])) {
         println!("{}", path.display());
         run(&fs::read(&path).expect("a file"));
     }
+}
+
+#[test]
+fn seeds_of_cluster_packet_hold() {
+    replay("cluster_packet", cluster_packet::run);
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(crate) enum Rejected {
     Version,
     /// It has no tag, or a wrong one, or this node has no key.
     Unauthenticated,
+    /// Too many other nodes are alive.
+    Crowded,
 }
 
 /// One entry of a packet.
@@ -60,6 +62,8 @@ pub(crate) enum Entry {
 /// A sign of life.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Beat {
+    /// How many beats the node has made, this one included: what an older one says does not count any more.
+    pub(crate) number: u64,
     pub(crate) name: String,
     /// The buckets in which the node has sessions.
     pub(crate) interest: InterestSet,
@@ -79,6 +83,29 @@ pub(crate) struct Publish {
     pub(crate) overflow: Option<Overflow>,
     /// The message, for each subprotocol that has its own form of it.
     pub(crate) forms: Vec<Form>,
+}
+
+impl Publish {
+    /// Bytes of memory behind it.
+    pub(crate) fn memory(&self) -> usize {
+        let forms = self.forms.iter().map(|Form { subprotocol, payload, deflated, .. }| {
+            let frames = deflated.iter().map(|deflated| size_of_val(deflated) + deflated.1.len());
+            size_of::<Form>() + subprotocol.as_ref().map_or(0, String::len) + payload.len() + frames.sum::<usize>()
+        });
+        self.target.memory() + size_of_val(&self.except[..]) + forms.sum::<usize>()
+    }
+
+    /// Copies the bytes that are parts of the packet it came in, so that it does not keep the packet.
+    pub(crate) fn detach(&mut self) {
+        let detach = |bytes: &mut Bytes| *bytes = Bytes::copy_from_slice(bytes);
+        if let Some((_, value)) = &mut self.target.shared {
+            detach(value);
+        }
+        for Form { payload, deflated, .. } in &mut self.forms {
+            detach(payload);
+            deflated.iter_mut().for_each(|(_, frame)| detach(frame));
+        }
+    }
 }
 
 /// A message as the sessions of one subprotocol get it.
@@ -201,8 +228,9 @@ pub(crate) fn set_seq(entry: &mut [u8], seq: u64) {
 pub(crate) fn encode(entry: &Entry) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     match entry {
-        Entry::Beat(Beat { name, interest, is_new, request }) => {
+        Entry::Beat(Beat { number, name, interest, is_new, request }) => {
             out.put_u8(BEAT);
+            out.put_u64(*number);
             out.put_u64(*request);
             out.put_u8(u8::from(*is_new));
             put_block(&mut out, name.as_bytes());
@@ -286,9 +314,9 @@ fn decode(entry: Bytes) -> Result<Option<Entry>, Rejected> {
 }
 
 fn beat(reader: &mut Reader) -> Option<Entry> {
-    let (request, is_new) = (reader.u64()?, reader.bool()?);
+    let (number, request, is_new) = (reader.u64()?, reader.u64()?, reader.bool()?);
     let (name, interest) = (reader.text()?, InterestSet::from_bytes(&reader.block()?));
-    Some(Entry::Beat(Beat { name, interest, is_new, request }))
+    Some(Entry::Beat(Beat { number, name, interest, is_new, request }))
 }
 
 fn operate(reader: &mut Reader) -> Option<Entry> {
@@ -334,17 +362,18 @@ fn form(reader: &mut Reader) -> Option<Form> {
     Some(Form { subprotocol, opcode, payload, deflated })
 }
 
-/// Whether the bytes are one whole unmasked frame of a compressed message.
+/// Whether the bytes are one whole unmasked frame of a compressed message. RFC 6455 §5.2: its length has the fewest bytes.
 fn is_compressed_frame(opcode: OpCode, frame: &[u8]) -> bool {
     const FIN_AND_RSV1: u8 = 0xc0;
     let (Some(first), Some(second)) = (frame.first(), frame.get(1)) else { return false };
-    let (header, payload) = match second {
-        length @ ..=125 => (2, u64::from(*length)),
-        126 => (4, frame.get(2..4).map_or(0, |length| u64::from(u16::from_be_bytes([length[0], length[1]])))),
-        127 => (10, frame.get(2..10).and_then(|length| length.try_into().ok()).map_or(0, u64::from_be_bytes)),
+    let (header, least, payload) = match second {
+        length @ ..=125 => (2, 0, u64::from(*length)),
+        126 => (4, 126, frame.get(2..4).map_or(0, |length| u64::from(u16::from_be_bytes([length[0], length[1]])))),
+        127 => (10, 1 << 16, frame.get(2..10).and_then(|length| length.try_into().ok()).map_or(0, u64::from_be_bytes)),
         _ => return false,
     };
-    *first == FIN_AND_RSV1 | opcode as u8 && (frame.len() as u64).checked_sub(header) == Some(payload)
+    let is_whole = payload >= least && (frame.len() as u64).checked_sub(header) == Some(payload);
+    is_whole && *first == FIN_AND_RSV1 | opcode as u8
 }
 
 fn overflow_code(overflow: Option<Overflow>) -> u8 {
@@ -399,9 +428,9 @@ mod tests {
 
     fn entries() -> impl Strategy<Value = Entry> {
         prop_oneof![
-            (any::<u64>(), any::<bool>(), ".{0,9}", prop::collection::vec(0..512u16, 0..9)).prop_map(
-                |(request, is_new, name, buckets)| {
-                    Entry::Beat(Beat { name, interest: buckets.into_iter().collect(), is_new, request })
+            (any::<(u64, u64)>(), any::<bool>(), ".{0,9}", prop::collection::vec(0..512u16, 0..9)).prop_map(
+                |((number, request), is_new, name, buckets)| {
+                    Entry::Beat(Beat { number, name, interest: buckets.into_iter().collect(), is_new, request })
                 }
             ),
             Just(Entry::Bye),
@@ -500,6 +529,11 @@ mod tests {
         let mut long = vec![0xc2, 126, 0, 200];
         long.resize(204, 0);
         assert!(is_compressed_frame(OpCode::Binary, &long));
+        let mut longest = vec![0xc2, 127, 0, 0, 0, 0, 0, 1, 0, 0];
+        longest.resize(10 + 65_536, 0);
+        assert!(is_compressed_frame(OpCode::Binary, &longest));
+        assert!(!is_compressed_frame(OpCode::Text, &[0xc1, 126, 0, 1, 0]));
+        assert!(!is_compressed_frame(OpCode::Text, &[0xc1, 127, 0, 0, 0, 0, 0, 0, 0, 1, 0]));
         for bad in [&b""[..], &[0xc1], &[0xc1, 2, 0], &[0x81, 1, 0], &[0xc2, 1, 0], &[0xc1, 0x81, 0], &[0xc1, 127, 0]] {
             assert!(!is_compressed_frame(OpCode::Text, bad), "{bad:?}");
         }

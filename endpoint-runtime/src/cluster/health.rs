@@ -87,7 +87,7 @@ counts! {
     lost,
     /// Missing messages that were fetched from the history, and are not counted as lost.
     recovered,
-    /// Messages that came twice and were dropped.
+    /// Messages, operations and requests to operate that came twice and were dropped.
     duplicates,
     /// Packets that were dropped because they were malformed, of another version, or not authenticated.
     rejected,
@@ -100,5 +100,12 @@ counts! {
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Adds a number that another node has claimed, which may be any; returns the count before and after.
+    pub(crate) fn add_claimed(counter: &AtomicU64, claimed: u64) -> (u64, u64) {
+        let add = |count: u64| Some(count.saturating_add(claimed));
+        let before = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).unwrap_or_else(|count| count);
+        (before, before.saturating_add(claimed))
     }
 }

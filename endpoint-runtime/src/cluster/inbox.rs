@@ -3,28 +3,57 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::envelope::Publish;
-use super::sequence::{Delivered, Order, Track};
+use super::sequence::{Delivered, Done, Order, Track};
 
-/// Bytes of messages that wait for missing ones, for each subject of a node.
+/// Bytes of memory of a node's messages that wait for missing ones.
 const MAX_HELD: usize = 4 << 20;
+
+/// Bytes of memory of the messages of all nodes that wait for missing ones.
+const MAX_HELD_IN_ALL: usize = 64 << 20;
+
+/// Gaps in one subject that are fetched together: each message of a history is compared with each of them.
+const MAX_GAPS: usize = 1024;
 
 /// The messages of one other node.
 #[derive(Debug, Default)]
-pub(crate) struct PeerInbox(Mutex<State>);
+pub(crate) struct PeerInbox {
+    state: Mutex<State>,
+    budget: Budget,
+}
+
+/// Bytes of memory of the messages of all nodes that wait. A clone counts the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    /// Takes some of it; false if too little is left.
+    fn take(&self, bytes: usize) -> bool {
+        let more = |used: usize| Some(used + bytes).filter(|used| *used <= MAX_HELD_IN_ALL);
+        self.0.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Relaxed);
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
     tracks: HashMap<usize, Track>,
     /// Subjects in which messages wait for missing ones.
     held: HashMap<usize, Held>,
+    /// Bytes of memory of all messages that wait.
+    held_bytes: usize,
     /// Buckets whose presence is being fetched, with the changes that came meanwhile.
     syncing: HashMap<usize, Syncing>,
     delivered: Delivered,
+    done: Done,
 }
 
 #[derive(Debug, Default)]
@@ -69,24 +98,30 @@ pub(crate) enum Step {
 }
 
 impl PeerInbox {
+    /// No messages of a node yet; what waits counts in this budget.
+    pub(crate) fn new(budget: Budget) -> Self {
+        Self { state: Mutex::default(), budget }
+    }
+
     /// Takes a message. `recovers` if missing messages can be fetched.
     pub(crate) fn message(&self, at: usize, seq: u64, publish: &mut Option<Publish>, recovers: bool) -> Step {
-        let mut state = self.lock();
-        let order = state.tracks.entry(at).or_default().message(seq);
+        let State { tracks, held, held_bytes, .. } = &mut *self.lock();
+        let order = tracks.entry(at).or_default().message(seq);
         if order == Order::Duplicate {
             return Step::Duplicate;
         }
-        if let Some(held) = state.held.get_mut(&at) {
-            if let Order::Gap { from, lost } = order {
-                held.missing.push((from, lost));
-            }
-            return Step::Wait { lost: held.keep(seq, publish.take()) };
+        if let Some(held) = held.get_mut(&at) {
+            let missed = if let Order::Gap { from, lost } = order { held.miss(from, lost) } else { 0 };
+            let lost = held.keep(seq, publish.take(), held_bytes, &self.budget);
+            return Step::Wait { lost: missed.saturating_add(lost) };
         }
         match order {
             Order::Gap { from, lost } if recovers => {
-                let mut held = Held { missing: vec![(from, lost)], ..Held::default() };
-                held.keep(seq, publish.take());
-                state.held.insert(at, held);
+                let held = held.entry(at).or_default();
+                held.miss(from, lost);
+                // a message that finds no space is fetched as well
+                let lost = held.keep(seq, publish.take(), held_bytes, &self.budget);
+                held.miss(seq, lost);
                 Step::Recover
             }
             Order::Gap { lost, .. } => Step::Deliver { lost },
@@ -101,8 +136,7 @@ impl PeerInbox {
             return Step::Deliver { lost: 0 };
         };
         if let Some(held) = state.held.get_mut(&at) {
-            held.missing.push((from, lost));
-            return Step::Wait { lost: 0 };
+            return Step::Wait { lost: held.miss(from, lost) };
         }
         if recovers {
             state.held.insert(at, Held { missing: vec![(from, lost)], ..Held::default() });
@@ -118,13 +152,15 @@ impl PeerInbox {
 
     /// The messages that have waited, in order. `None` once nothing waits: messages are delivered at once again.
     pub(crate) fn release(&self, at: usize) -> Option<Vec<(u64, Publish)>> {
-        let mut state = self.lock();
-        let held = state.held.get_mut(&at)?;
+        let State { held: all, held_bytes, .. } = &mut *self.lock();
+        let held = all.get_mut(&at)?;
         if held.messages.is_empty() && held.missing.is_empty() {
-            state.held.remove(&at);
+            all.remove(&at);
             return None;
         }
-        held.bytes = 0;
+        let bytes = std::mem::take(&mut held.bytes);
+        *held_bytes -= bytes;
+        self.budget.give_back(bytes);
         Some(std::mem::take(&mut held.messages))
     }
 
@@ -136,6 +172,11 @@ impl PeerInbox {
     /// To how many sessions a message was delivered; `None` if it is not known.
     pub(crate) fn sessions(&self, at: usize, seq: u64) -> Option<u32> {
         self.lock().delivered.sessions(at, seq)
+    }
+
+    /// Notes a request that operates; false if it was done already.
+    pub(crate) fn begins(&self, request: u64) -> bool {
+        self.lock().done.is_new(request)
     }
 
     /// Forgets the numbers of a subject that is not subscribed any more.
@@ -202,21 +243,50 @@ impl PeerInbox {
         None
     }
 
+    /// Bytes of messages that wait for missing ones.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn held_bytes(&self) -> usize {
+        let state = self.lock();
+        assert_eq!(state.held.values().map(|held| held.bytes).sum::<usize>(), state.held_bytes);
+        assert!(state.held_bytes <= MAX_HELD && state.held.values().all(|held| held.missing.len() <= MAX_GAPS));
+        state.held_bytes
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for PeerInbox {
+    fn drop(&mut self) {
+        self.budget.give_back(self.lock().held_bytes);
     }
 }
 
 impl Held {
     /// Keeps a message if there is space; returns the number of messages lost.
-    fn keep(&mut self, seq: u64, publish: Option<Publish>) -> u64 {
-        let Some(publish) = publish else { return 0 };
-        let bytes = publish.forms.iter().map(|form| form.payload.len()).sum::<usize>();
-        if self.bytes + bytes > MAX_HELD {
+    fn keep(&mut self, seq: u64, publish: Option<Publish>, held_bytes: &mut usize, budget: &Budget) -> u64 {
+        let Some(mut publish) = publish else { return 0 };
+        let bytes = size_of::<(u64, Publish)>() + publish.memory();
+        if *held_bytes + bytes > MAX_HELD || !budget.take(bytes) {
             return 1;
         }
+        publish.detach();
         self.bytes += bytes;
+        *held_bytes += bytes;
         self.messages.push((seq, publish));
+        0
+    }
+
+    /// Notes a gap if there is space; returns the number of messages lost.
+    fn miss(&mut self, from: u64, lost: u64) -> u64 {
+        if lost == 0 {
+            return 0;
+        }
+        if self.missing.len() == MAX_GAPS {
+            return lost;
+        }
+        self.missing.push((from, lost));
         0
     }
 }
@@ -224,7 +294,9 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::envelope::Form;
     use crate::cluster::target::{Scope, Target};
+    use endpoint_wire::frame::OpCode;
 
     fn publish() -> Option<Publish> {
         let target = Target::from(Scope::Everyone);
@@ -258,6 +330,67 @@ mod tests {
         assert_eq!(numbers(inbox.release(1)), Some(vec![8]));
         assert_eq!(numbers(inbox.release(1)), None);
         assert_eq!(inbox.message(1, 9, &mut publish(), true), Step::Deliver { lost: 0 });
+    }
+
+    #[test]
+    fn messages_that_wait_are_bounded_with_all_that_they_take() {
+        let inbox = PeerInbox::default();
+        inbox.mark(1, 1, true);
+        inbox.mark(2, 1, true);
+        // a message without a payload takes memory as well, and a small one must not keep its packet
+        let packet = Bytes::from(vec![0; 1 << 20]);
+        let mut lost = 0;
+        for seq in 3..50_000 {
+            let mut publish = publish();
+            if seq % 2 == 0 {
+                let payload = packet.slice(..1);
+                let form = Form { subprotocol: None, opcode: OpCode::Binary, payload, deflated: vec![] };
+                publish.as_mut().unwrap().forms.push(form);
+            }
+            for at in [1, 2] {
+                match inbox.message(at, seq, &mut publish.clone(), true) {
+                    Step::Recover => {}
+                    Step::Wait { lost: now } => lost += now,
+                    step => panic!("{step:?}"),
+                }
+            }
+        }
+        assert!(lost > 1000 && (MAX_HELD - 1000..=MAX_HELD).contains(&inbox.held_bytes()), "{lost}");
+        let released = [1, 2].map(|at| inbox.release(at).unwrap());
+        assert!(packet.is_unique(), "{} messages keep the packet", released[0].len());
+        assert_eq!(inbox.held_bytes(), 0);
+    }
+
+    #[test]
+    fn messages_of_all_nodes_that_wait_are_bounded() {
+        let (budget, payload) = (Budget::default(), Bytes::from(vec![0; MAX_HELD - 1000]));
+        let form = Form { subprotocol: None, opcode: OpCode::Binary, payload, deflated: vec![] };
+        let fill = |inbox: &PeerInbox| {
+            inbox.mark(1, 1, true);
+            let mut publish = publish();
+            publish.as_mut().unwrap().forms.push(form.clone());
+            assert_eq!(inbox.message(1, 3, &mut publish, true), Step::Recover);
+            inbox.held_bytes() > 0
+        };
+        let inboxes: Vec<_> = (0..30).map(|_| PeerInbox::new(budget.clone())).collect();
+        let most = MAX_HELD_IN_ALL / MAX_HELD;
+        assert_eq!(inboxes.iter().filter(|inbox| fill(inbox)).count(), most);
+        // one for which there was no space is fetched as well
+        assert_eq!(inboxes[most].missing(1), [(2, 1), (3, 1)]);
+        inboxes[0].missing(1);
+        assert_eq!(inboxes[0].release(1).unwrap().len(), 1);
+        drop(inboxes);
+        assert_eq!(budget.0.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn gaps_that_are_fetched_together_are_bounded() {
+        let inbox = PeerInbox::default();
+        inbox.mark(1, 1, true);
+        let steps: Vec<_> = (0..2000).map(|gap| inbox.message(1, 3 + 2 * gap, &mut None, true)).collect();
+        assert_eq!(steps[0], Step::Recover);
+        assert_eq!(steps.iter().filter(|step| **step == Step::Wait { lost: 1 }).count(), 2000 - MAX_GAPS);
+        assert_eq!(inbox.missing(1).len(), MAX_GAPS);
     }
 
     #[test]

@@ -186,7 +186,9 @@ fn note_lost(node: &Node, error: &(dyn std::error::Error + 'static)) {
 
 impl Node {
     pub(super) fn beat(&self, is_new: bool, request: u64) -> Beat {
-        Beat { name: self.name.to_string(), interest: self.local().announced, is_new, request }
+        let mut local = self.local();
+        local.beats += 1;
+        Beat { number: local.beats, name: self.name.to_string(), interest: local.announced, is_new, request }
     }
 
     /// The engine has returned this node's own sign of life.

@@ -27,8 +27,10 @@
 //! - A node that dies is declared dead within 6 seconds, and nobody waits for it longer.
 
 mod answers;
-mod authentication;
+pub(crate) mod authentication;
 mod backplane;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod bare_node;
 mod engine_call;
 pub(crate) mod envelope;
 pub(crate) mod fields;
@@ -51,6 +53,8 @@ mod settings;
 pub(crate) mod sink;
 mod subscriptions;
 pub(crate) mod target;
+#[cfg(test)]
+mod vectors;
 
 pub use self::answers::{Answers, ClusterReport};
 pub use self::backplane::{

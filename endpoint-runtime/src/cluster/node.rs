@@ -24,6 +24,7 @@ use super::settings::{Cluster, WhileDown};
 use super::sink::Sink;
 use super::target::{Operation, Question, Scope, Target};
 use crate::error::{Error, Kind};
+use crate::observe::log_rate::Burst;
 
 /// This node. Its tasks hold it as well; they end when its `Membership` is dropped.
 pub(crate) struct Node {
@@ -50,6 +51,8 @@ pub(crate) struct Node {
     pub(super) requests: Requests,
     pub(super) link: Mutex<LinkState>,
     pub(super) counters: Counters,
+    /// Nodes that are lost: who can publish can make up any.
+    pub(super) lost_log: Burst,
     /// State of the generator for pauses.
     random: AtomicU64,
     /// Milliseconds from `base` to the time when this node last received its own sign of life.
@@ -69,6 +72,8 @@ pub(super) struct LocalInterest {
     pub(super) announced: InterestSet,
     /// Every live node knows that they are announced.
     pub(super) known: InterestSet,
+    /// Beats that were made: a later one has a later state of `subscribed`.
+    pub(super) beats: u64,
 }
 
 impl LocalInterest {
@@ -130,6 +135,7 @@ impl Node {
             requests: Requests::default(),
             link: Mutex::default(),
             counters: Counters::default(),
+            lost_log: Burst::default(),
             random,
             echo: AtomicU64::new(0),
             base: Instant::now(),

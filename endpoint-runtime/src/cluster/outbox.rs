@@ -10,6 +10,9 @@ use super::interest::ALL_BUCKETS;
 /// Size from which a packet gets no more entries: a larger one would delay its first entry.
 const PACKET: usize = 64 << 10;
 
+/// Memory that a packet takes beside its entries, about: an answer to each of many nodes is a packet each.
+const PACKET_MEMORY: usize = 512;
+
 /// Marks after the last message of a subject: a mark may be lost as well, and a node that hears none of them for so long
 /// is dead, and gets one when it is heard again.
 const MARKS: u8 = 20;
@@ -162,6 +165,12 @@ impl Outbox {
         writer.finish(key)
     }
 
+    /// Number of bytes that wait.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn admit(&self, entry: usize) -> Result<(), NotAccepted> {
         if self.is_too_big(entry) {
             return Err(NotAccepted::TooBig);
@@ -182,6 +191,7 @@ impl Outbox {
         let has_space = |waiting: &Waiting| waiting.writer.len() + size <= PACKET.min(self.max_packet);
         let open = self.last.get(&subject).copied().filter(|place| has_space(&self.waiting[*place]));
         let place = open.unwrap_or_else(|| {
+            self.bytes += PACKET_MEMORY;
             let writer = PacketWriter::new(subject, self.node, self.key.as_ref());
             self.waiting.push(Waiting { writer, history: Vec::new(), messages: 0 });
             self.waiting.len() - 1
@@ -264,5 +274,15 @@ mod tests {
         outbox.is_open = false;
         assert_eq!(outbox.message(subject, &mut presence(1), |_| vec![]), Err(NotAccepted::Down));
         assert!(outbox.control(subject, &encode(&Entry::Bye)).is_ok());
+    }
+
+    #[test]
+    fn packets_to_many_nodes_are_bounded_by_their_memory() {
+        let mut outbox = outbox();
+        let bye = encode(&Entry::Bye);
+        let accepted =
+            (0..100_000).filter(|id| outbox.control(Subject::Node(NodeId::from_bits(*id)), &bye).is_ok()).count();
+        assert!(accepted * PACKET_MEMORY < CONTROL * (200 << 10) + 2 * PACKET_MEMORY, "{accepted}");
+        assert_eq!(outbox.take().packets.len(), accepted);
     }
 }

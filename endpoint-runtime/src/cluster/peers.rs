@@ -7,12 +7,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backplane::{NodeId, Subject};
-use super::inbox::PeerInbox;
+use super::inbox::{Budget, PeerInbox};
 use super::interest::{ALL_BUCKETS, InterestSet};
 use crate::config::CLUSTER_DEAD;
 
 /// Nodes that are known at a time. Who can publish to the engine could otherwise make up nodes without end.
 const MAX_PEERS: usize = 4096;
+
+/// Bytes of the name of a node.
+const MAX_NAME: usize = 256;
 
 /// How long the numbers of a dead node are kept: if a partition heals, what was lost in it can be counted.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -24,6 +27,8 @@ pub(crate) struct Peers {
     peers: BTreeMap<NodeId, Peer>,
     /// Number of live nodes with interest in each bucket.
     interested: Box<[u32; ALL_BUCKETS]>,
+    /// Messages of all nodes that wait for missing ones.
+    held: Budget,
 }
 
 /// Another node.
@@ -31,6 +36,8 @@ pub(crate) struct Peers {
 pub(crate) struct Peer {
     /// Empty until the node has introduced itself.
     pub(crate) name: Arc<str>,
+    /// The number of the beat that said so.
+    beat: u64,
     interest: InterestSet,
     last_heard: Instant,
     is_alive: bool,
@@ -54,7 +61,7 @@ pub(crate) enum Heard {
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { peers: BTreeMap::new(), interested: Box::new([0; ALL_BUCKETS]) }
+        Self { peers: BTreeMap::new(), interested: Box::new([0; ALL_BUCKETS]), held: Budget::default() }
     }
 }
 
@@ -76,12 +83,13 @@ impl Peers {
             self.count(&interest, true);
             return (Heard::New, inbox);
         }
-        if self.peers.len() >= MAX_PEERS {
+        if self.peers.len() >= MAX_PEERS && !self.forget_one() {
             return (Heard::Refused, None);
         }
-        let inbox = Arc::<PeerInbox>::default();
+        let inbox = Arc::new(PeerInbox::new(self.held.clone()));
         let peer = Peer {
             name: "".into(),
+            beat: 0,
             interest: InterestSet::default(),
             last_heard: now,
             is_alive: true,
@@ -93,10 +101,24 @@ impl Peers {
         (Heard::New, Some(inbox))
     }
 
+    /// Forgets the node that has been dead for longest; returns whether there was one.
+    fn forget_one(&mut self) -> bool {
+        let dead = self.peers.iter().filter(|(_, peer)| !peer.is_alive);
+        let oldest = dead.min_by_key(|(_, peer)| peer.last_heard).map(|(node, _)| *node);
+        oldest.and_then(|node| self.peers.remove(&node)).is_some()
+    }
+
     /// Notes the name of a live node and where it has sessions; returns the buckets that are new, all of them if the node
-    /// is.
-    pub(crate) fn introduce(&mut self, node: NodeId, name: &str, interest: InterestSet) -> InterestSet {
-        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.is_alive) else { return InterestSet::default() };
+    /// is. `beat` is the number of the beat that says so: an older one, such as a recorded one, says nothing.
+    pub(crate) fn introduce(&mut self, node: NodeId, beat: u64, name: &str, interest: InterestSet) -> InterestSet {
+        let peer = self.peers.get_mut(&node).filter(|peer| peer.is_alive && peer.beat < beat);
+        let Some(peer) = peer else { return InterestSet::default() };
+        peer.beat = beat;
+        let mut end = name.len().min(MAX_NAME);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        let name = &name[..end];
         if &*peer.name != name {
             peer.name = name.into();
         }
@@ -191,19 +213,22 @@ mod tests {
         let (mut peers, now) = (Peers::default(), Instant::now());
         assert_eq!(peers.heard(A, now).0, Heard::New);
         assert_eq!(peers.heard(B, now).0, Heard::New);
-        assert_eq!(peers.introduce(A, "a", set(&[1, 2])), set(&[1, 2]));
-        assert_eq!(peers.introduce(B, "b", set(&[2, 300])), set(&[2, 300]));
-        assert_eq!(peers.introduce(A, "a", set(&[2, 3])), set(&[3]));
+        assert_eq!(peers.introduce(A, 1, "a", set(&[1, 2])), set(&[1, 2]));
+        assert_eq!(peers.introduce(B, 2, "b", set(&[2, 300])), set(&[2, 300]));
+        assert_eq!(peers.introduce(A, 3, "a", set(&[2, 3])), set(&[3]));
         assert_eq!(peers.interest(), set(&[2, 3, 300]));
+        // a recorded beat
+        assert_eq!(peers.introduce(A, 3, "", set(&[7])), set(&[]));
+        assert_eq!(peers.introduce(A, 1, "", set(&[])), set(&[]));
         assert_eq!(peers.interested(Subject::Bucket(3)), [A]);
         assert!(peers.lose(A) && !peers.lose(A));
         assert_eq!(peers.interest(), set(&[2, 300]));
         // what a dead node says counts once it is heard again
-        assert_eq!(peers.introduce(A, "a", set(&[9])), set(&[]));
+        assert_eq!(peers.introduce(A, 4, "a", set(&[9])), set(&[]));
         assert_eq!(peers.heard(A, now).0, Heard::New);
         assert_eq!(peers.interest(), set(&[2, 3, 300]));
-        assert_eq!(peers.introduce(A, "a", set(&[2, 3])), set(&[2, 3]));
-        assert_eq!(peers.introduce(A, "a", set(&[2, 3])), set(&[]));
+        assert_eq!(peers.introduce(A, 5, "a", set(&[2, 3])), set(&[2, 3]));
+        assert_eq!(peers.introduce(A, 6, "a", set(&[2, 3])), set(&[]));
     }
 
     #[test]
@@ -239,7 +264,24 @@ mod tests {
     fn number_of_nodes_is_bounded() {
         let (mut peers, now) = (Peers::default(), Instant::now());
         (0..MAX_PEERS as u64).for_each(|bits| assert_eq!(peers.heard(NodeId::from_bits(bits), now).0, Heard::New));
-        assert_eq!(peers.heard(NodeId::from_bits(u64::MAX), now).0, Heard::Refused);
+        let new = NodeId::from_bits(u64::MAX);
+        assert_eq!(peers.heard(new, now).0, Heard::Refused);
         assert_eq!(peers.heard(A, now).0, Heard::Known);
+        // the one that has been dead for longest makes place
+        peers.heard(A, now + LIMIT);
+        assert!(peers.lose(A) && peers.lose(B));
+        assert_eq!(peers.heard(new, now + LIMIT).0, Heard::New);
+        assert_eq!(peers.inboxes().count(), MAX_PEERS);
+        assert!(peers.peers.contains_key(&A) && !peers.peers.contains_key(&B));
+    }
+
+    #[test]
+    fn names_are_cut_between_two_characters() {
+        let mut peers = Peers::default();
+        peers.heard(A, Instant::now());
+        peers.introduce(A, 7, &"é".repeat(MAX_NAME), set(&[]));
+        assert_eq!(&*peers.peers[&A].name, "é".repeat(MAX_NAME / 2));
+        peers.introduce(A, 8, &format!("a{}", "é".repeat(MAX_NAME)), set(&[]));
+        assert_eq!(peers.peers[&A].name.len(), MAX_NAME - 1);
     }
 }

@@ -30,7 +30,7 @@ impl Node {
             Err(rejected) => return self.reject(rejected),
         };
         let (heard, inbox) = self.peers().heard(sender, Instant::now());
-        let Some(inbox) = inbox else { return self.reject(Rejected::Malformed) };
+        let Some(inbox) = inbox else { return self.reject(Rejected::Crowded) };
         if heard == Heard::New {
             self.note_wanted();
             // it introduces itself in return
@@ -49,6 +49,7 @@ impl Node {
             let reason = match rejected {
                 Rejected::Malformed => "it is malformed",
                 Rejected::Version => "it has another version: a node runs a release that is too old or too new",
+                Rejected::Crowded => "too many other nodes are alive",
                 Rejected::Unauthenticated => "its tag is missing or wrong: all nodes need the same `Cluster::key`",
             };
             tracing::warn!(node = &*self.name, reason, rejected = before + 1, "a packet of another node was dropped");
@@ -71,17 +72,13 @@ impl Node {
             }
             Entry::Operate { seq, target, operation } => {
                 Counters::add(&self.counters.received, 1);
-                let step = inbox.message(at, seq, &mut None, false);
-                self.note(step, subject, sender, inbox);
-                if step != Step::Duplicate && self.is_first(subject, &target) {
+                if self.take_number(subject, sender, inbox, seq) && self.is_first(subject, &target) {
                     let sessions = self.sink.operate(&target, &operation);
                     inbox.delivered(at, seq, sessions);
                 }
             }
             Entry::Presence { seq, changes } => {
-                let step = inbox.message(at, seq, &mut None, false);
-                self.note(step, subject, sender, inbox);
-                if step != Step::Duplicate {
+                if self.take_number(subject, sender, inbox, seq) {
                     if let Some(changes) = inbox.presence(at, seq, changes) {
                         self.sink.presence_changed(sender, changes);
                     }
@@ -94,14 +91,30 @@ impl Node {
                     self.answer(sender, request, &sessions_answer(inbox.sessions(at, seq)));
                 }
             }
-            Entry::Request { id, target, question } => self.take_request(subject, sender, id, &target, &question),
+            Entry::Request { id, target, question } => {
+                if self.is_first(subject, &target) && !self.is_repeated(inbox, id, &question) {
+                    self.take_request(sender, id, &target, &question);
+                }
+            }
             Entry::Answer { id, last, body } => self.requests.answer(sender, id, last, &body),
         }
     }
 
+    /// Takes the number of an entry that does not wait; false if it is a duplicate. Messages that are missing before it
+    /// are fetched if they can be.
+    fn take_number(self: &Arc<Self>, subject: Subject, sender: NodeId, inbox: &Arc<PeerInbox>, seq: u64) -> bool {
+        let at = index(subject);
+        if let Some(before) = seq.checked_sub(1) {
+            self.note(inbox.mark(at, before, self.recovers(subject)), subject, sender, inbox);
+        }
+        let step = inbox.message(at, seq, &mut None, false);
+        self.note(step, subject, sender, inbox);
+        step != Step::Duplicate
+    }
+
     fn take_beat(&self, sender: NodeId, beat: &Beat) {
-        let Beat { name, interest, is_new, request } = beat;
-        let added = self.peers().introduce(sender, name, *interest);
+        let Beat { number, name, interest, is_new, request } = beat;
+        let added = self.peers().introduce(sender, *number, name, *interest);
         self.note_wanted();
         // the number from which on the other node gets everything of each bucket
         let marks: Vec<_> = {
@@ -118,10 +131,14 @@ impl Node {
         }
     }
 
-    fn take_request(self: &Arc<Self>, subject: Subject, sender: NodeId, id: u64, target: &Target, question: &Question) {
-        if !self.is_first(subject, target) {
-            return;
-        }
+    /// Whether it is a request to operate that was done already.
+    fn is_repeated(&self, inbox: &PeerInbox, id: u64, question: &Question) -> bool {
+        let is_repeated = matches!(question, Question::Operate(_)) && !inbox.begins(id);
+        Counters::add(&self.counters.duplicates, u64::from(is_repeated));
+        is_repeated
+    }
+
+    fn take_request(&self, sender: NodeId, id: u64, target: &Target, question: &Question) {
         let body = match question {
             Question::Operate(operation) => sessions_answer(u32::try_from(self.sink.operate(target, operation)).ok()),
             Question::PresenceOf(bucket) => {
@@ -194,9 +211,8 @@ impl Node {
     }
 
     fn count_lost(&self, sender: NodeId, lost: u64) {
-        let before = self.counters.lost.fetch_add(lost, std::sync::atomic::Ordering::Relaxed);
-        if before.checked_ilog2() != (before + lost).checked_ilog2() {
-            let total = before + lost;
+        let (before, total) = Counters::add_claimed(&self.counters.lost, lost);
+        if before.checked_ilog2() != total.checked_ilog2() {
             tracing::warn!(node = &*self.name, from = %sender, lost, total, "messages of another node did not come");
         }
     }
@@ -208,7 +224,7 @@ impl Node {
             let missing = inbox.missing(at);
             if !missing.is_empty() {
                 let found = timeout(CLUSTER_RECOVERY, self.fetch(subject, sender, &missing)).await.unwrap_or_default();
-                let count: u64 = missing.iter().map(|(_, lost)| lost).sum();
+                let count = missing.iter().fold(0, |count: u64, (_, lost)| count.saturating_add(*lost));
                 Counters::add(&self.counters.recovered, found.len() as u64);
                 if count > found.len() as u64 {
                     self.count_lost(sender, count - found.len() as u64);
@@ -234,7 +250,9 @@ impl Node {
                 let Ok((from, kept)) = envelope::read(subject, entry, self.key.as_ref()) else { continue };
                 for entry in kept {
                     let Entry::Publish { seq, publish } = entry else { continue };
-                    let is_missing = missing.iter().any(|(first, count)| (*first..first + count).contains(&seq));
+                    // the number after a gap may not exist
+                    let is_in = |(first, count): &(u64, u64)| seq.checked_sub(*first).is_some_and(|at| at < *count);
+                    let is_missing = missing.iter().any(is_in);
                     if from == sender && is_missing {
                         found.insert(seq, publish);
                     }
@@ -253,7 +271,15 @@ impl Node {
         if has_died {
             Counters::add(&self.counters.deaths, 1);
         }
-        tracing::info!(node = &*self.name, lost = %node, has_died, "a node is not in the cluster any more");
+        if let Some(not_logged) = self.lost_log.due() {
+            tracing::info!(
+                node = &*self.name,
+                lost = %node,
+                has_died,
+                not_logged,
+                "a node is not in the cluster any more"
+            );
+        }
         self.requests.lost(node);
         self.note_wanted();
         self.sink.lost(node, has_died);
@@ -332,4 +358,90 @@ impl Node {
 
 fn is_room(bucket: &u16) -> bool {
     *bucket < super::interest::BUCKETS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::bare_node::{Sizes, receive};
+    use crate::cluster::envelope::{PacketWriter, encode};
+    use crate::cluster::interest::InterestSet;
+    use crate::cluster::target::Operation;
+
+    const ROOM: Subject = Subject::Bucket(36);
+
+    fn packet(subject: Subject, sender: u64, entries: &[Entry]) -> (Subject, Bytes) {
+        let mut writer = PacketWriter::new(subject, NodeId::from_bits(sender), None);
+        entries.iter().for_each(|entry| writer.push(&encode(entry)));
+        (subject, writer.finish(None))
+    }
+
+    fn mark(seq: u64) -> Entry {
+        Entry::Mark { seq, request: 0 }
+    }
+
+    fn message(seq: u64) -> Entry {
+        let target = Target::from(Scope::Rooms(vec!["42".to_owned()]));
+        Entry::Publish {
+            seq,
+            publish: Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![] },
+        }
+    }
+
+    async fn after(packets: Vec<(Subject, Bytes)>) -> Sizes {
+        receive(packets, Vec::new(), None, true).await
+    }
+
+    #[tokio::test]
+    async fn claimed_numbers_are_counted_without_overflow() {
+        let claims = |sender| [ROOM, Subject::Nodes].map(|at| packet(at, sender, &[mark(0), mark(u64::MAX)]));
+        let sizes = after((1..4).flat_map(claims).collect()).await;
+        assert_eq!(sizes.counts.lost, u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn packets_of_strangers_take_a_bounded_part_of_memory() {
+        let beat =
+            Beat { number: 1, name: "x".repeat(9000), interest: InterestSet::default(), is_new: true, request: 1 };
+        let packets = (1..300).flat_map(|sender| {
+            let entries = [Entry::Beat(beat.clone()), message(1), message(3), mark(9), Entry::Bye];
+            (0..3).map(move |_| packet(ROOM, sender, &entries))
+        });
+        let Sizes { peers, outbox, published, held, tasks, counts } = after(packets.collect()).await;
+        assert_eq!((peers, published, counts.received), (299, 0, 299 * 3 * 2));
+        assert!(outbox < (8 << 20) && held < 299 * 500, "{outbox} {held}");
+        // the presence of each bucket once, and the history of one
+        assert!(tasks <= 299 * (256 / 3 + 2), "{tasks}");
+    }
+
+    #[tokio::test]
+    async fn recorded_request_to_operate_is_not_done_again() {
+        let target = || Target::from(Scope::User("ann".to_owned()));
+        let close = Question::Operate(Operation::Close { code: 1000, reason: String::new() });
+        let requests = [1, 2].map(|id| Entry::Request { id, target: target(), question: close.clone() });
+        let packets = [0, 1, 0, 1].map(|place| packet(Subject::Nodes, 1, &requests[place..=place]));
+        let count = Entry::Request { id: 1, target: target(), question: Question::Count };
+        let again = [&count, &count].map(|count| packet(Subject::Nodes, 1, std::slice::from_ref(count)));
+        let sizes = after(packets.into_iter().chain(again).collect()).await;
+        assert_eq!(sizes.counts.duplicates, 2);
+    }
+
+    #[tokio::test]
+    async fn messages_that_are_missing_before_an_operation_are_fetched() {
+        let kept = vec![packet(ROOM, 1, &[message(2)]).1];
+        let target = Target::from(Scope::Rooms(vec!["42".to_owned()]));
+        let operate = Entry::Operate { seq: 3, target, operation: Operation::Join("vip".to_owned()) };
+        let presence = Entry::Presence { seq: 5, changes: Bytes::new() };
+        let first = packet(ROOM, 1, &[message(1)]);
+        let packets = [first, packet(ROOM, 1, &[operate.clone()]), packet(ROOM, 1, &[operate, presence])];
+        let counts = receive(packets, kept, None, false).await.counts;
+        assert_eq!((counts.recovered, counts.lost, counts.duplicates), (1, 1, 1));
+    }
+
+    #[tokio::test]
+    async fn missing_messages_up_to_the_highest_number_are_fetched() {
+        let lost = [message(1), message(u64::MAX)].map(|entry| packet(ROOM, 1, &[entry]).1);
+        let sizes = receive([packet(ROOM, 1, &[mark(0), mark(u64::MAX)])], lost.to_vec(), None, false).await;
+        assert_eq!((sizes.counts.recovered, sizes.counts.lost), (2, u64::MAX - 2));
+    }
 }

@@ -54,6 +54,16 @@ impl Target {
         }
     }
 
+    /// Bytes of memory behind it.
+    pub(super) fn memory(&self) -> usize {
+        let scope = match &self.scope {
+            Scope::Rooms(names) => names.iter().map(|name| size_of_val(name) + name.len()).sum(),
+            Scope::User(name) => name.len(),
+            Scope::Everyone | Scope::Session(_) => 0,
+        };
+        scope + self.shared.as_ref().map_or(0, |(name, value)| name.len() + value.len())
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match &self.scope {
             Scope::Everyone => out.put_u8(0),

@@ -1,14 +1,19 @@
 //! The door for the fuzz targets in `fuzz/` that `endpoint-wire` does not have: the handshake, its paths and its router,
-//! without socket, clock or task.
+//! without socket, clock or task; the packets of a cluster and a node that receives them.
 //!
 //! It exists only under `cfg(fuzzing)`, adds nothing of its own, and promises nothing to anybody else.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
 
+use crate::cluster::authentication::Key;
+use crate::cluster::bare_node;
+use crate::cluster::envelope::{self, Entry, PacketWriter, encode};
+use crate::cluster::{ClusterCounts, NodeId, Subject};
 use crate::config::Compression;
 use crate::error::Error;
 use crate::handshake::hosts::Hosts;
@@ -105,4 +110,55 @@ pub fn accept<'s>(
 /// What a session remembers of its request.
 pub fn request(parts: &Parts, is_secure: bool, local_addr: Option<SocketAddr>) -> HandshakeRequest {
     HandshakeRequest::new(parts, PathParams::default(), Transport { local_addr, is_secure, ..Transport::default() })
+}
+
+/// A packet of another node that was read.
+#[derive(Debug, PartialEq)]
+pub struct ClusterPacket(NodeId, Vec<Entry>);
+
+impl ClusterPacket {
+    /// Reads a packet; `None` if it is rejected.
+    pub fn read(subject: Subject, packet: Bytes, secret: Option<&[u8]>) -> Option<Self> {
+        let (node, entries) = envelope::read(subject, packet, secret.map(Key::new).as_ref()).ok()?;
+        Some(Self(node, entries))
+    }
+
+    /// Number of entries.
+    pub fn entries(&self) -> usize {
+        self.1.len()
+    }
+
+    /// The packet as this version writes it.
+    pub fn encode(&self, subject: Subject, secret: Option<&[u8]>) -> Bytes {
+        let key = secret.map(Key::new);
+        let mut writer = PacketWriter::new(subject, self.0, key.as_ref());
+        self.1.iter().for_each(|entry| writer.push(&encode(entry)));
+        writer.finish(key.as_ref())
+    }
+}
+
+/// What a node keeps, and has counted.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct ClusterNode {
+    pub peers: usize,
+    pub outbox: usize,
+    pub published: usize,
+    pub held: usize,
+    pub tasks: usize,
+    pub counts: ClusterCounts,
+}
+
+/// A node after it has received these packets. `history` is what its engine has kept, and `stalls` whether the engine
+/// takes no packet.
+pub fn cluster_node(
+    packets: Vec<(Subject, Bytes)>,
+    history: Vec<Bytes>,
+    secret: Option<&[u8]>,
+    stalls: bool,
+) -> ClusterNode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let sizes = runtime.block_on(bare_node::receive(packets, history, secret, stalls));
+    let bare_node::Sizes { peers, outbox, published, held, tasks, counts } = sizes;
+    ClusterNode { peers, outbox, published, held, tasks, counts }
 }
