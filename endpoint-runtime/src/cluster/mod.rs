@@ -27,6 +27,7 @@
 //! - A node that dies is declared dead within 6 seconds, and nobody waits for it longer.
 
 mod answers;
+mod ask;
 pub(crate) mod authentication;
 mod backplane;
 #[cfg(any(test, fuzzing))]
