@@ -168,10 +168,20 @@ impl Node {
         };
         if !is_wanted {
             Counters::add(&self.counters.not_needed, 1);
-            let mut outbox = self.outbox();
-            Target::from(scope.clone()).subjects().into_iter().for_each(|subject| outbox.skip(subject));
+            self.skip(scope);
         }
         is_wanted
+    }
+
+    /// Uses up a number in each subject of a message that is not published.
+    fn skip(&self, scope: &Scope) {
+        let mut outbox = self.outbox();
+        match scope {
+            Scope::Everyone | Scope::Session(_) => outbox.skip(Subject::Nodes),
+            Scope::User(name) => outbox.skip(Subject::Bucket(user_bucket(name))),
+            // a number too many does no harm
+            Scope::Rooms(names) => names.iter().for_each(|name| outbox.skip(Subject::Bucket(room_bucket(name)))),
+        }
     }
 
     fn is_bucket_wanted(&self, bucket: u16) -> bool {
