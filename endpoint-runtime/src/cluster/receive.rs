@@ -433,7 +433,7 @@ mod tests {
         let operate = Entry::Operate { seq: 3, target, operation: Operation::Join("vip".to_owned()) };
         let presence = Entry::Presence { seq: 5, changes: Bytes::new() };
         let first = packet(ROOM, 1, &[message(1)]);
-        let packets = [first, packet(ROOM, 1, &[operate.clone()]), packet(ROOM, 1, &[operate, presence])];
+        let packets = [first, packet(ROOM, 1, std::slice::from_ref(&operate)), packet(ROOM, 1, &[operate, presence])];
         let counts = receive(packets, kept, None, false).await.counts;
         assert_eq!((counts.recovered, counts.lost, counts.duplicates), (1, 1, 1));
     }
