@@ -108,6 +108,30 @@ impl Publish {
     }
 }
 
+/// An entry that takes effect in the order of its number.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Work {
+    Publish(Publish),
+    Operate { target: Target, operation: Operation },
+}
+
+impl Work {
+    /// Bytes of memory apart from the value.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Self::Publish(publish) => publish.memory(),
+            Self::Operate { target, operation } => target.memory() + operation.memory(),
+        }
+    }
+
+    /// Copies what is a slice of a packet, so that the packet can go.
+    pub(crate) fn detach(&mut self) {
+        if let Self::Publish(publish) = self {
+            publish.detach();
+        }
+    }
+}
+
 /// A message as the sessions of one subprotocol get it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Form {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::envelope::Publish;
+use super::envelope::Work;
 use super::sequence::{Delivered, Done, Order, Track};
 
 /// Bytes of memory of a node's messages that wait for missing ones.
@@ -60,7 +60,7 @@ struct State {
 struct Held {
     /// First number and count of each gap.
     missing: Vec<(u64, u64)>,
-    messages: Vec<(u64, Publish)>,
+    messages: Vec<(u64, Work)>,
     bytes: usize,
 }
 
@@ -104,7 +104,7 @@ impl PeerInbox {
     }
 
     /// Takes a message. `recovers` if missing messages can be fetched.
-    pub(crate) fn message(&self, at: usize, seq: u64, publish: &mut Option<Publish>, recovers: bool) -> Step {
+    pub(crate) fn message(&self, at: usize, seq: u64, work: &mut Option<Work>, recovers: bool) -> Step {
         let State { tracks, held, held_bytes, .. } = &mut *self.lock();
         let order = tracks.entry(at).or_default().message(seq);
         if order == Order::Duplicate {
@@ -112,7 +112,7 @@ impl PeerInbox {
         }
         if let Some(held) = held.get_mut(&at) {
             let missed = if let Order::Gap { from, lost } = order { held.miss(from, lost) } else { 0 };
-            let lost = held.keep(seq, publish.take(), held_bytes, &self.budget);
+            let lost = held.keep(seq, work.take(), held_bytes, &self.budget);
             return Step::Wait { lost: missed.saturating_add(lost) };
         }
         match order {
@@ -120,7 +120,7 @@ impl PeerInbox {
                 let held = held.entry(at).or_default();
                 held.miss(from, lost);
                 // a message that finds no space is fetched as well
-                let lost = held.keep(seq, publish.take(), held_bytes, &self.budget);
+                let lost = held.keep(seq, work.take(), held_bytes, &self.budget);
                 held.miss(seq, lost);
                 Step::Recover
             }
@@ -151,7 +151,7 @@ impl PeerInbox {
     }
 
     /// The messages that have waited, in order. `None` once nothing waits: messages are delivered at once again.
-    pub(crate) fn release(&self, at: usize) -> Option<Vec<(u64, Publish)>> {
+    pub(crate) fn release(&self, at: usize) -> Option<Vec<(u64, Work)>> {
         let State { held: all, held_bytes, .. } = &mut *self.lock();
         let held = all.get_mut(&at)?;
         if held.messages.is_empty() && held.missing.is_empty() {
@@ -265,16 +265,16 @@ impl Drop for PeerInbox {
 
 impl Held {
     /// Keeps a message if there is space; returns the number of messages lost.
-    fn keep(&mut self, seq: u64, publish: Option<Publish>, held_bytes: &mut usize, budget: &Budget) -> u64 {
-        let Some(mut publish) = publish else { return 0 };
-        let bytes = size_of::<(u64, Publish)>() + publish.memory();
+    fn keep(&mut self, seq: u64, work: Option<Work>, held_bytes: &mut usize, budget: &Budget) -> u64 {
+        let Some(mut work) = work else { return 0 };
+        let bytes = size_of::<(u64, Work)>() + work.memory();
         if *held_bytes + bytes > MAX_HELD || !budget.take(bytes) {
             return 1;
         }
-        publish.detach();
+        work.detach();
         self.bytes += bytes;
         *held_bytes += bytes;
-        self.messages.push((seq, publish));
+        self.messages.push((seq, work));
         0
     }
 
@@ -294,13 +294,18 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::envelope::Form;
+    use crate::cluster::envelope::{Form, Publish};
     use crate::cluster::target::{Scope, Target};
     use endpoint_wire::frame::OpCode;
 
-    fn publish() -> Option<Publish> {
+    fn publish() -> Option<Work> {
         let target = Target::from(Scope::Everyone);
-        Some(Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![] })
+        Some(Work::Publish(Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![] }))
+    }
+
+    fn add(work: Option<&mut Work>, form: Form) {
+        let Some(Work::Publish(publish)) = work else { panic!("{work:?}") };
+        publish.forms.push(form);
     }
 
     #[test]
@@ -321,7 +326,7 @@ mod tests {
         assert_eq!(inbox.message(1, 5, &mut publish(), true), Step::Wait { lost: 0 });
         assert_eq!(inbox.message(1, 7, &mut publish(), true), Step::Wait { lost: 0 });
         assert_eq!(inbox.missing(1), [(2, 2), (6, 1)]);
-        let numbers = |released: Option<Vec<(u64, Publish)>>| {
+        let numbers = |released: Option<Vec<(u64, Work)>>| {
             released.map(|messages| messages.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
         };
         assert_eq!(numbers(inbox.release(1)), Some(vec![4, 5, 7]));
@@ -345,7 +350,7 @@ mod tests {
             if seq % 2 == 0 {
                 let payload = packet.slice(..1);
                 let form = Form { subprotocol: None, opcode: OpCode::Binary, payload, deflated: vec![] };
-                publish.as_mut().unwrap().forms.push(form);
+                add(publish.as_mut(), form);
             }
             for at in [1, 2] {
                 match inbox.message(at, seq, &mut publish.clone(), true) {
@@ -368,7 +373,7 @@ mod tests {
         let fill = |inbox: &PeerInbox| {
             inbox.mark(1, 1, true);
             let mut publish = publish();
-            publish.as_mut().unwrap().forms.push(form.clone());
+            add(publish.as_mut(), form.clone());
             assert_eq!(inbox.message(1, 3, &mut publish, true), Step::Recover);
             inbox.held_bytes() > 0
         };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +24,9 @@ use super::sink::Sink;
 use super::target::{Operation, Scope, Target};
 use crate::error::{Error, Kind};
 use crate::observe::log_rate::Burst;
+
+/// Histories that are read at a time.
+const RECOVERIES: usize = 8;
 
 /// This node. Its tasks hold it as well; they end when its `Membership` is dropped.
 pub(crate) struct Node {
@@ -48,6 +51,8 @@ pub(crate) struct Node {
     /// Changes whenever the others know more of this node's buckets, or the link changes.
     pub(super) known: watch::Sender<u64>,
     pub(super) requests: Requests,
+    /// Turns of those who read histories.
+    pub(super) recoveries: Semaphore,
     pub(super) link: Mutex<LinkState>,
     pub(super) counters: Counters,
     /// Nodes that are lost: who can publish can make up any.
@@ -111,7 +116,7 @@ pub(crate) enum Published {
 
 impl Node {
     pub(super) fn new(cluster: Cluster, keep: Option<Keep>, sink: Arc<dyn Sink>) -> Self {
-        let Cluster { engine, node, key, while_down, queue_bytes, request_timeout, seed } = cluster;
+        let Cluster { engine, node, key, while_down, queue_bytes, request_timeout, seed, has_empty_key: _ } = cluster;
         let random = AtomicU64::new(seed.unwrap_or_else(rand::random));
         let id = NodeId::from_bits(next_random(&random));
         let outbox = Outbox::new(id, key.clone(), engine.max_packet(), queue_bytes);
@@ -132,6 +137,7 @@ impl Node {
             changed: Notify::new(),
             known: watch::Sender::new(0),
             requests: Requests::default(),
+            recoveries: Semaphore::new(RECOVERIES),
             link: Mutex::default(),
             counters: Counters::default(),
             lost_log: Burst::default(),

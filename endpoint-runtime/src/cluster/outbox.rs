@@ -30,7 +30,10 @@ pub(crate) struct Outbox {
     waiting: Vec<Waiting>,
     /// The last packet of each subject.
     last: HashMap<Subject, usize>,
+    /// Bytes of messages and their histories.
     bytes: usize,
+    /// Bytes of the nodes' own conversation.
+    control_bytes: usize,
     /// The last sequence number of each bucket, and of all nodes.
     sequences: Box<[u64; ALL_BUCKETS + 1]>,
     /// How many more marks each of these gets; not zero where there were messages recently.
@@ -75,6 +78,7 @@ impl Outbox {
             waiting: Vec::new(),
             last: HashMap::new(),
             bytes: 0,
+            control_bytes: 0,
             sequences: Box::new([0; ALL_BUCKETS + 1]),
             marks: Box::new([0; ALL_BUCKETS + 1]),
             is_open: false,
@@ -94,7 +98,9 @@ impl Outbox {
         let history = history(entry);
         self.bytes += history.iter().map(|history| history.entry.len()).sum::<usize>();
         self.marks[index(subject)] = MARKS;
-        let waiting = self.push(subject, entry);
+        let (place, bytes) = self.push(subject, entry);
+        self.bytes += bytes;
+        let waiting = &mut self.waiting[place];
         waiting.messages += 1;
         waiting.history.extend(history);
         Ok(seq)
@@ -105,11 +111,11 @@ impl Outbox {
         if self.is_too_big(entry.len()) {
             return Err(NotAccepted::TooBig);
         }
-        // answers to strangers must not fill the memory
-        if self.bytes > CONTROL * self.max_bytes {
+        // answers to strangers must not fill the memory, nor take the space of messages
+        if self.control_bytes > CONTROL * self.max_bytes {
             return Err(NotAccepted::Full);
         }
-        self.push(subject, entry);
+        self.control_bytes += self.push(subject, entry).1;
         Ok(())
     }
 
@@ -138,7 +144,7 @@ impl Outbox {
 
     /// The packets that wait. An entry added from now on begins new ones.
     pub(crate) fn take(&mut self) -> Batch {
-        self.bytes = 0;
+        (self.bytes, self.control_bytes) = (0, 0);
         self.last.clear();
         let mut batch = Batch::default();
         for Waiting { writer, history, messages } in self.waiting.drain(..) {
@@ -153,7 +159,7 @@ impl Outbox {
 
     /// Drops what waits; returns the number of messages.
     pub(crate) fn clear(&mut self) -> u64 {
-        self.bytes = 0;
+        (self.bytes, self.control_bytes) = (0, 0);
         self.last.clear();
         self.waiting.drain(..).map(|waiting| waiting.messages).sum()
     }
@@ -168,7 +174,7 @@ impl Outbox {
     /// Number of bytes that wait.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.control_bytes
     }
 
     fn admit(&self, entry: usize) -> Result<(), NotAccepted> {
@@ -185,21 +191,21 @@ impl Outbox {
         overhead(self.key.is_some()) + size_in_packet(entry) > self.max_packet
     }
 
-    fn push(&mut self, subject: Subject, entry: &[u8]) -> &mut Waiting {
+    /// Adds an entry to a packet; returns the packet's place, and the bytes that were added.
+    fn push(&mut self, subject: Subject, entry: &[u8]) -> (usize, usize) {
         let size = size_in_packet(entry.len());
-        self.bytes += size;
+        let mut added = size;
         let has_space = |waiting: &Waiting| waiting.writer.len() + size <= PACKET.min(self.max_packet);
         let open = self.last.get(&subject).copied().filter(|place| has_space(&self.waiting[*place]));
         let place = open.unwrap_or_else(|| {
-            self.bytes += PACKET_MEMORY;
+            added += PACKET_MEMORY;
             let writer = PacketWriter::new(subject, self.node, self.key.as_ref());
             self.waiting.push(Waiting { writer, history: Vec::new(), messages: 0 });
             self.waiting.len() - 1
         });
         self.last.insert(subject, place);
-        let waiting = &mut self.waiting[place];
-        waiting.writer.push(entry);
-        waiting
+        self.waiting[place].writer.push(entry);
+        (place, added)
     }
 
     fn next(&mut self, subject: Subject) -> u64 {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::backplane::{NodeId, Subject};
-use super::envelope::{self, Beat, Entry, Publish, Rejected};
+use super::envelope::{self, Beat, Entry, Rejected, Work};
 use super::health::Counters;
 use super::inbox::{PeerInbox, Step, Synced};
 use super::node::{Node, sessions_answer};
@@ -61,21 +61,9 @@ impl Node {
         match entry {
             Entry::Beat(beat) => self.take_beat(sender, &beat),
             Entry::Bye => self.lose(sender, false),
-            Entry::Publish { seq, publish } => {
-                Counters::add(&self.counters.received, 1);
-                let mut publish = Some(publish);
-                let step = inbox.message(at, seq, &mut publish, self.recovers(subject));
-                self.note(step, subject, sender, inbox);
-                if let (Step::Deliver { .. }, Some(publish)) = (step, publish) {
-                    self.deliver(subject, inbox, seq, &publish);
-                }
-            }
+            Entry::Publish { seq, publish } => self.take_work(subject, sender, inbox, seq, Work::Publish(publish)),
             Entry::Operate { seq, target, operation } => {
-                Counters::add(&self.counters.received, 1);
-                if self.take_number(subject, sender, inbox, seq) && self.is_first(subject, &target) {
-                    let sessions = self.sink.operate(&target, &operation);
-                    inbox.delivered(at, seq, sessions);
-                }
+                self.take_work(subject, sender, inbox, seq, Work::Operate { target, operation });
             }
             Entry::Presence { seq, changes } => {
                 if self.take_number(subject, sender, inbox, seq) {
@@ -179,9 +167,27 @@ impl Node {
         subjects.find(is_used).is_none_or(|first| first == subject)
     }
 
-    fn deliver(&self, subject: Subject, inbox: &PeerInbox, seq: u64, publish: &Publish) {
-        if self.is_first(subject, &publish.target) {
-            let sessions = self.sink.deliver(publish);
+    /// Takes a message or an operation, in the order of its number.
+    fn take_work(self: &Arc<Self>, subject: Subject, sender: NodeId, inbox: &Arc<PeerInbox>, seq: u64, work: Work) {
+        Counters::add(&self.counters.received, 1);
+        let mut work = Some(work);
+        let step = inbox.message(index(subject), seq, &mut work, self.recovers(subject));
+        self.note(step, subject, sender, inbox);
+        if let (Step::Deliver { .. }, Some(work)) = (step, work) {
+            self.deliver(subject, inbox, seq, &work);
+        }
+    }
+
+    fn deliver(&self, subject: Subject, inbox: &PeerInbox, seq: u64, work: &Work) {
+        let target = match work {
+            Work::Publish(publish) => &publish.target,
+            Work::Operate { target, .. } => target,
+        };
+        if self.is_first(subject, target) {
+            let sessions = match work {
+                Work::Publish(publish) => self.sink.deliver(publish),
+                Work::Operate { target, operation } => self.sink.operate(target, operation),
+            };
             inbox.delivered(index(subject), seq, sessions);
         }
     }
@@ -223,7 +229,12 @@ impl Node {
         loop {
             let missing = inbox.missing(at);
             if !missing.is_empty() {
-                let found = timeout(CLUSTER_RECOVERY, self.fetch(subject, sender, &missing)).await.unwrap_or_default();
+                let fetched = async {
+                    // a history may be long: few are read at a time. The semaphore is never closed
+                    let _turn = self.recoveries.acquire().await;
+                    self.fetch(subject, sender, &missing).await
+                };
+                let found = timeout(CLUSTER_RECOVERY, fetched).await.unwrap_or_default();
                 let count = missing.iter().fold(0, |count: u64, (_, lost)| count.saturating_add(*lost));
                 Counters::add(&self.counters.recovered, found.len() as u64);
                 if count > found.len() as u64 {
@@ -232,15 +243,15 @@ impl Node {
                         self.sync_presence_from(sender, inbox, bucket);
                     }
                 }
-                found.iter().for_each(|(seq, publish)| self.deliver(subject, inbox, *seq, publish));
+                found.iter().for_each(|(seq, work)| self.deliver(subject, inbox, *seq, work));
             }
             let Some(waiting) = inbox.release(at) else { return };
-            waiting.iter().for_each(|(seq, publish)| self.deliver(subject, inbox, *seq, publish));
+            waiting.iter().for_each(|(seq, work)| self.deliver(subject, inbox, *seq, work));
         }
     }
 
     /// The messages with these numbers, as far as histories have them.
-    async fn fetch(&self, subject: Subject, sender: NodeId, missing: &[(u64, u64)]) -> BTreeMap<u64, Publish> {
+    async fn fetch(&self, subject: Subject, sender: NodeId, missing: &[(u64, u64)]) -> BTreeMap<u64, Work> {
         let mut found = BTreeMap::new();
         let (Some(keep), Subject::Bucket(bucket)) = (self.keep, subject) else { return found };
         let Some(link) = self.link().link.clone() else { return found };
@@ -254,7 +265,7 @@ impl Node {
                     let is_in = |(first, count): &(u64, u64)| seq.checked_sub(*first).is_some_and(|at| at < *count);
                     let is_missing = missing.iter().any(is_in);
                     if from == sender && is_missing {
-                        found.insert(seq, publish);
+                        found.insert(seq, Work::Publish(publish));
                     }
                 }
             }
@@ -364,6 +375,7 @@ fn is_room(bucket: &u16) -> bool {
 mod tests {
     use super::*;
     use crate::cluster::bare_node::{Sizes, receive};
+    use crate::cluster::envelope::Publish;
     use crate::cluster::envelope::{PacketWriter, encode};
     use crate::cluster::interest::InterestSet;
     use crate::cluster::target::Operation;

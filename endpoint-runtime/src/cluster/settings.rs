@@ -30,6 +30,7 @@ pub struct Cluster {
     pub(crate) engine: Arc<dyn Backplane>,
     pub(crate) node: Option<Arc<str>>,
     pub(crate) key: Option<Key>,
+    pub(crate) has_empty_key: bool,
     pub(crate) while_down: WhileDown,
     pub(crate) queue_bytes: usize,
     pub(crate) request_timeout: Duration,
@@ -55,6 +56,7 @@ impl Cluster {
             engine: Arc::new(engine),
             node: None,
             key: None,
+            has_empty_key: false,
             while_down: WhileDown::QueueFor(CLUSTER_QUEUE_FOR),
             queue_bytes: CLUSTER_QUEUE_BYTES,
             request_timeout: CLUSTER_REQUEST_TIMEOUT,
@@ -79,10 +81,12 @@ impl Cluster {
 
     /// A secret that all nodes share. Packets without a tag made with it are dropped and counted: nobody else who can
     /// publish to the engine can send messages to sessions. The tag is an HMAC; packets are not encrypted. By default
-    /// there is none, and everybody who can publish to the engine is trusted.
+    /// there is none, and everybody who can publish to the engine is trusted. An empty secret is a deployment error.
     #[must_use]
     pub fn key(mut self, secret: impl AsRef<[u8]>) -> Self {
-        self.key = Some(Key::new(secret.as_ref()));
+        let secret = secret.as_ref();
+        self.has_empty_key = secret.is_empty();
+        self.key = Some(Key::new(secret));
         self
     }
 

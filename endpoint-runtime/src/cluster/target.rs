@@ -111,6 +111,13 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    /// Bytes of memory behind it.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Close { reason: text, .. } | Self::Join(text) | Self::Leave(text) => text.len(),
+        }
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let (kind, text) = match self {
             Self::Close { code, reason } => {

@@ -200,6 +200,9 @@ fn mistakes_of(cluster: &Cluster, with_history: &[Arc<Mounted>]) -> Vec<String> 
     if Handle::try_current().is_err() {
         mistakes.push("a container with a cluster must be built inside a tokio runtime".to_owned());
     }
+    if cluster.has_empty_key {
+        mistakes.push("the key of the cluster is empty: give all nodes the same secret, or none".to_owned());
+    }
     if !cluster.engine.keeps_history() {
         let engine = cluster.engine.name();
         mistakes.extend(with_history.iter().map(|mounted| {
