@@ -104,12 +104,16 @@ pub(crate) const CLUSTER_FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause before the engine is tried again: what the log and health report is at most so old.
 pub(crate) const CLUSTER_LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
+/// Time that messages which waited for the engine wait for the other nodes' links: the longest pause and an attempt, and
+/// less than [`CLUSTER_DEAD`].
+pub(crate) const CLUSTER_RETURN: Duration = Duration::from_secs(4);
+
 /// Time for which a bucket without sessions stays subscribed: a room that is left and joined again needs no subscription.
 pub(crate) const CLUSTER_LINGER: Duration = Duration::from_secs(10);
 
 /// Time for which the users of a dead node stay present, at most: long enough to come back elsewhere, and with
-/// [`CLUSTER_DEAD`] less than the ten seconds after which presence is right.
-pub(crate) const PRESENCE_AFTER_DEATH: Duration = Duration::from_secs(4);
+/// [`CLUSTER_DEAD`] well below the ten seconds after which presence is right.
+pub(crate) const PRESENCE_AFTER_DEATH: Duration = Duration::from_secs(2);
 
 /// Maximum time to fetch missing messages from a history, while later messages of that node wait.
 pub(crate) const CLUSTER_RECOVERY: Duration = Duration::from_secs(3);

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::backplane::{BackplaneLink, Inbound, Subject};
+use super::backplane::{BackplaneLink, Inbound, Packet, Subject};
 use super::engine_call::{Lost, within};
-use super::envelope::{Beat, Entry};
+use super::envelope::{self, Beat, Entry};
 use super::health::Counters;
 use super::interest::InterestSet;
 use super::node::Node;
+use super::outbox::Outbox;
 use super::settings::WhileDown;
 use super::subscriptions;
 use crate::config::{
     CLUSTER_BEAT, CLUSTER_CHECK, CLUSTER_DEAD, CLUSTER_ENGINE_TIMEOUT, CLUSTER_FIRST_PAUSE, CLUSTER_LONGEST_PAUSE,
+    CLUSTER_RETURN,
 };
 use crate::error::BoxError;
 
@@ -115,8 +117,27 @@ async fn serve(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Option<BoxErr
     lost
 }
 
+/// Before messages are published that have waited for the engine: waits until the other nodes have links again as well,
+/// and so can receive them.
+async fn wait_for_others(node: &Node, link: &Arc<dyn BackplaneLink>) -> Result<(), BoxError> {
+    let beat = envelope::encode(&Entry::Beat(node.beat(true, 0)));
+    let packet = Outbox::single(node.id, node.key.as_ref(), Subject::Nodes, &beat);
+    within(link.publish(vec![Packet::new(Subject::Nodes, packet)])).await?;
+    let back = async {
+        while !node.peers().are_back() {
+            sleep(CLUSTER_CHECK / 5).await;
+        }
+    };
+    // one that has died must not hold them back
+    let _ = timeout(CLUSTER_RETURN, back).await;
+    Ok(())
+}
+
 /// Publishes what is in the outbox, as long as the link lives. What comes while the engine takes a batch is the next.
 async fn publish(node: &Node, link: &Arc<dyn BackplaneLink>) -> Lost {
+    if node.outbox().has_messages() {
+        wait_for_others(node, link).await?;
+    }
     loop {
         let batch = node.outbox().take();
         if batch.packets.is_empty() {

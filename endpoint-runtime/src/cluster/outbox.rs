@@ -157,6 +157,11 @@ impl Outbox {
         batch
     }
 
+    /// Whether messages wait.
+    pub(crate) fn has_messages(&self) -> bool {
+        self.waiting.iter().any(|waiting| waiting.messages > 0)
+    }
+
     /// Drops what waits; returns the number of messages.
     pub(crate) fn clear(&mut self) -> u64 {
         (self.bytes, self.control_bytes) = (0, 0);

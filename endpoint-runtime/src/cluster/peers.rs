@@ -41,6 +41,8 @@ pub(crate) struct Peer {
     interest: InterestSet,
     last_heard: Instant,
     is_alive: bool,
+    /// It was heard since it was granted time again.
+    is_back: bool,
     /// When it said that it ends.
     ended: Option<Instant>,
     /// It has said where it has sessions since it was heard first, or again.
@@ -69,7 +71,7 @@ impl Peers {
     /// Notes a sign of life.
     pub(crate) fn heard(&mut self, node: NodeId, now: Instant) -> (Heard, Option<Arc<PeerInbox>>) {
         if let Some(peer) = self.peers.get_mut(&node) {
-            peer.last_heard = now;
+            (peer.last_heard, peer.is_back) = (now, true);
             let inbox = Some(peer.inbox.clone());
             // what it sent before it ended may come after the news of it
             if peer.ended.is_some_and(|ended| now.duration_since(ended) < CLUSTER_DEAD) {
@@ -93,6 +95,7 @@ impl Peers {
             interest: InterestSet::default(),
             last_heard: now,
             is_alive: true,
+            is_back: true,
             ended: None,
             is_introduced: false,
             inbox: inbox.clone(),
@@ -156,7 +159,14 @@ impl Peers {
 
     /// Grants every live node the same time again: nobody could be heard.
     pub(crate) fn pardon(&mut self, now: Instant) {
-        self.peers.values_mut().filter(|peer| peer.is_alive).for_each(|peer| peer.last_heard = now);
+        for peer in self.peers.values_mut().filter(|peer| peer.is_alive) {
+            (peer.last_heard, peer.is_back) = (now, false);
+        }
+    }
+
+    /// Whether every live node was heard since it was granted time again.
+    pub(crate) fn are_back(&self) -> bool {
+        self.alive_peers().all(|(_, peer)| peer.is_back)
     }
 
     /// The live nodes.
@@ -238,7 +248,11 @@ mod tests {
         peers.heard(B, now + LIMIT);
         assert_eq!(peers.silent(now + LIMIT, LIMIT), [A]);
         peers.pardon(now + LIMIT);
-        assert!(peers.silent(now + LIMIT, LIMIT).is_empty());
+        assert!(peers.silent(now + LIMIT, LIMIT).is_empty() && !peers.are_back());
+        peers.heard(A, now + LIMIT);
+        assert!(!peers.are_back());
+        peers.heard(B, now + LIMIT);
+        assert!(peers.are_back());
         let inbox = peers.heard(A, now + LIMIT).1.unwrap();
         peers.lose(A);
         peers.silent(now + REMEMBERED, LIMIT);
