@@ -21,32 +21,61 @@ impl Lang {
     }
 }
 
-/// Reads `--addr HOST:PORT`, `--lang en` or `--lang zh`, and the switches of this program. Any other argument prints the
-/// usage and ends the program with status 2.
-pub fn arguments(program: &str, default_addr: &str, switches: &mut [(&str, &mut bool)]) -> (String, Lang) {
+/// Where an argument of one program goes: a `bool` for a switch, an `Option<String>` for an argument with a value.
+pub trait Argument {
+    /// Takes its value, if it has one, from the arguments after it. Returns false if the value is missing.
+    fn take(&mut self, rest: &mut dyn Iterator<Item = String>) -> bool;
+}
+
+impl Argument for bool {
+    fn take(&mut self, _: &mut dyn Iterator<Item = String>) -> bool {
+        *self = true;
+        true
+    }
+}
+
+impl Argument for Option<String> {
+    fn take(&mut self, rest: &mut dyn Iterator<Item = String>) -> bool {
+        *self = rest.next();
+        self.is_some()
+    }
+}
+
+/// Reads `--addr HOST:PORT`, `--lang en` or `--lang zh`, and the arguments of this program, such as `--tls` or
+/// `--node NAME`. Any other argument prints the usage and ends the program with status 2.
+pub fn arguments(program: &str, default_addr: &str, own: &mut [(&str, &mut dyn Argument)]) -> (String, Lang) {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let (mut addr, mut lang) = (default_addr.to_owned(), Lang::English);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let switch = switches.iter_mut().find(|(name, _)| *name == argument);
-        match (argument.as_str(), switch) {
-            (_, Some((_, on))) => **on = true,
-            ("--addr", _) => addr = arguments.next().unwrap_or_else(|| usage(program, switches)),
-            ("--lang", _) => match arguments.next().as_deref() {
-                Some("en") => lang = Lang::English,
-                Some("zh") => lang = Lang::Chinese,
-                _ => usage(program, switches),
-            },
-            _ => usage(program, switches),
+        let is_own = |described: &str| described.split(' ').next() == Some(&argument);
+        let is_complete = if let Some((_, own)) = own.iter_mut().find(|(described, _)| is_own(described)) {
+            own.take(&mut arguments)
+        } else if argument == "--addr" {
+            arguments.next().map(|value| addr = value).is_some()
+        } else if argument == "--lang" {
+            let value = match arguments.next().as_deref() {
+                Some("en") => Some(Lang::English),
+                Some("zh") => Some(Lang::Chinese),
+                _ => None,
+            };
+            value.map(|value| lang = value).is_some()
+        } else {
+            print_usage(program, own);
+            eprintln!("unknown argument: {argument}");
+            std::process::exit(2)
+        };
+        if !is_complete {
+            print_usage(program, own);
+            std::process::exit(2)
         }
     }
     (addr, lang)
 }
 
-fn usage(program: &str, switches: &[(&str, &mut bool)]) -> ! {
-    let switches: String = switches.iter().map(|(name, _)| format!(" [{name}]")).collect();
-    eprintln!("usage: {program} [--addr HOST:PORT] [--lang en|zh]{switches}");
-    std::process::exit(2)
+fn print_usage(program: &str, own: &[(&str, &mut dyn Argument)]) {
+    let own: String = own.iter().map(|(described, _)| format!(" [{described}]")).collect();
+    eprintln!("usage: {program} [--addr HOST:PORT] [--lang en|zh]{own}");
 }
 
 /// Resolves at Ctrl-C or SIGTERM. It listens from the call on: a program that calls it before it serves leaves no client

@@ -121,8 +121,11 @@ fn with_tls(_: ServerBuilder) -> Result<ServerBuilder, Error> {
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let (mut any_origin, mut secure) = (false, false);
-    let mut switches = [("--allow-any-origin", &mut any_origin), ("--tls", &mut secure)];
-    let (addr, lang) = program::arguments("ws_server", "127.0.0.1:8080", &mut switches);
+    let (addr, lang) = program::arguments(
+        "ws_server",
+        "127.0.0.1:8080",
+        &mut [("--allow-any-origin", &mut any_origin), ("--tls", &mut secure)],
+    );
     let origins = if any_origin { Origins::any() } else { Origins::same_origin() };
     let mut server = Server::builder().context_path("/websocket").origins(origins).state(lang).fallback(Pages(lang));
     if secure {
