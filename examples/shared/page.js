@@ -212,7 +212,7 @@ class Log {
     new ResizeObserver(() => this.follow()).observe(element);
   }
 
-  /** Adds a line; `kind` is me, peer, system or error. Messages are shown as text, never as markup. */
+  /** Adds a line; `kind` is me, peer, system or error. Messages are shown as text, never as markup. Returns the line. */
   add(kind, who, text) {
     const line = document.createElement("p");
     const now = new Date();
@@ -226,6 +226,7 @@ class Log {
     if (this.element.childElementCount > LINES_KEPT) this.element.firstElementChild.remove();
     if (kind === "me") this.following = true;
     this.follow();
+    return line;
   }
 
   follow() {
