@@ -1,16 +1,20 @@
 //! The examples as programs: they start, print where they are, serve, and end politely.
 
+#[path = "support/engines.rs"]
+mod engines;
 mod support;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 #[cfg(feature = "tls")]
 use endpoint_runtime::prelude::*;
 use support::{Answer, BINARY, CLOSE, Client, PING, PONG, TEXT, soon};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
 
 /// An example that runs, on a port of its own.
 struct Example {
@@ -84,6 +88,7 @@ async fn login(addr: SocketAddr, name: &str) -> String {
 /// The programs whose pages are a family.
 const PAGES: &[&str] = &[
     "chat",
+    "cluster_chat",
     "polling_vs_push",
     "handshake",
     "broadcast",
@@ -272,6 +277,7 @@ async fn invalid_arguments_print_usage_and_exit_with_2() {
         assert_eq!(output.status.code(), Some(2), "{name}");
         let output = String::from_utf8(output.stderr).unwrap();
         assert!(output.starts_with(&format!("usage: {name} ")), "{output}");
+        assert!(name == "bench_server" || output.ends_with("\nunknown argument: --wrong\n"), "{output}");
     }
     for arguments in [&["--lang"][..], &["--lang", "de"], &["--addr"]] {
         let output =
@@ -375,6 +381,154 @@ async fn chat_sends_chinese_with_the_option() {
         let message: serde_json::Value = serde_json::from_slice(&guest.expect(TEXT).await).unwrap();
         assert_eq!((&message["type"], &message["message"]), (&"system".into(), &sentence.into()));
         guest.text("hello").await;
+    }
+}
+
+// ---- cluster_chat ----
+
+/// The users of a room as a node lists them, and the nodes that did not answer.
+async fn presence(addr: SocketAddr, room: &str) -> serde_json::Value {
+    let answer = get(addr, &format!("/presence/{room}")).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+/// Waits until each node lists exactly these users.
+async fn lists(nodes: &[SocketAddr], names: &[&str], limit: Duration) {
+    let wanted = serde_json::json!({ "names": names, "missing": [] });
+    for node in nodes {
+        let mut last = serde_json::Value::Null;
+        let listed = async {
+            while last != wanted {
+                last = presence(*node, "tea%20house").await;
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(timeout(limit, listed).await.is_ok(), "{node} lists {last} and not {wanted}");
+    }
+}
+
+fn line(from: &str, line: &str, node: &str) -> String {
+    format!(r#"{{"from":"{from}","line":"{line}","node":"{node}"}}"#)
+}
+
+#[tokio::test]
+async fn cluster_chat_of_one_node_sends_lines_and_lists_users() {
+    let mut example = Example::start("cluster_chat", &["--node", "a"]);
+    example.url("page", "http").await;
+    let (addr, path) = example.url("endpoint", "ws").await;
+    assert_eq!(path, "/chat/lobby?name=ann");
+    let mut ann = Client::connect(addr, "/chat/tea%20house?name=ann").await;
+    let mut ben = Client::connect(addr, "/chat/tea%20house?name=%E8%B4%9D").await;
+    let mut lobby = Client::connect(addr, &path).await;
+    lists(&[addr], &["ann", "贝"], Duration::from_secs(5)).await;
+    for (from, name, text) in [(0, "ann", "hello <b>"), (1, "贝", "你好"), (0, "ann", "")] {
+        [&mut ann, &mut ben][from].text(text).await;
+        for client in [&mut ann, &mut ben] {
+            client.expect_text(&line(name, text, "a")).await;
+        }
+    }
+    for client in [&mut ann, &mut ben, &mut lobby] {
+        client.expect_silence().await;
+    }
+    ann.text(&"x".repeat(4097)).await;
+    ann.expect_close(1009).await;
+
+    let health: serde_json::Value = serde_json::from_str(&get(addr, "/health").await.body).unwrap();
+    assert_eq!((&health["node"], &health["status"], &health["engine"]), (&"a".into(), &"healthy".into(), &().into()));
+}
+
+#[tokio::test]
+async fn cluster_chat_shows_its_page_lines_users_and_health() {
+    let mut example = Example::start("cluster_chat", &["--node", "a"]);
+    example.url("page", "http").await;
+    let (addr, _) = example.url("endpoint", "ws").await;
+    let mut window = Client::connect(addr, "/window/tea%20house?name=ann").await;
+    let mut ben = Client::connect(addr, "/chat/tea%20house?name=ben").await;
+    window.text("hello").await;
+    ben.expect_text(&line("ann", "hello", "a")).await;
+    let (mut users, mut node, mut heard) = (Vec::new(), String::new(), false);
+    while users.len() < 2 || node.is_empty() || !heard {
+        let message: serde_json::Value = serde_json::from_slice(&window.expect(TEXT).await).unwrap();
+        let joined = message["joined"].as_array().into_iter().flatten();
+        users.extend(joined.map(|user| user["name"].as_str().unwrap().to_owned()));
+        if message.get("status").is_some() {
+            node = message["node"].to_string();
+        }
+        heard |= message["line"] == "hello";
+    }
+    users.sort();
+    assert_eq!((users, node.as_str()), (vec!["ann".to_owned(), "ben".to_owned()], r#""a""#));
+    ben.expect_silence().await;
+}
+
+#[tokio::test]
+async fn cluster_chat_refuses_users_without_a_name() {
+    let mut example = Example::start("cluster_chat", &[]);
+    let (addr, _) = example.url("page", "http").await;
+    for query in ["", "?name", "?name=%20", &format!("?name={}", "x".repeat(65))] {
+        let (answer, _) = Client::try_connect(addr, &format!("/chat/lobby{query}"), &[]).await;
+        let body = "say who you are, in 1 to 64 characters, such as ?name=ann\n";
+        assert_eq!((answer.status, answer.body.as_str()), (400, body), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn cluster_chat_explains_why_it_cannot_start() {
+    for (arguments, reason) in [
+        (&["--redis", "redis://127.0.0.1:1/"][..], "cannot use Redis at 127.0.0.1:1: "),
+        (&["--nats", "nats://127.0.0.1:1"], "cannot use NATS at 127.0.0.1:1: "),
+        (&["--nats", "nats://127.0.0.1:1", "--redis", "redis://127.0.0.1:1/"], "a node has one engine: "),
+        (&["--key", "secret"], "--key is for a cluster: "),
+    ] {
+        let process = Command::new(Example::path("cluster_chat")).args(arguments).kill_on_drop(true).output();
+        let output = soon(process).await.unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.starts_with(&format!("cluster_chat: {reason}")), "{error}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: tests/run.sh has it, and names it in ENDPOINT_REDIS_SERVER"]
+async fn cluster_chat_of_three_nodes_survives_the_death_of_one() {
+    let (redis, names, nodes) = (engines::Engine::redis(&[]), ["ann", "ben", "cid"], ["a", "b", "c"]);
+    let (mut examples, mut addrs, mut clients) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, node) in names.iter().zip(nodes) {
+        let arguments = ["--node", node, "--redis", &redis.url(), "--key", "secret"];
+        let mut example = Example::start("cluster_chat", &arguments);
+        let (addr, _) = example.url("page", "http").await;
+        clients.push(Client::connect(addr, &format!("/chat/tea%20house?name={name}")).await);
+        examples.push(example);
+        addrs.push(addr);
+    }
+    lists(&addrs, &names, Duration::from_secs(10)).await;
+    for from in 0..3 {
+        clients[from].text("hello").await;
+        for client in &mut clients {
+            client.expect_text(&line(names[from], "hello", nodes[from])).await;
+        }
+    }
+
+    // a user who leaves stays for the grace of 5 seconds
+    let mut dan = Client::connect(addrs[0], "/chat/tea%20house?name=dan").await;
+    lists(&addrs, &["ann", "ben", "cid", "dan"], Duration::from_secs(2)).await;
+    dan.close(1000, "").await;
+    dan.expect_close(1000).await;
+    lists(&addrs, &["ann", "ben", "cid", "dan"], Duration::from_secs(2)).await;
+    lists(&addrs, &names, Duration::from_secs(8)).await;
+
+    examples[2].process.kill().await.unwrap();
+    clients.truncate(2);
+    lists(&addrs[..2], &["ann", "ben"], Duration::from_secs(10)).await;
+    for from in 0..2 {
+        clients[from].text("still here").await;
+        for client in &mut clients {
+            client.expect_text(&line(names[from], "still here", nodes[from])).await;
+        }
+    }
+    for client in &mut clients {
+        client.expect_silence().await;
     }
 }
 
