@@ -179,16 +179,12 @@ async fn run(seed: u64) -> String {
         (0..NODES).map(|node| cluster.node(node).container().health().cluster.unwrap().counts.lost).sum()
     };
     let before = lost(&cluster);
-    for node in 0..NODES {
+    for (node, run) in run_of.iter().enumerate() {
         for (room, name) in ROOMS.iter().enumerate() {
-            let number = numbers.entry((run_of[node], room)).or_insert(0u64);
+            let number = numbers.entry((*run, room)).or_insert(0u64);
             *number += 1;
-            let report = cluster
-                .node(node)
-                .container()
-                .room(name)
-                .async_remote()
-                .send_text(format!("{} {room} {number}", run_of[node]));
+            let report =
+                cluster.node(node).container().room(name).async_remote().send_text(format!("{} {room} {number}", run));
             let report = report.everywhere().await;
             let expected = members.iter().filter(|member| member.room == room).count();
             let health: Vec<_> =

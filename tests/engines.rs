@@ -1,4 +1,5 @@
-//! The guarantees of a cluster, asked of Redis, of a Redis Cluster, and of NATS.
+//! The guarantees of a cluster, asked of Redis and of NATS. The contract of an engine is asked of a Redis Cluster as well, in
+//! `endpoint-redis`.
 
 #[path = "support/engines.rs"]
 mod engines;
@@ -14,7 +15,6 @@ use endpoint_nats::Nats;
 use endpoint_redis::Redis;
 use endpoint_runtime::cluster::Cluster;
 use suite::{Engine, Way};
-use tokio::time::sleep;
 use wire::Wire;
 
 /// An engine on this machine, and the wires to it.

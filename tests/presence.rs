@@ -578,7 +578,7 @@ async fn session_may_join_in_a_thread_without_a_runtime() {
     let mut ann = enter(&server, "/chat/r", "ann").await;
     ann.expect_text("r +ann").await;
     let session = server.container().user("ann").sessions().iter().next().unwrap().clone();
-    assert!(std::thread::spawn(move || session.join("s")).join().unwrap());
+    assert!(std::thread::spawn(move || session.join("s").is_member()).join().unwrap());
     ann.expect_text("s +ann").await;
 }
 

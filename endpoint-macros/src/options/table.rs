@@ -144,7 +144,8 @@ sections! {
         Shared: "shared" in [server_endpoint],
             write "`shared(Profile, Team)`",
             default "none",
-            "Types of properties that other nodes of a cluster may ask for, and select sessions by (`Everywhere`).";
+            "Types of properties that other nodes of a cluster may ask for, and select sessions by (`Everywhere`). The last \
+             word of each type is its name between nodes.";
         Instance: "instance" in [server_endpoint],
             write "`instance = shared` or `instance = per_connection`",
             default "`per_connection`",

@@ -83,7 +83,7 @@ counts! {
     /// Messages of other nodes that came.
     received,
     /// Messages of other nodes that did not come, noticed by their sequence numbers. At most so many concerned sessions
-    /// of this node, because a bucket has several rooms.
+    /// of this node, because a bucket has several rooms. Changes of presence count as well; they are asked for again.
     lost,
     /// Missing messages that were fetched from the history, and are not counted as lost.
     recovered,

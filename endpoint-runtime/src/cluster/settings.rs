@@ -44,8 +44,9 @@ pub struct Cluster {
 pub enum WhileDown {
     /// They are refused at once, and the [`Report`](crate::Report) says so.
     Refuse,
-    /// They wait up to this time, within [`Cluster::queue_bytes`], and are published when the engine is back. What is
-    /// left after that time is dropped, and counted as [`unsure`](crate::cluster::ClusterCounts::unsure).
+    /// They wait, within [`Cluster::queue_bytes`], and are published when the engine and the other nodes are back. If the
+    /// engine stays away for this time, those that wait are dropped, and counted as
+    /// [`unsure`](crate::cluster::ClusterCounts::unsure); later ones are refused until it is back.
     QueueFor(Duration),
 }
 

@@ -182,7 +182,8 @@ impl Room {
         PresentUsers::in_room(&self.groups, &self.name).await
     }
 
-    /// The users who are present in the room as this node knows it, without asking others: with constant-time counts and
+    /// The users who are present in the room as this node knows it, also those of a node that has just ended, without
+    /// asking others: with constant-time counts and
     /// pages for large rooms. In a cluster, a node that has a session in the room hears of all others; one without
     /// knows nothing of it, and should ask with [`present`](Self::present).
     ///

@@ -42,9 +42,11 @@ const QUEUED: usize = 512;
 /// A remote for many sessions. It encodes a message once, compresses it once for all sessions that compress to the
 /// same bytes, and never waits for a peer.
 ///
-/// It addresses the sessions that were open when it was made. In a cluster, the remote of a room, of a user, or of what
-/// is left of them by [`Room::except`](crate::Room::except) sends to the sessions of other nodes as well, after those of
-/// this one and without waiting for the engine: [`Report::published`], [`Report::everywhere`].
+/// It addresses the sessions that were open when it was made. In a cluster, the remote of a [`Room`](crate::Room), of
+/// a [`User`](crate::User), of [`Everyone`](crate::Everyone), of [`AnySession`](crate::AnySession), of
+/// [`Everywhere`](crate::Everywhere), and of the selections that their `except` and
+/// [`ServerContainer::rooms`](crate::ServerContainer::rooms) return sends to the sessions of other nodes as well, after
+/// those of this one and without waiting for the engine: [`Report::published`], [`Report::everywhere`].
 #[derive(Clone, Debug)]
 pub struct Broadcast {
     sessions: OpenSessions,

@@ -129,7 +129,8 @@ impl Everywhere {
         Ok(Self { target, ..self.clone() })
     }
 
-    /// The shared properties of type `T` of the sessions that have one.
+    /// The shared properties of type `T` of the sessions that have one. A value of another node that is not a `T` is left
+    /// out.
     ///
     /// # Errors
     /// [`Error::is_deployment`]: no endpoint of this container shares `T`.
@@ -258,7 +259,8 @@ fn read_shared<T: SharedValue>(body: Bytes) -> Option<Vec<(SessionId, T)>> {
     let (mut reader, mut values) = (Reader(body), Vec::new());
     while !reader.0.is_empty() {
         let session = SessionId::from_bits(reader.u128()?);
-        values.push((session, T::read(&reader.block()?)?));
+        // another build of the application may have another form of the type
+        values.extend(T::read(&reader.block()?).map(|value| (session, value)));
     }
     Some(values)
 }

@@ -108,7 +108,9 @@ impl OpenSessions {
         self.sessions.iter().filter(|session| !self.excluded.contains(session))
     }
 
-    /// Closes all of these sessions with `reason`, as [`Session::close_with`] does; returns how many were open.
+    /// Closes all of these sessions that are on this node with `reason`, as [`Session::close_with`] does; returns how many
+    /// were open. For sessions of other nodes see [`Room::close_all`](crate::Room::close_all) and
+    /// [`Everywhere::close_all`](crate::Everywhere::close_all).
     pub fn close_all(&self, reason: CloseReason) -> usize {
         self.iter().map(|session| session.close_with(reason.clone())).count()
     }

@@ -24,7 +24,7 @@ use crate::container::{ContainerBuilder, ServerContainer};
 ///
 /// impl Chat {
 ///     #[on_open]
-///     async fn enter(&mut self, session: &Session) -> Result<(), Error> { session.join("lobby").await }
+///     fn enter(&mut self, session: &Session) { session.join("lobby"); }
 ///
 ///     #[on_message]
 ///     fn say(&mut self, line: &str, session: &Session) {
