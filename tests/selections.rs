@@ -38,7 +38,7 @@ struct Chat(Journal);
 impl Chat {
     #[on_open]
     fn enter(&mut self, session: &Session, #[path_param] rooms: &str) {
-        rooms.split('+').for_each(|room| assert!(session.join(room)));
+        rooms.split('+').for_each(|room| assert!(session.join(room).is_member()));
     }
 
     #[on_message]
