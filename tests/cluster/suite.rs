@@ -96,6 +96,34 @@ impl Chat {
     }
 }
 
+/// Encoded as the subprotocol of the session; it has no form without one.
+struct Spoken;
+
+impl Encode for Spoken {
+    fn encode(&self) -> Result<Message, Error> {
+        Err(Error::encode("there is no subprotocol"))
+    }
+
+    fn encode_for(&self, context: &EncodeContext<'_>) -> Result<Message, Error> {
+        context.subprotocol().map(|name| name.to_owned().into()).ok_or_else(|| Error::encode("there is no subprotocol"))
+    }
+}
+
+#[server_endpoint("/spoken", subprotocols("one", "two"))]
+#[derive(Default)]
+pub struct Speaking;
+
+impl Speaking {
+    #[on_open]
+    async fn enter(&mut self, session: &Session) -> &'static str {
+        let _ = session.join("spoken").await;
+        "known"
+    }
+
+    #[on_message]
+    fn ignore(&mut self, _: &str) {}
+}
+
 /// What the properties of a session tell other nodes.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Team(String);
@@ -203,7 +231,8 @@ impl<E: Engine> Nodes<E> {
     }
 
     pub async fn add(&mut self, settings: impl Fn(Cluster) -> Cluster) {
-        self.add_built(settings, |container| container.register::<Chat>().register::<Hall>()).await;
+        self.add_built(settings, |container| container.register::<Chat>().register::<Hall>().register::<Speaking>())
+            .await;
     }
 
     /// Adds a node with these endpoints.
@@ -810,6 +839,29 @@ pub async fn kept_messages_are_fetched_after_a_partition_once_and_in_order<E: En
     assert_eq!(counts.lost, 0, "{counts:?}");
 }
 
+pub async fn an_object_is_encoded_for_the_subprotocols_of_other_nodes<E: Engine>() {
+    let nodes = Nodes::<E>::of(2).await;
+    let mut clients = Vec::new();
+    for name in ["one", "two"] {
+        let mut client = nodes.nodes[1].0.request("/spoken").subprotocol(name).connect().await;
+        client.expect_text("known").await;
+        clients.push((name, client));
+    }
+    // without a session on the sending node, and with one
+    for with_local in [false, true] {
+        if with_local {
+            let mut client = nodes.nodes[0].0.request("/spoken").subprotocol("one").connect().await;
+            client.expect_text("known").await;
+            clients.push(("one", client));
+        }
+        let report = nodes.container(0).room("spoken").async_remote().send_object(&Spoken).unwrap();
+        assert_eq!(report.everywhere().await.elsewhere, 2);
+        for (name, client) in &mut clients {
+            timeout(SOON, client.expect_text(name)).await.unwrap();
+        }
+    }
+}
+
 pub async fn shared_properties_are_asked_and_select_sessions<E: Engine>() {
     let nodes = Nodes::<E>::keeping(3).await;
     let mut members = Vec::new();
@@ -865,6 +917,7 @@ macro_rules! suite {
             a_node_that_leaves_is_gone_at_once
             an_engine_that_stalls_is_noticed
             kept_messages_are_fetched_after_a_partition_once_and_in_order
+            an_object_is_encoded_for_the_subprotocols_of_other_nodes
             shared_properties_are_asked_and_select_sessions
             presence_is_one_list_on_all_nodes
             a_user_who_comes_back_on_another_node_has_not_left

@@ -101,6 +101,10 @@ impl Sink for Nobody {
         vec!["42".to_owned()]
     }
 
+    fn subprotocols(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn presence_grace(&self) -> Option<Duration> {
         Some(Duration::ZERO)
     }

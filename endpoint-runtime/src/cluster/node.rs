@@ -214,6 +214,11 @@ impl Node {
         }
     }
 
+    /// The subprotocols that endpoints of the nodes support: all mount the same.
+    pub(crate) fn subprotocols(&self) -> Vec<String> {
+        self.sink.subprotocols()
+    }
+
     /// Publishes a message to the other nodes.
     pub(crate) fn publish(&self, publish: Publish) -> Published {
         let (subjects, rooms) = (publish.target.subjects(), publish.target.scope.clone());

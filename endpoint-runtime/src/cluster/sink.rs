@@ -22,6 +22,9 @@ pub(crate) trait Sink: Send + Sync + 'static {
     /// The rooms of this node in a bucket.
     fn rooms_in(&self, bucket: u16) -> Vec<String>;
 
+    /// The subprotocols that endpoints here support.
+    fn subprotocols(&self) -> Vec<String>;
+
     /// The longest grace of the endpoints with presence; `None` if there is none.
     fn presence_grace(&self) -> Option<Duration>;
 

@@ -235,11 +235,6 @@ pub(crate) struct Agreed {
     pub(crate) coders: Option<Box<Coders>>,
 }
 
-impl Agreed {
-    /// No subprotocol, no listed coders.
-    pub(crate) const NOTHING: Self = Self { subprotocol: None, coders: None };
-}
-
 /// How a session encodes objects: its subprotocol, and the encoders that its endpoint lists.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodeContext<'a>(pub(crate) &'a Agreed);

@@ -1,5 +1,6 @@
 //! A container in a cluster: what it does for other nodes, and what it can ask them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -118,6 +119,13 @@ impl Sink for ContainerSink {
         let Some(inner) = self.0.upgrade() else { return Vec::new() };
         let names = inner.ground.groups.rooms.names().into_iter();
         names.filter(|name| room_bucket(name) == bucket).map(|name| name.to_string()).collect()
+    }
+
+    fn subprotocols(&self) -> Vec<String> {
+        let Some(inner) = self.0.upgrade() else { return Vec::new() };
+        let table = inner.table();
+        let names: BTreeSet<_> = table.mounted().flat_map(|mounted| mounted.options.subprotocols).copied().collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     fn presence_grace(&self) -> Option<Duration> {

@@ -104,9 +104,12 @@ impl Broadcast {
             }
         }
         let elsewhere = self.sessions.elsewhere();
-        let is_wanted = elsewhere.is_some_and(|elsewhere| elsewhere.node.is_wanted(&elsewhere.target.scope));
+        let wanted = elsewhere.filter(|elsewhere| elsewhere.node.is_wanted(&elsewhere.target.scope));
         // before anything is sent: it may fail
-        let other = if is_wanted { encodings.default_form(object, self.options)? } else { None };
+        let others = match wanted {
+            Some(elsewhere) => encodings.other_forms(object, self.options, || elsewhere.node.subprotocols())?,
+            None => Vec::new(),
+        };
         let mut report = Report::default();
         if let Some(fan_out) = FanOut::to(&self.sessions) {
             if let [shared] = &mut encodings.messages[..] {
@@ -121,7 +124,7 @@ impl Broadcast {
             });
             fan_out.end(&report, encodings.messages.last_mut());
         }
-        report.remote = self.publish(is_wanted, || encodings.forms().chain(other).collect());
+        report.remote = self.publish(wanted.is_some(), || [encodings.forms(), others].concat());
         Ok(report)
     }
 
@@ -255,32 +258,42 @@ impl<'a> Encodings<'a> {
         self.messages.get_mut(place)
     }
 
-    /// The encodings for other nodes, by subprotocol.
-    fn forms(&self) -> impl Iterator<Item = Form> + '_ {
+    /// The encodings for other nodes, by subprotocol: of two endpoints with the same, that of the first session.
+    fn forms(&self) -> Vec<Form> {
+        let mut places: Vec<_> = self.places.iter().map(|(speech, place)| (*place, speech.subprotocol)).collect();
+        places.sort_unstable();
         let mut seen = HashSet::new();
-        let first = self.places.iter().filter(move |(speech, _)| seen.insert(speech.subprotocol));
-        first.map(|(speech, place)| self.messages[*place].to_form(speech.subprotocol))
+        places.retain(|(_, subprotocol)| seen.insert(*subprotocol));
+        places.iter().filter_map(|(place, name)| Some(self.messages.get(*place)?.to_form(*name))).collect()
     }
 
-    /// The encoding for sessions of other nodes whose subprotocol no session here has; `None` if it is among these.
+    /// The encodings for sessions of other nodes whose subprotocol no session here has: one for all of them, or if the
+    /// encoding depends on the subprotocol, one for each that an endpoint supports.
     ///
     /// # Errors
-    /// There is no session here whose encoding could serve, and encoding fails.
-    fn default_form<T: Object<By> + ?Sized, By>(
+    /// Encoding fails for each of them, and there is no session here.
+    fn other_forms<T: Object<By> + ?Sized, By>(
         &self,
         object: &T,
         options: SendOptions,
-    ) -> Result<Option<Form>, Error> {
-        if self.places.keys().any(|speech| speech.subprotocol.is_none()) {
-            return Ok(None);
+        supported: impl FnOnce() -> Vec<String>,
+    ) -> Result<Vec<Form>, Error> {
+        let has = |name: Option<&str>| self.places.keys().any(|speech| speech.subprotocol == name);
+        if has(None) {
+            return Ok(Vec::new());
         }
-        match object.message_for(&EncodeContext(&Agreed::NOTHING)) {
-            Ok(message) => Ok(Some(SharedMessage::new(message, options).to_form(None))),
-            Err(error) => match self.messages.first() {
-                Some(message) => Ok(Some(message.to_form(None))),
-                None => Err(error),
-            },
-        }
+        let form = |name: Option<&str>| {
+            let agreed = Agreed { subprotocol: name.map(Into::into), coders: None };
+            let message = object.message_for(&EncodeContext(&agreed))?;
+            Ok(SharedMessage::new(message, options).to_form(name))
+        };
+        let error = match form(None) {
+            Ok(form) => return Ok(vec![form]),
+            Err(error) => error,
+        };
+        let names = supported().into_iter().filter(|name| !has(Some(name)));
+        let forms: Vec<_> = names.filter_map(|name| form(Some(&name)).ok()).collect();
+        if forms.is_empty() && self.messages.is_empty() { Err(error) } else { Ok(forms) }
     }
 
     /// Adds the encoding for the first session of its kind.

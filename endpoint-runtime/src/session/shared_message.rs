@@ -71,6 +71,7 @@ impl SharedMessage {
 
     /// Enqueues the message for one session; returns the number of older messages dropped for it. With `direct`, tries to
     /// write to the socket first. Sets `claimed` if the caller must hand the session over to a flusher.
+    #[inline]
     pub(crate) fn enqueue(
         &mut self,
         send_queue: &SendQueue,
@@ -85,6 +86,7 @@ impl SharedMessage {
         self.write_or_enqueue(send_queue, direct, claimed, admission)
     }
 
+    #[inline]
     fn write_or_enqueue(
         &mut self,
         send_queue: &SendQueue,
