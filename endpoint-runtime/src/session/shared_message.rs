@@ -71,7 +71,8 @@ impl SharedMessage {
 
     /// Enqueues the message for one session; returns the number of older messages dropped for it. With `direct`, tries to
     /// write to the socket first. Sets `claimed` if the caller must hand the session over to a flusher.
-    #[inline]
+    // called for each session of a broadcast
+    #[inline(always)]
     pub(crate) fn enqueue(
         &mut self,
         send_queue: &SendQueue,
@@ -86,7 +87,7 @@ impl SharedMessage {
         self.write_or_enqueue(send_queue, direct, claimed, admission)
     }
 
-    #[inline]
+    #[inline(always)]
     fn write_or_enqueue(
         &mut self,
         send_queue: &SendQueue,
