@@ -5,8 +5,8 @@ mod suite;
 
 use std::time::Duration;
 
-use endpoint_runtime::cluster::{Cluster, Memory, MemoryPort};
-use suite::{Engine, Way};
+use endpoint_runtime::cluster::{Cluster, Memory, MemoryPort, WhileDown};
+use suite::{Engine, Nodes, Way};
 
 impl Engine for Memory {
     type Way = MemoryPort;
@@ -54,4 +54,20 @@ mod memory {
     use super::*;
 
     suite!(Memory, [#[tokio::test(start_paused = true)]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_are_being_published_when_the_link_is_lost_are_unsure() {
+    for stalls in [true, false] {
+        let nodes = Nodes::<Memory>::with(2, |cluster| cluster.while_down(WhileDown::Refuse)).await;
+        let _there = nodes.enter(1, "/chat/42").await;
+        nodes.way(0).cut();
+        assert!(nodes.container(0).room("42").async_remote().send_text("on its way").published().is_ok());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if !stalls {
+            nodes.way(0).disconnect();
+        }
+        nodes.until("the link is lost", || !nodes.health(0).is_connected).await;
+        assert_eq!(nodes.health(0).counts.unsure, 1, "stalls: {stalls}");
+    }
 }

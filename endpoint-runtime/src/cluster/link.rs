@@ -145,12 +145,29 @@ async fn publish(node: &Node, link: &Arc<dyn BackplaneLink>) -> Lost {
             continue;
         }
         let packets = batch.packets.len() as u64;
-        if let Err(error) = within(link.publish(batch.packets)).await {
-            Counters::add(&node.counters.unsure, batch.messages);
-            return Err(error);
-        }
+        let under_way = UnderWay { counters: &node.counters, messages: batch.messages };
+        within(link.publish(batch.packets)).await?;
+        under_way.are_published();
         Counters::add(&node.counters.packets, packets);
-        Counters::add(&node.counters.published, batch.messages);
+    }
+}
+
+/// Messages that are being published. They are unsure if this is dropped first: the call has failed, or has been given up
+/// because the link was lost.
+struct UnderWay<'a> {
+    counters: &'a Counters,
+    messages: u64,
+}
+
+impl UnderWay<'_> {
+    fn are_published(mut self) {
+        Counters::add(&self.counters.published, std::mem::take(&mut self.messages));
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        Counters::add(&self.counters.unsure, self.messages);
     }
 }
 
