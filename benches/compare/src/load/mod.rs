@@ -48,6 +48,16 @@ impl Target {
         }
     }
 
+    /// As [`new`](Self::new), but on a private network: one of network namespaces of this machine.
+    pub fn in_namespace(addr: SocketAddr, path: &str, echo: Echo) -> Result<Self> {
+        match addr {
+            SocketAddr::V4(addr) if addr.ip().is_private() => {
+                Ok(Self { addr, path: path.to_owned(), echo, offers_deflate: false })
+            }
+            other => bail!("{other} is not on a private network"),
+        }
+    }
+
     /// The same, asked for permessage-deflate in each handshake.
     pub fn offering_deflate(self) -> Self {
         Self { offers_deflate: true, ..self }

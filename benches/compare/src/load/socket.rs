@@ -37,8 +37,10 @@ pub fn connect(target: &Target, number: usize) -> Result<TcpStream> {
     setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
     // The port is chosen at connect, when only the whole four-tuple has to be free.
     setsockopt(&fd, sockopt::IpBindAddressNoPort, &true)?;
-    let source = Ipv4Addr::new(127, 0, 0, 2 + (number % SOURCES) as u8);
-    bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
+    if target.addr.ip().is_loopback() {
+        let source = Ipv4Addr::new(127, 0, 0, 2 + (number % SOURCES) as u8);
+        bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
+    }
     match connect_to(fd.as_raw_fd(), &SockaddrIn::from(target.addr)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
         Err(e) => Err(e).with_context(|| format!("cannot connect to {}", target.addr)),
@@ -50,9 +52,12 @@ pub fn send_request(stream: &mut TcpStream, target: &Target) -> Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_write_timeout(Some(SILENCE))?;
-    stream
-        .write_all(&request(target.addr.into(), &target.path, target.offers_deflate))
-        .context("cannot send the upgrade request")
+    stream.write_all(&upgrade_request(target)).context("cannot send the upgrade request")
+}
+
+/// The bytes of it.
+pub fn upgrade_request(target: &Target) -> Vec<u8> {
+    request(target.addr.into(), &target.path, target.offers_deflate)
 }
 
 /// Reads the answer to it and returns the frame bytes that came with it, and whether messages may be compressed; from
@@ -80,7 +85,7 @@ pub fn receive_answer(stream: &mut TcpStream, target: &Target) -> Result<(Vec<u8
 }
 
 /// Where the frames begin, once the 101 is complete.
-pub(super) fn accepted(bytes: &[u8]) -> Result<Option<usize>> {
+pub fn accepted(bytes: &[u8]) -> Result<Option<usize>> {
     match read_answer(bytes) {
         Answer::Incomplete => Ok(None),
         Answer::Accepted(end) => Ok(Some(end)),
