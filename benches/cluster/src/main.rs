@@ -10,6 +10,7 @@ mod ledger;
 mod line;
 mod measure;
 mod model;
+mod partition;
 mod report;
 mod session;
 mod target;
@@ -52,7 +53,15 @@ cluster model: how many nodes many sessions and deliveries take, from what was m
   --sessions N        1000000
   --deliveries N      deliveries a second (1000000)
   --nodes a,b         3,10,30,100
-  --svg FILE          also draws it";
+  --svg FILE          also draws it
+
+cluster partition: a load while a script breaks nodes, engine and network; partition.sh is that script
+
+  --nodes a,b,c       HOST:PORT of the nodes a, b and c, on a private network
+  --engine NAME       for the title
+  --rooms N           100
+  --members N         members of each room on each node (10)
+  --out FILE          the tables";
 
 /// What `results.json` has.
 #[derive(Serialize, Deserialize)]
@@ -71,6 +80,7 @@ fn main() -> Result<()> {
     match args.subcommand()?.as_deref() {
         None => measure_all(args),
         Some("model") => draw_model(args),
+        Some("partition") => prove_partition(args),
         Some(other) => bail!("unknown command {other}\n\n{HELP}"),
     }
 }
@@ -228,6 +238,19 @@ fn draw_model(mut args: pico_args::Arguments) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+fn prove_partition(mut args: pico_args::Arguments) -> Result<()> {
+    let nodes: String = args.value_from_str("--nodes")?;
+    let options = partition::Options {
+        nodes: list(nodes).iter().map(|addr| addr.parse()).collect::<Result<_, _>>()?,
+        engine: args.value_from_str("--engine")?,
+        rooms: args.opt_value_from_str("--rooms")?.unwrap_or(100),
+        members: args.opt_value_from_str("--members")?.unwrap_or(10),
+        out: args.value_from_str("--out")?,
+    };
+    finish(args)?;
+    partition::run(&options)
 }
 
 fn machine() -> String {

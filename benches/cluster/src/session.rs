@@ -36,11 +36,16 @@ impl Opening {
     /// Waits for the answer.
     pub fn finish(mut self) -> Result<Session> {
         let (early, _) = socket::receive_answer(&mut self.stream, &self.target)?;
-        Ok(Session { stream: self.stream, partial: early, unsent: Vec::new() })
+        Ok(Session::new(self.stream, early))
     }
 }
 
 impl Session {
+    /// Of a stream that is upgraded and does not block, with the bytes that came after the answer.
+    pub fn new(stream: TcpStream, early: Vec<u8>) -> Self {
+        Self { stream, partial: early, unsent: Vec::new() }
+    }
+
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
