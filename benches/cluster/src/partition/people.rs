@@ -61,7 +61,7 @@ impl People {
         let users = (0..rooms * members * NODES).map(|number| User {
             room: number / (members * NODES),
             home: number % NODES,
-            roams: number / NODES % 2 == 0,
+            roams: (number / NODES).is_multiple_of(2),
             failures: 0,
             state: State::Away { until: Duration::ZERO },
         });

@@ -210,8 +210,8 @@ fn runs(readings: &[Reading], part: &Part, stretch: &Stretch) -> Vec<NodeRun> {
 /// What a run of a node has counted in a part.
 fn grown(readings: &[Reading], of: NodeRun, part: &Part) -> Counts {
     let by = |end: Duration| {
-        let before = readings.iter().filter(|reading| reading.of == of && reading.when < end);
-        before.last().map(|reading| reading.health.counts).unwrap_or_default()
+        let before = readings.iter().rfind(|reading| reading.of == of && reading.when < end);
+        before.map(|reading| reading.health.counts).unwrap_or_default()
     };
     let (before, after) = (by(part.from), by(part.until));
     Counts {

@@ -95,10 +95,9 @@ impl Asker {
             if line == "\r\n" {
                 break;
             }
-            if let Some((name, value)) = line.split_once(':') {
-                if name.eq_ignore_ascii_case("content-length") {
-                    length = Some(value.trim().parse()?);
-                }
+            let header = line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            if let Some((_, value)) = header {
+                length = Some(value.trim().parse()?);
             }
         }
         let mut body = vec![0; length.context("an answer without a length")?];
