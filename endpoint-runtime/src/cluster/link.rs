@@ -90,9 +90,8 @@ async fn connect(node: &Arc<Node>) -> Result<Arc<dyn BackplaneLink>, BoxError> {
     }
     node.note_wanted();
     node.outbox().is_open = true;
-    let reconnected = node.counters.now().reconnects;
     let (engine, name) = (node.engine.name(), &*node.name);
-    tracing::info!(engine, node = name, id = %node.id, reconnected, "connected to the other nodes");
+    tracing::info!(engine, node = name, id = %node.id, "connected to the other nodes");
     Ok(link)
 }
 
