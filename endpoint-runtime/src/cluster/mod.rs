@@ -9,7 +9,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), endpoint_runtime::Error> {
 //! let engine = Memory::new(); // `Redis::connect(url).await?` of endpoint-redis, `Nats::connect(url).await?` of endpoint-nats
-//! let container = ServerContainer::builder().discover().cluster(engine).build()?;
+//! let container = ServerContainer::builder().cluster(engine).build()?;
 //!
 //! // local members get it at once, and members on other nodes a moment later
 //! let report = container.room("42").async_remote().send_text("the match begins");
