@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::test::{TestClient, TestCluster, Traffic};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 #[server_endpoint("/chat/{room}", presence(grace = "1s"))]
 #[derive(Default)]
@@ -148,7 +148,8 @@ async fn run(seed: u64) -> String {
     cluster.settle().await;
     // links behind a cut are noticed within five seconds, and a pause before the next attempt takes three more
     assert!(healed.elapsed() <= Duration::from_secs(10), "seed {seed}: right after {:?}", healed.elapsed());
-    sleep(Duration::from_secs(6)).await;
+    // a node whose link comes back grants every other node five seconds, and users of a dead one have their grace
+    sleep_until(healed + Duration::from_secs(10)).await;
     cluster.settle().await;
     for node in 0..NODES {
         let health = cluster.node(node).container().health().cluster.unwrap();
