@@ -101,8 +101,9 @@ pub(crate) const CLUSTER_SETTLING: Duration = Duration::from_secs(3);
 /// First pause before the engine is tried again; it doubles up to [`CLUSTER_LONGEST_PAUSE`].
 pub(crate) const CLUSTER_FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Longest pause before the engine is tried again: what the log and health report is at most so old.
-pub(crate) const CLUSTER_LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// Longest pause before the engine is tried again. With [`CLUSTER_DEAD`] and [`PRESENCE_AFTER_DEATH`] it is less than the
+/// ten seconds after which presence is right.
+pub(crate) const CLUSTER_LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Time that messages which waited for the engine wait for the other nodes' links: the longest pause and an attempt, and
 /// less than [`CLUSTER_DEAD`].
