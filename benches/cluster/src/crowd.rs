@@ -34,7 +34,7 @@ pub enum Pace {
     Open { rate: f64 },
 }
 
-/// What happened between the first line and the last delivery.
+/// The events between the first line and the last delivery.
 #[derive(Debug)]
 pub struct Phase {
     pub messages: u64,
@@ -71,7 +71,7 @@ struct Wire {
     framed: String,
 }
 
-/// What a round of waiting brought, beside lines.
+/// The events of a round of waiting, beside lines.
 #[derive(Debug, Default)]
 struct Answers {
     ready: usize,
@@ -380,7 +380,7 @@ mod tests {
     use super::*;
     use crate::layout::Placement;
 
-    /// What the stand-in does with every tenth line.
+    /// The fault of the stand-in at every tenth line.
     #[derive(Clone, Copy, PartialEq)]
     enum Tenth {
         Delivers,

@@ -13,7 +13,7 @@ pub enum Dialect {
     SocketIo,
 }
 
-/// What every member of the room receives.
+/// The line that every member of the room receives.
 #[derive(Debug, PartialEq, Deserialize)]
 pub struct Said<'a> {
     pub from: &'a str,

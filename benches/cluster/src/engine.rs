@@ -16,7 +16,7 @@ pub enum Kind {
     Nats,
 }
 
-/// What an engine has done since its start, or between two readings.
+/// Work of an engine since its start, or between two readings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     /// By name. NATS has `pub`, and in place of `sub` the subscriptions that it has.

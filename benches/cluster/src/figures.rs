@@ -10,7 +10,7 @@ use crate::measure::{Flow, Joins};
 pub struct Run {
     pub target: String,
     pub round: usize,
-    /// What was placed how; `None` is the run of joins.
+    /// The load and its placement; `None` is the run of joins.
     pub load: Option<(Load, Placement)>,
     pub finding: Finding,
 }
@@ -24,7 +24,7 @@ pub enum Finding {
 }
 
 impl Run {
-    /// What stands before an error of this run.
+    /// The words before an error of this run.
     pub fn name(&self) -> String {
         let what =
             self.load.map_or("joins".to_owned(), |(load, placement)| format!("{} {}", load.name(), placement.name()));
@@ -109,7 +109,7 @@ impl Flow {
         self.remote as f64 / self.messages as f64
     }
 
-    /// What the nodes spend on a remote delivery: all they spend on a message, less what `local` spends on one that has
+    /// CPU time of the nodes for a remote delivery: all they spend on a message, less what `local` spends on one that has
     /// the same local deliveries and no remote ones, divided by the remote deliveries.
     pub fn node_us_per_remote(&self, local: &Flow) -> f64 {
         (self.node_us_per_message() - local.node_us_per_message()) / self.remote_per_message()

@@ -83,7 +83,7 @@ impl Fleet {
         self.nodes.iter().map(|(process, _)| process::resident_kib(process.pid())).sum()
     }
 
-    /// What the engine was asked to do; nothing if there is none.
+    /// The work of the engine; nothing if there is none.
     pub fn work(&self) -> Result<Work> {
         self.engine.as_ref().map_or(Ok(Work::default()), |engine| engine.kind.work(engine.addr, engine.monitor))
     }

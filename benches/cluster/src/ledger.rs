@@ -13,7 +13,7 @@ struct Column {
     missing: BTreeSet<u32>,
 }
 
-/// What went wrong. All are 0 when every line arrived once and in order.
+/// Counts of faults. All are 0 when every line arrived once and in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Faults {
     pub lost: u64,

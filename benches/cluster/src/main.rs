@@ -63,7 +63,7 @@ cluster partition: a load while a script breaks nodes, engine and network; parti
   --members N         members of each room on each node (10)
   --out FILE          the tables";
 
-/// What `results.json` has.
+/// The contents of `results.json`.
 #[derive(Serialize, Deserialize)]
 struct Results {
     conditions: String,

@@ -174,7 +174,7 @@ struct Spent {
     work: Work,
 }
 
-/// What the fleet spends on this, from one rest to the next.
+/// CPU time of the fleet for this, from one rest to the next.
 fn at_rest<T>(fleet: &Fleet, run: impl FnOnce() -> Result<T>) -> Result<(T, Spent)> {
     fleet.come_to_rest()?;
     let (cpu, work) = (fleet.cpu()?, fleet.work()?);

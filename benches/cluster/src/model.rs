@@ -23,7 +23,7 @@ const HEADING: Heading = Heading {
     below: "Less is better. The dashed line is one core. Computed from costs measured on three nodes.",
 };
 
-/// What must be carried.
+/// The demand.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
     pub sessions: f64,

@@ -46,7 +46,7 @@ pub struct Record {
     pub first_fault: Option<String>,
 }
 
-/// What became of the lines of one stretch of time.
+/// Outcome of the lines of one stretch of time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stretch {
     pub lines: u64,
@@ -63,7 +63,7 @@ pub struct Stretch {
     pub slowest: Duration,
 }
 
-/// What the sessions of a node did not hear.
+/// The lines that the sessions of a node missed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Missed {
     pub deliveries: u64,
@@ -154,7 +154,7 @@ impl Record {
         }
     }
 
-    /// What became of the lines that were said in this time.
+    /// Outcome of the lines that were sent in this time.
     pub fn stretch(&self, from: Duration, until: Duration) -> Stretch {
         let mut stretch = Stretch::default();
         for (number, said) in (0..).zip(&self.lines).filter(|(_, said)| (from..until).contains(&said.sent)) {

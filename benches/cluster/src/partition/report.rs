@@ -109,7 +109,7 @@ fn recovery(out: &mut String, failures: &mut Vec<String>, found: &Found<'_>) {
     out.push('\n');
 }
 
-/// What sessions did not hear, beside what the nodes have counted.
+/// The lines that sessions missed, beside the counts of the nodes.
 fn losses(out: &mut String, failures: &mut Vec<String>, found: &Found<'_>) {
     let columns = [
         "fault",
@@ -207,7 +207,7 @@ fn runs(readings: &[Reading], part: &Part, stretch: &Stretch) -> Vec<NodeRun> {
     runs
 }
 
-/// What a run of a node has counted in a part.
+/// Counts of a run of a node in a part.
 fn grown(readings: &[Reading], of: NodeRun, part: &Part) -> Counts {
     let by = |end: Duration| {
         let before = readings.iter().rfind(|reading| reading.of == of && reading.when < end);

@@ -48,7 +48,7 @@ pub struct Look {
     pub when: Duration,
     /// The events before it.
     pub epoch: usize,
-    /// What was wrong first.
+    /// The first fault.
     pub wrong: Option<String>,
 }
 

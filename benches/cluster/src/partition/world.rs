@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub const NODES: usize = 3;
 pub const NAMES: [&str; NODES] = ["a", "b", "c"];
 
-/// What the script does to the cluster.
+/// The events that the script causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The run begins; nothing is done.
