@@ -202,17 +202,19 @@ impl Node {
         match step {
             Step::Deliver { lost: 0 } | Step::Wait { lost: 0 } => {}
             Step::Duplicate => Counters::add(&self.counters.duplicates, 1),
-            Step::Deliver { lost } | Step::Wait { lost } => {
-                self.count_lost(sender, lost);
-                if let Subject::Bucket(bucket) = subject {
-                    // changes of presence may be among the lost
-                    self.sync_presence_from(sender, inbox, bucket);
-                }
-            }
+            Step::Deliver { lost } | Step::Wait { lost } => self.note_lost(lost, subject, sender, inbox),
             Step::Recover => {
                 let (node, inbox) = (self.clone(), inbox.clone());
                 self.tasks.spawn(async move { node.recover(subject, sender, &inbox).await });
             }
+        }
+    }
+
+    /// Counts lost messages, and asks for the presence again whose changes may be among them.
+    fn note_lost(self: &Arc<Self>, lost: u64, subject: Subject, sender: NodeId, inbox: &Arc<PeerInbox>) {
+        self.count_lost(sender, lost);
+        if let Subject::Bucket(bucket) = subject {
+            self.sync_presence_from(sender, inbox, bucket);
         }
     }
 
@@ -238,10 +240,7 @@ impl Node {
                 let count = missing.iter().fold(0, |count: u64, (_, lost)| count.saturating_add(*lost));
                 Counters::add(&self.counters.recovered, found.len() as u64);
                 if count > found.len() as u64 {
-                    self.count_lost(sender, count - found.len() as u64);
-                    if let Subject::Bucket(bucket) = subject {
-                        self.sync_presence_from(sender, inbox, bucket);
-                    }
+                    self.note_lost(count - found.len() as u64, subject, sender, inbox);
                 }
                 found.iter().for_each(|(seq, work)| self.deliver(subject, inbox, *seq, work));
             }

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use super::broadcast::Broadcast;
-use super::everywhere::{AllSessions, Everywhere, sessions_of};
+use super::everywhere::{AllSessions, Everywhere};
 use super::excluded::SessionIds;
 use super::id::SessionId;
 use super::open_sessions::OpenSessions;
 use super::session::Groups;
-use crate::cluster::target::{Operation, Scope};
+use crate::cluster::target::Scope;
 use endpoint_wire::close::CloseReason;
 
 /// All sessions of all nodes ([`ServerContainer::everyone`](crate::ServerContainer::everyone)).
 #[derive(Clone, Debug)]
-pub struct Everyone(Handle);
+pub struct Everyone(Everywhere);
 
 /// One session, on whichever node it is
 /// ([`ServerContainer::session_anywhere`](crate::ServerContainer::session_anywhere)). A session that has ended is no
@@ -29,40 +29,16 @@ pub struct Everyone(Handle);
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct AnySession(Handle, SessionId);
-
-#[derive(Clone, Debug)]
-struct Handle {
-    groups: Arc<Groups>,
-    all: AllSessions,
-    scope: Scope,
-}
-
-impl Handle {
-    fn sessions(&self) -> OpenSessions {
-        let here = sessions_of(&self.groups, &self.scope.clone().into(), || (self.all.0)());
-        here.and_elsewhere(&self.groups, || self.scope.clone())
-    }
-
-    fn everywhere(&self) -> Everywhere {
-        Everywhere::new(&self.groups, self.scope.clone()).among(self.all.clone())
-    }
-
-    fn close(&self, reason: &CloseReason) -> usize {
-        let closed = self.sessions().close_all(reason.clone());
-        self.everywhere().publish(Operation::closing(reason));
-        closed
-    }
-}
+pub struct AnySession(Everywhere, SessionId);
 
 impl Everyone {
     pub(crate) fn new(groups: &Arc<Groups>, all: AllSessions) -> Self {
-        Self(Handle { groups: groups.clone(), all, scope: Scope::Everyone })
+        Self(Everywhere::new(groups, Scope::Everyone).among(all))
     }
 
     /// A remote that sends to all sessions of all nodes; it never waits for a peer, nor for the engine.
     pub fn async_remote(&self) -> Broadcast {
-        Broadcast::to(self.0.sessions())
+        self.0.async_remote()
     }
 
     /// All sessions except one or several. Its [`async_remote`](OpenSessions::async_remote) sends to those of other
@@ -79,13 +55,13 @@ impl Everyone {
 
     /// Questions and operations that all sessions of all nodes answer.
     pub fn everywhere(&self) -> Everywhere {
-        self.0.everywhere()
+        self.0.clone()
     }
 }
 
 impl AnySession {
     pub(crate) fn new(groups: &Arc<Groups>, all: AllSessions, id: SessionId) -> Self {
-        Self(Handle { groups: groups.clone(), all, scope: Scope::Session(id.to_bits()) }, id)
+        Self(Everywhere::new(groups, Scope::Session(id.to_bits())).among(all), id)
     }
 
     /// The ID.
@@ -95,7 +71,7 @@ impl AnySession {
 
     /// A remote that sends to the session; it never waits for the peer, nor for the engine.
     pub fn async_remote(&self) -> Broadcast {
-        Broadcast::to(self.0.sessions())
+        self.0.async_remote()
     }
 
     /// Closes the session with `reason`; returns whether it was open on this node. To know of another node, use
@@ -106,6 +82,6 @@ impl AnySession {
 
     /// Questions and operations: whether it is open ([`count`](Everywhere::count)), who it is, make it join a room.
     pub fn everywhere(&self) -> Everywhere {
-        self.0.everywhere()
+        self.0.clone()
     }
 }

@@ -10,7 +10,7 @@ use super::open_sessions::OpenSessions;
 use super::present::{PresentHere, PresentUsers};
 use super::session::{Groups, Session};
 use crate::cluster::Answers;
-use crate::cluster::target::{Operation, Scope};
+use crate::cluster::target::Scope;
 use crate::codec::presence_meta::PresenceMeta;
 use endpoint_wire::close::CloseReason;
 use endpoint_wire::text::Text;
@@ -117,9 +117,7 @@ macro_rules! handle {
             /// returns how many were open on this node. To know of the others, use
             /// [`Everywhere::close_all`].
             pub fn close_all(&self, reason: CloseReason) -> usize {
-                let closed = self.sessions().close_all(reason.clone());
-                self.everywhere().publish(Operation::closing(&reason));
-                closed
+                self.everywhere().close(&reason)
             }
         }
 

@@ -143,7 +143,12 @@ impl Everywhere {
 
     /// A remote that sends to these sessions on all nodes; it never waits for a peer, nor for the engine.
     pub fn async_remote(&self) -> Broadcast {
-        Broadcast::to(self.here().and_elsewhere(&self.groups, || self.target.clone()))
+        Broadcast::to(self.sessions())
+    }
+
+    /// The sessions of this node, with the way to those of other nodes.
+    pub(super) fn sessions(&self) -> OpenSessions {
+        self.here().and_elsewhere(&self.groups, || self.target.clone())
     }
 
     fn shared_name<T: 'static>(&self) -> Result<&'static str, Error> {
@@ -159,8 +164,15 @@ impl Everywhere {
         self.ask(Question::Operate(operation), here, read_count).await
     }
 
+    /// Closes the sessions of all nodes, without the answers of the others; returns how many were open on this one.
+    pub(super) fn close(&self, reason: &CloseReason) -> usize {
+        let closed = self.here().close_all(reason.clone());
+        self.publish(Operation::closing(reason));
+        closed
+    }
+
     /// Does the operation to the sessions of other nodes, without an answer.
-    pub(super) fn publish(&self, operation: Operation) {
+    fn publish(&self, operation: Operation) {
         if let Some(Membership(node)) = self.groups.cluster.get() {
             if node.is_wanted(&self.target.scope) {
                 node.operate(self.target.clone(), operation);
