@@ -445,6 +445,8 @@ async fn cluster_chat_shows_its_page_lines_users_and_health() {
     let (addr, _) = example.url("endpoint", "ws").await;
     let mut window = Client::connect(addr, "/window/tea%20house?name=ann").await;
     let mut ben = Client::connect(addr, "/chat/tea%20house?name=ben").await;
+    // a client is connected before it is a member
+    lists(&[addr], &["ann", "ben"], Duration::from_secs(5)).await;
     window.text("hello").await;
     ben.expect_text(&line("ann", "hello", "a")).await;
     let (mut users, mut node, mut heard) = (Vec::new(), String::new(), false);
