@@ -20,7 +20,7 @@ const STEPS: &[&[&str]] = &[
     &["connection"],
     &["endpoint"],
     &["session"],
-    &["scheduling", "cluster"],
+    &["scheduling", "cluster", "limits"],
     &["send_queue", "codec"],
     &["handshake", "transport"],
     &["observe"],
@@ -96,7 +96,7 @@ const CRATES: &[(&str, &[&str])] = &[
     // types without a task: an adapter of a stream, the half of a socket, a point in time, a worker
     ("tokio::io", &["session"]),
     ("tokio::net::tcp::OwnedWriteHalf", &["session", "send_queue"]),
-    ("tokio::time::Instant", &["session", "scheduling", "cluster", "send_queue"]),
+    ("tokio::time::Instant", &["session", "scheduling", "cluster", "limits", "send_queue"]),
     // the interval of a task that ticks
     ("tokio::time::sleep", &["scheduling"]),
     ("tokio::runtime", &["scheduling"]),

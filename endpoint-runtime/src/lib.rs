@@ -114,6 +114,7 @@ mod container;
 mod endpoint;
 mod error;
 mod handshake;
+mod limits;
 mod observe;
 mod scheduling;
 mod send_queue;
@@ -189,6 +190,7 @@ pub use crate::handshake::path::PathParams;
 pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
+pub use crate::limits::rate::Rate;
 pub use crate::server::{Server, ServerBuilder};
 pub use crate::session::anywhere::{AnySession, Everyone};
 pub use crate::session::audience::{Room, User};
@@ -248,9 +250,9 @@ pub mod prelude {
         Configurator, ContainerBuilder, DecodeBinary, DecodeText, Encode, EncodeContext, Endpoint, EndpointConfig,
         EndpointInfo, Error, HandshakeHook, HandshakeRequest, HandshakeResponse, Identity, Initiator, Message,
         MessageHandler, MessageKind, OpenSessions, Origins, Overflow, PathParams, Pong, Presence, Present, Principal,
-        Refusal, Report, Room, Sent, Server, ServerBuilder, ServerContainer, Session, SessionId, Shutdown, State, Text,
-        TextDecoder, TextEncoder, TextStream, TextStreamDecoder, TextStreamEncoder, TextWriter, TrailingSlash, User,
-        WeakSession, on_close, on_error, on_message, on_open, on_presence, server_endpoint,
+        Rate, Refusal, Report, Room, Sent, Server, ServerBuilder, ServerContainer, Session, SessionId, Shutdown, State,
+        Text, TextDecoder, TextEncoder, TextStream, TextStreamDecoder, TextStreamEncoder, TextWriter, TrailingSlash,
+        User, WeakSession, on_close, on_error, on_message, on_open, on_presence, server_endpoint,
     };
     #[cfg(feature = "client")]
     pub use crate::{ClientContainer, ClientRequest, Proxy, Reconnect, client_endpoint};

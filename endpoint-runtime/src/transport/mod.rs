@@ -10,6 +10,7 @@ pub(crate) mod keepalive;
 // without either feature there is no library's WebSocket to serve
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 pub(crate) mod message_socket;
+pub(crate) mod read_ahead;
 pub(crate) mod socket;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -1,0 +1,6 @@
+//! How many, and how often: counts and rates for each address, principal and session. Those who enforce a limit ask here.
+
+pub(crate) mod address;
+pub(crate) mod bucket;
+pub(crate) mod counts;
+pub(crate) mod rate;
