@@ -191,6 +191,7 @@ pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
 pub use crate::limits::rate::Rate;
+pub use crate::observe::counters::{ConnectionCounts, EndpointCounts};
 pub use crate::server::{Server, ServerBuilder};
 pub use crate::session::anywhere::{AnySession, Everyone};
 pub use crate::session::audience::{Room, User};

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::handshake::path::ContextPath;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
+use crate::observe::counters::ConnectionCounters;
 use crate::observe::log_rate::HandshakeLog;
 use crate::session::EndpointInfo;
 use endpoint_wire::budget::{Budget, Budgets};
@@ -183,6 +184,7 @@ impl ContainerBuilder {
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
             log: HandshakeLog::default(),
+            connections: ConnectionCounters::default(),
         }));
         for mounted in container.0.table().mounted() {
             mounted.sessions.belongs_to(container.weak());

@@ -28,6 +28,7 @@ use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
 use crate::handshake::router::Lookup;
+use crate::observe::counters::ConnectionCounters;
 use crate::observe::log_rate::HandshakeLog;
 use crate::send_queue::FAR;
 use crate::session::audience::{Room, User};
@@ -64,6 +65,7 @@ pub(super) struct Inner {
     pub(super) tasks: TaskTracker,
     pub(super) closing: AtomicBool,
     pub(super) log: HandshakeLog,
+    pub(crate) connections: ConnectionCounters,
 }
 
 /// Outcome of routing a request.
@@ -206,6 +208,11 @@ impl ServerContainer {
         let table = self.0.table();
         let mounted = table.mounted().map(|mounted| mounted.sessions.limits.send_timeout);
         mounted.fold(self.0.ground.limits.send_timeout, Duration::max)
+    }
+
+    /// The counts of the connections of the server in front.
+    pub(crate) fn connection_counters(&self) -> &ConnectionCounters {
+        &self.0.connections
     }
 
     pub(super) fn weak(&self) -> Weak<dyn Any + Send + Sync> {

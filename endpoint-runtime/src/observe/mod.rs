@@ -1,4 +1,5 @@
-//! Rate limits for the log, and destructors that may panic.
+//! Rate limits for the log, counters, and destructors that may panic.
 
+pub(crate) mod counters;
 pub(crate) mod destructors;
 pub(crate) mod log_rate;

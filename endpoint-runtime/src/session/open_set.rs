@@ -15,6 +15,7 @@ use super::endpoint_info::EndpointInfo;
 use super::member::{Member, NOWHERE};
 use super::rooms::Groups;
 use crate::config::Limits;
+use crate::observe::counters::EndpointCounters;
 use crate::observe::log_rate::EndpointLog;
 use crate::scheduling::coarse_timer::{Deadlines, Entry, Sweep, is_far};
 use crate::scheduling::fairness::RoundRobin;
@@ -52,6 +53,7 @@ pub(crate) struct OpenSet<S> {
     sweep: AtomicU32,
     pub(crate) round: RoundRobin,
     pub(crate) log: EndpointLog,
+    pub(crate) counters: EndpointCounters,
     /// Number of times that the lock on the members was taken.
     #[cfg(test)]
     taken: AtomicUsize,
@@ -83,7 +85,7 @@ impl<S: Member> OpenSet<S> {
         let base = Instant::now();
         let deadlines = Deadlines::since(base);
         let members = Mutex::new(Members { list: Chunks::default(), open: 0, deadlines, closing: None });
-        let (states, groups, budgets, annotated, container, round, log) = <_>::default();
+        let (states, groups, budgets, annotated, container, round, log, counters) = <_>::default();
         Self {
             path,
             name,
@@ -102,6 +104,7 @@ impl<S: Member> OpenSet<S> {
             sweep: AtomicU32::new(0),
             round,
             log,
+            counters,
             #[cfg(test)]
             taken: AtomicUsize::new(0),
         }
