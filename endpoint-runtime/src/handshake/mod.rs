@@ -9,6 +9,7 @@ pub(crate) mod head;
 pub(crate) mod hosts;
 pub(crate) mod origins;
 pub(crate) mod path;
+pub(crate) mod proxy_protocol;
 pub(crate) mod refusal;
 pub(crate) mod request;
 pub(crate) mod router;
