@@ -2,5 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod bucket;
+pub(crate) mod connections;
 pub(crate) mod counts;
 pub(crate) mod rate;
+pub(crate) mod slots;
