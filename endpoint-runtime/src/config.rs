@@ -50,6 +50,31 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum time for a client to send its request head: hyper's own default, a protection against Slowloris.
 pub(crate) const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// 8,192 connections of which no request has been read yet. Each holds a file and, with TLS, some 40 KiB: together at most
+/// 320 MiB and well below the 20,000 files that many systems allow a process. Clients that reconnect all at once stay far
+/// below it, because each is pending for a few round trips.
+pub(crate) const MAX_PENDING_HANDSHAKES: usize = 8192;
+
+/// Number of connections over a limit that are closed gently at a time, so that their clients see the answer: each holds a
+/// file. Further ones are closed at once.
+pub(crate) const LINGERING: usize = 256;
+
+/// Maximum time for which such a connection is read, until its client has seen the answer: a few round trips.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+
+/// Maximum number of bytes read meanwhile: as many as a request's head may have, and a body that follows at once.
+pub(crate) const LINGER_BYTES: usize = 64 << 10;
+
+/// 4 KiB for a header of the PROXY protocol: addresses take at most 232 bytes, and proxies add a few hundred of TLS and
+/// identifiers. The format allows 64 KiB.
+pub(crate) const PROXY_HEADER_BYTES: usize = 4 << 10;
+
+/// Connections that wait to be accepted: as tokio's own listeners. The system may allow fewer (`net.core.somaxconn`).
+pub(crate) const LISTEN_BACKLOG: u32 = 1024;
+
+/// Maximum number of accept loops of one listener: each is a socket and a task, and more than workers are of no use.
+pub(crate) const MAX_ACCEPT_LOOPS: usize = 1024;
+
 /// Two minutes until TCP drops a silent peer: below the 15 minutes of Linux for unacknowledged data and its two hours
 /// without data, and above the time in which pings, where enabled, detect it first.
 pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(120);

@@ -187,6 +187,7 @@ pub use crate::error::{BoxError, Error};
 pub use crate::handshake::extensions::ExtensionOffer;
 pub use crate::handshake::origins::Origins;
 pub use crate::handshake::path::PathParams;
+pub use crate::handshake::proxy_protocol::ProxyProtocol;
 pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
@@ -210,6 +211,7 @@ pub use crate::session::state::State;
 pub use crate::session::stream::{BinaryStream, TextStream};
 pub use crate::session::writer::{BinaryWriter, TextWriter};
 pub use crate::session::{EndpointInfo, InvalidSessionId, OpenSessions, Session, SessionId, WeakSession};
+pub use crate::transport::listener::Listener;
 #[cfg(feature = "tls")]
 pub use crate::transport::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]

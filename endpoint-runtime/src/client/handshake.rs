@@ -100,7 +100,7 @@ pub(crate) async fn tunnel(
             return Err(refused(response, "the proxy", deadline).await);
         }
         match take_socket(hyper::upgrade::on(response).await.map_err(failed)?) {
-            (Upgraded::Tcp(stream), early) if early.is_empty() => Ok(stream),
+            (Upgraded::Tcp(stream, _), early) if early.is_empty() => Ok(stream),
             // an HTTP or TLS server waits for its client to send first, so early bytes are an error
             _ => Err(no_tunnel("it sent data before the client did".to_owned())),
         }

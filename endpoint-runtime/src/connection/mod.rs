@@ -11,6 +11,7 @@ mod reader;
 mod routing;
 mod stall;
 mod timers;
+pub(crate) mod token;
 mod unfinished;
 mod writer;
 
@@ -21,9 +22,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::connection::io::ConnectionIo;
+use crate::connection::token::ConnectionToken;
 use crate::endpoint::contract::{EndpointHandlers, Reply};
 use crate::endpoint::dispatch;
 use crate::endpoint::dispatch::{Dispatch, Ending};
@@ -42,8 +43,8 @@ pub(crate) struct Connection<E: EndpointHandlers> {
     dispatch: Dispatch<E>,
     /// Keeps the session reachable for a shutdown until the connection ends.
     place: OpenGuard,
-    /// Dropped last: a shutdown waits for it.
-    token: TaskTrackerToken,
+    /// Dropped last.
+    token: ConnectionToken,
 }
 
 impl<E: EndpointHandlers> Connection<E> {
@@ -53,7 +54,7 @@ impl<E: EndpointHandlers> Connection<E> {
         early: Bytes,
         endpoint: E,
         session: Session,
-        token: TaskTrackerToken,
+        token: ConnectionToken,
     ) -> Box<Self> {
         let dispatch = Dispatch::new(endpoint, session.clone());
         let place = OpenGuard::of(&session);

@@ -17,6 +17,7 @@ use hyper_util::server::conn::auto::upgrade as auto;
 use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::accepted::AcceptedSocket;
 use super::erased_configurator::Configured;
 use super::logged_request::LoggedRequest;
 use super::mounted::Mounted;
@@ -37,8 +38,8 @@ use crate::transport::tls;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
-/// `Retry-After` of a 503: the handshake came during a shutdown, or its hooks timed out.
-pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// `Retry-After` of a 503 or 429: the handshake came during a shutdown, its hooks timed out, or a connection is over a limit.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The values that a session starts with, once its handshake is accepted.
 struct ConnectionSpawnFn {
@@ -226,12 +227,21 @@ impl Inner {
 
 /// Takes the socket from hyper, as a plain TCP socket if it is one, with the bytes that hyper read ahead.
 pub(crate) fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
+    let upgraded = match upgraded.downcast::<TokioIo<AcceptedSocket>>() {
+        Ok(parts) => {
+            let (upgraded, left) = parts.io.into_inner().into_upgraded();
+            // as good as always hyper has read all of them
+            let early = if left.is_empty() { parts.read_buf } else { [parts.read_buf, left].concat().into() };
+            return (upgraded, early);
+        }
+        Err(upgraded) => upgraded,
+    };
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
+        Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner(), None), parts.read_buf),
         Err(upgraded) => upgraded,
     };
     match auto::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => (Upgraded::Tcp(parts.io.into_inner()), parts.read_buf),
+        Ok(parts) => (Upgraded::Tcp(parts.io.into_inner(), None), parts.read_buf),
         Err(upgraded) => take_other(upgraded),
     }
 }
@@ -239,7 +249,7 @@ pub(crate) fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Byte
 /// Takes a socket other than plain TCP.
 fn take_other(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
     #[cfg(feature = "tls")]
-    let upgraded = match tls::take_stream(upgraded) {
+    let upgraded = match tls::take_stream::<AcceptedSocket>(upgraded) {
         Ok((stream, early)) => return (Upgraded::Other(stream), early),
         Err(upgraded) => upgraded,
     };

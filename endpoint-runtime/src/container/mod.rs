@@ -1,6 +1,7 @@
 //! The container: the table of mounted endpoints, and the entry point that every HTTP server calls with its requests.
 
 mod accept;
+pub(crate) mod accepted;
 mod admission;
 #[cfg(feature = "adopted")]
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
@@ -29,6 +30,7 @@ mod service;
 pub(crate) mod serving;
 mod upgrade;
 
+pub(crate) use self::accept::RETRY_AFTER;
 #[cfg(feature = "client")]
 pub(crate) use self::accept::take_socket;
 #[cfg(feature = "adopted")]

@@ -14,10 +14,12 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::connection::Connection;
+use crate::connection::token::ConnectionToken;
 use crate::endpoint::contract::EndpointHandlers;
 use crate::error::Error;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
+use crate::limits::connections::ConnectionGuard;
 use crate::scheduling::coarse_timer::{SWEEP, Sweep};
 use crate::session::{OpenSet, Session, SessionInit};
 use crate::transport::socket::{Io, Socket};
@@ -46,7 +48,8 @@ pub(crate) struct PendingConnection {
 
 /// The socket that HTTP releases.
 pub(crate) enum Upgraded {
-    Tcp(TcpStream),
+    /// Plain TCP; with a guard if the limits of a server count it.
+    Tcp(TcpStream, Option<ConnectionGuard>),
     Other(Box<dyn Io>),
     /// A transport that takes whole messages only.
     #[cfg(feature = "adopted")]
@@ -118,7 +121,7 @@ fn connect<E: EndpointHandlers>(
 ) -> Box<Connection<E>> {
     #[cfg(feature = "adopted")]
     let whole = matches!(upgraded, Upgraded::Whole(_));
-    let (socket, writer) = halves(upgraded, &mut init.request);
+    let (socket, writer, guard) = halves(upgraded, &mut init.request);
     ensure_sweep(&init.endpoint);
     let mut session = Session::new(init, writer);
     if E::LISTS_CODERS {
@@ -128,7 +131,7 @@ fn connect<E: EndpointHandlers>(
     if whole {
         session.send_queue().takes_whole_messages();
     }
-    Connection::new(socket, early, endpoint, session, token)
+    Connection::new(socket, early, endpoint, session, ConnectionToken::new(token, guard))
 }
 
 /// Spawns the sweep of the endpoint's deadlines, unless one is running.
@@ -138,17 +141,20 @@ fn ensure_sweep(sessions: &Arc<OpenSet>) {
     }
 }
 
-/// The socket, and the write half of a plain TCP socket.
-fn halves(upgraded: Upgraded, request: &mut HandshakeRequest) -> (Socket, Option<OwnedWriteHalf>) {
+/// The socket; the write half of a plain TCP socket, and what counts it.
+fn halves(
+    upgraded: Upgraded,
+    request: &mut HandshakeRequest,
+) -> (Socket, Option<OwnedWriteHalf>, Option<ConnectionGuard>) {
     match upgraded {
-        Upgraded::Tcp(tcp) => {
+        Upgraded::Tcp(tcp, guard) => {
             request.learn_addresses(|| tcp.peer_addr().ok(), || tcp.local_addr().ok());
             let (socket, writer) = Socket::tcp(tcp);
-            (socket, Some(writer))
+            (socket, Some(writer), guard)
         }
-        Upgraded::Other(io) => (Socket::Other(io), None),
+        Upgraded::Other(io) => (Socket::Other(io), None, None),
         #[cfg(feature = "adopted")]
-        Upgraded::Whole(io) => (Socket::Other(io), None),
+        Upgraded::Whole(io) => (Socket::Other(io), None, None),
     }
 }
 

@@ -50,6 +50,8 @@ counters! {
         accepted,
         /// Connections that were closed because of a limit: of all, of one address, or of those without a request.
         refused,
+        /// Connections that were closed because the header of the PROXY protocol was missing, invalid or late.
+        bad_proxy_headers,
     }
 }
 

@@ -1,14 +1,14 @@
 //! The builder of a server.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
+use tokio::net::{ToSocketAddrs, lookup_host};
 use tower_service::Service;
 
 use super::Server;
@@ -16,13 +16,17 @@ use super::http::Fallback;
 use crate::container::configurator::Configurator;
 use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use crate::container::registration::ServerEndpoint;
-use crate::container::{ContainerBuilder, EndpointConfig, ServerContainer};
+use crate::container::{ContainerBuilder, EndpointConfig, ServerContainer, Shutdown};
 use crate::endpoint::programmatic::Endpoint;
-use crate::error::{BoxError, Error, Kind};
+use crate::error::{BoxError, Error};
+use crate::handshake::proxy_protocol::ProxyProtocol;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
+use crate::limits::connections::ConnectionLimits;
 use crate::session::EndpointInfo;
+use crate::transport::accepted::Acceptor;
 use crate::transport::keepalive::Keepalive;
+use crate::transport::listener::Listener;
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsConfig;
 
@@ -43,6 +47,9 @@ impl Server {
 #[must_use]
 pub struct ServerBuilder {
     container: ContainerBuilder,
+    listeners: Vec<Listener>,
+    pub(super) connection_limits: ConnectionLimits,
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
     keepalive: Keepalive,
@@ -55,6 +62,9 @@ impl ServerBuilder {
     fn new(container: ContainerBuilder) -> Self {
         Self {
             container,
+            listeners: Vec::new(),
+            connection_limits: ConnectionLimits::default(),
+            proxy_protocol: None,
             fallback: None,
             shutdown_timeout: Duration::from_secs(10),
             keepalive: Keepalive::default(),
@@ -128,20 +138,64 @@ impl ServerBuilder {
         self
     }
 
-    /// Checks the endpoints, then binds the port, and logs what is mounted. If the name of `addr` has several addresses,
-    /// the first that can be bound is taken.
+    /// Adds a listener: a [`Listener`], or a socket that is bound already. A server may have any number, TCP and Unix sockets,
+    /// and serves the same on all of them. They are bound when the server is built.
+    ///
+    /// ```no_run
+    /// # use endpoint_runtime::{Error, Server};
+    /// # async fn f() -> Result<(), Error> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
+    /// Server::builder().listen(listener).run().await
+    /// # }
+    /// ```
+    pub fn listen(mut self, listener: impl Into<Listener>) -> Self {
+        self.listeners.push(listener.into());
+        self
+    }
+
+    /// Checks the endpoints, then binds the port and the further [listeners](Self::listen), and logs what is mounted. If the
+    /// name of `addr` has several addresses, the first that can be bound is taken.
     ///
     /// # Errors
     /// [`Error::is_deployment`] before the port is bound, see [`ContainerBuilder::build`]; [`Error::is_io`] if the port
     /// is taken or the address is not one of this machine. The text names the address, and the cause is in `source`.
-    pub async fn bind(self, addr: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
+    pub async fn bind(mut self, addr: impl ToSocketAddrs + fmt::Debug) -> Result<Server, Error> {
+        let name = format!("{addr:?}");
+        let addresses = lookup_host(addr).await.map(Iterator::collect);
+        self.listeners.insert(0, Listener::addresses(name, addresses));
+        self.build().await
+    }
+
+    /// Checks the endpoints, then binds the [listeners](Self::listen), and logs what is mounted: [`bind`](Self::bind) without
+    /// a further address.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); [`Error::is_deployment`] if there is no listener.
+    pub async fn build(mut self) -> Result<Server, Error> {
+        let mut mistakes: Vec<_> = self.listeners.iter().flat_map(Listener::mistakes).collect();
+        if self.listeners.is_empty() {
+            mistakes.push("the server has no listener: call `bind` with an address, or `listen`".to_owned());
+        }
+        mistakes.extend(self.connection_mistakes());
+        self.session_settings().mistakes.extend(mistakes);
+        let ipv6_prefix = self.request_settings().ipv6_prefix;
         let container = self.container.assemble()?;
-        let listener = listen(addr).await?;
+        let mut listeners = Vec::new();
+        for listener in self.listeners {
+            listeners.extend(listener.bind().await?);
+        }
         container.log_deployment();
-        self.keepalive.apply(&listener, container.longest_send_timeout());
+        for acceptor in listeners.iter().flat_map(|bound| &bound.acceptors) {
+            if let Acceptor::Tcp(listener) = acceptor {
+                self.keepalive.apply(listener, container.longest_send_timeout());
+            }
+        }
         Ok(Server {
             container,
-            listener,
+            listeners,
+            limits: self.connection_limits,
+            ipv6_prefix,
+            proxy_protocol: self.proxy_protocol.unwrap_or_default(),
             fallback: self.fallback,
             shutdown_timeout: self.shutdown_timeout,
             is_quiet: self.is_quiet,
@@ -149,23 +203,22 @@ impl ServerBuilder {
             tls: self.tls,
         })
     }
-}
 
-/// Binds the first address of `addr` that can be bound.
-async fn listen(addr: impl ToSocketAddrs + fmt::Debug) -> Result<TcpListener, Error> {
-    let failed = |addr: &dyn fmt::Display, error: io::Error| {
-        Error::with_source(Kind::Io, format!("cannot listen on {addr}: {error}"), error)
-    };
-    let name = format!("{addr:?}");
-    let addresses = lookup_host(addr).await.map_err(|error| failed(&name, error))?;
-    let mut last = failed(&name, io::Error::new(io::ErrorKind::NotFound, "it has no address"));
-    for address in addresses {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = failed(&address, error),
-        }
+    /// [`build`](Self::build), then [`Server::run`].
+    ///
+    /// # Errors
+    /// As `build`.
+    pub async fn run(self) -> Result<(), Error> {
+        self.build().await?.run().await
     }
-    Err(last)
+
+    /// [`build`](Self::build), then [`Server::run_until`].
+    ///
+    /// # Errors
+    /// As `build`.
+    pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
+        self.build().await?.run_until(signal).await
+    }
 }
 
 session_setters!(ServerBuilder);
@@ -173,7 +226,7 @@ request_setters!(ServerBuilder);
 
 /// The container's methods that mount endpoints, under the same names.
 impl ServerBuilder {
-    fn session_settings(&mut self) -> &mut SessionSettings {
+    pub(super) fn session_settings(&mut self) -> &mut SessionSettings {
         self.container.session_settings()
     }
 

@@ -1,5 +1,6 @@
 //! The HTTP connections of a server: each is served in its own task until it ends or is upgraded.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -16,18 +17,23 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::accept::Via;
+use super::admission::{Admission, Header};
+use super::proxy_header::{self, Beginning};
 use super::when_woken::when_woken;
 use crate::config::REQUEST_HEAD_TIMEOUT;
+use crate::container::accepted::AcceptedSocket;
 use crate::container::{Routed, ServerContainer};
 use crate::error::Error;
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
+use crate::limits::slots::Slot;
+use crate::transport::accepted::AcceptedStream;
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsConfig;
 
@@ -49,10 +55,7 @@ impl fmt::Debug for Fallback {
 
 /// Serves the HTTP connections of a server until they end or are upgraded.
 pub(super) struct Http {
-    /// The local address of each connection; `None` if the server listens on every address of the machine.
-    pub(super) local_addr: Option<SocketAddr>,
-    /// Whether the listener is reachable only from this machine.
-    pub(super) is_local: bool,
+    pub(super) admission: Arc<Admission>,
     pub(super) container: ServerContainer,
     pub(super) fallback: Option<Fallback>,
     #[cfg(feature = "tls")]
@@ -75,39 +78,64 @@ impl Http {
         }
     }
 
-    /// Serves one connection in its own task.
-    pub(super) fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        // a response is one write: Nagle's algorithm would only delay it
-        if let Err(error) = stream.set_nodelay(true) {
-            return tracing::debug!(%error, %peer, "the connection was closed before it was served");
+    /// Serves one connection in its own task, or refuses it if it is over a limit. Limits are checked here, before there is a
+    /// task, so that a flood of refused connections takes little from those that are served.
+    pub(super) fn serve(&self, stream: AcceptedStream, peer: Option<SocketAddr>, via: Via) {
+        self.container.connection_counters().accepted.add(1);
+        if let Err(error) = stream.set_nodelay() {
+            return tracing::debug!(%error, ?peer, "the connection was closed before it was served");
         }
-        let local_addr = self.local_addr.or_else(|| stream.local_addr().ok());
-        let is_local = self.is_local;
-        let transport = move |is_secure| Transport { peer_addr: Some(peer), local_addr, is_secure, is_local };
-        #[cfg(feature = "tls")]
-        if let Some(tls) = self.tls.clone() {
-            let connection = self.connection(transport(true));
-            self.tasks.spawn(async move {
-                // in the connection's own task: a slow handshake delays no other connection
-                let accepted = tokio::select! {
-                    accepted = tls.accept(stream) => accepted,
-                    () = when_woken(connection.stop.cancelled()) => return,
-                };
-                match accepted {
-                    Ok(stream) => connection.serve(TokioIo::new(stream)).await,
-                    Err(error) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+        let (admission, ip) = (&self.admission, peer.map(|peer| peer.ip()));
+        let header = admission.header_of(ip);
+        if header == Header::Untrusted {
+            return admission.bad_header(&self.container, ip, &"the peer is not a trusted proxy");
+        }
+        // behind a header the address is not known yet
+        let counted = admission.counted(ip).filter(|_| header == Header::No);
+        let address = counted.map(|ip| admission.counts.admit_address(ip)).transpose();
+        let admitted = address.and_then(|address| Ok((address.flatten(), admission.counts.admit()?)));
+        let (address, (pending, mut guard)) = match admitted {
+            Ok(admitted) => admitted,
+            Err(exceeded) => {
+                if let Some(answering) = admission.refuse(&self.container, ip, exceeded) {
+                    self.tasks.spawn(answering.run(stream));
                 }
+                return;
+            }
+        };
+        guard.set_address(address);
+        let local_addr = via.local_addr.or_else(|| stream.local_addr());
+        let transport = Transport { peer_addr: peer, local_addr, is_secure: false, is_local: via.is_local };
+        let (connection, socket) = (self.connection(transport, pending), AcceptedSocket::new(stream, guard));
+        #[cfg(feature = "tls")]
+        let tls = self.tls.clone();
+        if header != Header::No {
+            let admission = admission.clone();
+            self.tasks.spawn(async move {
+                let behind = Box::pin(connection.read_header(socket, &admission, header == Header::Must)).await;
+                let Some((connection, socket)) = behind else { return };
+                #[cfg(feature = "tls")]
+                if let Some(tls) = tls {
+                    return Box::pin(connection.serve_tls(socket, tls)).await;
+                }
+                Box::pin(connection.serve(TokioIo::new(socket))).await;
             });
             return;
         }
-        self.tasks.spawn(self.connection(transport(false)).serve(TokioIo::new(stream)));
+        #[cfg(feature = "tls")]
+        if let Some(tls) = tls {
+            self.tasks.spawn(connection.serve_tls(socket, tls));
+            return;
+        }
+        self.tasks.spawn(connection.serve(TokioIo::new(socket)));
     }
 
-    fn connection(&self, transport: Transport) -> HttpConnection {
+    fn connection(&self, transport: Transport, pending: Slot) -> HttpConnection {
         HttpConnection {
             container: self.container.clone(),
             fallback: self.fallback.clone(),
             transport,
+            pending,
             stop: self.stop.clone(),
             cut: self.cut.clone(),
         }
@@ -119,16 +147,86 @@ struct HttpConnection {
     container: ServerContainer,
     fallback: Option<Fallback>,
     transport: Transport,
+    /// Counts the connection as one that is pending, until its first request.
+    pending: Slot,
     stop: CancellationToken,
     cut: CancellationToken,
 }
 
 impl HttpConnection {
+    /// Reads the header of the PROXY protocol: whose connection it is, and whether that is over a limit of its address.
+    /// `None` if the connection is not to be served.
+    async fn read_header(
+        mut self,
+        mut stream: AcceptedSocket,
+        admission: &Admission,
+        is_required: bool,
+    ) -> Option<(Self, AcceptedSocket)> {
+        let peer = self.transport.peer_addr.map(|peer| peer.ip());
+        let read = tokio::select! {
+            read = proxy_header::read(&mut stream) => read,
+            () = when_woken(self.stop.cancelled()) => return None,
+        };
+        let counted = match read {
+            Ok(Beginning::Header(header)) => {
+                self.transport.is_secure = header.is_secure;
+                header.addresses.map(|(from, to)| {
+                    self.transport.peer_addr = Some(from);
+                    self.transport.local_addr = Some(to);
+                    from.ip()
+                })
+            }
+            // closed without a word: somebody asks whether the port is open
+            Ok(Beginning::Other(early)) if early.is_empty() => return None,
+            Ok(Beginning::Other(early)) if !is_required => {
+                stream.unread(early);
+                admission.counted(peer)
+            }
+            Ok(Beginning::Other(_)) => {
+                admission.bad_header(&self.container, peer, &"the connection begins with something else");
+                return None;
+            }
+            Err(error) => {
+                admission.bad_header(&self.container, peer, &error);
+                return None;
+            }
+        };
+        match counted.map(|ip| (ip, admission.counts.admit_address(ip))) {
+            None => {}
+            Some((_, Ok(None))) => {}
+            Some((_, Ok(address))) => stream.guard().set_address(address),
+            Some((ip, Err(exceeded))) => {
+                let answering = admission.refuse(&self.container, Some(ip), exceeded)?;
+                drop(self);
+                answering.run(stream).await;
+                return None;
+            }
+        }
+        Some((self, stream))
+    }
+
+    /// Serves the connection behind TLS.
+    #[cfg(feature = "tls")]
+    async fn serve_tls(mut self, socket: AcceptedSocket, tls: TlsConfig) {
+        self.transport.is_secure = true;
+        // in the connection's own task: a slow handshake delays no other connection
+        let accepted = tokio::select! {
+            accepted = tls.accept(socket) => accepted,
+            () = when_woken(self.stop.cancelled()) => return,
+        };
+        match accepted {
+            Ok(stream) => self.serve(TokioIo::new(stream)).await,
+            Err(error) => tracing::debug!(%error, peer = ?self.transport.peer_addr, "a TLS handshake failed"),
+        }
+    }
+
     /// Serves the connection until it ends or is upgraded.
     async fn serve(self, io: impl Read + Write + Unpin + Send + 'static) {
-        let Self { container, fallback, transport, stop, cut } = self;
+        let Self { container, fallback, transport, pending, stop, cut } = self;
         let limits = container.head_limits();
+        let pending = Cell::new(Some(pending));
         let service = service_fn(move |request| {
+            drop(pending.take());
             let (container, fallback) = (container.clone(), fallback.clone());
             async move {
                 match (container.respond(request, transport), fallback) {

@@ -1,29 +1,37 @@
-//! The built-in HTTP server: a listener, HTTP/1.1, and a container behind it.
+//! The built-in HTTP server: listeners, HTTP/1.1, and a container behind it.
 
+mod accept;
+mod admission;
 mod builder;
+mod connection_options;
 mod http;
+mod proxy_header;
+#[cfg(all(unix, feature = "systemd"))]
+mod service_manager;
 mod startup;
 mod when_woken;
 
 use std::future::{Future, pending};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::admission::{Admission, TrustedPeers};
 pub use self::builder::ServerBuilder;
 use self::http::{Fallback, Http};
 use crate::container::{ServerContainer, Shutdown};
-use crate::error::Error;
-use crate::observe::log_rate::LogRate;
+use crate::error::{Error, Kind};
+use crate::handshake::proxy_protocol::ProxyProtocol;
+use crate::limits::connections::{ConnectionCounts, ConnectionLimits};
+use crate::transport::accepted::Acceptor;
+use crate::transport::listener::Bound;
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsConfig;
 
-/// A [`ServerContainer`] with a listener.
+/// A [`ServerContainer`] with its listeners.
 ///
 /// ```no_run
 /// # use endpoint_runtime::{Error, Server};
@@ -35,7 +43,10 @@ use crate::transport::tls::TlsConfig;
 #[must_use = "nothing is served until `run` or `run_until` is awaited"]
 pub struct Server {
     container: ServerContainer,
-    listener: TcpListener,
+    listeners: Vec<Bound>,
+    limits: ConnectionLimits,
+    ipv6_prefix: u8,
+    proxy_protocol: ProxyProtocol,
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
     is_quiet: bool,
@@ -43,19 +54,21 @@ pub struct Server {
     tls: Option<TlsConfig>,
 }
 
-/// Maximum average time between two accepted connections, however long other tasks run in between.
-const ACCEPT_INTERVAL: Duration = Duration::from_micros(200);
-
-/// Maximum number of additional connections accepted without a yield.
-const ACCEPT_MORE: u128 = 15;
-
 impl Server {
-    /// The address of the listener; after a bind to port 0, with the assigned port.
+    /// The address of the first listener that is a TCP address; after a bind to port 0, with the assigned port. The address
+    /// given to [`bind`](ServerBuilder::bind) is the first.
     ///
     /// # Errors
-    /// [`Error::is_io`].
+    /// [`Error::is_io`] if no listener has a TCP address.
     pub fn local_addr(&self) -> Result<SocketAddr, Error> {
-        Ok(self.listener.local_addr()?)
+        let none = || Error::new(Kind::Io, "no listener has a TCP address: the server listens on Unix sockets alone");
+        self.local_addrs().first().copied().ok_or_else(none)
+    }
+
+    /// The TCP addresses of all listeners, in their order. Unix sockets have none.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        let first = self.listeners.iter().filter_map(|listener| listener.acceptors.first());
+        first.filter_map(Acceptor::tcp_addr).collect()
     }
 
     /// The container of this server, which gives access to the sessions from anywhere.
@@ -84,16 +97,15 @@ impl Server {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
-        let Self { container, listener, fallback, shutdown_timeout, is_quiet, .. } = self;
-        let bound = listener.local_addr().ok();
+        let Self { container, listeners, fallback, shutdown_timeout, is_quiet, .. } = self;
         #[cfg(feature = "tls")]
         let is_secure = self.tls.is_some();
         #[cfg(not(feature = "tls"))]
         let is_secure = false;
-        startup::report(&container, bound, is_secure, is_quiet);
-        let http = Http {
-            local_addr: bound.filter(|addr| !addr.ip().is_unspecified()),
-            is_local: bound.is_some_and(|addr| addr.ip().to_canonical().is_loopback()),
+        startup::report(&container, &listeners, is_secure, is_quiet);
+        let counts = ConnectionCounts::new(&self.limits, self.ipv6_prefix);
+        let http = Arc::new(Http {
+            admission: Arc::new(Admission::new(counts, self.proxy_protocol, TrustedPeers::default(), is_secure)),
             container: container.clone(),
             fallback,
             #[cfg(feature = "tls")]
@@ -101,42 +113,19 @@ impl Server {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
-        };
-        let accept = async {
-            let failures = LogRate::<1>::default();
-            let mut more = 0;
-            loop {
-                match listener.accept().await {
-                    Ok((stream, peer)) => {
-                        http.serve(stream, peer);
-                        if more > 0 {
-                            more -= 1;
-                            continue;
-                        }
-                        // open connections run before a burst of new ones; if they take long, several of the burst are
-                        // accepted in the next round
-                        let started = Instant::now();
-                        yield_now().await;
-                        more = (started.elapsed().as_micros() / ACCEPT_INTERVAL.as_micros()).min(ACCEPT_MORE);
-                    }
-                    // the client closed the connection before it was accepted
-                    Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {
-                    }
-                    Err(error) => {
-                        // most likely out of file descriptors: wait until some are closed
-                        if let Some(not_logged) = failures.due() {
-                            tracing::warn!(%error, not_logged, "cannot accept a connection");
-                        }
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                }
-            }
-        };
+        });
+        #[cfg(all(unix, feature = "systemd"))]
+        let service_manager = service_manager::ServiceManager::of_environment();
+        #[cfg(all(unix, feature = "systemd"))]
+        let _watchdog = service_manager.ready();
+        // dropped when the signal comes: that closes the listeners
+        let accept = accept::accept_all(listeners, http.clone());
         tokio::select! {
             () = accept => {}
             () = signal => {}
         }
-        drop(listener);
+        #[cfg(all(unix, feature = "systemd"))]
+        service_manager.stopping();
         http.stop.cancel();
         http.tasks.close();
         let (shutdown, ()) = tokio::join!(container.shutdown(shutdown_timeout), http.shutdown(shutdown_timeout));

@@ -2,20 +2,20 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 
 use tracing::dispatcher;
 use tracing::subscriber::NoSubscriber;
 
 use crate::container::ServerContainer;
+use crate::transport::listener::Bound;
 
 /// Maximum number of URLs in the line; each endpoint has its own line anyway.
 const MOST_URLS: usize = 8;
 
 /// Reports the URLs of the endpoints. Without a subscriber of `tracing` this is printed, and so are the warnings about
 /// the deployment, unless the server is `quiet`.
-pub(super) fn report(container: &ServerContainer, addr: Option<SocketAddr>, is_secure: bool, quiet: bool) {
-    let listening = Listening { container, addr, scheme: if is_secure { "wss" } else { "ws" } };
+pub(super) fn report(container: &ServerContainer, listeners: &[Bound], is_secure: bool, quiet: bool) {
+    let listening = Listening { container, listeners, scheme: if is_secure { "wss" } else { "ws" } };
     tracing::info!("{listening}");
     // the subscriber of this task: the application may set one for a thread alone
     if !quiet && dispatcher::get_default(|dispatch| dispatch.is::<NoSubscriber>()) {
@@ -33,23 +33,33 @@ fn print(listening: &Listening<'_>, warnings: &[String]) -> io::Result<()> {
 /// The line with the URLs of the endpoints.
 struct Listening<'c> {
     container: &'c ServerContainer,
-    addr: Option<SocketAddr>,
+    listeners: &'c [Bound],
     scheme: &'static str,
 }
 
 impl fmt::Display for Listening<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { container, scheme, .. } = self;
+        let Self { container, listeners, scheme } = self;
         f.write_str("listening on ")?;
-        let Some(addr) = self.addr else { return f.write_str("an unknown address") };
-        let paths = container.paths();
-        if paths.is_empty() {
-            return write!(f, "{addr}");
+        let mut separator = "";
+        let (paths, mut urls) = (container.paths(), 0);
+        for listener in *listeners {
+            let addr = &listener.name;
+            let is_tcp = listener.acceptors.first().is_some_and(|acceptor| acceptor.tcp_addr().is_some());
+            if paths.is_empty() || !is_tcp {
+                write!(f, "{separator}{addr}")?;
+                separator = ", ";
+                continue;
+            }
+            for path in &paths {
+                urls += 1;
+                if urls <= MOST_URLS {
+                    write!(f, "{separator}{scheme}://{addr}{path}")?;
+                    separator = ", ";
+                }
+            }
         }
-        for (index, path) in paths.iter().take(MOST_URLS).enumerate() {
-            write!(f, "{}{scheme}://{addr}{path}", if index > 0 { ", " } else { "" })?;
-        }
-        match paths.len().saturating_sub(MOST_URLS) {
+        match urls.saturating_sub(MOST_URLS) {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }

@@ -64,7 +64,7 @@ impl TestClient {
         let Agreed { upgraded, early, response, subprotocol, .. } = agreed;
         let shared = Arc::new(Shared::new(is_silent));
         let (arriving, leaving) = match upgraded {
-            Upgraded::Tcp(stream) => run(&mut tasks, stream, early, inbound, &shared),
+            Upgraded::Tcp(stream, _) => run(&mut tasks, stream, early, inbound, &shared),
             Upgraded::Other(io) => run(&mut tasks, io, early, inbound, &shared),
             #[cfg(feature = "adopted")]
             Upgraded::Whole(io) => run(&mut tasks, io, early, inbound, &shared),

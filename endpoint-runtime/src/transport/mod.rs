@@ -1,20 +1,26 @@
 //! Transports: TCP, TLS, and WebSockets accepted by other libraries.
 
+pub(crate) mod accepted;
 #[cfg(any(feature = "axum", feature = "tungstenite"))]
 mod adapter;
 #[cfg(feature = "axum")]
 pub(crate) mod axum;
 pub(crate) mod buffers;
 pub(crate) mod keepalive;
+pub(crate) mod listener;
 #[cfg(feature = "adopted")]
 // without either feature there is no library's WebSocket to serve
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 pub(crate) mod message_socket;
 pub(crate) mod read_ahead;
 pub(crate) mod socket;
+#[cfg(all(unix, feature = "systemd"))]
+mod socket_activation;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub(crate) mod trust;
 #[cfg(feature = "tungstenite")]
 pub(crate) mod tungstenite;
+#[cfg(unix)]
+mod unix_socket;

@@ -107,7 +107,7 @@ impl TlsConfig {
     }
 
     /// Runs the server's half of the TLS handshake, within its limit.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<server::TlsStream<TcpStream>> {
+    pub(crate) async fn accept<S: Io>(&self, stream: S) -> io::Result<server::TlsStream<S>> {
         let accepting = self.acceptor.accept(stream);
         timeout(self.handshake_timeout, accepting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
@@ -139,9 +139,10 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// Takes the TLS stream out of hyper's upgraded connection, if it is one of ours; with the bytes already read.
-pub(crate) fn take_stream(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Upgraded> {
-    let upgraded = match upgraded.downcast::<TokioIo<server::TlsStream<TcpStream>>>() {
+/// Takes the TLS stream out of hyper's upgraded connection, if it is one of ours, over an accepted socket `S` or of a client;
+/// with the bytes already read.
+pub(crate) fn take_stream<S: Io + 'static>(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Upgraded> {
+    let upgraded = match upgraded.downcast::<TokioIo<server::TlsStream<S>>>() {
         Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
         Err(upgraded) => upgraded,
     };
