@@ -77,6 +77,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["testing", "server", "client", "container", "transport"]),
     ("hyper_util", &["testing", "server", "client", "container", "transport"]),
     ("inventory", &["container"]),
+    ("listenfd", &["transport"]),
     ("multiversion", &["wire"]),
     ("percent_encoding", &["client", "handshake"]),
     ("pin_project_lite", &["container", "endpoint"]),
@@ -133,7 +134,10 @@ const WORDS: &[(&str, &[&str], &str)] = &[
         &[
             "testing",
             "testing/connection",
+            // accept loops on all workers, and the watchdog; both end with the server
+            "server/accept",
             "server/http",
+            "server/service_manager",
             "client/reconnect",
             "container/serving",
             "scheduling/flushers",

@@ -16,7 +16,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use endpoint_runtime::prelude::*;
-use endpoint_runtime::{ServerBuilder, Trust};
+use endpoint_runtime::{ProxyProtocol, ServerBuilder, Trust};
 use support::ear::Ear;
 use support::{Answer, Client, Journal, PING, PONG, TestServer, soon};
 
@@ -38,6 +38,7 @@ impl Echo {
                 header("x-forwarded-proto"),
                 header("x-forwarded-for")
             )),
+            "peer?" => session.peer_addr().map(|peer| format!("{peer} {}", session.is_secure())),
             "bye" => {
                 session.close_with(CloseReason::new(CloseCode::Other(4002), "bye").unwrap());
                 None
@@ -323,6 +324,25 @@ async fn public_name_has_to_be_listed_behind_a_proxy_on_the_same_machine() {
         let (server, _closes, _) = serve(|server| server.allowed_hosts(["chat.example", "localhost"])).await;
         let proxy = Proxy::start(kind, server.addr, false, &[]);
         assert_eq!(proxy.handshake("chat.example").await.0.status, 101, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs nginx and HAProxy: tests/run.sh has them, and names them in ENDPOINT_NGINX and ENDPOINT_HAPROXY"]
+async fn peer_is_the_client_of_a_proxy_that_sends_the_proxy_protocol() {
+    for mode in [ProxyProtocol::Required, ProxyProtocol::Optional] {
+        for (option, is_secure) in [("send-proxy", false), ("send-proxy-v2", false), ("send-proxy-v2-ssl", true)] {
+            let (server, _closes, _) = serve(|server| server.proxy_protocol(mode)).await;
+            let [checked, tracking] = ["fall 2", "track chat/chat1"].map(|end| (end, format!("{end} {option}")));
+            let edits = [(checked.0, checked.1.as_str()), (tracking.0, tracking.1.as_str())];
+            let proxy = Proxy::start(Kind::Haproxy, server.addr, true, &edits);
+            let heard = Journal::default();
+            let session = proxy.connect("/plain/echo", &heard).await;
+            session.async_remote().send_text("peer?");
+            // the client's own address, which only the header has
+            let own = session.local_addr().unwrap();
+            heard.expect(&format!("{own} {is_secure}")).await;
+        }
     }
 }
 

@@ -93,6 +93,7 @@
 //! | `cbor` | `Cbor` | `serde`, `ciborium` |
 //! | `protobuf` | `Protobuf` | `prost` |
 //! | `tls` | `ServerBuilder::tls`, and `wss://` for clients | `rustls` with `ring`, `webpki-roots` |
+//! | `systemd` | `Listener::systemd`; systemd is told that a server is ready, stops and is alive | `listenfd` |
 //! | `dev-certificate` | `TlsConfig::self_signed` | `rcgen` |
 //! | `axum`, `tungstenite` | `ServerContainer::adopt`: endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 accepts | `axum`, `futures-sink` |
 //! | `test` | `endpoint_runtime::test`: endpoints tested in memory | `client`, and no other crate |
@@ -251,11 +252,12 @@ pub mod prelude {
         AsyncRemote, BasicRemote, Binary, BinaryDecoder, BinaryEncoder, BinaryStream, BinaryStreamDecoder,
         BinaryStreamEncoder, BinaryWriter, BoxError, Broadcast, Bytes, CloseCode, CloseReason, Compression,
         Configurator, ContainerBuilder, DecodeBinary, DecodeText, Encode, EncodeContext, Endpoint, EndpointConfig,
-        EndpointInfo, Error, HandshakeHook, HandshakeRequest, HandshakeResponse, Identity, Initiator, Message,
-        MessageHandler, MessageKind, OpenSessions, Origins, Overflow, PathParams, Pong, Presence, Present, Principal,
-        Rate, Refusal, Report, Room, Sent, Server, ServerBuilder, ServerContainer, Session, SessionId, Shutdown, State,
-        Text, TextDecoder, TextEncoder, TextStream, TextStreamDecoder, TextStreamEncoder, TextWriter, TrailingSlash,
-        User, WeakSession, on_close, on_error, on_message, on_open, on_presence, server_endpoint,
+        EndpointInfo, Error, HandshakeHook, HandshakeRequest, HandshakeResponse, Identity, Initiator, Listener,
+        Message, MessageHandler, MessageKind, OpenSessions, Origins, Overflow, PathParams, Pong, Presence, Present,
+        Principal, ProxyProtocol, Rate, Refusal, Report, Room, Sent, Server, ServerBuilder, ServerContainer, Session,
+        SessionId, Shutdown, State, Text, TextDecoder, TextEncoder, TextStream, TextStreamDecoder, TextStreamEncoder,
+        TextWriter, TrailingSlash, User, WeakSession, on_close, on_error, on_message, on_open, on_presence,
+        server_endpoint,
     };
     #[cfg(feature = "client")]
     pub use crate::{ClientContainer, ClientRequest, Proxy, Reconnect, client_endpoint};

@@ -10,5 +10,6 @@ pub mod encode;
 pub mod handshake;
 pub mod input;
 pub mod nesting;
+pub mod proxy_header;
 pub mod template;
 pub mod wire;

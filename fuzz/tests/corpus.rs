@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, handshake, nesting, template};
+use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, handshake, nesting, proxy_header, template};
 
 fn replay(target: &str, run: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -49,6 +49,11 @@ fn seeds_of_handshake_hold() {
 #[test]
 fn seeds_of_nesting_hold() {
     replay("nesting", nesting::run);
+}
+
+#[test]
+fn seeds_of_proxy_header_hold() {
+    replay("proxy_header", proxy_header::run);
 }
 
 #[test]

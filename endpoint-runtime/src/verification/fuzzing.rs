@@ -1,5 +1,5 @@
 //! The door for the fuzz targets in `fuzz/` that `endpoint-wire` does not have: the handshake, its paths and its router,
-//! without socket, clock or task; the packets of a cluster and a node that receives them.
+//! without socket, clock or task; the header of the PROXY protocol; the packets of a cluster and a node that receives them.
 //!
 //! It exists only under `cfg(fuzzing)`, adds nothing of its own, and promises nothing to anybody else.
 
@@ -20,6 +20,7 @@ use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
 use crate::handshake::path;
 use crate::handshake::path::{ContextPath, PathParams, RequestPath, Segment};
+use crate::handshake::proxy_protocol;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::router;
@@ -110,6 +111,28 @@ pub fn accept<'s>(
 /// What a session remembers of its request.
 pub fn request(parts: &Parts, is_secure: bool, local_addr: Option<SocketAddr>) -> HandshakeRequest {
     HandshakeRequest::new(parts, PathParams::default(), Transport { local_addr, is_secure, ..Transport::default() })
+}
+
+/// The header of the PROXY protocol at the beginning of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ProxyHeader {
+    Absent,
+    Invalid,
+    Incomplete { missing: usize },
+    Complete { addresses: Option<(SocketAddr, SocketAddr)>, is_secure: bool, length: usize },
+}
+
+/// Reads the header of the PROXY protocol.
+pub fn proxy_header(bytes: &[u8]) -> ProxyHeader {
+    match proxy_protocol::parse(bytes) {
+        Ok(proxy_protocol::Parsed::Absent) => ProxyHeader::Absent,
+        Ok(proxy_protocol::Parsed::Incomplete { missing }) => ProxyHeader::Incomplete { missing },
+        Ok(proxy_protocol::Parsed::Complete { header, length }) => {
+            ProxyHeader::Complete { addresses: header.addresses, is_secure: header.is_secure, length }
+        }
+        Err(_) => ProxyHeader::Invalid,
+    }
 }
 
 /// A packet of another node that was read.
