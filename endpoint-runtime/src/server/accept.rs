@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,36 +9,16 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{JoinSet, yield_now};
 
-use super::http::Http;
+use super::http::{Http, Via};
 use crate::observe::log_rate::LogRate;
 use crate::transport::accepted::Acceptor;
-use crate::transport::listener::Bound;
+use crate::transport::bound::Bound;
 
 /// Maximum average time between two accepted connections, however long other tasks run in between.
 const ACCEPT_INTERVAL: Duration = Duration::from_micros(200);
 
 /// Maximum number of additional connections accepted without a yield.
 const ACCEPT_MORE: u128 = 15;
-
-/// What is known of all connections of one listener.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Via {
-    /// The local address of each connection; `None` if the listener is bound to every address of the machine.
-    pub(super) local_addr: Option<SocketAddr>,
-    /// Whether the listener is a TCP address reachable only from this machine. A Unix socket is not: what comes by it is
-    /// from a proxy, because no browser can connect to it.
-    pub(super) is_local: bool,
-}
-
-impl Via {
-    fn of(acceptor: &Acceptor) -> Self {
-        let addr = acceptor.tcp_addr();
-        Self {
-            local_addr: addr.filter(|addr| !addr.ip().is_unspecified()),
-            is_local: addr.is_some_and(|addr| addr.ip().to_canonical().is_loopback()),
-        }
-    }
-}
 
 /// Accepts connections of all listeners until it is dropped, which closes them.
 ///
@@ -59,7 +38,8 @@ pub(super) async fn accept_all(listeners: Vec<Bound>, http: Arc<Http>) {
             if is_single {
                 loops.push(Box::pin(accepting));
             } else {
-                tasks.spawn(accepting);
+                // tracked: a shutdown waits until the socket is closed
+                tasks.spawn(http.tasks.track_future(accepting));
             }
         }
     }

@@ -21,7 +21,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept::Via;
 use super::admission::{Admission, Header};
 use super::proxy_header::{self, Beginning};
 use super::when_woken::when_woken;
@@ -33,7 +32,7 @@ use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
 use crate::limits::slots::Slot;
-use crate::transport::accepted::AcceptedStream;
+use crate::transport::accepted::{AcceptedStream, Acceptor};
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsConfig;
 
@@ -50,6 +49,26 @@ pub(super) struct Fallback(pub(super) Arc<dyn Fn(Request<Incoming>) -> Answer + 
 impl fmt::Debug for Fallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fallback")
+    }
+}
+
+/// What is known of all connections of one listener.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Via {
+    /// The local address of each connection; `None` if the listener is bound to every address of the machine.
+    pub(super) local_addr: Option<SocketAddr>,
+    /// Whether the listener is a TCP address reachable only from this machine. A Unix socket is not: what comes by it is
+    /// from a proxy, because no browser can connect to it.
+    pub(super) is_local: bool,
+}
+
+impl Via {
+    pub(super) fn of(acceptor: &Acceptor) -> Self {
+        let addr = acceptor.tcp_addr();
+        Self {
+            local_addr: addr.filter(|addr| !addr.ip().is_unspecified()),
+            is_local: addr.is_some_and(|addr| addr.ip().to_canonical().is_loopback()),
+        }
     }
 }
 

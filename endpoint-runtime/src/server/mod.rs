@@ -27,7 +27,7 @@ use crate::error::{Error, Kind};
 use crate::handshake::proxy_protocol::ProxyProtocol;
 use crate::limits::connections::{ConnectionCounts, ConnectionLimits};
 use crate::transport::accepted::Acceptor;
-use crate::transport::listener::Bound;
+use crate::transport::bound::Bound;
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsConfig;
 

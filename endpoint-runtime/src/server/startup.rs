@@ -7,7 +7,7 @@ use tracing::dispatcher;
 use tracing::subscriber::NoSubscriber;
 
 use crate::container::ServerContainer;
-use crate::transport::listener::Bound;
+use crate::transport::bound::Bound;
 
 /// Maximum number of URLs in the line; each endpoint has its own line anyway.
 const MOST_URLS: usize = 8;

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, lookup_host};
 
-use super::accepted::Acceptor;
 #[cfg(unix)]
-use super::unix_socket::{SocketFile, bind_unix, unix_name};
+use super::accepted::Acceptor;
+use super::bound::Bound;
+#[cfg(unix)]
+use super::unix_socket::{bind_unix, unix_name};
 use crate::config::{LISTEN_BACKLOG, MAX_ACCEPT_LOOPS};
 use crate::error::{Error, Kind};
 
@@ -172,9 +174,9 @@ impl Listener {
         Ok(vec![match self.source {
             Source::Address(addr) => {
                 let addresses = lookup_host(&addr).await.map_err(failed)?;
-                Bound::first_of(&name, addresses.collect(), &options)?
+                bind_first(&name, addresses.collect(), &options)?
             }
-            Source::Addresses(_, addresses) => Bound::first_of(&name, addresses.map_err(failed)?, &options)?,
+            Source::Addresses(_, addresses) => bind_first(&name, addresses.map_err(failed)?, &options)?,
             Source::Std(listener) => Bound::std(listener).map_err(failed)?,
             Source::Tokio(listener) => Bound::tcp(vec![listener]),
             #[cfg(unix)]
@@ -264,53 +266,16 @@ struct Options {
     loops: usize,
 }
 
-/// A listener that is bound.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    /// One for each accept loop.
-    pub(crate) acceptors: Vec<Acceptor>,
-    /// The address as the log shows it.
-    pub(crate) name: String,
-    /// The file of a Unix socket; dropped after the socket.
-    #[cfg(unix)]
-    #[allow(dead_code)] // it is there for its destructor
-    pub(crate) file: Option<SocketFile>,
-}
-
-impl Bound {
-    fn tcp(listeners: Vec<TcpListener>) -> Self {
-        let addr = listeners.first().and_then(|listener| listener.local_addr().ok());
-        Self {
-            name: addr.map_or_else(|| "an unknown address".to_owned(), |addr| addr.to_string()),
-            acceptors: listeners.into_iter().map(Acceptor::Tcp).collect(),
-            #[cfg(unix)]
-            file: None,
+/// Binds the first of `addresses` that can be bound.
+fn bind_first(name: &str, addresses: Vec<SocketAddr>, options: &Options) -> Result<Bound, Error> {
+    let mut last = cannot_listen(&name, io::Error::new(io::ErrorKind::NotFound, "it has no address"));
+    for address in addresses {
+        match bind_tcp(address, options) {
+            Ok(listeners) => return Ok(Bound::tcp(listeners)),
+            Err(error) => last = cannot_listen(&address, error),
         }
     }
-
-    pub(super) fn std(listener: std::net::TcpListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        Ok(Self::tcp(vec![TcpListener::from_std(listener)?]))
-    }
-
-    #[cfg(unix)]
-    pub(super) fn std_unix(listener: std::os::unix::net::UnixListener, name: String) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::UnixListener::from_std(listener)?;
-        Ok(Self { acceptors: vec![Acceptor::Unix(listener)], name, file: None })
-    }
-
-    /// Binds the first of `addresses` that can be bound.
-    fn first_of(name: &str, addresses: Vec<SocketAddr>, options: &Options) -> Result<Self, Error> {
-        let mut last = cannot_listen(&name, io::Error::new(io::ErrorKind::NotFound, "it has no address"));
-        for address in addresses {
-            match bind_tcp(address, options) {
-                Ok(listeners) => return Ok(Self::tcp(listeners)),
-                Err(error) => last = cannot_listen(&address, error),
-            }
-        }
-        Err(last)
-    }
+    Err(last)
 }
 
 /// The error about an address; names it, and says what to do if that is known.

@@ -5,6 +5,7 @@ pub(crate) mod accepted;
 mod adapter;
 #[cfg(feature = "axum")]
 pub(crate) mod axum;
+pub(crate) mod bound;
 pub(crate) mod buffers;
 pub(crate) mod keepalive;
 pub(crate) mod listener;

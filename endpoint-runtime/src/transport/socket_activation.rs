@@ -6,7 +6,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use listenfd::ListenFd;
 
-use super::listener::Bound;
+use super::bound::Bound;
 use super::unix_socket::unix_name;
 
 /// The sockets that were passed and are not taken yet.

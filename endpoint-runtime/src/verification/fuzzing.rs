@@ -116,6 +116,7 @@ pub fn request(parts: &Parts, is_secure: bool, local_addr: Option<SocketAddr>) -
 /// The header of the PROXY protocol at the beginning of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum ProxyHeader {
     Absent,
     Invalid,
