@@ -151,6 +151,12 @@ pub(crate) const MAX_REQUEST_HEAD: usize = 16 << 10;
 /// Browsers send about 20 headers, and a chain of proxies adds a few.
 pub(crate) const MAX_REQUEST_HEADERS: usize = 64;
 
+/// The bits of an IPv6 address that name a network: one subscriber has at least the 64 bits below to choose from (RFC 6177).
+pub(crate) const IPV6_PREFIX: u8 = 64;
+
+/// `Retry-After` of a handshake beyond a cap of sessions: sessions end all the time, and a client that is refused costs little.
+pub(crate) const SESSIONS_RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// Maximum time that a configurator may wait, for example for a database: as long as browsers and proxies wait for a
 /// response.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -306,6 +312,10 @@ pub struct EndpointOptions {
     pub presence: Option<Duration>,
     /// How many messages of each room are kept in a cluster, and for how long; `None` keeps none.
     pub history: Option<(usize, Duration)>,
+    /// Maximum number of open sessions.
+    pub max_sessions: Option<usize>,
+    /// Maximum number of open sessions of one address, and of one principal.
+    pub max_sessions_per: Option<(Option<usize>, Option<usize>)>,
 }
 
 impl EndpointOptions {
@@ -325,6 +335,8 @@ impl EndpointOptions {
         overflow: None,
         presence: None,
         history: None,
+        max_sessions: None,
+        max_sessions_per: None,
     };
 }
 

@@ -186,6 +186,7 @@ pub use crate::endpoint::coders::{
 pub use crate::endpoint::programmatic::Endpoint;
 pub use crate::error::{BoxError, Error};
 pub use crate::handshake::extensions::ExtensionOffer;
+pub use crate::handshake::forwarded::ForwardedHeaders;
 pub use crate::handshake::origins::Origins;
 pub use crate::handshake::path::PathParams;
 pub use crate::handshake::proxy_protocol::ProxyProtocol;

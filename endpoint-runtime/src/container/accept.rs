@@ -30,6 +30,7 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::server::{Accepted, offered_subprotocols};
 use crate::handshake::{extensions, server};
+use crate::limits::sessions::Places;
 use crate::observe::destructors;
 use crate::session::principal::Identity;
 use crate::session::{MaybeRare, SessionInit, rare, request_state};
@@ -51,6 +52,7 @@ struct ConnectionSpawnFn {
     rare: MaybeRare,
     upgrade: Option<OnUpgrade>,
     token: TaskTrackerToken,
+    places: Places,
 }
 
 impl Inner {
@@ -62,7 +64,7 @@ impl Inner {
         mut parts: Parts,
         transport: Transport,
     ) -> ResponseFuture {
-        let transport = transport.or_connect_info(&parts.extensions);
+        let transport = self.client(&mut parts, transport);
         // checked before anything of the head is copied
         if let Err(refusal) = self.head_limits.check(parts.method.as_str(), &parts.uri, &parts.headers) {
             return self.refuse(LoggedRequest::of_parts(&parts, transport), refusal).into();
@@ -95,11 +97,13 @@ impl Inner {
         // taken before the check, so that a shutdown either is seen here or waits for this token
         let token = self.tasks.token();
         self.takes_sessions()?;
+        let mut places = self.enter(mounted, transport.peer_addr)?;
         let mut request = HandshakeRequest::new(parts, params, transport);
         mounted.check_params(&request)?;
         let (headers, rare) = (HeaderMap::new(), MaybeRare::new());
         let identity = parts.extensions.get::<Identity>().cloned();
         Configured::admit(options.roles, identity.as_ref())?;
+        self.enter_as(mounted, identity.as_ref(), &mut places)?;
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         if mounted.shows_request {
             request = request.with_extensions(self.extensions(parts));
@@ -108,7 +112,7 @@ impl Inner {
         if let Some(identity) = identity {
             rare::of(&rare).set_identity(identity);
         }
-        self.begin(mounted, ConnectionSpawnFn { prepared, request, accepted, headers, rare, upgrade, token })
+        self.begin(mounted, ConnectionSpawnFn { prepared, request, accepted, headers, rare, upgrade, token, places })
     }
 
     /// Accepts or refuses an opening handshake, with a configurator or hooks.
@@ -129,6 +133,7 @@ impl Inner {
         let request = HandshakeRequest::new(parts, params, transport).with_extensions(extensions);
         configured.check_origin(&request, policy)?;
         self.takes_sessions()?;
+        let mut places = self.enter(mounted, transport.peer_addr)?;
         mounted.check_params(&request)?;
 
         let offered: Vec<&str> = offered_subprotocols(&parts.headers).collect();
@@ -138,12 +143,12 @@ impl Inner {
         let accepted: Accepted<'static> = sound.accepted(subprotocol, extension);
 
         let mut response = HandshakeResponse::new(accepted.subprotocol(), extension, identity);
-        let (prepared, token) = self.admit(mounted, configured, &request, &mut response).await?;
+        let (prepared, token) = self.admit(mounted, configured, &request, &mut response, &mut places).await?;
         let (headers, rare) = response.into_parts();
-        self.begin(mounted, ConnectionSpawnFn { prepared, request, accepted, headers, rare, upgrade, token })
+        self.begin(mounted, ConnectionSpawnFn { prepared, request, accepted, headers, rare, upgrade, token, places })
     }
 
-    /// The end of a handshake with hooks: runs them, checks the roles, and makes the instance. A shutdown waits for the
+    /// The end of a handshake with hooks: runs them, checks the roles and the principal's cap, and makes the instance. A shutdown waits for the
     /// token.
     pub(super) async fn admit(
         &self,
@@ -151,9 +156,12 @@ impl Inner {
         configured: &Configured,
         request: &HandshakeRequest,
         response: &mut HandshakeResponse,
+        places: &mut Places,
     ) -> Result<(Prepared, TaskTrackerToken), Refusal> {
         self.modify(configured, request, response).await?;
-        Configured::admit(mounted.options.roles, response.identity().as_ref())?;
+        let identity = response.identity();
+        Configured::admit(mounted.options.roles, identity.as_ref())?;
+        self.enter_as(mounted, identity.as_ref(), places)?;
         // checked again: a shutdown may have begun while a hook waited
         let token = self.tasks.token();
         self.takes_sessions()?;
@@ -188,7 +196,7 @@ impl Inner {
 
     /// Answers 101; the connection then runs in its own task.
     fn begin(&self, mounted: &Mounted, beginning: ConnectionSpawnFn) -> Result<Response<Full<Bytes>>, Refusal> {
-        let ConnectionSpawnFn { prepared, mut request, mut accepted, headers, rare, upgrade, token } = beginning;
+        let ConnectionSpawnFn { prepared, mut request, mut accepted, headers, rare, upgrade, token, places } = beginning;
         let sessions = &mounted.sessions;
         let upgrade = upgrade.ok_or_else(Refusal::not_upgradable)?;
         // a session keeps no values of the layers in front
@@ -218,6 +226,7 @@ impl Inner {
             upgrade,
             init: SessionInit { request, response: None, subprotocol, deflation, endpoint: sessions, rare },
             token,
+            places,
             #[cfg(feature = "adopted")]
             ends: None,
         });

@@ -12,6 +12,7 @@ use crate::handshake::request::Transport;
 impl ServerContainer {
     /// The refusal of a request for another service behind the same listener; `None` admits the request.
     pub(crate) fn refuse_page<B>(&self, request: &Request<B>, transport: Transport) -> Option<Response<Full<Bytes>>> {
+        let transport = self.0.client_of(request, transport);
         let (uri, version, headers) = (request.uri(), request.version(), request.headers());
         let admitted = self.0.head_limits.check_request(request);
         let admitted = admitted.and_then(|()| self.0.hosts.check_page(uri, version, headers, transport));

@@ -195,7 +195,7 @@ impl ExternalRequest {
     ///
     /// The session has its own task, which the container's shutdown ends and awaits. The handshake is over, so a
     /// refusal closes the socket with a close frame: 1008 for a foreign origin, a missing role, bad parameters or a
-    /// refusal by a hook or the configurator, 1013 during a shutdown, 1011 if the endpoint cannot be constructed. Hooks
+    /// refusal by a hook or the configurator, 1013 during a shutdown or beyond a cap of sessions, 1011 if the endpoint cannot be constructed. Hooks
     /// and configurator do not choose subprotocol and extensions here, and headers that they add are ignored. To refuse
     /// with an HTTP status, call [`check`](Self::check) before the library answers.
     ///
@@ -239,7 +239,7 @@ impl ExternalRequest {
 
     async fn check_with(self, subprotocol: Subprotocol) -> Result<CheckedRequest, Refusal> {
         let Self { endpoint: ExternalSocket { container, mounted }, mut head, params, transport, .. } = self;
-        let transport = transport.or_connect_info(&head.extensions);
+        let transport = container.0.client(&mut head, transport);
         let checked = CheckedRequest::new(&container.0, &mounted, &mut head, params, subprotocol, transport).await;
         checked.inspect_err(|refusal| container.0.log_refused(LoggedRequest::of_parts(&head, transport), refusal))
     }
@@ -268,7 +268,7 @@ impl fmt::Debug for ExternalRequest {
 /// The close reason for a refusal after the handshake, when an HTTP status can no longer be sent.
 fn close_reason(refusal: &Refusal) -> CloseReason {
     let (code, phrase) = match refusal.status() {
-        StatusCode::SERVICE_UNAVAILABLE => (CloseCode::TryAgainLater, "try again later"),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => (CloseCode::TryAgainLater, "try again later"),
         status if status.is_server_error() => (CloseCode::UnexpectedCondition, "internal error"),
         _ => (CloseCode::ViolatedPolicy, "refused"),
     };

@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use super::client_options::client_setters;
 use super::endpoint_config::EndpointConfig;
 use super::erased_configurator::Configured;
 use super::mounted::{Deployment, Mounted, Mounting, Table, undeployable};
@@ -20,6 +21,7 @@ use crate::error::Error;
 use crate::handshake::path::ContextPath;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
+use crate::limits::sessions::SessionCounts;
 use crate::observe::counters::ConnectionCounters;
 use crate::observe::log_rate::HandshakeLog;
 use crate::session::EndpointInfo;
@@ -47,6 +49,7 @@ pub struct ContainerBuilder {
 
 session_setters!(ContainerBuilder);
 request_setters!(ContainerBuilder);
+client_setters!(ContainerBuilder);
 
 impl ContainerBuilder {
     pub(crate) fn session_settings(&mut self) -> &mut SessionSettings {
@@ -128,7 +131,7 @@ impl ContainerBuilder {
     /// # Errors
     /// [`Error::is_deployment`] with all mistakes in one text: equal or equivalent paths with both source locations,
     /// types that cannot be constructed, a call that contradicts an earlier one, a `State<T>` that a handler takes and
-    /// that is not provided, a malformed context path, host or origin, a compression level or window out of range.
+    /// that is not provided, a malformed context path, host, origin or proxy, a compression level or window out of range.
     /// Nothing is mounted in this case (Jakarta WSC-5.2.1-3).
     pub fn build(self) -> Result<ServerContainer, Error> {
         self.assemble().inspect(ServerContainer::log_deployment)
@@ -146,6 +149,8 @@ impl ContainerBuilder {
         });
         let hosts = requests.hosts().map_err(|error| mistakes.push(error.to_string())).ok();
         let origins = requests.origins().map_err(|error| mistakes.push(error.to_string())).ok();
+        let proxies = requests.clients.proxies(&mut mistakes);
+        let ipv6_prefix = requests.clients.ipv6_prefix;
         let ground = Deployment {
             context_path,
             context,
@@ -155,6 +160,8 @@ impl ContainerBuilder {
             states: Arc::new(sessions.states),
             groups: Arc::default(),
             budgets: Arc::new(Budgets::new(sessions.receive_budget, sessions.send_budget)),
+            counts: SessionCounts::new(requests.clients.caps, ipv6_prefix),
+            ipv6_prefix,
         };
         let mut mounted = Vec::new();
         for mounting in Mounting::together(endpoints) {
@@ -178,6 +185,7 @@ impl ContainerBuilder {
             table: RwLock::new(Arc::new(table)),
             hosts,
             origins,
+            proxies,
             head_limits: requests.head_limits,
             compression_budget: Arc::new(Budget::new(sessions.compression_budget)),
             handshake_timeout: requests.handshake_timeout,

@@ -26,6 +26,7 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::server::offered_subprotocols;
+use crate::limits::sessions::Places;
 use crate::observe::destructors;
 use crate::session::SessionInit;
 use crate::session::principal::Identity;
@@ -44,6 +45,7 @@ pub struct CheckedRequest {
     pub(super) init: SessionInit,
     pub(super) headers: HeaderMap,
     token: TaskTrackerToken,
+    places: Places,
 }
 
 /// The subprotocol of a WebSocket that another library accepts.
@@ -90,6 +92,7 @@ impl CheckedRequest {
             }
         };
         configured.check_origin(&request, policy)?;
+        let mut places = container.enter(mounted, transport.peer_addr)?;
         mounted.check_params(&request)?;
         let subprotocol = match subprotocol {
             Subprotocol::Agreed(name) => name.map(|name| subprotocol_name(options.subprotocols, name)),
@@ -99,12 +102,12 @@ impl CheckedRequest {
             }
         };
         let mut response = HandshakeResponse::new(subprotocol.as_deref(), None, identity);
-        let (prepared, token) = container.admit(mounted, configured, &request, &mut response).await?;
+        let (prepared, token) = container.admit(mounted, configured, &request, &mut response, &mut places).await?;
         let (headers, rare) = response.into_parts();
         destructors::run("a request's extensions", request.take_extensions());
         let endpoint = sessions.clone();
         let init = SessionInit { request, response: None, subprotocol, deflation: None, endpoint, rare };
-        Ok(Self { prepared, init, headers, token })
+        Ok(Self { prepared, init, headers, token, places })
     }
 
     /// The subprotocol of the session, to be named in the response: the one that was set on the request, else the
@@ -147,9 +150,10 @@ impl CheckedRequest {
 
     /// Serves the socket in the session's own task.
     pub(super) fn start<M: Messages>(self, socket: MessageSocket<M>, ends: Option<oneshot::Sender<CloseReason>>) {
-        let Self { prepared, init, token, .. } = self;
+        let Self { prepared, init, token, places, .. } = self;
         let upgraded = Upgraded::Whole(Box::new(socket));
-        prepared(PendingConnection { upgrade: Box::pin(ready(Some((upgraded, Bytes::new())))), init, token, ends });
+        let upgrade = Box::pin(ready(Some((upgraded, Bytes::new()))));
+        prepared(PendingConnection { upgrade, init, token, places, ends });
     }
 }
 

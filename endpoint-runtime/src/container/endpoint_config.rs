@@ -143,6 +143,30 @@ impl<E: Endpoint> EndpointConfig<E> {
         self
     }
 
+    /// Maximum number of open sessions of this endpoint, see
+    /// [`ContainerBuilder::max_sessions`](crate::ContainerBuilder::max_sessions), which counts in addition. Default: no
+    /// limit.
+    pub fn max_sessions(mut self, sessions: usize) -> Self {
+        self.options.max_sessions = Some(sessions);
+        self
+    }
+
+    /// Maximum number of open sessions of one address at this endpoint, see
+    /// [`ContainerBuilder::max_sessions_per_address`](crate::ContainerBuilder::max_sessions_per_address), which counts in
+    /// addition. Default: no limit.
+    pub fn max_sessions_per_address(mut self, sessions: usize) -> Self {
+        self.options.max_sessions_per.get_or_insert_default().0 = Some(sessions);
+        self
+    }
+
+    /// Maximum number of open sessions of one user at this endpoint, see
+    /// [`ContainerBuilder::max_sessions_per_principal`](crate::ContainerBuilder::max_sessions_per_principal), which counts
+    /// in addition. Default: no limit.
+    pub fn max_sessions_per_principal(mut self, sessions: usize) -> Self {
+        self.options.max_sessions_per.get_or_insert_default().1 = Some(sessions);
+        self
+    }
+
     /// Compression of messages.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.options.compression = Some(compression);

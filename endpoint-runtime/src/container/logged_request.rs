@@ -20,13 +20,14 @@ pub(super) struct LoggedRequest<'r> {
 }
 
 impl<'r> LoggedRequest<'r> {
+    /// `transport` is that of the client.
     pub(super) fn of_parts(parts: &'r Parts, transport: Transport) -> Self {
-        Self { uri: &parts.uri, headers: &parts.headers, peer: transport.or_connect_info(&parts.extensions).peer_addr }
+        Self { uri: &parts.uri, headers: &parts.headers, peer: transport.peer_addr }
     }
 
+    /// `transport` is that of the client.
     pub(super) fn of<B>(request: &'r Request<B>, transport: Transport) -> Self {
-        let peer = transport.or_connect_info(request.extensions()).peer_addr;
-        Self { uri: request.uri(), headers: request.headers(), peer }
+        Self { uri: request.uri(), headers: request.headers(), peer: transport.peer_addr }
     }
 }
 

@@ -12,6 +12,8 @@ mod builder;
 #[cfg(feature = "adopted")]
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 mod checked_request;
+mod client_address;
+pub(crate) mod client_options;
 mod cluster;
 pub(crate) mod configurator;
 mod deploy;
@@ -28,6 +30,7 @@ pub(crate) mod registration;
 mod response;
 mod service;
 pub(crate) mod serving;
+mod session_caps;
 mod upgrade;
 
 pub(crate) use self::accept::RETRY_AFTER;

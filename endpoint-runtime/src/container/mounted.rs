@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use super::client_options::mistakes_of;
 use super::erased_configurator::Configured;
 use super::handshake_hook::Hooks;
 use super::registration::{Registration, no_constructor};
@@ -15,6 +16,7 @@ use crate::handshake::path::{ContextPath, Template};
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::handshake::router::{Router, TrailingSlash};
+use crate::limits::sessions::{SessionCaps, SessionCounts};
 use crate::session::state::States;
 use crate::session::{EndpointInfo, Groups, OpenSet};
 use endpoint_wire::budget::Budgets;
@@ -32,6 +34,8 @@ pub(super) struct Mounted {
     /// Whether code of the application sees the request of a handshake.
     pub(super) shows_request: bool,
     pub(super) sessions: Arc<OpenSet>,
+    /// The sessions that count for the endpoint's own caps.
+    pub(super) counts: Option<Arc<SessionCounts>>,
 }
 
 impl Mounted {
@@ -140,6 +144,10 @@ pub(super) struct Deployment {
     pub(super) states: Arc<States>,
     pub(super) groups: Arc<Groups>,
     pub(super) budgets: Arc<Budgets>,
+    /// The sessions that count for the caps of the container.
+    pub(super) counts: Option<Arc<SessionCounts>>,
+    /// How many bits of an IPv6 address count as one client.
+    pub(super) ipv6_prefix: u8,
 }
 
 impl Deployment {
@@ -181,6 +189,10 @@ impl Deployment {
         let shared = registration.map_or(&[][..], |registration| registration.shared);
         self.groups.share(shared);
         let sessions = Arc::new(sessions.annotated(annotated).hears_presence(hears).sharing(shared));
+        let (per_address, per_principal) = options.max_sessions_per.unwrap_or_default();
+        let caps = SessionCaps { total: options.max_sessions, per_address, per_principal };
+        let names = ["max_sessions", "max_sessions_per(address)", "max_sessions_per(principal)"];
+        mistakes.extend(mistakes_of(&caps, names).map(|mistake| format!("{about}: {mistake}")));
         let (template, prepare) = template.zip(prepare)?;
         (mistakes.len() == found).then_some(Mounted {
             about,
@@ -191,14 +203,15 @@ impl Deployment {
             shows_request: constructs || configured.is_some(),
             configured,
             sessions,
+            counts: SessionCounts::new(caps, self.ipv6_prefix),
         })
     }
 
-    /// The endpoint of `earlier` with another constructor; both share one set of open sessions.
+    /// The endpoint of `earlier` with another constructor; both share one set of open sessions and its caps.
     pub(super) fn again(&self, mounting: Mounting, earlier: &Mounted) -> Result<Mounted, Error> {
         let mut mistakes = Vec::new();
         let mounted = self.mount(mounting, &mut mistakes).ok_or_else(|| undeployable(mistakes))?;
-        Ok(Mounted { sessions: earlier.sessions.clone(), ..mounted })
+        Ok(Mounted { sessions: earlier.sessions.clone(), counts: earlier.counts.clone(), ..mounted })
     }
 
     /// A router of all endpoints; fails with a message for each pair of equal or equivalent paths.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::client_options::ClientSettings;
 use super::handshake_hook::Hooks;
 use crate::cluster::Cluster;
 use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
@@ -78,6 +79,7 @@ pub(crate) struct RequestSettings {
     pub(crate) hooks: Hooks,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) ipv6_prefix: u8,
+    pub(crate) clients: ClientSettings,
 }
 
 impl Default for RequestSettings {
@@ -93,6 +95,7 @@ impl Default for RequestSettings {
             hooks: Hooks::default(),
             cluster: None,
             ipv6_prefix: IPV6_PREFIX,
+            clients: ClientSettings::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ use super::response::ResponseFuture;
 use super::serving::detached_if;
 use crate::cluster::target::Scope;
 use crate::error::Error;
+use crate::handshake::forwarded::Proxies;
 use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
@@ -57,6 +58,7 @@ pub(super) struct Inner {
     pub(super) table: RwLock<Arc<Table>>,
     pub(super) hosts: Hosts,
     pub(super) origins: Origins,
+    pub(super) proxies: Proxies,
     pub(super) head_limits: HeadLimits,
     /// Memory that the connections may hold for compression.
     pub(super) compression_budget: Arc<Budget>,
@@ -185,6 +187,7 @@ impl ServerContainer {
         let (mounted, params) = match table.router.find(request.uri().path()) {
             Lookup::Found { value, params } => (value, params),
             Lookup::BadPath if request.headers().contains_key(header::UPGRADE) => {
+                let transport = self.0.client_of(&request, transport);
                 return Routed::Ours(self.0.refuse(LoggedRequest::of(&request, transport), Refusal::bad_path()).into());
             }
             Lookup::BadPath | Lookup::NotFound => return Routed::Theirs(request),
@@ -309,7 +312,8 @@ impl<B> Service<Request<B>> for ServerContainer {
         match self.respond(request, Transport::default()) {
             Routed::Ours(responding) => responding,
             Routed::Theirs(request) => {
-                self.0.refuse(LoggedRequest::of(&request, Transport::default()), Refusal::unknown_path()).into()
+                let transport = self.0.client_of(&request, Transport::default());
+                self.0.refuse(LoggedRequest::of(&request, transport), Refusal::unknown_path()).into()
             }
         }
     }

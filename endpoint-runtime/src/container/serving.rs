@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::limits::connections::ConnectionGuard;
+use crate::limits::sessions::Places;
 use crate::scheduling::coarse_timer::{SWEEP, Sweep};
 use crate::session::{OpenSet, Session, SessionInit};
 use crate::transport::socket::{Io, Socket};
@@ -41,9 +42,22 @@ pub(crate) struct PendingConnection {
     pub(crate) init: SessionInit,
     /// A shutdown waits until the token is dropped.
     pub(crate) token: TaskTrackerToken,
+    /// What the session counts for, until the connection has ended.
+    pub(crate) places: Places,
     /// Receives the close reason after `on_close` has returned.
     #[cfg(feature = "adopted")]
     pub(crate) ends: Option<oneshot::Sender<CloseReason>>,
+}
+
+impl PendingConnection {
+    /// Whether something is left to do when the connection has ended.
+    fn has_end(&self) -> bool {
+        #[cfg(feature = "adopted")]
+        if self.ends.is_some() {
+            return true;
+        }
+        !self.places.is_empty()
+    }
 }
 
 /// The socket that HTTP releases.
@@ -63,12 +77,11 @@ pub(crate) fn prepare<E: EndpointHandlers>(
     let endpoint = catch_unwind(AssertUnwindSafe(construct))
         .unwrap_or_else(|panic| Err(Refusal::construction_failed(&Error::panic(&*panic))))?;
     Ok(Box::new(move |opening: PendingConnection| {
-        #[cfg(feature = "adopted")]
-        if opening.ends.is_some() {
-            tokio::spawn(serve_and_report(Box::new((opening, endpoint))));
-            return;
+        if opening.has_end() {
+            tokio::spawn(serve_to_the_end(Box::new((opening, endpoint))));
+        } else {
+            tokio::spawn(serve(Box::new((opening, endpoint))));
         }
-        tokio::spawn(serve(Box::new((opening, endpoint))));
     }))
 }
 
@@ -79,11 +92,18 @@ async fn serve<E: EndpointHandlers>(beginning: Box<(PendingConnection, E)>) -> O
     Some(connection.live().await)
 }
 
-/// Serves a connection and sends its close reason to `ends`.
-#[cfg(feature = "adopted")]
-async fn serve_and_report<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) {
+/// Serves a connection, then gives back its places, and sends its close reason to `ends`. The future holds them, so that a
+/// session without them is no larger.
+async fn serve_to_the_end<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) {
+    let places = std::mem::take(&mut beginning.0.places);
+    #[cfg(feature = "adopted")]
     let ends = beginning.0.ends.take();
-    if let (Some(reason), Some(ends)) = (serve(beginning).await, ends) {
+    let reason = serve(beginning).await;
+    drop(places);
+    #[cfg(not(feature = "adopted"))]
+    drop(reason);
+    #[cfg(feature = "adopted")]
+    if let (Some(reason), Some(ends)) = (reason, ends) {
         // the receiver may be gone
         let _ = ends.send(reason);
     }

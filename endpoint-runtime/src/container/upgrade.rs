@@ -117,14 +117,15 @@ impl ServerContainer {
         request: Request<B>,
         params: PathParams,
     ) -> Response<Full<Bytes>> {
-        let (parts, _) = request.into_parts();
+        let (mut parts, _) = request.into_parts();
         let mounted = match mounted {
             Ok(mounted) => mounted,
             Err(error) => {
                 if let Some(not_logged) = self.0.log.by_hand.due() {
                     tracing::error!(endpoint = name, %error, not_logged, "cannot upgrade the request");
                 }
-                let request = LoggedRequest::of_parts(&parts, Transport::default());
+                let transport = self.0.client(&mut parts, Transport::default());
+                let request = LoggedRequest::of_parts(&parts, transport);
                 return self.0.refuse(request, Refusal::construction_failed(&error));
             }
         };

@@ -146,8 +146,8 @@ impl Refusal {
         Self::because(
             StatusCode::FORBIDDEN,
             format!(
-                "the page from \"{origin}\" was loaded without encryption, but this server uses TLS: serve the page \
-                 over https, or allow it with allowed_origins([..])"
+                "the page from \"{origin}\" was loaded without encryption, but this server or the proxy in front of it \
+                 uses TLS: serve the page over https, or allow it with allowed_origins([..])"
             ),
         )
     }
@@ -160,7 +160,8 @@ impl Refusal {
         let listable = origin != "null" && origin.chars().count() <= Excerpt::LONGEST;
         let hint = if looks_replaced(origin, host) {
             " (likely cause: a proxy in front of the server replaces the Host header; configure it to forward the \
-             original one, in nginx with `proxy_set_header Host $http_host;`)"
+             original one, in nginx with `proxy_set_header Host $http_host;`, or to set X-Forwarded-Host, and list the \
+             proxy in trusted_proxies)"
         } else {
             ""
         };
@@ -254,6 +255,44 @@ impl Refusal {
     /// 503: the server accepts no new sessions; the client may retry after this long.
     pub fn shutting_down(retry_after: Duration) -> Self {
         Self::because(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down").retry_after(retry_after)
+    }
+
+    /// 503: as many sessions are open as [`max_sessions`](crate::ContainerBuilder::max_sessions) allows; the client may
+    /// retry after this long.
+    pub fn too_many_sessions(max: usize, retry_after: Duration) -> Self {
+        Self::because(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{max} sessions are open, and no more are allowed: to allow more, raise max_sessions"),
+        )
+        .retry_after(retry_after)
+    }
+
+    /// 429: the client's address has as many open sessions as
+    /// [`max_sessions_per_address`](crate::ContainerBuilder::max_sessions_per_address) allows (RFC 6585 §4); the client
+    /// may retry after this long.
+    pub fn too_many_sessions_of_address(max: usize, retry_after: Duration) -> Self {
+        Self::because(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!(
+                "{max} sessions of this address are open, and no more are allowed: close one, or to allow more, raise \
+                 max_sessions_per_address, or max_sessions_per(address = ..) of the endpoint"
+            ),
+        )
+        .retry_after(retry_after)
+    }
+
+    /// 429: the user has as many open sessions as
+    /// [`max_sessions_per_principal`](crate::ContainerBuilder::max_sessions_per_principal) allows (RFC 6585 §4); the client
+    /// may retry after this long.
+    pub fn too_many_sessions_of_principal(max: usize, retry_after: Duration) -> Self {
+        Self::because(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!(
+                "{max} sessions of this user are open, and no more are allowed: close one, or to allow more, raise \
+                 max_sessions_per_principal, or max_sessions_per(principal = ..) of the endpoint"
+            ),
+        )
+        .retry_after(retry_after)
     }
 
     fn retry_after(self, retry_after: Duration) -> Self {

@@ -2,9 +2,6 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The bits of an IPv6 address that name a network: one subscriber has at least the 64 bits below to choose from (RFC 6177).
-pub(crate) const IPV6_PREFIX: u8 = 64;
-
 /// The address that limits count for `ip`: the IPv4 address, also if it is mapped into IPv6, or the first `ipv6_prefix` bits
 /// of an IPv6 address.
 pub(crate) fn counted(ip: IpAddr, ipv6_prefix: u8) -> IpAddr {

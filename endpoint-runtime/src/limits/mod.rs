@@ -6,3 +6,4 @@ pub(crate) mod connections;
 pub(crate) mod counts;
 pub(crate) mod rate;
 pub(crate) mod slots;
+pub(crate) mod sessions;

@@ -62,6 +62,8 @@ counters! {
     EndpointCounts {
         /// Sessions that were opened.
         opened,
+        /// Handshakes that were refused because of a cap of sessions.
+        refused,
         /// Messages that exceeded a rate of the peer.
         rate_limited,
     }

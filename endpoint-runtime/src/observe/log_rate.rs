@@ -95,7 +95,7 @@ pub(crate) struct HandshakeLog {
 }
 
 /// The statuses that the library itself answers with, and 401.
-const STATUSES: [u16; 8] = [400, 401, 403, 404, 405, 426, 500, 503];
+const STATUSES: [u16; 9] = [400, 401, 403, 404, 405, 426, 429, 500, 503];
 
 impl HandshakeLog {
     pub(crate) fn of(&self, status: u16) -> &Burst {

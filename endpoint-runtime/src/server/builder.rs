@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::Server;
 use super::http::Fallback;
 use crate::container::configurator::Configurator;
+use crate::container::client_options::client_setters;
 use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use crate::container::registration::ServerEndpoint;
 use crate::container::{ContainerBuilder, EndpointConfig, ServerContainer, Shutdown};
@@ -223,6 +224,7 @@ impl ServerBuilder {
 
 session_setters!(ServerBuilder);
 request_setters!(ServerBuilder);
+client_setters!(ServerBuilder);
 
 /// The container's methods that mount endpoints, under the same names.
 impl ServerBuilder {
