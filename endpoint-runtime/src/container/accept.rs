@@ -196,7 +196,8 @@ impl Inner {
 
     /// Answers 101; the connection then runs in its own task.
     fn begin(&self, mounted: &Mounted, beginning: ConnectionSpawnFn) -> Result<Response<Full<Bytes>>, Refusal> {
-        let ConnectionSpawnFn { prepared, mut request, mut accepted, headers, rare, upgrade, token, places } = beginning;
+        let ConnectionSpawnFn { prepared, mut request, mut accepted, headers, rare, upgrade, token, places } =
+            beginning;
         let sessions = &mounted.sessions;
         let upgrade = upgrade.ok_or_else(Refusal::not_upgradable)?;
         // a session keeps no values of the layers in front

@@ -268,7 +268,9 @@ impl fmt::Debug for ExternalRequest {
 /// The close reason for a refusal after the handshake, when an HTTP status can no longer be sent.
 fn close_reason(refusal: &Refusal) -> CloseReason {
     let (code, phrase) = match refusal.status() {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => (CloseCode::TryAgainLater, "try again later"),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            (CloseCode::TryAgainLater, "try again later")
+        }
         status if status.is_server_error() => (CloseCode::UnexpectedCondition, "internal error"),
         _ => (CloseCode::ViolatedPolicy, "refused"),
     };

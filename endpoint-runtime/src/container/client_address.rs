@@ -103,7 +103,10 @@ mod tests {
         for (target, expected) in [("/chat?a", "/chat?a"), ("http://inner/chat?a", "http://a.example:1/chat?a")] {
             let mut head = head(target, "inner");
             set_host(&mut head, "a.example:1");
-            assert_eq!((head.uri.to_string().as_str(), &head.headers[HOST]), (expected, &HeaderValue::from_static("a.example:1")));
+            assert_eq!(
+                (head.uri.to_string().as_str(), &head.headers[HOST]),
+                (expected, &HeaderValue::from_static("a.example:1"))
+            );
         }
     }
 }

@@ -32,7 +32,10 @@ impl ClientSettings {
         if self.ipv6_prefix > 128 {
             mistakes.push(format!("`ipv6_prefix` is {}, but an IPv6 address has 128 bits", self.ipv6_prefix));
         }
-        mistakes.extend(mistakes_of(&self.caps, ["max_sessions", "max_sessions_per_address", "max_sessions_per_principal"]));
+        mistakes.extend(mistakes_of(
+            &self.caps,
+            ["max_sessions", "max_sessions_per_address", "max_sessions_per_principal"],
+        ));
         let trusted = TrustedProxies::list(&self.trusted_proxies).unwrap_or_else(|error| {
             mistakes.push(error.to_string());
             TrustedProxies::default()

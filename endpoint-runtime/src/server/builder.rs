@@ -13,8 +13,8 @@ use tower_service::Service;
 
 use super::Server;
 use super::http::Fallback;
-use crate::container::configurator::Configurator;
 use crate::container::client_options::client_setters;
+use crate::container::configurator::Configurator;
 use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use crate::container::registration::ServerEndpoint;
 use crate::container::{ContainerBuilder, EndpointConfig, ServerContainer, Shutdown};
