@@ -77,6 +77,10 @@ use crate::parse::{EndpointArgs, EndpointAttr, HandlerAttr, Method, ParamAttr};
 ///
 #[doc = crate::options::table::history_options_markdown!()]
 ///
+/// Settings of `max_sessions_per(…)`:
+///
+#[doc = crate::options::table::sessions_per_options_markdown!()]
+///
 /// # Handlers
 ///
 /// Each handler is a method with one of the other five attributes. An endpoint has at most one handler each for the

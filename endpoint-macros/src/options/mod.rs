@@ -12,7 +12,7 @@ use syn::{Error, Expr, ExprLit, ExprPath, Lit, LitStr, Result, Token, Type, pare
 
 use crate::crate_path::runtime;
 use crate::diagnostics::Diagnostics;
-use crate::options::table::{CompressionOption, HistoryOption, PresenceOption, Section};
+use crate::options::table::{CompressionOption, HistoryOption, PresenceOption, Section, SessionsPerOption};
 use crate::options::units::{bytes, millis};
 use crate::parse::{OptionArg, Value, options};
 
@@ -297,6 +297,43 @@ impl GivenOption<'_> {
             Ok(())
         });
         diagnostics.into_result().map(|()| quote!((#last, #within)))
+    }
+
+    // max_sessions = 10_000
+    // max_sessions = expression
+    /// An expression of type `usize`, at least 1.
+    pub(crate) fn cap(&self) -> Result<TokenStream> {
+        match self.value {
+            Value::Expr(expression @ Expr::Lit(ExprLit { lit: Lit::Int(literal), .. }))
+                if literal.base10_parse::<u64>()? == 0 =>
+            {
+                Err(Error::new_spanned(expression, "0 admits no session: write at least 1, or remove the limit"))
+            }
+            _ => self.integer(),
+        }
+    }
+
+    // max_sessions_per(address = 20, principal = 5)
+    /// An expression of type `(Option<usize>, Option<usize>)`: for an address, and for a principal.
+    pub(crate) fn sessions_per(&self) -> Result<TokenStream> {
+        let none = quote!(::core::option::Option::None);
+        let (mut address, mut principal) = (none.clone(), none);
+        let Value::List(list) = self.value else { return Err(self.invalid()) };
+        if list.stream().is_empty() {
+            return Err(self.invalid());
+        }
+        let mut diagnostics = Diagnostics::default();
+        let args = options.parse2(list.stream()).map_err(|_| self.invalid())?;
+        read_options(&args, &self.name.to_string(), &mut diagnostics, |option: SessionsPerOption, given| {
+            let cap = given.cap()?;
+            let cap = quote!(::core::option::Option::Some(#cap));
+            match option {
+                SessionsPerOption::Address => address = cap,
+                SessionsPerOption::Principal => principal = cap,
+            }
+            Ok(())
+        });
+        diagnostics.into_result().map(|()| quote!((#address, #principal)))
     }
 
     /// The value of one setting of compression.

@@ -124,6 +124,15 @@ sections! {
             write "`overflow = wait`, `error`, `drop_oldest`, `drop_newest` or `close`, or an expression of type `Overflow`",
             default "container",
             "What happens to a message that does not fit into the send queue.";
+        MaxSessions: "max_sessions" in [server_endpoint],
+            write "`max_sessions = 10_000`, or an expression of type `usize`",
+            default "no limit",
+            "Maximum number of open sessions of this endpoint. Beyond it a handshake is refused with 503 and `Retry-After`.";
+        MaxSessionsPer: "max_sessions_per" in [server_endpoint],
+            write "`max_sessions_per(address = 20, principal = 5)`",
+            default "no limit",
+            "Maximum number of open sessions of one address, and of one principal. Beyond it a handshake is refused with \
+             429 and `Retry-After`.";
         Configurator: "configurator" in [server_endpoint],
             write "`configurator = ChatConfigurator` (a type that implements `Default`), or an expression",
             default "none",
@@ -202,6 +211,20 @@ sections! {
             "Age of the oldest message that is kept.";
     }
 
+    /// Settings in the parentheses of `max_sessions_per(…)`.
+    SessionsPerOption, sessions_per_options_markdown {
+        Address: "address" in [max_sessions_per],
+            write "`address = 20`, or an expression of type `usize`",
+            default "no limit",
+            "Number of open sessions of one address: that of the client, if `trusted_proxies` are set. An IPv6 address counts \
+             by its /64. Sessions without an address do not count.";
+        Principal: "principal" in [max_sessions_per],
+            write "`principal = 5`, or an expression of type `usize`",
+            default "no limit",
+            "Number of open sessions of one user, by the name of the principal that the handshake sets. Sessions without a \
+             principal do not count.";
+    }
+
     /// Settings in the parentheses of `compression = on(…)`.
     CompressionOption, compression_options_markdown {
         Level: "level" in [compression],
@@ -242,6 +265,7 @@ mod tests {
         check::<CompressionOption>();
         check::<PresenceOption>();
         check::<HistoryOption>();
+        check::<SessionsPerOption>();
     }
 
     #[test]
@@ -252,6 +276,7 @@ mod tests {
         assert_eq!(lines(compression_options_markdown!()), CompressionOption::ALL.len());
         assert_eq!(lines(presence_options_markdown!()), PresenceOption::ALL.len());
         assert_eq!(lines(history_options_markdown!()), HistoryOption::ALL.len());
+        assert_eq!(lines(sessions_per_options_markdown!()), SessionsPerOption::ALL.len());
         assert!(endpoint_options_markdown!().contains(
             "| `max_nesting = 64`, or an expression of type `usize` | container | `server_endpoint` `client_endpoint` | "
         ));

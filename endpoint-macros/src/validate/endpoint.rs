@@ -73,6 +73,8 @@ fn set_option(endpoint: &mut Endpoint, option: EndpointOption, given: &GivenOpti
         EndpointOption::Configurator => endpoint.configurator = Some(given.configurator()?),
         EndpointOption::MaxMessageSize => set(given.size()?),
         EndpointOption::MaxNesting => set(given.integer()?),
+        EndpointOption::MaxSessions => set(given.cap()?),
+        EndpointOption::MaxSessionsPer => set(given.sessions_per()?),
         EndpointOption::SendTimeout => set(given.duration()?),
         EndpointOption::IdleTimeout | EndpointOption::PingInterval | EndpointOption::PongTimeout => {
             set(given.duration_or_off()?);

@@ -27,6 +27,12 @@ struct Words;
 #[server_endpoint("/expressions", overflow = Overflow::Close, max_message_size = LIMIT * 2, max_nesting = LIMIT / 2, idle_timeout = TIME, ping_interval = Duration::from_millis(20), send_timeout = TIME)]
 struct Expressions;
 
+#[server_endpoint("/sessions", max_sessions = 10_000, max_sessions_per(address = 20, principal = LIMIT))]
+struct Sessions;
+
+#[server_endpoint("/sessions/address", max_sessions = LIMIT, max_sessions_per(address = 20))]
+struct SessionsOfAnAddress;
+
 #[server_endpoint("/numbers", max_message_size = 65_536)]
 struct Number;
 
