@@ -39,6 +39,10 @@ impl Echo {
                 header("x-forwarded-for")
             )),
             "peer?" => session.peer_addr().map(|peer| format!("{peer} {}", session.is_secure())),
+            "client?" => {
+                let peer = request.peer_addr().expect("the server listens on TCP");
+                Some(format!("{} {} {}", peer, session.is_secure(), session.uri()))
+            }
             "bye" => {
                 session.close_with(CloseReason::new(CloseCode::Other(4002), "bye").unwrap());
                 None
@@ -279,9 +283,10 @@ async fn silent_session_outlives_a_proxy_timeout_above_ping_interval() {
 
 #[tokio::test]
 #[ignore = "needs nginx and HAProxy: tests/run.sh has them, and names them in ENDPOINT_NGINX and ENDPOINT_HAPROXY"]
-async fn proxy_cuts_a_silent_session_without_pings() {
-    for kind in BOTH {
-        let (server, closes, _) = serve(|server| server.ping_interval(None)).await;
+async fn proxy_cuts_a_silent_session_whose_pings_are_off_or_come_too_late() {
+    let intervals = [None, Some(Duration::from_secs(30))];
+    for (kind, interval) in BOTH.into_iter().flat_map(|kind| intervals.map(|interval| (kind, interval))) {
+        let (server, closes, _) = serve(|server| server.ping_interval(interval)).await;
         let edits = timeouts(kind, "1s");
         let edits: Vec<_> = edits.iter().map(|(from, to)| (*from, to.as_str())).collect();
         let proxy = Proxy::start(kind, server.addr, false, &edits);
@@ -309,6 +314,97 @@ async fn refusal_names_the_header_that_a_proxy_replaced() {
     for host in ["localhost", "chat.example"] {
         assert_eq!(proxy.handshake(host).await.0.status, 101);
     }
+}
+
+#[tokio::test]
+#[ignore = "needs nginx and HAProxy: tests/run.sh has them, and names them in ENDPOINT_NGINX and ENDPOINT_HAPROXY"]
+async fn trusted_proxy_tells_the_host_and_the_port_that_it_replaced() {
+    let host = ("proxy_set_header Host $http_host;", "proxy_set_header Host $host;");
+    let port_alone = ("proxy_set_header X-Forwarded-Host $http_host;", "proxy_set_header X-Forwarded-Host \"\";");
+    let host_alone = ("proxy_set_header X-Forwarded-Port $server_port;", "proxy_set_header X-Forwarded-Port \"\";");
+    let neither = [host, port_alone, host_alone];
+    for (edits, status) in [(&neither[..2], 101), (&[host, host_alone], 101), (&neither, 403)] {
+        let trusting = |server: ServerBuilder| server.allowed_hosts(["chat.example"]).trusted_proxies(["127.0.0.1"]);
+        let (server, _closes, _) = serve(trusting).await;
+        let proxy = Proxy::start(Kind::Nginx, server.addr, false, edits);
+        let (answer, mut client) = proxy.handshake("chat.example").await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        if status == 101 {
+            client.text("client?").await;
+            let port = proxy.addr.port();
+            client.expect_text(&format!("127.0.0.1:0 false ws://chat.example:{port}/echo")).await;
+        } else {
+            assert!(answer.body.contains("X-Forwarded-Host"), "{}", answer.body);
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs nginx and HAProxy: tests/run.sh has them, and names them in ENDPOINT_NGINX and ENDPOINT_HAPROXY"]
+async fn session_behind_tls_termination_is_secure_if_the_proxy_is_trusted() {
+    for kind in BOTH {
+        for (context, path, inside) in [("/live", "/live/echo", "/live/echo"), ("", "/plain/echo", "/echo")] {
+            let trusting = |server: ServerBuilder| server.context_path(context).trusted_proxies(["127.0.0.1"]);
+            let (server, _closes, _) = serve(trusting).await;
+            let proxy = Proxy::start(kind, server.addr, true, &[]);
+            let heard = Journal::default();
+            let session = proxy.connect(path, &heard).await;
+            session.async_remote().send_text("client?");
+            let port = proxy.addr.port();
+            heard.expect(&format!("127.0.0.1:0 true wss://localhost:{port}{inside}")).await;
+        }
+    }
+}
+
+/// A handshake from 127.0.0.2, with headers that a client may invent.
+async fn spoofed(proxy: SocketAddr) -> Client {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut client = Client::from(soon(socket.connect(proxy)).await.unwrap());
+    let head = format!(
+        "GET /live/echo HTTP/1.1\r\nHost: localhost:{}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         X-Forwarded-For: 192.0.2.66\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Port: 1\r\n\
+         Forwarded: for=192.0.2.66;host=evil.example\r\n\r\n",
+        proxy.port()
+    );
+    client.send_raw(head.as_bytes()).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 101, "{answer:?}");
+    client
+}
+
+#[tokio::test]
+#[ignore = "needs nginx and HAProxy: tests/run.sh has them, and names them in ENDPOINT_NGINX and ENDPOINT_HAPROXY"]
+async fn address_of_the_client_comes_through_one_and_two_proxies_whatever_the_client_sends() {
+    // HAProxy of the guide does TLS, and says so even where a test takes TLS away
+    let plain = ("http-request set-header X-Forwarded-Proto https", "http-request set-header X-Forwarded-Proto http");
+    let nginx_adds = ("X-Forwarded-For $remote_addr;", "X-Forwarded-For $proxy_add_x_forwarded_for;");
+    let haproxy_adds = ("http-request set-header X-Forwarded-For %[src]", "option forwardfor");
+    // nginx has no page `/ready`
+    let unchecked = [(" check inter 100ms fall 2", ""), (" track chat/chat1", "")];
+    let trusting = |server: ServerBuilder| server.context_path("/live").trusted_proxies(["127.0.0.1"]);
+
+    for (kind, edits) in [
+        (Kind::Nginx, &[][..]),
+        (Kind::Nginx, &[nginx_adds]),
+        (Kind::Haproxy, &[plain]),
+        (Kind::Haproxy, &[plain, haproxy_adds]),
+    ] {
+        let (server, _closes, _) = serve(trusting).await;
+        let proxy = Proxy::start(kind, server.addr, false, edits);
+        let mut client = spoofed(proxy.addr).await;
+        client.text("client?").await;
+        client.expect_text(&format!("127.0.0.2:0 false ws://localhost:{}/live/echo", proxy.addr.port())).await;
+    }
+
+    let (server, _closes, _) = serve(trusting).await;
+    let inner = Proxy::start(Kind::Nginx, server.addr, false, &[nginx_adds]);
+    let outer = Proxy::start(Kind::Haproxy, inner.addr, false, &[&[plain], &unchecked[..]].concat());
+    let mut client = spoofed(outer.addr).await;
+    client.text("client?").await;
+    let answer = String::from_utf8(client.expect(support::TEXT).await).unwrap();
+    assert!(answer.starts_with("127.0.0.2:0 "), "{answer}");
 }
 
 #[tokio::test]

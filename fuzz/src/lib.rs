@@ -7,6 +7,7 @@ pub mod decode;
 pub mod deflate;
 pub mod differential;
 pub mod encode;
+pub mod forwarded;
 pub mod handshake;
 pub mod input;
 pub mod nesting;

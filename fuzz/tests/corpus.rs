@@ -5,6 +5,7 @@
 use std::{fs, path::Path};
 
 use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, handshake, nesting, proxy_header, template};
+use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, forwarded, handshake, nesting, template};
 
 fn replay(target: &str, run: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -39,6 +40,11 @@ fn seeds_of_differential_hold() {
 #[test]
 fn seeds_of_encode_hold() {
     replay("encode", encode::run);
+}
+
+#[test]
+fn seeds_of_forwarded_hold() {
+    replay("forwarded", forwarded::run);
 }
 
 #[test]

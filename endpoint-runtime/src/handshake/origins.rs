@@ -44,9 +44,10 @@ impl Origins {
     /// Admits pages that this server itself delivered: the origin's host and port are those of the `Host` header.
     ///
     /// A missing port counts as 80 or 443, by the origin's scheme. So this works behind a proxy that terminates TLS, if
-    /// the proxy passes `Host` on unchanged (nginx: `proxy_set_header Host $http_host`). Where this server terminates
-    /// TLS itself ([`ServerBuilder::tls`](crate::Server)), the page must have been loaded by `https`: a page loaded by
-    /// `http` could have been changed on the way.
+    /// the proxy passes `Host` on unchanged (nginx: `proxy_set_header Host $http_host`), or tells it as one of the
+    /// [`trusted_proxies`](crate::ContainerBuilder::trusted_proxies). Where this server terminates TLS itself
+    /// ([`ServerBuilder::tls`](crate::Server)), or such a proxy says that it does, the page must have been loaded by
+    /// `https`: a page loaded by `http` could have been changed on the way.
     ///
     /// A page whose name was made to resolve to this server has the same origin, too (DNS rebinding): see
     /// [`allowed_hosts`](crate::ContainerBuilder::allowed_hosts).
@@ -89,7 +90,7 @@ impl Origins {
         }
     }
 
-    /// Admits a request for `host`, or refuses it. `is_secure` means that this server terminated its TLS.
+    /// Admits a request for `host`, or refuses it. `is_secure` means that this server or a trusted proxy terminated its TLS.
     pub(crate) fn check(&self, headers: &HeaderMap, host: Authority<'_>, is_secure: bool) -> Result<(), Refusal> {
         let mut values = headers.get_all(ORIGIN).iter();
         let Some(value) = values.next() else {

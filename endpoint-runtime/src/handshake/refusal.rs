@@ -140,7 +140,7 @@ impl Refusal {
     }
 
     /// 403: the page was loaded from the same host without encryption, so it may have been changed on the way, but this
-    /// server terminates TLS itself. `origin` is the `Origin` header.
+    /// server or a trusted proxy terminates TLS. `origin` is the `Origin` header.
     pub fn insecure_origin(origin: &str) -> Self {
         let origin = Excerpt(origin);
         Self::because(

@@ -307,7 +307,9 @@ impl HandshakeRequest {
         lines.filter_map(|(_, value)| std::str::from_utf8(value).ok())
     }
 
-    /// Address of the peer, which may be a proxy; `None` if there is no socket.
+    /// Address of the peer; `None` if there is no socket. If the peer is one of the
+    /// [`trusted_proxies`](crate::ContainerBuilder::trusted_proxies), it is the address of the client that the proxy tells,
+    /// with port 0 if the proxy tells none.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.addresses.peer()
     }
@@ -317,7 +319,9 @@ impl HandshakeRequest {
         self.addresses.local()
     }
 
-    /// Whether this server encrypts the connection. `false` behind a proxy that terminates TLS.
+    /// Whether the connection is encrypted by this server, or by one of the
+    /// [`trusted_proxies`](crate::ContainerBuilder::trusted_proxies), if that says so. `false` behind any other proxy that
+    /// terminates TLS.
     pub fn is_secure(&self) -> bool {
         self.head.starts_with(b"wss:")
     }

@@ -169,7 +169,8 @@ impl Session {
         self.0.handshake.request.headers()
     }
 
-    /// The peer's address, if the transport has one.
+    /// The peer's address, if the transport has one; behind
+    /// [`trusted_proxies`](crate::ContainerBuilder::trusted_proxies) that of the client, with port 0 if they tell none.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.0.handshake.request.peer_addr()
     }
@@ -179,7 +180,8 @@ impl Session {
         self.0.handshake.request.local_addr()
     }
 
-    /// Whether the connection is encrypted.
+    /// Whether the connection is encrypted: by this server, or by one of the
+    /// [`trusted_proxies`](crate::ContainerBuilder::trusted_proxies) in front of it.
     pub fn is_secure(&self) -> bool {
         self.0.handshake.request.is_secure()
     }

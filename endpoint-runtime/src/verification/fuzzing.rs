@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::Response;
 use http::request::Parts;
+use http::{HeaderMap, Response};
 
 use crate::cluster::authentication::Key;
 use crate::cluster::bare_node;
@@ -16,6 +16,7 @@ use crate::cluster::envelope::{self, Entry, PacketWriter, encode};
 use crate::cluster::{ClusterCounts, NodeId, Subject};
 use crate::config::Compression;
 use crate::error::Error;
+use crate::handshake::forwarded::{ForwardedHeaders, Told};
 use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
 use crate::handshake::path;
@@ -26,6 +27,7 @@ use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::router;
 use crate::handshake::router::{Lookup, TrailingSlash};
 use crate::handshake::server;
+use crate::handshake::trusted_proxies::TrustedProxies;
 
 /// A template: its segments, with `Err` for a variable's name.
 pub fn template(text: &str) -> Result<Vec<Result<String, String>>, Error> {
@@ -134,6 +136,15 @@ pub fn proxy_header(bytes: &[u8]) -> ProxyHeader {
         }
         Err(_) => ProxyHeader::Invalid,
     }
+/// What trusted proxies tell of a client: its address, whether it is secure, its host and port.
+pub fn client(
+    headers: &HeaderMap,
+    which: ForwardedHeaders,
+    trusted: &[&str],
+) -> (Option<SocketAddr>, Option<bool>, Option<String>, Option<u16>) {
+    let trusted = TrustedProxies::list(trusted).unwrap_or_default();
+    let Told { addr, is_secure, host, port } = Told::read(headers, which, &trusted);
+    (addr, is_secure, host.map(Cow::into_owned), port)
 }
 
 /// A packet of another node that was read.
