@@ -62,7 +62,7 @@ const LINES: [(&str, &str); 4] =
 const SAME_HOST: u8 = 128 + LINES.len() as u8;
 
 /// Header names, each kept as one byte, from [`FIRST_NAME`] on.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 26] = [
     "accept",
     "accept-encoding",
     "accept-language",
@@ -85,6 +85,8 @@ const NAMES: [&str; 24] = [
     "traceparent",
     "user-agent",
     "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
     "x-forwarded-proto",
     "x-request-id",
 ];
