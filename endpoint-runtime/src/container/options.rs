@@ -12,7 +12,6 @@ use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
 use crate::handshake::origins::Origins;
 use crate::handshake::router::TrailingSlash;
-use crate::limits::address::IPV6_PREFIX;
 use crate::session::state::States;
 
 /// The limits of one session and of all sessions of a container together, and the values that they share.
@@ -78,7 +77,6 @@ pub(crate) struct RequestSettings {
     pub(crate) handshake_timeout: Duration,
     pub(crate) hooks: Hooks,
     pub(crate) cluster: Option<Cluster>,
-    pub(crate) ipv6_prefix: u8,
     pub(crate) clients: ClientSettings,
 }
 
@@ -94,7 +92,6 @@ impl Default for RequestSettings {
             handshake_timeout: HANDSHAKE_TIMEOUT,
             hooks: Hooks::default(),
             cluster: None,
-            ipv6_prefix: IPV6_PREFIX,
             clients: ClientSettings::default(),
         }
     }
@@ -478,13 +475,6 @@ macro_rules! request_setters {
                     "`cluster`",
                 );
                 self.session_settings().mistakes.extend(set.err());
-                self
-            }
-
-            /// Number of bits of an IPv6 address that limits of addresses count as one. Default: 64, the network of one
-            /// subscriber.
-            pub fn ipv6_prefix(mut self, bits: u8) -> Self {
-                self.request_settings().ipv6_prefix = bits;
                 self
             }
 

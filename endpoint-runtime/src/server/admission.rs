@@ -1,6 +1,5 @@
 //! What happens to a connection between its accept and its first request: limits, refusals, and whose address counts.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,31 +9,10 @@ use tokio::time::timeout;
 use crate::config::{LINGER, LINGER_BYTES, LINGERING};
 use crate::container::{RETRY_AFTER, ServerContainer};
 use crate::handshake::proxy_protocol::ProxyProtocol;
+use crate::handshake::trusted_proxies::TrustedProxies;
 use crate::limits::connections::{ConnectionCounts, Exceeded};
 use crate::limits::slots::{Slot, Slots};
 use crate::observe::log_rate::LogRate;
-
-/// The peers that are proxies, if that is known.
-#[derive(Clone, Default)]
-pub(super) struct TrustedPeers(Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>);
-
-impl TrustedPeers {
-    /// Whether a header of the PROXY protocol from this peer is believed: from everyone, unless the proxies are known.
-    fn may_send_header(&self, peer: IpAddr) -> bool {
-        self.0.as_ref().is_none_or(|is_proxy| is_proxy(peer))
-    }
-
-    /// Whether the peer is known to be a proxy, whose connections belong to many clients.
-    fn is_proxy(&self, peer: IpAddr) -> bool {
-        self.0.as_ref().is_some_and(|is_proxy| is_proxy(peer))
-    }
-}
-
-impl fmt::Debug for TrustedPeers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "TrustedPeers" } else { "TrustedPeers(unknown)" })
-    }
-}
 
 /// Whether a connection begins with a header of the PROXY protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +29,8 @@ pub(super) enum Header {
 pub(super) struct Admission {
     pub(super) counts: ConnectionCounts,
     proxy_protocol: ProxyProtocol,
-    trusted: TrustedPeers,
+    /// If it is empty, headers of the PROXY protocol are believed from everyone.
+    proxies: TrustedProxies,
     /// With TLS a refusal is a close, because an answer would take a handshake.
     answers: Option<Answers>,
     lingering: Arc<Slots>,
@@ -63,13 +42,13 @@ impl Admission {
     pub(super) fn new(
         counts: ConnectionCounts,
         proxy_protocol: ProxyProtocol,
-        trusted: TrustedPeers,
+        proxies: TrustedProxies,
         is_secure: bool,
     ) -> Self {
         Self {
             counts,
             proxy_protocol,
-            trusted,
+            proxies,
             answers: (!is_secure).then(Answers::new),
             lingering: Slots::new(LINGERING),
             refused: LogRate::default(),
@@ -79,7 +58,7 @@ impl Admission {
 
     /// Whether a connection of this peer begins with a header. A peer of a Unix socket has no address, and is trusted.
     pub(super) fn header_of(&self, peer: Option<IpAddr>) -> Header {
-        let is_trusted = peer.is_none_or(|peer| self.trusted.may_send_header(peer));
+        let is_trusted = self.proxies.is_empty() || peer.is_none_or(|peer| self.proxies.contains(peer));
         match (self.proxy_protocol, is_trusted) {
             (ProxyProtocol::Off, _) | (ProxyProtocol::Optional, false) => Header::No,
             (ProxyProtocol::Optional, true) => Header::May,
@@ -90,7 +69,7 @@ impl Admission {
 
     /// The address that the limits count for a peer that connects itself; `None` for a proxy and for a Unix socket.
     pub(super) fn counted(&self, peer: Option<IpAddr>) -> Option<IpAddr> {
-        peer.filter(|peer| self.counts.limits_addresses() && !self.trusted.is_proxy(*peer))
+        peer.filter(|peer| self.counts.limits_addresses() && !self.proxies.contains(*peer))
     }
 
     /// Counts and logs a connection over a limit. Returns what it takes to answer; otherwise it is to be closed.
@@ -176,10 +155,9 @@ mod tests {
     use crate::limits::connections::ConnectionLimits;
 
     fn admission(proxy_protocol: ProxyProtocol, proxies: &'static [&'static str]) -> Admission {
-        let is_proxy = move |ip: IpAddr| proxies.contains(&ip.to_string().as_str());
-        let trusted = if proxies.is_empty() { TrustedPeers::default() } else { TrustedPeers(Some(Arc::new(is_proxy))) };
+        let proxies = TrustedProxies::list(proxies).unwrap();
         let limits = ConnectionLimits { per_address: Some(1), ..ConnectionLimits::default() };
-        Admission::new(ConnectionCounts::new(&limits, 64), proxy_protocol, trusted, false)
+        Admission::new(ConnectionCounts::new(&limits, 64), proxy_protocol, proxies, false)
     }
 
     #[test]

@@ -179,7 +179,6 @@ impl ServerBuilder {
         }
         mistakes.extend(self.connection_mistakes());
         self.session_settings().mistakes.extend(mistakes);
-        let ipv6_prefix = self.request_settings().ipv6_prefix;
         let container = self.container.assemble()?;
         let mut listeners = Vec::new();
         for listener in self.listeners {
@@ -195,7 +194,6 @@ impl ServerBuilder {
             container,
             listeners,
             limits: self.connection_limits,
-            ipv6_prefix,
             proxy_protocol: self.proxy_protocol.unwrap_or_default(),
             fallback: self.fallback,
             shutdown_timeout: self.shutdown_timeout,

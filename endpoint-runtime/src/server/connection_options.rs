@@ -63,8 +63,8 @@ impl ServerBuilder {
     /// comes before TLS. A header without an IP address (`UNKNOWN`, `LOCAL`, a Unix socket) leaves the addresses of the
     /// connection.
     ///
-    /// A header is believed, so nobody but the proxy may reach the server: bind it to an address that only the proxy can
-    /// connect to. A connection whose header is missing, invalid, longer than 4 KiB or not there within 30 seconds is closed,
+    /// With [`trusted_proxies`](Self::trusted_proxies), a header is believed from those alone. Without, it is believed from
+    /// every peer, so nobody but the proxy may reach the server. A connection whose header is missing, invalid, longer than 4 KiB or not there within 30 seconds is closed,
     /// and counted ([`ConnectionCounts::bad_proxy_headers`](crate::ConnectionCounts::bad_proxy_headers)). The checksum of
     /// version 2 is not verified.
     pub fn proxy_protocol(mut self, mode: ProxyProtocol) -> Self {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::admission::{Admission, TrustedPeers};
+use self::admission::Admission;
 pub use self::builder::ServerBuilder;
 use self::http::{Fallback, Http};
 use crate::container::{ServerContainer, Shutdown};
@@ -45,7 +45,6 @@ pub struct Server {
     container: ServerContainer,
     listeners: Vec<Bound>,
     limits: ConnectionLimits,
-    ipv6_prefix: u8,
     proxy_protocol: ProxyProtocol,
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
@@ -103,9 +102,10 @@ impl Server {
         #[cfg(not(feature = "tls"))]
         let is_secure = false;
         startup::report(&container, &listeners, is_secure, is_quiet);
-        let counts = ConnectionCounts::new(&self.limits, self.ipv6_prefix);
+        let proxies = container.trusted_proxies().clone();
+        let counts = ConnectionCounts::new(&self.limits, container.ipv6_prefix());
         let http = Arc::new(Http {
-            admission: Arc::new(Admission::new(counts, self.proxy_protocol, TrustedPeers::default(), is_secure)),
+            admission: Arc::new(Admission::new(counts, self.proxy_protocol, proxies, is_secure)),
             container: container.clone(),
             fallback,
             #[cfg(feature = "tls")]

@@ -19,6 +19,8 @@ pub(crate) mod socket;
 mod socket_activation;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+#[cfg(feature = "tls")]
+mod tls_stream;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub(crate) mod trust;
 #[cfg(feature = "tungstenite")]

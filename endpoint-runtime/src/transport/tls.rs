@@ -18,11 +18,13 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::{TlsAcceptor, client, server};
+use tokio_rustls::{TlsAcceptor, client};
 
+use super::tls_stream::TlsStream;
 use crate::config::TLS_HANDSHAKE_TIMEOUT;
 use crate::error::{BoxError, Error, Kind};
 use crate::transport::socket::Io;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The protocol negotiated by ALPN (RFC 7301): a handshake is an upgrade of HTTP/1.1.
 pub(super) const ALPN: &[u8] = b"http/1.1";
@@ -109,6 +111,9 @@ impl TlsConfig {
     /// Runs the server's half of the TLS handshake, within its limit.
     pub(crate) async fn accept<S: Io>(&self, stream: S) -> io::Result<server::TlsStream<S>> {
         let accepting = self.acceptor.accept(stream);
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
+        let accepting = TlsStream::accept(self.acceptor.config().clone(), Vec::new(), stream);
+        let accepting = async { accepting.await.map_err(|error| error.0) };
         timeout(self.handshake_timeout, accepting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -143,6 +148,9 @@ impl ResolvesServerCert for Shown {
 /// with the bytes already read.
 pub(crate) fn take_stream<S: Io + 'static>(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Upgraded> {
     let upgraded = match upgraded.downcast::<TokioIo<server::TlsStream<S>>>() {
+/// Takes the TLS stream out of hyper's upgraded connection, if it is one of ours; with the bytes already read.
+pub(crate) fn take_stream(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Upgraded> {
+    let upgraded = match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
         Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
         Err(upgraded) => upgraded,
     };

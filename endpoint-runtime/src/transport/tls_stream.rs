@@ -1,0 +1,411 @@
+//! The server's half of TLS on a socket, by the unbuffered interface of rustls: an idle connection owns no buffer.
+//!
+//! Records are decrypted and encrypted in a buffer that the thread lends. The stream keeps only what does not fit
+//! anywhere else: the beginning of a record, bytes that the socket did not take.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::server::UnbufferedServerConnection;
+use tokio_rustls::rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
+};
+use tokio_rustls::rustls::{self, ServerConfig};
+
+use super::buffers;
+
+/// Maximum bytes that one write encrypts: four records of the largest size, which fit into a lent buffer.
+const MOST_AT_ONCE: usize = 64 << 10;
+
+/// A socket behind TLS, after the handshake.
+pub(crate) struct TlsStream<S> {
+    io: S,
+    session: UnbufferedServerConnection,
+    /// Records that were received and not processed: the last one is most often incomplete.
+    records: Vec<u8>,
+    /// What was decrypted and not read.
+    plain: BytesMut,
+    /// What was encrypted and not written.
+    outgoing: BytesMut,
+    /// Why nothing more can be received.
+    failure: Option<rustls::Error>,
+    /// The peer sent `close_notify`: what came is complete.
+    has_ended: bool,
+    /// We sent `close_notify`, or an alert that ends the connection.
+    is_shut: bool,
+}
+
+/// What to encrypt.
+#[derive(Clone, Copy)]
+enum Outbound<'a> {
+    Nothing,
+    Data(&'a [u8]),
+    CloseNotify,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+    /// Runs the handshake, beginning with the bytes `early` of the client. If it fails, the socket comes back; the alert
+    /// that tells the client why was written, if the socket took it.
+    pub(crate) async fn accept(config: Arc<ServerConfig>, early: Vec<u8>, io: S) -> Result<Self, (io::Error, S)> {
+        let session = match UnbufferedServerConnection::new(config) {
+            Ok(session) => session,
+            Err(error) => return Err((invalid(error), io)),
+        };
+        let mut stream = Self {
+            io,
+            session,
+            records: early,
+            plain: BytesMut::new(),
+            outgoing: BytesMut::new(),
+            failure: None,
+            has_ended: false,
+            is_shut: false,
+        };
+        match poll_fn(|cx| stream.poll_handshake(cx)).await {
+            Ok(()) => Ok(stream),
+            Err(error) => Err((error, stream.io)),
+        }
+    }
+
+    /// The protocol negotiated by ALPN (RFC 7301).
+    pub(crate) fn alpn_protocol(&self) -> Option<&[u8]> {
+        self.session.alpn_protocol()
+    }
+
+    /// The client's certificates as verified, its own first; empty if it presented none.
+    pub(crate) fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.session.peer_certificates().unwrap_or_default()
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut nothing = ReadBuf::new(&mut []);
+        loop {
+            let mut records = std::mem::take(&mut self.records);
+            let used = self.process(&mut records, &mut nothing, Outbound::Nothing, &mut Vec::new()).used;
+            records.drain(..used);
+            self.records = records;
+            if let Some(error) = self.failure.clone() {
+                // the alert is a courtesy: the error counts
+                let _ = self.poll_send(cx);
+                return Poll::Ready(Err(invalid(error)));
+            }
+            ready!(self.poll_send(cx))?;
+            if !self.session.is_handshaking() {
+                // copied, not shrunk: a shrunk allocation would leave an unusable gap for as long as the session lasts
+                self.records = self.records.as_slice().to_vec();
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = buffers::lend_for_records();
+            let room = buffer.len() - self.records.len();
+            let mut into = ReadBuf::new(&mut buffer[..room]);
+            let read = Pin::new(&mut self.io).poll_read(cx, &mut into);
+            let has_read = !into.filled().is_empty();
+            self.records.extend_from_slice(into.filled());
+            buffers::return_from_records(buffer);
+            ready!(read)?;
+            match (has_read, room) {
+                (true, _) => {}
+                (false, 0) => return Poll::Ready(Err(too_large())),
+                (false, _) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            }
+        }
+    }
+
+    /// Reads and decrypts until there is something to return. `buffer` begins with `filled` bytes of records.
+    fn poll_decrypt(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        filled: &mut usize,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        loop {
+            if *filled > 0 {
+                let used = self.process(&mut buffer[..*filled], into, Outbound::Nothing, &mut Vec::new()).used;
+                buffer.copy_within(used..*filled, 0);
+                *filled -= used;
+                if into.filled().len() > before {
+                    return Poll::Ready(Ok(()));
+                }
+                if self.failure.is_some() || self.has_ended {
+                    *filled = 0;
+                    return self.poll_ended(cx);
+                }
+            }
+            if *filled == buffer.len() {
+                return Poll::Ready(Err(too_large()));
+            }
+            let mut records = ReadBuf::new(&mut buffer[*filled..]);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut records))?;
+            if records.filled().is_empty() {
+                // without a `close_notify`, the end may have been made by somebody else (RFC 8446 §6.1)
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            *filled += records.filled().len();
+        }
+    }
+
+    /// The end of what is received.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(error) = self.failure.clone() else { return Poll::Ready(Ok(())) };
+        let _ = self.poll_send(cx);
+        Poll::Ready(Err(invalid(error)))
+    }
+
+    /// Encrypts at most [`MOST_AT_ONCE`] bytes and gives them to the socket. What it does not take is kept.
+    fn poll_encrypt(&mut self, cx: &mut Context<'_>, outbound: Outbound<'_>) -> Poll<io::Result<()>> {
+        let mut buffer = buffers::lend_for_records();
+        let mut records = std::mem::take(&mut self.records);
+        let done = self.process(&mut records, &mut ReadBuf::new(&mut []), outbound, &mut buffer);
+        if done.used > 0 {
+            records = records.split_off(done.used);
+        }
+        self.records = records;
+        let result = if done.encrypted == 0 {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            self.send(cx, &buffer[..done.encrypted])
+        };
+        buffers::return_from_records(buffer);
+        Poll::Ready(result)
+    }
+
+    /// Gives `bytes` to the socket, behind what waits. What it does not take is kept.
+    fn send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+        if let Poll::Ready(sent) = self.poll_send(cx) {
+            sent?;
+            while !bytes.is_empty() {
+                match Pin::new(&mut self.io).poll_write(cx, bytes)? {
+                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(count) => bytes = &bytes[count..],
+                    Poll::Pending => break,
+                }
+            }
+        }
+        self.outgoing.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Writes what waits.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            let count = ready!(Pin::new(&mut self.io).poll_write(cx, &self.outgoing))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing.advance(count);
+        }
+        self.outgoing = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// How far [`TlsStream::process`] came.
+struct Processed {
+    /// Bytes of the input that are no longer needed.
+    used: usize,
+    /// Bytes that were written to the buffer for records.
+    encrypted: usize,
+}
+
+impl<S> TlsStream<S> {
+    /// Processes `input` until `into` is full or more input is needed, and then encrypts `outbound` to `encrypted`. What
+    /// rustls itself sends, such as tickets and alerts, goes to `outgoing`.
+    ///
+    /// rustls must see all of the input that it did not discard: the beginning of a record counts.
+    fn process(
+        &mut self,
+        input: &mut [u8],
+        into: &mut ReadBuf<'_>,
+        outbound: Outbound<'_>,
+        encrypted: &mut Vec<u8>,
+    ) -> Processed {
+        let mut processed = Processed { used: 0, encrypted: 0 };
+        loop {
+            let UnbufferedStatus { mut discard, state, .. } =
+                self.session.process_tls_records(&mut input[processed.used..]);
+            let goes_on = match state {
+                // only the alert is still of interest
+                Ok(ref state) if self.failure.is_some() && !is_outgoing(state) => false,
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(Ok(record)) = traffic.next_record() {
+                        discard += record.discard;
+                        let count = record.payload.len().min(into.remaining());
+                        into.put_slice(&record.payload[..count]);
+                        self.plain.extend_from_slice(&record.payload[count..]);
+                    }
+                    into.remaining() > 0 || !matches!(outbound, Outbound::Nothing)
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    append(&mut self.outgoing, |place| match data.encode(place) {
+                        Ok(count) => Ok(count),
+                        Err(EncodeError::InsufficientSize(more)) => Err(Some(more)),
+                        Err(EncodeError::AlreadyEncoded) => Err(None),
+                    })
+                    .is_some()
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    // it is in `outgoing`, in front of all that is encrypted later
+                    data.done();
+                    true
+                }
+                Ok(ConnectionState::WriteTraffic(traffic)) => {
+                    processed.encrypted = encrypt(traffic, outbound, encrypted).unwrap_or_default();
+                    false
+                }
+                Ok(ConnectionState::PeerClosed) => {
+                    self.has_ended = true;
+                    true
+                }
+                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => false,
+                // early data is off (`TlsConfig::from_rustls`), and there is no other state
+                Ok(_) => {
+                    self.failure = Some(rustls::Error::General("unexpected state of a TLS connection".into()));
+                    false
+                }
+                Err(error) => {
+                    // once more: the alert waits to be encoded
+                    let is_first = self.failure.is_none();
+                    self.failure.get_or_insert(error);
+                    self.is_shut = true;
+                    is_first
+                }
+            };
+            processed.used += discard;
+            if !goes_on {
+                return processed;
+            }
+        }
+    }
+}
+
+/// Whether rustls itself sends something.
+fn is_outgoing<D>(state: &ConnectionState<'_, '_, D>) -> bool {
+    matches!(state, ConnectionState::EncodeTlsData(_) | ConnectionState::TransmitTlsData(_))
+}
+
+/// Encrypts to the beginning of `place`, which grows as needed. Returns the number of bytes, or `None` if the keys are
+/// exhausted.
+fn encrypt<D>(mut traffic: WriteTraffic<'_, D>, outbound: Outbound<'_>, place: &mut Vec<u8>) -> Option<usize> {
+    loop {
+        let encrypted = match outbound {
+            Outbound::Nothing => return None,
+            Outbound::Data(data) => traffic.encrypt(data, place),
+            Outbound::CloseNotify => traffic.queue_close_notify(place),
+        };
+        match encrypted {
+            Ok(count) => return Some(count),
+            Err(EncryptError::InsufficientSize(more)) => place.resize(more.required_size, 0),
+            Err(EncryptError::EncryptExhausted) => return None,
+        }
+    }
+}
+
+/// Appends what `encode` writes, which is asked again with as much space as it needs.
+fn append(
+    place: &mut BytesMut,
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, Option<InsufficientSizeError>>,
+) -> Option<()> {
+    let begin = place.len();
+    loop {
+        match encode(&mut place[begin..]) {
+            Ok(count) => {
+                place.truncate(begin + count);
+                return Some(());
+            }
+            Err(Some(more)) => place.resize(begin + more.required_size, 0),
+            Err(None) => {
+                place.truncate(begin);
+                return None;
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if into.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if !this.plain.is_empty() {
+            let count = this.plain.len().min(into.remaining());
+            into.put_slice(&this.plain[..count]);
+            this.plain.advance(count);
+            if this.plain.is_empty() {
+                this.plain = BytesMut::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if this.failure.is_some() || this.has_ended {
+            return this.poll_ended(cx);
+        }
+        let mut buffer = buffers::lend_for_records();
+        let mut filled = this.records.len();
+        buffer[..filled].copy_from_slice(&this.records);
+        let read = this.poll_decrypt(cx, &mut buffer, &mut filled, into);
+        if this.records != buffer[..filled] {
+            this.records = buffer[..filled].to_vec();
+        }
+        buffers::return_from_records(buffer);
+        read
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        // what waits is bounded by what one call encrypts
+        ready!(this.poll_send(cx))?;
+        if this.is_shut {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let data = &data[..data.len().min(MOST_AT_ONCE)];
+        if !data.is_empty() {
+            ready!(this.poll_encrypt(cx, Outbound::Data(data)))?;
+        }
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    /// Sends `close_notify` and closes our half of the socket.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.is_shut {
+            this.is_shut = true;
+            ready!(this.poll_encrypt(cx, Outbound::CloseNotify))?;
+        }
+        ready!(this.poll_send(cx))?;
+        match ready!(Pin::new(&mut this.io).poll_shutdown(cx)) {
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<S> fmt::Debug for TlsStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream").finish_non_exhaustive()
+    }
+}
+
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a TLS handshake message is too large")
+}
