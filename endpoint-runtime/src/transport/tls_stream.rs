@@ -28,6 +28,17 @@ const MOST_AT_ONCE: usize = 64 << 10;
 pub(crate) struct TlsStream<S> {
     io: S,
     session: UnbufferedServerConnection,
+    /// `None` while there is nothing: an idle connection is small.
+    pending: Option<Box<Pending>>,
+    /// The peer sent `close_notify`: what came is complete.
+    has_ended: bool,
+    /// We sent `close_notify`, or an alert that ends the connection.
+    is_shut: bool,
+}
+
+/// What was received, decrypted or encrypted, and not taken yet.
+#[derive(Default)]
+struct Pending {
     /// Records that were received and not processed: the last one is most often incomplete.
     records: Vec<u8>,
     /// What was decrypted and not read.
@@ -36,10 +47,40 @@ pub(crate) struct TlsStream<S> {
     outgoing: BytesMut,
     /// Why nothing more can be received.
     failure: Option<rustls::Error>,
-    /// The peer sent `close_notify`: what came is complete.
-    has_ended: bool,
-    /// We sent `close_notify`, or an alert that ends the connection.
-    is_shut: bool,
+}
+
+impl Pending {
+    /// Writes what waits for the socket.
+    fn poll_send<S: AsyncWrite + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            let count = ready!(Pin::new(&mut *io).poll_write(cx, &self.outgoing))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing.advance(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives `bytes` to the socket, behind what waits. What it does not take is kept.
+    fn send<S: AsyncWrite + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+        if let Poll::Ready(sent) = self.poll_send(io, cx) {
+            sent?;
+            while !bytes.is_empty() {
+                match Pin::new(&mut *io).poll_write(cx, bytes)? {
+                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(count) => bytes = &bytes[count..],
+                    Poll::Pending => break,
+                }
+            }
+        }
+        self.outgoing.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.plain.is_empty() && self.outgoing.is_empty() && self.failure.is_none()
+    }
 }
 
 /// What to encrypt.
@@ -58,17 +99,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             Ok(session) => session,
             Err(error) => return Err((invalid(error), io)),
         };
-        let mut stream = Self {
-            io,
-            session,
-            records: early,
-            plain: BytesMut::new(),
-            outgoing: BytesMut::new(),
-            failure: None,
-            has_ended: false,
-            is_shut: false,
-        };
-        match poll_fn(|cx| stream.poll_handshake(cx)).await {
+        let pending = Some(Box::new(Pending { records: early, ..Pending::default() }));
+        let mut stream = Self { io, session, pending, has_ended: false, is_shut: false };
+        match poll_fn(|cx| stream.with_pending(|stream, pending| stream.poll_handshake(cx, pending))).await {
             Ok(()) => Ok(stream),
             Err(error) => Err((error, stream.io)),
         }
@@ -84,30 +117,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         self.session.peer_certificates().unwrap_or_default()
     }
 
-    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut nothing = ReadBuf::new(&mut []);
+    /// Takes out what is pending, and puts back what is left of it.
+    fn with_pending<R>(&mut self, f: impl FnOnce(&mut Self, &mut Pending) -> R) -> R {
+        let mut pending = self.pending.take().map(|pending| *pending).unwrap_or_default();
+        let result = f(self, &mut pending);
+        self.pending = (!pending.is_empty()).then(|| Box::new(pending));
+        result
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>, pending: &mut Pending) -> Poll<io::Result<()>> {
         loop {
-            let mut records = std::mem::take(&mut self.records);
-            let used = self.process(&mut records, &mut nothing, Outbound::Nothing, &mut Vec::new()).used;
+            let mut records = std::mem::take(&mut pending.records);
+            let nothing = &mut ReadBuf::new(&mut []);
+            let used = self.process(pending, &mut records, nothing, Outbound::Nothing, &mut Vec::new()).used;
             records.drain(..used);
-            self.records = records;
-            if let Some(error) = self.failure.clone() {
+            if let Some(error) = pending.failure.clone() {
                 // the alert is a courtesy: the error counts
-                let _ = self.poll_send(cx);
+                let _ = pending.poll_send(&mut self.io, cx);
                 return Poll::Ready(Err(invalid(error)));
             }
-            ready!(self.poll_send(cx))?;
+            pending.records = records;
+            ready!(pending.poll_send(&mut self.io, cx))?;
             if !self.session.is_handshaking() {
-                // copied, not shrunk: a shrunk allocation would leave an unusable gap for as long as the session lasts
-                self.records = self.records.as_slice().to_vec();
                 return Poll::Ready(Ok(()));
             }
             let mut buffer = buffers::lend_for_records();
-            let room = buffer.len() - self.records.len();
+            let room = buffer.len() - pending.records.len();
             let mut into = ReadBuf::new(&mut buffer[..room]);
             let read = Pin::new(&mut self.io).poll_read(cx, &mut into);
             let has_read = !into.filled().is_empty();
-            self.records.extend_from_slice(into.filled());
+            pending.records.extend_from_slice(into.filled());
             buffers::return_from_records(buffer);
             ready!(read)?;
             match (has_read, room) {
@@ -118,26 +157,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         }
     }
 
-    /// Reads and decrypts until there is something to return. `buffer` begins with `filled` bytes of records.
+    /// Reads and decrypts until there is something to return.
     fn poll_decrypt(
         &mut self,
         cx: &mut Context<'_>,
+        pending: &mut Pending,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut buffer = buffers::lend_for_records();
+        let mut filled = pending.records.len();
+        buffer[..filled].copy_from_slice(&pending.records);
+        let read = self.poll_decrypt_in(&mut buffer, &mut filled, cx, pending, into);
+        if pending.records != buffer[..filled] {
+            pending.records = buffer[..filled].to_vec();
+        }
+        buffers::return_from_records(buffer);
+        read
+    }
+
+    /// `buffer` begins with `filled` bytes of records.
+    fn poll_decrypt_in(
+        &mut self,
         buffer: &mut [u8],
         filled: &mut usize,
+        cx: &mut Context<'_>,
+        pending: &mut Pending,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         loop {
             if *filled > 0 {
-                let used = self.process(&mut buffer[..*filled], into, Outbound::Nothing, &mut Vec::new()).used;
+                let used =
+                    self.process(pending, &mut buffer[..*filled], into, Outbound::Nothing, &mut Vec::new()).used;
                 buffer.copy_within(used..*filled, 0);
                 *filled -= used;
                 if into.filled().len() > before {
                     return Poll::Ready(Ok(()));
                 }
-                if self.failure.is_some() || self.has_ended {
+                if pending.failure.is_some() || self.has_ended {
                     *filled = 0;
-                    return self.poll_ended(cx);
+                    return self.poll_ended(cx, pending);
                 }
             }
             if *filled == buffer.len() {
@@ -154,57 +213,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 
     /// The end of what is received.
-    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(error) = self.failure.clone() else { return Poll::Ready(Ok(())) };
-        let _ = self.poll_send(cx);
+    fn poll_ended(&mut self, cx: &mut Context<'_>, pending: &mut Pending) -> Poll<io::Result<()>> {
+        let Some(error) = pending.failure.clone() else { return Poll::Ready(Ok(())) };
+        let _ = pending.poll_send(&mut self.io, cx);
         Poll::Ready(Err(invalid(error)))
     }
 
     /// Encrypts at most [`MOST_AT_ONCE`] bytes and gives them to the socket. What it does not take is kept.
-    fn poll_encrypt(&mut self, cx: &mut Context<'_>, outbound: Outbound<'_>) -> Poll<io::Result<()>> {
+    fn encrypt(&mut self, cx: &mut Context<'_>, pending: &mut Pending, outbound: Outbound<'_>) -> io::Result<()> {
         let mut buffer = buffers::lend_for_records();
-        let mut records = std::mem::take(&mut self.records);
-        let done = self.process(&mut records, &mut ReadBuf::new(&mut []), outbound, &mut buffer);
-        if done.used > 0 {
-            records = records.split_off(done.used);
-        }
-        self.records = records;
-        let result = if done.encrypted == 0 {
-            Err(io::ErrorKind::BrokenPipe.into())
-        } else {
-            self.send(cx, &buffer[..done.encrypted])
+        let mut records = std::mem::take(&mut pending.records);
+        let done = self.process(pending, &mut records, &mut ReadBuf::new(&mut []), outbound, &mut buffer);
+        records.drain(..done.used);
+        pending.records = records;
+        let result = match done.encrypted {
+            0 => Err(io::ErrorKind::BrokenPipe.into()),
+            count => pending.send(&mut self.io, cx, &buffer[..count]),
         };
         buffers::return_from_records(buffer);
-        Poll::Ready(result)
-    }
-
-    /// Gives `bytes` to the socket, behind what waits. What it does not take is kept.
-    fn send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
-        if let Poll::Ready(sent) = self.poll_send(cx) {
-            sent?;
-            while !bytes.is_empty() {
-                match Pin::new(&mut self.io).poll_write(cx, bytes)? {
-                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Poll::Ready(count) => bytes = &bytes[count..],
-                    Poll::Pending => break,
-                }
-            }
-        }
-        self.outgoing.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Writes what waits.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.outgoing.is_empty() {
-            let count = ready!(Pin::new(&mut self.io).poll_write(cx, &self.outgoing))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.outgoing.advance(count);
-        }
-        self.outgoing = BytesMut::new();
-        Poll::Ready(Ok(()))
+        result
     }
 }
 
@@ -223,6 +250,7 @@ impl<S> TlsStream<S> {
     /// rustls must see all of the input that it did not discard: the beginning of a record counts.
     fn process(
         &mut self,
+        pending: &mut Pending,
         input: &mut [u8],
         into: &mut ReadBuf<'_>,
         outbound: Outbound<'_>,
@@ -234,18 +262,18 @@ impl<S> TlsStream<S> {
                 self.session.process_tls_records(&mut input[processed.used..]);
             let goes_on = match state {
                 // only the alert is still of interest
-                Ok(ref state) if self.failure.is_some() && !is_outgoing(state) => false,
+                Ok(ref state) if pending.failure.is_some() && !is_outgoing(state) => false,
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(Ok(record)) = traffic.next_record() {
                         discard += record.discard;
                         let count = record.payload.len().min(into.remaining());
                         into.put_slice(&record.payload[..count]);
-                        self.plain.extend_from_slice(&record.payload[count..]);
+                        pending.plain.extend_from_slice(&record.payload[count..]);
                     }
                     into.remaining() > 0 || !matches!(outbound, Outbound::Nothing)
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(&mut self.outgoing, |place| match data.encode(place) {
+                    append(&mut pending.outgoing, |place| match data.encode(place) {
                         Ok(count) => Ok(count),
                         Err(EncodeError::InsufficientSize(more)) => Err(Some(more)),
                         Err(EncodeError::AlreadyEncoded) => Err(None),
@@ -268,13 +296,13 @@ impl<S> TlsStream<S> {
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => false,
                 // early data is off (`TlsConfig::from_rustls`), and there is no other state
                 Ok(_) => {
-                    self.failure = Some(rustls::Error::General("unexpected state of a TLS connection".into()));
+                    pending.failure = Some(rustls::Error::General("unexpected state of a TLS connection".into()));
                     false
                 }
                 Err(error) => {
                     // once more: the alert waits to be encoded
-                    let is_first = self.failure.is_none();
-                    self.failure.get_or_insert(error);
+                    let is_first = pending.failure.is_none();
+                    pending.failure.get_or_insert(error);
                     self.is_shut = true;
                     is_first
                 }
@@ -332,63 +360,55 @@ fn append(
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
         if into.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        if !this.plain.is_empty() {
-            let count = this.plain.len().min(into.remaining());
-            into.put_slice(&this.plain[..count]);
-            this.plain.advance(count);
-            if this.plain.is_empty() {
-                this.plain = BytesMut::new();
+        self.get_mut().with_pending(|this, pending| {
+            if !pending.plain.is_empty() {
+                let count = pending.plain.len().min(into.remaining());
+                into.put_slice(&pending.plain[..count]);
+                pending.plain.advance(count);
+                return Poll::Ready(Ok(()));
             }
-            return Poll::Ready(Ok(()));
-        }
-        if this.failure.is_some() || this.has_ended {
-            return this.poll_ended(cx);
-        }
-        let mut buffer = buffers::lend_for_records();
-        let mut filled = this.records.len();
-        buffer[..filled].copy_from_slice(&this.records);
-        let read = this.poll_decrypt(cx, &mut buffer, &mut filled, into);
-        if this.records != buffer[..filled] {
-            this.records = buffer[..filled].to_vec();
-        }
-        buffers::return_from_records(buffer);
-        read
+            if pending.failure.is_some() || this.has_ended {
+                return this.poll_ended(cx, pending);
+            }
+            this.poll_decrypt(cx, pending, into)
+        })
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        // what waits is bounded by what one call encrypts
-        ready!(this.poll_send(cx))?;
-        if this.is_shut {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let data = &data[..data.len().min(MOST_AT_ONCE)];
-        if !data.is_empty() {
-            ready!(this.poll_encrypt(cx, Outbound::Data(data)))?;
-        }
-        Poll::Ready(Ok(data.len()))
+        self.get_mut().with_pending(|this, pending| {
+            // what waits is bounded by what one call encrypts
+            ready!(pending.poll_send(&mut this.io, cx))?;
+            if this.is_shut {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let data = &data[..data.len().min(MOST_AT_ONCE)];
+            if !data.is_empty() {
+                this.encrypt(cx, pending, Outbound::Data(data))?;
+            }
+            Poll::Ready(Ok(data.len()))
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
+        ready!(this.with_pending(|this, pending| pending.poll_send(&mut this.io, cx)))?;
         Pin::new(&mut this.io).poll_flush(cx)
     }
 
     /// Sends `close_notify` and closes our half of the socket.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.is_shut {
-            this.is_shut = true;
-            ready!(this.poll_encrypt(cx, Outbound::CloseNotify))?;
-        }
-        ready!(this.poll_send(cx))?;
+        ready!(this.with_pending(|this, pending| {
+            if !std::mem::replace(&mut this.is_shut, true) {
+                this.encrypt(cx, pending, Outbound::CloseNotify)?;
+            }
+            pending.poll_send(&mut this.io, cx)
+        }))?;
         match ready!(Pin::new(&mut this.io).poll_shutdown(cx)) {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(())),
