@@ -218,6 +218,11 @@ pub(crate) const ANSWER_BODY: usize = 64 << 10;
 #[cfg(feature = "tls")]
 pub(crate) const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// One minute between two looks at the files of certificates: they are renewed days before they expire, and two small
+/// reads a minute cost nothing.
+#[cfg(feature = "tls")]
+pub(crate) const TLS_WATCH_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Maximum number of messages in one session's send queue.
 pub(crate) const SEND_QUEUE_MESSAGES: usize = 65_536;
 

@@ -94,6 +94,7 @@
 //! | `protobuf` | `Protobuf` | `prost` |
 //! | `tls` | `ServerBuilder::tls`, and `wss://` for clients | `rustls` with `ring`, `webpki-roots` |
 //! | `systemd` | `Listener::systemd`; systemd is told that a server is ready, stops and is alive | `listenfd` |
+//! | `rustls` | `TlsConfig::from_rustls`, and rustls 0.23 as `endpoint_runtime::rustls` | `tls`, and no other crate |
 //! | `dev-certificate` | `TlsConfig::self_signed` | `rcgen` |
 //! | `axum`, `tungstenite` | `ServerContainer::adopt`: endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 accepts | `axum`, `futures-sink` |
 //! | `test` | `endpoint_runtime::test`: endpoints tested in memory | `client`, and no other crate |
@@ -185,6 +186,8 @@ pub use crate::endpoint::coders::{
 };
 pub use crate::endpoint::programmatic::Endpoint;
 pub use crate::error::{BoxError, Error};
+#[cfg(feature = "tls")]
+pub use crate::handshake::client_certificate::ClientCertificate;
 pub use crate::handshake::extensions::ExtensionOffer;
 pub use crate::handshake::forwarded::ForwardedHeaders;
 pub use crate::handshake::origins::Origins;
@@ -215,9 +218,14 @@ pub use crate::session::writer::{BinaryWriter, TextWriter};
 pub use crate::session::{EndpointInfo, InvalidSessionId, OpenSessions, Session, SessionId, WeakSession};
 pub use crate::transport::listener::Listener;
 #[cfg(feature = "tls")]
+pub use crate::transport::client_certificates::ClientCertificates;
+#[cfg(feature = "tls")]
 pub use crate::transport::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use crate::transport::trust::Trust;
+/// rustls 0.23, for [`TlsConfig::from_rustls`] (cargo feature `rustls`).
+#[cfg(feature = "rustls")]
+pub use tokio_rustls::rustls;
 pub use endpoint_wire::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES, ReasonTooLong};
 pub use endpoint_wire::extension::Extension;
 pub use endpoint_wire::message::{Binary, Message, Pong};
@@ -246,7 +254,7 @@ pub mod prelude {
     #[cfg(feature = "protobuf")]
     pub use crate::Protobuf;
     #[cfg(feature = "tls")]
-    pub use crate::TlsConfig;
+    pub use crate::{ClientCertificate, ClientCertificates, TlsConfig};
     #[cfg(all(feature = "client", feature = "tls"))]
     pub use crate::Trust;
     pub use crate::{

@@ -3,6 +3,8 @@
 pub(crate) mod accept_key;
 #[cfg(feature = "client")]
 pub(crate) mod client;
+#[cfg(feature = "tls")]
+pub(crate) mod client_certificate;
 mod cookies;
 pub(crate) mod extensions;
 pub(crate) mod forwarded;

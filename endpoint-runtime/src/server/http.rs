@@ -28,6 +28,8 @@ use crate::config::REQUEST_HEAD_TIMEOUT;
 use crate::container::accepted::AcceptedSocket;
 use crate::container::{Routed, ServerContainer};
 use crate::error::Error;
+#[cfg(feature = "tls")]
+use crate::handshake::client_certificate::ClientCertificate;
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
@@ -118,6 +120,45 @@ impl Http {
             Err(exceeded) => {
                 if let Some(answering) = admission.refuse(&self.container, ip, exceeded) {
                     self.tasks.spawn(answering.run(stream));
+    /// Replaces certificates whose files change, until the server stops.
+    #[cfg(feature = "tls")]
+    pub(super) fn watch_certificates(&self) {
+        if let Some(watching) = self.tls.as_ref().and_then(TlsConfig::watching) {
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = watching => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+
+    /// Serves one connection in its own task.
+    pub(super) fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        // a response is one write: Nagle's algorithm would only delay it
+        if let Err(error) = stream.set_nodelay(true) {
+            return tracing::debug!(%error, %peer, "the connection was closed before it was served");
+        }
+        let local_addr = self.local_addr.or_else(|| stream.local_addr().ok());
+        let is_local = self.is_local;
+        let transport = move |is_secure| Transport { peer_addr: Some(peer), local_addr, is_secure, is_local };
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.clone() {
+            let mut connection = self.connection(transport(true));
+            self.tasks.spawn(async move {
+                // in the connection's own task: a slow handshake delays no other connection
+                let accepted = tokio::select! {
+                    accepted = tls.accept(stream) => accepted,
+                    () = when_woken(connection.stop.cancelled()) => return,
+                };
+                match accepted {
+                    Ok(stream) => {
+                        let presented = stream.peer_certificates();
+                        connection.client_certificate = presented.and_then(|it| ClientCertificate::new(it.0, &it.1));
+                        connection.serve(TokioIo::new(stream)).await;
+                    }
+                    Err(error) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
                 }
                 return;
             }
@@ -155,6 +196,8 @@ impl Http {
             fallback: self.fallback.clone(),
             transport,
             pending,
+            #[cfg(feature = "tls")]
+            client_certificate: None,
             stop: self.stop.clone(),
             cut: self.cut.clone(),
         }
@@ -168,6 +211,8 @@ struct HttpConnection {
     transport: Transport,
     /// Counts the connection as one that is pending, until its first request.
     pending: Slot,
+    #[cfg(feature = "tls")]
+    client_certificate: Option<ClientCertificate>,
     stop: CancellationToken,
     cut: CancellationToken,
 }
@@ -246,6 +291,13 @@ impl HttpConnection {
         let pending = Cell::new(Some(pending));
         let service = service_fn(move |request| {
             drop(pending.take());
+        let Self { container, fallback, transport, stop, cut, .. } = self;
+        let limits = container.head_limits();
+        #[cfg(feature = "tls")]
+        let client_certificate = self.client_certificate;
+        let service = service_fn(move |request| {
+            #[cfg(feature = "tls")]
+            let request = with_certificate(request, client_certificate.as_ref());
             let (container, fallback) = (container.clone(), fallback.clone());
             async move {
                 match (container.respond(request, transport), fallback) {
@@ -281,6 +333,15 @@ impl HttpConnection {
             tracing::debug!(%error, peer = ?transport.peer_addr, "an HTTP connection failed");
         }
     }
+}
+
+/// Adds the client's certificate to a request, where the handshake and the fallback find it.
+#[cfg(feature = "tls")]
+fn with_certificate(mut request: Request<Incoming>, certificate: Option<&ClientCertificate>) -> Request<Incoming> {
+    if let Some(certificate) = certificate {
+        request.extensions_mut().insert(certificate.clone());
+    }
+    request
 }
 
 /// HTTP/1.1 with our limits for a request head.

@@ -120,6 +120,39 @@ impl Server {
         let _watchdog = service_manager.ready();
         // dropped when the signal comes: that closes the listeners
         let accept = accept::accept_all(listeners, http.clone());
+        };
+        #[cfg(feature = "tls")]
+        http.watch_certificates();
+        let accept = async {
+            let failures = LogRate::<1>::default();
+            let mut more = 0;
+            loop {
+                match listener.accept().await {
+                    Ok((stream, peer)) => {
+                        http.serve(stream, peer);
+                        if more > 0 {
+                            more -= 1;
+                            continue;
+                        }
+                        // open connections run before a burst of new ones; if they take long, several of the burst are
+                        // accepted in the next round
+                        let started = Instant::now();
+                        yield_now().await;
+                        more = (started.elapsed().as_micros() / ACCEPT_INTERVAL.as_micros()).min(ACCEPT_MORE);
+                    }
+                    // the client closed the connection before it was accepted
+                    Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {
+                    }
+                    Err(error) => {
+                        // most likely out of file descriptors: wait until some are closed
+                        if let Some(not_logged) = failures.due() {
+                            tracing::warn!(%error, not_logged, "cannot accept a connection");
+                        }
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        };
         tokio::select! {
             () = accept => {}
             () = signal => {}

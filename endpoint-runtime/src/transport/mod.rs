@@ -7,6 +7,12 @@ mod adapter;
 pub(crate) mod axum;
 pub(crate) mod bound;
 pub(crate) mod buffers;
+#[cfg(feature = "tls")]
+mod certificates;
+#[cfg(feature = "tls")]
+pub(crate) mod client_certificates;
+#[cfg(feature = "tls")]
+mod first_bytes;
 pub(crate) mod keepalive;
 pub(crate) mod listener;
 #[cfg(feature = "adopted")]

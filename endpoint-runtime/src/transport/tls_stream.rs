@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use tokio_rustls::rustls::server::UnbufferedServerConnection;
 use tokio_rustls::rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
@@ -112,9 +112,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         self.session.alpn_protocol()
     }
 
-    /// The client's certificates as verified, its own first; empty if it presented none.
-    pub(crate) fn peer_certificates(&self) -> &[CertificateDer<'static>] {
-        self.session.peer_certificates().unwrap_or_default()
+    /// The client's certificates in DER as verified, its own first, and the SHA-256 of that one; `None` if it presented
+    /// none.
+    pub(crate) fn peer_certificates(&self) -> Option<(Vec<Vec<u8>>, Vec<u8>)> {
+        let chain = self.session.peer_certificates()?;
+        let hash = TLS13_AES_128_GCM_SHA256.tls13()?.common.hash_provider;
+        let own = hash.hash(chain.first()?);
+        Some((chain.iter().map(|certificate| certificate.to_vec()).collect(), own.as_ref().to_vec()))
     }
 
     /// Takes out what is pending, and puts back what is left of it.

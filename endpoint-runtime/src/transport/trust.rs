@@ -8,7 +8,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsConnector, client};
 
-use super::tls::{ALPN, chain, provider, tls_error};
+use super::certificates::{chain, provider, tls_error};
+use super::tls::ALPN;
 use crate::error::{Error, Kind};
 
 /// The certificates that a [`ClientContainer`](crate::ClientContainer) accepts from the server of a `wss://` URI (cargo
