@@ -391,3 +391,135 @@ async fn page_without_encryption_is_not_of_the_same_origin() {
         assert!(came.starts_with(&format!("HTTP/1.1 {status} ")), "{origin} at {host}: {came}");
     }
 }
+
+/// Sends `parts` to a port that speaks TLS, one after the other, and returns what came until the end.
+async fn say(server: &TestServer, parts: &[&[u8]]) -> Vec<u8> {
+    let mut stream = soon(TcpStream::connect(server.addr)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut came = Vec::new();
+    for part in parts {
+        soon(stream.write_all(part)).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    // a reset would lose the answer
+    soon(stream.read_to_end(&mut came)).await.unwrap();
+    came
+}
+
+#[tokio::test]
+async fn http_without_tls_gets_a_sentence() {
+    let tls = certificate();
+    let (server, _journal) = serve(&tls).await;
+    let large = [&UPGRADE[..UPGRADE.len() - 2], b"X-Filler: ", "x".repeat(20_000).as_bytes(), b"\r\n\r\n"].concat();
+    for parts in [
+        &[UPGRADE][..],
+        &[b"G", b"E", b"T", b" ", b"/ HTTP/1.1\r\n\r\n"],
+        &[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+        &[&large],
+    ] {
+        let answer = String::from_utf8(say(&server, parts).await).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.contains("use https:// or wss://"), "{answer}");
+    }
+    // our client reports it
+    let container = ClientContainer::new();
+    let uri = format!("ws://localhost:{}/echo", server.addr.port());
+    let error = soon(container.connect(Ear(Journal::default()), uri)).await.unwrap_err();
+    assert!(error.is_handshake() && error.response().is_some_and(|answer| answer.status() == 400), "{error:?}");
+}
+
+#[tokio::test]
+async fn junk_on_a_tls_port_ends_the_connection() {
+    let tls = certificate().handshake_timeout(Duration::from_millis(300));
+    let (server, journal) = serve(&tls).await;
+    for junk in
+        [&b"hello\r\n"[..], &[0; 64], &[0xff; 4096], b"SSH-2.0-OpenSSH_9.9\r\n", &[0x16, 3, 1, 0xff, 0xff, 0, 0], b"GE"]
+    {
+        let answer = say(&server, &[junk]).await;
+        // at most an alert
+        assert!(answer.is_empty() || answer[0] == 21, "{junk:?}: {answer:?}");
+    }
+    let uri = format!("wss://localhost:{}/echo", server.addr.port());
+    let _session = soon(trusting(&tls).connect(Ear(Journal::default()), uri.clone())).await.unwrap();
+    journal.expect(&format!("open true {uri}")).await;
+}
+
+#[tokio::test]
+async fn tls_on_a_port_without_it_is_an_error_on_both_sides() {
+    let container = ServerContainer::builder().endpoint_with(|_| Ok(Notes { journal: Journal::default() }));
+    let server = TestServer::with(container).await;
+    let error = raw(&certificate(), &server, &[]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error:?}");
+    let uri = format!("wss://localhost:{}/notes", server.addr.port());
+    let error = soon(trusting(&certificate()).connect(Ear(Journal::default()), uri)).await.unwrap_err();
+    assert!(error.is_tls(), "{error:?}");
+}
+
+#[tokio::test]
+async fn keys_that_the_client_updates_are_followed() {
+    let tls = certificate();
+    let (server, _journal) = serve(&tls).await;
+    let mut stream = raw(&tls, &server, &[]).await.unwrap();
+    soon(stream.write_all(UPGRADE)).await.unwrap();
+    for round in 0..20 {
+        stream.get_mut().1.refresh_traffic_keys().unwrap();
+        let text = format!("round {round}");
+        soon(stream.write_all(&frame(0x81, text.as_bytes()))).await.unwrap();
+        let mut came = Vec::new();
+        while !came.ends_with(text.as_bytes()) {
+            assert!(soon(stream.read_buf(&mut came)).await.unwrap() > 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn records_in_any_pieces_are_read() {
+    let tls = certificate();
+    let (server, _journal) = serve(&tls).await;
+    for piece in [1, 7, 1_000, 20_000] {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let relay = tokio::spawn(relay(far, server.addr, piece));
+        let mut stream = secure(&tls, near).await;
+        let size = if piece == 1 { 2_000 } else { 60_000 };
+        let message = frame(0x81, "x".repeat(size).as_bytes());
+        soon(stream.write_all(&[UPGRADE, &message, &frame(0x88, &1000u16.to_be_bytes())].concat())).await.unwrap();
+        let mut came = Vec::new();
+        soon(stream.read_to_end(&mut came)).await.unwrap();
+        assert!(came.len() > size && came.ends_with(&[0x88, 2, 3, 0xe8]), "{piece}: {} bytes", came.len());
+        drop(stream);
+        relay.abort();
+    }
+}
+
+/// Passes what `near` sends to `server` in pieces of a size, and everything back.
+async fn relay(near: tokio::io::DuplexStream, server: std::net::SocketAddr, piece: usize) {
+    let far = TcpStream::connect(server).await.unwrap();
+    far.set_nodelay(true).unwrap();
+    let (mut from_far, mut to_far) = far.into_split();
+    let (mut from_near, mut to_near) = tokio::io::split(near);
+    let there = async {
+        let mut buffer = vec![0; piece];
+        while let Ok(count @ 1..) = from_near.read(&mut buffer).await {
+            if to_far.write_all(&buffer[..count]).await.is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let back = async {
+        let _ = tokio::io::copy(&mut from_far, &mut to_near).await;
+        let _ = to_near.shutdown().await;
+    };
+    tokio::join!(there, back);
+}
+
+/// A TLS stream for localhost on any socket.
+async fn secure(tls: &TlsConfig, io: tokio::io::DuplexStream) -> TlsStream<tokio::io::DuplexStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(tls.certificate_pem().as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    soon(TlsConnector::from(Arc::new(config)).connect(name, io)).await.unwrap()
+}

@@ -223,13 +223,13 @@ pub use crate::transport::client_certificates::ClientCertificates;
 pub use crate::transport::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use crate::transport::trust::Trust;
-/// rustls 0.23, for [`TlsConfig::from_rustls`] (cargo feature `rustls`).
-#[cfg(feature = "rustls")]
-pub use tokio_rustls::rustls;
 pub use endpoint_wire::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES, ReasonTooLong};
 pub use endpoint_wire::extension::Extension;
 pub use endpoint_wire::message::{Binary, Message, Pong};
 pub use endpoint_wire::text::Text;
+/// rustls 0.23, for [`TlsConfig::from_rustls`] (cargo feature `rustls`).
+#[cfg(feature = "rustls")]
+pub use tokio_rustls::rustls;
 
 /// Endpoints tested in memory, without a port and, if the clock is paused, without a wait.
 ///
@@ -253,8 +253,6 @@ pub mod prelude {
     pub use crate::MessagePack;
     #[cfg(feature = "protobuf")]
     pub use crate::Protobuf;
-    #[cfg(feature = "tls")]
-    pub use crate::{ClientCertificate, ClientCertificates, TlsConfig};
     #[cfg(all(feature = "client", feature = "tls"))]
     pub use crate::Trust;
     pub use crate::{
@@ -268,6 +266,8 @@ pub mod prelude {
         TextWriter, TrailingSlash, User, WeakSession, on_close, on_error, on_message, on_open, on_presence,
         server_endpoint,
     };
+    #[cfg(feature = "tls")]
+    pub use crate::{ClientCertificate, ClientCertificates, TlsConfig};
     #[cfg(feature = "client")]
     pub use crate::{ClientContainer, ClientRequest, Proxy, Reconnect, client_endpoint};
     #[cfg(feature = "json")]

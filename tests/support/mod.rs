@@ -3,6 +3,7 @@
 //! Every wait is for an event and has a deadline; what came instead is printed.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod authority;
 pub mod ear;
 pub mod raw_server;
 

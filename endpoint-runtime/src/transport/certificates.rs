@@ -61,7 +61,11 @@ impl Files {
 impl Entry {
     /// The names that this entry is chosen for, in lower case.
     fn names(&self) -> Vec<String> {
-        if self.given.is_empty() { self.certified.cert.first().map(names_of).unwrap_or_default() } else { self.given.clone() }
+        if self.given.is_empty() {
+            self.certified.cert.first().map(names_of).unwrap_or_default()
+        } else {
+            self.given.clone()
+        }
     }
 }
 
@@ -240,7 +244,7 @@ pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     if chain.is_empty() { Err(Error::new(Kind::Tls, "the PEM contains no certificate")) } else { Ok(chain) }
 }
 
-fn certified(certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, Error> {
+pub(super) fn certified(certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, Error> {
     let chain = chain(certificates)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| tls_error("the key is not valid PEM", error))?;
     let certified = CertifiedKey::from_der(chain, key, &provider());

@@ -191,8 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         let before = into.filled().len();
         loop {
             if *filled > 0 {
-                let used =
-                    self.process(pending, &mut buffer[..*filled], into, Outbound::Nothing, &mut Vec::new()).used;
+                let used = self.process(pending, &mut buffer[..*filled], into, Outbound::Nothing, &mut Vec::new()).used;
                 buffer.copy_within(used..*filled, 0);
                 *filled -= used;
                 if into.filled().len() > before {
@@ -261,12 +260,11 @@ impl<S> TlsStream<S> {
         encrypted: &mut Vec<u8>,
     ) -> Processed {
         let mut processed = Processed { used: 0, encrypted: 0 };
-        loop {
+        // after a failure only the alert is of interest: rustls must not see the input again
+        while pending.failure.is_none() || self.session.wants_write() {
             let UnbufferedStatus { mut discard, state, .. } =
                 self.session.process_tls_records(&mut input[processed.used..]);
             let goes_on = match state {
-                // only the alert is still of interest
-                Ok(ref state) if pending.failure.is_some() && !is_outgoing(state) => false,
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(Ok(record)) = traffic.next_record() {
                         discard += record.discard;
@@ -304,24 +302,18 @@ impl<S> TlsStream<S> {
                     false
                 }
                 Err(error) => {
-                    // once more: the alert waits to be encoded
-                    let is_first = pending.failure.is_none();
                     pending.failure.get_or_insert(error);
                     self.is_shut = true;
-                    is_first
+                    true
                 }
             };
             processed.used += discard;
             if !goes_on {
-                return processed;
+                break;
             }
         }
+        processed
     }
-}
-
-/// Whether rustls itself sends something.
-fn is_outgoing<D>(state: &ConnectionState<'_, '_, D>) -> bool {
-    matches!(state, ConnectionState::EncodeTlsData(_) | ConnectionState::TransmitTlsData(_))
 }
 
 /// Encrypts to the beginning of `place`, which grows as needed. Returns the number of bytes, or `None` if the keys are

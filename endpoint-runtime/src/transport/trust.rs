@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsConnector, client};
 
-use super::certificates::{chain, provider, tls_error};
+use super::certificates::{certified, chain, provider, tls_error};
 use super::tls::ALPN;
 use crate::error::{Error, Kind};
 
-/// The certificates that a [`ClientContainer`](crate::ClientContainer) accepts from the server of a `wss://` URI (cargo
-/// feature `tls`). Default: [`Trust::public`].
+/// The certificates that a [`ClientContainer`](crate::ClientContainer) accepts from the server of a `wss://` URI, and the
+/// one that it presents (cargo feature `tls`). Default: [`Trust::public`], and none.
 #[derive(Clone)]
 pub struct Trust(
     /// Always `Some`, because ring supports the default TLS versions.
@@ -36,6 +37,19 @@ impl Trust {
             roots.add(certificate).map_err(|error| tls_error("a certificate is not valid as a trust anchor", error))?;
         }
         Ok(Self::roots(roots))
+    }
+
+    /// Presents this certificate chain to servers that request one (mutual TLS), with the key of its first certificate,
+    /// all in PEM.
+    ///
+    /// # Errors
+    /// [`Error::is_tls`] if there is no certificate or no key, or if they do not match.
+    pub fn presenting(mut self, certificates: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let certified = certified(certificates.as_ref(), key.as_ref())?;
+        if let Some(config) = &mut self.0 {
+            Arc::make_mut(config).client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        }
+        Ok(self)
     }
 
     fn roots(roots: RootCertStore) -> Self {
