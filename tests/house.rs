@@ -124,6 +124,8 @@ const CRATES: &[(&str, &[&str])] = &[
             "observe",
         ],
     ),
+    // the names in a certificate: the client's, and those of the server's own
+    ("webpki", &["handshake", "transport"]),
     ("webpki_roots", &["transport"]),
 ];
 

@@ -523,3 +523,23 @@ async fn secure(tls: &TlsConfig, io: tokio::io::DuplexStream) -> TlsStream<tokio
     let name = ServerName::try_from("localhost").unwrap();
     soon(TlsConnector::from(Arc::new(config)).connect(name, io)).await.unwrap()
 }
+
+#[tokio::test]
+async fn header_of_a_frame_is_not_a_record_of_its_own() {
+    let tls = certificate();
+    let (server, _journal) = serve(&tls).await;
+    let mut stream = raw(&tls, &server, &[]).await.unwrap();
+    soon(stream.write_all(UPGRADE)).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        assert!(soon(stream.read_buf(&mut head)).await.unwrap() > 0);
+    }
+    // large enough that the queue shares the payload instead of copying it
+    let binary = Bytes::from(vec![7; 12_000]);
+    let report = server.container.sessions().async_remote().send_binary(binary);
+    report.complete().unwrap();
+    let mut came = vec![0; 1 << 16];
+    // a read ends where a record does
+    let count = soon(stream.read(&mut came)).await.unwrap();
+    assert_eq!(count, 4 + 12_000);
+}

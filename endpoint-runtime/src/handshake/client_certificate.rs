@@ -125,7 +125,7 @@ fn expect<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
 /// Takes the next value of DER: its tag, its content. Longer lengths than 65,535 bytes do not occur in a name.
 fn value<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let (len, head) = match **input {
-        [_, len @ ..0x80, ..] => (usize::from(len), 2),
+        [_, len @ ..=0x7f, ..] => (usize::from(len), 2),
         [_, 0x81, len, ..] => (usize::from(len), 3),
         [_, 0x82, high, low, ..] => (usize::from(u16::from_be_bytes([high, low])), 4),
         _ => return None,
@@ -144,8 +144,8 @@ mod tests {
 
     fn der(tag: u8, content: &[u8]) -> Vec<u8> {
         let len = match u16::try_from(content.len()).unwrap() {
-            len @ ..0x80 => vec![len as u8],
-            len @ ..0x100 => vec![0x81, len as u8],
+            len @ ..=0x7f => vec![len as u8],
+            len @ ..=0xff => vec![0x81, len as u8],
             len => [&[0x82], &len.to_be_bytes()[..]].concat(),
         };
         [&[tag], &*len, content].concat()

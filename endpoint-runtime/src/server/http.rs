@@ -330,7 +330,9 @@ impl HttpConnection {
             }
         };
         if let Err(error) = served {
-            tracing::debug!(%error, peer = ?transport.peer_addr, "an HTTP connection failed");
+            let hint =
+                if error.is_parse() { "; a client that speaks TLS to a port without it looks like this" } else { "" };
+            tracing::debug!(%error, peer = ?transport.peer_addr, "an HTTP connection failed{hint}");
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -388,6 +388,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
             }
             Poll::Ready(Ok(data.len()))
         })
+    }
+
+    /// Encrypts what `parts` have together, so that a frame's header is not a record of its own.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut filled = parts.iter().filter(|part| !part.is_empty());
+        let first = filled.next().map_or(&[][..], |part| part);
+        if filled.next().is_none() || first.len() >= MOST_AT_ONCE {
+            return self.poll_write(cx, first);
+        }
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut data = Vec::with_capacity(len.min(MOST_AT_ONCE));
+        for part in parts {
+            let room = data.capacity() - data.len();
+            data.extend_from_slice(&part[..part.len().min(room)]);
+        }
+        self.poll_write(cx, &data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
