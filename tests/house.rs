@@ -82,7 +82,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("percent_encoding", &["client", "handshake"]),
     ("pin_project_lite", &["container", "endpoint"]),
     ("prost", &["codec"]),
-    ("rand", &["client", "session", "cluster", "send_queue"]),
+    ("rand", &["client", "container", "session", "cluster", "send_queue"]),
     ("rcgen", &["transport"]),
     ("rmp_serde", &["codec"]),
     // an ID may be part of a message; what a client of the test kit sends and expects

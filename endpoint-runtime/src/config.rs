@@ -190,6 +190,11 @@ pub(crate) const RECONNECT_MOST: Duration = Duration::from_secs(30);
 #[cfg(feature = "client")]
 pub(crate) const RECONNECT_LEAST: Duration = Duration::from_millis(1);
 
+/// Largest range of the random time that a server may ask for when it closes a session: longer than servers take to
+/// drain, and a hostile server gains nothing, since it could refuse the client as well.
+#[cfg(feature = "client")]
+pub(crate) const RECONNECT_SPREAD_MOST: Duration = Duration::from_secs(300);
+
 /// A session that was open this long shows that the server is healthy, so the next attempt counts as the first again.
 #[cfg(feature = "client")]
 pub(crate) const RECONNECT_STABLE: Duration = Duration::from_secs(10);
@@ -201,6 +206,25 @@ pub(crate) const MAX_RESPONSE_HEAD: usize = MAX_REQUEST_HEAD;
 /// As many headers as a request may have.
 #[cfg(feature = "client")]
 pub(crate) const MAX_RESPONSE_HEADERS: usize = MAX_REQUEST_HEADERS;
+
+/// Maximum time of a graceful shutdown: the close timeout twice.
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What remains of a shutdown after a second signal: the close frames are written, and most peers answer.
+pub(crate) const SECOND_SIGNAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest step of a drain: clients that come back do so in steps this small, which their own range smooths.
+pub(crate) const DRAIN_STEP: Duration = Duration::from_millis(100);
+
+/// Longest time that a drain watches who is idle.
+pub(crate) const DRAIN_WATCH: Duration = Duration::from_secs(1);
+
+/// Time after which a client of a drained server should come back: a page does not notice, and a load balancer whose
+/// health check has just failed has forgotten the server.
+pub(crate) const DRAIN_RETRY: Duration = Duration::from_millis(500);
+
+/// Range of a random time after it: ten steps, so that the steps do not show. The drain itself spreads the clients.
+pub(crate) const DRAIN_SPREAD: Duration = Duration::from_secs(1);
 
 /// Time that a shutdown waits, after its limit, for tasks that have nothing left to wait for.
 #[cfg(feature = "client")]

@@ -54,6 +54,7 @@
 //! | know the user | [`Principal`], [`Identity`] |
 //! | know who is in a room | [`macro@on_presence`], [`Presence`], [`Session::presence`], [`Room::present_here`] |
 //! | serve | [`Server`]; in axum or hyper [`ServerContainer`], [`ServerContainer::layer`] |
+//! | stop, and deploy | [`Server::run_until`], [`Server::run_draining`], [`ServerContainer::drain`], [`Drain`] |
 //! | connect | [`macro@client_endpoint`], [`ClientContainer`], [`Reconnect`] |
 //! | do without annotations | [`Endpoint`], [`MessageHandler`] |
 //! | handle errors | [`Error`], [`CloseReason`], [`CloseCode`] |
@@ -179,7 +180,9 @@ pub use crate::container::registration::ClientEndpoint;
 pub use crate::container::registration::ServerEndpoint;
 #[cfg(feature = "adopted")]
 pub use crate::container::{CheckedRequest, ExternalRequest, ExternalSocket};
-pub use crate::container::{ContainerBuilder, EndpointConfig, ResponseFuture, ServerContainer, Shutdown};
+pub use crate::container::{
+    ContainerBuilder, Drain, DrainOrder, Drained, EndpointConfig, ResponseFuture, ServerContainer, Shutdown,
+};
 pub use crate::endpoint::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
     TextStreamDecoder, TextStreamEncoder,
@@ -226,6 +229,7 @@ pub use crate::transport::trust::Trust;
 pub use endpoint_wire::close::{CloseCode, CloseReason, Initiator, MAX_REASON_BYTES, ReasonTooLong};
 pub use endpoint_wire::extension::Extension;
 pub use endpoint_wire::message::{Binary, Message, Pong};
+pub use endpoint_wire::retry_hint::RetryHint;
 pub use endpoint_wire::text::Text;
 /// rustls 0.23, for [`TlsConfig::from_rustls`] (cargo feature `rustls`).
 #[cfg(feature = "rustls")]

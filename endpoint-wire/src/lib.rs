@@ -2,7 +2,7 @@
 //!
 //! - [`decode`] turns bytes into [`event`]s, and [`encode`] messages into bytes. Both use [`frame`], [`mask`], [`utf8`]
 //!   and, if permessage-deflate was negotiated, [`deflate`].
-//! - [`message`], [`text`] and [`close`] have the values that travel.
+//! - [`message`], [`text`] and [`close`] have the values that travel; [`retry_hint`] is in a close reason.
 //! - [`extension`], [`compression`] and [`role`] say what a connection has agreed on.
 //! - [`budget`] bounds the memory of many connections together.
 //!
@@ -22,6 +22,7 @@ pub mod extension;
 pub mod frame;
 pub mod mask;
 pub mod message;
+pub mod retry_hint;
 pub mod role;
 #[doc(hidden)]
 pub mod source_search;

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::container::ClientContainer;
 use super::request::ClientRequest;
-use super::retry::{is_final, may_pass, retry_after};
-use crate::config::{RECONNECT_FIRST, RECONNECT_LEAST, RECONNECT_MOST, RECONNECT_STABLE};
+use super::retry::{hint, is_final, may_pass, retry_after};
+use crate::config::{RECONNECT_FIRST, RECONNECT_LEAST, RECONNECT_MOST, RECONNECT_SPREAD_MOST, RECONNECT_STABLE};
 use crate::container::registration::ClientEndpoint;
 use crate::container::serving::Serving;
 use crate::error::Error;
@@ -29,6 +29,10 @@ use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 /// same moment. If the server answered with `Retry-After`, in seconds or as a date, the client waits for that time as
 /// well, up to the largest delay, and for the random delay after it. The attempt count restarts once a session has been
 /// open for 10 seconds.
+///
+/// A server that is about to stop can say when to come back, in the reason of its close frame
+/// ([`RetryHint`](crate::RetryHint)). The first attempt then waits for `retry`, up to the largest delay, and for a random
+/// part of `spread`, up to five minutes, or of the bound if that is longer.
 ///
 /// | After | the client |
 /// |---|---|
@@ -79,7 +83,7 @@ impl Reconnect {
         self
     }
 
-    /// The largest bound, and the longest `Retry-After` that is honoured; at least a millisecond. Default: 30 seconds.
+    /// The largest bound, and the longest `Retry-After` or `retry` of a server that is honoured; at least a millisecond. Default: 30 seconds.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.most = delay;
@@ -119,9 +123,13 @@ impl Reconnect {
 
     /// The delay before an attempt: fully random ("full jitter"). It is added to the time that the server asks for,
     /// because that is the same for all clients.
-    fn delay(&self, attempt: u32, error: Option<&Error>) -> Duration {
-        let delay = self.bound(attempt).mul_f64(rand::random::<f64>()).max(RECONNECT_LEAST);
-        let asked = error.and_then(|error| retry_after(error, SystemTime::now())).unwrap_or_default();
+    fn delay(&self, attempt: u32, cause: Result<&CloseReason, &Error>) -> Duration {
+        let (asked, spread) = match cause {
+            Ok(reason) => hint(reason).map_or_else(<_>::default, |hint| (hint.retry(), hint.spread())),
+            Err(error) => (retry_after(error, SystemTime::now()).unwrap_or_default(), Duration::ZERO),
+        };
+        let bound = self.bound(attempt).max(spread.min(RECONNECT_SPREAD_MOST));
+        let delay = bound.mul_f64(rand::random::<f64>()).max(RECONNECT_LEAST);
         asked.min(self.most).saturating_add(delay)
     }
 }
@@ -397,7 +405,7 @@ async fn keep_connected<E: ClientEndpoint>(
                 return ReconnectEnd::new(Cause::Attempts, Some(reason), error);
             }
             attempt += 1;
-            let delay = policy.delay(attempt, error.as_ref());
+            let delay = policy.delay(attempt, error.as_ref().map_or(Ok(&reason), Err));
             let last = error.is_none().then_some(&reason);
             let next = ReconnectAttempt { attempt, delay, error: error.as_ref(), reason: last };
             if !policy.wants(&next) {
@@ -464,6 +472,34 @@ async fn end_of(reason: Result<CloseReason, oneshot::error::RecvError>) -> Close
 mod tests {
     use super::*;
 
+    fn lost() -> CloseReason {
+        CloseReason::from(CloseCode::ClosedAbnormally).by(Initiator::Transport)
+    }
+
+    #[test]
+    fn hint_of_a_server_is_respected_within_limits() {
+        let policy = Reconnect::default().first_delay(Duration::from_millis(100)).max_delay(Duration::from_secs(30));
+        for (phrase, least, most) in [
+            ("retry=3200;spread=20000", 3200, 23_200),
+            ("retry=0;spread=20000", 0, 20_000),
+            // never less random than without a hint
+            ("retry=3200", 3200, 3300),
+            ("retry=3200;spread=1", 3200, 3300),
+            ("retry=99999999999999999999;spread=99999999999999999999", 30_000, 330_000),
+            ("the server is shutting down", 0, 100),
+        ] {
+            let reason = CloseReason::truncating(CloseCode::GoingAway, phrase);
+            let delays = |by| (0..100).map(|_| policy.delay(1, Ok(&reason.clone().by(by))).as_millis()).collect::<Vec<_>>();
+            let mut asked = delays(Initiator::Peer);
+            assert!(asked.iter().all(|delay| (least..=most).contains(delay)), "{phrase}: {asked:?}");
+            asked.sort_unstable();
+            // the chance that none of 100 is in the upper half is 1 in 10^30
+            assert!(asked[99] > least.midpoint(most), "{phrase}: all clients would reconnect early");
+            // no server said so
+            assert!(delays(Initiator::Container).iter().all(|delay| *delay <= 100), "{phrase}");
+        }
+    }
+
     #[test]
     fn the_bound_doubles_up_to_the_largest_and_never_overflows() {
         let policy = Reconnect::default().first_delay(Duration::from_millis(100)).max_delay(Duration::from_secs(1));
@@ -473,13 +509,13 @@ mod tests {
             assert_eq!(policy.bound(attempt), Duration::from_secs(1));
         }
         let longest = Reconnect::default().first_delay(Duration::MAX).max_delay(Duration::MAX);
-        assert!(longest.delay(u32::MAX, None) <= Duration::MAX);
+        assert!(longest.delay(u32::MAX, Ok(&lost())) <= Duration::MAX);
     }
 
     #[test]
     fn whole_delay_is_random() {
         let policy = Reconnect::default().first_delay(Duration::from_secs(1000)).max_delay(Duration::from_secs(1000));
-        let delays: Vec<_> = (0..200).map(|_| policy.delay(1, None).as_secs()).collect();
+        let delays: Vec<_> = (0..200).map(|_| policy.delay(1, Ok(&lost())).as_secs()).collect();
         assert!(delays.iter().all(|delay| *delay <= 1000));
         // the chance of missing one of the four quarters is 1 in 10^24
         for quarter in 0..4 {
@@ -497,21 +533,21 @@ mod tests {
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(86_400));
         for (asked, granted) in [("3", 3), ("86400", 10), (date.as_str(), 10), ("tomorrow", 0), ("0", 0)] {
             let (granted, answer) = (Duration::from_secs(granted), answer(asked));
-            let mut delays: Vec<_> = (0..100).map(|_| policy.delay(1, Some(&answer))).collect();
+            let mut delays: Vec<_> = (0..100).map(|_| policy.delay(1, Err(&answer))).collect();
             assert!(delays.iter().all(|d| (granted..=granted + Duration::from_secs(1)).contains(d)), "{asked}");
             delays.sort_unstable();
             delays.dedup();
             assert!(delays.len() > 50, "{asked}: all clients would reconnect at the same time");
         }
         let longest = policy.first_delay(Duration::MAX).max_delay(Duration::MAX);
-        assert!(longest.delay(9, Some(&answer("99999999999999999999"))) <= Duration::MAX);
+        assert!(longest.delay(9, Err(&answer("99999999999999999999"))) <= Duration::MAX);
     }
 
     #[test]
     fn no_attempt_comes_without_a_delay() {
         let policy = Reconnect::default().first_delay(Duration::ZERO);
-        assert!((1..100).all(|attempt| policy.delay(attempt, None) >= RECONNECT_LEAST));
+        assert!((1..100).all(|attempt| policy.delay(attempt, Ok(&lost())) >= RECONNECT_LEAST));
         assert_eq!(policy.bound(11), RECONNECT_LEAST * 1024);
-        assert!(policy.max_delay(Duration::ZERO).delay(9, None) >= RECONNECT_LEAST);
+        assert!(policy.max_delay(Duration::ZERO).delay(9, Ok(&lost())) >= RECONNECT_LEAST);
     }
 }

@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 
 use crate::error::{Error, Kind};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::retry_hint::RetryHint;
 
 /// Whether the close reason rules out another attempt.
 pub(crate) fn is_final(reason: &CloseReason) -> bool {
@@ -27,6 +28,11 @@ pub(crate) fn is_final(reason: &CloseReason) -> bool {
         ),
         _ => false,
     }
+}
+
+/// The delay that the server asked for when it closed the session.
+pub(crate) fn hint(reason: &CloseReason) -> Option<RetryHint> {
+    reason.retry_hint().filter(|_| reason.initiator() == Initiator::Peer)
 }
 
 /// Whether another attempt may succeed where this one failed.

@@ -191,7 +191,7 @@ impl Inner {
     }
 
     pub(super) fn takes_sessions(&self) -> Result<(), Refusal> {
-        if self.closing.load(Ordering::SeqCst) { Err(Refusal::shutting_down(RETRY_AFTER)) } else { Ok(()) }
+        if self.closing.load(Ordering::SeqCst) { Err(Refusal::shutting_down(self.drain.retry_after())) } else { Ok(()) }
     }
 
     /// Answers 101; the connection then runs in its own task.

@@ -191,6 +191,7 @@ impl ContainerBuilder {
             handshake_timeout: requests.handshake_timeout,
             tasks: TaskTracker::new(),
             closing: AtomicBool::new(false),
+            drain: <_>::default(),
             log: HandshakeLog::default(),
             connections: ConnectionCounters::default(),
         }));

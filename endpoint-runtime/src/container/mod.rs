@@ -18,6 +18,7 @@ mod cluster;
 pub(crate) mod configurator;
 mod deploy;
 mod deploy_log;
+pub(crate) mod drain;
 mod endpoint_config;
 pub(crate) mod erased_configurator;
 pub(crate) mod handshake_hook;
@@ -41,6 +42,7 @@ pub use self::adopt::{ExternalRequest, ExternalSocket};
 pub use self::builder::ContainerBuilder;
 #[cfg(feature = "adopted")]
 pub use self::checked_request::CheckedRequest;
+pub use self::drain::{Drain, DrainOrder, Drained};
 pub use self::endpoint_config::EndpointConfig;
 pub use self::response::ResponseFuture;
 pub(crate) use self::service::Routed;

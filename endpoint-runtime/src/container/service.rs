@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+use super::drain::DrainState;
 use super::logged_request::LoggedRequest;
 use super::mounted::{Deployment, Table};
 use super::registration::{Registration, ServerEndpoint};
@@ -36,7 +37,7 @@ use crate::session::audience::{Room, User};
 use crate::session::state::State;
 use crate::session::{EndpointInfo, Groups, OpenSessions, OpenSet, Session, SessionId};
 use endpoint_wire::budget::Budget;
-use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::close::{CloseReason, Initiator};
 
 /// The mounted endpoints, their settings and their open sessions; a `tower` service for every request of an HTTP
 /// server.
@@ -65,7 +66,9 @@ pub(super) struct Inner {
     /// Maximum time that hooks and a configurator may wait.
     pub(super) handshake_timeout: Duration,
     pub(super) tasks: TaskTracker,
+    /// Whether handshakes are refused.
     pub(super) closing: AtomicBool,
+    pub(super) drain: DrainState,
     pub(super) log: HandshakeLog,
     pub(crate) connections: ConnectionCounters,
 }
@@ -163,15 +166,14 @@ impl ServerContainer {
     /// # Cancel safety
     /// If the future is dropped, the sessions still end, but slow ones are not aborted.
     pub async fn shutdown(&self, limit: Duration) -> Shutdown {
+        self.0.drain.begin();
         self.0.closing.store(true, Ordering::SeqCst);
         let container = self.clone();
-        let is_in_handler = self.0.table().sets().any(|set| set.is_in_handler());
-        run_shutdown(is_in_handler, self.0.tasks.len(), async move { container.shut_down(limit).await }).await
+        run_shutdown(self.is_in_handler(), self.0.tasks.len(), async move { container.shut_down(limit).await }).await
     }
 
     async fn shut_down(&self, limit: Duration) -> Shutdown {
-        let reason = CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
-        let table = self.0.table();
+        let (reason, table) = (self.0.drain.last_reason(), self.0.table());
         let end = Instant::now() + limit.min(FAR);
         let shutdown = end_all(|| table.sets(), reason, &self.0.tasks, limit).await;
         wait_for_tasks(&self.0.ground.groups, end).await;
@@ -211,6 +213,11 @@ impl ServerContainer {
         let table = self.0.table();
         let mounted = table.mounted().map(|mounted| mounted.sessions.limits.send_timeout);
         mounted.fold(self.0.ground.limits.send_timeout, Duration::max)
+    }
+
+    /// Whether a handler of one of the sessions is being polled on this thread.
+    pub(super) fn is_in_handler(&self) -> bool {
+        self.0.table().sets().any(|set| set.is_in_handler())
     }
 
     /// The counts of the connections of the server in front.

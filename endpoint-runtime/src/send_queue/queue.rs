@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::current_handler;
+use super::item::Ticket;
 use super::pending::Pending;
 use super::state::{Phase, QueueState};
 use crate::config::Overflow;
@@ -90,6 +91,11 @@ impl SendQueue {
     /// sees what was done before.
     pub(crate) fn is_still_open(&self) -> bool {
         self.lock().phase == Phase::Open
+    }
+
+    /// Number of messages that were accepted since the session opened, without those that may still be dropped.
+    pub(crate) fn messages_accepted(&self) -> Ticket {
+        self.lock().accepted()
     }
 
     /// Bytes that wait to be written.

@@ -18,6 +18,11 @@ use crate::container::configurator::Configurator;
 use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use crate::container::registration::ServerEndpoint;
 use crate::container::{ContainerBuilder, EndpointConfig, ServerContainer, Shutdown};
+use crate::config::SHUTDOWN_TIMEOUT;
+use crate::container::configurator::Configurator;
+use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
+use crate::container::registration::ServerEndpoint;
+use crate::container::{ContainerBuilder, Drain, EndpointConfig, ServerContainer};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::{BoxError, Error};
 use crate::handshake::proxy_protocol::ProxyProtocol;
@@ -53,6 +58,7 @@ pub struct ServerBuilder {
     pub(super) proxy_protocol: Option<ProxyProtocol>,
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
+    drain: Option<Drain>,
     keepalive: Keepalive,
     is_quiet: bool,
     #[cfg(feature = "tls")]
@@ -67,7 +73,8 @@ impl ServerBuilder {
             connection_limits: ConnectionLimits::default(),
             proxy_protocol: None,
             fallback: None,
-            shutdown_timeout: Duration::from_secs(10),
+            shutdown_timeout: SHUTDOWN_TIMEOUT,
+            drain: None,
             keepalive: Keepalive::default(),
             is_quiet: false,
             #[cfg(feature = "tls")]
@@ -112,6 +119,22 @@ impl ServerBuilder {
     /// Maximum time of a graceful shutdown; then the remaining connections are aborted. Default: 10 seconds.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
         self.shutdown_timeout = limit;
+        self
+    }
+
+    /// Lets the sessions leave over some time before the shutdown, so that their clients do not all come back at once.
+    /// Default: all sessions are closed at once.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use endpoint_runtime::{Drain, Error, Server, Shutdown};
+    /// # async fn f(terminate: impl Future<Output = ()>) -> Result<Shutdown, Error> {
+    /// let drain = Drain::over(Duration::from_secs(60)).readiness_delay(Duration::from_secs(5));
+    /// Server::builder().drain(drain).bind("127.0.0.1:8080").await?.run_until(terminate).await
+    /// # }
+    /// ```
+    pub fn drain(mut self, drain: Drain) -> Self {
+        self.container.session_settings().set_once(&mut self.drain, drain, "the drain");
         self
     }
 
@@ -197,6 +220,7 @@ impl ServerBuilder {
             proxy_protocol: self.proxy_protocol.unwrap_or_default(),
             fallback: self.fallback,
             shutdown_timeout: self.shutdown_timeout,
+            drain: self.drain,
             is_quiet: self.is_quiet,
             #[cfg(feature = "tls")]
             tls: self.tls,

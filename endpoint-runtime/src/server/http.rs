@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -299,8 +300,9 @@ impl HttpConnection {
             #[cfg(feature = "tls")]
             let request = with_certificate(request, client_certificate.as_ref());
             let (container, fallback) = (container.clone(), fallback.clone());
+            let version = Request::version(&request);
             async move {
-                match (container.respond(request, transport), fallback) {
+                let mut answered = match (container.respond(request, transport), fallback) {
                     (Routed::Ours(responding), _) => match responding.await {
                         Ok(response) => Ok(response.map(boxed)),
                         Err(never) => match never {},
@@ -312,7 +314,11 @@ impl HttpConnection {
                         }
                     }
                     (Routed::Theirs(_), None) => Ok(Response::<Full<Bytes>>::from(Refusal::unknown_path()).map(boxed)),
+                };
+                if let (Ok(response), true) = (&mut answered, container.is_draining()) {
+                    close_after(response, version);
                 }
+                answered
             }
         });
         let connection = http_of(&limits).serve_connection(io, service).with_upgrades();
@@ -359,6 +365,13 @@ fn http_of(limits: &HeadLimits) -> http1::Builder {
         http.max_buf_size(limits.most_bytes());
     }
     http
+}
+
+/// Makes this the last response of its connection, so that the client's next request goes to another server.
+fn close_after(response: &mut Response<ResponseBody>, version: Version) {
+    if version <= Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 fn boxed(body: Full<Bytes>) -> ResponseBody {

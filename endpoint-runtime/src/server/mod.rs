@@ -15,6 +15,8 @@ use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +30,11 @@ use crate::handshake::proxy_protocol::ProxyProtocol;
 use crate::limits::connections::{ConnectionCounts, ConnectionLimits};
 use crate::transport::accepted::Acceptor;
 use crate::transport::bound::Bound;
+use crate::config::SECOND_SIGNAL_TIMEOUT;
+use crate::container::drain::Course;
+use crate::container::{Drain, Drained, ServerContainer, Shutdown};
+use crate::error::Error;
+use crate::observe::log_rate::LogRate;
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsConfig;
 
@@ -48,6 +55,7 @@ pub struct Server {
     proxy_protocol: ProxyProtocol,
     fallback: Option<Fallback>,
     shutdown_timeout: Duration,
+    drain: Option<Drain>,
     is_quiet: bool,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
@@ -93,10 +101,45 @@ impl Server {
     /// Serves until `signal` resolves, then shuts down: no further connections are accepted, HTTP requests finish,
     /// every session is closed with 1001. Connections left after the shutdown timeout are aborted.
     ///
+    /// With a [`drain`](ServerBuilder::drain), sessions leave over its time first. Meanwhile the listener stays open:
+    /// handshakes get 503 with `Retry-After`, and other requests are answered, with `Connection: close`.
+    ///
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
         let Self { container, listeners, fallback, shutdown_timeout, is_quiet, .. } = self;
+        self.run_draining(signal, pending()).await.map(Shutdown::from)
+    }
+
+    /// Serves until `first` resolves, then drains and shuts down as [`run_until`](Self::run_until) does. When `second`
+    /// resolves, at any time, it hurries: all remaining sessions are closed together, and one second later the remaining
+    /// connections are aborted.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use endpoint_runtime::{Drain, Error, Server};
+    /// # async fn f() -> Result<(), Error> {
+    /// use tokio::sync::Semaphore;
+    ///
+    /// // a permit for each SIGTERM
+    /// let signals = Semaphore::new(0);
+    /// let first = async { signals.acquire_many(1).await.map(drop).unwrap_or_default() };
+    /// let second = async { signals.acquire_many(2).await.map(drop).unwrap_or_default() };
+    /// let server = Server::builder().drain(Drain::over(Duration::from_secs(60))).bind("127.0.0.1:8080").await?;
+    /// let drained = server.run_draining(first, second).await?;
+    /// println!("{} left, {} closed, {} cut", drained.left, drained.closed, drained.cut);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_draining(
+        self,
+        first: impl Future<Output = ()>,
+        second: impl Future<Output = ()>,
+    ) -> Result<Drained, Error> {
+        let Self { container, listener, fallback, shutdown_timeout, drain, is_quiet, .. } = self;
+        let bound = listener.local_addr().ok();
         #[cfg(feature = "tls")]
         let is_secure = self.tls.is_some();
         #[cfg(not(feature = "tls"))]
@@ -159,10 +202,33 @@ impl Server {
         }
         #[cfg(all(unix, feature = "systemd"))]
         service_manager.stopping();
+        let (course, mut second) = (Course::default(), pin!(second));
+        let leaving = async {
+            first.await;
+            if let Some(drain) = &drain {
+                container.leave(drain, &course).await;
+            }
+        };
+        let is_early = tokio::select! {
+            () = accept => false,
+            () = leaving => false,
+            () = &mut second => true,
+        };
+        drop(listener);
         http.stop.cancel();
         http.tasks.close();
-        let (shutdown, ()) = tokio::join!(container.shutdown(shutdown_timeout), http.shutdown(shutdown_timeout));
-        tracing::info!(shutdown.closed, shutdown.cut, "the server has shut down");
-        Ok(shutdown)
+        let limit = drain.as_ref().and_then(Drain::limit).unwrap_or(shutdown_timeout);
+        let end = async |limit| tokio::join!(container.finish(&course, limit), http.shutdown(limit)).0;
+        let drained = tokio::select! {
+            drained = end(limit), if !is_early => Some(drained),
+            () = &mut second, if !is_early => None,
+            else => None,
+        };
+        let drained = match drained {
+            Some(drained) => drained,
+            None => end(limit.min(SECOND_SIGNAL_TIMEOUT)).await,
+        };
+        tracing::info!(drained.left, drained.closed, drained.cut, "the server has shut down");
+        Ok(drained)
     }
 }
