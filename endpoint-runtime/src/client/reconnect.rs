@@ -489,7 +489,8 @@ mod tests {
             ("the server is shutting down", 0, 100),
         ] {
             let reason = CloseReason::truncating(CloseCode::GoingAway, phrase);
-            let delays = |by| (0..100).map(|_| policy.delay(1, Ok(&reason.clone().by(by))).as_millis()).collect::<Vec<_>>();
+            let delays =
+                |by| (0..100).map(|_| policy.delay(1, Ok(&reason.clone().by(by))).as_millis()).collect::<Vec<_>>();
             let mut asked = delays(Initiator::Peer);
             assert!(asked.iter().all(|delay| (least..=most).contains(delay)), "{phrase}: {asked:?}");
             asked.sort_unstable();

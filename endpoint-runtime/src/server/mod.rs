@@ -119,12 +119,10 @@ impl Server {
     /// # use std::time::Duration;
     /// # use endpoint_runtime::{Drain, Error, Server};
     /// # async fn f() -> Result<(), Error> {
-    /// use tokio::sync::Semaphore;
+    /// use tokio::signal::ctrl_c;
     ///
-    /// // a permit for each SIGTERM
-    /// let signals = Semaphore::new(0);
-    /// let first = async { signals.acquire_many(1).await.map(drop).unwrap_or_default() };
-    /// let second = async { signals.acquire_many(2).await.map(drop).unwrap_or_default() };
+    /// let first = async { ctrl_c().await.unwrap_or_default() };
+    /// let second = async { (ctrl_c().await, ctrl_c().await); };
     /// let server = Server::builder().drain(Drain::over(Duration::from_secs(60))).bind("127.0.0.1:8080").await?;
     /// let drained = server.run_draining(first, second).await?;
     /// println!("{} left, {} closed, {} cut", drained.left, drained.closed, drained.cut);
