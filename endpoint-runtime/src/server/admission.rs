@@ -1,5 +1,6 @@
 //! What happens to a connection between its accept and its first request: limits, refusals, and whose address counts.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -13,16 +13,12 @@ use tower_service::Service;
 
 use super::Server;
 use super::http::Fallback;
+use crate::config::SHUTDOWN_TIMEOUT;
 use crate::container::client_options::client_setters;
 use crate::container::configurator::Configurator;
 use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use crate::container::registration::ServerEndpoint;
-use crate::container::{ContainerBuilder, EndpointConfig, ServerContainer, Shutdown};
-use crate::config::SHUTDOWN_TIMEOUT;
-use crate::container::configurator::Configurator;
-use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
-use crate::container::registration::ServerEndpoint;
-use crate::container::{ContainerBuilder, Drain, EndpointConfig, ServerContainer};
+use crate::container::{ContainerBuilder, Drain, EndpointConfig, ServerContainer, Shutdown};
 use crate::endpoint::programmatic::Endpoint;
 use crate::error::{BoxError, Error};
 use crate::handshake::proxy_protocol::ProxyProtocol;

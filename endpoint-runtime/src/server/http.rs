@@ -100,6 +100,20 @@ impl Http {
         }
     }
 
+    /// Replaces certificates whose files change, until the server stops.
+    #[cfg(feature = "tls")]
+    pub(super) fn watch_certificates(&self) {
+        if let Some(watching) = self.tls.as_ref().and_then(TlsConfig::watching) {
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = watching => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
+    }
+
     /// Serves one connection in its own task, or refuses it if it is over a limit. Limits are checked here, before there is a
     /// task, so that a flood of refused connections takes little from those that are served.
     pub(super) fn serve(&self, stream: AcceptedStream, peer: Option<SocketAddr>, via: Via) {
@@ -121,45 +135,6 @@ impl Http {
             Err(exceeded) => {
                 if let Some(answering) = admission.refuse(&self.container, ip, exceeded) {
                     self.tasks.spawn(answering.run(stream));
-    /// Replaces certificates whose files change, until the server stops.
-    #[cfg(feature = "tls")]
-    pub(super) fn watch_certificates(&self) {
-        if let Some(watching) = self.tls.as_ref().and_then(TlsConfig::watching) {
-            let stop = self.stop.clone();
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    () = watching => {}
-                    () = stop.cancelled() => {}
-                }
-            });
-        }
-    }
-
-    /// Serves one connection in its own task.
-    pub(super) fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        // a response is one write: Nagle's algorithm would only delay it
-        if let Err(error) = stream.set_nodelay(true) {
-            return tracing::debug!(%error, %peer, "the connection was closed before it was served");
-        }
-        let local_addr = self.local_addr.or_else(|| stream.local_addr().ok());
-        let is_local = self.is_local;
-        let transport = move |is_secure| Transport { peer_addr: Some(peer), local_addr, is_secure, is_local };
-        #[cfg(feature = "tls")]
-        if let Some(tls) = self.tls.clone() {
-            let mut connection = self.connection(transport(true));
-            self.tasks.spawn(async move {
-                // in the connection's own task: a slow handshake delays no other connection
-                let accepted = tokio::select! {
-                    accepted = tls.accept(stream) => accepted,
-                    () = when_woken(connection.stop.cancelled()) => return,
-                };
-                match accepted {
-                    Ok(stream) => {
-                        let presented = stream.peer_certificates();
-                        connection.client_certificate = presented.and_then(|it| ClientCertificate::new(it.0, &it.1));
-                        connection.serve(TokioIo::new(stream)).await;
-                    }
-                    Err(error) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
                 }
                 return;
             }
@@ -280,23 +255,24 @@ impl HttpConnection {
             () = when_woken(self.stop.cancelled()) => return,
         };
         match accepted {
-            Ok(stream) => self.serve(TokioIo::new(stream)).await,
+            Ok(stream) => {
+                let presented = stream.peer_certificates();
+                self.client_certificate = presented.and_then(|it| ClientCertificate::new(it.0, &it.1));
+                self.serve(TokioIo::new(stream)).await;
+            }
             Err(error) => tracing::debug!(%error, peer = ?self.transport.peer_addr, "a TLS handshake failed"),
         }
     }
 
     /// Serves the connection until it ends or is upgraded.
     async fn serve(self, io: impl Read + Write + Unpin + Send + 'static) {
-        let Self { container, fallback, transport, pending, stop, cut } = self;
+        let Self { container, fallback, transport, pending, stop, cut, .. } = self;
         let limits = container.head_limits();
         let pending = Cell::new(Some(pending));
-        let service = service_fn(move |request| {
-            drop(pending.take());
-        let Self { container, fallback, transport, stop, cut, .. } = self;
-        let limits = container.head_limits();
         #[cfg(feature = "tls")]
         let client_certificate = self.client_certificate;
         let service = service_fn(move |request| {
+            drop(pending.take());
             #[cfg(feature = "tls")]
             let request = with_certificate(request, client_certificate.as_ref());
             let (container, fallback) = (container.clone(), fallback.clone());

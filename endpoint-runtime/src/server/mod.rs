@@ -13,10 +13,9 @@ mod when_woken;
 
 use std::future::{Future, pending};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use std::pin::pin;
-use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,17 +23,14 @@ use tokio_util::task::TaskTracker;
 use self::admission::Admission;
 pub use self::builder::ServerBuilder;
 use self::http::{Fallback, Http};
-use crate::container::{ServerContainer, Shutdown};
+use crate::config::SECOND_SIGNAL_TIMEOUT;
+use crate::container::drain::Course;
+use crate::container::{Drain, Drained, ServerContainer, Shutdown};
 use crate::error::{Error, Kind};
 use crate::handshake::proxy_protocol::ProxyProtocol;
 use crate::limits::connections::{ConnectionCounts, ConnectionLimits};
 use crate::transport::accepted::Acceptor;
 use crate::transport::bound::Bound;
-use crate::config::SECOND_SIGNAL_TIMEOUT;
-use crate::container::drain::Course;
-use crate::container::{Drain, Drained, ServerContainer, Shutdown};
-use crate::error::Error;
-use crate::observe::log_rate::LogRate;
 #[cfg(feature = "tls")]
 use crate::transport::tls::TlsConfig;
 
@@ -107,7 +103,6 @@ impl Server {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<Shutdown, Error> {
-        let Self { container, listeners, fallback, shutdown_timeout, is_quiet, .. } = self;
         self.run_draining(signal, pending()).await.map(Shutdown::from)
     }
 
@@ -136,8 +131,7 @@ impl Server {
         first: impl Future<Output = ()>,
         second: impl Future<Output = ()>,
     ) -> Result<Drained, Error> {
-        let Self { container, listener, fallback, shutdown_timeout, drain, is_quiet, .. } = self;
-        let bound = listener.local_addr().ok();
+        let Self { container, listeners, fallback, shutdown_timeout, drain, is_quiet, .. } = self;
         #[cfg(feature = "tls")]
         let is_secure = self.tls.is_some();
         #[cfg(not(feature = "tls"))]
@@ -159,60 +153,23 @@ impl Server {
         let service_manager = service_manager::ServiceManager::of_environment();
         #[cfg(all(unix, feature = "systemd"))]
         let _watchdog = service_manager.ready();
-        // dropped when the signal comes: that closes the listeners
-        let accept = accept::accept_all(listeners, http.clone());
-        };
         #[cfg(feature = "tls")]
         http.watch_certificates();
-        let accept = async {
-            let failures = LogRate::<1>::default();
-            let mut more = 0;
-            loop {
-                match listener.accept().await {
-                    Ok((stream, peer)) => {
-                        http.serve(stream, peer);
-                        if more > 0 {
-                            more -= 1;
-                            continue;
-                        }
-                        // open connections run before a burst of new ones; if they take long, several of the burst are
-                        // accepted in the next round
-                        let started = Instant::now();
-                        yield_now().await;
-                        more = (started.elapsed().as_micros() / ACCEPT_INTERVAL.as_micros()).min(ACCEPT_MORE);
-                    }
-                    // the client closed the connection before it was accepted
-                    Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {
-                    }
-                    Err(error) => {
-                        // most likely out of file descriptors: wait until some are closed
-                        if let Some(not_logged) = failures.due() {
-                            tracing::warn!(%error, not_logged, "cannot accept a connection");
-                        }
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                }
-            }
-        };
-        tokio::select! {
-            () = accept => {}
-            () = signal => {}
-        }
-        #[cfg(all(unix, feature = "systemd"))]
-        service_manager.stopping();
         let (course, mut second) = (Course::default(), pin!(second));
         let leaving = async {
             first.await;
+            #[cfg(all(unix, feature = "systemd"))]
+            service_manager.stopping();
             if let Some(drain) = &drain {
                 container.leave(drain, &course).await;
             }
         };
+        // its end closes the listeners
         let is_early = tokio::select! {
-            () = accept => false,
+            () = accept::accept_all(listeners, http.clone()) => false,
             () = leaving => false,
             () = &mut second => true,
         };
-        drop(listener);
         http.stop.cancel();
         http.tasks.close();
         let limit = drain.as_ref().and_then(Drain::limit).unwrap_or(shutdown_timeout);

@@ -19,7 +19,6 @@ pub(crate) mod listener;
 // without either feature there is no library's WebSocket to serve
 #[cfg_attr(not(any(feature = "axum", feature = "tungstenite")), allow(dead_code))]
 pub(crate) mod message_socket;
-pub(crate) mod read_ahead;
 pub(crate) mod socket;
 #[cfg(all(unix, feature = "systemd"))]
 mod socket_activation;

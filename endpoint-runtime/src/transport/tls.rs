@@ -232,12 +232,6 @@ impl TlsConfig {
         self
     }
 
-    /// Runs the server's half of the TLS handshake, within its limit.
-    pub(crate) async fn accept<S: Io>(&self, stream: S) -> io::Result<server::TlsStream<S>> {
-        let accepting = self.acceptor.accept(stream);
-    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
-        let accepting = TlsStream::accept(self.acceptor.config().clone(), Vec::new(), stream);
-        let accepting = async { accepting.await.map_err(|error| error.0) };
     fn certificates(&self) -> Result<&Arc<Certificates>, Error> {
         let text = "a configuration of rustls has its own certificates and verifier: change them there";
         self.certificates.as_ref().ok_or_else(|| Error::new(Kind::Tls, text))
@@ -322,29 +316,10 @@ impl fmt::Debug for TlsConfig {
     }
 }
 
-/// The certificate in use.
-#[derive(Debug)]
-struct Shown(RwLock<Arc<CertifiedKey>>);
-
-impl Shown {
-    fn get(&self) -> Arc<CertifiedKey> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.get())
-    }
-}
-
 /// Takes the TLS stream out of hyper's upgraded connection, if it is one of ours, over an accepted socket `S` or of a client;
 /// with the bytes already read.
 pub(crate) fn take_stream<S: Io + 'static>(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Upgraded> {
-    let upgraded = match upgraded.downcast::<TokioIo<server::TlsStream<S>>>() {
-/// Takes the TLS stream out of hyper's upgraded connection, if it is one of ours; with the bytes already read.
-pub(crate) fn take_stream(upgraded: Upgraded) -> Result<(Box<dyn Io>, Bytes), Upgraded> {
-    let upgraded = match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+    let upgraded = match upgraded.downcast::<TokioIo<TlsStream<S>>>() {
         Ok(parts) => return Ok((Box::new(parts.io.into_inner()), parts.read_buf)),
         Err(upgraded) => upgraded,
     };
