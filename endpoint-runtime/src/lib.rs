@@ -219,9 +219,9 @@ pub use crate::session::state::State;
 pub use crate::session::stream::{BinaryStream, TextStream};
 pub use crate::session::writer::{BinaryWriter, TextWriter};
 pub use crate::session::{EndpointInfo, InvalidSessionId, OpenSessions, Session, SessionId, WeakSession};
-pub use crate::transport::listener::Listener;
 #[cfg(feature = "tls")]
 pub use crate::transport::client_certificates::ClientCertificates;
+pub use crate::transport::listener::Listener;
 #[cfg(feature = "tls")]
 pub use crate::transport::tls::TlsConfig;
 #[cfg(all(feature = "client", feature = "tls"))]

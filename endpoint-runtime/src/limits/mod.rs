@@ -5,5 +5,5 @@ pub(crate) mod bucket;
 pub(crate) mod connections;
 pub(crate) mod counts;
 pub(crate) mod rate;
-pub(crate) mod slots;
 pub(crate) mod sessions;
+pub(crate) mod slots;

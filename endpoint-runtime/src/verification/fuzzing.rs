@@ -136,6 +136,8 @@ pub fn proxy_header(bytes: &[u8]) -> ProxyHeader {
         }
         Err(_) => ProxyHeader::Invalid,
     }
+}
+
 /// What trusted proxies tell of a client: its address, whether it is secure, its host and port.
 pub fn client(
     headers: &HeaderMap,
