@@ -10,7 +10,7 @@ use crate::limits::sessions::SessionCaps;
 #[derive(Debug)]
 pub(crate) struct ClientSettings {
     trusted_proxies: Vec<String>,
-    pub(crate) forwarded_headers: Option<ForwardedHeaders>,
+    forwarded_headers: Option<ForwardedHeaders>,
     pub(crate) ipv6_prefix: u8,
     pub(crate) caps: SessionCaps,
 }
@@ -25,6 +25,16 @@ impl Default for ClientSettings {
 impl ClientSettings {
     pub(crate) fn add_proxies<I: IntoIterator<Item = S>, S: AsRef<str>>(&mut self, proxies: I) {
         self.trusted_proxies.extend(proxies.into_iter().map(|proxy| proxy.as_ref().to_owned()));
+    }
+
+    /// # Errors
+    /// The headers are set already; they stay.
+    pub(crate) fn set_headers(&mut self, headers: ForwardedHeaders) -> Result<(), String> {
+        if self.forwarded_headers.is_some() {
+            return Err("`forwarded_headers` is set twice: remove one".to_owned());
+        }
+        self.forwarded_headers = Some(headers);
+        Ok(())
     }
 
     /// The trusted proxies; what is wrong with these settings goes to `mistakes`.
@@ -98,8 +108,7 @@ macro_rules! client_setters {
             /// The other family is ignored, even if it is the only one that a request has: a proxy sets one family and
             /// passes on what the client invented in the other.
             pub fn forwarded_headers(mut self, headers: $crate::handshake::forwarded::ForwardedHeaders) -> Self {
-                let option = &mut self.request_settings().clients.forwarded_headers;
-                let set = $crate::container::options::set_once(option, headers, "`forwarded_headers`");
+                let set = self.request_settings().clients.set_headers(headers);
                 self.session_settings().mistakes.extend(set.err());
                 self
             }
