@@ -591,7 +591,7 @@ async fn hint_spreads_clients_that_are_closed_together() {
     assert!(most <= 250, "{most} of {clients} came within one second");
 }
 
-/// Run it alone, with `--nocapture`, for the figures of the guide.
+/// For the figures of the guide, run it alone and with `--nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs 10,000 files and a minute"]
 async fn storm_of_5000_clients() {

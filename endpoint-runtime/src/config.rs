@@ -207,6 +207,9 @@ pub(crate) const MAX_RESPONSE_HEAD: usize = MAX_REQUEST_HEAD;
 #[cfg(feature = "client")]
 pub(crate) const MAX_RESPONSE_HEADERS: usize = MAX_REQUEST_HEADERS;
 
+/// `Retry-After` of a 503: the handshake came during a shutdown, or its hooks timed out.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// Maximum time of a graceful shutdown: the close timeout twice.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 

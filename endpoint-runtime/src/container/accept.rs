@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -24,6 +23,7 @@ use super::mounted::Mounted;
 use super::response::ResponseFuture;
 use super::service::Inner;
 use super::serving::{PendingConnection, Prepared, Upgraded};
+use crate::config::RETRY_AFTER;
 use crate::container::configurator::HandshakeResponse;
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;

@@ -2,19 +2,19 @@
 //! once.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::accept::RETRY_AFTER;
+use super::drain_state::{Goodbye, reason};
 use super::service::{ServerContainer, Shutdown};
 use super::serving::detached_if;
 use crate::config::{DRAIN_RETRY, DRAIN_SPREAD, DRAIN_STEP, DRAIN_WATCH, SHUTDOWN_TIMEOUT};
 use crate::send_queue::FAR;
 use crate::session::{Session, WeakSession};
-use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
+use endpoint_wire::close::{CloseCode, CloseReason};
 use endpoint_wire::retry_hint::RetryHint;
 
 /// How the sessions of a server leave before it stops: over which time, in which order, and when their clients should
@@ -159,51 +159,6 @@ impl From<Drained> for Shutdown {
     }
 }
 
-/// What a container knows of its drain.
-#[derive(Debug, Default)]
-pub(super) struct DrainState {
-    /// The container is about to stop: readiness checks fail.
-    has_begun: AtomicBool,
-    /// What the peers hear, once sessions are closed.
-    goodbye: OnceLock<Goodbye>,
-}
-
-#[derive(Debug)]
-struct Goodbye {
-    code: CloseCode,
-    hint: RetryHint,
-    /// When the last session is to be closed.
-    until: Instant,
-}
-
-impl DrainState {
-    /// Makes readiness checks fail.
-    pub(super) fn begin(&self) {
-        self.has_begun.store(true, Ordering::Release);
-    }
-
-    /// The reason with which all remaining sessions are closed.
-    pub(super) fn last_reason(&self) -> CloseReason {
-        let Some(Goodbye { code, hint, until }) = self.goodbye.get() else {
-            return CloseReason::truncating(CloseCode::GoingAway, "the server is shutting down");
-        };
-        let rest = until.saturating_duration_since(Instant::now());
-        reason(*code, RetryHint::new(hint.retry(), hint.spread().max(rest)))
-    }
-
-    /// `Retry-After` of a refused handshake: random within the hint, because it is in whole seconds and clients add no
-    /// range of their own.
-    pub(super) fn retry_after(&self) -> Duration {
-        let Some(Goodbye { hint, .. }) = self.goodbye.get() else { return RETRY_AFTER };
-        let random = hint.spread().mul_f64(rand::random());
-        hint.retry().saturating_add(random).clamp(Duration::from_secs(1), FAR)
-    }
-}
-
-fn reason(code: CloseCode, hint: RetryHint) -> CloseReason {
-    CloseReason::truncating(code, &hint.to_string()).by(Initiator::Container)
-}
-
 /// The course of one drain. It belongs to the caller, so that it is there when the drain is ended early.
 #[derive(Default)]
 pub(crate) struct Course(Mutex<Counts>);
@@ -252,7 +207,7 @@ impl ServerContainer {
     /// [`shutdown`](Self::shutdown) on. A readiness check should then fail, so that load balancers send new clients
     /// elsewhere.
     pub fn is_draining(&self) -> bool {
-        self.0.drain.has_begun.load(Ordering::Acquire)
+        self.0.drain.has_begun()
     }
 
     /// Closes the sessions step by step, until all are closed or have left.
@@ -466,31 +421,5 @@ mod tests {
                 prop_assert!(!is_limited || turns(step) <= batch);
             }
         }
-    }
-
-    #[test]
-    fn early_end_spreads_the_clients_over_the_rest_of_the_time() {
-        let state = DrainState::default();
-        assert_eq!(state.last_reason().retry_hint(), None);
-        assert_eq!(state.retry_after(), RETRY_AFTER);
-        let hint = RetryHint::new(SECOND / 2, SECOND);
-        let goodbye = Goodbye { code: CloseCode::ServiceRestart, hint, until: Instant::now() + 60 * SECOND };
-        state.goodbye.set(goodbye).unwrap();
-        let reason = state.last_reason();
-        assert_eq!((reason.code(), reason.initiator()), (CloseCode::ServiceRestart, Initiator::Container));
-        let early = reason.retry_hint().unwrap();
-        assert_eq!(early.retry(), SECOND / 2);
-        assert!((50 * SECOND..=60 * SECOND).contains(&early.spread()), "{early:?}");
-        assert!((0..100).all(|_| (SECOND..=2 * SECOND).contains(&state.retry_after())));
-    }
-
-    #[test]
-    fn hostile_or_careless_times_do_not_overflow() {
-        let drain = Drain::over(Duration::MAX).retry_after(Duration::MAX, Duration::MAX).readiness_delay(Duration::MAX);
-        let until = Instant::now() + drain.over;
-        let state = DrainState::default();
-        state.goodbye.set(Goodbye { code: drain.code, hint: drain.hint, until }).unwrap();
-        assert!(state.last_reason().retry_hint().is_some());
-        assert!(state.retry_after() <= FAR);
     }
 }

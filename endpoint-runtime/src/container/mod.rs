@@ -19,6 +19,7 @@ pub(crate) mod configurator;
 mod deploy;
 mod deploy_log;
 pub(crate) mod drain;
+mod drain_state;
 mod endpoint_config;
 pub(crate) mod erased_configurator;
 pub(crate) mod handshake_hook;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use super::drain::DrainState;
+use super::drain_state::DrainState;
 use super::logged_request::LoggedRequest;
 use super::mounted::{Deployment, Table};
 use super::registration::{Registration, ServerEndpoint};
