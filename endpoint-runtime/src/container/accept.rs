@@ -39,9 +39,6 @@ use crate::transport::tls;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
-/// `Retry-After` of a 503 or 429: the handshake came during a shutdown, its hooks timed out, or a connection is over a limit.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
-
 /// The values that a session starts with, once its handshake is accepted.
 struct ConnectionSpawnFn {
     prepared: Prepared,

@@ -35,7 +35,6 @@ pub(crate) mod serving;
 mod session_caps;
 mod upgrade;
 
-pub(crate) use self::accept::RETRY_AFTER;
 #[cfg(feature = "client")]
 pub(crate) use self::accept::take_socket;
 #[cfg(feature = "adopted")]

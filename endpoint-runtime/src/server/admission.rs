@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::config::{LINGER, LINGER_BYTES, LINGERING};
-use crate::container::{RETRY_AFTER, ServerContainer};
+use crate::config::{LINGER, LINGER_BYTES, LINGERING, RETRY_AFTER};
+use crate::container::ServerContainer;
 use crate::handshake::proxy_protocol::ProxyProtocol;
 use crate::handshake::trusted_proxies::TrustedProxies;
 use crate::limits::connections::{ConnectionCounts, Exceeded};
