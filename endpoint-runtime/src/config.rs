@@ -75,6 +75,37 @@ pub(crate) const LISTEN_BACKLOG: u32 = 1024;
 /// Maximum number of accept loops of one listener: each is a socket and a task, and more than workers are of no use.
 pub(crate) const MAX_ACCEPT_LOOPS: usize = 1024;
 
+/// 200 streams of an HTTP/2 connection, as hyper has it: RFC 9113 §6.5.2 recommends at least 100, and an open WebSocket
+/// is a stream.
+#[cfg(feature = "http2")]
+pub(crate) const HTTP2_MAX_STREAMS: u32 = 200;
+
+/// 64 KiB that a peer may send on a stream before they are read: the window of HTTP/2 itself (RFC 9113 §6.5.2), and of
+/// what a session reads ahead. With [`HTTP2_MAX_STREAMS`] a connection holds at most 12.5 MiB of unread data.
+#[cfg(feature = "http2")]
+pub(crate) const HTTP2_STREAM_WINDOW: u32 = 64 << 10;
+
+/// One minute without a stream: a page that was just loaded opens its WebSocket within seconds.
+#[cfg(feature = "http2")]
+pub(crate) const HTTP2_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Silence of a client after which an HTTP/2 ping is sent, as for a session.
+#[cfg(feature = "http2")]
+pub(crate) const HTTP2_PING_INTERVAL: Duration = PING_INTERVAL;
+
+/// Maximum time until the answer to an HTTP/2 ping, as for a session.
+#[cfg(feature = "http2")]
+pub(crate) const HTTP2_PING_TIMEOUT: Duration = PONG_TIMEOUT;
+
+/// 20 streams that the client has reset before they were looked at: the default of the h2 crate, against floods of
+/// requests that are reset at once (CVE-2023-44487).
+#[cfg(feature = "http2")]
+pub(crate) const HTTP2_MAX_PENDING_RESETS: usize = 20;
+
+/// Maximum time for a client to answer GOAWAY once it has no stream, as for the closing handshake of a session.
+#[cfg(feature = "http2")]
+pub(crate) const HTTP2_GOAWAY_TIMEOUT: Duration = CLOSE_TIMEOUT;
+
 /// Two minutes until TCP drops a silent peer: below the 15 minutes of Linux for unacknowledged data and its two hours
 /// without data, and above the time in which pings, where enabled, detect it first.
 pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(120);

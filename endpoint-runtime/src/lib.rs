@@ -96,6 +96,7 @@
 //! | `tls` | `ServerBuilder::tls`, and `wss://` for clients | `rustls` with `ring`, `webpki-roots` |
 //! | `systemd` | `Listener::systemd`; systemd is told that a server is ready, stops and is alive | `listenfd` |
 //! | `rustls` | `TlsConfig::from_rustls`, and rustls 0.23 as `endpoint_runtime::rustls` | `tls`, and no other crate |
+//! | `http2` | WebSockets over HTTP/2 (RFC 8441), `ServerBuilder::http2` | `h2`, `hpack` tables in it, `slab`, `indexmap` |
 //! | `dev-certificate` | `TlsConfig::self_signed` | `rcgen` |
 //! | `axum`, `tungstenite` | `ServerContainer::adopt`: endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 accepts | `axum`, `futures-sink` |
 //! | `test` | `endpoint_runtime::test`: endpoints tested in memory | `client`, and no other crate |
@@ -201,6 +202,8 @@ pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
 pub use crate::limits::rate::Rate;
 pub use crate::observe::counters::{ConnectionCounts, EndpointCounts};
+#[cfg(feature = "http2")]
+pub use crate::server::Http2;
 pub use crate::server::{Server, ServerBuilder};
 pub use crate::session::anywhere::{AnySession, Everyone};
 pub use crate::session::audience::{Room, User};

@@ -10,32 +10,26 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Response};
 use http_body_util::Full;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade as auto;
-use tokio::net::TcpStream;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::accepted::AcceptedSocket;
 use super::erased_configurator::Configured;
 use super::logged_request::LoggedRequest;
 use super::mounted::Mounted;
 use super::response::ResponseFuture;
 use super::service::Inner;
-use super::serving::{PendingConnection, Prepared, Upgraded};
+use super::serving::{PendingConnection, Prepared};
+use super::upgrading::Upgrading;
 use crate::config::RETRY_AFTER;
 use crate::container::configurator::HandshakeResponse;
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::{HandshakeRequest, Transport};
 use crate::handshake::server::{Accepted, offered_subprotocols};
-use crate::handshake::{extensions, server};
+use crate::handshake::{extensions, http2, server};
 use crate::limits::sessions::Places;
 use crate::observe::destructors;
 use crate::session::principal::Identity;
 use crate::session::{MaybeRare, SessionInit, rare, request_state};
-#[cfg(feature = "tls")]
-use crate::transport::tls;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
@@ -47,7 +41,7 @@ struct ConnectionSpawnFn {
     /// Headers that the application adds to the response.
     headers: HeaderMap,
     rare: MaybeRare,
-    upgrade: Option<OnUpgrade>,
+    upgrade: Option<Upgrading>,
     token: TaskTrackerToken,
     places: Places,
 }
@@ -63,7 +57,8 @@ impl Inner {
     ) -> ResponseFuture {
         let transport = self.client(&mut parts, transport);
         // checked before anything of the head is copied
-        if let Err(refusal) = self.head_limits.check(parts.method.as_str(), &parts.uri, &parts.headers) {
+        let checked = self.head_limits.check(parts.method.as_str(), &parts.uri, &parts.headers);
+        if let Err(refusal) = checked.and_then(|()| http2::unify(&mut parts)) {
             return self.refuse(LoggedRequest::of_parts(&parts, transport), refusal).into();
         }
         let Some(configured) = mounted.configured.clone() else {
@@ -101,7 +96,7 @@ impl Inner {
         let identity = parts.extensions.get::<Identity>().cloned();
         Configured::admit(options.roles, identity.as_ref())?;
         self.enter_as(mounted, identity.as_ref(), &mut places)?;
-        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let upgrade = Upgrading::take(parts);
         if mounted.shows_request {
             request = request.with_extensions(self.extensions(parts));
         }
@@ -122,7 +117,7 @@ impl Inner {
         transport: Transport,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let Mounted { options, sessions, .. } = mounted;
-        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let upgrade = Upgrading::take(parts);
         let (identity, extensions) = (parts.extensions.get::<Identity>().cloned(), self.extensions(parts));
         let sound = server::check(parts)?;
         self.hosts.check(sound.host, transport)?;
@@ -191,7 +186,7 @@ impl Inner {
         if self.closing.load(Ordering::SeqCst) { Err(Refusal::shutting_down(self.drain.retry_after())) } else { Ok(()) }
     }
 
-    /// Answers 101; the connection then runs in its own task.
+    /// Answers 101, over HTTP/2 200; the connection then runs in its own task.
     fn begin(&self, mounted: &Mounted, beginning: ConnectionSpawnFn) -> Result<Response<Full<Bytes>>, Refusal> {
         let ConnectionSpawnFn { prepared, mut request, mut accepted, headers, rare, upgrade, token, places } =
             beginning;
@@ -209,8 +204,8 @@ impl Inner {
         }
         let path = sessions.clone();
         let upgrade = Box::pin(async move {
-            match upgrade.await {
-                Ok(upgraded) => Some(take_socket(upgraded)),
+            match upgrade.socket().await {
+                Ok(socket) => Some(socket),
                 Err(error) => {
                     tracing::debug!(%error, path = &*path.path, "the upgrade failed");
                     None
@@ -230,36 +225,4 @@ impl Inner {
         });
         Ok(response)
     }
-}
-
-/// Takes the socket from hyper, as a plain TCP socket if it is one, with the bytes that hyper read ahead.
-pub(crate) fn take_socket(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
-    let upgraded = match upgraded.downcast::<TokioIo<AcceptedSocket>>() {
-        Ok(parts) => {
-            let (upgraded, left) = parts.io.into_inner().into_upgraded();
-            // as good as always hyper has read all of them
-            let early = if left.is_empty() { parts.read_buf } else { [parts.read_buf, left].concat().into() };
-            return (upgraded, early);
-        }
-        Err(upgraded) => upgraded,
-    };
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return (Upgraded::Tcp(parts.io.into_inner(), None), parts.read_buf),
-        Err(upgraded) => upgraded,
-    };
-    match auto::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => (Upgraded::Tcp(parts.io.into_inner(), None), parts.read_buf),
-        Err(upgraded) => take_other(upgraded),
-    }
-}
-
-/// Takes a socket other than plain TCP.
-fn take_other(upgraded: hyper::upgrade::Upgraded) -> (Upgraded, Bytes) {
-    #[cfg(feature = "tls")]
-    let upgraded = match tls::take_stream::<AcceptedSocket>(upgraded) {
-        Ok((stream, early)) => return (Upgraded::Other(stream), early),
-        Err(upgraded) => upgraded,
-    };
-    // `Upgraded` returns the bytes read ahead itself
-    (Upgraded::Other(Box::new(TokioIo::new(upgraded))), Bytes::new())
 }

@@ -21,6 +21,7 @@ use super::mounted::Mounted;
 use super::service::Inner;
 use super::serving::{PendingConnection, Prepared, Upgraded};
 use crate::container::configurator::HandshakeResponse;
+use crate::handshake::http2;
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
@@ -72,6 +73,7 @@ impl CheckedRequest {
         let (identity, extensions) = (head.extensions.get::<Identity>().cloned(), container.extensions(head));
         container.takes_sessions()?;
         container.head_limits.check(head.method.as_str(), &head.uri, &head.headers)?;
+        http2::unify(head)?;
         let host = request::authority(&head.uri, &head.headers).ok_or_else(Refusal::missing_host);
         let policy = match host {
             Ok(host) => {

@@ -34,9 +34,8 @@ mod service;
 pub(crate) mod serving;
 mod session_caps;
 mod upgrade;
+mod upgrading;
 
-#[cfg(feature = "client")]
-pub(crate) use self::accept::take_socket;
 #[cfg(feature = "adopted")]
 pub use self::adopt::{ExternalRequest, ExternalSocket};
 pub use self::builder::ContainerBuilder;
@@ -45,7 +44,9 @@ pub use self::checked_request::CheckedRequest;
 pub use self::drain::{Drain, DrainOrder, Drained};
 pub use self::endpoint_config::EndpointConfig;
 pub use self::response::ResponseFuture;
-pub(crate) use self::service::Routed;
+pub(crate) use self::service::{Routed, refuse_other};
 pub use self::service::{ServerContainer, Shutdown};
 #[cfg(feature = "client")]
 pub(crate) use self::service::{end_all, run_shutdown, wait_for_tasks};
+#[cfg(feature = "client")]
+pub(crate) use self::upgrading::take_socket;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Request, Response};
 use http_body_util::Full;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::handshake::forwarded::Proxies;
 use crate::handshake::head::HeadLimits;
 use crate::handshake::hosts::Hosts;
+use crate::handshake::http2;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
@@ -188,7 +189,7 @@ impl ServerContainer {
         let table = self.0.table();
         let (mounted, params) = match table.router.find(request.uri().path()) {
             Lookup::Found { value, params } => (value, params),
-            Lookup::BadPath if request.headers().contains_key(header::UPGRADE) => {
+            Lookup::BadPath if http2::is_handshake(&request) => {
                 let transport = self.0.client_of(&request, transport);
                 return Routed::Ours(self.0.refuse(LoggedRequest::of(&request, transport), Refusal::bad_path()).into());
             }
@@ -261,6 +262,11 @@ impl Inner {
     }
 }
 
+/// The refusal of a request to a path without an endpoint, where there is no other service.
+pub(crate) fn refuse_other<B>(request: &Request<B>) -> Refusal {
+    if http2::is_tunnel(request) { Refusal::no_tunnel() } else { Refusal::unknown_path() }
+}
+
 /// Runs the shutdown of a container that has this many connections, or begins it if one of its handlers waits for it.
 pub(crate) async fn run_shutdown(
     is_in_handler: bool,
@@ -320,7 +326,7 @@ impl<B> Service<Request<B>> for ServerContainer {
             Routed::Ours(responding) => responding,
             Routed::Theirs(request) => {
                 let transport = self.0.client_of(&request, Transport::default());
-                self.0.refuse(LoggedRequest::of(&request, transport), Refusal::unknown_path()).into()
+                self.0.refuse(LoggedRequest::of(&request, transport), refuse_other(&request)).into()
             }
         }
     }

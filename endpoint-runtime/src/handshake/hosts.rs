@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap};
 use http::{Uri, Version};
 
 use crate::error::{Error, Kind};
+use crate::handshake::http2;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::{Authority, Transport};
@@ -102,7 +103,12 @@ impl Hosts {
         if is_open || (version < Version::HTTP_11 && !headers.contains_key(header::HOST)) {
             return Ok(());
         }
-        self.check(request::authority(uri, headers).ok_or_else(Refusal::missing_host)?, transport)
+        let host = if version >= Version::HTTP_2 {
+            http2::page_host(uri, headers)?
+        } else {
+            request::authority(uri, headers).ok_or_else(Refusal::missing_host)?
+        };
+        self.check(host, transport)
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod extensions;
 pub(crate) mod forwarded;
 pub(crate) mod head;
 pub(crate) mod hosts;
+pub(crate) mod http2;
 pub(crate) mod origins;
 pub(crate) mod path;
 pub(crate) mod proxy_protocol;

@@ -84,6 +84,50 @@ impl Refusal {
         .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
     }
 
+    /// 405: a request over HTTP/2 that is no extended CONNECT (RFC 8441 §5), such as a page opened at the path of an
+    /// endpoint. A header `Upgrade` has no meaning there (RFC 9113 §8.2.2).
+    pub fn extended_connect_required() -> Self {
+        Self::because(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this is a WebSocket endpoint: over HTTP/2 the request must be an extended CONNECT with the :protocol \
+             'websocket'",
+        )
+        .with_header(header::ALLOW, HeaderValue::from_static("CONNECT"))
+    }
+
+    /// 501: an extended CONNECT for a `:protocol` other than `websocket` (RFC 9220 §3). Also every extended CONNECT if
+    /// the cargo feature `http2` is off.
+    pub fn unknown_protocol() -> Self {
+        Self::because(
+            StatusCode::NOT_IMPLEMENTED,
+            if cfg!(feature = "http2") {
+                "the only :protocol of an extended CONNECT that this server supports is 'websocket'"
+            } else {
+                "this server is built without WebSockets over HTTP/2 (cargo feature http2)"
+            },
+        )
+    }
+
+    /// 501: a CONNECT that asks for a tunnel, as of a proxy (RFC 9110 §9.3.6).
+    pub fn no_tunnel() -> Self {
+        Self::because(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy: it opens no tunnels")
+    }
+
+    /// 400: over HTTP/2, the client uses a protocol version other than 13 (RFC 6455 §4.4). Over HTTP/1.1 the status is
+    /// 426, which has no meaning in HTTP/2.
+    pub fn version_13_required() -> Self {
+        Self::because(
+            StatusCode::BAD_REQUEST,
+            "the request needs one header 'sec-websocket-version: 13', the only version that this server supports",
+        )
+        .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+    }
+
+    /// 400: over HTTP/2, `:authority` and `Host` differ (RFC 9113 §8.3.1).
+    pub fn conflicting_hosts() -> Self {
+        Self::because(StatusCode::BAD_REQUEST, "the request names two hosts: :authority and the header 'host' differ")
+    }
+
     /// 400: the key is missing, repeated, or not 16 bytes in base64 (RFC 6455 §4.2.1).
     pub fn bad_key() -> Self {
         Self::because(

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Extensions, Uri};
+use http::{Extensions, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use crate::error::excerpt::excerpt;
@@ -26,7 +26,7 @@ use crate::handshake::path::PathParams;
 pub struct HandshakeRequest {
     /// The URI and a line feed, then for each header its name, a colon, its value and a line feed. Neither separator
     /// may occur in the part before it (RFC 9110 §5.1, §5.5). Headers that all clients send are abbreviated, see
-    /// [`LINES`].
+    /// [`LINES`]. Over HTTP/2 the first line behind the URI is [`OVER_HTTP2`].
     head: Box<[u8]>,
     /// Offset in `head` of the URI's end.
     uri_end: u32,
@@ -91,6 +91,9 @@ const NAMES: [&str; 26] = [
     "x-request-id",
 ];
 const FIRST_NAME: u8 = SAME_HOST + 1;
+
+/// A line without a header: the request came over HTTP/2.
+const OVER_HTTP2: u8 = FIRST_NAME + NAMES.len() as u8;
 
 /// Extra space for the separators of a head: `://`, a port, a slash, a line feed.
 const SPARE: usize = 16;
@@ -158,6 +161,9 @@ impl HandshakeRequest {
         head.extend_from_slice(target.as_bytes());
         let uri_end = head.len();
         head.push(b'\n');
+        if parts.version == Version::HTTP_2 {
+            head.extend_from_slice(&[OVER_HTTP2, b'\n']);
+        }
         for (name, value) in &parts.headers {
             let (name, value) = (name.as_str(), value.as_bytes());
             let known = LINES.iter().position(|line| line.0 == name && line.1.as_bytes() == value);
@@ -220,6 +226,12 @@ impl HandshakeRequest {
         let uri = self.head.get(..self.uri_end as usize).unwrap_or_default();
         // it was copied from strings
         std::str::from_utf8(uri).unwrap_or_default()
+    }
+
+    /// The version of HTTP that opened the session: 1.1, or 2 for an extended CONNECT (RFC 8441).
+    pub fn http_version(&self) -> Version {
+        let lines = self.head.get(self.uri_end as usize..).unwrap_or_default();
+        if lines.starts_with(&[b'\n', OVER_HTTP2, b'\n']) { Version::HTTP_2 } else { Version::HTTP_11 }
     }
 
     /// The path as received: percent-encoded, and not normalised.

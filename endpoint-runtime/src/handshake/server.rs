@@ -1,4 +1,5 @@
-//! The server's side of the opening handshake (RFC 6455 §4.2): accepts an HTTP request, or returns one named refusal.
+//! The server's side of the opening handshake (RFC 6455 §4.2, over HTTP/2 RFC 8441): accepts an HTTP request, or returns
+//! one named refusal.
 //!
 //! Pure: it reads only the head of a request; the caller sends the response and owns the socket.
 
@@ -11,24 +12,26 @@ use http::{Method, Response, StatusCode, Version};
 use crate::config::Compression;
 use crate::handshake::accept_key::derive_accept_key;
 use crate::handshake::hosts::Hosts;
+use crate::handshake::http2;
 use crate::handshake::origins::Origins;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::{Authority, Transport};
 use endpoint_wire::extension::Extension;
 
-/// An accepted handshake, to be answered with 101.
+/// An accepted handshake, to be answered with 101, over HTTP/2 with 200.
 #[derive(Debug)]
 pub(crate) struct Accepted<'s> {
-    accept_key: String,
+    /// `None` over HTTP/2 (RFC 8441 §5).
+    accept_key: Option<String>,
     subprotocol: Option<Cow<'s, str>>,
     extension: Option<Extension>,
 }
 
-/// A valid request for a session: it has a key and names its host.
+/// A valid request for a session: it names its host, and over HTTP/1.1 has a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sound<'p> {
-    key: &'p HeaderValue,
+    pub(super) key: Option<&'p HeaderValue>,
     pub(crate) host: Authority<'p>,
 }
 
@@ -56,6 +59,9 @@ pub(crate) fn accept<'s>(
 
 /// Checks everything that does not depend on the server's settings.
 pub(crate) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
+    if parts.version >= Version::HTTP_2 {
+        return http2::check(parts);
+    }
     let headers = &parts.headers;
     if parts.method != Method::GET {
         return Err(Refusal::method_not_allowed());
@@ -66,7 +72,7 @@ pub(crate) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
     if !has_token(headers, header::CONNECTION, "upgrade") || !has_token(headers, header::UPGRADE, "websocket") {
         return Err(Refusal::upgrade_required());
     }
-    if only(headers, header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    if !has_version_13(headers) {
         return Err(Refusal::unsupported_version());
     }
     let key = only(headers, header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes()));
@@ -75,13 +81,14 @@ pub(crate) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
     if has_body(headers) {
         return Err(Refusal::body_not_allowed());
     }
-    Ok(Sound { key, host })
+    Ok(Sound { key: Some(key), host })
 }
 
 impl Sound<'_> {
     /// Completes the handshake with the chosen subprotocol and extension.
     pub(crate) fn accepted<'s>(&self, subprotocol: Option<Cow<'s, str>>, extension: Option<Extension>) -> Accepted<'s> {
-        Accepted { accept_key: derive_accept_key(self.key.as_bytes()), subprotocol, extension }
+        let accept_key = self.key.map(|key| derive_accept_key(key.as_bytes()));
+        Accepted { accept_key, subprotocol, extension }
     }
 }
 
@@ -111,17 +118,20 @@ impl<'s> Accepted<'s> {
         self.extension = None;
     }
 
-    /// The response: 101, after which the connection carries frames (RFC 6455 §4.2.2).
+    /// The response, after which the connection carries frames: 101 (RFC 6455 §4.2.2), over HTTP/2 200 (RFC 8441 §5).
     pub(crate) fn response<B: Default>(&self) -> Response<B> {
         let mut response = Response::new(B::default());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = response.headers_mut();
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        // all are visible ASCII: base64, text parsed from a request header, and constants
-        if let Ok(key) = HeaderValue::from_str(&self.accept_key) {
-            headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+        if let Some(key) = &self.accept_key {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            // this and the values below are visible ASCII: base64, text parsed from a request header, and constants
+            if let Ok(key) = HeaderValue::from_str(key) {
+                headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+            }
         }
+        let headers = response.headers_mut();
         if let Some(Ok(subprotocol)) = self.subprotocol().map(HeaderValue::from_str) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
         }
@@ -149,13 +159,17 @@ pub(super) fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> b
     elements(headers, name).any(|element| element.eq_ignore_ascii_case(token))
 }
 
+pub(super) fn has_version_13(headers: &HeaderMap) -> bool {
+    only(headers, header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13")
+}
+
 /// Whether `key` is base64 of 16 bytes (RFC 6455 §4.2.1): 22 digits and the padding.
 fn is_key(key: &[u8]) -> bool {
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_digit)
 }
 
-fn has_body(headers: &HeaderMap) -> bool {
+pub(super) fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get_all(header::CONTENT_LENGTH).iter().any(|length| length != "0")
 }

@@ -13,6 +13,8 @@ use tower_service::Service;
 
 use super::Server;
 use super::http::Fallback;
+#[cfg(feature = "http2")]
+use super::http2::Http2;
 use crate::config::SHUTDOWN_TIMEOUT;
 use crate::container::client_options::client_setters;
 use crate::container::configurator::Configurator;
@@ -59,6 +61,9 @@ pub struct ServerBuilder {
     is_quiet: bool,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
+    /// Outer `None` until it is set, inner `None` for HTTP/1.1 alone.
+    #[cfg(feature = "http2")]
+    http2: Option<Option<Http2>>,
 }
 
 impl ServerBuilder {
@@ -75,6 +80,8 @@ impl ServerBuilder {
             is_quiet: false,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "http2")]
+            http2: None,
         }
     }
 
@@ -109,6 +116,21 @@ impl ServerBuilder {
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: TlsConfig) -> Self {
         self.container.session_settings().set_once(&mut self.tls, config, "the TLS configuration (`tls`)");
+        self
+    }
+
+    /// Sets the limits of HTTP/2 connections; `None` serves HTTP/1.1 alone (cargo feature `http2`). By default the server
+    /// speaks both on its port, with the limits of [`Http2::new`].
+    ///
+    /// Over TLS the client chooses by ALPN. Without TLS it begins with HTTP/2 if it knows that the server speaks it
+    /// (RFC 9113 §3.3): proxies do, browsers do not. A WebSocket is opened by an extended CONNECT (RFC 8441), with the same
+    /// endpoints and options as over HTTP/1.1.
+    #[cfg(feature = "http2")]
+    pub fn http2(mut self, http2: impl Into<Option<Http2>>) -> Self {
+        let http2 = http2.into();
+        let settings = self.container.session_settings();
+        settings.mistakes.extend(http2.iter().flat_map(Http2::mistakes));
+        settings.set_once(&mut self.http2, http2, "HTTP/2 (`http2`)");
         self
     }
 
@@ -209,6 +231,12 @@ impl ServerBuilder {
                 self.keepalive.apply(listener, container.longest_send_timeout());
             }
         }
+        #[cfg(feature = "http2")]
+        let http2 = self.http2.unwrap_or_else(|| Some(Http2::new()));
+        #[cfg(feature = "tls")]
+        let tls = self.tls;
+        #[cfg(all(feature = "http2", feature = "tls"))]
+        let tls = if http2.is_some() { tls.map(TlsConfig::with_http2) } else { tls };
         Ok(Server {
             container,
             listeners,
@@ -219,7 +247,9 @@ impl ServerBuilder {
             drain: self.drain,
             is_quiet: self.is_quiet,
             #[cfg(feature = "tls")]
-            tls: self.tls,
+            tls,
+            #[cfg(feature = "http2")]
+            http2,
         })
     }
 

@@ -23,16 +23,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{Admission, Header};
+#[cfg(feature = "http2")]
+use super::http2::{self, Http2};
+#[cfg(feature = "http2")]
+use super::protocol::{self, Protocol};
 use super::proxy_header::{self, Beginning};
 use super::when_woken::when_woken;
 use crate::config::REQUEST_HEAD_TIMEOUT;
 use crate::container::accepted::AcceptedSocket;
-use crate::container::{Routed, ServerContainer};
+use crate::container::{Routed, ServerContainer, refuse_other};
 use crate::error::Error;
 #[cfg(feature = "tls")]
 use crate::handshake::client_certificate::ClientCertificate;
 use crate::handshake::head::{HYPER_BUFFER, HeadLimits};
-use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
 use crate::limits::slots::Slot;
 use crate::transport::accepted::{AcceptedStream, Acceptor};
@@ -82,6 +85,9 @@ pub(super) struct Http {
     pub(super) fallback: Option<Fallback>,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<TlsConfig>,
+    /// `None` if the server speaks HTTP/1.1 alone.
+    #[cfg(feature = "http2")]
+    pub(super) http2: Option<Http2>,
     pub(super) tasks: TaskTracker,
     /// Graceful stop: let in-flight requests finish.
     pub(super) stop: CancellationToken,
@@ -154,7 +160,7 @@ impl Http {
                 if let Some(tls) = tls {
                     return Box::pin(connection.serve_tls(socket, tls)).await;
                 }
-                Box::pin(connection.serve(TokioIo::new(socket))).await;
+                Box::pin(connection.serve_plain(socket)).await;
             });
             return;
         }
@@ -163,7 +169,7 @@ impl Http {
             self.tasks.spawn(connection.serve_tls(socket, tls));
             return;
         }
-        self.tasks.spawn(connection.serve(TokioIo::new(socket)));
+        self.tasks.spawn(connection.serve_plain(socket));
     }
 
     fn connection(&self, transport: Transport, pending: Slot) -> HttpConnection {
@@ -174,6 +180,10 @@ impl Http {
             pending,
             #[cfg(feature = "tls")]
             client_certificate: None,
+            #[cfg(feature = "http2")]
+            http2: self.http2.clone(),
+            #[cfg(feature = "http2")]
+            tasks: self.tasks.clone(),
             stop: self.stop.clone(),
             cut: self.cut.clone(),
         }
@@ -181,16 +191,21 @@ impl Http {
 }
 
 /// One HTTP connection of a server.
-struct HttpConnection {
-    container: ServerContainer,
+pub(super) struct HttpConnection {
+    pub(super) container: ServerContainer,
     fallback: Option<Fallback>,
-    transport: Transport,
+    pub(super) transport: Transport,
     /// Counts the connection as one that is pending, until its first request.
-    pending: Slot,
+    pub(super) pending: Slot,
     #[cfg(feature = "tls")]
     client_certificate: Option<ClientCertificate>,
-    stop: CancellationToken,
-    cut: CancellationToken,
+    #[cfg(feature = "http2")]
+    pub(super) http2: Option<Http2>,
+    /// A shutdown waits for the tasks of streams, too.
+    #[cfg(feature = "http2")]
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) cut: CancellationToken,
 }
 
 impl HttpConnection {
@@ -258,44 +273,58 @@ impl HttpConnection {
             Ok(stream) => {
                 let presented = stream.peer_certificates();
                 self.client_certificate = presented.and_then(|it| ClientCertificate::new(it.0, &it.1));
+                #[cfg(feature = "http2")]
+                if stream.is_http2() {
+                    return self.serve_http2(TokioIo::new(stream)).await;
+                }
                 self.serve(TokioIo::new(stream)).await;
             }
             Err(error) => tracing::debug!(%error, peer = ?self.transport.peer_addr, "a TLS handshake failed"),
         }
     }
 
-    /// Serves the connection until it ends or is upgraded.
+    /// Serves a connection without TLS: HTTP/1.1, or HTTP/2 with prior knowledge (RFC 9113 §3.3).
+    async fn serve_plain(self, socket: AcceptedSocket) {
+        #[cfg(feature = "http2")]
+        if self.http2.is_some() {
+            return self.serve_any(socket).await;
+        }
+        self.serve(TokioIo::new(socket)).await;
+    }
+
+    /// Serves what the client speaks on a connection without TLS.
+    #[cfg(feature = "http2")]
+    async fn serve_any(self, mut socket: AcceptedSocket) {
+        let spoken = tokio::select! {
+            spoken = timeout(REQUEST_HEAD_TIMEOUT, protocol::detect(&mut socket)) => spoken,
+            () = when_woken(self.stop.cancelled()) => return,
+        };
+        let (protocol, early) = match spoken {
+            Ok(Ok(spoken)) => spoken,
+            Ok(Err(error)) => return tracing::debug!(%error, peer = ?self.transport.peer_addr, "a connection failed"),
+            Err(_) => return tracing::debug!(peer = ?self.transport.peer_addr, "a client sent no request in time"),
+        };
+        socket.unread(early);
+        match protocol {
+            Protocol::Http1 => self.serve(TokioIo::new(socket)).await,
+            Protocol::Http2 => self.serve_http2(TokioIo::new(socket)).await,
+        }
+    }
+
+    #[cfg(feature = "http2")]
+    async fn serve_http2(self, io: impl Read + Write + Unpin + Send + 'static) {
+        // boxed: HTTP/1.1 must not pay for the larger state of HTTP/2
+        Box::pin(http2::serve(self, io)).await;
+    }
+
+    /// Serves HTTP/1.1 until the connection ends or is upgraded.
     async fn serve(self, io: impl Read + Write + Unpin + Send + 'static) {
-        let Self { container, fallback, transport, pending, stop, cut, .. } = self;
-        let limits = container.head_limits();
+        let (limits, service) = (self.container.head_limits(), self.service());
+        let Self { transport, pending, stop, cut, .. } = self;
         let pending = Cell::new(Some(pending));
-        #[cfg(feature = "tls")]
-        let client_certificate = self.client_certificate;
         let service = service_fn(move |request| {
             drop(pending.take());
-            #[cfg(feature = "tls")]
-            let request = with_certificate(request, client_certificate.as_ref());
-            let (container, fallback) = (container.clone(), fallback.clone());
-            let version = Request::version(&request);
-            async move {
-                let mut answered = match (container.respond(request, transport), fallback) {
-                    (Routed::Ours(responding), _) => match responding.await {
-                        Ok(response) => Ok(response.map(boxed)),
-                        Err(never) => match never {},
-                    },
-                    (Routed::Theirs(request), Some(Fallback(fallback))) => {
-                        match container.refuse_page(&request, transport) {
-                            None => fallback(request).await,
-                            Some(refused) => Ok(refused.map(boxed)),
-                        }
-                    }
-                    (Routed::Theirs(_), None) => Ok(Response::<Full<Bytes>>::from(Refusal::unknown_path()).map(boxed)),
-                };
-                if let (Ok(response), true) = (&mut answered, container.is_draining()) {
-                    close_after(response, version);
-                }
-                answered
-            }
+            service.answer(request)
         });
         let connection = http_of(&limits).serve_connection(io, service).with_upgrades();
         // boxed, so that the task, which is moved when it starts and when it ends, stays small
@@ -315,6 +344,57 @@ impl HttpConnection {
             let hint =
                 if error.is_parse() { "; a client that speaks TLS to a port without it looks like this" } else { "" };
             tracing::debug!(%error, peer = ?transport.peer_addr, "an HTTP connection failed{hint}");
+        }
+    }
+
+    pub(super) fn service(&self) -> HttpService {
+        HttpService {
+            container: self.container.clone(),
+            fallback: self.fallback.clone(),
+            transport: self.transport,
+            #[cfg(feature = "tls")]
+            client_certificate: self.client_certificate.clone(),
+        }
+    }
+}
+
+/// What answers the requests of a connection.
+#[derive(Clone)]
+pub(super) struct HttpService {
+    container: ServerContainer,
+    fallback: Option<Fallback>,
+    transport: Transport,
+    #[cfg(feature = "tls")]
+    client_certificate: Option<ClientCertificate>,
+}
+
+impl HttpService {
+    pub(super) fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Error>> + Send + use<> {
+        #[cfg(feature = "tls")]
+        let request = with_certificate(request, self.client_certificate.as_ref());
+        let (container, fallback, transport) = (self.container.clone(), self.fallback.clone(), self.transport);
+        let version = Request::version(&request);
+        async move {
+            let mut answered = match (container.respond(request, transport), fallback) {
+                (Routed::Ours(responding), _) => match responding.await {
+                    Ok(response) => Ok(response.map(boxed)),
+                    Err(never) => match never {},
+                },
+                (Routed::Theirs(request), Some(Fallback(fallback))) => {
+                    match container.refuse_page(&request, transport) {
+                        None => fallback(request).await,
+                        Some(refused) => Ok(refused.map(boxed)),
+                    }
+                }
+                (Routed::Theirs(request), None) => Ok(Response::<Full<Bytes>>::from(refuse_other(&request)).map(boxed)),
+            };
+            if let (Ok(response), true) = (&mut answered, container.is_draining()) {
+                close_after(response, version);
+            }
+            answered
         }
     }
 }

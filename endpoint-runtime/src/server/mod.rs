@@ -1,10 +1,14 @@
-//! The built-in HTTP server: listeners, HTTP/1.1, and a container behind it.
+//! The built-in HTTP server: listeners, HTTP/1.1 and HTTP/2, and a container behind it.
 
 mod accept;
 mod admission;
 mod builder;
 mod connection_options;
 mod http;
+#[cfg(feature = "http2")]
+mod http2;
+#[cfg(feature = "http2")]
+mod protocol;
 mod proxy_header;
 #[cfg(all(unix, feature = "systemd"))]
 mod service_manager;
@@ -23,6 +27,8 @@ use tokio_util::task::TaskTracker;
 use self::admission::Admission;
 pub use self::builder::ServerBuilder;
 use self::http::{Fallback, Http};
+#[cfg(feature = "http2")]
+pub use self::http2::Http2;
 use crate::config::SECOND_SIGNAL_TIMEOUT;
 use crate::container::drain::Course;
 use crate::container::{Drain, Drained, ServerContainer, Shutdown};
@@ -55,6 +61,8 @@ pub struct Server {
     is_quiet: bool,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
+    #[cfg(feature = "http2")]
+    http2: Option<Http2>,
 }
 
 impl Server {
@@ -145,6 +153,8 @@ impl Server {
             fallback,
             #[cfg(feature = "tls")]
             tls: self.tls,
+            #[cfg(feature = "http2")]
+            http2: self.http2,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),

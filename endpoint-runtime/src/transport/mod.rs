@@ -13,6 +13,8 @@ mod certificates;
 pub(crate) mod client_certificates;
 #[cfg(feature = "tls")]
 mod first_bytes;
+#[cfg(feature = "http2")]
+pub(crate) mod http2_stream;
 pub(crate) mod keepalive;
 pub(crate) mod listener;
 #[cfg(feature = "adopted")]

@@ -30,6 +30,10 @@ use crate::transport::socket::Io;
 /// The protocol negotiated by ALPN (RFC 7301): a handshake is an upgrade of HTTP/1.1.
 pub(super) const ALPN: &[u8] = b"http/1.1";
 
+/// The name of HTTP/2 over TLS in ALPN (RFC 9113 §3.2).
+#[cfg(feature = "http2")]
+pub(super) const ALPN_HTTP2: &[u8] = b"h2";
+
 /// The certificates that a [`Server`](crate::Server) presents, with their keys, and those that it wants from its clients
 /// (cargo feature `tls`).
 ///
@@ -229,6 +233,15 @@ impl TlsConfig {
     #[must_use]
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.handshake_timeout = limit;
+        self
+    }
+
+    /// Offers HTTP/2 by ALPN, before HTTP/1.1. A configuration of rustls that has protocols of its own keeps them.
+    #[cfg(feature = "http2")]
+    pub(crate) fn with_http2(mut self) -> Self {
+        if self.config.alpn_protocols == [ALPN] {
+            Arc::make_mut(&mut self.config).alpn_protocols.insert(0, ALPN_HTTP2.to_vec());
+        }
         self
     }
 
