@@ -277,9 +277,9 @@ const UPGRADE: &[u8] = b"GET /echo HTTP/1.1\r\nHost: localhost\r\nConnection: Up
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 #[tokio::test]
-async fn application_protocol_is_http_1_1() {
+async fn application_protocol_of_a_server_without_http2_is_http_1_1() {
     let tls = certificate();
-    let (server, _journal) = serve(&tls).await;
+    let server = TestServer::serving(Server::with(ServerContainer::builder()).tls(tls.clone()).http2(None)).await;
     let stream = raw(&tls, &server, &[b"h2", b"http/1.1"]).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     assert!(raw(&tls, &server, &[b"h2"]).await.is_err());

@@ -5,6 +5,7 @@
 
 pub mod authority;
 pub mod ear;
+pub mod http2;
 pub mod raw_server;
 
 use std::collections::VecDeque;
@@ -134,8 +135,14 @@ impl Client {
         client
     }
 
-    /// As [`Client::connect_with`], but takes a refusal for an answer.
+    /// As [`Client::connect_with`], but takes a refusal for an answer. Over HTTP/2 if the environment asks for it.
     pub async fn try_connect(addr: SocketAddr, path: &str, headers: &[&str]) -> (Answer, Self) {
+        let connection = if http2::is_asked_for() { http2::bridge(addr).await } else { addr };
+        Self::handshake(connection, addr, path, headers).await
+    }
+
+    /// Opens a WebSocket of `addr` on a connection to `connection`.
+    async fn handshake(connection: SocketAddr, addr: SocketAddr, path: &str, headers: &[&str]) -> (Answer, Self) {
         let (get, host) = (format!("GET {path} HTTP/1.1"), format!("Host: {addr}"));
         let mut lines = vec![
             get.as_str(),
@@ -146,7 +153,7 @@ impl Client {
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         ];
         lines.extend(headers);
-        Self::request(addr, &lines, b"").await
+        Self::request(connection, &lines, b"").await
     }
 
     /// Sends a request and, in the same segment, `early` bytes.
