@@ -160,7 +160,8 @@ async fn session_is_the_same_over_both_versions() {
     let over_1 = Client::request(
         addr,
         &[
-            &["GET /echo/blue?x=%201 HTTP/1.1", &format!("Host: {addr}"), "Connection: Upgrade", "Upgrade: websocket"][..],
+            &["GET /echo/blue?x=%201 HTTP/1.1", &format!("Host: {addr}"), "Connection: Upgrade", "Upgrade: websocket"]
+                [..],
             &["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
             &headers,
         ]
@@ -644,8 +645,7 @@ async fn header_list_beyond_the_limit_gets_431_and_is_not_kept() {
     let headers: Vec<(&str, &str)> =
         names.iter().map(|name| (name.as_str(), "1")).chain([("sec-websocket-version", "13")]).collect();
     let connection = served.connection().await;
-    let (response, _) =
-        connection.request(Method::CONNECT, "/echo/blue", Some("websocket"), &headers).await.unwrap();
+    let (response, _) = connection.request(Method::CONNECT, "/echo/blue", Some("websocket"), &headers).await.unwrap();
     assert_eq!(response.status(), 431);
     assert!(body(response).await.contains("max_request_headers"));
     assert!(served.journal.rest().is_empty());
@@ -716,9 +716,8 @@ async fn container_behind_axum_over_http_2() {
     let container = ServerContainer::builder().endpoint_with(move |_| Ok(Echo { journal: own.clone() }));
     let container = container.build().unwrap();
     let (by_hand, adopted) = (container.clone(), container.adopt::<Echo>().unwrap());
-    let upgrades = any(move |request: Request| async move {
-        by_hand.upgrade::<Echo, _>(request, [("room", "own")]).await
-    });
+    let upgrades =
+        any(move |request: Request| async move { by_hand.upgrade::<Echo, _>(request, [("room", "own")]).await });
     let adopts = any(move |parts: Parts, upgrade: WebSocketUpgrade| async move {
         adopted.request(parts).path_params([("room", "own")]).upgrade_axum(upgrade).await
     });

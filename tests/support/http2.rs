@@ -50,7 +50,7 @@ impl Connection {
         let (sender, connection) = h2::client::Builder::new().handshake::<_, Bytes>(io).await?;
         let mut connection = Box::pin(connection);
         let settings = poll_fn(|cx| match connection.as_mut().poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(ended),
+            Poll::Ready(ended) => Poll::Ready(ended.and(Err(Reason::HTTP_1_1_REQUIRED.into()))),
             Poll::Pending if sender.is_extended_connect_protocol_enabled() => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         });
@@ -156,7 +156,9 @@ impl Connection {
                 let _ = receiving.flow_control().release_capacity(data.len());
                 body.extend_from_slice(&data);
             }
-            let length = if head.headers.contains_key("content-length") { String::new() } else {
+            let length = if head.headers.contains_key("content-length") {
+                String::new()
+            } else {
                 format!("content-length: {}\r\n", body.len())
             };
             let answer = format!("HTTP/1.1 {}\r\n{length}{}\r\n", head.status, lines_of(&head.headers));

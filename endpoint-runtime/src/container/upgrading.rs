@@ -1,6 +1,9 @@
 //! The socket of a request that hyper upgrades, taken out of hyper's wrappers.
 
 use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+#[cfg(feature = "http2")]
+use http::Version;
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -17,6 +20,8 @@ use crate::transport::tls;
 /// The socket of a request, to be released when the response is sent.
 pub(super) struct Upgrading {
     upgrade: OnUpgrade,
+    #[cfg(feature = "http2")]
+    is_http2: bool,
     /// Where the server in front is ours, the end of its stream.
     #[cfg(feature = "http2")]
     end: Option<StreamEnd>,
@@ -28,6 +33,8 @@ impl Upgrading {
         Some(Self {
             upgrade: parts.extensions.remove()?,
             #[cfg(feature = "http2")]
+            is_http2: parts.version == Version::HTTP_2,
+            #[cfg(feature = "http2")]
             end: parts.extensions.remove(),
         })
     }
@@ -36,8 +43,8 @@ impl Upgrading {
     pub(super) async fn socket(self) -> hyper::Result<(Upgraded, Bytes)> {
         let upgraded = self.upgrade.await?;
         #[cfg(feature = "http2")]
-        if let Some(end) = self.end {
-            let stream = Http2Stream::new(TokioIo::new(upgraded), end);
+        if self.is_http2 {
+            let stream = Http2Stream::new(TokioIo::new(upgraded), self.end);
             return Ok((Upgraded::Other(Box::new(stream)), Bytes::new()));
         }
         Ok(take_socket(upgraded))

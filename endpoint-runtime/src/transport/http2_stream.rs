@@ -25,15 +25,20 @@ impl StreamEnd {
     }
 }
 
+/// Maximum size of a write: a frame of HTTP/2 as most peers take it (RFC 9113 §6.5.2). hyper copies a write, whatever its
+/// size, and holds up to three for a peer that does not read.
+const MAX_WRITE: usize = 16 << 10;
+
 /// A stream that a session reads and writes.
 #[derive(Debug)]
 pub(crate) struct Http2Stream<S> {
     stream: S,
-    end: StreamEnd,
+    /// `None` if the server in front is not ours: what it has not sent then waits for its peer.
+    end: Option<StreamEnd>,
 }
 
 impl<S> Http2Stream<S> {
-    pub(crate) fn new(stream: S, end: StreamEnd) -> Self {
+    pub(crate) fn new(stream: S, end: Option<StreamEnd>) -> Self {
         Self { stream, end }
     }
 }
@@ -43,7 +48,9 @@ impl<S> Http2Stream<S> {
 impl<S> Drop for Http2Stream<S> {
     fn drop(&mut self) {
         // before the stream itself is dropped, which would look like an end in order
-        self.end.0.notify_one();
+        if let Some(StreamEnd(end)) = &self.end {
+            end.notify_one();
+        }
     }
 }
 
@@ -55,7 +62,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Http2Stream<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Http2Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, from)
+        Pin::new(&mut self.stream).poll_write(cx, &from[..from.len().min(MAX_WRITE)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
