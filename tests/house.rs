@@ -75,6 +75,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("http_body_util", &["testing", "server", "client", "container"]),
     ("httpdate", &["client"]),
     ("hyper", &["testing", "server", "client", "container", "transport"]),
+    // the `:protocol` of an extended CONNECT, which is part of an HTTP/2 head
+    ("hyper::ext::Protocol", &["handshake"]),
     ("hyper_util", &["testing", "server", "client", "container", "transport"]),
     ("inventory", &["container"]),
     ("listenfd", &["transport"]),
@@ -140,6 +142,8 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "server/accept",
             "server/http",
             "server/service_manager",
+            // the tasks of streams, in the tracker of the server
+            "server/http2",
             "client/reconnect",
             "container/serving",
             "scheduling/flushers",

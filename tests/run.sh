@@ -47,6 +47,7 @@ main() {
   run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
   local feature
   for feature in adopted axum cbor json msgpack protobuf systemd test tungstenite; do
+  for feature in adopted axum cbor http2 json msgpack protobuf test tungstenite; do
     run "lints with $feature alone" cargo clippy --package endpoint-runtime --no-default-features --features "$feature" -- -D warnings
   done
   # nothing else here builds them
@@ -55,6 +56,7 @@ main() {
   run 'fuzz targets on their seeds' replay_seeds
   run 'dependencies of the first command' few_crates
   run 'tests' cargo test --workspace --all-features
+  run 'tests over HTTP/2' test_over_http2
   RUSTFLAGS='--cfg model_check -D warnings' \
     run 'model checks' cargo test --package endpoint-runtime --lib --target-dir target/models models::
   run 'tests of the examples' cargo test --workspace --all-features --examples
@@ -74,12 +76,18 @@ main() {
   # not the ignored code blocks of the documentation, which are not meant to run
   run 'tests with outside programs' cargo test --workspace --features examples/socketio,tests/socketio --lib --bins --tests --examples -- --ignored
   RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps --all-features
-  run 'release build of the examples' cargo build --release --workspace --features examples/socketio,websocket-endpoints/tls --examples
+  run 'release build of the examples' cargo build --release --workspace --features examples/socketio,websocket-endpoints/http2,websocket-endpoints/tls --examples
   run 'tests of the Autobahn scripts' python3 -m unittest discover --quiet --start-directory tests/autobahn
   run 'bench_server starts' start bench_server
+  local direct=$endpoint
   # of the 216 cases of compression, which take five minutes, those that differ and are quick
   run 'Autobahn' python3 tests/autobahn/run.py "$endpoint" --strict --need-deflate --need-close-code \
     --cases '1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*,12.1.1,12.1.2,12.1.3,12.1.4,12.2.1,12.3.1,12.4.1,12.5.1,13.*.1'
+  run 'bridge to HTTP/2 starts' start http2_bridge --to "$(sed 's|^ws://||; s|/.*||' <<< "$endpoint")"
+  # the client of the suite speaks HTTP/1.1 to the bridge, and the bridge HTTP/2 to the same server
+  run 'Autobahn over HTTP/2' python3 tests/autobahn/run.py "$endpoint" --strict --need-deflate --need-close-code \
+    --cases '1.*,2.*,3.*,4.*,5.*,6.1.*,6.2.*,6.4.*,7.*,9.1.*,9.2.*,10.*,12.1.1,12.2.1,13.*.1'
+  endpoint=$direct
   run 'Autobahn, our client' python3 tests/autobahn/run_client.py "$examples/autobahn_client" \
     --strict --need-deflate --need-close-code \
     --cases '1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*,12.1.1,12.1.2,12.1.3,12.1.4,12.2.1,12.3.1,12.4.1,12.5.1,13.*.1'
@@ -89,7 +97,7 @@ main() {
   run 'Node client' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary --forgets
   run 'Node client, contexts kept' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$keeping" --binary --keeps
   local program
-  for program in ws_server chat cluster_chat polling_vs_push handshake broadcast socketio_chat axum_app programmatic; do
+  for program in ws_server chat cluster_chat polling_vs_push handshake broadcast socketio_chat axum_app programmatic http2; do
     run "page of $program in a browser" env NODE_PATH="$ENDPOINT_NODE_PATH" EXAMPLES="$examples" "$ENDPOINT_NODE" "tests/browser/$program.js"
   done
 }
@@ -122,12 +130,12 @@ finish() {
   exit "$status"
 }
 
-# Starts an example on a free port and leaves its address in $endpoint.
+# Starts an example, with more arguments, on a free port and leaves its address in $endpoint.
 start() {
   local log=$logs/$1.log line
   # made first, so that there is something to follow
   : > "$log"
-  "$examples/$1" --addr 127.0.0.1:0 >> "$log" 2>&1 &
+  "$examples/$1" --addr 127.0.0.1:0 "${@:2}" >> "$log" 2>&1 &
   local pid=$!
   servers+=("$pid")
   # tail ends with the server, so a server that dies is noticed at once
@@ -137,6 +145,12 @@ start() {
   }
   endpoint=${line#endpoint: }
   echo "$1 listens at $endpoint"
+}
+
+# The behaviour of sessions once more, with every client a stream of HTTP/2.
+test_over_http2() {
+  local programs=(close compression echo errors lifecycle misbehaving_peers parts received sending streams)
+  ENDPOINT_TEST_HTTP2=1 cargo test --package tests --all-features "${programs[@]/#/--test=}"
 }
 
 # `cargo run --release --example ws_server` is what a visitor tries first: it compiles no more than it uses.

@@ -16,6 +16,7 @@ const WEBSOCKET: &[u8] = b"websocket";
 
 /// The kinds of requests that a WebSocket endpoint gets over HTTP/2.
 enum Asked {
+    #[cfg_attr(not(feature = "http2"), allow(dead_code))]
     WebSocket,
     /// An extended CONNECT for something else.
     OtherProtocol,
@@ -23,23 +24,23 @@ enum Asked {
     Page,
 }
 
+#[cfg(feature = "http2")]
 fn asked(method: &Method, extensions: &Extensions) -> Asked {
     if method != Method::CONNECT {
         return Asked::Page;
     }
-    #[cfg(feature = "http2")]
-    return match extensions.get::<hyper::ext::Protocol>() {
+    match extensions.get::<hyper::ext::Protocol>() {
         // RFC 9110 §7.8: the names of protocols are compared without regard to case
         Some(protocol) if protocol.as_ref().eq_ignore_ascii_case(WEBSOCKET) => Asked::WebSocket,
         Some(_) => Asked::OtherProtocol,
         None => Asked::Page,
-    };
-    #[cfg(not(feature = "http2"))]
-    {
-        // the server in front admitted a `:protocol` that is unknown without the feature
-        let _ = extensions;
-        Asked::OtherProtocol
     }
+}
+
+/// Without the feature every `:protocol` that the server in front admits is unknown.
+#[cfg(not(feature = "http2"))]
+fn asked(method: &Method, _extensions: &Extensions) -> Asked {
+    if method == Method::CONNECT { Asked::OtherProtocol } else { Asked::Page }
 }
 
 /// Checks a request over HTTP/2 as far as it does not depend on the server's settings. There is no key, because no cache
