@@ -46,8 +46,7 @@ main() {
   run 'lints' cargo clippy --workspace --all-targets --all-features -- -D warnings
   run 'lints without the features' cargo clippy --package endpoint-runtime --no-default-features -- -D warnings
   local feature
-  for feature in adopted axum cbor json msgpack protobuf systemd test tungstenite; do
-  for feature in adopted axum cbor http2 json msgpack protobuf test tungstenite; do
+  for feature in adopted axum cbor http2 json msgpack protobuf rustls systemd test tungstenite; do
     run "lints with $feature alone" cargo clippy --package endpoint-runtime --no-default-features --features "$feature" -- -D warnings
   done
   # nothing else here builds them
@@ -150,7 +149,7 @@ start() {
 # The behaviour of sessions once more, with every client a stream of HTTP/2.
 test_over_http2() {
   local programs=(close compression echo errors lifecycle misbehaving_peers parts received sending streams)
-  ENDPOINT_TEST_HTTP2=1 cargo test --package tests --all-features "${programs[@]/#/--test=}"
+  ENDPOINT_TEST_HTTP2=1 cargo test --workspace --all-features "${programs[@]/#/--test=}"
 }
 
 # `cargo run --release --example ws_server` is what a visitor tries first: it compiles no more than it uses.

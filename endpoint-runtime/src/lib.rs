@@ -96,7 +96,6 @@
 //! | `tls` | `ServerBuilder::tls`, and `wss://` for clients | `rustls` with `ring`, `webpki-roots` |
 //! | `systemd` | `Listener::systemd`; systemd is told that a server is ready, stops and is alive | `listenfd` |
 //! | `rustls` | `TlsConfig::from_rustls`, and rustls 0.23 as `endpoint_runtime::rustls` | `tls`, and no other crate |
-//! | `http2` | WebSockets over HTTP/2 (RFC 8441), `ServerBuilder::http2` | `h2`, `hpack` tables in it, `slab`, `indexmap` |
 //! | `http2` | WebSockets over HTTP/2 (RFC 8441), `ServerBuilder::http2` | `h2` |
 //! | `dev-certificate` | `TlsConfig::self_signed` | `rcgen` |
 //! | `axum`, `tungstenite` | `ServerContainer::adopt`: endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 accepts | `axum`, `futures-sink` |

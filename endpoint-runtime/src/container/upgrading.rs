@@ -1,7 +1,6 @@
 //! The socket of a request that hyper upgrades, taken out of hyper's wrappers.
 
 use bytes::Bytes;
-use bytes::{Bytes, BytesMut};
 #[cfg(feature = "http2")]
 use http::Version;
 use http::request::Parts;
