@@ -35,17 +35,15 @@ fn builder() -> ServerBuilder {
 
 /// A server that runs in a task until it is stopped.
 struct Running {
-    addrs: Vec<SocketAddr>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<Shutdown, Error>>,
 }
 
 impl Running {
     fn start(server: Server) -> Self {
-        let addrs = server.local_addrs();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run_until(async move { drop(stopped.await) }));
-        Self { addrs, stop, task }
+        Self { stop, task }
     }
 
     async fn stop(self) -> Shutdown {
@@ -271,7 +269,7 @@ mod systemd {
                 Ok(server) => server,
                 Err(error) => return println!("failed: {error}"),
             };
-            // until the test closes the standard input of the shell
+            // until the test ends the process as systemd does
             let stop = async {
                 let terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
                 terminated.unwrap().recv().await;
