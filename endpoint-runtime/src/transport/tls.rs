@@ -275,7 +275,7 @@ impl TlsConfig {
     /// Looks at the files from time to time, forever; `None` if there are none to look at.
     pub(crate) fn watching(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
         let (interval, certificates) = (self.watch?, self.certificates.clone()?);
-        certificates.has_files().then(|| async move {
+        certificates.has_files().then_some(async move {
             loop {
                 sleep(interval).await;
                 let certificates = certificates.clone();
