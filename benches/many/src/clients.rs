@@ -16,7 +16,7 @@ use crate::server::{PATH, round_text};
 use crate::session::{Heard, Opening, SCRATCH, Session, Talking};
 
 /// Handshakes under way at a time.
-const WAVE: usize = 64;
+const WAVE: usize = 32;
 
 /// Longest wait for a socket while no session talks; orders of the driver wait for it.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
@@ -84,8 +84,14 @@ impl Crowd {
             Order::Open => {
                 while self.sessions.len() < self.count {
                     self.open_wave()?;
-                    // those that are open want their pings answered
-                    self.listen(Duration::ZERO)?;
+                    // those that are open want their pings answered, all of them: a server closes one that does not answer
+                    while self.listen(Duration::ZERO)? > 0 {}
+                    let Counts { ended, why, .. } = &self.counts;
+                    ensure!(
+                        *ended == 0,
+                        "{ended} sessions ended while others opened; {}",
+                        why.as_deref().unwrap_or("")
+                    );
                 }
                 Ok(Answer::Open(self.counts.open))
             }
@@ -128,8 +134,10 @@ impl Crowd {
         Ok(())
     }
 
-    fn listen(&mut self, wait: Duration) -> Result<()> {
-        for at in 0..self.poller.wait_for(wait)? {
+    /// Serves the sockets that are ready, after at most `wait`. Returns their number.
+    fn listen(&mut self, wait: Duration) -> Result<usize> {
+        let count = self.poller.wait_for(wait)?;
+        for at in 0..count {
             let ready = self.poller.ready(at);
             let place = &mut self.sessions[ready.index];
             let Some(session) = place else { continue };
@@ -164,7 +172,7 @@ impl Crowd {
                 self.counts.why.get_or_insert_with(|| format!("session {index}: {error:#}"));
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Sends what is due by now.

@@ -1,6 +1,8 @@
 //! A server process of the run: one of several that listen on the same port.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -102,15 +104,19 @@ pub fn reserve(addr: SocketAddr) -> Result<Socket> {
 }
 
 async fn accept(listener: TcpListener, container: ServerContainer) {
+    let failures = Arc::new(AtomicUsize::new(0));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 // a client that is gone already is noticed by the next read
                 let _ = stream.set_nodelay(true);
-                let container = container.clone();
+                let (container, failures) = (container.clone(), failures.clone());
                 tokio::spawn(async move {
                     if let Err(error) = upgrade(stream, container).await {
-                        eprintln!("an HTTP connection failed: {error}");
+                        // the others are like the first one
+                        if failures.fetch_add(1, Ordering::Relaxed) == 0 {
+                            eprintln!("an HTTP connection failed: {error}");
+                        }
                     }
                 });
             }
