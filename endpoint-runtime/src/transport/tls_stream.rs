@@ -111,10 +111,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     #[cfg(feature = "http2")]
     pub(crate) fn is_http2(&self) -> bool {
         self.session.alpn_protocol() == Some(super::tls::ALPN_HTTP2)
-    /// The protocol negotiated by ALPN (RFC 7301).
-    #[allow(dead_code)] // for a server of several protocols
-    pub(crate) fn alpn_protocol(&self) -> Option<&[u8]> {
-        self.session.alpn_protocol()
     }
 
     /// The client's certificates in DER as verified, its own first, and the SHA-256 of that one; `None` if it presented
