@@ -201,6 +201,7 @@ pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
 pub use crate::limits::rate::Rate;
+pub use crate::limits::rate_text::InvalidRate;
 pub use crate::observe::counters::{ConnectionCounts, EndpointCounts};
 #[cfg(feature = "http2")]
 pub use crate::server::Http2;

@@ -5,5 +5,6 @@ pub(crate) mod bucket;
 pub(crate) mod connections;
 pub(crate) mod counts;
 pub(crate) mod rate;
+pub(crate) mod rate_text;
 pub(crate) mod sessions;
 pub(crate) mod slots;
