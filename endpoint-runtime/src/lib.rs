@@ -179,6 +179,8 @@ pub use crate::container::layer::{ContainerBody, ContainerLayer, ContainerServic
 #[cfg(feature = "client")]
 pub use crate::container::registration::ClientEndpoint;
 pub use crate::container::registration::ServerEndpoint;
+pub use crate::container::stats::{EndpointStats, Pool, Stats};
+pub use crate::container::status_service::StatusService;
 #[cfg(feature = "adopted")]
 pub use crate::container::{CheckedRequest, ExternalRequest, ExternalSocket};
 pub use crate::container::{
@@ -202,7 +204,13 @@ pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
 pub use crate::limits::rate::Rate;
 pub use crate::limits::rate_text::InvalidRate;
-pub use crate::observe::counters::{ConnectionCounts, EndpointCounts};
+pub use crate::observe::closes::CloseCount;
+pub use crate::observe::counters::{ConnectionCounts, EndpointCounts, ErrorCounts};
+pub use crate::observe::histogram::Durations;
+pub use crate::observe::metrics::Metrics;
+pub use crate::observe::statuses::HandshakeCount;
+pub use crate::observe::tally::Traffic;
+pub use crate::observe::traffic::TrafficLog;
 #[cfg(feature = "http2")]
 pub use crate::server::Http2;
 pub use crate::server::{Server, ServerBuilder};

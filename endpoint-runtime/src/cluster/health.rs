@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::backplane::NodeId;
 
@@ -11,6 +12,12 @@ use super::backplane::NodeId;
 pub struct Health {
     /// The state of the whole container.
     pub status: HealthStatus,
+    /// Whether the container is shutting down: it refuses handshakes, and its sessions end.
+    pub is_draining: bool,
+    /// Number of open sessions.
+    pub sessions: usize,
+    /// Why the container is [degraded](HealthStatus::Degraded), one sentence each.
+    pub reasons: Vec<&'static str>,
     /// The cluster; `None` for a container without one.
     pub cluster: Option<ClusterHealth>,
 }
@@ -21,7 +28,8 @@ pub struct Health {
 pub enum HealthStatus {
     /// Everything works.
     Healthy,
-    /// Local sessions are served; something else does not work, such as the way to other nodes.
+    /// Local sessions are served; something else does not work: the way to other nodes, or a budget for memory is used
+    /// up. [`Health::reasons`] says what.
     Degraded,
 }
 
@@ -39,6 +47,9 @@ pub struct ClusterHealth {
     pub is_connected: bool,
     /// The error that the last link ended with.
     pub last_error: Option<Arc<str>>,
+    /// How long the engine takes to deliver: the time from when this node queued its last sign of life, which it sends
+    /// every 1.5 seconds, to when the engine returned it. `None` until the first has returned, and without a link.
+    pub lag: Option<Duration>,
     /// The other live nodes: their runs and their names. A node that has not introduced itself yet has an empty name.
     pub peers: Vec<(NodeId, Arc<str>)>,
     /// The counts.
@@ -52,6 +63,13 @@ macro_rules! counts {
         #[non_exhaustive]
         pub struct ClusterCounts {
             $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl ClusterCounts {
+            /// The names of the counts, and their values.
+            pub(crate) fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
         }
 
         /// The counts, as they grow.

@@ -84,6 +84,7 @@ async fn connect(node: &Arc<Node>) -> Result<Arc<dyn BackplaneLink>, BoxError> {
     node.local().reconnected(buckets);
     node.peers().pardon(now);
     node.note_echo(now);
+    node.lag.forget();
     {
         let mut state = node.link();
         (state.link, state.since) = (Some(link.clone()), Some(now));
@@ -180,6 +181,7 @@ async fn show_life(node: &Node) -> Lost {
         let now = Instant::now();
         if now >= next_beat {
             next_beat = now + CLUSTER_BEAT;
+            node.lag.note_sent(node.base.elapsed());
             node.send_control(Subject::Nodes, &Entry::Beat(node.beat(false, 0)));
             node.send_marks();
         }

@@ -38,6 +38,7 @@ pub(crate) mod fields;
 mod health;
 mod inbox;
 pub(crate) mod interest;
+mod lag;
 mod link;
 pub(crate) mod membership;
 mod memory;

@@ -16,6 +16,7 @@ use super::backplane::{Backplane, BackplaneLink, HistoryEntry, Keep, NodeId, Sub
 use super::envelope::{Entry, Publish, encode};
 use super::health::{ClusterHealth, Counters};
 use super::interest::{InterestSet, Local, room_bucket, user_bucket};
+use super::lag::Lag;
 use super::outbox::{NotAccepted, Outbox};
 use super::peers::Peers;
 use super::requests::Requests;
@@ -61,6 +62,7 @@ pub(crate) struct Node {
     random: AtomicU64,
     /// Milliseconds from `base` to the time when this node last received its own sign of life.
     pub(super) echo: AtomicU64,
+    pub(super) lag: Lag,
     pub(super) base: Instant,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
@@ -143,6 +145,7 @@ impl Node {
             lost_log: Burst::default(),
             random,
             echo: AtomicU64::new(0),
+            lag: Lag::default(),
             base: Instant::now(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -381,6 +384,7 @@ impl Node {
             engine: self.engine.name(),
             is_connected,
             last_error,
+            lag: is_connected.then(|| self.lag.now(self.base.elapsed())).flatten(),
             peers,
             counts: self.counters.now(),
         }

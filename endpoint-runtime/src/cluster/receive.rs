@@ -22,6 +22,7 @@ impl Node {
         if envelope::sender(&packet) == Some(self.id) {
             if subject == Subject::Nodes {
                 self.note_echo(Instant::now());
+                self.lag.note_return(self.base.elapsed());
             }
             return;
         }

@@ -102,6 +102,7 @@ impl ConnectionIo {
 
     /// The peer has read too little for too long. A message is half written, so the connection cannot go on.
     pub(super) fn on_send_timeout(&mut self, why: &str) {
+        self.session.open_set().counters.send_timeouts.add(1);
         self.abort_writing(&format!("send timeout: {why}"), Initiator::Container);
     }
 
@@ -210,7 +211,10 @@ impl ConnectionIo {
                 self.reader.close();
                 return Break(());
             }
-            Some(Event::Discarded { .. }) => self.end.iter_mut().for_each(|end| end.count_dropped()),
+            Some(Event::Discarded { .. }) => {
+                self.session.tally().note_received(true);
+                self.end.iter_mut().for_each(|end| end.count_dropped());
+            }
             _ => {}
         }
         Continue(())

@@ -16,7 +16,7 @@ use crate::config::Limits;
 use crate::endpoint::contract::EndpointHandlers;
 use crate::error::Error;
 use crate::scheduling::fairness::Quantum;
-use crate::send_queue::{SendQueue, frame_of};
+use crate::send_queue::{SendQueue, frame_of, shown};
 use crate::session::Session;
 use crate::transport::socket::Socket;
 use endpoint_wire::Violation;
@@ -55,6 +55,7 @@ impl Drop for ConnectionIo {
 impl ConnectionIo {
     pub(crate) fn new(socket: Socket, early: Bytes, session: Session) -> Self {
         let queue: Arc<SendQueue> = session.send_queue().clone();
+        session.tally().note_read(early.len());
         let decoder = Decoder::new(queue.role, queue.deflation().map(Deflation::inbound));
         Self {
             socket,
@@ -242,6 +243,7 @@ impl ConnectionIo {
             Ok(Read { count: 0, .. }) => self.on_disconnect("the peer closed the connection without a close frame"),
             Ok(Read { count, direct }) => {
                 self.timers.note_heard();
+                self.session.tally().note_read(count);
                 let Some(direct) = direct else { return Poll::Ready(()) };
                 self.quantum.spend(count);
                 match direct {
@@ -326,12 +328,15 @@ impl ConnectionIo {
         }
         self.timers.note_sent();
         let (opcode, data) = frame_of(message);
+        self.send_queue().log_sent(|| shown(opcode, &data));
         if self.writer.has_stall() {
             // a blocked write is not counted yet, but copying the reply to memory costs as much as a write
             self.quantum.spend(data.len());
         }
         if self.writer.reply(opcode, data)? {
             self.collect();
+        } else {
+            self.session.tally().note_reply();
         }
         Ok(())
     }
@@ -417,6 +422,7 @@ impl ConnectionIo {
             return;
         }
         self.timers.note_written();
+        self.session.tally().note_written(count);
         self.quantum.spend(count);
         if self.writer.has_stall() && self.writer.on_progress(count) {
             // a ping that the peer has yet to answer may be queued behind a large message

@@ -78,6 +78,12 @@ impl ConnectionIo {
     }
 
     fn on_limit(&mut self, limit: Limit) {
+        let counters = &self.session.open_set().counters;
+        match limit {
+            Limit::Idle => counters.idle_timeouts.add(1),
+            Limit::Pong => counters.ping_timeouts.add(1),
+            Limit::Expired => counters.expired.add(1),
+        }
         match limit {
             Limit::Idle => self.cut(CloseReason::truncating(CloseCode::GoingAway, "idle timeout")),
             Limit::Pong => self.cut(CloseReason::truncating(CloseCode::GoingAway, "ping timeout")),

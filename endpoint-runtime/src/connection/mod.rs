@@ -102,7 +102,7 @@ impl<E: EndpointHandlers> Connection<E> {
     pub(crate) async fn open(&mut self) {
         let Self { io, dispatch, place, .. } = self;
         place.take();
-        log_opened(dispatch.session());
+        note_opened(dispatch.session());
         poll_fn(|cx| io.poll_attach(cx)).await;
         let opened = run::<E, _, _>(io, pin!(dispatch.on_open())).await;
         // `on_open` may have closed the session
@@ -134,7 +134,7 @@ where
         () = cut() => None,
     };
     session.send_queue().end(flushed == Some(false));
-    log_closed(&session, &reason);
+    note_closed(&session, &reason);
     let ended = reason.clone();
     let on_close = async {
         // on_close always starts, and may run until the deadline of a shutdown
@@ -160,6 +160,7 @@ where
         }
         let count = io.count_dropped();
         if count > 0 {
+            session.open_set().counters.unheard.add(count);
             if let Some(not_logged) = session.open_set().log.unheard.due() {
                 let session = session.id();
                 tracing::info!(%session, count, not_logged, "received messages were dropped: the session has ended");
@@ -175,7 +176,9 @@ where
 /// Target of the lines about the start and the end of each session, so that a filter can select them.
 const SESSIONS: &str = "endpoint_runtime::sessions";
 
-fn log_opened(session: &Session) {
+/// Counts and logs the start of a session.
+fn note_opened(session: &Session) {
+    session.open_set().counters.opened.add(1);
     let (id, endpoint, request) = (session.id(), session.endpoint(), session.handshake_request());
     tracing::debug!(
         target: SESSIONS,
@@ -189,8 +192,11 @@ fn log_opened(session: &Session) {
     );
 }
 
-fn log_closed(session: &Session, reason: &CloseReason) {
-    let request = session.handshake_request();
+/// Counts and logs the end of a session.
+fn note_closed(session: &Session, reason: &CloseReason) {
+    let (request, measures) = (session.handshake_request(), &session.open_set().measures);
+    measures.closes.add(reason);
+    measures.lives.observe(request.age());
     tracing::debug!(
         target: SESSIONS,
         session = %session.id(),
@@ -276,6 +282,7 @@ async fn run_on_close<E: EndpointHandlers>(mut ending: Ending<E>, reason: CloseR
         poll_fn(|cx| dispatch::poll(session.send_queue(), closing.as_mut(), cx)).await
     };
     let Err(error) = closed else { return };
+    session.open_set().measures.errors.note(&error);
     if E::ERROR.exists() {
         let mut failing = pin!(dispatch.on_error(error));
         log_second_error(&session, poll_fn(|cx| dispatch::poll(session.send_queue(), failing.as_mut(), cx)).await);
@@ -349,6 +356,7 @@ where
     E: EndpointHandlers,
 {
     let session = dispatch.session().clone();
+    session.open_set().measures.errors.note(&error);
     if E::ERROR.exists() {
         let failed = run::<E, _, _>(io, pin!(dispatch.on_error(error))).await;
         io.collect();

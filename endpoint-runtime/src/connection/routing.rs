@@ -8,6 +8,7 @@ use crate::codec::session_coders::{Fed, Part};
 use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
 use crate::endpoint::dispatch::{Dispatch, Invocation};
 use crate::error::Error;
+use crate::observe::tally::Tally;
 use crate::session::message_handler::{MessageKind, Payload};
 use crate::session::stream::{BinaryStream, Pipe, TextStream};
 use endpoint_wire::Violation;
@@ -181,17 +182,20 @@ impl ConnectionIo {
                 // the usual cases apart, so that the call is built in its place
                 Some(Event::Text { text, last }) if is_plain(&E::TEXT) => {
                     let size = text.as_str().len();
+                    self.session.tally().note_received(last);
                     let invocation = text.invocation(dispatch, last);
                     self.expect(&E::TEXT, size);
                     return Some(dispatch.call(invocation));
                 }
                 Some(Event::Binary { data, last }) if is_plain(&E::BINARY) => {
                     let size = data.as_slice().len();
+                    self.session.tally().note_received(last);
                     let invocation = data.invocation(dispatch, last);
                     self.expect(&E::BINARY, size);
                     return Some(dispatch.call(invocation));
                 }
                 Some(event) => {
+                    note_received(self.session.tally(), &event);
                     let event = detach(dispatch, event, limit);
                     if let Some(invocation) = self.route(dispatch, event) {
                         return Some(dispatch.call(invocation));
@@ -305,6 +309,7 @@ impl ConnectionIo {
 
     /// Takes an event while a handler runs: control frames act at once, messages wait in the inbox.
     pub(super) fn enqueue_event<E: EndpointHandlers>(&mut self, event: Event<'static>) {
+        note_received(self.session.tally(), &event);
         let (message, last) = match event {
             Event::Text { text, last } => (Message::Text(text.into_text()), last),
             Event::Binary { data, last } => (Message::Binary(data.into_binary()), last),
@@ -350,7 +355,9 @@ impl ConnectionIo {
         let base = self.session.open_set().base;
         if let Some(pinged) = self.timers.take_answer(&data, base) {
             if let Some(pinged) = pinged {
-                self.session.set_rtt(pinged.elapsed());
+                let round_trip = pinged.elapsed();
+                self.session.set_rtt(round_trip);
+                self.session.open_set().measures.round_trips.observe(round_trip);
             }
             return None;
         }
@@ -401,8 +408,9 @@ impl ConnectionIo {
         }
     }
 
-    /// Logs once for each session that a message had no handler.
+    /// Counts a message that had no handler, and logs the first of each session.
     fn log_discarded(&mut self, kind: MessageKind) {
+        self.session.open_set().counters.unhandled.add(1);
         if std::mem::replace(&mut self.logged_discard, true) {
             return;
         }
@@ -448,6 +456,16 @@ impl ConnectionIo {
         if let Some(inbox) = &mut self.inbox {
             inbox.break_stream(error);
         }
+    }
+}
+
+/// Counts a message that has arrived.
+#[inline]
+fn note_received(tally: &Tally, event: &Event<'_>) {
+    match event {
+        Event::Text { last, .. } | Event::Binary { last, .. } => tally.note_received(*last),
+        Event::Discarded { .. } => tally.note_received(true),
+        Event::Ping(_) | Event::Pong(_) | Event::Close(_) => {}
     }
 }
 

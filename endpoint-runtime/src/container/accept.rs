@@ -190,6 +190,8 @@ impl Inner {
     fn begin(&self, mounted: &Mounted, beginning: ConnectionSpawnFn) -> Result<Response<Full<Bytes>>, Refusal> {
         let ConnectionSpawnFn { prepared, mut request, mut accepted, headers, rare, upgrade, token, places } =
             beginning;
+        #[cfg(feature = "otel")]
+        rare::remember_span(&rare);
         let sessions = &mounted.sessions;
         let upgrade = upgrade.ok_or_else(Refusal::not_upgradable)?;
         // a session keeps no values of the layers in front
@@ -213,6 +215,7 @@ impl Inner {
             }
         });
         let mut response = accepted.response::<Full<Bytes>>();
+        self.handshakes.add(response.status().as_u16());
         response.headers_mut().extend(headers);
         let (subprotocol, sessions) = (accepted.into_subprotocol(), sessions.clone());
         prepared(PendingConnection {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::client_options::client_setters;
@@ -24,6 +25,7 @@ use crate::handshake::request::HandshakeRequest;
 use crate::limits::sessions::SessionCounts;
 use crate::observe::counters::ConnectionCounters;
 use crate::observe::log_rate::HandshakeLog;
+use crate::observe::statuses::HandshakeCounters;
 use crate::session::EndpointInfo;
 use endpoint_wire::budget::{Budget, Budgets};
 
@@ -162,6 +164,7 @@ impl ContainerBuilder {
             budgets: Arc::new(Budgets::new(sessions.receive_budget, sessions.send_budget)),
             counts: SessionCounts::new(requests.clients.caps, ipv6_prefix),
             ipv6_prefix,
+            observing: requests.observing.clone(),
         };
         let mut mounted = Vec::new();
         for mounting in Mounting::together(endpoints) {
@@ -194,6 +197,8 @@ impl ContainerBuilder {
             drain: <_>::default(),
             log: HandshakeLog::default(),
             connections: ConnectionCounters::default(),
+            handshakes: HandshakeCounters::default(),
+            built: Instant::now(),
         }));
         for mounted in container.0.table().mounted() {
             mounted.sessions.belongs_to(container.weak());

@@ -107,6 +107,10 @@ impl CheckedRequest {
         let (prepared, token) = container.admit(mounted, configured, &request, &mut response, &mut places).await?;
         let (headers, rare) = response.into_parts();
         destructors::run("a request's extensions", request.take_extensions());
+        #[cfg(feature = "otel")]
+        crate::session::rare::remember_span(&rare);
+        // the library answers it
+        container.handshakes.add(http::StatusCode::SWITCHING_PROTOCOLS.as_u16());
         let endpoint = sessions.clone();
         let init = SessionInit { request, response: None, subprotocol, deflation: None, endpoint, rare };
         Ok(Self { prepared, init, headers, token, places })

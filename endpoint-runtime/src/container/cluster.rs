@@ -13,7 +13,7 @@ use crate::cluster::membership::Membership;
 use crate::cluster::node::Node;
 use crate::cluster::sink::Sink;
 use crate::cluster::target::{Operation, Question, Scope, Target};
-use crate::cluster::{Cluster, Health, HealthStatus, Keep, NodeId};
+use crate::cluster::{Cluster, Keep, NodeId};
 use crate::session::anywhere::{AnySession, Everyone};
 use crate::session::broadcast::Broadcast;
 use crate::session::everywhere::{AllSessions, answer, operate, sessions_of};
@@ -22,14 +22,6 @@ use crate::session::{OpenSessions, SessionId};
 
 /// In a cluster.
 impl ServerContainer {
-    /// The state of the container, for a load balancer or an operator.
-    pub fn health(&self) -> Health {
-        let cluster = self.0.ground.groups.cluster.get().map(|membership| membership.0.health());
-        let is_connected = cluster.as_ref().is_none_or(|cluster| cluster.is_connected);
-        let status = if is_connected { HealthStatus::Healthy } else { HealthStatus::Degraded };
-        Health { status, cluster }
-    }
-
     /// All sessions of all nodes. Without a cluster, those of this container.
     pub fn everyone(&self) -> Everyone {
         Everyone::new(&self.0.ground.groups, self.all_sessions())

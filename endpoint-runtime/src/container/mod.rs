@@ -25,14 +25,21 @@ pub(crate) mod erased_configurator;
 pub(crate) mod handshake_hook;
 pub(crate) mod layer;
 mod logged_request;
+mod metrics;
 mod mounted;
 pub(crate) mod options;
+#[cfg(feature = "metrics")]
+mod record_metrics;
 mod refused;
 pub(crate) mod registration;
 mod response;
 mod service;
 pub(crate) mod serving;
 mod session_caps;
+pub(crate) mod stats;
+mod stats_json;
+pub(crate) mod status_service;
+mod traced;
 mod upgrade;
 mod upgrading;
 

@@ -17,6 +17,7 @@ use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
 use crate::handshake::router::{Router, TrailingSlash};
 use crate::limits::sessions::{SessionCaps, SessionCounts};
+use crate::observe::observing::ObserveSettings;
 use crate::session::state::States;
 use crate::session::{EndpointInfo, Groups, OpenSet};
 use endpoint_wire::budget::Budgets;
@@ -148,6 +149,7 @@ pub(super) struct Deployment {
     pub(super) counts: Option<Arc<SessionCounts>>,
     /// How many bits of an IPv6 address count as one client.
     pub(super) ipv6_prefix: u8,
+    pub(super) observing: ObserveSettings,
 }
 
 impl Deployment {
@@ -183,6 +185,7 @@ impl Deployment {
         let full = format!("{}{}", self.context_path.trim_end_matches('/'), about.path);
         let (states, groups, budgets) = (self.states.clone(), self.groups.clone(), self.budgets.clone());
         let sessions = OpenSet::new(full, about.name, limits).with(states, groups, budgets);
+        let sessions = sessions.observed(&self.observing);
         let sessions = sessions.defined_at(about.file, about.line);
         let annotated = registration.map(|registration| registration.handlers().message_kinds()).unwrap_or_default();
         let hears = registration.is_some_and(|registration| registration.handlers().hears_presence());

@@ -21,6 +21,7 @@ impl Inner {
 
     pub(super) fn log_refused(&self, request: LoggedRequest<'_>, refusal: &Refusal) {
         let status = refusal.status();
+        self.handshakes.add(status.as_u16());
         let Some(not_logged) = self.log.of(status.as_u16()).due() else { return };
         // the peer chose all of these: quoted, and cut
         let path = &*Excerpt(request.uri.path()).to_string();

@@ -18,8 +18,10 @@ pub struct ResponseFuture(Answer);
 
 enum Answer {
     Ready(Option<Response<Full<Bytes>>>),
-    Waiting(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
+    Waiting(Waiting),
 }
+
+type Waiting = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +33,20 @@ impl ResponseFuture {
     /// The response of a configurator that may wait.
     pub(super) fn waiting(response: impl Future<Output = Response<Full<Bytes>>> + Send + 'static) -> Self {
         Self(Answer::Waiting(Box::pin(response)))
+    }
+}
+
+impl ResponseFuture {
+    /// The response, or the future of one that is yet to come.
+    pub(super) fn into_ready(
+        self,
+    ) -> Result<Response<Full<Bytes>>, impl Future<Output = Response<Full<Bytes>>> + Send> {
+        match self.0 {
+            Answer::Ready(Some(response)) => Ok(response),
+            // it is not polled before
+            Answer::Ready(None) => Err(Box::pin(std::future::pending()) as Waiting),
+            Answer::Waiting(waiting) => Err(waiting),
+        }
     }
 }
 

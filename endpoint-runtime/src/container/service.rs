@@ -33,6 +33,7 @@ use crate::handshake::request::Transport;
 use crate::handshake::router::Lookup;
 use crate::observe::counters::ConnectionCounters;
 use crate::observe::log_rate::HandshakeLog;
+use crate::observe::statuses::HandshakeCounters;
 use crate::send_queue::FAR;
 use crate::session::audience::{Room, User};
 use crate::session::state::State;
@@ -72,6 +73,8 @@ pub(super) struct Inner {
     pub(super) drain: DrainState,
     pub(super) log: HandshakeLog,
     pub(crate) connections: ConnectionCounters,
+    pub(super) handshakes: HandshakeCounters,
+    pub(super) built: Instant,
 }
 
 /// Outcome of routing a request.
@@ -196,7 +199,7 @@ impl ServerContainer {
             Lookup::BadPath | Lookup::NotFound => return Routed::Theirs(request),
         };
         let (parts, _) = request.into_parts();
-        Routed::Ours(self.0.answer(mounted, params, parts, transport))
+        Routed::Ours(self.0.answer_traced(mounted, params, parts, transport))
     }
 }
 

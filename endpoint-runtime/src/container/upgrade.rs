@@ -129,7 +129,7 @@ impl ServerContainer {
                 return self.0.refuse(request, Refusal::construction_failed(&error));
             }
         };
-        match self.0.answer(&mounted, params, parts, Transport::default()).await {
+        match self.0.answer_traced(&mounted, params, parts, Transport::default()).await {
             Ok(response) => response,
             Err(never) => match never {},
         }

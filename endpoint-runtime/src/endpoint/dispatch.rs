@@ -10,8 +10,10 @@ use pin_project_lite::pin_project;
 
 use crate::codec::session_coders::{Coders, Fed, Part};
 use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
+use crate::endpoint::observation::Observation;
 use crate::error::Error;
 use crate::observe::destructors;
+use crate::observe::traffic::Shown;
 use crate::send_queue::SendQueue;
 use crate::session::Session;
 use crate::session::heard::PresenceChange;
@@ -61,11 +63,11 @@ pin_project! {
     /// A call of a message handler.
     #[project = CallingState]
     pub(crate) enum HandlerFuture<T, B, P, X, Y, Z> {
-        Text { #[pin] handler: T },
-        Binary { #[pin] handler: B },
+        Text { #[pin] handler: T, observation: Observation },
+        Binary { #[pin] handler: B, observation: Observation },
         Pong { #[pin] handler: P },
-        TextStream { #[pin] handler: X },
-        BinaryStream { #[pin] handler: Y },
+        TextStream { #[pin] handler: X, observation: Observation },
+        BinaryStream { #[pin] handler: Y, observation: Observation },
         Presence { #[pin] handler: Z },
         Settled { reply: Option<Reply> },
         Later { handler: Pending },
@@ -86,12 +88,12 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
         match self.project() {
-            CallingState::Text { handler } => handler.poll(cx),
-            CallingState::Binary { handler } => handler.poll(cx),
+            CallingState::Text { handler, observation } => observation.poll(|| handler.poll(cx)),
+            CallingState::Binary { handler, observation } => observation.poll(|| handler.poll(cx)),
             CallingState::Pong { handler } => handler.poll(cx),
             CallingState::Later { handler } => handler.as_mut().poll(cx),
-            CallingState::TextStream { handler } => handler.poll(cx),
-            CallingState::BinaryStream { handler } => handler.poll(cx),
+            CallingState::TextStream { handler, observation } => observation.poll(|| handler.poll(cx)),
+            CallingState::BinaryStream { handler, observation } => observation.poll(|| handler.poll(cx)),
             CallingState::Presence { handler } => handler.poll(cx),
             CallingState::Settled { reply } => reply.take().map_or(Poll::Pending, Poll::Ready),
         }
@@ -135,16 +137,22 @@ impl<E: EndpointHandlers> Dispatch<E> {
     > {
         let Self { endpoint, session, .. } = self;
         match work {
-            Invocation::Text(text, last) => HandlerFuture::Text { handler: endpoint.on_text(session, text, last) },
+            Invocation::Text(text, last) => {
+                let observation = Observation::of(session, shown_text(&E::TEXT, &text));
+                HandlerFuture::Text { handler: endpoint.on_text(session, text, last), observation }
+            }
             Invocation::Binary(data, last) => {
-                HandlerFuture::Binary { handler: endpoint.on_binary(session, data, last) }
+                let observation = Observation::of(session, Shown::Size("binary", data.len()));
+                HandlerFuture::Binary { handler: endpoint.on_binary(session, data, last), observation }
             }
             Invocation::Pong(pong) => HandlerFuture::Pong { handler: endpoint.on_pong(session, pong) },
             Invocation::TextStream(text) => {
-                HandlerFuture::TextStream { handler: endpoint.on_text_stream(session, text) }
+                let observation = Observation::of(session, Shown::Size("text stream", 0));
+                HandlerFuture::TextStream { handler: endpoint.on_text_stream(session, text), observation }
             }
             Invocation::BinaryStream(data) => {
-                HandlerFuture::BinaryStream { handler: endpoint.on_binary_stream(session, data) }
+                let observation = Observation::of(session, Shown::Size("binary stream", 0));
+                HandlerFuture::BinaryStream { handler: endpoint.on_binary_stream(session, data), observation }
             }
             Invocation::Presence(change) => HandlerFuture::Presence { handler: endpoint.on_presence(session, change) },
             Invocation::Settled(reply) => HandlerFuture::Settled { reply: Some(reply) },
@@ -156,10 +164,22 @@ impl<E: EndpointHandlers> Dispatch<E> {
 
     /// Calls a handler that was added to the session.
     pub(crate) fn added(&mut self, entry: &Entry, payload: Payload, last: bool) -> Invocation {
-        match guarded(&self.session, || Ok(self.session.decoding(|| entry.call(&self.session, payload, last)))) {
-            Ok(Answer::Now(reply)) => Invocation::Settled(reply),
-            Ok(Answer::Later(pending)) => Invocation::Later(pending),
-            Err(panic) => Invocation::Settled(Err(panic)),
+        let observation = Observation::of(&self.session, shown_payload(entry, &payload));
+        let mut later = None;
+        let reply = observation.run(|| {
+            let call = || Ok(self.session.decoding(|| entry.call(&self.session, payload, last)));
+            match guarded(&self.session, call) {
+                Ok(Answer::Now(reply)) => reply,
+                Ok(Answer::Later(pending)) => {
+                    later = Some(pending);
+                    Ok(None)
+                }
+                Err(panic) => Err(panic),
+            }
+        });
+        match later {
+            Some(pending) => Invocation::Later(observation.with(pending)),
+            None => Invocation::Settled(reply),
         }
     }
 
@@ -193,14 +213,31 @@ impl<E: EndpointHandlers> Dispatch<E> {
     #[inline]
     pub(crate) fn text_sync(&mut self, text: &str, last: bool) -> Reply {
         let Self { endpoint, session, .. } = self;
-        guarded(session, || endpoint.on_text_sync(session, text, last))
+        let observation = Observation::of(session, shown_text(&E::TEXT, text));
+        observation.run(|| guarded(session, || endpoint.on_text_sync(session, text, last)))
     }
 
     /// Calls a handler that is an ordinary `fn`.
     #[inline]
     pub(crate) fn binary_sync(&mut self, data: &[u8], last: bool) -> Reply {
         let Self { endpoint, session, .. } = self;
-        guarded(session, || endpoint.on_binary_sync(session, data, last))
+        let observation = Observation::of(session, Shown::Size("binary", data.len()));
+        observation.run(|| guarded(session, || endpoint.on_binary_sync(session, data, last)))
+    }
+}
+
+/// A text, or a part of one, as a log shows it: a secret may begin in one part and end in the next.
+#[inline(always)]
+fn shown_text<'m>(handler: &Handler, text: &'m str) -> Shown<'m> {
+    if handler.parts { Shown::Size("text part", text.len()) } else { Shown::Text(text) }
+}
+
+fn shown_payload<'m>(entry: &Entry, payload: &'m Payload) -> Shown<'m> {
+    match payload {
+        Payload::Text(text) if !entry.parts() => Shown::Text(text),
+        Payload::Text(text) => Shown::Size("text part", text.len()),
+        Payload::Binary(data) => Shown::Size("binary", data.len()),
+        Payload::Pong(pong) => Shown::Size("pong", pong.data().len()),
     }
 }
 

@@ -5,5 +5,6 @@ pub(crate) mod coders;
 pub(crate) mod contract;
 pub(crate) mod dispatch;
 pub(crate) mod listed_coders;
+mod observation;
 pub(crate) mod programmatic;
 pub(crate) mod replies;

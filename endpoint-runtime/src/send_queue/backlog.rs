@@ -25,6 +25,8 @@ pub(super) struct Backlog {
     gaps: VecDeque<Gap>,
     /// Number of tickets in the gaps.
     skipped: u64,
+    /// Number of tickets in gaps that were reported as written.
+    forgotten: u64,
 }
 
 /// Tickets that belong to no message that will be written, before a ticket that was passed.
@@ -81,6 +83,11 @@ impl Backlog {
     /// Number of tickets that were passed and not reported as written, and belong to no message.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// Number of tickets that were reported as written, and belong to no message.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     fn next_ticket(&mut self, accepted: Ticket) -> Ticket {
@@ -197,6 +204,7 @@ impl Backlog {
     pub(super) fn forget_gaps(&mut self, written: Ticket) {
         while let Some(gap) = self.gaps.front().filter(|gap| gap.before <= written) {
             self.skipped -= gap.tickets;
+            self.forgotten += gap.tickets;
             self.gaps.pop_front();
         }
     }

@@ -50,6 +50,7 @@ impl SendQueue {
             return Ok(false);
         }
         state.broadcasts.note_written();
+        state.direct_bytes += written as u64;
         let ticket = state.next_ticket();
         if written == frame.len() {
             state.advance_written(ticket);
@@ -105,7 +106,10 @@ impl SendQueue {
         if !state.frames.is_empty() {
             let QueueState { socket, frames, .. } = &mut *state;
             match socket.as_ref().map(|socket| frames.try_write(socket, WRITE_BATCH_BYTES)) {
-                Some(Ok(count @ 1..)) => frames.advance(count),
+                Some(Ok(count @ 1..)) => {
+                    frames.advance(count);
+                    state.direct_bytes += count as u64;
+                }
                 // or the connection finds the error
                 _ => return self.wake_connection(state),
             }
@@ -166,7 +170,8 @@ mod tests {
         let (socket, writer) = listener.accept().await.unwrap().0.into_split();
         socket.as_ref().writable().await.unwrap();
         let (log, budget) = <_>::default();
-        let bounds = Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None, log, budget };
+        let bounds =
+            Bounds { messages: 100, bytes: 1 << 30, send_timeout: FAR, overflow: None, log, budget, traffic: None };
         (SendQueue::new(Arc::new(bounds), Role::Server, None, Some(writer)), socket, peer)
     }
 

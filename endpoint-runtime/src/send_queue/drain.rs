@@ -236,7 +236,7 @@ mod tests {
             writer.as_ref().writable().await.unwrap();
             let (messages, bytes) = (20, 256 << 10);
             let (log, budget) = <_>::default();
-            let bounds = Bounds { messages, bytes, send_timeout: FAR, overflow: None, log, budget };
+            let bounds = Bounds { messages, bytes, send_timeout: FAR, overflow: None, log, budget, traffic: None };
             Self {
                 send_queue: SendQueue::new(Arc::new(bounds), Role::Server, None, Some(writer)),
                 peer,

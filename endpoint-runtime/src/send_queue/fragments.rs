@@ -8,6 +8,7 @@ use super::queue::SendQueue;
 use super::refused::Refused;
 use super::state::{Phase, QueueState};
 use super::waiters::Waiting;
+use crate::observe::traffic::Shown;
 use crate::send_queue::sync::MutexGuard;
 #[cfg(feature = "adopted")]
 use crate::send_queue::sync::Ordering;
@@ -111,7 +112,10 @@ impl SendQueue {
                 backlog.start(Owner::Session, opcode, *accepted);
             }
         }
-        self.push_part(state, part, last, compressed)
+        let size = part.len();
+        let ticket = self.push_part(state, part, last, compressed)?;
+        self.log_sent(|| Shown::Size("part", size));
+        Ok(ticket)
     }
 
     fn admits_session_part(&self, state: &mut QueueState, part: &QueueItem<'_>) -> bool {

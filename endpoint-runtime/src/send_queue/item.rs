@@ -5,6 +5,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 use super::burst::Burst;
+use crate::observe::traffic::Shown;
 use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::frame::OpCode;
@@ -58,6 +59,14 @@ pub(crate) fn frame_of(message: Message) -> (OpCode, Binary) {
     match message {
         Message::Text(text) => (OpCode::Text, Binary::from(text)),
         Message::Binary(data) => (OpCode::Binary, data),
+    }
+}
+
+/// A whole message as the traffic log shows it.
+pub(crate) fn shown(opcode: OpCode, payload: &[u8]) -> Shown<'_> {
+    match std::str::from_utf8(payload) {
+        Ok(text) if opcode == OpCode::Text => Shown::Text(text),
+        _ => Shown::Size("binary", payload.len()),
     }
 }
 
@@ -140,6 +149,20 @@ impl<'a> QueueItem<'a> {
             Self::EncodedShared(frame) => QueueItem::EncodedShared(frame),
             Self::Burst(burst) => QueueItem::EncodedShared(Bytes::copy_from_slice(burst.last())),
         }
+    }
+
+    /// The message as the traffic log shows it: of one that is encoded already, the kind and the encoded size.
+    pub(crate) fn shown(&self) -> Shown<'_> {
+        let opcode = match self {
+            Self::Borrowed(opcode, payload) => return shown(*opcode, payload),
+            Self::Shared(opcode, payload) => return shown(*opcode, payload),
+            Self::InOrder(opcode, payload) => return shown(*opcode, payload),
+            Self::EncodedBorrowed(frame) => frame.first(),
+            Self::EncodedShared(frame) => frame.first(),
+            Self::Burst(burst) => burst.last().first(),
+        };
+        let is_text = opcode.is_some_and(|first| first & 0x0f == OpCode::Text as u8);
+        Shown::Size(if is_text { "text" } else { "binary" }, self.len())
     }
 
     /// The payload, if it is not encoded yet.

@@ -32,7 +32,7 @@ pub(crate) use self::burst::Burst;
 pub(crate) use self::drain::Collected;
 pub(crate) use self::enqueue::Admission;
 pub(crate) use self::fragments::{FragmentTicket, PartOwner};
-pub(crate) use self::item::{QueueItem, SHARE_FROM, Ticket, frame_of};
+pub(crate) use self::item::{QueueItem, SHARE_FROM, Ticket, frame_of, shown};
 pub(crate) use self::queue::{Bounds, SendQueue};
 pub(crate) use self::refused::Refused;
 pub(crate) use self::wait::WaitGuard;

@@ -4,6 +4,7 @@ use super::queue::SendQueue;
 use super::state::QueueState;
 use crate::config::Overflow;
 use crate::observe::log_rate::QueueLog;
+use crate::observe::tally::QueueCounts;
 
 impl SendQueue {
     /// The overflow policy of the endpoint, or of the container.
@@ -20,6 +21,11 @@ impl SendQueue {
     /// Number of messages dropped because the queue was full.
     pub(crate) fn dropped(&self) -> u32 {
         self.lock().dropped
+    }
+
+    /// What went through the queue so far.
+    pub(crate) fn counts(&self) -> QueueCounts {
+        self.lock().counts()
     }
 
     /// Whether this is the first message refused for lack of space since the queue was empty.

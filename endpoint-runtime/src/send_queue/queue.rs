@@ -13,6 +13,7 @@ use super::pending::Pending;
 use super::state::{Phase, QueueState};
 use crate::config::Overflow;
 use crate::observe::log_rate::QueueLog;
+use crate::observe::traffic::{EndpointTraffic, Shown};
 use crate::send_queue::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 use endpoint_wire::budget::Budget;
 use endpoint_wire::deflate::Deflation;
@@ -32,6 +33,8 @@ pub(crate) struct Bounds {
     pub(crate) log: QueueLog,
     /// Byte budget that all queues of the container share.
     pub(crate) budget: Arc<Budget>,
+    /// Logs each message, if the container does.
+    pub(crate) traffic: Option<Arc<EndpointTraffic>>,
 }
 
 /// The send queue of one session.
@@ -118,6 +121,27 @@ impl SendQueue {
         state.cold().send_timeout = Some(timeout);
         state.news.recheck = true;
         self.notify(state);
+    }
+
+    /// Sets the session's name for the traffic log.
+    pub(crate) fn set_label(&self, session: String) {
+        self.lock().cold().label = Some(session.into());
+    }
+
+    /// Whether there is a traffic log.
+    #[inline]
+    pub(crate) fn is_logged(&self) -> bool {
+        self.bounds.traffic.is_some()
+    }
+
+    /// Logs a message that was accepted for sending, if there is a traffic log.
+    #[inline]
+    pub(crate) fn log_sent<'m>(&self, message: impl FnOnce() -> Shown<'m>) {
+        if let Some(traffic) = &self.bounds.traffic {
+            let label = self.lock().existing_cold().and_then(|cold| cold.label.clone());
+            // unlocked, because a subscriber may do anything
+            traffic.note(label.as_deref().unwrap_or_default(), "out", message());
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, QueueState> {

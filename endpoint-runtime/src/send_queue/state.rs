@@ -1,5 +1,6 @@
 //! The state of a send queue that its lock guards.
 
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::counted::QueuedBytes;
 use super::item::Ticket;
 use super::open_message::{OpenMessage, Owner};
 use super::waiters::{Waiters, Waiting};
+use crate::observe::tally::QueueCounts;
 use crate::send_queue::write_buffer::Frames;
 use endpoint_wire::close::CloseReason;
 
@@ -96,6 +98,8 @@ pub(super) struct QueueState {
     pub(super) broadcasts: Broadcasts,
     /// Number of dropped messages.
     pub(super) dropped: u32,
+    /// Bytes that were written beside the connection.
+    pub(super) direct_bytes: u64,
     pub(super) phase: Phase,
     pub(super) mode: Mode,
     pub(super) news: News,
@@ -117,6 +121,8 @@ pub(super) struct ColdState {
     pub(super) send_timeout: Option<Option<Duration>>,
     /// The frames of a burst of broadcasts to this session first, and to others.
     pub(super) burst: Option<Bytes>,
+    /// The session's ID, if its messages are logged.
+    pub(super) label: Option<Arc<str>>,
 }
 
 impl ColdState {
@@ -184,6 +190,16 @@ impl QueueState {
         self.written = self.written.max(ticket);
         if let Some(backlog) = &mut self.backlog {
             backlog.forget_gaps(self.written);
+        }
+    }
+
+    /// The counts for statistics.
+    pub(super) fn counts(&self) -> QueueCounts {
+        let never_sent = self.backlog.as_ref().map_or(0, |backlog| backlog.forgotten());
+        QueueCounts {
+            written: self.written - never_sent,
+            direct_bytes: self.direct_bytes,
+            dropped: self.dropped.into(),
         }
     }
 

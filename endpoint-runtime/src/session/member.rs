@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::id::SessionId;
+use crate::observe::tally::Traffic;
 use crate::send_queue::SendQueue;
 
 /// A session in a set. The sets are generic over it, because a session holds its sets.
@@ -16,6 +17,9 @@ pub(crate) trait Member: Clone {
     fn place(&self) -> &AtomicU32;
 
     fn send_queue(&self) -> &SendQueue;
+
+    /// What the member has exchanged so far; the counts never decrease.
+    fn traffic(&self) -> Traffic;
 
     /// Whether the member is in the open set.
     fn is_placed(&self) -> bool {

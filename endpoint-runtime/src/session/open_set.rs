@@ -16,7 +16,10 @@ use super::member::{Member, NOWHERE};
 use super::rooms::Groups;
 use crate::config::Limits;
 use crate::observe::counters::EndpointCounters;
+use crate::observe::endpoint::EndpointMeasures;
 use crate::observe::log_rate::EndpointLog;
+use crate::observe::observing::{ObserveSettings, Observing};
+use crate::observe::tally::Traffic;
 use crate::scheduling::coarse_timer::{Deadlines, Entry, Sweep, is_far};
 use crate::scheduling::fairness::RoundRobin;
 use crate::send_queue::Bounds;
@@ -54,6 +57,8 @@ pub(crate) struct OpenSet<S> {
     pub(crate) round: RoundRobin,
     pub(crate) log: EndpointLog,
     pub(crate) counters: EndpointCounters,
+    pub(crate) measures: EndpointMeasures,
+    pub(crate) observing: Observing,
     /// Number of times that the lock on the members was taken.
     #[cfg(test)]
     taken: AtomicUsize,
@@ -65,6 +70,8 @@ struct Members<S> {
     list: Chunks<S>,
     /// Number of open sessions.
     open: usize,
+    /// What the sessions that are no longer in the list have exchanged.
+    past: Traffic,
     /// Time when each session must check its limits.
     deadlines: Deadlines,
     /// The reason for closing all sessions, if the endpoint is closing.
@@ -80,12 +87,14 @@ impl<S: Member> OpenSet<S> {
             overflow: limits.overflow,
             log: <_>::default(),
             budget: Arc::default(),
+            traffic: None,
         };
         let (path, bounds) = (path.into(), Arc::new(bounds));
         let base = Instant::now();
         let deadlines = Deadlines::since(base);
-        let members = Mutex::new(Members { list: Chunks::default(), open: 0, deadlines, closing: None });
-        let (states, groups, budgets, annotated, container, round, log, counters) = <_>::default();
+        let (list, past) = <_>::default();
+        let members = Mutex::new(Members { list, open: 0, past, deadlines, closing: None });
+        let (states, groups, budgets, annotated, container, round, log, counters, measures, observing) = <_>::default();
         Self {
             path,
             name,
@@ -105,6 +114,8 @@ impl<S: Member> OpenSet<S> {
             round,
             log,
             counters,
+            measures,
+            observing,
             #[cfg(test)]
             taken: AtomicUsize::new(0),
         }
@@ -117,6 +128,15 @@ impl<S: Member> OpenSet<S> {
             bounds.budget = budgets.send.clone();
         }
         (self.states, self.groups, self.budgets) = (states, groups, budgets);
+        self
+    }
+
+    /// Sets what is observed of each message, beyond counting.
+    pub(crate) fn observed(mut self, settings: &ObserveSettings) -> Self {
+        self.observing = Observing::of(settings, &self.path);
+        if let Some(bounds) = Arc::get_mut(&mut self.bounds) {
+            bounds.traffic = self.observing.traffic.clone();
+        }
         self
     }
 
@@ -184,8 +204,13 @@ impl<S: Member> OpenSet<S> {
     /// Removes a session whose connection has ended. Harmless if it is not in.
     pub(super) fn remove(&self, session: &S) {
         let mut replaced = Replaced::default();
+        // final: the connection has ended
+        let traffic = session.traffic();
         let mut members = self.lock();
         let removed = members.remove(session, &mut replaced);
+        if removed.is_some() {
+            members.past += traffic;
+        }
         self.note_sweep(&members);
         drop(members);
         // outside the lock: these may be the last clones of some sessions
@@ -273,6 +298,22 @@ impl<S: Member> OpenSet<S> {
     pub(crate) fn snapshot(&self) -> Snapshot<S> {
         let members = self.lock();
         members.list.first(members.open)
+    }
+
+    /// Number of open sessions, as far as their connections know.
+    pub(crate) fn open_count(&self) -> usize {
+        self.lock().open
+    }
+
+    /// What all sessions so far have exchanged, and the number of open ones. It asks each session that still has a
+    /// connection, so that connections need not add to shared counts. The sums never decrease.
+    pub(crate) fn traffic(&self) -> (Traffic, usize) {
+        let members = self.lock();
+        // under one lock: a session is either in the list or in the sum
+        let (mut sum, all, open) = (members.past, members.list.snapshot(), members.open);
+        drop(members);
+        all.iter().for_each(|session| sum += session.traffic());
+        (sum, open)
     }
 
     fn lock(&self) -> MutexGuard<'_, Members<S>> {

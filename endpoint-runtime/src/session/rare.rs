@@ -9,6 +9,8 @@ use super::handlers::Handlers;
 use super::heard::OwnPresence;
 use super::principal::Identity;
 use crate::observe::destructors;
+#[cfg(feature = "otel")]
+use crate::observe::otel::{self, Link};
 use crate::scheduling::session_tasks::End;
 use crate::send_queue::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
@@ -31,6 +33,9 @@ pub(crate) struct Rare<S> {
     /// The connection has ended: no value of the application is kept any more. Set before the values are taken, and
     /// read under the lock of the collection to add to, so that nothing is added afterwards.
     released: AtomicBool,
+    /// The span of the opening handshake, which those of messages link to.
+    #[cfg(feature = "otel")]
+    trace_link: OnceLock<Box<Link>>,
 }
 
 /// The rooms of a session.
@@ -55,7 +60,17 @@ pub(crate) struct Known {
 impl<S> Default for Rare<S> {
     fn default() -> Self {
         let (properties, principal, rooms, handlers, presence, end, released) = <_>::default();
-        Self { properties, principal, rooms, handlers, presence, end, released }
+        Self {
+            properties,
+            principal,
+            rooms,
+            handlers,
+            presence,
+            end,
+            released,
+            #[cfg(feature = "otel")]
+            trace_link: OnceLock::new(),
+        }
     }
 }
 
@@ -135,6 +150,22 @@ impl<S> Rare<S> {
         drop(handlers);
         properties.into_values().for_each(|value| destructors::run("a property", value));
         destructors::run("a principal", identity);
+    }
+}
+
+/// Keeps the current span, if it is recorded, for the spans of messages to link to.
+#[cfg(feature = "otel")]
+pub(crate) fn remember_span<S>(rare: &MaybeRare<S>) {
+    if let Some(link) = otel::current() {
+        let _ = of(rare).trace_link.set(Box::new(link));
+    }
+}
+
+#[cfg(feature = "otel")]
+impl<S> Rare<S> {
+    /// The span of the opening handshake, if it was recorded.
+    pub(super) fn trace_link(&self) -> Option<&Link> {
+        self.trace_link.get().map(|link| &**link)
     }
 }
 

@@ -298,8 +298,12 @@ impl<'a> AsyncRemote<'a> {
         let Self { send_queue, options, .. } = self;
         let overflow = options.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Error);
         let admission = Admission::from(overflow);
+        let logged = send_queue.is_logged().then(|| message.clone());
         let message = if options.compressed { send_queue.compress_if_accepted(message, admission) } else { message };
         let ticket = send_queue.enqueue(message, admission).map(|accepted| accepted.ticket);
+        if let (Some(message), Ok(_)) = (logged, &ticket) {
+            send_queue.log_sent(|| message.shown());
+        }
         if ticket == Err(Refused::Full) && send_queue.is_first_overflow() {
             if let Some(not_logged) = send_queue.log().full.due() {
                 tracing::warn!(
@@ -356,7 +360,10 @@ impl Future for Sending<'_> {
                 return Poll::Ready(written.map_err(Error::from));
             }
             match this.send_queue.enqueue(this.message.clone(), this.overflow.into()) {
-                Ok(accepted) => this.ticket = Some(accepted.ticket),
+                Ok(accepted) => {
+                    this.ticket = Some(accepted.ticket);
+                    this.send_queue.log_sent(|| this.message.shown());
+                }
                 Err(Refused::Dropped) => return Poll::Ready(Ok(())),
                 Err(Refused::Full) if this.overflow == Overflow::Error => {
                     return Poll::Ready(Err(Refused::Full.into()));

@@ -23,6 +23,9 @@ use crate::codec::session_coders::{Agreed, Coders, EncodeContext};
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;
+#[cfg(feature = "otel")]
+use crate::observe::otel::Link;
+use crate::observe::tally::{Tally, Traffic};
 use crate::send_queue::{SendQueue, WaitGuard, Waiting};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::deflate::Deflation;
@@ -62,6 +65,7 @@ pub(super) struct Inner {
     pub(super) rtt: AtomicU32,
     max_message_size: AtomicUsize,
     idle_timeout: AtomicU64,
+    tally: Tally,
     pub(super) rare: MaybeRare,
 }
 
@@ -93,16 +97,22 @@ impl Session {
         let SessionInit { request, response, subprotocol, deflation, endpoint, rare } = init;
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         let role = if response.is_some() { Role::Client } else { Role::Server };
+        let id = SessionId::random();
+        let send_queue = Arc::new(SendQueue::new(bounds, role, deflation, writer));
+        if endpoint.observing.traffic.is_some() {
+            send_queue.set_label(id.to_string());
+        }
         Self(Arc::new(Inner {
-            id: SessionId::random(),
+            id,
             handshake: Box::new(Handshake { request, response }),
             agreed: Agreed { subprotocol: subprotocol.map(Into::into), coders: None },
-            send_queue: Arc::new(SendQueue::new(bounds, role, deflation, writer)),
+            send_queue,
             endpoint,
             place: AtomicU32::new(NOWHERE),
             rtt: AtomicU32::new(0),
             max_message_size: AtomicUsize::new(limits.max_message_size),
             idle_timeout: AtomicU64::new(encode_timeout(limits.idle_timeout)),
+            tally: Tally::default(),
             rare,
         }))
     }
@@ -327,6 +337,18 @@ impl Session {
         &self.0.send_queue
     }
 
+    /// The span of the opening handshake, if it was recorded.
+    #[cfg(feature = "otel")]
+    pub(crate) fn trace_link(&self) -> Option<&Link> {
+        self.0.rare.get()?.trace_link()
+    }
+
+    /// The counts that the connection alone writes.
+    #[inline]
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
+
     pub(crate) fn open_set(&self) -> &Arc<OpenSet> {
         &self.0.endpoint
     }
@@ -382,5 +404,9 @@ impl Member for Session {
 
     fn send_queue(&self) -> &SendQueue {
         &self.0.send_queue
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.0.tally.with(self.0.send_queue.counts())
     }
 }

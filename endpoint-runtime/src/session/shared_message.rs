@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::cluster::envelope::Form;
 use crate::config::Overflow;
-use crate::send_queue::{Admission, BroadcastTime, Burst, QueueItem, Refused, SHARE_FROM, SendQueue, frame_of};
+use crate::send_queue::{Admission, BroadcastTime, Burst, QueueItem, Refused, SHARE_FROM, SendQueue, frame_of, shown};
 use crate::session::send_options::SendOptions;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::encode;
@@ -84,7 +84,9 @@ impl SharedMessage {
             None | Some(Overflow::Wait | Overflow::Error) => Admission::DropNewest,
             Some(overflow) => overflow.into(),
         };
-        self.write_or_enqueue(send_queue, direct, claimed, admission)
+        let evicted = self.write_or_enqueue(send_queue, direct, claimed, admission)?;
+        send_queue.log_sent(|| shown(self.opcode, &self.payload));
+        Ok(evicted)
     }
 
     #[inline(always)]

@@ -44,8 +44,15 @@ impl Wire {
     /// A queue that writes to the socket.
     fn queue(&self) -> Arc<SendQueue> {
         let (send_timeout, log) = (Duration::from_secs(3600), <_>::default());
-        let bounds =
-            Bounds { messages: 100, bytes: 1 << 20, send_timeout, overflow: None, log, budget: Arc::default() };
+        let bounds = Bounds {
+            messages: 100,
+            bytes: 1 << 20,
+            send_timeout,
+            overflow: None,
+            log,
+            budget: Arc::default(),
+            traffic: None,
+        };
         let near = self.near.try_clone().unwrap();
         let writer = self.runtime.block_on(async {
             let (reader, writer) = tokio::net::TcpStream::from_std(near).unwrap().into_split();

@@ -24,7 +24,8 @@ const SOME: Option<usize> = None;
 /// A queue with room for so many messages.
 fn queue(messages: usize) -> Arc<SendQueue> {
     let (send_timeout, log) = (Duration::from_secs(3600), <_>::default());
-    let bounds = Bounds { messages, bytes: 1 << 20, send_timeout, overflow: None, log, budget: Arc::default() };
+    let bounds =
+        Bounds { messages, bytes: 1 << 20, send_timeout, overflow: None, log, budget: Arc::default(), traffic: None };
     Arc::new(SendQueue::new(Arc::new(bounds), Role::Server, None, None))
 }
 

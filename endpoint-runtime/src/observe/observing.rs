@@ -1,0 +1,30 @@
+//! What is observed of each message of an endpoint, beyond counting.
+
+use std::sync::Arc;
+
+use super::traffic::{EndpointTraffic, TrafficLog, use_observation};
+
+/// The settings of a container.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ObserveSettings {
+    pub(crate) measures_handlers: bool,
+    pub(crate) traffic: Option<TrafficLog>,
+}
+
+/// What is observed of the messages of one endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Observing {
+    pub(crate) measures_handlers: bool,
+    pub(crate) traffic: Option<Arc<EndpointTraffic>>,
+}
+
+impl Observing {
+    /// The settings for the endpoint with this path.
+    pub(crate) fn of(settings: &ObserveSettings, path: &str) -> Self {
+        if settings.measures_handlers || settings.traffic.is_some() {
+            use_observation();
+        }
+        let traffic = settings.traffic.clone().map(|log| Arc::new(EndpointTraffic { log, path: path.into() }));
+        Self { measures_handlers: settings.measures_handlers, traffic }
+    }
+}
