@@ -80,7 +80,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper_util", &["testing", "server", "client", "container", "transport"]),
     ("inventory", &["container"]),
     ("listenfd", &["transport"]),
+    ("metrics", &["container"]),
     ("multiversion", &["wire"]),
+    ("opentelemetry", &["observe"]),
     ("percent_encoding", &["client", "handshake"]),
     ("pin_project_lite", &["container", "endpoint"]),
     ("prost", &["codec"]),
@@ -128,6 +130,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     // the names in a certificate: the client's, and those of the server's own
     ("webpki", &["handshake", "transport"]),
+    ("tracing_opentelemetry", &["observe"]),
     ("webpki_roots", &["transport"]),
 ];
 

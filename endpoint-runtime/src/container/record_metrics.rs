@@ -11,7 +11,8 @@ impl ServerContainer {
     /// now and then: nothing is handed over by itself, so messages cost nothing more.
     ///
     /// Counters are set to their absolute values. Histograms are handed over as counters with the names that Prometheus
-    /// gives their samples, `_bucket` with a label `le`, `_sum` and `_count`; the sum is in whole seconds.
+    /// gives their samples, `_bucket` with a label `le` and `_count`; `_sum` is a gauge, because a counter of that crate is
+    /// an integer.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -31,6 +32,8 @@ impl ServerContainer {
                 let labels: Vec<_> = labels.iter().map(|(key, value)| Label::new(*key, value.clone())).collect();
                 match family.kind {
                     MetricKind::Gauge => gauge!(name, labels).set(*value),
+                    // a counter is an integer
+                    MetricKind::Histogram if *suffix == "_sum" => gauge!(name, labels).set(*value),
                     // no count is negative, and each is far below 2⁵³
                     MetricKind::Counter | MetricKind::Histogram => counter!(name, labels).absolute(*value as u64),
                 }

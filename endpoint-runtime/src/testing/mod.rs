@@ -38,6 +38,7 @@ use crate::handshake::client::{OURS, Offer};
 use crate::handshake::head::HeadLimits;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
+use crate::observe::metrics::Metrics;
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
@@ -108,6 +109,12 @@ impl TestServer {
     /// The container.
     pub fn container(&self) -> &ServerContainer {
         &self.container
+    }
+
+    /// The metrics of the container now, to assert by name and labels:
+    /// `server.metrics().get("websocket_server_sessions", [("endpoint", "/chat")])`.
+    pub fn metrics(&self) -> Metrics {
+        self.container.stats().metrics()
     }
 
     /// Opens a WebSocket at `target`: a path, perhaps with a query, below the context path if there is one.
