@@ -58,6 +58,7 @@
 //! | connect | [`macro@client_endpoint`], [`ClientContainer`], [`Reconnect`] |
 //! | do without annotations | [`Endpoint`], [`MessageHandler`] |
 //! | handle errors | [`Error`], [`CloseReason`], [`CloseCode`] |
+//! | observe | [`ServerContainer::stats`], [`ServerContainer::metrics_service`], [`ServerContainer::readiness_service`], [`TrafficLog`] |
 //! | limit | [`ContainerBuilder`]: each method states its default and what it protects against |
 //! | compress | [`Compression`] |
 //!
@@ -99,6 +100,8 @@
 //! | `http2` | WebSockets over HTTP/2 (RFC 8441), `ServerBuilder::http2` | `h2` |
 //! | `dev-certificate` | `TlsConfig::self_signed` | `rcgen` |
 //! | `axum`, `tungstenite` | `ServerContainer::adopt`: endpoints on WebSockets that axum 0.8 or tokio-tungstenite 0.30 accepts | `axum`, `futures-sink` |
+//! | `metrics` | `ServerContainer::record_metrics`: all metrics for the recorder of the crate `metrics` | `metrics` |
+//! | `otel` | handshakes continue the traces of callers, and messages link to them | `opentelemetry`, `tracing-opentelemetry` |
 //! | `test` | `endpoint_runtime::test`: endpoints tested in memory | `client`, and no other crate |
 //!
 //! # Cancel safety

@@ -4,7 +4,7 @@ use endpoint_wire::event::{DecodeOptions, Delivery};
 use endpoint_wire::message::DataKind;
 
 use crate::input::Input;
-use crate::wire::{self, Reading, Decoded, both, read};
+use crate::wire::{self, Decoded, Reading, both, read};
 
 pub fn run(input: &[u8]) {
     let mut input = Input(input);

@@ -13,7 +13,7 @@ use endpoint_wire::role::Role;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::input::Input;
-use crate::wire::{self, Reading, Decoded, Rejected};
+use crate::wire::{self, Decoded, Reading, Rejected};
 
 /// Up to eight messages: bytes as they are, or something compressed by the server.
 pub fn run(input: &[u8]) {

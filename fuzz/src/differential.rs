@@ -20,7 +20,7 @@ use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tungstenite::{Error, Message, error::ProtocolError};
 
 use crate::input::Input;
-use crate::wire::{self, Reading, Decoded, Rejected, both, read};
+use crate::wire::{self, Decoded, Reading, Rejected, both, read};
 
 pub fn run(input: &[u8]) {
     let mut input = Input(input);

@@ -12,5 +12,6 @@ pub mod handshake;
 pub mod input;
 pub mod nesting;
 pub mod proxy_header;
+pub mod observe;
 pub mod template;
 pub mod wire;

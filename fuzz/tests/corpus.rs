@@ -6,6 +6,7 @@ use std::{fs, path::Path};
 
 use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, handshake, nesting, proxy_header, template};
 use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, forwarded, handshake, nesting, template};
+use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, handshake, nesting, observe, template};
 
 fn replay(target: &str, run: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -60,6 +61,8 @@ fn seeds_of_nesting_hold() {
 #[test]
 fn seeds_of_proxy_header_hold() {
     replay("proxy_header", proxy_header::run);
+fn seeds_of_observe_hold() {
+    replay("observe", observe::run);
 }
 
 #[test]

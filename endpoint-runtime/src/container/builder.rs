@@ -12,6 +12,7 @@ use super::client_options::client_setters;
 use super::endpoint_config::EndpointConfig;
 use super::erased_configurator::Configured;
 use super::mounted::{Deployment, Mounted, Mounting, Table, undeployable};
+use super::observe_options::observe_setters;
 use super::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use super::registration::{Registration, ServerEndpoint, prepare_each, prepare_shared};
 use super::service::{Inner, ServerContainer};
@@ -52,6 +53,7 @@ pub struct ContainerBuilder {
 session_setters!(ContainerBuilder);
 request_setters!(ContainerBuilder);
 client_setters!(ContainerBuilder);
+observe_setters!(ContainerBuilder);
 
 impl ContainerBuilder {
     pub(crate) fn session_settings(&mut self) -> &mut SessionSettings {

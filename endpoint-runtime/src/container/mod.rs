@@ -27,6 +27,7 @@ pub(crate) mod layer;
 mod logged_request;
 mod metrics;
 mod mounted;
+pub(crate) mod observe_options;
 pub(crate) mod options;
 #[cfg(feature = "metrics")]
 mod record_metrics;

@@ -10,7 +10,7 @@ pub(crate) mod metrics;
 pub(crate) mod observing;
 #[cfg(feature = "otel")]
 pub(crate) mod otel;
-mod redaction;
+pub(crate) mod redaction;
 pub(crate) mod statuses;
 pub(crate) mod tally;
 pub(crate) mod trace_context;

@@ -28,6 +28,8 @@ use crate::handshake::router;
 use crate::handshake::router::{Lookup, TrailingSlash};
 use crate::handshake::server;
 use crate::handshake::trusted_proxies::TrustedProxies;
+use crate::observe::redaction;
+use crate::observe::trace_context::TraceContext;
 
 /// A template: its segments, with `Err` for a variable's name.
 pub fn template(text: &str) -> Result<Vec<Result<String, String>>, Error> {
@@ -38,6 +40,16 @@ pub fn template(text: &str) -> Result<Vec<Result<String, String>>, Error> {
         Segment::Variable(name) => Err(name.to_string()),
     });
     Ok(segments.collect())
+}
+
+/// The trace and the parent of a `traceparent` header.
+pub fn trace_context(header: &str) -> Option<(u128, u64)> {
+    TraceContext::parse(header).map(|context| (context.trace_id, context.parent_id))
+}
+
+/// A text as the traffic log shows it, apart from cutting.
+pub fn redacted(text: &str) -> String {
+    redaction::redacted(text, &[])
 }
 
 /// Whether `text` is a context path.
