@@ -11,7 +11,7 @@ pub mod forwarded;
 pub mod handshake;
 pub mod input;
 pub mod nesting;
-pub mod proxy_header;
 pub mod observe;
+pub mod proxy_header;
 pub mod template;
 pub mod wire;

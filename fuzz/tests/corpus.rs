@@ -4,9 +4,9 @@
 
 use std::{fs, path::Path};
 
-use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, handshake, nesting, proxy_header, template};
-use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, forwarded, handshake, nesting, template};
-use endpoint_fuzz::{cluster_packet, decode, deflate, differential, encode, handshake, nesting, observe, template};
+use endpoint_fuzz::{
+    cluster_packet, decode, deflate, differential, encode, forwarded, handshake, nesting, observe, proxy_header, template,
+};
 
 fn replay(target: &str, run: fn(&[u8])) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
