@@ -5,7 +5,8 @@
 use std::{fs, path::Path};
 
 use endpoint_fuzz::{
-    cluster_packet, decode, deflate, differential, encode, forwarded, handshake, nesting, observe, proxy_header, template,
+    cluster_packet, decode, deflate, differential, encode, forwarded, handshake, nesting, observe, proxy_header,
+    template,
 };
 
 fn replay(target: &str, run: fn(&[u8])) {
@@ -59,10 +60,13 @@ fn seeds_of_nesting_hold() {
 }
 
 #[test]
-fn seeds_of_proxy_header_hold() {
-    replay("proxy_header", proxy_header::run);
 fn seeds_of_observe_hold() {
     replay("observe", observe::run);
+}
+
+#[test]
+fn seeds_of_proxy_header_hold() {
+    replay("proxy_header", proxy_header::run);
 }
 
 #[test]
