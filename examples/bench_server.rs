@@ -6,6 +6,7 @@
 use std::num::NonZeroUsize;
 
 use endpoint_runtime::prelude::*;
+use endpoint_runtime::{Call, Interceptor, Next, Outcome};
 
 #[server_endpoint("/ws", max_message_size = "64MiB", compression = on)]
 #[derive(Default)]
@@ -55,15 +56,29 @@ impl Everyone {
     }
 }
 
+/// Looks at every message, and passes it on.
+struct Looking;
+
+impl Interceptor for Looking {
+    async fn message(&self, call: Call<'_>, next: Next<'_>) -> Outcome {
+        std::hint::black_box((call.kind(), call.size(), call.is_handled()));
+        next.run(call).await
+    }
+}
+
 fn usage() -> ! {
-    eprintln!("usage: bench_server [--addr HOST:PORT] [--threads N]");
+    eprintln!("usage: bench_server [--addr HOST:PORT] [--threads N] [--intercept]");
     std::process::exit(2)
 }
 
 fn main() -> Result<(), Error> {
     let mut arguments = std::env::args().skip(1);
-    let (mut addr, mut threads) = ("127.0.0.1:9001".to_owned(), None);
+    let (mut addr, mut threads, mut intercepts) = ("127.0.0.1:9001".to_owned(), None, false);
     while let Some(name) = arguments.next() {
+        if name == "--intercept" {
+            intercepts = true;
+            continue;
+        }
         match (name.as_str(), arguments.next()) {
             ("--addr", Some(value)) => addr = value,
             ("--threads", Some(value)) => {
@@ -78,7 +93,9 @@ fn main() -> Result<(), Error> {
         None => tokio::runtime::Runtime::new()?,
     };
     runtime.block_on(async {
-        let server = Server::builder().quiet().bind(addr).await?;
+        let builder = Server::builder().quiet();
+        let builder = if intercepts { builder.intercept(Looking) } else { builder };
+        let server = builder.bind(addr).await?;
         let addr = server.local_addr()?;
         println!("endpoint: ws://{addr}/ws");
         println!("endpoint: ws://{addr}/keeping");

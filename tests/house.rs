@@ -48,6 +48,7 @@ const STAGES: &[&str] = &[
     "validate/parameter",
     // the model of what is valid
     "validate",
+    "options/rates",
     "options",
     "options/units",
     "options/table",

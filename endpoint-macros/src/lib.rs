@@ -80,6 +80,9 @@ use crate::parse::{EndpointArgs, EndpointAttr, HandlerAttr, Method, ParamAttr};
 /// Settings of `max_sessions_per(…)`:
 ///
 #[doc = crate::options::table::sessions_per_options_markdown!()]
+/// Settings of `rate(…)`:
+///
+#[doc = crate::options::table::rate_options_markdown!()]
 ///
 /// # Handlers
 ///

@@ -189,10 +189,12 @@ pub use crate::container::{CheckedRequest, ExternalRequest, ExternalSocket};
 pub use crate::container::{
     ContainerBuilder, Drain, DrainOrder, Drained, EndpointConfig, ResponseFuture, ServerContainer, Shutdown,
 };
+pub use crate::endpoint::call::{Call, Outcome};
 pub use crate::endpoint::coders::{
     BinaryDecoder, BinaryEncoder, BinaryStreamDecoder, BinaryStreamEncoder, TextDecoder, TextEncoder,
     TextStreamDecoder, TextStreamEncoder,
 };
+pub use crate::endpoint::interceptor::{Interceptor, Next, NextClose, NextOpen};
 pub use crate::endpoint::programmatic::Endpoint;
 pub use crate::error::{BoxError, Error};
 #[cfg(feature = "tls")]
@@ -205,6 +207,7 @@ pub use crate::handshake::proxy_protocol::ProxyProtocol;
 pub use crate::handshake::refusal::Refusal;
 pub use crate::handshake::request::HandshakeRequest;
 pub use crate::handshake::router::TrailingSlash;
+pub use crate::limits::message_rate::{MessageRate, OverRate};
 pub use crate::limits::rate::Rate;
 pub use crate::limits::rate_text::InvalidRate;
 pub use crate::observe::closes::CloseCount;
@@ -225,6 +228,7 @@ pub use crate::session::everywhere::{Everywhere, RoomMember};
 pub use crate::session::excluded::SessionIds;
 pub use crate::session::join::{Join, Joining};
 pub use crate::session::message_handler::{MessageHandler, MessageKind};
+pub use crate::session::outgoing::{OutboundInterceptor, Outgoing, Verdict};
 pub use crate::session::presence::SessionPresence;
 pub use crate::session::present::{Presence, Present, PresentHere, PresentUsers};
 pub use crate::session::principal::{Identity, Principal};

@@ -24,6 +24,7 @@ pub use crate::endpoint::coder_selection::{
 pub use crate::endpoint::contract::{
     Annotated, AsMutReceiver, EndpointHandlers, Fallback, Handler, LazyHandlerFuture, Mode, Reply,
 };
+pub use crate::endpoint::interceptor::SharedInterceptor;
 pub use crate::endpoint::listed_coders::{
     Encodes, Has, HasNot, If, Select, encode_listed, encoder_kind, list_decoder, list_encoder,
 };
@@ -32,6 +33,8 @@ pub use crate::error::Error;
 use crate::error::Kind;
 pub use crate::handshake::path::{MissingVariable, PathParam, PathParams, template_has};
 pub use crate::handshake::request::{HandshakeRequest, QueryParam};
+pub use crate::limits::message_rate::{MessageRate, OverRate};
+pub use crate::limits::rate::Rate;
 pub use crate::session::Session;
 pub use crate::session::heard::PresenceChange;
 pub use crate::session::present::FromPresence;

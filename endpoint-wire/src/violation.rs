@@ -27,6 +27,8 @@ pub enum Violation {
         /// Seconds that these bytes took.
         seconds: u64,
     },
+    /// More messages or bytes than the peer's rate allows: 1008.
+    TooFast,
     /// The unfinished messages of all sessions leave no space for this one: 1013.
     NoRoom,
 }
@@ -37,7 +39,7 @@ impl Violation {
             Self::Protocol(_) => CloseCode::ProtocolError,
             Self::NotUtf8 | Self::NotDeflate => CloseCode::NotConsistent,
             Self::TooBig { .. } => CloseCode::TooBig,
-            Self::TooSlow { .. } => CloseCode::ViolatedPolicy,
+            Self::TooSlow { .. } | Self::TooFast => CloseCode::ViolatedPolicy,
             Self::NoRoom => CloseCode::TryAgainLater,
         }
     }
@@ -60,6 +62,7 @@ impl std::fmt::Display for Violation {
             Self::TooSlow { received, seconds } => {
                 write!(f, "a message arrives too slowly: {received} bytes in {seconds} seconds")
             }
+            Self::TooFast => f.write_str("the peer sends more than its rate allows"),
             Self::NoRoom => f.write_str("no memory left in the budget for unfinished messages"),
         }
     }

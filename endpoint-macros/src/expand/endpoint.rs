@@ -1,6 +1,6 @@
 //! The items beside an endpoint's type.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -159,6 +159,8 @@ fn server_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     };
     let options = options(endpoint);
     let configured = endpoint.configurator.as_ref().map(configured_by);
+    let intercepted = intercepted_by(&endpoint.interceptors);
+    let rated = endpoint.rate.as_ref().map(|rate| quote!(.rated(#rate)));
     let sharing_properties = sharing_properties(&endpoint.shared_properties);
     quote! {
         #[automatically_derived]
@@ -172,6 +174,8 @@ fn server_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
                 #options,
             )
             #configured
+            #intercepted
+            #rated
             #sharing_properties;
             const CONSTRUCT: ::core::option::Option<fn() -> Self> = #rt::Construct::<Self>::DEFAULT;
         }
@@ -195,13 +199,28 @@ fn client_impl(endpoint: &Endpoint, ident: &Ident) -> TokenStream {
     }
 }
 
+/// The location and the value of a configurator or an interceptor.
+fn made(configurator: &Configurator) -> (Span, TokenStream) {
+    match configurator {
+        Configurator::Type(ty) => (located_at(ty.span()), quote!(<#ty as ::core::default::Default>::default())),
+        Configurator::Value(value) => (located_at(value.span()), value.to_token_stream()),
+    }
+}
+
+/// `.intercepted_by(…)`
+fn intercepted_by(interceptors: &[Configurator]) -> Option<TokenStream> {
+    let rt = runtime();
+    let all = interceptors.iter().map(|interceptor| {
+        let (place, value) = made(interceptor);
+        quote_spanned!(place=> #rt::SharedInterceptor::new(#value))
+    });
+    (!interceptors.is_empty()).then(|| quote!(.intercepted_by(|| ::core::convert::Into::into([#(#all),*]))))
+}
+
 /// `.configured_by(…)`
 fn configured_by(configurator: &Configurator) -> TokenStream {
     let rt = runtime();
-    let (place, value) = match configurator {
-        Configurator::Type(ty) => (located_at(ty.span()), quote!(<#ty as ::core::default::Default>::default())),
-        Configurator::Value(value) => (located_at(value.span()), value.to_token_stream()),
-    };
+    let (place, value) = made(configurator);
     let configured = quote_spanned!(place=> #rt::Configured::new::<Self>(#value));
     quote!(.configured_by(|| #configured))
 }

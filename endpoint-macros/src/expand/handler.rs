@@ -96,7 +96,9 @@ fn handler_const(handler: &Handler) -> TokenStream {
     let endpoint = quote_spanned!(located_at(handler.receiver)=> Self);
     let (path_assertions, presence_assertion) = (path_assertions(handler), presence_assertion(handler));
     let (check_path, check_query) = (check_path(handler), check_query(handler));
+    let rate = option_tokens(&handler.rate);
     let method = handler.method.unraw().to_string();
+    let event = handler.event.as_ref().map_or_else(String::new, LitStr::value);
     let states = handler.arguments.iter().filter_map(|argument| match &argument.source {
         Source::State(ty) => Some(quote_spanned!(located_at(ty.span())=> #rt::StateRequirement::of::<#ty>(#method))),
         _ => None,
@@ -118,6 +120,9 @@ fn handler_const(handler: &Handler) -> TokenStream {
                 check_path: #check_path,
                 check_query: #check_query,
                 states: &[#(#states),*],
+                name: #method,
+                event: #event,
+                rate: #rate,
             }
         };
     }

@@ -16,6 +16,7 @@ use crate::options::table::{CompressionOption, HistoryOption, PresenceOption, Se
 use crate::options::units::{bytes, millis};
 use crate::parse::{OptionArg, Value, options};
 
+mod rates;
 pub(crate) mod table;
 mod units;
 
@@ -401,16 +402,22 @@ impl GivenOption<'_> {
     /// A path in camel case is a type.
     pub(crate) fn configurator(&self) -> Result<Configurator> {
         match self.value {
-            Value::Expr(Expr::Path(path))
-                if path.path.segments.last().is_some_and(|last| is_camel_case(&last.ident)) =>
-            {
-                Ok(Configurator::Type(path.clone()))
-            }
-            Value::Expr(expression) if !matches!(expression, Expr::Lit(_)) => {
-                Ok(Configurator::Value(expression.clone()))
-            }
+            Value::Expr(expression) => Configurator::of(expression).ok_or_else(|| self.invalid()),
             _ => Err(self.invalid()),
         }
+    }
+
+    // intercept(Type, expression, …)
+    /// Interceptors, each by its type or by an expression.
+    pub(crate) fn interceptors(&self) -> Result<Vec<Configurator>> {
+        let expressions: Vec<Expr> = self.list()?;
+        let of = |expression| {
+            Configurator::of(expression)
+                .ok_or_else(|| self.error(expression, "an interceptor is a type or an expression"))
+        };
+        let mut diagnostics = Diagnostics::default();
+        let interceptors = expressions.iter().filter_map(|expression| diagnostics.take(of(expression))).collect();
+        diagnostics.into_result().map(|()| interceptors)
     }
 
     // instance = shared
@@ -425,11 +432,24 @@ impl GivenOption<'_> {
     }
 }
 
-/// How to make the configurator.
+/// How to make the configurator, or an interceptor.
 pub(crate) enum Configurator {
     /// By the `Default` of this type.
     Type(ExprPath),
     Value(Expr),
+}
+
+impl Configurator {
+    /// A path in camel case is a type. `None` for a literal.
+    fn of(expression: &Expr) -> Option<Self> {
+        match expression {
+            Expr::Path(path) if path.path.segments.last().is_some_and(|last| is_camel_case(&last.ident)) => {
+                Some(Self::Type(path.clone()))
+            }
+            Expr::Lit(_) => None,
+            expression => Some(Self::Value(expression.clone())),
+        }
+    }
 }
 
 fn is_camel_case(ident: &Ident) -> bool {

@@ -133,6 +133,14 @@ sections! {
             default "no limit",
             "Maximum number of open sessions of one address, and of one principal. Beyond it a handshake is refused with \
              429 and `Retry-After`.";
+        Rate: "rate" in [server_endpoint],
+            write r#"`rate(messages = "20/s burst 40", bytes = "64KiB/s", then = slow)`, or an expression of type `MessageRate`"#,
+            default "container",
+            "How much the peer of a session may send, and what happens to more.";
+        Intercept: "intercept" in [server_endpoint],
+            write "`intercept(Audit, Quota::new(5))` (types that implement `Default`, or expressions)",
+            default "none",
+            "Interceptors around all handlers, the outermost first. Those of the container run outside them.";
         Configurator: "configurator" in [server_endpoint],
             write "`configurator = ChatConfigurator` (a type that implements `Default`), or an expression",
             default "none",
@@ -189,6 +197,28 @@ sections! {
             default "everybody",
             "Handles only messages of principals with one of these roles. Any other message is dropped and reported \
              to `#[on_error]` (`is_forbidden`); the session continues.";
+        Rate: "rate" in [on_message],
+            write r#"`rate = "2/s"` or `rate = "10/m burst 3"`, or an expression of type `Rate`"#,
+            default "none",
+            "How often one session may call this method. What happens to more is the endpoint's `then`; without a `rate` of \
+             the endpoint the message is dropped and reported to `#[on_error]` (`is_rate_limited`).";
+    }
+
+    /// Settings in the parentheses of `rate(…)`.
+    RateOption, rate_options_markdown {
+        Messages: "messages" in [rate],
+            write r#"`messages = "20/s"` or `messages = "20/s burst 40"`, or an expression of type `Rate`"#,
+            default "no limit",
+            "Number of messages in a time (`s`, `m`, `h`, or `10s`), and how many may come at once after a quiet time.";
+        Bytes: "bytes" in [rate],
+            write r#"`bytes = "64KiB/s"` or `bytes = "64KiB/s burst 1MiB"`, or an expression of type `Rate`"#,
+            default "no limit",
+            "Payload bytes in a time, after decompression.";
+        Then: "then" in [rate],
+            write "`then = slow`, `drop`, `error` or `close`, or an expression of type `OverRate`",
+            default "`slow`",
+            "What happens to more: the socket is not read for a while, or the message is dropped, or dropped and reported, \
+             or the session ends with 1008.";
     }
 
     /// Settings in the parentheses of `presence(…)`.
@@ -266,6 +296,7 @@ mod tests {
         check::<PresenceOption>();
         check::<HistoryOption>();
         check::<SessionsPerOption>();
+        check::<RateOption>();
     }
 
     #[test]
@@ -277,6 +308,7 @@ mod tests {
         assert_eq!(lines(presence_options_markdown!()), PresenceOption::ALL.len());
         assert_eq!(lines(history_options_markdown!()), HistoryOption::ALL.len());
         assert_eq!(lines(sessions_per_options_markdown!()), SessionsPerOption::ALL.len());
+        assert_eq!(lines(rate_options_markdown!()), RateOption::ALL.len());
         assert!(endpoint_options_markdown!().contains(
             "| `max_nesting = 64`, or an expression of type `usize` | container | `server_endpoint` `client_endpoint` | "
         ));

@@ -57,6 +57,7 @@ pub(crate) fn validate(attribute: HandlerAttr, args: &[OptionArg], method: &Meth
         arguments: resolved.into_iter().map(|resolved| resolved.argument).collect(),
         max_size: options.max_size.map(|(_, size)| size),
         max_total: options.max_total.map(|(_, size)| size),
+        rate: options.rate,
         roles: options.roles,
         streams,
         event: options.event,
@@ -199,6 +200,7 @@ struct MessageOptions {
     kind: Option<(Ident, HandlerKind)>,
     max_size: Option<(Ident, TokenStream)>,
     max_total: Option<(Ident, TokenStream)>,
+    rate: Option<TokenStream>,
     roles: Vec<LitStr>,
     event: Option<LitStr>,
 }
@@ -223,6 +225,7 @@ fn message_options(attribute: HandlerAttr, args: &[OptionArg], diagnostics: &mut
             }
             MessageOption::MaxSize => options.max_size = Some((name, given.size()?)),
             MessageOption::MaxTotal => options.max_total = Some((name, given.size()?)),
+            MessageOption::Rate => options.rate = Some(given.handler_rate()?),
             MessageOption::Roles => options.roles = given.strings("role", |_| None)?,
         }
         Ok(())

@@ -20,6 +20,9 @@ pub(crate) struct Endpoint {
     /// A principal needs one of these roles; empty admits everybody.
     pub(crate) roles: Vec<LitStr>,
     pub(crate) configurator: Option<Configurator>,
+    pub(crate) interceptors: Vec<Configurator>,
+    /// An expression of type `MessageRate`.
+    pub(crate) rate: Option<TokenStream>,
     /// The place of `instance = shared`, if all connections share one instance.
     pub(crate) shared: Option<Span>,
     /// Fields of `EndpointOptions`, each with an expression for the value inside its `Some`.
@@ -45,6 +48,8 @@ pub(crate) struct Handler {
     pub(crate) max_size: Option<TokenStream>,
     /// An expression of type `u64`.
     pub(crate) max_total: Option<TokenStream>,
+    /// An expression of type `Rate`.
+    pub(crate) rate: Option<TokenStream>,
     /// The peer's principal needs one of these roles; empty allows everybody.
     pub(crate) roles: Vec<LitStr>,
     /// Whether it reads its message as a stream.

@@ -21,12 +21,12 @@ impl ConnectionIo {
     /// Ends the session; the first reason wins. `wire` is for the close frame, if one can be sent. With
     /// `handles_received`, messages that were received before the end are still handled.
     fn finish(&mut self, local: CloseReason, wire: Option<CloseReason>, handles_received: bool) {
-        if self.end.is_some() {
+        if self.ended().is_some() {
             return;
         }
         self.send_queue().stop_accepting();
         self.session.unregister();
-        self.end = Some(Box::new(End::new(local, handles_received)));
+        self.slow_path.get_or_insert_default().end = Some(End::new(local, handles_received));
         if !self.has_unhandled() {
             self.break_stream(Error::closed);
         }
@@ -57,7 +57,7 @@ impl ConnectionIo {
     pub(super) fn obey(&mut self, is_cut: bool, close: Option<CloseReason>) {
         if is_cut {
             self.on_disconnect("the container aborted the connection");
-            if let Some(end) = &mut self.end {
+            if let Some(end) = self.ended_mut() {
                 end.abandon();
             }
         }
@@ -140,7 +140,7 @@ impl ConnectionIo {
 
     /// Drops the remaining messages of a session that has ended: a handler failed for good.
     pub(crate) fn drop_received(&mut self) {
-        if let Some(end) = &mut self.end {
+        if let Some(end) = self.ended_mut() {
             end.drop_received();
         }
     }
@@ -155,7 +155,7 @@ impl ConnectionIo {
             }
         }
         let waiting = self.inbox.as_ref().map_or(0, |inbox| inbox.unhandled());
-        waiting + self.end.as_ref().map_or(0, |end| end.dropped())
+        waiting + self.ended().map_or(0, End::dropped)
     }
 
     /// Whether the closing handshake still lacks the peer's half.
@@ -175,7 +175,7 @@ impl ConnectionIo {
 
     /// When the wait for the peer's close frame began: at the start of the handlers' grace period, or now.
     pub(crate) fn ended_at(&self) -> Instant {
-        self.end.as_ref().and_then(|end| end.seen()).unwrap_or_else(Instant::now)
+        self.ended().and_then(End::seen).unwrap_or_else(Instant::now)
     }
 
     /// Reads until the peer's close frame, and discards messages.
@@ -213,7 +213,7 @@ impl ConnectionIo {
             }
             Some(Event::Discarded { .. }) => {
                 self.session.tally().note_received(true);
-                self.end.iter_mut().for_each(|end| end.count_dropped());
+                self.ended_mut().into_iter().for_each(End::count_dropped);
             }
             _ => {}
         }

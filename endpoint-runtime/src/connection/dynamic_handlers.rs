@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::endpoint::dispatch::Invocation;
+use crate::endpoint::invocation::Invocation;
 use crate::session::message_handler::{Entry, Handlers, MessageKind, Payload};
 use endpoint_wire::event::Delivery;
 
@@ -11,9 +11,16 @@ pub(super) struct DynamicHandlers {
     handlers: Handlers,
     /// The message being decoded, if handlers changed since it began: its kind, and its handler, if any.
     held: Option<(MessageKind, Option<Arc<Entry>>)>,
+    /// Whether messages without a handler are put together as well, for the gate.
+    takes_all: bool,
 }
 
 impl DynamicHandlers {
+    /// No handlers yet. Messages without a handler are put together.
+    pub(super) fn taking_all() -> Box<Self> {
+        Box::new(Self { handlers: <_>::default(), held: None, takes_all: true })
+    }
+
     /// Replaces the handlers of `before`. A message of kind `started` is being decoded, and keeps the handler it began
     /// with. `None` if no handler is left.
     pub(super) fn replace(
@@ -21,14 +28,16 @@ impl DynamicHandlers {
         handlers: Handlers,
         started: Option<MessageKind>,
     ) -> Option<Box<Self>> {
-        let (before, held) = before.map(|added| (added.handlers, added.held)).unwrap_or_default();
+        let (before, held, takes_all) =
+            before.map(|added| (added.handlers, added.held, added.takes_all)).unwrap_or_default();
         let held = started.and_then(|kind| held.or_else(|| Some((kind, before.of(kind).cloned()))));
-        (held.is_some() || !handlers.is_empty()).then(|| Box::new(Self { handlers, held }))
+        (takes_all || held.is_some() || !handlers.is_empty()).then(|| Box::new(Self { handlers, held, takes_all }))
     }
 
     /// How the decoder delivers messages of a kind.
     pub(super) fn delivery(&self, kind: MessageKind, limit: usize) -> Delivery {
         match self.handlers.of(kind) {
+            None if self.takes_all => Delivery::Whole { limit },
             None => Delivery::Discard,
             Some(entry) if entry.parts() => Delivery::Parts,
             Some(_) => Delivery::Whole { limit },

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::config::{INBOX_BYTES, INBOX_MESSAGES};
-use crate::endpoint::dispatch::Invocation;
+use crate::endpoint::invocation::Invocation;
 use crate::error::Error;
 use crate::session::stream::Pipe;
 use endpoint_wire::message::Message;
@@ -19,6 +19,8 @@ pub(super) struct Inbox {
     stream: Stream,
     /// Bytes so far of a message in parts whose total is limited.
     total: u64,
+    /// Bytes that went to a stream and are not charged to a rate yet.
+    streamed: usize,
 }
 
 /// The message whose handler was called with its first part.
@@ -73,8 +75,11 @@ impl Inbox {
     pub(super) fn feed(&mut self, part: Message, last: bool) -> Option<Message> {
         match &self.stream {
             Stream::Idle => return Some(part),
-            Stream::Read(pipe) => pipe.push(part, last),
-            Stream::Dropped => {}
+            Stream::Read(pipe) => {
+                self.streamed += size_of(&part);
+                pipe.push(part, last);
+            }
+            Stream::Dropped => self.streamed += size_of(&part),
         }
         if last {
             self.stream = Stream::Idle;
@@ -96,12 +101,18 @@ impl Inbox {
                 }
             };
             self.bytes -= size;
+            self.streamed += size;
             pipe.push(part, last);
             complete = last;
         }
         if !complete {
             self.stream = Stream::Read(pipe.clone());
         }
+    }
+
+    /// Takes the number of bytes that went to a stream since the last call.
+    pub(super) fn take_streamed(&mut self) -> usize {
+        std::mem::take(&mut self.streamed)
     }
 
     /// Fails the stream of a message that will not be completed.
@@ -117,5 +128,12 @@ impl Inbox {
         let total = self.total.saturating_add(size as u64);
         self.total = if last { 0 } else { total };
         total
+    }
+}
+
+fn size_of(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(data) => data.len(),
     }
 }

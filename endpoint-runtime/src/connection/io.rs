@@ -10,6 +10,7 @@ use super::dynamic_handlers::DynamicHandlers;
 use super::end::End;
 use super::inbox::Inbox;
 use super::reader::{Read, Reader};
+use super::slow_path::{Gate, SlowPath};
 use super::timers::Timers;
 use super::writer::Writer;
 use crate::config::Limits;
@@ -38,8 +39,8 @@ pub(crate) struct ConnectionIo {
     pub(super) inbox: Option<Box<Inbox>>,
     /// `Some` once handlers were added to the session.
     pub(super) dynamic_handlers: Option<Box<DynamicHandlers>>,
-    /// `Some` once the session has ended.
-    pub(super) end: Option<Box<End>>,
+    /// `Some` once the session has ended, and from the beginning if its messages pass a gate.
+    pub(super) slow_path: Option<Box<SlowPath>>,
     /// A message without a handler was logged.
     pub(super) logged_discard: bool,
 }
@@ -53,7 +54,7 @@ impl Drop for ConnectionIo {
 }
 
 impl ConnectionIo {
-    pub(crate) fn new(socket: Socket, early: Bytes, session: Session) -> Self {
+    pub(crate) fn new(socket: Socket, early: Bytes, session: Session, gate: Option<Gate>) -> Self {
         let queue: Arc<SendQueue> = session.send_queue().clone();
         session.tally().note_read(early.len());
         let decoder = Decoder::new(queue.role, queue.deflation().map(Deflation::inbound));
@@ -65,8 +66,8 @@ impl ConnectionIo {
             quantum: Quantum::new(),
             session,
             inbox: None,
-            dynamic_handlers: None,
-            end: None,
+            dynamic_handlers: gate.as_ref().map(|_| DynamicHandlers::taking_all()),
+            slow_path: gate.map(|gate| Box::new(SlowPath { gate: Some(Box::new(gate)), end: None })),
             logged_discard: false,
         }
     }
@@ -86,9 +87,21 @@ impl ConnectionIo {
         &self.session.open_set().limits
     }
 
+    /// The end of the session, once it has ended.
+    #[inline]
+    pub(super) fn ended(&self) -> Option<&End> {
+        self.slow_path.as_ref()?.end.as_ref()
+    }
+
+    /// The end of the session, once it has ended.
+    #[inline]
+    pub(super) fn ended_mut(&mut self) -> Option<&mut End> {
+        self.slow_path.as_mut()?.end.as_mut()
+    }
+
     /// Why the session ends, once it does.
     pub(crate) fn end(&self) -> Option<&CloseReason> {
-        self.end.as_deref().map(End::reason)
+        self.ended().map(End::reason)
     }
 
     /// Takes the peer's violation, once; everything before it has been handled.
@@ -100,7 +113,7 @@ impl ConnectionIo {
     /// and the grace period for closing is not over.
     #[inline]
     pub(crate) fn handles_received(&self) -> bool {
-        self.end.as_ref().is_none_or(|end| end.handles_received())
+        self.ended().is_none_or(End::handles_received)
     }
 
     /// Whether messages may remain after the end: in bytes that are not decoded yet, or in the kernel's buffer.
@@ -112,17 +125,18 @@ impl ConnectionIo {
     /// sent messages before it went away, and the kernel has acknowledged them.
     fn drains(&self) -> bool {
         let is_lost = |end: &End| end.handles_received() && end.is_by_transport();
-        self.writer.is_broken() && self.reader.is_open() && self.end.as_deref().is_some_and(is_lost)
+        self.writer.is_broken() && self.reader.is_open() && self.ended().is_some_and(is_lost)
     }
 
-    /// Whether the socket is read: before the end, and after it only for what the peer sent before it went away.
+    /// Whether the socket is read: before the end unless a rate pauses it, and after it only for what the peer sent before
+    /// it went away.
     fn reads(&self) -> bool {
-        self.end.is_none() || self.drains()
+        self.slow_path.as_ref().is_none_or(|slow| !slow.is_paused() && (slow.end.is_none() || self.drains()))
     }
 
     /// Whether the grace period for closing is over.
     fn is_abandoned(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.is_abandoned())
+        self.ended().is_some_and(End::is_abandoned)
     }
 
     pub(super) fn inbox_has_space(&self) -> bool {
@@ -145,7 +159,7 @@ impl ConnectionIo {
             if may_go_on && self.reader.is_open() {
                 self.fill_inbox::<E>(cx);
             }
-            if self.end.is_some() && !self.has_unhandled() {
+            if self.ended().is_some() && !self.has_unhandled() {
                 // the message that a handler is reading will not be completed
                 self.break_stream(Error::closed);
             }
@@ -190,15 +204,18 @@ impl ConnectionIo {
             self.collect();
             let is_over = self.quantum.is_over();
             let may_go_on = self.may_go_on(cx);
-            if is_over && may_go_on && self.reader.has_input() && !self.is_behind() {
+            if is_over && may_go_on && self.reader.has_input() && !self.is_behind() && !self.is_paused() {
                 // the batch goes on in the next quantum
                 return Poll::Ready(());
             }
             let is_blocked = self.poll_flush(cx).is_pending();
-            if self.end.is_some() && !self.has_unhandled() {
-                return Poll::Ready(());
+            let mut may_read = may_go_on && !self.quantum.is_over();
+            if let Some(slow) = &self.slow_path {
+                if slow.end.is_some() && !self.has_unhandled() || may_read && self.has_waiting(slow) {
+                    return Poll::Ready(());
+                }
+                may_read &= !slow.is_paused();
             }
-            let may_read = may_go_on && !self.quantum.is_over();
             if may_read && (!(is_blocked || self.writer.has_backlog()) || !self.is_behind()) {
                 // with input, the previous quantum ended in the middle of a batch
                 if self.reader.has_input() || self.poll_read::<E>(cx).is_ready() {
@@ -227,7 +244,7 @@ impl ConnectionIo {
     pub(super) fn has_presence_change<E: EndpointHandlers>(&self) -> bool {
         E::PRESENCE.exists()
             && self.session.has_presence_changes()
-            && self.end.is_none()
+            && self.ended().is_none()
             && !self.quantum.is_over()
             && !self.is_behind()
     }
@@ -323,7 +340,7 @@ impl ConnectionIo {
     #[inline]
     pub(crate) fn reply(&mut self, message: Message) -> Result<(), Error> {
         self.collect();
-        if self.end.is_some() {
+        if self.ended().is_some() {
             return Err(Error::closed());
         }
         self.timers.note_sent();
@@ -355,7 +372,7 @@ impl ConnectionIo {
             let is_flushed = self.poll_flush(cx).is_ready();
             self.writer.seal_block();
             let has_space = self.writer.len() < self.limits().send_queue_bytes && !self.writer.is_out_of_budget();
-            if is_flushed || self.end.is_some() || has_space {
+            if is_flushed || self.ended().is_some() || has_space {
                 return Poll::Ready(());
             }
             if !self.poll_limits(cx) {

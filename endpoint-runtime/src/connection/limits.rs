@@ -32,8 +32,8 @@ impl ConnectionIo {
     }
 
     /// The state that every action of a check changes.
-    fn acts(&self) -> (bool, bool, u16) {
-        (self.end.is_some(), self.reader.has_violation(), self.timers.pings())
+    fn acts(&self) -> (bool, bool, u16, bool) {
+        (self.ended().is_some(), self.reader.has_violation(), self.timers.pings(), self.is_paused())
     }
 
     /// Acts on every limit that has passed. Returns when to check again.
@@ -45,9 +45,10 @@ impl ConnectionIo {
         }
         let stall = self.check_stall(now);
         let grace = self.limits().close_timeout;
-        if let Some(end) = &mut self.end {
+        if let Some(end) = self.ended_mut() {
             return end.check(now, grace);
         }
+        let pause = self.check_pause(now);
         let facts = self.facts(now);
         let checked = match self.timers.check(&facts) {
             Ok(checked) => checked,
@@ -60,7 +61,7 @@ impl ConnectionIo {
             self.writer.ping(&ping);
         }
         let unfinished = self.check_unfinished(now);
-        [waiter, stall, checked.next, unfinished].into_iter().flatten().min()
+        [waiter, stall, pause, checked.next, unfinished].into_iter().flatten().min()
     }
 
     fn facts(&self, now: Instant) -> Facts {
@@ -128,8 +129,13 @@ impl ConnectionIo {
     }
 
     /// Whether everything that the peer sends is read. Its silence means nothing while a handler is behind, a violation
-    /// is yet to be reported, others are served first, or an outgoing message in parts blocks the queue.
+    /// is yet to be reported, others are served first, a rate pauses reading, or an outgoing message in parts blocks the
+    /// queue.
     fn expects_input(&self) -> bool {
-        self.reader.is_open() && self.inbox_has_space() && !self.quantum.is_over() && !self.writer.is_backlog_behind()
+        self.reader.is_open()
+            && !self.is_paused()
+            && self.inbox_has_space()
+            && !self.quantum.is_over()
+            && !self.writer.is_backlog_behind()
     }
 }

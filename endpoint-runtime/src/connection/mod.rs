@@ -1,14 +1,17 @@
 //! One socket's life in order: open, messages one by one, close.
 
 mod closing;
+mod dynamic_calls;
 mod dynamic_handlers;
 mod end;
+mod gate;
 mod inbox;
 mod input;
 mod io;
 mod limits;
 mod reader;
 mod routing;
+mod slow_path;
 mod stall;
 mod timers;
 pub(crate) mod token;
@@ -17,6 +20,7 @@ mod writer;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,10 +28,12 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use crate::connection::io::ConnectionIo;
+pub(crate) use crate::connection::slow_path::Gate;
 use crate::connection::token::ConnectionToken;
 use crate::endpoint::contract::{EndpointHandlers, Reply};
 use crate::endpoint::dispatch;
 use crate::endpoint::dispatch::{Dispatch, Ending};
+use crate::endpoint::interceptor::Interceptors;
 use crate::error::excerpt::excerpt;
 use crate::error::{Error, Kind};
 use crate::send_queue::FAR;
@@ -55,10 +61,11 @@ impl<E: EndpointHandlers> Connection<E> {
         endpoint: E,
         session: Session,
         token: ConnectionToken,
+        gate: Option<Gate>,
     ) -> Box<Self> {
         let dispatch = Dispatch::new(endpoint, session.clone());
         let place = OpenGuard::of(&session);
-        let io = ConnectionIo::new(socket, early, session);
+        let io = ConnectionIo::new(socket, early, session, gate);
         Box::new(Self { io, dispatch, place, token })
     }
 
@@ -104,7 +111,8 @@ impl<E: EndpointHandlers> Connection<E> {
         place.take();
         note_opened(dispatch.session());
         poll_fn(|cx| io.poll_attach(cx)).await;
-        let opened = run::<E, _, _>(io, pin!(dispatch.on_open())).await;
+        let interceptors = io.interceptors();
+        let opened = run::<E, _, _>(io, pin!(dispatch.on_open(interceptors))).await;
         // `on_open` may have closed the session
         io.collect();
         if let Err(error) = opened.and_then(|greeting| send_reply(io, greeting)) {
@@ -123,7 +131,7 @@ where
     let limit = io.limits().close_timeout;
     // no further message is handled
     io.drop_dynamic_handlers();
-    let session = dispatch.session().clone();
+    let (session, interceptors) = (dispatch.session().clone(), io.interceptors());
     let ending = Ending(Some(dispatch));
     let cut = || poll_fn(|cx| session.send_queue().poll_aborted(cx));
     // the close frame was attempted before on_close runs (Jakarta §2.1.5)
@@ -140,7 +148,7 @@ where
         // on_close always starts, and may run until the deadline of a shutdown
         tokio::select! {
             biased;
-            () = run_on_close(ending, reason) => {}
+            () = run_on_close(ending, interceptors, reason) => {}
             () = cut() => {
                 if let Some(not_logged) = session.open_set().log.on_close.due() {
                     tracing::warn!(not_logged, session = %session.id(), "on_close was cancelled at the shutdown deadline");
@@ -249,7 +257,7 @@ fn next<'d, E>(
 where
     E: EndpointHandlers,
 {
-    if io.handles_received() { io.next_call(dispatch) } else { None }
+    io.next_call(dispatch)
 }
 
 /// Runs a handler to completion, and serves the socket while the handler is suspended.
@@ -274,13 +282,24 @@ where
 }
 
 /// Runs `on_close`, and `on_error` if `on_close` fails.
-async fn run_on_close<E: EndpointHandlers>(mut ending: Ending<E>, reason: CloseReason) {
+async fn run_on_close<E: EndpointHandlers>(
+    mut ending: Ending<E>,
+    interceptors: Option<Arc<Interceptors>>,
+    reason: CloseReason,
+) {
     let Some(dispatch) = &mut ending.0 else { return };
     let session = dispatch.session().clone();
-    let closed = {
-        let mut closing = pin!(dispatch.on_close(reason));
+    let is_intercepted = interceptors.is_some();
+    let mut closed = {
+        let mut closing = pin!(dispatch.on_close(interceptors, reason.clone()));
         poll_fn(|cx| dispatch::poll(session.send_queue(), closing.as_mut(), cx)).await
     };
+    if is_intercepted && dispatch.has_to_close() {
+        // an interceptor did not call it, or panicked before
+        let mut closing = pin!(dispatch.on_close(None, reason));
+        let called = poll_fn(|cx| dispatch::poll(session.send_queue(), closing.as_mut(), cx)).await;
+        closed = closed.and(called);
+    }
     let Err(error) = closed else { return };
     session.open_set().measures.errors.note(&error);
     if E::ERROR.exists() {
@@ -321,14 +340,18 @@ where
     if let Some((reason, true)) = requested {
         return close_as_requested(io, reason);
     }
-    // a forbidden message has only been dropped
-    let fatal = opening || error.is_panic() || !E::ERROR.exists() && !error.is_forbidden();
-    let code = if error.is_decode() && !opening { CloseCode::NotConsistent } else { CloseCode::UnexpectedCondition };
+    // a message that is forbidden, refused or over a rate has only been dropped
+    let is_dropped = error.is_forbidden() || error.is_refused() || error.is_rate_limited();
+    let fatal = opening || error.is_panic() || !E::ERROR.exists() && !is_dropped;
+    let (code, phrase) = match &error {
+        error if opening && error.is_refused() => (CloseCode::ViolatedPolicy, "the session was refused"),
+        error if error.is_decode() && !opening => (CloseCode::NotConsistent, "the message cannot be decoded"),
+        _ => (CloseCode::UnexpectedCondition, "internal error"),
+    };
     let panicked = report(io, dispatch, error).await;
     if let Some((reason, _)) = requested {
         close_as_requested(io, reason);
     } else if fatal || panicked {
-        let phrase = if code == CloseCode::NotConsistent { "the message cannot be decoded" } else { "internal error" };
         io.drop_received();
         io.close(CloseReason::truncating(code, phrase).by(Initiator::Container));
     }

@@ -4,9 +4,11 @@ use std::future::Future;
 
 use super::inbox::Inbox;
 use super::io::ConnectionIo;
+use super::slow_path::Slow;
 use crate::codec::session_coders::{Fed, Part};
 use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
-use crate::endpoint::dispatch::{Dispatch, Invocation};
+use crate::endpoint::dispatch::Dispatch;
+use crate::endpoint::invocation::Invocation;
 use crate::error::Error;
 use crate::observe::tally::Tally;
 use crate::session::message_handler::{MessageKind, Payload};
@@ -16,7 +18,7 @@ use endpoint_wire::event::{ByteChunk, DecodeOptions, Delivery, Event, Utf8Chunk}
 use endpoint_wire::message::{Binary, DataKind, Message, Pong};
 
 /// A text or binary payload on its way to the handler that endpoint `E` has for it.
-trait DataPayload<E: EndpointHandlers>: Sized {
+pub(super) trait DataPayload<E: EndpointHandlers>: Sized {
     const KIND: DataKind;
     const HANDLER: &'static Handler;
 
@@ -129,7 +131,7 @@ const fn is_plain(handler: &Handler) -> bool {
 
 /// Whether an endpoint reads messages while they arrive; decided at compile time.
 #[inline]
-const fn streams<E: EndpointHandlers>() -> bool {
+pub(super) const fn streams<E: EndpointHandlers>() -> bool {
     E::TEXT.streams || E::BINARY.streams
 }
 
@@ -150,6 +152,13 @@ impl ConnectionIo {
         &mut self,
         dispatch: &'d mut Dispatch<E>,
     ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
+        if self.slow_path.is_some() {
+            match self.next_slowly(dispatch) {
+                Slow::Nothing => return None,
+                Slow::Call(invocation) => return Some(dispatch.call(invocation)),
+                Slow::Usual => {}
+            }
+        }
         if streams::<E>() {
             self.discard_stream();
         }
@@ -218,26 +227,31 @@ impl ConnectionIo {
     /// The next invocation of the inbox; `None` if it is empty, or other connections are served first.
     fn next_in_inbox<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>) -> Option<Invocation> {
         while !self.quantum.is_over() {
-            let event = match self.inbox.as_mut()?.pop()? {
-                Invocation::Text(text, last) if is_plain(&E::TEXT) => {
-                    return Some(Utf8Chunk::Owned(text).invocation(dispatch, last));
-                }
-                Invocation::Binary(data, last) if is_plain(&E::BINARY) => {
-                    return Some(ByteChunk::Owned(data).invocation(dispatch, last));
-                }
-                Invocation::Text(text, last) => Event::Text { text: Utf8Chunk::Owned(text), last },
-                Invocation::Binary(data, last) => Event::Binary { data: ByteChunk::Owned(data), last },
-                other => match self.call_dynamic(dispatch, other) {
-                    Some(invocation) => return Some(invocation),
-                    None => continue,
-                },
+            let invocation = match self.inbox.as_mut()?.pop()? {
+                Invocation::Text(text, last) => self.call_owned(dispatch, Utf8Chunk::Owned(text), last),
+                Invocation::Binary(data, last) => self.call_owned(dispatch, ByteChunk::Owned(data), last),
+                other => self.call_dynamic(dispatch, other),
             };
-            let event = detach(dispatch, event, self.reader.max_message_size());
-            if let Some(invocation) = self.route(dispatch, event) {
-                return Some(invocation);
+            if invocation.is_some() {
+                return invocation;
             }
         }
         None
+    }
+
+    /// The call for a message or part that waited in the inbox; `None` if more of it must arrive.
+    #[inline(always)]
+    pub(super) fn call_owned<E, D>(&mut self, dispatch: &mut Dispatch<E>, payload: D, last: bool) -> Option<Invocation>
+    where
+        E: EndpointHandlers,
+        D: DataPayload<E>,
+    {
+        if is_plain(D::HANDLER) {
+            return Some(payload.invocation(dispatch, last));
+        }
+        let limit = self.reader.max_message_size();
+        let event = detach_data(dispatch, payload, last, limit);
+        self.route(dispatch, event)
     }
 
     /// Routes an event to its handler. Returns the call that follows, if any.
@@ -279,32 +293,50 @@ impl ConnectionIo {
             Fed::Ready => Some(dispatch.fed(kind)),
             Fed::Failed(error) => Some(Invocation::Settled(Err(error))),
             Fed::TooBig { limit, size } => {
-                // messages behind this one must not be handled before the violation is reported, nor after it
-                self.inbox.iter_mut().for_each(|inbox| inbox.drop_messages());
-                self.on_violation(Violation::TooBig { limit, size });
+                self.on_fed_too_big(limit, size);
                 None
             }
         }
+    }
+
+    /// A stream decoder has taken more than the limit.
+    pub(super) fn on_fed_too_big(&mut self, limit: usize, size: u64) {
+        // messages behind this one must not be handled before the violation is reported, nor after it
+        self.inbox.iter_mut().for_each(|inbox| inbox.drop_messages());
+        self.on_violation(Violation::TooBig { limit, size });
     }
 
     /// Decodes the input into the inbox while a handler runs, up to the inbox's limits.
     pub(super) fn decode_into_inbox<E: EndpointHandlers>(&mut self) {
         let options = self.decode_options::<E>();
         while self.reader.has_input() && self.reader.is_open() && self.inbox_has_space() && !self.quantum.is_over() {
-            let (cost, event) = match self.reader.next_event(&options) {
-                Ok((cost, event)) => (cost, event.map(Event::into_owned)),
-                Err(violation) => return self.on_violation(violation),
-            };
-            self.quantum.spend_on_frame(cost);
-            if let Some(violation) = exceeds::<E>(&mut self.inbox, event.as_ref()) {
-                return self.on_violation(violation);
-            }
-            match event {
-                Some(event) => self.enqueue_event::<E>(event),
-                None => self.note_unfinished(),
+            if !self.decode_one::<E>(&options) {
+                return;
             }
         }
         self.reader.release_if_empty();
+    }
+
+    /// Decodes once, into the inbox. False after a violation.
+    #[inline(always)]
+    pub(super) fn decode_one<E: EndpointHandlers>(&mut self, options: &DecodeOptions) -> bool {
+        let (cost, event) = match self.reader.next_event(options) {
+            Ok((cost, event)) => (cost, event.map(Event::into_owned)),
+            Err(violation) => {
+                self.on_violation(violation);
+                return false;
+            }
+        };
+        self.quantum.spend_on_frame(cost);
+        if let Some(violation) = exceeds::<E>(&mut self.inbox, event.as_ref()) {
+            self.on_violation(violation);
+            return false;
+        }
+        match event {
+            Some(event) => self.enqueue_event::<E>(event),
+            None => self.note_unfinished(),
+        }
+        true
     }
 
     /// Takes an event while a handler runs: control frames act at once, messages wait in the inbox.
@@ -321,7 +353,7 @@ impl ConnectionIo {
             }
             control => return self.on_control(control),
         };
-        let Some(message) = self.feed(message, last) else { return };
+        let Some(message) = self.feed(message, last) else { return self.charge_streamed() };
         let exists = match &message {
             Message::Text(_) => E::TEXT.exists(),
             Message::Binary(_) => E::BINARY.exists(),
@@ -335,7 +367,10 @@ impl ConnectionIo {
     /// Acts on a ping or a close frame, or on the end of a message without a handler.
     fn on_control(&mut self, event: Event<'static>) {
         match event {
-            Event::Ping(data) => self.answer_ping(&data),
+            Event::Ping(data) => {
+                self.answer_ping(&data);
+                self.charge_control(data.len());
+            }
             Event::Close(reason) => self.on_close_frame(reason),
             Event::Discarded { kind } => {
                 if let Some(added) = &mut self.dynamic_handlers {
@@ -365,12 +400,15 @@ impl ConnectionIo {
             return Some(Invocation::Pong(Pong::new(data)));
         }
         let is_wanted = self.dynamic_handlers.as_ref().is_some_and(|added| added.of(MessageKind::Pong).is_some());
+        if !is_wanted {
+            self.charge_control(data.len());
+        }
         is_wanted.then(|| self.dynamic_invocation(Payload::Pong(Pong::new(data)), true))
     }
 
     /// How the decoder delivers text and binary messages.
     #[inline]
-    fn decode_options<E: EndpointHandlers>(&self) -> DecodeOptions {
+    pub(super) fn decode_options<E: EndpointHandlers>(&self) -> DecodeOptions {
         let limit = self.reader.max_message_size();
         let delivery = |handler: &Handler, kind: MessageKind| match handler {
             Handler { mode: Mode::Missing, .. } => {
@@ -382,47 +420,8 @@ impl ConnectionIo {
         DecodeOptions { text: delivery(&E::TEXT, MessageKind::Text), binary: delivery(&E::BINARY, MessageKind::Binary) }
     }
 
-    /// Makes an inbox entry of a message for an added handler.
-    fn dynamic_invocation(&mut self, payload: Payload, last: bool) -> Invocation {
-        match &mut self.dynamic_handlers {
-            Some(added) => added.invocation(payload, last),
-            None => Invocation::Added(Box::new((None, payload, last))),
-        }
-    }
-
-    /// Calls the added handler for a message, if there still is one. Other invocations pass through.
-    fn call_dynamic<E: EndpointHandlers>(
-        &mut self,
-        dispatch: &mut Dispatch<E>,
-        invocation: Invocation,
-    ) -> Option<Invocation> {
-        let Invocation::Added(added) = invocation else { return Some(invocation) };
-        let (entry, payload, last) = *added;
-        let kind = payload.kind();
-        match entry.or_else(|| self.dynamic_handlers.as_ref()?.of(kind).cloned()) {
-            Some(entry) => Some(dispatch.added(&entry, payload, last)),
-            None => {
-                self.log_discarded(kind);
-                None
-            }
-        }
-    }
-
-    /// Counts a message that had no handler, and logs the first of each session.
-    fn log_discarded(&mut self, kind: MessageKind) {
-        self.session.open_set().counters.unhandled.add(1);
-        if std::mem::replace(&mut self.logged_discard, true) {
-            return;
-        }
-        if let Some(not_logged) = self.session.open_set().log.unwanted.due() {
-            let kind = if kind == MessageKind::Text { "text" } else { "binary" };
-            let endpoint = self.session.open_set().name;
-            tracing::warn!(not_logged, endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
-        }
-    }
-
     /// The call for a message whose first part has arrived.
-    fn begin_stream(&mut self, first: Message, last: bool) -> Invocation {
+    pub(super) fn begin_stream(&mut self, first: Message, last: bool) -> Invocation {
         let pipe = Pipe::new(self.writer.shared_queue());
         let is_text = matches!(first, Message::Text(_));
         pipe.push(first, last);
@@ -439,7 +438,7 @@ impl ConnectionIo {
 
     /// Passes a part to the handler that reads its message; returns the part if there is no such handler.
     #[inline]
-    fn feed(&mut self, part: Message, last: bool) -> Option<Message> {
+    pub(super) fn feed(&mut self, part: Message, last: bool) -> Option<Message> {
         match &mut self.inbox {
             Some(inbox) => inbox.feed(part, last),
             None => Some(part),
@@ -447,7 +446,7 @@ impl ConnectionIo {
     }
 
     /// Drops the rest of a message whose handler has returned.
-    fn discard_stream(&mut self) {
+    pub(super) fn discard_stream(&mut self) {
         self.break_stream(Error::unread);
     }
 
@@ -548,7 +547,8 @@ mod tests {
         let (response, subprotocol, deflation, rare) = <_>::default();
         let init = SessionInit { request, response, subprotocol, deflation, endpoint: set, rare };
         let session = Session::new(init, None);
-        let io = ConnectionIo::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone());
+        let io =
+            ConnectionIo::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone(), None);
         let mut both = (io, Dispatch::new(Taker, session), peer);
         decode(&mut both.0, &mut both.1);
         both

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::stall::Stall;
 use crate::error::Error;
 use crate::send_queue::write_buffer::Frames;
-use crate::send_queue::{Admission, Collected, QueueItem, SHARE_FROM, SendQueue, Ticket};
+use crate::send_queue::{Admission, Collected, QueueItem, Refused, SHARE_FROM, SendQueue, Ticket};
 use crate::transport::buffers;
 use crate::transport::socket::{Io, Socket};
 use endpoint_wire::close::CloseReason;
@@ -153,10 +153,11 @@ impl Writer {
         }
     }
 
-    /// Whether a reply must go through the queue: behind its backlog, or because it is worth compressing.
+    /// Whether a reply must go through the queue: behind its backlog, because it is worth compressing, or because
+    /// interceptors see it.
     #[inline]
     fn queues_replies(&self, size: usize) -> bool {
-        self.has_backlog || self.queue.deflation().is_some_and(|deflation| deflation.is_for(size))
+        self.has_backlog || self.queue.converts_size(size)
     }
 
     /// Gathers a handler's reply. Returns whether it went through the queue, which must be collected then.
@@ -179,7 +180,11 @@ impl Writer {
     #[inline(never)]
     fn reply_through_queue(&mut self, opcode: OpCode, data: Binary) -> Result<bool, Error> {
         let queue = &self.queue;
-        let item = queue.compress(QueueItem::Shared(opcode, data.into()));
+        let item = match queue.show(QueueItem::Shared(opcode, data.into())) {
+            Ok(item) => queue.compress(item),
+            Err(Refused::Discarded) => return Ok(false),
+            Err(refused) => return Err(refused.into()),
+        };
         if self.has_backlog || item.is_in_order() {
             // through the queue, so that no other message is compressed between this one and those before it
             queue.enter_handler(|| queue.enqueue(item, Admission::Reply))?;

@@ -221,6 +221,7 @@ impl Inner {
         prepared(PendingConnection {
             upgrade,
             init: SessionInit { request, response: None, subprotocol, deflation, endpoint: sessions, rare },
+            guards: mounted.guards.clone(),
             token,
             places,
             #[cfg(feature = "adopted")]

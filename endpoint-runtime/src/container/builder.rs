@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::client_options::client_setters;
 use super::endpoint_config::EndpointConfig;
 use super::erased_configurator::Configured;
+use super::guard_setters::guard_setters;
 use super::mounted::{Deployment, Mounted, Mounting, Table, undeployable};
 use super::observe_options::observe_setters;
 use super::options::{RequestSettings, SessionSettings, request_setters, session_setters};
@@ -54,6 +55,7 @@ session_setters!(ContainerBuilder);
 request_setters!(ContainerBuilder);
 client_setters!(ContainerBuilder);
 observe_setters!(ContainerBuilder);
+guard_setters!(ContainerBuilder);
 
 impl ContainerBuilder {
     pub(crate) fn session_settings(&mut self) -> &mut SessionSettings {
@@ -161,6 +163,7 @@ impl ContainerBuilder {
             trailing_slash: requests.trailing_slash,
             limits: sessions.limits,
             hooks: requests.hooks,
+            guards: requests.guards,
             states: Arc::new(sessions.states),
             groups: Arc::default(),
             budgets: Arc::new(Budgets::new(sessions.receive_budget, sessions.send_budget)),

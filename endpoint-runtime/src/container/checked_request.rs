@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::erased_configurator::{Configured, subprotocol_name};
+use super::guards::Guards;
 use super::mounted::Mounted;
 use super::service::Inner;
 use super::serving::{PendingConnection, Prepared, Upgraded};
@@ -44,6 +45,7 @@ use endpoint_wire::close::{CloseCode, CloseReason};
 pub struct CheckedRequest {
     prepared: Prepared,
     pub(super) init: SessionInit,
+    guards: Guards,
     pub(super) headers: HeaderMap,
     token: TaskTrackerToken,
     places: Places,
@@ -113,7 +115,7 @@ impl CheckedRequest {
         container.handshakes.add(http::StatusCode::SWITCHING_PROTOCOLS.as_u16());
         let endpoint = sessions.clone();
         let init = SessionInit { request, response: None, subprotocol, deflation: None, endpoint, rare };
-        Ok(Self { prepared, init, headers, token, places })
+        Ok(Self { prepared, init, guards: mounted.guards.clone(), headers, token, places })
     }
 
     /// The subprotocol of the session, to be named in the response: the one that was set on the request, else the
@@ -156,10 +158,10 @@ impl CheckedRequest {
 
     /// Serves the socket in the session's own task.
     pub(super) fn start<M: Messages>(self, socket: MessageSocket<M>, ends: Option<oneshot::Sender<CloseReason>>) {
-        let Self { prepared, init, token, places, .. } = self;
+        let Self { prepared, init, guards, token, places, .. } = self;
         let upgraded = Upgraded::Whole(Box::new(socket));
         let upgrade = Box::pin(ready(Some((upgraded, Bytes::new()))));
-        prepared(PendingConnection { upgrade, init, token, places, ends });
+        prepared(PendingConnection { upgrade, init, guards, token, places, ends });
     }
 }
 

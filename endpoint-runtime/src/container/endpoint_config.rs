@@ -7,6 +7,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::erased_configurator::Configured;
+use super::guards::GuardSettings;
 use super::mounted::{About, Mounting};
 use super::options::set_twice;
 use super::registration::prepare_programmatic;
@@ -14,7 +15,9 @@ use super::serving::Prepare;
 use crate::cluster::Keep;
 use crate::config::{Compression, EndpointOptions};
 use crate::container::configurator::Configurator;
+use crate::endpoint::interceptor::{Interceptor, SharedInterceptor};
 use crate::endpoint::programmatic::Endpoint;
+use crate::limits::message_rate::MessageRate;
 
 /// Configuration of an endpoint without annotations (Jakarta's `ServerEndpointConfig`): its path, its constructor, and
 /// the options of an annotation. Options that are not set default to the container's settings.
@@ -43,6 +46,7 @@ pub struct EndpointConfig<E> {
     options: EndpointOptions,
     prepare: Prepare,
     configured: Option<Configured>,
+    guards: GuardSettings,
     mistakes: Vec<String>,
     endpoint: PhantomData<fn() -> E>,
 }
@@ -64,6 +68,7 @@ impl<E: Endpoint> EndpointConfig<E> {
             options: EndpointOptions::DEFAULT,
             prepare: prepare_programmatic(construct),
             configured: None,
+            guards: GuardSettings::default(),
             mistakes: Vec::new(),
             endpoint: PhantomData,
         }
@@ -167,6 +172,20 @@ impl<E: Endpoint> EndpointConfig<E> {
         self
     }
 
+    /// Adds an interceptor, which all sessions of the endpoint share; see [`Interceptor`]. It runs inside those of the
+    /// container and those added before. By default there are none.
+    pub fn intercept(mut self, interceptor: impl Interceptor) -> Self {
+        self.guards.interceptors.push(SharedInterceptor::new(interceptor));
+        self
+    }
+
+    /// How much the peer of a session may send, and what happens to more. Default: that of the container.
+    pub fn rate(mut self, rate: MessageRate) -> Self {
+        self.check_first(self.guards.rate.is_none(), "`rate`");
+        self.guards.rate = Some(rate);
+        self
+    }
+
     /// Compression of messages.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.options.compression = Some(compression);
@@ -176,8 +195,9 @@ impl<E: Endpoint> EndpointConfig<E> {
 
 impl<E: Endpoint> From<EndpointConfig<E>> for Mounting {
     fn from(config: EndpointConfig<E>) -> Self {
-        let EndpointConfig { about, options, prepare, configured, mistakes, .. } = config;
-        Self { about, registration: None, options, prepare: Some(Ok(prepare)), configured, mistakes }
+        let EndpointConfig { about, options, prepare, configured, guards, mistakes, .. } = config;
+        let prepare = Some(Ok(prepare));
+        Self { about, registration: None, options, prepare, configured, guards, mistakes }
     }
 }
 

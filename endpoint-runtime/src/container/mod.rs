@@ -22,6 +22,8 @@ pub(crate) mod drain;
 mod drain_state;
 mod endpoint_config;
 pub(crate) mod erased_configurator;
+pub(crate) mod guard_setters;
+pub(crate) mod guards;
 pub(crate) mod handshake_hook;
 pub(crate) mod layer;
 mod logged_request;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use super::client_options::mistakes_of;
 use super::erased_configurator::Configured;
+use super::guards::{GuardSettings, Guards};
 use super::handshake_hook::Hooks;
 use super::registration::{Registration, no_constructor};
 use super::serving::Prepare;
@@ -34,6 +35,7 @@ pub(super) struct Mounted {
     pub(super) configured: Option<Configured>,
     /// Whether code of the application sees the request of a handshake.
     pub(super) shows_request: bool,
+    pub(super) guards: Guards,
     pub(super) sessions: Arc<OpenSet>,
     /// The sessions that count for the endpoint's own caps.
     pub(super) counts: Option<Arc<SessionCounts>>,
@@ -91,6 +93,8 @@ pub(super) struct Mounting {
     pub(super) options: EndpointOptions,
     pub(super) prepare: Option<Result<Prepare, Error>>,
     pub(super) configured: Option<Configured>,
+    /// Interceptors and a rate that were given in code.
+    pub(super) guards: GuardSettings,
     /// Settings that contradict each other.
     pub(super) mistakes: Vec<String>,
 }
@@ -99,7 +103,8 @@ impl From<&'static Registration> for Mounting {
     fn from(registration: &'static Registration) -> Self {
         let Registration { path, name, file, line, options, .. } = *registration;
         let about = About { path: path.into(), name, file, line };
-        Self { about, registration: Some(registration), options, prepare: None, configured: None, mistakes: Vec::new() }
+        let (prepare, configured, guards, mistakes) = <_>::default();
+        Self { about, registration: Some(registration), options, prepare, configured, guards, mistakes }
     }
 }
 
@@ -142,6 +147,7 @@ pub(super) struct Deployment {
     pub(super) trailing_slash: TrailingSlash,
     pub(super) limits: Limits,
     pub(super) hooks: Hooks,
+    pub(super) guards: GuardSettings,
     pub(super) states: Arc<States>,
     pub(super) groups: Arc<Groups>,
     pub(super) budgets: Arc<Budgets>,
@@ -155,7 +161,7 @@ pub(super) struct Deployment {
 impl Deployment {
     /// Prepares an endpoint for mounting, or adds all its configuration errors to `mistakes`.
     pub(super) fn mount(&self, mounting: Mounting, mistakes: &mut Vec<String>) -> Option<Mounted> {
-        let Mounting { about, registration, options, prepare, configured, mistakes: own } = mounting;
+        let Mounting { about, registration, options, prepare, configured, guards, mistakes: own } = mounting;
         let found = mistakes.len();
         mistakes.extend(own.into_iter().map(|mistake| format!("{about}: {mistake}")));
         let configured = configured.or_else(|| registration?.configured.map(|configured| configured()));
@@ -191,6 +197,7 @@ impl Deployment {
         let hears = registration.is_some_and(|registration| registration.handlers().hears_presence());
         let shared = registration.map_or(&[][..], |registration| registration.shared);
         self.groups.share(shared);
+        let guards = self.guards.of(registration.map(Registration::guards).unwrap_or_default(), guards);
         let sessions = Arc::new(sessions.annotated(annotated).hears_presence(hears).sharing(shared));
         let (per_address, per_principal) = options.max_sessions_per.unwrap_or_default();
         let caps = SessionCaps { total: options.max_sessions, per_address, per_principal };
@@ -205,6 +212,7 @@ impl Deployment {
             prepare,
             shows_request: constructs || configured.is_some(),
             configured,
+            guards,
             sessions,
             counts: SessionCounts::new(caps, self.ipv6_prefix),
         })
@@ -214,7 +222,12 @@ impl Deployment {
     pub(super) fn again(&self, mounting: Mounting, earlier: &Mounted) -> Result<Mounted, Error> {
         let mut mistakes = Vec::new();
         let mounted = self.mount(mounting, &mut mistakes).ok_or_else(|| undeployable(mistakes))?;
-        Ok(Mounted { sessions: earlier.sessions.clone(), counts: earlier.counts.clone(), ..mounted })
+        Ok(Mounted {
+            sessions: earlier.sessions.clone(),
+            counts: earlier.counts.clone(),
+            guards: earlier.guards.clone(),
+            ..mounted
+        })
     }
 
     /// A router of all endpoints; fails with a message for each pair of equal or equivalent paths.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::client_options::ClientSettings;
+use super::guards::GuardSettings;
 use super::handshake_hook::Hooks;
 use crate::cluster::Cluster;
 use crate::config::{COMPRESSION_BUDGET, HANDSHAKE_TIMEOUT, Limits, RECEIVE_BUDGET, SEND_BUDGET};
@@ -77,6 +78,7 @@ pub(crate) struct RequestSettings {
     pub(crate) head_limits: HeadLimits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) hooks: Hooks,
+    pub(crate) guards: GuardSettings,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) clients: ClientSettings,
     pub(crate) observing: ObserveSettings,
@@ -93,6 +95,7 @@ impl Default for RequestSettings {
             head_limits: HeadLimits::REQUEST,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             hooks: Hooks::default(),
+            guards: GuardSettings::default(),
             cluster: None,
             clients: ClientSettings::default(),
             observing: ObserveSettings::default(),

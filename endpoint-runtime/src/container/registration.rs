@@ -7,15 +7,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::erased_configurator::{Configurable, Configured};
+use super::guards::GuardSettings;
 use super::serving::{Prepare, Prepared, prepare};
 use crate::config::EndpointOptions;
 use crate::container::configurator::Configurator;
 use crate::endpoint::contract::{Annotated, EndpointHandlers, Handler};
+use crate::endpoint::interceptor::SharedInterceptor;
 use crate::endpoint::programmatic::{Endpoint, Programmatic};
 use crate::error::{Error, Kind};
 use crate::handshake::path::PathParams;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
+use crate::limits::message_rate::MessageRate;
 use crate::session::shared_properties::SharedProperty;
 use crate::session::state::{StateRequirement, States};
 
@@ -35,6 +38,10 @@ pub struct Registration {
     pub(crate) shared: &'static [SharedProperty],
     /// Makes the configurator that the annotation names.
     pub(crate) configured: Option<fn() -> Configured>,
+    /// Makes the interceptors that the annotation names.
+    pub(crate) intercepted: Option<fn() -> Vec<SharedInterceptor>>,
+    /// How much a peer may send.
+    pub(crate) rate: Option<MessageRate>,
 }
 
 inventory::collect!(Registration);
@@ -90,6 +97,8 @@ impl Registration {
             prepare: if E::CONSTRUCT.is_some() { Some(prepare_default::<E>) } else { None },
             shared: &[],
             configured: None,
+            intercepted: None,
+            rate: None,
         }
     }
 
@@ -103,6 +112,24 @@ impl Registration {
     pub const fn configured_by(mut self, configured: fn() -> Configured) -> Self {
         self.configured = Some(configured);
         self
+    }
+
+    /// Adds interceptors, which are made once for each mounted endpoint.
+    pub const fn intercepted_by(mut self, intercepted: fn() -> Vec<SharedInterceptor>) -> Self {
+        self.intercepted = Some(intercepted);
+        self
+    }
+
+    /// Sets how much a peer may send.
+    pub const fn rated(mut self, rate: MessageRate) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
+    /// The interceptors and the rate of the annotation.
+    pub(super) fn guards(&self) -> GuardSettings {
+        let interceptors = self.intercepted.map(|make| make()).unwrap_or_default();
+        GuardSettings { interceptors, rate: self.rate }
     }
 
     /// The handlers of the endpoint.

@@ -13,9 +13,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::connection::Connection;
+use super::guards::Guards;
 use crate::connection::token::ConnectionToken;
+use crate::connection::{Connection, Gate};
 use crate::endpoint::contract::EndpointHandlers;
+use crate::endpoint::outbound;
 use crate::error::Error;
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request::HandshakeRequest;
@@ -40,6 +42,7 @@ pub(crate) type Upgrade = Pin<Box<dyn Future<Output = Option<(Upgraded, Bytes)>>
 pub(crate) struct PendingConnection {
     pub(crate) upgrade: Upgrade,
     pub(crate) init: SessionInit,
+    pub(crate) guards: Guards,
     /// A shutdown waits until the token is dropped.
     pub(crate) token: TaskTrackerToken,
     /// What the session counts for, until the connection has ended.
@@ -127,8 +130,8 @@ async fn sweep(sessions: Arc<OpenSet>, sweep: Sweep) {
 /// Waits for the socket. The state for this wait is in its own box, which is freed afterwards.
 async fn begin<E: EndpointHandlers>(mut beginning: Box<(PendingConnection, E)>) -> Option<Box<Connection<E>>> {
     let (upgraded, early) = beginning.0.upgrade.as_mut().await?;
-    let (PendingConnection { init, token, .. }, endpoint) = *beginning;
-    Some(connect(upgraded, early, init, endpoint, token))
+    let (PendingConnection { init, guards, token, .. }, endpoint) = *beginning;
+    Some(connect(upgraded, early, init, guards, endpoint, token))
 }
 
 /// Assembles a connection, for a server or a client.
@@ -136,6 +139,7 @@ fn connect<E: EndpointHandlers>(
     upgraded: Upgraded,
     early: Bytes,
     mut init: SessionInit,
+    guards: Guards,
     endpoint: E,
     token: TaskTrackerToken,
 ) -> Box<Connection<E>> {
@@ -147,11 +151,16 @@ fn connect<E: EndpointHandlers>(
     if E::LISTS_CODERS {
         session = session.with_coders();
     }
+    let Guards { interceptors, rate } = guards;
+    if let Some(interceptors) = &interceptors {
+        session = outbound::watch(session, interceptors);
+    }
+    let gate = Gate::of::<E>(interceptors, rate);
     #[cfg(feature = "adopted")]
     if whole {
         session.send_queue().takes_whole_messages();
     }
-    Connection::new(socket, early, endpoint, session, ConnectionToken::new(token, guard))
+    Connection::new(socket, early, endpoint, session, ConnectionToken::new(token, guard), gate)
 }
 
 /// Spawns the sweep of the endpoint's deadlines, unless one is running.
@@ -204,7 +213,7 @@ pub(crate) struct Opened {
 impl Opened {
     /// Serves the connection in its own task.
     pub(crate) fn serve<E: EndpointHandlers>(self, endpoint: E) -> Serving {
-        let mut connection = connect(self.upgraded, self.early, self.init, endpoint, self.token);
+        let mut connection = connect(self.upgraded, self.early, self.init, Guards::default(), endpoint, self.token);
         let session = connection.session().clone();
         let (opens, opened) = oneshot::channel();
         let (ends, ended) = oneshot::channel();

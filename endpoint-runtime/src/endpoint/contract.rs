@@ -14,6 +14,7 @@ use crate::endpoint::coder_selection::List;
 use crate::error::Error;
 use crate::handshake::path::PathParams;
 use crate::handshake::request::HandshakeRequest;
+use crate::limits::rate::Rate;
 use crate::session::Session;
 use crate::session::heard::PresenceChange;
 use crate::session::state::StateRequirement;
@@ -46,6 +47,12 @@ pub struct Handler {
     pub check_query: fn(&HandshakeRequest) -> Result<(), Error>,
     /// The `State<T>` values that the handler takes; checked when the endpoint is deployed.
     pub states: &'static [StateRequirement],
+    /// The name of the method; empty if there is none.
+    pub name: &'static str,
+    /// The name of the event that it handles; empty if it is no handler of a listed event.
+    pub event: &'static str,
+    /// The handler's own rate (`#[on_message(rate = …)]`).
+    pub rate: Option<Rate>,
 }
 
 /// Whether a handler exists and how it runs.
@@ -71,6 +78,9 @@ impl Handler {
         check_path: |_| Ok(()),
         check_query: |_| Ok(()),
         states: &[],
+        name: "",
+        event: "",
+        rate: None,
     };
     /// An ordinary `fn` for whole messages.
     pub const SYNC: Self = Self { mode: Mode::Sync, ..Self::MISSING };

@@ -10,17 +10,17 @@ use pin_project_lite::pin_project;
 
 use crate::codec::session_coders::{Coders, Fed, Part};
 use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
+use crate::endpoint::interceptor::{Interceptors, Lifecycle, NextClose, NextOpen};
+use crate::endpoint::invocation::{BoxFuture, Invocation};
 use crate::endpoint::observation::Observation;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::observe::destructors;
 use crate::observe::traffic::Shown;
 use crate::send_queue::SendQueue;
 use crate::session::Session;
-use crate::session::heard::PresenceChange;
-use crate::session::message_handler::{Answer, Entry, Payload, Pending};
-use crate::session::stream::{BinaryStream, TextStream};
+use crate::session::message_handler::{Answer, Entry, Payload};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
-use endpoint_wire::message::{Binary, DataKind, Pong};
+use endpoint_wire::message::{Binary, DataKind};
 use endpoint_wire::text::Text;
 
 /// An endpoint instance and its session. Once `on_open` has started, `on_close` runs exactly once.
@@ -30,39 +30,10 @@ pub(crate) struct Dispatch<E: EndpointHandlers> {
     stage: Stage,
 }
 
-/// The next handler call of a connection. It owns its payload, so that the handler may suspend.
-pub(crate) enum Invocation {
-    Text(Text, bool),
-    Binary(Binary, bool),
-    Pong(Pong),
-    /// A message for a handler that was added to the session, with the handler if it is already chosen.
-    Added(Box<(Option<Arc<Entry>>, Payload, bool)>),
-    TextStream(TextStream),
-    BinaryStream(BinaryStream),
-    Presence(PresenceChange),
-    /// A handler that is an ordinary `fn` has run.
-    Settled(Reply),
-    /// An added handler has begun.
-    Later(Pending),
-}
-
-impl Invocation {
-    /// Size of the message in bytes.
-    pub(crate) fn size(&self) -> usize {
-        match self {
-            Self::Text(text, _) => text.len(),
-            Self::Binary(data, _) => data.len(),
-            Self::Pong(pong) => pong.data().len(),
-            Self::Added(added) => added.1.size(),
-            Self::TextStream(_) | Self::BinaryStream(_) | Self::Presence(_) | Self::Settled(_) | Self::Later(_) => 0,
-        }
-    }
-}
-
 pin_project! {
     /// A call of a message handler.
     #[project = CallingState]
-    pub(crate) enum HandlerFuture<T, B, P, X, Y, Z> {
+    pub(crate) enum HandlerFuture<'d, T, B, P, X, Y, Z> {
         Text { #[pin] handler: T, observation: Observation },
         Binary { #[pin] handler: B, observation: Observation },
         Pong { #[pin] handler: P },
@@ -70,11 +41,11 @@ pin_project! {
         BinaryStream { #[pin] handler: Y, observation: Observation },
         Presence { #[pin] handler: Z },
         Settled { reply: Option<Reply> },
-        Later { handler: Pending },
+        Later { handler: BoxFuture<'d, Reply> },
     }
 }
 
-impl<T, B, P, X, Y, Z> Future for HandlerFuture<T, B, P, X, Y, Z>
+impl<T, B, P, X, Y, Z> Future for HandlerFuture<'_, T, B, P, X, Y, Z>
 where
     T: Future<Output = Reply>,
     B: Future<Output = Reply>,
@@ -116,7 +87,18 @@ impl<E: EndpointHandlers> Dispatch<E> {
         &self.session
     }
 
-    pub(crate) async fn on_open(&mut self) -> Reply {
+    /// Runs the interceptors, if there are any, and `on_open`.
+    pub(crate) async fn on_open(&mut self, interceptors: Option<Arc<Interceptors>>) -> Reply {
+        let Some(interceptors) = interceptors else { return self.open_endpoint().await };
+        let session = self.session.clone();
+        let opened = NextOpen::new(&session, &interceptors, self).run().await.into_result();
+        if self.stage == Stage::New && opened.is_ok() {
+            return Err(Error::new(Kind::Refused, "an interceptor did not let the session open"));
+        }
+        opened
+    }
+
+    async fn open_endpoint(&mut self) -> Reply {
         self.stage = Stage::Opened;
         E::list_coders(&self.session);
         self.endpoint.on_open(&self.session).await
@@ -128,6 +110,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
         &mut self,
         work: Invocation,
     ) -> HandlerFuture<
+        '_,
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
@@ -157,6 +140,9 @@ impl<E: EndpointHandlers> Dispatch<E> {
             Invocation::Presence(change) => HandlerFuture::Presence { handler: endpoint.on_presence(session, change) },
             Invocation::Settled(reply) => HandlerFuture::Settled { reply: Some(reply) },
             Invocation::Later(handler) => HandlerFuture::Later { handler },
+            Invocation::Intercepted(intercepted) => {
+                HandlerFuture::Later { handler: intercepted.run(endpoint, session) }
+            }
             // the connection has already turned an added message into its call
             Invocation::Added(_) => HandlerFuture::Settled { reply: Some(Ok(None)) },
         }
@@ -183,9 +169,28 @@ impl<E: EndpointHandlers> Dispatch<E> {
         }
     }
 
-    pub(crate) async fn on_close(&mut self, reason: CloseReason) -> Result<(), Error> {
+    /// Runs the interceptors, if there are any, and `on_close`, unless `on_open` never started.
+    pub(crate) async fn on_close(
+        &mut self,
+        interceptors: Option<Arc<Interceptors>>,
+        reason: CloseReason,
+    ) -> Result<(), Error> {
+        let Some(interceptors) = interceptors else { return self.close_endpoint(reason).await };
+        let session = self.session.clone();
+        NextClose::new(&session, &reason, &interceptors, self).run().await
+    }
+
+    async fn close_endpoint(&mut self, reason: CloseReason) -> Result<(), Error> {
+        if !self.has_to_close() {
+            return Ok(());
+        }
         self.stage = Stage::Closed;
         self.endpoint.on_close(&self.session, reason).await
+    }
+
+    /// Whether `on_open` has started, and `on_close` has not.
+    pub(crate) fn has_to_close(&self) -> bool {
+        self.stage == Stage::Opened
     }
 
     pub(crate) async fn on_error(&mut self, error: Error) -> Result<(), Error> {
@@ -241,6 +246,21 @@ fn shown_payload<'m>(entry: &Entry, payload: &'m Payload) -> Shown<'m> {
     }
 }
 
+impl<E: EndpointHandlers> Lifecycle for Dispatch<E> {
+    fn open(&mut self) -> BoxFuture<'_, Reply> {
+        Box::pin(self.open_endpoint())
+    }
+
+    fn close(&mut self, reason: CloseReason) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.close_endpoint(reason))
+    }
+}
+
+/// Runs user code that is not a handler; a panic becomes an error.
+pub(crate) fn caught<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::panic(&*panic)))
+}
+
 /// Runs user code. Its sends on its own session join the batch, and a panic becomes an error.
 #[inline]
 fn guarded<T>(session: &Session, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
@@ -273,7 +293,7 @@ impl<E: EndpointHandlers> Drop for Dispatch<E> {
         }
         self.session.send_queue().end(false);
         self.session.unregister();
-        if self.stage == Stage::Opened {
+        if self.has_to_close() {
             self.close_at_once();
         }
         if E::LISTS_CODERS {
@@ -305,7 +325,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
     fn close_at_once(&mut self) {
         let reason = CloseReason::truncating(CloseCode::ClosedAbnormally, "the connection's task was dropped");
         let session = self.session.clone();
-        let mut handler = pin!(self.on_close(reason.by(Initiator::Container)));
+        let mut handler = pin!(self.close_endpoint(reason.by(Initiator::Container)));
         if let Poll::Ready(Err(error)) =
             poll(session.send_queue(), handler.as_mut(), &mut Context::from_waker(Waker::noop()))
         {

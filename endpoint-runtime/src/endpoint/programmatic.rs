@@ -52,7 +52,8 @@ pub trait Endpoint: Send + 'static {
     /// violated the protocol.
     ///
     /// By default the error is logged and the session ends: after a protocol violation with its code, with 1007 if a
-    /// message did not decode, else with 1011. If you implement this method, the session stays open, except after a
+    /// message did not decode, else with 1011. A message that an interceptor refuses or that is over a rate does not end it.
+    /// If you implement this method, the session stays open, except after a
     /// panic, a violation, or a failed `on_open`.
     ///
     /// # Errors
@@ -70,8 +71,10 @@ fn unhandled(session: &Session, error: &Error) {
     } else {
         (CloseCode::UnexpectedCondition, "internal error")
     };
-    // the connection itself closes with the code of a violation, or with the reason that the error contains
-    if !error.is_protocol() && !error.is_too_big() && error.close_reason().is_none() {
+    // a message that is refused or over a rate has only been dropped; and the connection itself closes with the code of a
+    // violation, or with the reason that the error contains
+    let is_dropped = error.is_refused() || error.is_rate_limited();
+    if !is_dropped && !error.is_protocol() && !error.is_too_big() && error.close_reason().is_none() {
         session.close_with(CloseReason::truncating(code, phrase));
     }
 }

@@ -81,6 +81,8 @@ pub(crate) enum Kind {
     Protocol,
     Panic,
     Forbidden,
+    Refused,
+    RateLimited,
     DuplicateHandler,
     #[cfg(feature = "adopted")]
     Unsupported,
@@ -194,6 +196,19 @@ impl Error {
     /// The peer lacks a role that the message requires (`#[on_message(roles("admin"))]`); the message was dropped.
     pub fn is_forbidden(&self) -> bool {
         self.kind() == Kind::Forbidden
+    }
+
+    /// An interceptor refused the message: one that was received, which was dropped
+    /// ([`Outcome::refuse`](crate::Outcome::refuse)), or one that was to be sent
+    /// ([`Verdict::Refuse`](crate::Verdict::Refuse)).
+    pub fn is_refused(&self) -> bool {
+        self.kind() == Kind::Refused
+    }
+
+    /// The peer sent more than a rate allows ([`MessageRate`](crate::MessageRate)). The message was dropped, or the session
+    /// ends with 1008, as [`OverRate`](crate::OverRate) tells.
+    pub fn is_rate_limited(&self) -> bool {
+        self.kind() == Kind::RateLimited
     }
 
     /// The session already has a message handler of this kind
@@ -467,6 +482,7 @@ impl From<Violation> for Error {
         let kind = match violation {
             Violation::TooBig { .. } | Violation::NoRoom => Kind::TooBig,
             Violation::TooSlow { .. } => Kind::Timeout,
+            Violation::TooFast => Kind::RateLimited,
             Violation::Protocol(_) | Violation::NotUtf8 | Violation::NotDeflate => Kind::Protocol,
         };
         Self::new(kind, violation.to_string())

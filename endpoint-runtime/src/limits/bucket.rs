@@ -1,7 +1,7 @@
 //! Token buckets: of one session, and of each address.
 //!
 //! A bucket keeps the time at which it would be full again (the generic cell rate algorithm). What is taken is admitted as long
-//! as the bucket is not empty, so a message that is larger than the burst passes, and leaves a debt.
+//! as one unit is left, so a message that is larger than the burst passes, and leaves a debt.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -43,11 +43,8 @@ impl Bucket {
     /// The time after which something can be taken; zero if it can be taken now.
     pub(crate) fn wait(&self, rate: &Rate, now: Instant) -> Duration {
         let until_full = self.full_at.map_or(Duration::ZERO, |full_at| full_at.saturating_duration_since(now));
-        match until_full.checked_sub(rate.time_of_burst()) {
-            // the burst is used up to the last: one nanosecond later there is something again
-            Some(wait) => wait.max(Duration::from_nanos(1)),
-            None => Duration::ZERO,
-        }
+        // one whole unit has to be left, or a burst would be one more than it says
+        until_full.saturating_add(rate.time_of(1)).saturating_sub(rate.time_of_burst())
     }
 
     fn is_full(&self, now: Instant) -> bool {
@@ -108,6 +105,13 @@ mod tests {
     }
 
     #[test]
+    fn burst_is_no_more_while_time_passes() {
+        let (rate, start, mut bucket) = (Rate::per_second(10).burst(3), Instant::now(), Bucket::default());
+        let taken = (0..20).filter(|millis| bucket.take(&rate, 1, start + SECOND / 1000 * *millis).is_ok()).count();
+        assert_eq!(taken, 3);
+    }
+
+    #[test]
     fn wait_is_exact() {
         let (rate, start, mut bucket) = (Rate::per_second(10).burst(3), Instant::now(), Bucket::default());
         for _ in 0..3 {
@@ -123,6 +127,17 @@ mod tests {
         bucket.take(&rate, 5000, start).unwrap();
         assert!(bucket.take(&rate, 1, start + 4 * SECOND).is_err());
         assert!(bucket.take(&rate, 1, start + 4 * SECOND + SECOND / 100).is_ok());
+    }
+
+    #[test]
+    fn burst_is_exact_for_what_is_counted_in_ones() {
+        let (rate, start, mut bucket) = (Rate::per_second(10).burst(3), Instant::now(), Bucket::default());
+        for _ in 0..3 {
+            assert_eq!(bucket.wait_for_one(&rate, start), Duration::ZERO);
+            bucket.spend(&rate, 1, start);
+        }
+        assert_eq!(bucket.wait_for_one(&rate, start), SECOND / 10);
+        assert_eq!(bucket.wait_for_one(&rate, start + SECOND / 10), Duration::ZERO);
     }
 
     #[test]

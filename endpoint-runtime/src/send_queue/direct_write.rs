@@ -71,7 +71,7 @@ impl SendQueue {
 
     /// Brings the queue into the caches: for several at a time that takes hardly longer than for one.
     pub(crate) fn prefetch(&self) {
-        std::hint::black_box((self.is_open(), self.deflation.is_some()));
+        std::hint::black_box((self.is_open(), self.conversion.is_some()));
     }
 
     /// A broadcast calls this before it queues a frame. If true, it must put the session on a flusher's list; then no

@@ -83,7 +83,7 @@ impl SendQueue {
         state.discard_output();
         state.bytes.set(0, &self.bounds.budget);
         state.clear_backlog();
-        if let Some(deflation) = &self.deflation {
+        if let Some(deflation) = self.deflation() {
             deflation.end();
         }
         self.wake_waiters(state);

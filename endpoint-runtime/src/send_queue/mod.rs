@@ -7,6 +7,8 @@ mod backlog;
 mod batch;
 mod broadcast_time;
 mod burst;
+mod conversion;
+mod convert;
 mod counted;
 mod current_handler;
 mod direct_write;
@@ -29,6 +31,7 @@ pub(crate) mod write_buffer;
 
 pub(crate) use self::broadcast_time::BroadcastTime;
 pub(crate) use self::burst::Burst;
+pub(crate) use self::conversion::{HookVerdict, SendHook};
 pub(crate) use self::drain::Collected;
 pub(crate) use self::enqueue::Admission;
 pub(crate) use self::fragments::{FragmentTicket, PartOwner};

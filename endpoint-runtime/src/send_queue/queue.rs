@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::conversion::Conversion;
 use super::current_handler;
 use super::item::Ticket;
 use super::pending::Pending;
@@ -54,8 +55,8 @@ pub(crate) struct SendQueue {
     #[cfg(feature = "adopted")]
     pub(super) whole: AtomicBool,
     state: Mutex<QueueState>,
-    /// Set if compression was negotiated.
-    pub(super) deflation: Option<Box<Deflation>>,
+    /// Set if compression was negotiated, or interceptors see what is sent.
+    pub(super) conversion: Option<Box<Conversion>>,
 }
 
 impl SendQueue {
@@ -76,14 +77,14 @@ impl SendQueue {
             #[cfg(feature = "adopted")]
             whole: AtomicBool::new(false),
             state: Mutex::new(QueueState::new(socket)),
-            deflation,
+            conversion: deflation.map(|deflation| Box::new(Conversion { deflation: Some(*deflation), hook: None })),
         }
     }
 
     /// The session's compression, if it was negotiated.
     #[inline]
     pub(crate) fn deflation(&self) -> Option<&Deflation> {
-        self.deflation.as_deref()
+        self.conversion.as_ref()?.deflation.as_ref()
     }
 
     pub(crate) fn is_open(&self) -> bool {

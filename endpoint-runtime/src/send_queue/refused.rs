@@ -12,6 +12,10 @@ pub(crate) enum Refused {
     /// The queue was full, and the overflow policy drops the message.
     Dropped,
     TimedOut,
+    /// An interceptor dropped the message.
+    Discarded,
+    /// An interceptor refused the message.
+    Intercepted,
     /// The transport takes only whole messages.
     #[cfg(feature = "adopted")]
     InParts,
@@ -27,6 +31,8 @@ impl From<Refused> for Error {
             }
             Refused::Dropped => Error::new(Kind::QueueFull, "the message was dropped: the send queue is full"),
             Refused::TimedOut => Error::new(Kind::Timeout, "the message was not sent within the send timeout"),
+            Refused::Discarded => Error::new(Kind::Refused, "the message was not sent: an interceptor dropped it"),
+            Refused::Intercepted => Error::new(Kind::Refused, "the message was not sent: an interceptor refused it"),
             #[cfg(feature = "adopted")]
             Refused::InParts => Error::new(
                 Kind::Unsupported,

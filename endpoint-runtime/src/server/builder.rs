@@ -18,6 +18,7 @@ use super::http2::Http2;
 use crate::config::SHUTDOWN_TIMEOUT;
 use crate::container::client_options::client_setters;
 use crate::container::configurator::Configurator;
+use crate::container::guard_setters::guard_setters;
 use crate::container::observe_options::observe_setters;
 use crate::container::options::{RequestSettings, SessionSettings, request_setters, session_setters};
 use crate::container::registration::ServerEndpoint;
@@ -275,6 +276,7 @@ session_setters!(ServerBuilder);
 request_setters!(ServerBuilder);
 client_setters!(ServerBuilder);
 observe_setters!(ServerBuilder);
+guard_setters!(ServerBuilder);
 
 /// The container's methods that mount endpoints, under the same names.
 impl ServerBuilder {

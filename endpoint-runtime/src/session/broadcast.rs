@@ -216,6 +216,7 @@ impl Broadcast {
                         report.evicted += evicted as usize;
                     }
                     Err(Refused::Closed) => report.closed += 1,
+                    Err(Refused::Discarded | Refused::Intercepted) => report.intercepted += 1,
                     Err(_) => report.dropped += 1,
                 }
             }
@@ -331,7 +332,7 @@ impl<'a> FanOut<'a> {
     }
 
     fn end(self, report: &Report, shared: Option<&mut SharedMessage>) {
-        let count = report.sent + report.dropped + report.closed;
+        let count = report.sent + report.dropped + report.closed + report.intercepted;
         if SendQueue::is_in_handler() {
             fairness::charge(count * if self.direct.is_some() { WRITTEN } else { QUEUED });
         }
@@ -367,6 +368,8 @@ pub struct Report {
     pub closed: usize,
     /// Number of older messages dropped to make space.
     pub evicted: usize,
+    /// Number of sessions left out because an interceptor dropped or refused their message.
+    pub intercepted: usize,
     /// The way to other nodes, in a cluster.
     remote: Option<Box<Remote>>,
 }
@@ -432,7 +435,7 @@ impl Report {
 
 impl PartialEq for Report {
     fn eq(&self, other: &Self) -> bool {
-        let counts = |report: &Self| (report.sent, report.dropped, report.closed, report.evicted);
+        let counts = |report: &Self| (report.sent, report.dropped, report.closed, report.evicted, report.intercepted);
         counts(self) == counts(other)
     }
 }

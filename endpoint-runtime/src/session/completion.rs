@@ -13,7 +13,7 @@ use crate::send_queue::{Refused, SendQueue, Ticket, Waiting};
 /// Handle to the send of a queued message: a future that resolves when the message is written, or with the reason why
 /// it will not be. Dropping it does not cancel the send.
 ///
-/// A message that an [`Overflow`](crate::Overflow) policy dropped is not an error.
+/// A message that an [`Overflow`](crate::Overflow) policy or an interceptor dropped is not an error.
 #[derive(Debug)]
 pub struct Sent {
     send_queue: Arc<SendQueue>,
@@ -53,7 +53,7 @@ impl Future for Sent {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let ticket = match this.ticket {
-            Err(Refused::Dropped) => return Poll::Ready(Ok(())),
+            Err(Refused::Dropped | Refused::Discarded) => return Poll::Ready(Ok(())),
             ticket => ticket?,
         };
         let written = ready!(this.send_queue.poll_written(cx, ticket, &mut this.waiting));

@@ -21,6 +21,7 @@ mod membership;
 pub(crate) mod message_handler;
 mod open_sessions;
 mod open_set;
+pub(crate) mod outgoing;
 pub(crate) mod presence;
 pub(crate) mod present;
 pub(crate) mod principal;

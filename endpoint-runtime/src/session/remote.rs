@@ -162,7 +162,7 @@ impl<'a> BasicRemote<'a> {
         'a: 'm,
     {
         let Self { send_queue, options, .. } = self;
-        let message = if options.compressed { send_queue.compress(message) } else { message };
+        let message = if send_queue.converts() { convert(send_queue, options, message) } else { Ok(message) };
         let overflow = options.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Wait);
         Sending { send_queue, message, overflow, ticket: None, waiting: Waiting::within(options.timeout) }
     }
@@ -298,9 +298,13 @@ impl<'a> AsyncRemote<'a> {
         let Self { send_queue, options, .. } = self;
         let overflow = options.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Error);
         let admission = Admission::from(overflow);
-        let logged = send_queue.is_logged().then(|| message.clone());
-        let message = if options.compressed { send_queue.compress_if_accepted(message, admission) } else { message };
-        let ticket = send_queue.enqueue(message, admission).map(|accepted| accepted.ticket);
+        let message = if send_queue.converts() { send_queue.show(message) } else { Ok(message) };
+        let logged = if send_queue.is_logged() { message.clone().ok() } else { None };
+        let message = message.map(|message| match options.compressed {
+            true => send_queue.compress_if_accepted(message, admission),
+            false => message,
+        });
+        let ticket = message.and_then(|message| send_queue.enqueue(message, admission)).map(|accepted| accepted.ticket);
         if let (Some(message), Ok(_)) = (logged, &ticket) {
             send_queue.log_sent(|| message.shown());
         }
@@ -324,6 +328,12 @@ impl<'a> AsyncRemote<'a> {
 
 remote_options!(AsyncRemote<'_>);
 
+/// Shows a message to the interceptors, and compresses it.
+fn convert<'a>(send_queue: &SendQueue, options: SendOptions, message: QueueItem<'a>) -> Result<QueueItem<'a>, Refused> {
+    let message = send_queue.show(message)?;
+    Ok(if options.compressed { send_queue.compress(message) } else { message })
+}
+
 /// The ticket of a part that completes as soon as it is queued.
 const AT_ONCE: Ticket = 0;
 
@@ -343,7 +353,8 @@ fn control(send_queue: &SendQueue, opcode: OpCode, data: &[u8]) -> Result<(), Er
 /// A message that waits for space in the queue, then for the socket.
 struct Sending<'a> {
     send_queue: &'a SendQueue,
-    message: QueueItem<'a>,
+    /// The message, unless an interceptor keeps it from being sent.
+    message: Result<QueueItem<'a>, Refused>,
     overflow: Overflow,
     ticket: Option<Ticket>,
     waiting: Waiting,
@@ -359,16 +370,21 @@ impl Future for Sending<'_> {
                 let written = ready!(this.send_queue.poll_written(cx, ticket, &mut this.waiting));
                 return Poll::Ready(written.map_err(Error::from));
             }
-            match this.send_queue.enqueue(this.message.clone(), this.overflow.into()) {
+            let message = match &this.message {
+                Ok(message) => message,
+                Err(Refused::Discarded) => return Poll::Ready(Ok(())),
+                Err(refused) => return Poll::Ready(Err((*refused).into())),
+            };
+            match this.send_queue.enqueue(message.clone(), this.overflow.into()) {
                 Ok(accepted) => {
                     this.ticket = Some(accepted.ticket);
-                    this.send_queue.log_sent(|| this.message.shown());
+                    this.send_queue.log_sent(|| message.shown());
                 }
                 Err(Refused::Dropped) => return Poll::Ready(Ok(())),
                 Err(Refused::Full) if this.overflow == Overflow::Error => {
                     return Poll::Ready(Err(Refused::Full.into()));
                 }
-                Err(_) => ready!(this.send_queue.poll_capacity(cx, this.message.len(), &mut this.waiting))?,
+                Err(_) => ready!(this.send_queue.poll_capacity(cx, message.len(), &mut this.waiting))?,
             }
         }
     }

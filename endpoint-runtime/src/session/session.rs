@@ -26,7 +26,7 @@ use crate::handshake::request::HandshakeRequest;
 #[cfg(feature = "otel")]
 use crate::observe::otel::Link;
 use crate::observe::tally::{Tally, Traffic};
-use crate::send_queue::{SendQueue, WaitGuard, Waiting};
+use crate::send_queue::{SendHook, SendQueue, WaitGuard, Waiting};
 use endpoint_wire::close::{CloseCode, CloseReason, Initiator};
 use endpoint_wire::deflate::Deflation;
 use endpoint_wire::extension::Extension;
@@ -121,6 +121,14 @@ impl Session {
     pub(crate) fn with_coders(mut self) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.agreed.coders = Some(Box::default());
+        }
+        self
+    }
+
+    /// Has `hook` see each message to be sent. The session must not have been cloned yet.
+    pub(crate) fn with_send_hook(mut self, hook: Box<dyn SendHook>) -> Self {
+        if let Some(queue) = Arc::get_mut(&mut self.0).and_then(|inner| Arc::get_mut(&mut inner.send_queue)) {
+            queue.set_hook(hook);
         }
         self
     }

@@ -102,7 +102,10 @@ impl SharedMessage {
             *claimed = send_queue.claim();
             send_queue.enqueue(item, admission).map(|accepted| accepted.evicted)
         };
-        let deflation = send_queue.deflation().filter(|deflation| self.options.compressed && deflation.is_for(size));
+        let deflation = match send_queue.deflation_or_hook() {
+            Ok(deflation) => deflation.filter(|deflation| self.options.compressed && deflation.is_for(size)),
+            Err(_) => return self.show_and_enqueue(send_queue, claimed, admission),
+        };
         match deflation {
             Some(deflation) if !deflation.no_context_takeover() => {
                 return put(QueueItem::Borrowed(opcode, &self.payload).in_order());
@@ -126,6 +129,20 @@ impl SharedMessage {
                 _ => put(QueueItem::EncodedBorrowed(&self.frame)),
             },
         }
+    }
+
+    /// Enqueues the message for one session whose interceptors see what is sent.
+    #[cold]
+    fn show_and_enqueue(
+        &self,
+        send_queue: &SendQueue,
+        claimed: &mut bool,
+        admission: Admission,
+    ) -> Result<u32, Refused> {
+        let item = send_queue.show(QueueItem::Shared(self.opcode, self.payload.clone().into()))?;
+        let item = if self.options.compressed { send_queue.compress_if_accepted(item, admission) } else { item };
+        *claimed = send_queue.claim();
+        send_queue.enqueue(item, admission).map(|accepted| accepted.evicted)
     }
 
     /// The message as a compressed frame, created for the first session with this kind of compression.

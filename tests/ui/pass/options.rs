@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use endpoint_runtime::prelude::*;
+use endpoint_runtime::{Interceptor, MessageRate, OverRate};
 
 const LIMIT: usize = 1024;
 const TIME: Duration = Duration::from_secs(5);
@@ -75,5 +76,35 @@ const _: () = {
     assert!(matches!(<Limits as EndpointHandlers>::TEXT.max_size, Some(4096)));
     assert!(matches!(<Limits as EndpointHandlers>::BINARY.max_size, Some(LIMIT)));
 };
+
+#[derive(Default)]
+struct Audit(u32);
+
+impl Interceptor for Audit {}
+
+const RATE: MessageRate = MessageRate::new().bytes(Rate::per_second(1024)).then(OverRate::Drop);
+const THEN: OverRate = OverRate::Error;
+
+#[server_endpoint(
+    "/guarded",
+    rate(messages = "20/s burst 40", bytes = "64KiB/10s burst 1MiB", then = close),
+    intercept(Audit, Audit(5), Audit::default())
+)]
+struct Guarded;
+
+impl Guarded {
+    #[on_message(rate = "2/s")]
+    fn text(&self, _text: &str) {}
+    #[on_message(rate = Rate::per_second(3))]
+    async fn binary(&self, _data: Vec<u8>) {}
+    #[on_message(rate = "1/m burst 2")]
+    fn alive(&self, _: Pong) {}
+}
+
+#[server_endpoint("/rates", rate = RATE)]
+struct Rates;
+
+#[server_endpoint("/then", rate(bytes = Rate::new(10, TIME), then = THEN))]
+struct Then;
 
 fn main() {}

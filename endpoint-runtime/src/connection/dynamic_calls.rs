@@ -1,0 +1,48 @@
+//! The calls of handlers that were added to the session, and the messages that have none.
+
+use super::io::ConnectionIo;
+use crate::endpoint::contract::EndpointHandlers;
+use crate::endpoint::dispatch::Dispatch;
+use crate::endpoint::invocation::Invocation;
+use crate::session::message_handler::{MessageKind, Payload};
+
+impl ConnectionIo {
+    /// Makes an inbox entry of a message for an added handler.
+    pub(super) fn dynamic_invocation(&mut self, payload: Payload, last: bool) -> Invocation {
+        match &mut self.dynamic_handlers {
+            Some(added) => added.invocation(payload, last),
+            None => Invocation::Added(Box::new((None, payload, last))),
+        }
+    }
+
+    /// Calls the added handler for a message, if there still is one. Other invocations pass through.
+    pub(super) fn call_dynamic<E: EndpointHandlers>(
+        &mut self,
+        dispatch: &mut Dispatch<E>,
+        invocation: Invocation,
+    ) -> Option<Invocation> {
+        let Invocation::Added(added) = invocation else { return Some(invocation) };
+        let (entry, payload, last) = *added;
+        let kind = payload.kind();
+        match entry.or_else(|| self.dynamic_handlers.as_ref()?.of(kind).cloned()) {
+            Some(entry) => Some(dispatch.added(&entry, payload, last)),
+            None => {
+                self.log_discarded(kind);
+                None
+            }
+        }
+    }
+
+    /// Counts a message that had no handler, and logs the first of each session.
+    pub(super) fn log_discarded(&mut self, kind: MessageKind) {
+        self.session.open_set().counters.unhandled.add(1);
+        if std::mem::replace(&mut self.logged_discard, true) {
+            return;
+        }
+        if let Some(not_logged) = self.session.open_set().log.unwanted.due() {
+            let kind = if kind == MessageKind::Text { "text" } else { "binary" };
+            let endpoint = self.session.open_set().name;
+            tracing::warn!(not_logged, endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
+        }
+    }
+}

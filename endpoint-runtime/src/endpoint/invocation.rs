@@ -1,0 +1,64 @@
+//! A call of a handler with its payload, before it is made.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::endpoint::contract::Reply;
+use crate::session::Session;
+use crate::session::heard::PresenceChange;
+use crate::session::message_handler::{Entry, Payload, Pending};
+use crate::session::stream::{BinaryStream, TextStream};
+use endpoint_wire::message::{Binary, Pong};
+use endpoint_wire::text::Text;
+
+/// The next handler call of a connection. It owns its payload, so that the handler may suspend.
+pub(crate) enum Invocation {
+    Text(Text, bool),
+    Binary(Binary, bool),
+    Pong(Pong),
+    /// A message for a handler that was added to the session, with the handler if it is already chosen.
+    Added(Box<(Option<Arc<Entry>>, Payload, bool)>),
+    TextStream(TextStream),
+    BinaryStream(BinaryStream),
+    Presence(PresenceChange),
+    /// A handler that is an ordinary `fn` has run.
+    Settled(Reply),
+    /// An added handler has begun.
+    Later(Pending),
+    /// A message that interceptors see first.
+    Intercepted(Box<dyn InterceptedCall>),
+}
+
+impl Invocation {
+    /// Size of the message in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Text(text, _) => text.len(),
+            Self::Binary(data, _) => data.len(),
+            Self::Pong(pong) => pong.data().len(),
+            Self::Added(added) => added.1.size(),
+            Self::TextStream(_) | Self::BinaryStream(_) | Self::Presence(_) => 0,
+            Self::Settled(_) | Self::Later(_) | Self::Intercepted(_) => 0,
+        }
+    }
+}
+
+/// The handlers of an endpoint, without its type.
+pub(crate) trait Target: Send {
+    fn call<'a>(&'a mut self, session: &'a Session, invocation: Invocation) -> Running<'a>;
+}
+
+/// A call of a handler.
+pub(crate) enum Running<'a> {
+    Settled(Reply),
+    Later(BoxFuture<'a, Reply>),
+}
+
+/// A message that passes interceptors before its handler.
+pub(crate) trait InterceptedCall: Send {
+    fn run<'a>(self: Box<Self>, target: &'a mut (dyn Target + 'a), session: &'a Session) -> BoxFuture<'a, Reply>;
+}
+
+/// A future without its type.
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,6 @@
+use endpoint_runtime::prelude::*;
+
+#[server_endpoint("/a", intercept())]
+struct A;
+
+fn main() {}

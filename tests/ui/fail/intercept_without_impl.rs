@@ -1,0 +1,10 @@
+use endpoint_runtime::prelude::*;
+
+#[derive(Default)]
+struct Audit;
+
+#[server_endpoint("/a", intercept(Audit))]
+#[derive(Default)]
+struct A;
+
+fn main() {}
