@@ -272,6 +272,8 @@ pub mod test {
 pub mod prelude {
     #[cfg(feature = "cbor")]
     pub use crate::Cbor;
+    #[cfg(feature = "http2")]
+    pub use crate::Http2;
     #[cfg(feature = "msgpack")]
     pub use crate::MessagePack;
     #[cfg(feature = "protobuf")]

@@ -8,7 +8,6 @@ use http::{Extensions, Method, Request, Uri, Version};
 use crate::handshake::refusal::Refusal;
 use crate::handshake::request;
 use crate::handshake::request::Authority;
-use crate::handshake::server::{Sound, has_body, has_version_13};
 
 /// The value of `:protocol` that asks for a WebSocket (RFC 8441 §5.1).
 #[cfg(feature = "http2")]
@@ -43,22 +42,13 @@ fn asked(method: &Method, _extensions: &Extensions) -> Asked {
     if method == Method::CONNECT { Asked::OtherProtocol } else { Asked::Page }
 }
 
-/// Checks a request over HTTP/2 as far as it does not depend on the server's settings. There is no key, because no cache
-/// or proxy can take an extended CONNECT for something else; one that is sent is ignored (RFC 8441 §5).
-pub(super) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
+/// Checks that a request over HTTP/2 asks for a WebSocket.
+pub(super) fn check(parts: &Parts) -> Result<(), Refusal> {
     match asked(&parts.method, &parts.extensions) {
-        Asked::WebSocket => {}
-        Asked::OtherProtocol => return Err(Refusal::unknown_protocol()),
-        Asked::Page => return Err(Refusal::extended_connect_required()),
+        Asked::WebSocket => Ok(()),
+        Asked::OtherProtocol => Err(Refusal::unknown_protocol()),
+        Asked::Page => Err(Refusal::extended_connect_required()),
     }
-    if !has_version_13(&parts.headers) {
-        return Err(Refusal::version_13_required());
-    }
-    let host = request::authority(&parts.uri, &parts.headers).ok_or_else(Refusal::missing_host)?;
-    if has_body(&parts.headers) {
-        return Err(Refusal::body_not_allowed());
-    }
-    Ok(Sound { key: None, host })
 }
 
 /// Gives the head of a request over HTTP/2 the form of HTTP/1.1: `:authority` is also the header `Host`, and cookies are
@@ -132,8 +122,10 @@ pub(crate) fn is_handshake<B>(request: &Request<B>) -> bool {
         || matches!(asked(request.method(), request.extensions()), Asked::WebSocket)
 }
 
-#[cfg(all(test, feature = "http2"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(feature = "http2")]
+
     use http::Response;
     use hyper::ext::Protocol;
     use proptest::prelude::*;

@@ -31,7 +31,7 @@ pub(crate) struct Accepted<'s> {
 /// A valid request for a session: it names its host, and over HTTP/1.1 has a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sound<'p> {
-    pub(super) key: Option<&'p HeaderValue>,
+    key: Option<&'p HeaderValue>,
     pub(crate) host: Authority<'p>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn accept<'s>(
 /// Checks everything that does not depend on the server's settings.
 pub(crate) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
     if parts.version >= Version::HTTP_2 {
-        return http2::check(parts);
+        return check_http2(parts);
     }
     let headers = &parts.headers;
     if parts.method != Method::GET {
@@ -82,6 +82,20 @@ pub(crate) fn check(parts: &Parts) -> Result<Sound<'_>, Refusal> {
         return Err(Refusal::body_not_allowed());
     }
     Ok(Sound { key: Some(key), host })
+}
+
+/// Checks a request over HTTP/2. There is no key, because no cache or proxy can take an extended CONNECT for something
+/// else; one that is sent is ignored (RFC 8441 §5).
+fn check_http2(parts: &Parts) -> Result<Sound<'_>, Refusal> {
+    http2::check(parts)?;
+    if !has_version_13(&parts.headers) {
+        return Err(Refusal::version_13_required());
+    }
+    let host = request::authority(&parts.uri, &parts.headers).ok_or_else(Refusal::missing_host)?;
+    if has_body(&parts.headers) {
+        return Err(Refusal::body_not_allowed());
+    }
+    Ok(Sound { key: None, host })
 }
 
 impl Sound<'_> {
@@ -159,7 +173,7 @@ pub(super) fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> b
     elements(headers, name).any(|element| element.eq_ignore_ascii_case(token))
 }
 
-pub(super) fn has_version_13(headers: &HeaderMap) -> bool {
+fn has_version_13(headers: &HeaderMap) -> bool {
     only(headers, header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13")
 }
 
@@ -169,7 +183,7 @@ fn is_key(key: &[u8]) -> bool {
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_digit)
 }
 
-pub(super) fn has_body(headers: &HeaderMap) -> bool {
+fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get_all(header::CONTENT_LENGTH).iter().any(|length| length != "0")
 }

@@ -104,12 +104,12 @@ impl Meter {
             return Some(self.rate.then);
         }
         let (rate, bucket) = self.own.get(own?)?;
-        (bucket.wait_for_one(rate, now) > Duration::ZERO).then_some(self.own_then)
+        (bucket.wait(rate, now) > Duration::ZERO).then_some(self.own_then)
     }
 
     /// The time after which the rate of all messages allows the next one: a whole message, and any bytes.
     fn wait(&self, now: Instant) -> Duration {
-        let messages = self.rate.messages.as_ref().map(|rate| self.messages.wait_for_one(rate, now));
+        let messages = self.rate.messages.as_ref().map(|rate| self.messages.wait(rate, now));
         let bytes = self.rate.bytes.as_ref().map(|rate| self.bytes.wait(rate, now));
         messages.max(bytes).unwrap_or_default()
     }
@@ -140,7 +140,7 @@ impl Meter {
     /// The time after which the rates of all handlers allow the next message, if they slow the peer down.
     fn own_wait(&self, now: Instant) -> Duration {
         let own = self.own.iter().filter(|_| self.own_then == OverRate::Slow);
-        own.map(|(rate, bucket)| bucket.wait_for_one(rate, now)).max().unwrap_or_default()
+        own.map(|(rate, bucket)| bucket.wait(rate, now)).max().unwrap_or_default()
     }
 
     /// Whether a dropped message was reported within the last second; if not, this one is.

@@ -191,21 +191,22 @@ impl Http {
 }
 
 /// One HTTP connection of a server.
-pub(super) struct HttpConnection {
-    pub(super) container: ServerContainer,
+struct HttpConnection {
+    container: ServerContainer,
     fallback: Option<Fallback>,
     pub(super) transport: Transport,
     /// Counts the connection as one that is pending, until its first request.
     pub(super) pending: Slot,
     #[cfg(feature = "tls")]
     client_certificate: Option<ClientCertificate>,
+    transport: Transport,
     #[cfg(feature = "http2")]
-    pub(super) http2: Option<Http2>,
+    http2: Option<Http2>,
     /// A shutdown waits for the tasks of streams, too.
     #[cfg(feature = "http2")]
-    pub(super) tasks: TaskTracker,
-    pub(super) stop: CancellationToken,
-    pub(super) cut: CancellationToken,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    cut: CancellationToken,
 }
 
 impl HttpConnection {
@@ -313,8 +314,12 @@ impl HttpConnection {
 
     #[cfg(feature = "http2")]
     async fn serve_http2(self, io: impl Read + Write + Unpin + Send + 'static) {
+        let (limits, service) = (self.container.head_limits(), self.service());
+        let Self { transport, http2, tasks, stop, cut, .. } = self;
+        let settings = http2.unwrap_or_default();
+        let serving = http2::Serving { settings, limits, peer: transport.peer_addr, tasks, stop, cut };
         // boxed: HTTP/1.1 must not pay for the larger state of HTTP/2
-        Box::pin(http2::serve(self, io)).await;
+        Box::pin(http2::serve(serving, io, move |request| service.answer(request))).await;
     }
 
     /// Serves HTTP/1.1 until the connection ends or is upgraded.
@@ -355,12 +360,15 @@ impl HttpConnection {
             #[cfg(feature = "tls")]
             client_certificate: self.client_certificate.clone(),
         }
+    fn service(&self) -> HttpService {
+        let Self { container, fallback, transport, .. } = self;
+        HttpService { container: container.clone(), fallback: fallback.clone(), transport: *transport }
     }
 }
 
 /// What answers the requests of a connection.
 #[derive(Clone)]
-pub(super) struct HttpService {
+struct HttpService {
     container: ServerContainer,
     fallback: Option<Fallback>,
     transport: Transport,
@@ -369,7 +377,7 @@ pub(super) struct HttpService {
 }
 
 impl HttpService {
-    pub(super) fn answer(
+    fn answer(
         &self,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<ResponseBody>, Error>> + Send + use<> {

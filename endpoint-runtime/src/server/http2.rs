@@ -2,24 +2,29 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
 use hyper::rt::{Executor, Read, Write};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::http::HttpConnection;
 use super::when_woken::when_woken;
 use crate::config::{
     HTTP2_GOAWAY_TIMEOUT, HTTP2_IDLE_TIMEOUT, HTTP2_MAX_PENDING_RESETS, HTTP2_MAX_STREAMS, HTTP2_PING_INTERVAL,
     HTTP2_PING_TIMEOUT, HTTP2_STREAM_WINDOW,
 };
+use crate::error::Error;
 use crate::handshake::head::HeadLimits;
 use crate::transport::http2_stream::StreamEnd;
 
@@ -158,6 +163,19 @@ tokio::task_local! {
     static END: StreamEnd;
 }
 
+/// What an HTTP/2 connection is served with.
+pub(super) struct Serving {
+    pub(super) settings: Http2,
+    pub(super) limits: HeadLimits,
+    pub(super) peer: Option<SocketAddr>,
+    /// The tracker of the server, for the tasks of streams.
+    pub(super) tasks: TaskTracker,
+    /// Graceful stop: GOAWAY, then let the streams finish.
+    pub(super) stop: CancellationToken,
+    /// Abort: drop the connection.
+    pub(super) cut: CancellationToken,
+}
+
 /// Serves HTTP/2 until the connection ends, the client has had no stream for the idle timeout, or the server stops.
 pub(super) async fn serve(connection: HttpConnection, io: impl Read + Write + Unpin + Send + 'static) {
     let (limits, service) = (connection.container.head_limits(), connection.service());
@@ -168,12 +186,24 @@ pub(super) async fn serve(connection: HttpConnection, io: impl Read + Write + Un
     let service = service_fn(move |mut request| {
         drop(pending.take());
         let service = service.clone();
+pub(super) async fn serve<F, B>(
+    serving: Serving,
+    io: impl Read + Write + Unpin + Send + 'static,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) where
+    F: Future<Output = Result<Response<B>, Error>> + Send + 'static,
+    B: Body<Data = Bytes, Error = Error> + Send + 'static,
+{
+    let Serving { settings, limits, peer, tasks, stop, cut } = serving;
+    let streams = Streams::new(tasks);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let answer = answer.clone();
         async move {
             // awaited in the task of the stream
             if let Ok(end) = END.try_with(StreamEnd::clone) {
                 request.extensions_mut().insert(end);
             }
-            service.answer(request).await
+            answer(request).await
         }
     });
     let mut connection = pin!(settings.builder(limits, streams.clone()).serve_connection(io, service));
@@ -196,7 +226,7 @@ pub(super) async fn serve(connection: HttpConnection, io: impl Read + Write + Un
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%error, peer = ?transport.peer_addr, "an HTTP/2 connection failed");
+        tracing::debug!(%error, ?peer, "an HTTP/2 connection failed");
     }
 }
 
