@@ -149,10 +149,8 @@ start() {
 # The behaviour of sessions once more, with every client a stream of HTTP/2. Left out is what a reset of TCP or the speed of
 # plain TCP is about: a reset stream discards what was not read, and is an end without a close frame.
 test_over_http2() {
-  local programs=(close compression echo errors lifecycle misbehaving_peers parts received sending streams)
-  ENDPOINT_TEST_HTTP2=1 cargo test --workspace --all-features "${programs[@]/#/--test=}"
   local programs=(close compression echo errors lifecycle parts received sending streams)
-  ENDPOINT_TEST_HTTP2=1 cargo test --package tests --all-features "${programs[@]/#/--test=}" -- \
+  ENDPOINT_TEST_HTTP2=1 cargo test --workspace --all-features "${programs[@]/#/--test=}" -- \
     --skip a_connection_that_is_reset_is_1006 \
     --skip data_after_our_close_frame_is_read_and_dropped \
     --skip batch_goes_on_after_a_write_that_failed_in_its_middle \

@@ -133,11 +133,11 @@ mod tests {
     fn burst_is_exact_for_what_is_counted_in_ones() {
         let (rate, start, mut bucket) = (Rate::per_second(10).burst(3), Instant::now(), Bucket::default());
         for _ in 0..3 {
-            assert_eq!(bucket.wait_for_one(&rate, start), Duration::ZERO);
+            assert_eq!(bucket.wait(&rate, start), Duration::ZERO);
             bucket.spend(&rate, 1, start);
         }
-        assert_eq!(bucket.wait_for_one(&rate, start), SECOND / 10);
-        assert_eq!(bucket.wait_for_one(&rate, start + SECOND / 10), Duration::ZERO);
+        assert_eq!(bucket.wait(&rate, start), SECOND / 10);
+        assert_eq!(bucket.wait(&rate, start + SECOND / 10), Duration::ZERO);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(feature = "http2")]
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -194,12 +196,11 @@ impl Http {
 struct HttpConnection {
     container: ServerContainer,
     fallback: Option<Fallback>,
-    pub(super) transport: Transport,
+    transport: Transport,
     /// Counts the connection as one that is pending, until its first request.
-    pub(super) pending: Slot,
+    pending: Slot,
     #[cfg(feature = "tls")]
     client_certificate: Option<ClientCertificate>,
-    transport: Transport,
     #[cfg(feature = "http2")]
     http2: Option<Http2>,
     /// A shutdown waits for the tasks of streams, too.
@@ -315,11 +316,17 @@ impl HttpConnection {
     #[cfg(feature = "http2")]
     async fn serve_http2(self, io: impl Read + Write + Unpin + Send + 'static) {
         let (limits, service) = (self.container.head_limits(), self.service());
-        let Self { transport, http2, tasks, stop, cut, .. } = self;
+        let Self { transport, pending, http2, tasks, stop, cut, .. } = self;
         let settings = http2.unwrap_or_default();
         let serving = http2::Serving { settings, limits, peer: transport.peer_addr, tasks, stop, cut };
+        // the streams share it
+        let pending = Arc::new(Mutex::new(Some(pending)));
+        let answer = move |request| {
+            drop(pending.lock().unwrap_or_else(PoisonError::into_inner).take());
+            service.answer(request)
+        };
         // boxed: HTTP/1.1 must not pay for the larger state of HTTP/2
-        Box::pin(http2::serve(serving, io, move |request| service.answer(request))).await;
+        Box::pin(http2::serve(serving, io, answer)).await;
     }
 
     /// Serves HTTP/1.1 until the connection ends or is upgraded.
@@ -352,7 +359,7 @@ impl HttpConnection {
         }
     }
 
-    pub(super) fn service(&self) -> HttpService {
+    fn service(&self) -> HttpService {
         HttpService {
             container: self.container.clone(),
             fallback: self.fallback.clone(),
@@ -360,9 +367,6 @@ impl HttpConnection {
             #[cfg(feature = "tls")]
             client_certificate: self.client_certificate.clone(),
         }
-    fn service(&self) -> HttpService {
-        let Self { container, fallback, transport, .. } = self;
-        HttpService { container: container.clone(), fallback: fallback.clone(), transport: *transport }
     }
 }
 

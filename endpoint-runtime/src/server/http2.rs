@@ -1,6 +1,5 @@
 //! HTTP/2 connections of a server: their settings, their streams, and when they end.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -177,15 +176,6 @@ pub(super) struct Serving {
 }
 
 /// Serves HTTP/2 until the connection ends, the client has had no stream for the idle timeout, or the server stops.
-pub(super) async fn serve(connection: HttpConnection, io: impl Read + Write + Unpin + Send + 'static) {
-    let (limits, service) = (connection.container.head_limits(), connection.service());
-    let HttpConnection { transport, pending, http2, tasks, stop, cut, .. } = connection;
-    let pending = Cell::new(Some(pending));
-    let settings = http2.unwrap_or_default();
-    let streams = Streams::new(tasks);
-    let service = service_fn(move |mut request| {
-        drop(pending.take());
-        let service = service.clone();
 pub(super) async fn serve<F, B>(
     serving: Serving,
     io: impl Read + Write + Unpin + Send + 'static,
