@@ -132,7 +132,7 @@ impl Http2 {
             (self.ping_interval.is_some_and(|it| it.is_zero()), "Http2::ping_interval must be longer than 0"),
             (self.ping_timeout.is_zero(), "Http2::ping_timeout must be longer than 0"),
         ];
-        mistakes.into_iter().filter_map(|(is_mistake, text)| is_mistake.then(|| text.to_owned()))
+        mistakes.into_iter().filter(|(is_mistake, _)| *is_mistake).map(|(_, text)| text.to_owned())
     }
 
     fn builder(&self, limits: HeadLimits, streams: Streams) -> http2::Builder<Streams> {
