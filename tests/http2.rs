@@ -396,7 +396,10 @@ async fn slow_handler_stops_its_own_peer_and_no_other() {
     served.gate.add_permits(COUNT);
     while !rest.is_empty() {
         slow.reserve_capacity(rest.len());
-        let room = soon(std::future::poll_fn(|cx| slow.poll_capacity(cx))).await.unwrap().unwrap();
+        while slow.capacity() == 0 {
+            soon(std::future::poll_fn(|cx| slow.poll_capacity(cx))).await.unwrap().unwrap();
+        }
+        let room = slow.capacity();
         slow.send_data(rest.split_to(room.min(rest.len())), false).unwrap();
     }
     for _ in 0..COUNT {

@@ -193,7 +193,10 @@ async fn send(mut from: OwnedReadHalf, mut to: SendStream<Bytes>, mut data: Byte
     loop {
         while !data.is_empty() {
             to.reserve_capacity(data.len());
-            match poll_fn(|cx| to.poll_capacity(cx)).await {
+            // it waits for more capacity, even if there is enough
+            let more =
+                if to.capacity() > 0 { Some(Ok(to.capacity())) } else { poll_fn(|cx| to.poll_capacity(cx)).await };
+            match more {
                 Some(Ok(room)) => {
                     let part = data.split_to(room.min(data.len()));
                     if !part.is_empty() && to.send_data(part, false).is_err() {
