@@ -84,8 +84,9 @@ main() {
     --cases '1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*,12.1.1,12.1.2,12.1.3,12.1.4,12.2.1,12.3.1,12.4.1,12.5.1,13.*.1'
   run 'bridge to HTTP/2 starts' start http2_bridge --to "$(sed 's|^ws://||; s|/.*||' <<< "$endpoint")"
   # the client of the suite speaks HTTP/1.1 to the bridge, and the bridge HTTP/2 to the same server
+  # without 2.11, which wants a pong for each ping: while a write waits for the stream, only the last is answered (RFC 6455 §5.5.3)
   run 'Autobahn over HTTP/2' python3 tests/autobahn/run.py "$endpoint" --strict --need-deflate --need-close-code \
-    --cases '1.*,2.*,3.*,4.*,5.*,6.1.*,6.2.*,6.4.*,7.*,9.1.*,9.2.*,10.*,12.1.1,12.2.1,13.*.1'
+    --cases '1.*,2.1,2.2,2.3,2.4,2.5,2.6,2.7,2.8,2.9,2.10,3.*,4.*,5.*,6.1.*,6.2.*,6.4.*,7.*,9.1.*,9.2.*,10.*,12.1.1,12.2.1,13.*.1'
   endpoint=$direct
   run 'Autobahn, our client' python3 tests/autobahn/run_client.py "$examples/autobahn_client" \
     --strict --need-deflate --need-close-code \
