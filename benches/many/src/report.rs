@@ -9,7 +9,7 @@ use compare::chart::{self, Group, Heading};
 use compare::stats::{Spread, spread};
 use serde::{Deserialize, Serialize};
 
-use crate::system::Limits;
+use crate::system::{Kernel, Limits};
 use crate::{memory, tcp};
 
 /// The best published figures for idle WebSocket connections of one machine: the number of them, and bytes of process
@@ -103,7 +103,7 @@ impl Results {
         for found in &self.tcp {
             let (name, sessions) = (name(found.sessions), found.sessions);
             process.push((name.clone(), kib(per_session(found.idle.pss, found.before.pss, sessions))));
-            let (idle, before) = (found.kernel_idle.slab, found.kernel_before.slab);
+            let (idle, before) = (found.kernel_idle.of_sockets(), found.kernel_before.of_sockets());
             kernel.push((name.clone(), kib(per_session(idle, before, sessions))));
             times.extend(spread(found.broadcasts.iter().map(|it| it.heard_seconds)).map(|it| (name, it)));
         }
@@ -137,7 +137,7 @@ const ROWS: [&str; 16] = [
     "of these the transport with the clients",
     "process memory per session after the broadcasts, bytes",
     "kernel memory per connection, both ends, bytes",
-    "of these not reclaimable",
+    "growth of all slabs, with that of other work",
     "seconds to open all",
     "CPU of the servers per opened session, µs",
     "one broadcast to all: seconds until it was queued",
@@ -155,7 +155,7 @@ struct Column {
 impl Column {
     fn of_tcp(found: &tcp::Found) -> Self {
         let sessions = found.sessions;
-        let kernel = |read: fn(&crate::system::Kernel) -> u64| {
+        let kernel = |read: fn(&Kernel) -> u64| {
             format!("{:.0}", per_session(read(&found.kernel_idle), read(&found.kernel_before), sessions))
         };
         let cells = [
@@ -170,8 +170,8 @@ impl Column {
             format!("{:.0}", per_session(found.idle.pss, found.before.pss, sessions)),
             "–".to_owned(),
             format!("{:.0}", per_session(found.after_broadcasts.pss, found.before.pss, sessions)),
+            kernel(Kernel::of_sockets),
             kernel(|kernel| kernel.slab),
-            kernel(|kernel| kernel.unreclaimable),
             format!("{:.1}", found.open_seconds),
             format!("{:.0}", found.open_cpu_seconds * 1e6 / sessions as f64),
             "–".to_owned(),
