@@ -282,14 +282,14 @@ pub mod prelude {
     pub use crate::Trust;
     pub use crate::{
         AsyncRemote, BasicRemote, Binary, BinaryDecoder, BinaryEncoder, BinaryStream, BinaryStreamDecoder,
-        BinaryStreamEncoder, BinaryWriter, BoxError, Broadcast, Bytes, CloseCode, CloseReason, Compression,
-        Configurator, ContainerBuilder, DecodeBinary, DecodeText, Encode, EncodeContext, Endpoint, EndpointConfig,
-        EndpointInfo, Error, HandshakeHook, HandshakeRequest, HandshakeResponse, Identity, Initiator, Listener,
-        Message, MessageHandler, MessageKind, OpenSessions, Origins, Overflow, PathParams, Pong, Presence, Present,
-        Principal, ProxyProtocol, Rate, Refusal, Report, Room, Sent, Server, ServerBuilder, ServerContainer, Session,
-        SessionId, Shutdown, State, Text, TextDecoder, TextEncoder, TextStream, TextStreamDecoder, TextStreamEncoder,
-        TextWriter, TrailingSlash, User, WeakSession, on_close, on_error, on_message, on_open, on_presence,
-        server_endpoint,
+        BinaryStreamEncoder, BinaryWriter, BoxError, Broadcast, Bytes, Call, CloseCode, CloseReason, Compression,
+        Configurator, ContainerBuilder, DecodeBinary, DecodeText, Drain, Drained, Encode, EncodeContext, Endpoint,
+        EndpointConfig, EndpointInfo, Error, HandshakeHook, HandshakeRequest, HandshakeResponse, Identity, Initiator,
+        Interceptor, Listener, Message, MessageHandler, MessageKind, MessageRate, Next, OpenSessions, Origins, Outcome,
+        OverRate, Overflow, PathParams, Pong, Presence, Present, Principal, ProxyProtocol, Rate, Refusal, Report, Room,
+        Sent, Server, ServerBuilder, ServerContainer, Session, SessionId, Shutdown, State, Text, TextDecoder,
+        TextEncoder, TextStream, TextStreamDecoder, TextStreamEncoder, TextWriter, TrailingSlash, User, WeakSession,
+        on_close, on_error, on_message, on_open, on_presence, server_endpoint,
     };
     #[cfg(feature = "tls")]
     pub use crate::{ClientCertificate, ClientCertificates, TlsConfig};

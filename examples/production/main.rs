@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release -p examples --example production` and open the printed page. README.md has all flags.
 
+// its arguments are read by clap
+#[allow(dead_code, unused_imports)]
 #[path = "../shared/mod.rs"]
 mod shared;
 

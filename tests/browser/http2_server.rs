@@ -53,6 +53,10 @@ async fn main() -> Result<(), Error> {
     println!("page: https://{addr}/");
     println!("endpoint: wss://{addr}/version");
     let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    server.run_until(async move { drop(stop.recv().await) }).await?;
+    server
+        .run_until(async move {
+            stop.recv().await;
+        })
+        .await?;
     Ok(())
 }

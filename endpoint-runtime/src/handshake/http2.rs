@@ -123,8 +123,8 @@ pub(crate) fn is_handshake<B>(request: &Request<B>) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(feature = "http2")]
 mod tests {
-    #![cfg(feature = "http2")]
 
     use http::Response;
     use hyper::ext::Protocol;

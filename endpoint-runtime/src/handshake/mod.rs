@@ -1,6 +1,7 @@
 //! The opening handshake of both sides (RFC 6455 §4): maps an HTTP head to a verdict. Pure: it never reads a socket.
 
 pub(crate) mod accept_key;
+pub(crate) mod authority;
 #[cfg(feature = "client")]
 pub(crate) mod client;
 #[cfg(feature = "tls")]

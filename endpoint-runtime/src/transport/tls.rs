@@ -21,6 +21,8 @@ use tokio_rustls::rustls::server::NoServerSessionStorage;
 use super::certificates::{Certificates, pem, provider, tls_error};
 use super::client_certificates::ClientCertificates;
 use super::first_bytes;
+#[cfg(feature = "http2")]
+use super::tls_stream::ALPN_HTTP2;
 use super::tls_stream::TlsStream;
 use crate::config::{TLS_HANDSHAKE_TIMEOUT, TLS_WATCH_INTERVAL};
 use crate::error::{Error, Kind};
@@ -29,10 +31,6 @@ use crate::transport::socket::Io;
 
 /// The protocol negotiated by ALPN (RFC 7301): a handshake is an upgrade of HTTP/1.1.
 pub(super) const ALPN: &[u8] = b"http/1.1";
-
-/// The name of HTTP/2 over TLS in ALPN (RFC 9113 §3.2).
-#[cfg(feature = "http2")]
-pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 
 /// The certificates that a [`Server`](crate::Server) presents, with their keys, and those that it wants from its clients
 /// (cargo feature `tls`).

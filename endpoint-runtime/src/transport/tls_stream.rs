@@ -21,6 +21,10 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::buffers;
 
+/// The name of HTTP/2 over TLS in ALPN (RFC 9113 §3.2).
+#[cfg(feature = "http2")]
+pub(super) const ALPN_HTTP2: &[u8] = b"h2";
+
 /// Maximum bytes that one write encrypts: four records of the largest size, which fit into a lent buffer.
 const MOST_AT_ONCE: usize = 64 << 10;
 
@@ -110,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Whether HTTP/2 was negotiated by ALPN (RFC 7301).
     #[cfg(feature = "http2")]
     pub(crate) fn is_http2(&self) -> bool {
-        self.session.alpn_protocol() == Some(super::tls::ALPN_HTTP2)
+        self.session.alpn_protocol() == Some(ALPN_HTTP2)
     }
 
     /// The client's certificates in DER as verified, its own first, and the SHA-256 of that one; `None` if it presented
