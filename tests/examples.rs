@@ -384,6 +384,99 @@ async fn chat_sends_chinese_with_the_option() {
     }
 }
 
+// ---- production ----
+
+/// Starts production with a free port for operators; where that is, and where its endpoint is.
+async fn production(arguments: &[&str]) -> (Example, SocketAddr, SocketAddr) {
+    let all = [&["--admin-addr", "127.0.0.1:0"], arguments].concat();
+    let mut example = Example::start("production", &all);
+    let (admin, _) = example.url("page", "http").await;
+    let scheme = if arguments.contains(&"--tls-cert") { "wss" } else { "ws" };
+    let (addr, path) = example.url("endpoint", scheme).await;
+    assert_eq!(path, "/ws");
+    (example, admin, addr)
+}
+
+/// A JSON Web Token (RFC 7519) of HS256: of `ann`, until 2100, signed with `secret`.
+const TOKEN: &str = concat!(
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.",
+    "eyJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.",
+    "cVrBox_0L5FHo58JlSpt6Ps2mCR4bbdeBriZf7WfYKk"
+);
+
+#[tokio::test]
+async fn production_echoes_and_answers_its_operators() {
+    let (_example, admin, addr) = production(&[]).await;
+    let mut client = echoes(addr, "/ws").await;
+    client.binary(&[0, 255]).await;
+    assert_eq!(client.expect(BINARY).await, [0, 255]);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(get(admin, path).await.status, 200, "{path}");
+    }
+    let stats: serde_json::Value = serde_json::from_str(&get(admin, "/stats").await.body).unwrap();
+    assert_eq!((&stats["sessions"], &stats["endpoints"][0]["path"]), (&1.into(), &"/ws".into()));
+    assert_eq!(stats["endpoints"][0]["messages_received"], 5);
+    let metrics = get(admin, "/metrics").await;
+    assert!(metrics.body.contains("websocket_server_sessions{endpoint=\"/ws\"} 1"), "{}", metrics.body);
+    assert_eq!(get(addr, "/stats").await.status, 404, "clients see no statistics");
+}
+
+#[tokio::test]
+async fn production_limits_sessions_of_an_address_behind_a_trusted_proxy() {
+    let arguments = ["--max-sessions-per-address", "1", "--trusted-proxies", "127.0.0.1"];
+    let (_example, _, addr) = production(&arguments).await;
+    let from = |client: &'static str| async move { Client::try_connect(addr, "/ws", &[client]).await };
+    let (first, _kept) = from("X-Forwarded-For: 192.0.2.1").await;
+    let (second, _) = from("X-Forwarded-For: 192.0.2.1").await;
+    let (other, _) = from("X-Forwarded-For: 192.0.2.2").await;
+    assert_eq!([first.status, second.status, other.status], [101, 429, 101]);
+    assert!(second.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn production_admits_only_valid_tokens_if_there_is_a_secret() {
+    let (_example, _, addr) = production(&["--jwt-secret", "secret"]).await;
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let forged = format!("Authorization: Bearer {}x", TOKEN.trim_end_matches(|last| last != '.'));
+    let statuses = [&[][..], &[forged.as_str()], &[bearer.as_str()]];
+    for (headers, expected) in statuses.into_iter().zip([401, 401, 101]) {
+        assert_eq!(Client::try_connect(addr, "/ws", headers).await.0.status, expected, "{headers:?}");
+    }
+    echoes(addr, &format!("/ws?access_token={TOKEN}")).await;
+}
+
+#[tokio::test]
+async fn production_drains_before_it_stops() {
+    let (mut example, admin, addr) = production(&["--drain", "2s"]).await;
+    let mut client = echoes(addr, "/ws").await;
+    example.terminate();
+    while get(admin, "/readyz").await.status == 200 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(get(admin, "/healthz").await.status, 200);
+    let close = client.expect(CLOSE).await;
+    assert_eq!(close[..2], 1001_u16.to_be_bytes());
+    assert!(close[2..].starts_with(b"retry="), "{:?}", String::from_utf8_lossy(&close));
+    client.close(1001, "").await;
+    assert!(example.ended().await.success());
+}
+
+#[tokio::test]
+async fn production_explains_wrong_arguments() {
+    for (arguments, reason) in [
+        (&["--rate", "fast"][..], "a rate is written such as"),
+        (&["--tls-cert", "cert.pem"], "--tls-key"),
+        (&["--max-sessions", "0"], "a limit is at least 1"),
+        (&["--proxy-protocol", "maybe"], "possible values"),
+        (&["--trusted-proxies", "10.0.0.1/8"], "10.0.0.0/8"),
+    ] {
+        let process = Command::new(Example::path("production")).args(arguments).kill_on_drop(true).output();
+        let output = soon(process).await.unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(reason), "{arguments:?}: {error}");
+    }
+}
+
 // ---- cluster_chat ----
 
 /// The users of a room as a node lists them, and the nodes that did not answer.

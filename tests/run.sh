@@ -97,7 +97,7 @@ main() {
   run 'Node client' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary --forgets
   run 'Node client, contexts kept' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$keeping" --binary --keeps
   local program
-  for program in ws_server chat cluster_chat polling_vs_push handshake broadcast socketio_chat axum_app programmatic http2; do
+  for program in ws_server chat cluster_chat polling_vs_push handshake broadcast socketio_chat axum_app programmatic production http2; do
     run "page of $program in a browser" env NODE_PATH="$ENDPOINT_NODE_PATH" EXAMPLES="$examples" "$ENDPOINT_NODE" "tests/browser/$program.js"
   done
 }
