@@ -46,7 +46,10 @@ async fn server() -> TestServer {
         tracing::info!("in the hook");
         Ok(())
     };
-    TestServer::with(ServerContainer::builder().register::<Sync>().register::<Async>().handshake(hook)).await
+    TestServer::with(
+        ServerContainer::builder().trace_messages(true).register::<Sync>().register::<Async>().handshake(hook),
+    )
+    .await
 }
 
 /// Opens a session as part of a trace, and exchanges a message.

@@ -17,7 +17,7 @@ use crate::config::Limits;
 use crate::endpoint::contract::EndpointHandlers;
 use crate::error::Error;
 use crate::scheduling::fairness::Quantum;
-use crate::send_queue::{SendQueue, frame_of, shown};
+use crate::send_queue::{SendQueue, frame_of};
 use crate::session::Session;
 use crate::transport::socket::Socket;
 use endpoint_wire::Violation;
@@ -345,7 +345,6 @@ impl ConnectionIo {
         }
         self.timers.note_sent();
         let (opcode, data) = frame_of(message);
-        self.send_queue().log_sent(|| shown(opcode, &data));
         if self.writer.has_stall() {
             // a blocked write is not counted yet, but copying the reply to memory costs as much as a write
             self.quantum.spend(data.len());

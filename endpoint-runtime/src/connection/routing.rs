@@ -152,24 +152,12 @@ impl ConnectionIo {
         &mut self,
         dispatch: &'d mut Dispatch<E>,
     ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
-        if self.slow_path.is_some() {
-            match self.next_slowly(dispatch) {
+        if self.slow_path.is_some() || self.inbox.is_some() || E::PRESENCE.exists() {
+            // in one place, so that the usual way has no further call to build
+            match self.next_unusual(dispatch) {
                 Slow::Nothing => return None,
                 Slow::Call(invocation) => return Some(dispatch.call(invocation)),
                 Slow::Usual => {}
-            }
-        }
-        if streams::<E>() {
-            self.discard_stream();
-        }
-        if self.has_presence_change::<E>() {
-            if let Some(change) = self.session.next_presence_change(self.has_input()) {
-                return Some(dispatch.call(Invocation::Presence(change)));
-            }
-        }
-        if self.inbox.is_some() {
-            if let Some(invocation) = self.next_in_inbox(dispatch) {
-                return Some(dispatch.call(invocation));
             }
         }
         let (options, limit) = (self.decode_options::<E>(), self.reader.max_message_size());
@@ -214,6 +202,27 @@ impl ConnectionIo {
             }
         }
         None
+    }
+
+    /// The next call that comes before the messages in the input: of a session that has ended or that has a gate, for a
+    /// change of presence, for a message that waits in the inbox.
+    #[inline(never)]
+    fn next_unusual<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>) -> Slow {
+        if self.slow_path.is_some() {
+            match self.next_slowly(dispatch) {
+                Slow::Usual => {}
+                slow => return slow,
+            }
+        }
+        if streams::<E>() {
+            self.discard_stream();
+        }
+        if self.has_presence_change::<E>() {
+            if let Some(change) = self.session.next_presence_change(self.has_input()) {
+                return Slow::Call(Invocation::Presence(change));
+            }
+        }
+        self.next_in_inbox(dispatch).map_or(Slow::Usual, Slow::Call)
     }
 
     /// Notes the size of a message that is handed on owned.

@@ -154,7 +154,7 @@ impl Writer {
     }
 
     /// Whether a reply must go through the queue: behind its backlog, because it is worth compressing, or because
-    /// interceptors see it.
+    /// interceptors or the traffic log see it.
     #[inline]
     fn queues_replies(&self, size: usize) -> bool {
         self.has_backlog || self.queue.converts_size(size)
@@ -181,10 +181,13 @@ impl Writer {
     fn reply_through_queue(&mut self, opcode: OpCode, data: Binary) -> Result<bool, Error> {
         let queue = &self.queue;
         let item = match queue.show(QueueItem::Shared(opcode, data.into())) {
-            Ok(item) => queue.compress(item),
-            Err(Refused::Discarded) => return Ok(false),
+            Ok(item) => item,
+            // nothing is sent, and so nothing is counted
+            Err(Refused::Discarded) => return Ok(true),
             Err(refused) => return Err(refused.into()),
         };
+        queue.log_sent(|| item.shown());
+        let item = queue.compress(item);
         if self.has_backlog || item.is_in_order() {
             // through the queue, so that no other message is compressed between this one and those before it
             queue.enter_handler(|| queue.enqueue(item, Admission::Reply))?;

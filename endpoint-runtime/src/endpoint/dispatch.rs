@@ -15,7 +15,7 @@ use crate::endpoint::invocation::{BoxFuture, Invocation};
 use crate::endpoint::observation::Observation;
 use crate::error::{Error, Kind};
 use crate::observe::destructors;
-use crate::observe::traffic::Shown;
+use crate::observe::traffic::{Shown, may_observe};
 use crate::send_queue::SendQueue;
 use crate::session::Session;
 use crate::session::message_handler::{Answer, Entry, Payload};
@@ -34,11 +34,11 @@ pin_project! {
     /// A call of a message handler.
     #[project = CallingState]
     pub(crate) enum HandlerFuture<'d, T, B, P, X, Y, Z> {
-        Text { #[pin] handler: T, observation: Observation },
-        Binary { #[pin] handler: B, observation: Observation },
+        Text { #[pin] handler: T },
+        Binary { #[pin] handler: B },
         Pong { #[pin] handler: P },
-        TextStream { #[pin] handler: X, observation: Observation },
-        BinaryStream { #[pin] handler: Y, observation: Observation },
+        TextStream { #[pin] handler: X },
+        BinaryStream { #[pin] handler: Y },
         Presence { #[pin] handler: Z },
         Settled { reply: Option<Reply> },
         Later { handler: BoxFuture<'d, Reply> },
@@ -59,12 +59,12 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
         match self.project() {
-            CallingState::Text { handler, observation } => observation.poll(|| handler.poll(cx)),
-            CallingState::Binary { handler, observation } => observation.poll(|| handler.poll(cx)),
+            CallingState::Text { handler } => handler.poll(cx),
+            CallingState::Binary { handler } => handler.poll(cx),
             CallingState::Pong { handler } => handler.poll(cx),
             CallingState::Later { handler } => handler.as_mut().poll(cx),
-            CallingState::TextStream { handler, observation } => observation.poll(|| handler.poll(cx)),
-            CallingState::BinaryStream { handler, observation } => observation.poll(|| handler.poll(cx)),
+            CallingState::TextStream { handler } => handler.poll(cx),
+            CallingState::BinaryStream { handler } => handler.poll(cx),
             CallingState::Presence { handler } => handler.poll(cx),
             CallingState::Settled { reply } => reply.take().map_or(Poll::Pending, Poll::Ready),
         }
@@ -120,22 +120,34 @@ impl<E: EndpointHandlers> Dispatch<E> {
     > {
         let Self { endpoint, session, .. } = self;
         match work {
+            Invocation::Text(text, last) if !may_observe() => {
+                HandlerFuture::Text { handler: endpoint.on_text(session, text, last) }
+            }
             Invocation::Text(text, last) => {
                 let observation = Observation::of(session, shown_text(&E::TEXT, &text));
-                HandlerFuture::Text { handler: endpoint.on_text(session, text, last), observation }
+                observed(observation, endpoint.on_text(session, text, last))
+            }
+            Invocation::Binary(data, last) if !may_observe() => {
+                HandlerFuture::Binary { handler: endpoint.on_binary(session, data, last) }
             }
             Invocation::Binary(data, last) => {
                 let observation = Observation::of(session, Shown::Size("binary", data.len()));
-                HandlerFuture::Binary { handler: endpoint.on_binary(session, data, last), observation }
+                observed(observation, endpoint.on_binary(session, data, last))
             }
             Invocation::Pong(pong) => HandlerFuture::Pong { handler: endpoint.on_pong(session, pong) },
+            Invocation::TextStream(text) if !may_observe() => {
+                HandlerFuture::TextStream { handler: endpoint.on_text_stream(session, text) }
+            }
             Invocation::TextStream(text) => {
                 let observation = Observation::of(session, Shown::Size("text stream", 0));
-                HandlerFuture::TextStream { handler: endpoint.on_text_stream(session, text), observation }
+                observed(observation, endpoint.on_text_stream(session, text))
+            }
+            Invocation::BinaryStream(data) if !may_observe() => {
+                HandlerFuture::BinaryStream { handler: endpoint.on_binary_stream(session, data) }
             }
             Invocation::BinaryStream(data) => {
                 let observation = Observation::of(session, Shown::Size("binary stream", 0));
-                HandlerFuture::BinaryStream { handler: endpoint.on_binary_stream(session, data), observation }
+                observed(observation, endpoint.on_binary_stream(session, data))
             }
             Invocation::Presence(change) => HandlerFuture::Presence { handler: endpoint.on_presence(session, change) },
             Invocation::Settled(reply) => HandlerFuture::Settled { reply: Some(reply) },
@@ -217,6 +229,16 @@ impl<E: EndpointHandlers> Dispatch<E> {
     /// Calls a handler that is an ordinary `fn`.
     #[inline]
     pub(crate) fn text_sync(&mut self, text: &str, last: bool) -> Reply {
+        if may_observe() {
+            return self.text_observed(text, last);
+        }
+        let Self { endpoint, session, .. } = self;
+        guarded(session, || endpoint.on_text_sync(session, text, last))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn text_observed(&mut self, text: &str, last: bool) -> Reply {
         let Self { endpoint, session, .. } = self;
         let observation = Observation::of(session, shown_text(&E::TEXT, text));
         observation.run(|| guarded(session, || endpoint.on_text_sync(session, text, last)))
@@ -225,6 +247,16 @@ impl<E: EndpointHandlers> Dispatch<E> {
     /// Calls a handler that is an ordinary `fn`.
     #[inline]
     pub(crate) fn binary_sync(&mut self, data: &[u8], last: bool) -> Reply {
+        if may_observe() {
+            return self.binary_observed(data, last);
+        }
+        let Self { endpoint, session, .. } = self;
+        guarded(session, || endpoint.on_binary_sync(session, data, last))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn binary_observed(&mut self, data: &[u8], last: bool) -> Reply {
         let Self { endpoint, session, .. } = self;
         let observation = Observation::of(session, Shown::Size("binary", data.len()));
         observation.run(|| guarded(session, || endpoint.on_binary_sync(session, data, last)))
@@ -235,6 +267,15 @@ impl<E: EndpointHandlers> Dispatch<E> {
 #[inline(always)]
 fn shown_text<'m>(handler: &Handler, text: &'m str) -> Shown<'m> {
     if handler.parts { Shown::Size("text part", text.len()) } else { Shown::Text(text) }
+}
+
+/// The call of a handler whose message is observed: boxed, so that other calls have no place for an observation.
+#[cold]
+fn observed<'d, T, B, P, X, Y, Z>(
+    observation: Observation,
+    handler: impl Future<Output = Reply> + Send + 'd,
+) -> HandlerFuture<'d, T, B, P, X, Y, Z> {
+    HandlerFuture::Later { handler: observation.with(Box::pin(handler)) }
 }
 
 fn shown_payload<'m>(entry: &Entry, payload: &'m Payload) -> Shown<'m> {

@@ -6,17 +6,17 @@ use std::time::Instant;
 use tracing::Span;
 
 use crate::endpoint::contract::Reply;
+use crate::endpoint::invocation::BoxFuture;
 use crate::error::excerpt::excerpt;
 use crate::observe::trace_context::TraceContext;
 use crate::observe::traffic::{Shown, may_observe};
 use crate::session::Session;
-use crate::session::message_handler::Pending;
 
 /// Target of the spans of messages, so that a filter can select them.
 const MESSAGES: &str = "endpoint_runtime::messages";
 
-/// The observation of one message, from the call of its handler to its result. Usually there is none, which costs two
-/// loads and a pointer.
+/// The observation of one message, from the call of its handler to its result. Usually there is none, which costs one
+/// load.
 pub(crate) struct Observation(Option<Box<Observed>>);
 
 struct Observed {
@@ -39,7 +39,7 @@ impl Observation {
         if let Some(traffic) = &observing.traffic {
             traffic.note(&session.id().to_string(), "in", message);
         }
-        let span = span_of(session, message);
+        let span = if observing.traces_messages { span_of(session, message) } else { Span::none() };
         let begun = observing.measures_handlers.then(Instant::now);
         let is_observed = begun.is_some() || !span.is_disabled();
         Self(is_observed.then(|| Box::new(Observed { span, begun, session: session.clone() })))
@@ -58,8 +58,7 @@ impl Observation {
     }
 
     /// Polls a handler that may suspend.
-    #[inline]
-    pub(crate) fn poll(&self, poll: impl FnOnce() -> Poll<Reply>) -> Poll<Reply> {
+    fn poll(&self, poll: impl FnOnce() -> Poll<Reply>) -> Poll<Reply> {
         let entered = self.0.as_ref().map(|observed| observed.span.enter());
         let polled = poll();
         drop(entered);
@@ -70,7 +69,7 @@ impl Observation {
     }
 
     /// A handler that has begun already, with its observation.
-    pub(crate) fn with(self, mut pending: Pending) -> Pending {
+    pub(crate) fn with<'a>(self, mut pending: BoxFuture<'a, Reply>) -> BoxFuture<'a, Reply> {
         if self.0.is_none() {
             return pending;
         }

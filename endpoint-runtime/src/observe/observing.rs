@@ -8,6 +8,7 @@ use super::traffic::{EndpointTraffic, TrafficLog, use_observation};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ObserveSettings {
     pub(crate) measures_handlers: bool,
+    pub(crate) traces_messages: bool,
     pub(crate) traffic: Option<TrafficLog>,
 }
 
@@ -15,16 +16,18 @@ pub(crate) struct ObserveSettings {
 #[derive(Debug, Default)]
 pub(crate) struct Observing {
     pub(crate) measures_handlers: bool,
+    pub(crate) traces_messages: bool,
     pub(crate) traffic: Option<Arc<EndpointTraffic>>,
 }
 
 impl Observing {
     /// The settings for the endpoint with this path.
     pub(crate) fn of(settings: &ObserveSettings, path: &str) -> Self {
-        if settings.measures_handlers || settings.traffic.is_some() {
+        let ObserveSettings { measures_handlers, traces_messages, .. } = *settings;
+        if measures_handlers || traces_messages || settings.traffic.is_some() {
             use_observation();
         }
         let traffic = settings.traffic.clone().map(|log| Arc::new(EndpointTraffic { log, path: path.into() }));
-        Self { measures_handlers: settings.measures_handlers, traffic }
+        Self { measures_handlers, traces_messages, traffic }
     }
 }

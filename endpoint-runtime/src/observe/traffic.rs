@@ -114,7 +114,7 @@ impl EndpointTraffic {
     }
 }
 
-/// Whether any endpoint of the process has a traffic log or measures its handlers: one load for each message.
+/// Whether any endpoint of the process has a traffic log, or measures or traces its messages: one load for each message.
 static IS_USED: AtomicBool = AtomicBool::new(false);
 
 /// Notes that an endpoint observes its messages.
@@ -126,7 +126,6 @@ pub(crate) fn use_observation() {
 #[inline(always)]
 pub(crate) fn may_observe() -> bool {
     IS_USED.load(Relaxed)
-        || tracing::level_filters::LevelFilter::current() >= tracing::level_filters::LevelFilter::DEBUG
 }
 
 #[cfg(test)]

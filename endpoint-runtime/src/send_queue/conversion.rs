@@ -18,9 +18,12 @@ pub(crate) enum HookVerdict {
     Refuse,
 }
 
-/// The steps before a message of one session is queued. A session without compression and without interceptors has none.
+/// The steps around the queueing of a message of one session. A session without compression, interceptors and a traffic log
+/// has none.
 #[derive(Default)]
 pub(super) struct Conversion {
     pub(super) deflation: Option<Deflation>,
     pub(super) hook: Option<Box<dyn SendHook>>,
+    /// The session's name in the traffic log, if its messages are logged.
+    pub(super) label: Option<Box<str>>,
 }

@@ -17,7 +17,9 @@ impl SendQueue {
     #[inline]
     pub(crate) fn converts_size(&self, size: usize) -> bool {
         self.conversion.as_ref().is_some_and(|conversion| {
-            conversion.hook.is_some() || conversion.deflation.as_ref().is_some_and(|deflation| deflation.is_for(size))
+            conversion.hook.is_some()
+                || conversion.label.is_some()
+                || conversion.deflation.as_ref().is_some_and(|deflation| deflation.is_for(size))
         })
     }
 

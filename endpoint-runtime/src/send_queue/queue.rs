@@ -55,7 +55,7 @@ pub(crate) struct SendQueue {
     #[cfg(feature = "adopted")]
     pub(super) whole: AtomicBool,
     state: Mutex<QueueState>,
-    /// Set if compression was negotiated, or interceptors see what is sent.
+    /// Set if compression was negotiated, interceptors see what is sent, or it is logged.
     pub(super) conversion: Option<Box<Conversion>>,
 }
 
@@ -77,7 +77,8 @@ impl SendQueue {
             #[cfg(feature = "adopted")]
             whole: AtomicBool::new(false),
             state: Mutex::new(QueueState::new(socket)),
-            conversion: deflation.map(|deflation| Box::new(Conversion { deflation: Some(*deflation), hook: None })),
+            conversion: deflation
+                .map(|deflation| Box::new(Conversion { deflation: Some(*deflation), ..Conversion::default() })),
         }
     }
 
@@ -124,24 +125,23 @@ impl SendQueue {
         self.notify(state);
     }
 
-    /// Sets the session's name for the traffic log.
-    pub(crate) fn set_label(&self, session: String) {
-        self.lock().cold().label = Some(session.into());
+    /// Has each message logged under the session's name. Call it before the queue is shared.
+    pub(crate) fn set_label(&mut self, session: String) {
+        self.conversion.get_or_insert_default().label = Some(session.into());
     }
 
-    /// Whether there is a traffic log.
+    /// Whether messages are logged.
     #[inline]
     pub(crate) fn is_logged(&self) -> bool {
-        self.bounds.traffic.is_some()
+        self.conversion.as_ref().is_some_and(|conversion| conversion.label.is_some())
     }
 
-    /// Logs a message that was accepted for sending, if there is a traffic log.
+    /// Logs a message that was accepted for sending, if messages are logged.
     #[inline]
     pub(crate) fn log_sent<'m>(&self, message: impl FnOnce() -> Shown<'m>) {
-        if let Some(traffic) = &self.bounds.traffic {
-            let label = self.lock().existing_cold().and_then(|cold| cold.label.clone());
-            // unlocked, because a subscriber may do anything
-            traffic.note(label.as_deref().unwrap_or_default(), "out", message());
+        let Some(conversion) = &self.conversion else { return };
+        if let (Some(label), Some(traffic)) = (&conversion.label, &self.bounds.traffic) {
+            traffic.note(label, "out", message());
         }
     }
 

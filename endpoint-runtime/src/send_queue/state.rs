@@ -1,6 +1,5 @@
 //! The state of a send queue that its lock guards.
 
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -121,8 +120,6 @@ pub(super) struct ColdState {
     pub(super) send_timeout: Option<Option<Duration>>,
     /// The frames of a burst of broadcasts to this session first, and to others.
     pub(super) burst: Option<Bytes>,
-    /// The session's ID, if its messages are logged.
-    pub(super) label: Option<Arc<str>>,
 }
 
 impl ColdState {

@@ -298,16 +298,11 @@ impl<'a> AsyncRemote<'a> {
         let Self { send_queue, options, .. } = self;
         let overflow = options.overflow.or(send_queue.overflow()).unwrap_or(Overflow::Error);
         let admission = Admission::from(overflow);
-        let message = if send_queue.converts() { send_queue.show(message) } else { Ok(message) };
-        let logged = if send_queue.is_logged() { message.clone().ok() } else { None };
-        let message = message.map(|message| match options.compressed {
-            true => send_queue.compress_if_accepted(message, admission),
-            false => message,
-        });
-        let ticket = message.and_then(|message| send_queue.enqueue(message, admission)).map(|accepted| accepted.ticket);
-        if let (Some(message), Ok(_)) = (logged, &ticket) {
-            send_queue.log_sent(|| message.shown());
-        }
+        let ticket = if send_queue.converts() {
+            convert_and_enqueue(send_queue, options.compressed, message, admission)
+        } else {
+            send_queue.enqueue(message, admission).map(|accepted| accepted.ticket)
+        };
         if ticket == Err(Refused::Full) && send_queue.is_first_overflow() {
             if let Some(not_logged) = send_queue.log().full.due() {
                 tracing::warn!(
@@ -327,6 +322,24 @@ impl<'a> AsyncRemote<'a> {
 }
 
 remote_options!(AsyncRemote<'_>);
+
+/// Enqueues a message that interceptors see, that is compressed, or that is logged.
+#[inline(never)]
+fn convert_and_enqueue(
+    send_queue: &SendQueue,
+    compressed: bool,
+    message: QueueItem<'_>,
+    admission: Admission,
+) -> Result<Ticket, Refused> {
+    let message = send_queue.show(message)?;
+    let logged = send_queue.is_logged().then(|| message.clone());
+    let message = if compressed { send_queue.compress_if_accepted(message, admission) } else { message };
+    let ticket = send_queue.enqueue(message, admission)?.ticket;
+    if let Some(message) = logged {
+        send_queue.log_sent(|| message.shown());
+    }
+    Ok(ticket)
+}
 
 /// Shows a message to the interceptors, and compresses it.
 fn convert<'a>(send_queue: &SendQueue, options: SendOptions, message: QueueItem<'a>) -> Result<QueueItem<'a>, Refused> {

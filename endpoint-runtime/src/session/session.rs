@@ -98,10 +98,11 @@ impl Session {
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         let role = if response.is_some() { Role::Client } else { Role::Server };
         let id = SessionId::random();
-        let send_queue = Arc::new(SendQueue::new(bounds, role, deflation, writer));
+        let mut send_queue = SendQueue::new(bounds, role, deflation, writer);
         if endpoint.observing.traffic.is_some() {
             send_queue.set_label(id.to_string());
         }
+        let send_queue = Arc::new(send_queue);
         Self(Arc::new(Inner {
             id,
             handshake: Box::new(Handshake { request, response }),

@@ -84,49 +84,72 @@ impl SharedMessage {
             None | Some(Overflow::Wait | Overflow::Error) => Admission::DropNewest,
             Some(overflow) => overflow.into(),
         };
-        let evicted = self.write_or_enqueue(send_queue, direct, claimed, admission)?;
-        send_queue.log_sent(|| shown(self.opcode, &self.payload));
-        Ok(evicted)
+        if send_queue.converts() {
+            return self.convert_and_enqueue(send_queue, direct, claimed, admission);
+        }
+        self.write_or_enqueue(send_queue, direct, claimed, admission)
     }
 
-    #[inline(always)]
-    fn write_or_enqueue(
+    /// Enqueues the message for one session that compresses it, whose interceptors see it, or that logs it.
+    #[inline(never)]
+    fn convert_and_enqueue(
         &mut self,
         send_queue: &SendQueue,
         direct: Option<BroadcastTime>,
         claimed: &mut bool,
         admission: Admission,
     ) -> Result<u32, Refused> {
-        let (opcode, size) = (self.opcode, self.payload.len());
-        let mut put = |item: QueueItem<'_>| {
-            *claimed = send_queue.claim();
-            send_queue.enqueue(item, admission).map(|accepted| accepted.evicted)
-        };
-        let deflation = match send_queue.deflation_or_hook() {
-            Ok(deflation) => deflation.filter(|deflation| self.options.compressed && deflation.is_for(size)),
-            Err(_) => return self.show_and_enqueue(send_queue, claimed, admission),
-        };
-        match deflation {
-            Some(deflation) if !deflation.no_context_takeover() => {
-                return put(QueueItem::Borrowed(opcode, &self.payload).in_order());
+        let evicted = match send_queue.deflation_or_hook() {
+            Err(_) => self.show_and_enqueue(send_queue, claimed, admission)?,
+            Ok(Some(deflation)) if self.options.compressed && deflation.is_for(self.payload.len()) => {
+                self.deflate_and_enqueue(send_queue, deflation, direct, claimed, admission)?
             }
-            Some(deflation) => {
-                if let Some(frame) = self.deflated(deflation) {
-                    return match direct.filter(|_| frame.len() < SHARE_FROM) {
-                        Some(time) if send_queue.try_write_direct(&frame, time)? => Ok(0),
-                        _ => put(QueueItem::EncodedShared(frame)),
-                    };
-                }
-            }
-            None => {}
+            Ok(_) => self.write_or_enqueue(send_queue, direct, claimed, admission)?,
+        };
+        send_queue.log_sent(|| shown(self.opcode, &self.payload));
+        Ok(evicted)
+    }
+
+    fn deflate_and_enqueue(
+        &mut self,
+        send_queue: &SendQueue,
+        deflation: &Deflation,
+        direct: Option<BroadcastTime>,
+        claimed: &mut bool,
+        admission: Admission,
+    ) -> Result<u32, Refused> {
+        if !deflation.no_context_takeover() {
+            let item = QueueItem::Borrowed(self.opcode, &self.payload).in_order();
+            return put(send_queue, item, claimed, admission);
         }
+        let Some(frame) = self.deflated(deflation) else {
+            return self.write_or_enqueue(send_queue, direct, claimed, admission);
+        };
+        match direct.filter(|_| frame.len() < SHARE_FROM) {
+            Some(time) if send_queue.try_write_direct(&frame, time)? => Ok(0),
+            _ => put(send_queue, QueueItem::EncodedShared(frame), claimed, admission),
+        }
+    }
+
+    #[inline(always)]
+    fn write_or_enqueue(
+        &self,
+        send_queue: &SendQueue,
+        direct: Option<BroadcastTime>,
+        claimed: &mut bool,
+        admission: Admission,
+    ) -> Result<u32, Refused> {
         match direct {
-            _ if size >= SHARE_FROM => put(QueueItem::Shared(opcode, self.payload.clone().into())),
+            _ if self.payload.len() >= SHARE_FROM => {
+                put(send_queue, QueueItem::Shared(self.opcode, self.payload.clone().into()), claimed, admission)
+            }
             Some(time) if send_queue.try_write_direct(&self.frame, time)? => Ok(0),
             _ => match &self.burst {
                 // a client's frames are masked one by one
-                Some(burst) if send_queue.role == Role::Server => put(QueueItem::Burst(burst)),
-                _ => put(QueueItem::EncodedBorrowed(&self.frame)),
+                Some(burst) if send_queue.role == Role::Server => {
+                    put(send_queue, QueueItem::Burst(burst), claimed, admission)
+                }
+                _ => put(send_queue, QueueItem::EncodedBorrowed(&self.frame), claimed, admission),
             },
         }
     }
@@ -141,8 +164,7 @@ impl SharedMessage {
     ) -> Result<u32, Refused> {
         let item = send_queue.show(QueueItem::Shared(self.opcode, self.payload.clone().into()))?;
         let item = if self.options.compressed { send_queue.compress_if_accepted(item, admission) } else { item };
-        *claimed = send_queue.claim();
-        send_queue.enqueue(item, admission).map(|accepted| accepted.evicted)
+        put(send_queue, item, claimed, admission)
     }
 
     /// The message as a compressed frame, created for the first session with this kind of compression.
@@ -157,4 +179,11 @@ impl SharedMessage {
         self.deflated.push((kind, frame.clone()));
         frame
     }
+}
+
+/// Enqueues for one session; the caller may have to hand it over to a flusher then.
+#[inline(always)]
+fn put(send_queue: &SendQueue, item: QueueItem<'_>, claimed: &mut bool, admission: Admission) -> Result<u32, Refused> {
+    *claimed = send_queue.claim();
+    send_queue.enqueue(item, admission).map(|accepted| accepted.evicted)
 }
