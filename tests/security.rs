@@ -315,20 +315,20 @@ async fn a_byte_each_second_keeps_no_stage_of_a_connection_open() {
     let hello = [&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3][..], &[7; 189]].concat();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let header_2 = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x01\0"[..], &[0; 256]].concat();
-    for (stage, server, first, bytes, most) in [
-        ("request line", &plain, &b""[..], &b"GET /echo"[..], 31),
-        ("header", &plain, b"GET /echo HTTP/1.1\r\n", b"X: y\r\n", 31),
-        ("empty lines", &plain, b"", b"\r\n", 31),
-        ("second request", &plain, b"GET /x HTTP/1.1\r\nHost: a.org\r\n\r\n", b"GET /echo", 31),
-        ("HTTP/2 preface", &plain, b"", &preface[..23], 61),
-        ("HTTP/2 settings", &plain, &preface[..24], &[0, 0, 100, 4, 0, 0, 0, 0, 0], 73),
-        ("TLS handshake", &secure, b"", &hello, 6),
-        ("PROXY header, version 1", &proxied, b"", b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 44300000000", 31),
-        ("PROXY header, version 2", &proxied, b"", &header_2, 31),
-        ("request behind a PROXY header", &proxied, b"PROXY UNKNOWN\r\n", b"GET /echo", 31),
+    for (stage, server, first, bytes, expected) in [
+        ("request line", &plain, &b""[..], &b"GET /echo"[..], 29..=31),
+        ("header", &plain, b"GET /echo HTTP/1.1\r\n", b"X: y\r\n", 29..=31),
+        ("empty lines", &plain, b"", b"\r\n", 29..=31),
+        ("second request", &plain, b"GET /x HTTP/1.1\r\nHost: a.org\r\n\r\n", b"GET /echo", 29..=31),
+        ("HTTP/2 preface", &plain, b"", &preface[..23], 22..=31),
+        ("HTTP/2 settings", &plain, &preface[..24], &[0, 0, 100, 4, 0, 0, 0, 0, 0], 59..=73),
+        ("TLS handshake", &secure, b"", &hello, 4..=6),
+        ("PROXY header, version 1", &proxied, b"", b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 44300000000", 29..=31),
+        ("PROXY header, version 2", &proxied, b"", &header_2, 29..=31),
+        ("request behind a PROXY header", &proxied, b"PROXY UNKNOWN\r\n", b"GET /echo", 29..=31),
     ] {
         let seconds = drip(server.addr, first, bytes).await;
-        assert!(seconds <= most, "{stage}: {seconds} s");
+        assert!(expected.contains(&seconds), "{stage}: {seconds} s");
     }
     assert_eq!(journal.rest(), [""; 0]);
 }
@@ -362,7 +362,7 @@ async fn connect_from(from: [u8; 4], addr: SocketAddr) -> std::io::Result<TcpStr
 /// The 99th percentile of some round trips.
 async fn p99(client: &mut Client, journal: &Journal) -> Duration {
     let mut times = Vec::new();
-    for _ in 0..500 {
+    for _ in 0..1000 {
         let started = std::time::Instant::now();
         client.text("ping").await;
         client.expect_text("ping").await;
@@ -373,28 +373,35 @@ async fn p99(client: &mut Client, journal: &Journal) -> Duration {
     times[times.len() * 99 / 100]
 }
 
-/// Connects, asks and leaves again, as fast as it goes, from 127.0.0.2, until it is told to stop. Returns the number of
-/// attempts, and of those that were refused.
-fn flood(addr: SocketAddr, stop: &AtomicBool) -> (usize, usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (mut attempts, mut refused) = (0, 0);
-        while !stop.load(Ordering::Relaxed) {
-            let Ok(mut stream) = connect_from([127, 0, 0, 2], addr).await else { continue };
-            attempts += 1;
-            let _ = stream.write_all(opening("").as_bytes()).await;
-            let mut line = [0; 12];
-            let read = soon(stream.read_exact(&mut line)).await;
-            refused += usize::from(read.is_err() || line.ends_with(b"429"));
-            // no port waits for the last packets
-            stream.set_zero_linger().unwrap();
-        }
-        (attempts, refused)
-    })
+/// What clients of a flood saw so far.
+#[derive(Default)]
+struct Flood {
+    stop: AtomicBool,
+    attempts: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Flood {
+    /// Connects, asks and leaves again, as fast as it goes, from 127.0.0.2, until it is told to stop.
+    fn run(&self, addr: SocketAddr) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            while !self.stop.load(Ordering::Relaxed) {
+                let Ok(mut stream) = connect_from([127, 0, 0, 2], addr).await else { continue };
+                let _ = stream.write_all(opening("").as_bytes()).await;
+                let mut line = [0; 12];
+                let read = soon(stream.read_exact(&mut line)).await;
+                self.attempts.fetch_add(1, Ordering::Relaxed);
+                self.refused.fetch_add(usize::from(read.is_err() || line.ends_with(b"429")), Ordering::Relaxed);
+                // no port waits for the last packets
+                stream.set_zero_linger().unwrap();
+            }
+        });
+    }
 }
 
 /// Room for what else a busy machine does.
-const NOISE: Duration = Duration::from_millis(20);
+const NOISE: Duration = Duration::from_millis(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flood_from_one_address_does_not_delay_another_one() {
@@ -407,23 +414,25 @@ async fn flood_from_one_address_does_not_delay_another_one() {
     // what else the machine does may spoil one measurement, not three
     for _ in 0..3 {
         let alone = p99(&mut client, &journal).await;
-        let stop = Arc::new(AtomicBool::new(false));
-        let flooders: Vec<_> = (0..2)
-            .map(|_| {
-                let stop = stop.clone();
-                std::thread::spawn(move || flood(addr, &stop))
-            })
-            .collect();
+        let flood = Arc::new(Flood::default());
+        let flooders = [flood.clone(), flood.clone()].map(|flood| std::thread::spawn(move || flood.run(addr)));
+        soon(async {
+            while flood.attempts.load(Ordering::Relaxed) < 200 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
         let flooded = p99(&mut client, &journal).await;
-        stop.store(true, Ordering::Relaxed);
-        let counts: Vec<(usize, usize)> = flooders.into_iter().map(|thread| thread.join().unwrap()).collect();
-        let (attempts, refused) = counts.iter().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
-        found.push((alone, flooded, attempts, refused));
-        if attempts >= 50 && refused >= attempts / 2 && flooded <= 2 * alone + NOISE {
+        flood.stop.store(true, Ordering::Relaxed);
+        flooders.into_iter().for_each(|flooder| flooder.join().unwrap());
+        let [attempts, refused] = [&flood.attempts, &flood.refused].map(|count| count.load(Ordering::Relaxed));
+        assert!(refused >= attempts / 2, "{refused} of {attempts} were refused");
+        found.push((alone, flooded, attempts));
+        if flooded <= 2 * alone + NOISE {
             return;
         }
     }
-    panic!("p99 alone and in the flood, attempts and refusals: {found:?}");
+    panic!("p99 alone and in the flood, and connections: {found:?}");
 }
 
 // ---- races ----

@@ -364,7 +364,13 @@ def half_open(run):
 
 def killed(run):
     """A thousand clients in ten processes, killed with SIGKILL."""
-    each = run.scaled(100)
+    each, rounds = run.scaled(100), 3
+    for _ in range(rounds):
+        kill(each)
+    return f"{10 * each} clients killed, {rounds} times"
+
+
+def kill(each):
     crowds = [start_self(OTHERS, "crowd", "--count", str(each)) for _ in range(10)]
     for crowd in crowds:
         assert crowd.stdout.readline() == "open\n"
@@ -372,12 +378,11 @@ def killed(run):
         crowd.kill()
     for crowd in crowds:
         crowd.wait()
-    return f"{10 * each} clients killed"
 
 
 def resets(run):
     """A thousand sessions that are reset in the middle of a message, with unread echoes."""
-    count = run.scaled(1000)
+    count, rounds = run.scaled(1000), 5
 
     def work():
         sessions = [Session((QUICK, PORT)) for _ in range(count)]
@@ -386,8 +391,9 @@ def resets(run):
         for session in sessions:
             session.reset()
 
-    inside(OTHERS, work)
-    return f"{count} sessions reset"
+    for _ in range(rounds):
+        inside(OTHERS, work)
+    return f"{count} sessions reset, {rounds} times"
 
 
 def slow_readers(run):
@@ -399,15 +405,16 @@ def slow_readers(run):
         message = frame(2, bytes(256 << 10))
         for session in sessions:
             session.stream.setblocking(False)
-        sent = 0
-        for _ in range(20):
-            for session in sessions:
+        sent = [0] * count
+        for _ in range(40):
+            for at, session in enumerate(sessions):
                 try:
-                    sent += session.stream.send(message)
-                except OSError:
+                    # what is left of a message goes first
+                    sent[at] += session.stream.send(message[sent[at] % len(message):])
+                except BlockingIOError:
                     pass
             time.sleep(0.05)
-        return sessions, sent
+        return sessions, sum(sent)
 
     run.keep, sent = inside(OTHERS, work)
     return f"{count} readers, {sent >> 20} MiB sent"
@@ -452,7 +459,7 @@ ATTACKS = [
     ("kill -9", killed, 10),
     ("resets", resets, 10),
     ("slow readers", slow_readers, 60),
-    ("junk on both ports", junk, 60),
+    ("junk on both ports", junk, 90),
 ]
 
 
