@@ -435,6 +435,82 @@ async fn flood_from_one_address_does_not_delay_another_one() {
     panic!("p99 alone and in the flood, and connections: {found:?}");
 }
 
+/// A frame of HTTP/2.
+fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_http2_frames_delay_no_other_client_and_are_not_kept() {
+    let journal = Journal::default();
+    let server = TestServer::serving(builder(&journal)).await;
+    let mut witness = server.connect("/echo").await;
+    // an opening request: literals without an index (RFC 7541 §6.2.2)
+    let head = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":path", "/echo"),
+        (":authority", "a.org"),
+        ("sec-websocket-version", "13"),
+    ];
+    let mut opening = Vec::new();
+    for (name, value) in head {
+        opening.extend([0, name.len() as u8]);
+        opening.extend(name.bytes());
+        opening.push(value.len() as u8);
+        opening.extend(value.bytes());
+    }
+    let begin = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &http2_frame(4, 0, 0, b""), &http2_frame(1, 4, 1, &opening)]
+        .concat();
+    for (name, frame, mib, outcome) in [
+        ("PING", http2_frame(6, 0, 0, &[0; 8]), 16, "stalls"),
+        ("SETTINGS", http2_frame(4, 0, 0, b""), 16, "stalls"),
+        ("WINDOW_UPDATE", http2_frame(8, 0, 0, &[0, 0, 0, 1]), 2, "is read"),
+        ("WINDOW_UPDATE of a stream", http2_frame(8, 0, 1, &[0, 0, 0, 1]), 2, "is read"),
+        ("PRIORITY", http2_frame(2, 0, 3, &[0, 0, 0, 0, 16]), 2, "is read"),
+        ("empty DATA", http2_frame(0, 0, 1, b""), 16, "ends"),
+        ("padded empty DATA", http2_frame(0, 8, 1, &[0]), 16, "ends"),
+        ("unknown", http2_frame(0xfa, 0, 0, b"junk"), 2, "is read"),
+    ] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        let mut stream = soon(socket.connect(server.addr)).await.unwrap();
+        stream.write_all(&begin).await.unwrap();
+        let flood = frame.repeat((mib << 20) / frame.len());
+        // the answers fill what the kernel holds, and then the server reads no more; others are ended by the h2 crate
+        let flooding = async {
+            let mut written = 0;
+            while written < flood.len() {
+                match tokio::time::timeout(Duration::from_secs(1), stream.write(&flood[written..])).await {
+                    Ok(Ok(count)) => written += count,
+                    Ok(Err(_)) => return "ends",
+                    Err(_) => return "stalls",
+                }
+            }
+            "is read"
+        };
+        let echoing = async {
+            for _ in 0..100 {
+                witness.text("ping").await;
+                witness.expect_text("ping").await;
+            }
+        };
+        let (came, ()) = tokio::join!(flooding, echoing);
+        assert_eq!(came, outcome, "{name}");
+        witness.text("still there").await;
+        witness.expect_text("still there").await;
+        journal.rest();
+    }
+    soon(async {
+        while server.container.sessions().len() > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 // ---- races ----
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
