@@ -38,7 +38,7 @@ MARK = f"ch{os.getpid()}"
 SERVER, WITNESSES, OTHERS = (f"{MARK}-{name}" for name in ("server", "witnesses", "others"))
 # the server's address on the way to the witnesses, to the others, and to the others through the bad cable
 GOOD, QUICK, BAD = "10.93.1.1", "10.93.2.1", "10.93.3.1"
-PORT, TLS_PORT = 8080, 8443
+PORT, TLS_PORT, CAPPED_PORT = 8080, 8443, 8082
 
 # ---- namespaces ----
 
@@ -456,6 +456,41 @@ def junk(run):
     return f"{2 * count} connections, {len(held)} stay"
 
 
+def caps(run):
+    """More sessions and messages than the flags of another server allow."""
+    flags = ["--max-sessions-per-address", "50", "--max-sessions", "60", "--rate", "20/s burst 40"]
+    server = Server(run.arguments.server, CAPPED_PORT, 9092, *flags)
+
+    def open_many(address):
+        opened, refused = [], {}
+        for _ in range(200):
+            try:
+                opened.append(Session((address, CAPPED_PORT)))
+            except ConnectionError as error:
+                refused[str(error).split()[1]] = refused.get(str(error).split()[1], 0) + 1
+        return opened, refused
+
+    try:
+        opened, refused = inside(OTHERS, lambda: open_many(QUICK))
+        run.check(len(opened) == 50 and refused == {"429": 150}, f"caps: {len(opened)} sessions of an address, {refused}")
+        more, refused = inside(WITNESSES, lambda: open_many(GOOD))
+        run.check(len(more) == 10 and refused == {"503": 190}, f"caps: {len(more)} sessions of another address, {refused}")
+        started = time.monotonic()
+        more[0].stream.sendall(frame(1, b"x") * 100)
+        for _ in range(100):
+            more[0].receive()
+        seconds = time.monotonic() - started
+        run.check(2.9 < seconds < 10, f"caps: 100 messages took {seconds:.1f} s")
+        for session in opened + more:
+            session.reset()
+        run.wait(lambda: server.metrics().get("sessions", 0) == 0, 10)
+        left = int(server.metrics().get("sessions", 0))
+        run.check(left == 0, f"caps: {left} sessions are left")
+    finally:
+        server.process.kill()
+    return f"50 and 10 sessions of 400 admitted, 100 messages in {seconds:.1f} s"
+
+
 ATTACKS = [
     ("loss, delay, reordering", bad_network, 5),
     ("half-open peers", half_open, 90),
@@ -463,6 +498,7 @@ ATTACKS = [
     ("resets", resets, 10),
     ("slow readers", slow_readers, 60),
     ("junk on both ports", junk, 90),
+    ("over the caps of flags", caps, 10),
 ]
 
 
@@ -601,7 +637,8 @@ def main():
     parser.add_argument("--only", default="", help="attacks whose name contains this")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of clients")
     parser.add_argument("--rest", type=float, default=15.0, help="seconds in which the witnesses are alone")
-    parser.add_argument("--noise", type=float, default=25.0, help="ms that p99 may exceed twice that of the witnesses alone; more for a build without optimisation")
+    parser.add_argument("--noise", type=float, default=25.0,
+                        help="ms that p99 may exceed twice that of the witnesses alone; more without optimisation")
     parser.add_argument("--growth", type=float, default=16.0, help="MiB that may stay after an attack")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
