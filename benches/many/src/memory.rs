@@ -64,7 +64,7 @@ pub fn run(sessions: usize, threads: usize, rounds: u32, rest: Duration) -> Resu
 }
 
 async fn measure(sessions: usize, threads: usize, rounds: u32, rest: Duration) -> Result<Found> {
-    let container = container(false)?;
+    let container = container().build()?;
     let before = own_memory()?;
     let (started, cpu) = (Instant::now(), process::own_cpu_time()?);
     for part in 0..threads {

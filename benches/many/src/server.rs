@@ -1,8 +1,6 @@
 //! A server process of the run: one of several that listen on the same port.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,13 +10,12 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::orders::{Answer, Order, incoming, reply};
 
 /// Connections that may wait to be accepted: the maximum of most systems.
-const BACKLOG: i32 = 4096;
+const BACKLOG: u32 = 4096;
 
 /// The path of [`Echo`].
 pub const PATH: &str = "/ws";
@@ -37,13 +34,12 @@ impl Echo {
 
 /// The container that every run measures. All settings have their defaults, pings among them: one for each session that
 /// was silent for 30 seconds.
-pub fn container(limited: bool) -> Result<ServerContainer> {
-    let builder = ServerContainer::builder().register::<Echo>();
-    Ok(if limited { limits(builder) } else { builder }.build()?)
+pub fn container() -> ContainerBuilder {
+    ServerContainer::builder().register::<Echo>()
 }
 
 /// Every limit that the builder has, above what the soak does.
-fn limits(builder: endpoint_runtime::ContainerBuilder) -> endpoint_runtime::ContainerBuilder {
+fn limits(builder: ServerBuilder) -> ServerBuilder {
     builder
         .max_message_size(64 << 10)
         .send_budget(256 << 20)
@@ -52,6 +48,18 @@ fn limits(builder: endpoint_runtime::ContainerBuilder) -> endpoint_runtime::Cont
         .ping_interval(Some(Duration::from_secs(20)))
         .pong_timeout(Some(Duration::from_secs(30)))
         .send_timeout(Duration::from_secs(10))
+        .max_connections(20_000)
+        .max_connections_per_address(1_000)
+        .max_pending_handshakes(4_096)
+        .handshake_rate_per_address(Rate::per_second(10_000))
+        .max_sessions(20_000)
+        .max_sessions_per_address(1_000)
+        .rate(
+            MessageRate::new()
+                .messages(Rate::per_second(20).burst(200))
+                .bytes(Rate::per_second(64 << 10).burst(1 << 20))
+                .then(OverRate::Slow),
+        )
 }
 
 /// The text of a broadcast.
@@ -66,11 +74,16 @@ pub fn run(addr: SocketAddr, limited: bool) -> Result<()> {
     std::thread::spawn(move || incoming.into_iter().try_for_each(|order| sender.send(order)));
     // one thread for each process: there are more processes than cores
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(addr, container(limited)?, orders))
+    runtime.block_on(serve(addr, limited, orders))
 }
 
-async fn serve(addr: SocketAddr, container: ServerContainer, mut orders: mpsc::UnboundedReceiver<Order>) -> Result<()> {
-    let accepting = tokio::spawn(accept(listen(addr)?, container.clone()));
+async fn serve(addr: SocketAddr, limited: bool, mut orders: mpsc::UnboundedReceiver<Order>) -> Result<()> {
+    // several processes listen on the port: the kernel distributes the connections
+    let listener = Listener::tcp(addr).reuse_port(true).backlog(BACKLOG);
+    let server = Server::with(container()).quiet().listen(listener);
+    let server = if limited { limits(server) } else { server }.build().await?;
+    let container = server.container().clone();
+    let accepting = tokio::spawn(server.run());
     reply(&Answer::Ready)?;
     while let Some(order) = orders.recv().await {
         reply(&match order {
@@ -86,14 +99,6 @@ async fn serve(addr: SocketAddr, container: ServerContainer, mut orders: mpsc::U
     Ok(())
 }
 
-/// A listener of a port that several processes listen on: the kernel distributes the connections.
-fn listen(addr: SocketAddr) -> Result<TcpListener> {
-    let socket = reserve(addr)?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(TcpListener::from_std(socket.into())?)
-}
-
 /// A socket that is bound and does not listen: it gets no connections, and keeps the port for those that will listen.
 pub fn reserve(addr: SocketAddr) -> Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -101,31 +106,6 @@ pub fn reserve(addr: SocketAddr) -> Result<Socket> {
     socket.set_reuse_port(true)?;
     socket.bind(&addr.into())?;
     Ok(socket)
-}
-
-async fn accept(listener: TcpListener, container: ServerContainer) {
-    let failures = Arc::new(AtomicUsize::new(0));
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // a client that is gone already is noticed by the next read
-                let _ = stream.set_nodelay(true);
-                let (container, failures) = (container.clone(), failures.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = upgrade(stream, container).await {
-                        // the others are like the first one
-                        if failures.fetch_add(1, Ordering::Relaxed) == 0 {
-                            eprintln!("an HTTP connection failed: {error}");
-                        }
-                    }
-                });
-            }
-            Err(error) => {
-                eprintln!("cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
 }
 
 /// HTTP/1.1 on a socket until it is upgraded.
