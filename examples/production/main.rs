@@ -11,13 +11,15 @@ mod shared;
 mod login;
 mod options;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::{Drain, Http2, Listener, MessageRate, OverRate};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 
 use login::Login;
 use options::Options;
@@ -92,9 +94,28 @@ fn admin(container: &ServerContainer) -> axum::Router {
         .route_service("/stats", container.stats_service())
 }
 
+/// Resolve at the first and at the second of Ctrl-C and SIGTERM.
+fn stop_signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let count = watch::Sender::new(0);
+    let (mut first, mut second) = (count.subscribe(), count.subscribe());
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            count.send_modify(|count| *count += 1);
+        }
+    });
+    let at_first = async move { drop(first.wait_for(|count| *count >= 1).await) };
+    let at_second = async move { drop(second.wait_for(|count| *count >= 2).await) };
+    Ok((at_first, at_second))
+}
+
 async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     // from here on, so that no signal is lost
-    let (first, second) = (shared::stop_signal(), shared::stop_signal());
+    let (first, second) = stop_signals()?;
     let server = server(&options)?.build().await?;
     let admin_listener = TcpListener::bind(&options.admin_addr)
         .await
