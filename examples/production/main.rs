@@ -55,7 +55,9 @@ fn server(options: &Options) -> Result<ServerBuilder, Box<dyn std::error::Error>
     if !options.allowed_hosts.is_empty() {
         server = server.allowed_hosts(&options.allowed_hosts);
     }
-    if !options.allowed_origins.is_empty() {
+    if options.allowed_origins == ["*"] {
+        server = server.origins(Origins::any());
+    } else if !options.allowed_origins.is_empty() {
         server = server.allowed_origins(&options.allowed_origins);
     }
     if let Some(most) = options.max_connections {

@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, env = "ALLOWED_HOSTS", value_name = "HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
 
-    /// Origins of pages that may connect, such as https://example.org; by default those of the server itself
+    /// Origins of pages that may connect, such as https://example.org, or * for all; by default those of the server itself
     #[arg(long, env = "ALLOWED_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<String>,
 

@@ -18,7 +18,7 @@ function talk(window, url, messages) {
 
 async function stateOfTheServer() {
   // the page of the operators has another port, and so another origin
-  const server = await Server.start("production", "--admin-addr", "127.0.0.1:0", "--allowed-origins", "*", "--drain", "2s");
+  const server = await Server.start("production", "--admin-addr", "127.0.0.1:0", "--allowed-origins", "*", "--drain", "4s");
   const [desktop, phone] = [
     await Window.open(server.urls.page),
     await Window.open(server.urls.page, { viewport: PHONE, colorScheme: "dark" }),
@@ -47,6 +47,8 @@ async function stateOfTheServer() {
   await check("speaks both languages", () => speaksBothLanguages(desktop, ["State of the server", "服务器的状态"]));
 
   await check("the page tells that the server drains", async () => {
+    // they leave one after another
+    for (let session = 0; session < 4; session++) await talk(desktop, server.urls.endpoint, 1);
     const ended = server.terminate();
     await phone.untilState("draining");
     assert.equal(await ended, 0);
