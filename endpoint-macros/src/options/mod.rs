@@ -374,27 +374,37 @@ impl GivenOption<'_> {
     // overflow = expression
     /// An expression of type `Overflow`.
     pub(crate) fn overflow(&self) -> Result<TokenStream> {
+        let words = [
+            ("wait", "Wait"),
+            ("error", "Error"),
+            ("drop_oldest", "DropOldest"),
+            ("drop_newest", "DropNewest"),
+            ("close", "Close"),
+        ];
+        self.word("Overflow", &words)
+    }
+
+    /// An expression of the enum `type_name`: the variant that one of the words stands for, or the expression as it is.
+    fn word(&self, type_name: &str, words: &[(&str, &str)]) -> Result<TokenStream> {
         let expression = match self.value {
             Value::Expr(expression) if !matches!(expression, Expr::Lit(_)) => expression,
             _ => return Err(self.invalid()),
         };
-        let word = match expression {
+        let given = match expression {
             Expr::Path(path) => path.path.get_ident().map(Ident::to_string),
             _ => None,
         };
-        let variant = match word.as_deref() {
-            Some("wait") => "Wait",
-            Some("error") => "Error",
-            Some("drop_oldest") => "DropOldest",
-            Some("drop_newest") => "DropNewest",
-            Some("close") => "Close",
+        let variant = words.iter().find(|(word, _)| given.as_deref() == Some(word)).map(|(_, variant)| variant);
+        match (variant, given) {
+            (Some(variant), _) => {
+                let (rt, type_name) = (runtime(), Ident::new(type_name, Span::call_site()));
+                let variant = Ident::new(variant, expression.span());
+                Ok(quote!(#rt::#type_name::#variant))
+            }
             // the name of a constant has capitals
-            Some(word) if !word.contains(char::is_uppercase) => return Err(self.invalid()),
-            _ => return Ok(expression.to_token_stream()),
-        };
-        let variant = Ident::new(variant, expression.span());
-        let rt = runtime();
-        Ok(quote!(#rt::Overflow::#variant))
+            (None, Some(word)) if !word.contains(char::is_uppercase) => Err(self.invalid()),
+            (None, _) => Ok(expression.to_token_stream()),
+        }
     }
 
     // configurator = Type

@@ -77,25 +77,6 @@ impl GivenOption<'_> {
     // then = expression
     /// An expression of type `OverRate`.
     fn over_rate(&self) -> Result<TokenStream> {
-        let expression = match self.value {
-            Value::Expr(expression) if !matches!(expression, Expr::Lit(_)) => expression,
-            _ => return Err(self.invalid()),
-        };
-        let word = match expression {
-            Expr::Path(path) => path.path.get_ident().map(Ident::to_string),
-            _ => None,
-        };
-        let variant = match word.as_deref() {
-            Some("slow") => "Slow",
-            Some("drop") => "Drop",
-            Some("error") => "Error",
-            Some("close") => "Close",
-            // the name of a constant has capitals
-            Some(word) if !word.contains(char::is_uppercase) => return Err(self.invalid()),
-            _ => return Ok(expression.to_token_stream()),
-        };
-        let variant = Ident::new(variant, expression.span());
-        let rt = runtime();
-        Ok(quote!(#rt::OverRate::#variant))
+        self.word("OverRate", &[("slow", "Slow"), ("drop", "Drop"), ("error", "Error"), ("close", "Close")])
     }
 }
