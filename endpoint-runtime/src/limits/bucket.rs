@@ -15,6 +15,9 @@ use super::rate::Rate;
 /// The most keys of [`Buckets`] that are kept: some 6 MiB. Beyond them, new keys share one bucket.
 const MOST_KEYS: usize = 65_536;
 
+/// Minimum time between two searches for full buckets: each looks at all of them, under the lock that every key takes.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// How much of a rate is left.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bucket {
@@ -64,22 +67,26 @@ struct Kept<K> {
     buckets: HashMap<K, Bucket>,
     /// Number of buckets at which the full ones are removed.
     sweep_at: usize,
+    /// When they may be removed again: a crowded table is not searched for each key.
+    sweep_after: Option<Instant>,
     /// The bucket of all keys for which there is no space.
     others: Bucket,
 }
 
 impl<K: Eq + Hash> Buckets<K> {
     pub(crate) fn new(rate: Rate) -> Self {
-        Self { rate, kept: Mutex::new(Kept { buckets: HashMap::new(), sweep_at: 1024, others: Bucket::default() }) }
+        let (buckets, sweep_after, others) = <_>::default();
+        Self { rate, kept: Mutex::new(Kept { buckets, sweep_at: 1024, sweep_after, others }) }
     }
 
     /// Takes one from the bucket of `key`, or returns after which time there is one.
     pub(crate) fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let Kept { buckets, sweep_at, others } = &mut *kept;
-        if buckets.len() >= *sweep_at {
+        let Kept { buckets, sweep_at, sweep_after, others } = &mut *kept;
+        if buckets.len() >= *sweep_at && sweep_after.is_none_or(|after| after <= now) {
             buckets.retain(|_, bucket| !bucket.is_full(now));
             *sweep_at = (buckets.len() * 2).clamp(1024, MOST_KEYS);
+            *sweep_after = now.checked_add(SWEEP_EVERY);
         }
         if buckets.len() >= MOST_KEYS && !buckets.contains_key(&key) {
             return others.take(&self.rate, 1, now);
@@ -162,7 +169,9 @@ mod tests {
             buckets.take(key, start).unwrap();
         }
         buckets.take(MOST_KEYS, start).unwrap();
+        let swept = buckets.kept.lock().unwrap().sweep_after;
         assert!(buckets.take(MOST_KEYS + 1, start).is_err());
         assert_eq!(buckets.kept.lock().unwrap().buckets.len(), MOST_KEYS);
+        assert_eq!(buckets.kept.lock().unwrap().sweep_after, swept, "the crowded table was searched again");
     }
 }
