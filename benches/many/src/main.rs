@@ -143,7 +143,7 @@ fn measure_all(mut args: pico_args::Arguments) -> Result<()> {
     svg.map_or(Ok(()), |svg| results.draw(&svg))
 }
 
-/// Runs a command of this program in a process of its own and returns what it prints.
+/// Runs a command of this program in a separate process and returns its output.
 fn own_command<T: serde::de::DeserializeOwned>(words: &[&str]) -> Result<T> {
     let mut command = Command::new(std::env::current_exe()?);
     let output = command.args(words).stderr(Stdio::inherit()).output();

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Time in which memory comes to rest.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What a run found. Memory is that of the process, in KiB.
+/// Result of a run. Memory is that of the process, in KiB.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Found {
     pub sessions: usize,

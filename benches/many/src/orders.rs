@@ -55,7 +55,7 @@ pub enum Answer {
     Failed(String),
 }
 
-/// What the clients of a process have seen.
+/// Counts of the clients of one process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     pub open: usize,

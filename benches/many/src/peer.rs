@@ -1,4 +1,4 @@
-//! An in-memory transport whose other end is a client without a task or a buffer of its own: a state machine that takes
+//! An in-memory transport whose other end is a client without its own task or buffer: a state machine that takes
 //! what the server writes, counts it, and answers pings.
 
 use std::io;
@@ -16,7 +16,7 @@ const REQUEST: &[u8] = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websock
 
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x3c, 0xa5];
 
-/// What all peers have seen together.
+/// Counts of all peers together.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub opened: AtomicU64,

@@ -52,7 +52,7 @@ pub struct Talking {
     pub under_way: VecDeque<u64>,
 }
 
-/// What the server sends.
+/// A frame or message from the server.
 #[derive(Debug, PartialEq)]
 pub enum Heard<'a> {
     Text(&'a str),

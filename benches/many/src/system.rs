@@ -63,7 +63,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// What cannot be given back, and the inodes of sockets, which count as reclaimable. Other work changes this little.
+    /// Memory that the kernel cannot reclaim, and the inodes of sockets, which it counts as reclaimable. Other work hardly changes it.
     pub fn of_sockets(&self) -> u64 {
         let inodes = self.caches.iter().find(|(name, _)| name == "sock_inode_cache").map_or(0, |(_, kib)| *kib);
         self.unreclaimable + inodes
@@ -102,7 +102,7 @@ fn parse_caches(slabinfo: &str) -> Vec<(String, u64)> {
     slabinfo.lines().filter_map(cache).collect()
 }
 
-/// What limits the number of connections here.
+/// Limits of this machine on the number of connections.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Limits {
     /// Open files of one process, which cannot be raised.

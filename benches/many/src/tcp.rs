@@ -56,7 +56,7 @@ impl Plan {
     }
 }
 
-/// What a run found. Memory is in KiB, and that of processes is the sum over all of a kind.
+/// Result of a run. Memory is in KiB, and that of processes is the sum over all of a kind.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Found {
     pub sessions: usize,

@@ -112,7 +112,7 @@ impl Listener {
         self
     }
 
-    /// Number of loops that accept connections, each with a task and a socket of its own (`SO_REUSEPORT`): as many as the
+    /// Number of loops that accept connections, each with its own task and socket (`SO_REUSEPORT`): as many as the
     /// runtime has workers, if a single one cannot accept connections as fast as they come. Default: one, at most 1,024.
     /// For TCP addresses, on Unix.
     ///
