@@ -49,6 +49,7 @@ const STAGES: &[&str] = &[
     // the model of what is valid
     "validate",
     "options/rates",
+    "options/words",
     "options",
     "options/units",
     "options/table",

@@ -3,7 +3,6 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::parse::Parser;
-use syn::spanned::Spanned;
 use syn::{Expr, LitStr, Result};
 
 use crate::crate_path::runtime;
@@ -68,15 +67,5 @@ impl GivenOption<'_> {
     /// An expression of type `Rate`, for messages.
     pub(crate) fn handler_rate(&self) -> Result<TokenStream> {
         self.rate(message_rate)
-    }
-
-    // then = slow
-    // then = drop
-    // then = error
-    // then = close
-    // then = expression
-    /// An expression of type `OverRate`.
-    fn over_rate(&self) -> Result<TokenStream> {
-        self.word("OverRate", &[("slow", "Slow"), ("drop", "Drop"), ("error", "Error"), ("close", "Close")])
     }
 }
