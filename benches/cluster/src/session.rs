@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use anyhow::{Context, Result, bail, ensure};
-use compare::frame::{self, Control};
+use compare::frame::{self, Control, Frame};
 use compare::load::Target;
 use compare::load::socket::{self, Ready};
 
@@ -85,7 +85,7 @@ impl Session {
     /// Returns how many bytes were whole frames.
     fn take(&mut self, bytes: &[u8], heard: &mut impl FnMut(&str) -> Result<Option<&'static str>>) -> Result<usize> {
         let mut at = 0;
-        while let Some((length, frame)) = next_frame(&bytes[at..])? {
+        while let Some((length, frame)) = frame::read_text_or_control(&bytes[at..]).map_err(anyhow::Error::msg)? {
             match frame {
                 Frame::Text(text) => {
                     if let Some(answer) = heard(text)? {
@@ -111,55 +111,5 @@ impl Session {
             self.unsent.drain(..written);
         }
         Ok(())
-    }
-}
-
-#[derive(Debug, PartialEq)]
-enum Frame<'a> {
-    Text(&'a str),
-    Control(Control),
-}
-
-/// Reads the frame at the start of `bytes`: its length and itself, or `None` while it is incomplete.
-fn next_frame(bytes: &[u8]) -> Result<Option<(usize, Frame<'_>)>> {
-    let [first, second, ..] = *bytes else { return Ok(None) };
-    if first & 0x0f >= frame::CLOSE {
-        let control = frame::read_control(bytes).map_err(anyhow::Error::msg)?;
-        return Ok(control.map(|(length, control)| (length, Frame::Control(control))));
-    }
-    ensure!(first == 0x80 | frame::TEXT, "the server sent a frame that starts {first:#04x}, not a whole text");
-    let (start, length) = match second {
-        0..=125 => (2, usize::from(second)),
-        126 => match bytes.get(2..4) {
-            Some(length) => (4, usize::from(u16::from_be_bytes([length[0], length[1]]))),
-            None => return Ok(None),
-        },
-        _ => bail!("the server sent a masked text or one of more than 64 KiB"),
-    };
-    let Some(payload) = bytes.get(start..start + length) else { return Ok(None) };
-    let text = std::str::from_utf8(payload).context("the server sent a text that is not UTF-8")?;
-    Ok(Some((start + length, Frame::Text(text))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_read_only_when_whole() {
-        for text in ["hi".to_owned(), "x".repeat(300)] {
-            let mut bytes = Vec::new();
-            frame::put_server_frame(&mut bytes, frame::TEXT, text.as_bytes());
-            for end in 0..bytes.len() {
-                assert_eq!(next_frame(&bytes[..end]).unwrap(), None);
-            }
-            bytes.push(0x81);
-            assert_eq!(next_frame(&bytes).unwrap(), Some((bytes.len() - 1, Frame::Text(&text))));
-        }
-    }
-
-    #[test]
-    fn fragments_and_binary_are_refused() {
-        assert!(next_frame(b"\x01\x00").is_err() && next_frame(b"\x82\x00").is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! RFC 6455 frames as the load needs them: building masked client frames, reading server frames' control headers. Pure.
+//! RFC 6455 frames as the load needs them: building masked client frames, reading whole texts
+//! and control frames of a server. Pure.
 
 pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
@@ -63,6 +64,36 @@ pub fn read_control(bytes: &[u8]) -> Result<Option<(usize, Control)>, String> {
     Ok(Some((2 + length, control)))
 }
 
+/// A frame of a session that speaks in whole texts.
+#[derive(Debug, PartialEq)]
+pub enum Frame<'a> {
+    Text(&'a str),
+    Control(Control),
+}
+
+/// Reads the text or control frame at the start of `bytes`: its length and itself, or `None` while it is incomplete.
+/// Refuses fragments, binary messages and texts of 64 KiB or more.
+pub fn read_text_or_control(bytes: &[u8]) -> Result<Option<(usize, Frame<'_>)>, String> {
+    let [first, second, ..] = *bytes else { return Ok(None) };
+    if first & 0x0f >= CLOSE {
+        return Ok(read_control(bytes)?.map(|(length, control)| (length, Frame::Control(control))));
+    }
+    if first != FIN | TEXT {
+        return Err(format!("a server sent a frame that starts {first:#04x}, not a whole text"));
+    }
+    let (start, length) = match second {
+        0..=125 => (2, usize::from(second)),
+        126 => match bytes.get(2..4) {
+            Some(length) => (4, usize::from(u16::from_be_bytes([length[0], length[1]]))),
+            None => return Ok(None),
+        },
+        _ => return Err("a server sent a masked text or one of 64 KiB or more".to_owned()),
+    };
+    let Some(payload) = bytes.get(start..start + length) else { return Ok(None) };
+    let text = std::str::from_utf8(payload).map_err(|_| "a server sent a text that is not UTF-8")?;
+    Ok(Some((start + length, Frame::Text(text))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +137,23 @@ mod tests {
         for bytes in [&b"\x89\x80"[..], b"\x09\x00", b"\xc9\x00", b"\x89\x7e", b"\x8b\x00", b"\x88\x01\x03"] {
             assert!(read_control(bytes).is_err(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn texts_are_read_only_when_whole() {
+        for text in ["hi".to_owned(), "x".repeat(300)] {
+            let mut bytes = Vec::new();
+            put_server_frame(&mut bytes, TEXT, text.as_bytes());
+            for end in 0..bytes.len() {
+                assert_eq!(read_text_or_control(&bytes[..end]).unwrap(), None);
+            }
+            bytes.push(0x81);
+            assert_eq!(read_text_or_control(&bytes).unwrap(), Some((bytes.len() - 1, Frame::Text(&text))));
+        }
+    }
+
+    #[test]
+    fn fragments_and_binary_are_refused() {
+        assert!(read_text_or_control(b"\x01\x00").is_err() && read_text_or_control(b"\x82\x00").is_err());
     }
 }
