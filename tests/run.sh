@@ -26,6 +26,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/websocket-endpoints
 examples=${CARGO_TARGET_DIR:-target}/release/examples
+# what makes a second build quicker takes more room on a disk than the build itself
+export CARGO_INCREMENTAL=0
 export ENDPOINT_SCREENSHOTS=${ENDPOINT_SCREENSHOTS:-$PWD/target/screenshots}
 logs=$(mktemp -d)
 servers=()
@@ -73,7 +75,7 @@ main() {
   run 'crates as they are published' cargo publish --workspace --dry-run --allow-dirty
   run 'minimum Rust version' check_minimum_rust
   # not the ignored code blocks of the documentation, which are not meant to run
-  run 'tests with outside programs' cargo test --workspace --features examples/socketio,tests/socketio --lib --bins --tests --examples -- --ignored
+  run 'tests with outside programs' cargo test --workspace --all-features --lib --bins --tests --examples -- --ignored
   RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps --all-features
   run 'release build of the examples' cargo build --release --workspace --features examples/socketio,websocket-endpoints/http2,websocket-endpoints/tls --examples
   run 'tests of the Autobahn scripts' python3 -m unittest discover --quiet --start-directory tests/autobahn
