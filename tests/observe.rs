@@ -438,6 +438,21 @@ async fn traffic_log_shows_each_message_and_no_secret() {
     assert_eq!(of(&session), 2);
 }
 
+/// Observing changes nothing: a message that no handler takes is dropped while it arrives, whatever its size.
+#[tokio::test]
+async fn observed_endpoint_drops_messages_without_a_handler_as_any_other() {
+    for is_observed in [false, true] {
+        let container = ServerContainer::builder().register::<Echo>().max_message_size(64).measure_handlers(is_observed);
+        let server = TestServer::with(container).await;
+        let mut client = server.connect("/echo").await;
+        client.binary(&[0; 1000]).await;
+        client.text("still open").await;
+        client.expect_text("still open").await;
+        let echo = of(&server.container.stats().endpoints, "/echo").clone();
+        assert_eq!((echo.handler_durations.count, echo.counts.unhandled), (u64::from(is_observed), 1));
+    }
+}
+
 #[tokio::test]
 async fn traffic_is_not_logged_without_the_option_or_at_info() {
     let log = Log::capture_from(tracing::Level::DEBUG);

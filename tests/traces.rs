@@ -41,13 +41,27 @@ impl Async {
     }
 }
 
+#[server_endpoint("/events", events("ask", "tell"))]
+#[derive(Default)]
+struct Events;
+
+impl Events {
+    #[on_message(event = "ask")]
+    fn asked(&self) {
+        tracing::info!("asked handler");
+    }
+
+    #[on_message(event = "tell")]
+    fn told(&self) {}
+}
+
 async fn server() -> TestServer {
     let hook = async |_: &HandshakeRequest, _: &mut HandshakeResponse| {
         tracing::info!("in the hook");
         Ok(())
     };
     TestServer::with(
-        ServerContainer::builder().trace_messages(true).register::<Sync>().register::<Async>().handshake(hook),
+        ServerContainer::builder().trace_messages(true).register::<Sync>().register::<Async>().register::<Events>().handshake(hook),
     )
     .await
 }
@@ -74,13 +88,25 @@ async fn handler_runs_in_the_span_of_its_message() {
         assert!(line.contains("websocket.message{") && !line.contains("websocket.handshake{"), "{line}");
         let fields = [format!("path=\"{path}\""), format!("trace_id={TRACE}"), format!("parent_id={PARENT}")];
         assert!(fields.iter().all(|field| line.contains(field)), "{line}");
-        assert!(line.contains("kind=\"text\" size=5"), "{line}");
+        assert!(line.contains("kind=\"text\" size=5") && line.contains("handler=\"text\""), "{line}");
+        assert!(!line.contains("event="), "{line}");
     }
     let hooks = log.lines("in the hook");
     assert_eq!(hooks.len(), 2, "{hooks:?}");
     for line in hooks {
         assert!(line.contains("websocket.handshake{") && line.contains(&format!("trace_id={TRACE}")), "{line}");
     }
+}
+
+#[tokio::test]
+async fn span_names_the_event_and_its_handler() {
+    let log = Log::capture_from(tracing::Level::DEBUG);
+    let server = server().await;
+    let mut client = server.connect("/events").await;
+    client.text(r#"{"event":"ask","data":null}"#).await;
+    client.expect_silence().await;
+    let lines = log.lines("asked handler");
+    assert!(lines.len() == 1 && lines[0].contains(r#"handler="asked" event="ask""#), "{lines:?}");
 }
 
 #[tokio::test]

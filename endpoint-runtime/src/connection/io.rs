@@ -66,7 +66,10 @@ impl ConnectionIo {
             quantum: Quantum::new(),
             session,
             inbox: None,
-            dynamic_handlers: gate.as_ref().map(|_| DynamicHandlers::taking_all()),
+            dynamic_handlers: gate
+                .as_ref()
+                .filter(|gate| gate.takes_unhandled())
+                .map(|_| DynamicHandlers::taking_all()),
             slow_path: gate.map(|gate| Box::new(SlowPath { gate: Some(Box::new(gate)), end: None })),
             logged_discard: false,
         }

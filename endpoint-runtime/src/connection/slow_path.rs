@@ -45,6 +45,11 @@ impl Gate {
         let gate = Self { interceptors, meter, paused_until: None, is_between: true, decoded: 0 };
         (gate.interceptors.is_some() || gate.meter.is_some()).then_some(gate)
     }
+
+    /// Whether messages that no handler takes pass the gate as well.
+    pub(super) fn takes_unhandled(&self) -> bool {
+        self.meter.is_some() || self.interceptors.as_ref().is_some_and(|all| all.takes_unhandled())
+    }
 }
 
 /// Whether a handler of `E` has a rate of its own; decided at compile time.

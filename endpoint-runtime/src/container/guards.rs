@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::endpoint::interceptor::{Interceptors, SharedInterceptor};
 use crate::limits::message_rate::MessageRate;
+use crate::observe::observing::Observing;
 
 /// What stands between the messages of a mounted endpoint and their handlers.
 #[derive(Clone, Debug, Default)]
@@ -21,9 +22,11 @@ pub(crate) struct GuardSettings {
 
 impl GuardSettings {
     /// The guards of one endpoint: these settings are for all endpoints, those of its annotation and
-    /// its `own` for this one.
-    pub(super) fn of(&self, annotated: Self, own: Self) -> Guards {
-        let all = self.interceptors.iter().cloned().chain(annotated.interceptors).chain(own.interceptors);
+    /// its `own` for this one. `observing` sees messages before all others.
+    pub(super) fn of(&self, annotated: Self, own: Self, observing: Option<Observing>) -> Guards {
+        let observing = observing.into_iter().map(|observing| SharedInterceptor(Arc::new(observing)));
+        let all =
+            observing.chain(self.interceptors.iter().cloned()).chain(annotated.interceptors).chain(own.interceptors);
         let rate = own.rate.or(annotated.rate).or(self.rate);
         Guards { interceptors: Interceptors::of(all.collect()), rate }
     }

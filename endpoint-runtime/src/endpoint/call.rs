@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
 use crate::endpoint::invocation::{Invocation, Running, Target};
 use crate::error::{BoxError, Error, Kind};
+use crate::observe::traffic::Shown;
 use crate::session::Session;
 use crate::session::message_handler::{Answer, MessageKind, Payload};
 use crate::session::state::State;
@@ -113,7 +114,7 @@ impl<'a> Call<'a> {
     ///
     /// At an endpoint that lists events, the first call parses the text.
     pub fn handler(&self) -> Option<&'static str> {
-        self.handler_entry().map(|handler| handler.name)
+        self.chosen().map(|handler| handler.name)
     }
 
     /// Whether a handler takes the message. If not, it is dropped after the interceptors; an endpoint that lists events
@@ -121,13 +122,31 @@ impl<'a> Call<'a> {
     pub fn is_handled(&self) -> bool {
         match &self.received.invocation {
             Invocation::Added(added) => added.0.is_some(),
-            _ => self.handler_entry().is_some(),
+            _ => self.chosen().is_some(),
         }
     }
 
-    fn handler_entry(&self) -> Option<&'static Handler> {
+    /// The annotated handler of the message.
+    pub(super) fn chosen(&self) -> Option<&'static Handler> {
         let Received { handler, events, .. } = &self.received;
         choose(*handler, events, || self.event())
+    }
+
+    /// The message as a log shows it. Only the size of a part is shown: a secret may begin in one part and end in the next.
+    pub(super) fn shown(&self) -> Shown<'_> {
+        let Received { invocation, kind, size, handler, .. } = &self.received;
+        let in_parts = match invocation {
+            Invocation::TextStream(_) => return Shown::Size("text stream", *size),
+            Invocation::BinaryStream(_) => return Shown::Size("binary stream", *size),
+            Invocation::Added(added) => added.0.as_ref().is_some_and(|entry| entry.parts()),
+            _ => handler.is_some_and(|handler| handler.parts),
+        };
+        match (kind, self.text()) {
+            (MessageKind::Text, Some(text)) if !in_parts => Shown::Text(text),
+            (MessageKind::Text, _) => Shown::Size(if in_parts { "text part" } else { "text" }, *size),
+            (MessageKind::Binary, _) => Shown::Size("binary", *size),
+            (MessageKind::Pong, _) => Shown::Size("pong", *size),
+        }
     }
 
     /// Replaces the content of a message or part by other content of the same kind. Returns false, and changes nothing, for

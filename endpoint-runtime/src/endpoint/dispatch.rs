@@ -12,10 +12,8 @@ use crate::codec::session_coders::{Coders, Fed, Part};
 use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
 use crate::endpoint::interceptor::{Interceptors, Lifecycle, NextClose, NextOpen};
 use crate::endpoint::invocation::{BoxFuture, Invocation};
-use crate::endpoint::observation::Observation;
 use crate::error::{Error, Kind};
 use crate::observe::destructors;
-use crate::observe::traffic::{Shown, may_observe};
 use crate::send_queue::SendQueue;
 use crate::session::Session;
 use crate::session::message_handler::{Answer, Entry, Payload};
@@ -120,34 +118,16 @@ impl<E: EndpointHandlers> Dispatch<E> {
     > {
         let Self { endpoint, session, .. } = self;
         match work {
-            Invocation::Text(text, last) if !may_observe() => {
-                HandlerFuture::Text { handler: endpoint.on_text(session, text, last) }
-            }
-            Invocation::Text(text, last) => {
-                let observation = Observation::of(session, shown_text(&E::TEXT, &text));
-                observed(observation, endpoint.on_text(session, text, last))
-            }
-            Invocation::Binary(data, last) if !may_observe() => {
+            Invocation::Text(text, last) => HandlerFuture::Text { handler: endpoint.on_text(session, text, last) },
+            Invocation::Binary(data, last) => {
                 HandlerFuture::Binary { handler: endpoint.on_binary(session, data, last) }
             }
-            Invocation::Binary(data, last) => {
-                let observation = Observation::of(session, Shown::Size("binary", data.len()));
-                observed(observation, endpoint.on_binary(session, data, last))
-            }
             Invocation::Pong(pong) => HandlerFuture::Pong { handler: endpoint.on_pong(session, pong) },
-            Invocation::TextStream(text) if !may_observe() => {
+            Invocation::TextStream(text) => {
                 HandlerFuture::TextStream { handler: endpoint.on_text_stream(session, text) }
             }
-            Invocation::TextStream(text) => {
-                let observation = Observation::of(session, Shown::Size("text stream", 0));
-                observed(observation, endpoint.on_text_stream(session, text))
-            }
-            Invocation::BinaryStream(data) if !may_observe() => {
-                HandlerFuture::BinaryStream { handler: endpoint.on_binary_stream(session, data) }
-            }
             Invocation::BinaryStream(data) => {
-                let observation = Observation::of(session, Shown::Size("binary stream", 0));
-                observed(observation, endpoint.on_binary_stream(session, data))
+                HandlerFuture::BinaryStream { handler: endpoint.on_binary_stream(session, data) }
             }
             Invocation::Presence(change) => HandlerFuture::Presence { handler: endpoint.on_presence(session, change) },
             Invocation::Settled(reply) => HandlerFuture::Settled { reply: Some(reply) },
@@ -162,22 +142,11 @@ impl<E: EndpointHandlers> Dispatch<E> {
 
     /// Calls a handler that was added to the session.
     pub(crate) fn added(&mut self, entry: &Entry, payload: Payload, last: bool) -> Invocation {
-        let observation = Observation::of(&self.session, shown_payload(entry, &payload));
-        let mut later = None;
-        let reply = observation.run(|| {
-            let call = || Ok(self.session.decoding(|| entry.call(&self.session, payload, last)));
-            match guarded(&self.session, call) {
-                Ok(Answer::Now(reply)) => reply,
-                Ok(Answer::Later(pending)) => {
-                    later = Some(pending);
-                    Ok(None)
-                }
-                Err(panic) => Err(panic),
-            }
-        });
-        match later {
-            Some(pending) => Invocation::Later(observation.with(pending)),
-            None => Invocation::Settled(reply),
+        let call = || Ok(self.session.decoding(|| entry.call(&self.session, payload, last)));
+        match guarded(&self.session, call) {
+            Ok(Answer::Now(reply)) => Invocation::Settled(reply),
+            Ok(Answer::Later(pending)) => Invocation::Later(pending),
+            Err(panic) => Invocation::Settled(Err(panic)),
         }
     }
 
@@ -229,61 +198,15 @@ impl<E: EndpointHandlers> Dispatch<E> {
     /// Calls a handler that is an ordinary `fn`.
     #[inline]
     pub(crate) fn text_sync(&mut self, text: &str, last: bool) -> Reply {
-        if may_observe() {
-            return self.text_observed(text, last);
-        }
         let Self { endpoint, session, .. } = self;
         guarded(session, || endpoint.on_text_sync(session, text, last))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn text_observed(&mut self, text: &str, last: bool) -> Reply {
-        let Self { endpoint, session, .. } = self;
-        let observation = Observation::of(session, shown_text(&E::TEXT, text));
-        observation.run(|| guarded(session, || endpoint.on_text_sync(session, text, last)))
     }
 
     /// Calls a handler that is an ordinary `fn`.
     #[inline]
     pub(crate) fn binary_sync(&mut self, data: &[u8], last: bool) -> Reply {
-        if may_observe() {
-            return self.binary_observed(data, last);
-        }
         let Self { endpoint, session, .. } = self;
         guarded(session, || endpoint.on_binary_sync(session, data, last))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn binary_observed(&mut self, data: &[u8], last: bool) -> Reply {
-        let Self { endpoint, session, .. } = self;
-        let observation = Observation::of(session, Shown::Size("binary", data.len()));
-        observation.run(|| guarded(session, || endpoint.on_binary_sync(session, data, last)))
-    }
-}
-
-/// A text, or a part of one, as a log shows it: a secret may begin in one part and end in the next.
-#[inline(always)]
-fn shown_text<'m>(handler: &Handler, text: &'m str) -> Shown<'m> {
-    if handler.parts { Shown::Size("text part", text.len()) } else { Shown::Text(text) }
-}
-
-/// The call of a handler whose message is observed: boxed, so that other calls have no place for an observation.
-#[cold]
-fn observed<'d, T, B, P, X, Y, Z>(
-    observation: Observation,
-    handler: impl Future<Output = Reply> + Send + 'd,
-) -> HandlerFuture<'d, T, B, P, X, Y, Z> {
-    HandlerFuture::Later { handler: observation.with(Box::pin(handler)) }
-}
-
-fn shown_payload<'m>(entry: &Entry, payload: &'m Payload) -> Shown<'m> {
-    match payload {
-        Payload::Text(text) if !entry.parts() => Shown::Text(text),
-        Payload::Text(text) => Shown::Size("text part", text.len()),
-        Payload::Binary(data) => Shown::Size("binary", data.len()),
-        Payload::Pong(pong) => Shown::Size("pong", pong.data().len()),
     }
 }
 

@@ -111,6 +111,11 @@ pub(crate) trait ErasedInterceptor: Send + Sync {
         next: NextClose<'a>,
     ) -> BoxFuture<'a, Result<(), Error>>;
     fn outbound(&self) -> Option<&dyn OutboundInterceptor>;
+
+    /// Whether messages that no handler takes are put together for this interceptor.
+    fn takes_unhandled(&self) -> bool {
+        true
+    }
 }
 
 impl<I: Interceptor> ErasedInterceptor for I {
@@ -163,17 +168,24 @@ impl fmt::Debug for SharedInterceptor {
 pub(crate) struct Interceptors {
     all: Vec<SharedInterceptor>,
     has_outbound: bool,
+    takes_unhandled: bool,
 }
 
 impl Interceptors {
     /// `None` if there are none.
     pub(crate) fn of(all: Vec<SharedInterceptor>) -> Option<Arc<Self>> {
         let has_outbound = all.iter().any(|interceptor| interceptor.0.outbound().is_some());
-        (!all.is_empty()).then(|| Arc::new(Self { all, has_outbound }))
+        let takes_unhandled = all.iter().any(|interceptor| interceptor.0.takes_unhandled());
+        (!all.is_empty()).then(|| Arc::new(Self { all, has_outbound, takes_unhandled }))
     }
 
     pub(crate) fn as_slice(&self) -> &[SharedInterceptor] {
         &self.all
+    }
+
+    /// Whether one of them sees messages that no handler takes.
+    pub(crate) fn takes_unhandled(&self) -> bool {
+        self.takes_unhandled
     }
 
     /// Whether one of them sees what is sent.

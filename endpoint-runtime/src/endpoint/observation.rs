@@ -1,106 +1,97 @@
-//! What is observed of a message and its handler, if anything: a span of its own, the time, a line of the traffic log.
+//! What is observed of messages and their handlers, if anything is: a span of its own, the time, a line of the traffic log.
+//!
+//! The observer is the outermost interceptor of its endpoint. So the messages of an endpoint that nobody observes pay nothing.
 
-use std::task::Poll;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::time::Instant;
 
 use tracing::Span;
 
-use crate::endpoint::contract::Reply;
+use crate::endpoint::call::{Call, Outcome};
+use crate::endpoint::interceptor::{ErasedInterceptor, Next, NextClose, NextOpen};
 use crate::endpoint::invocation::BoxFuture;
+use crate::error::Error;
 use crate::error::excerpt::excerpt;
+use crate::observe::observing::Observing;
 use crate::observe::trace_context::TraceContext;
-use crate::observe::traffic::{Shown, may_observe};
 use crate::session::Session;
+use crate::session::outgoing::OutboundInterceptor;
+use endpoint_wire::close::CloseReason;
 
 /// Target of the spans of messages, so that a filter can select them.
 const MESSAGES: &str = "endpoint_runtime::messages";
 
-/// The observation of one message, from the call of its handler to its result. Usually there is none, which costs one
-/// load.
-pub(crate) struct Observation(Option<Box<Observed>>);
-
-struct Observed {
-    span: Span,
-    /// When the handler was called, if handlers are measured.
-    begun: Option<Instant>,
-    session: Session,
-}
-
-impl Observation {
-    /// Begins the observation of a message, if there is one.
-    #[inline(always)]
-    pub(crate) fn of(session: &Session, message: Shown<'_>) -> Self {
-        if may_observe() { Self::begin(session, message) } else { Self(None) }
+/// Observes each message from the call of the first interceptor to the result.
+impl ErasedInterceptor for Observing {
+    fn open<'a>(&'a self, _: &'a Session, next: NextOpen<'a>) -> BoxFuture<'a, Outcome> {
+        Box::pin(next.run())
     }
 
-    #[cold]
-    fn begin(session: &Session, message: Shown<'_>) -> Self {
-        let observing = &session.open_set().observing;
-        if let Some(traffic) = &observing.traffic {
-            traffic.note(&session.id().to_string(), "in", message);
+    fn message<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Outcome> {
+        let session = call.session();
+        if let Some(traffic) = &self.traffic {
+            traffic.note(&session.id().to_string(), "in", call.shown());
         }
-        let span = if observing.traces_messages { span_of(session, message) } else { Span::none() };
-        let begun = observing.measures_handlers.then(Instant::now);
-        let is_observed = begun.is_some() || !span.is_disabled();
-        Self(is_observed.then(|| Box::new(Observed { span, begun, session: session.clone() })))
+        let span = if self.traces_messages { span_of(&call) } else { Span::none() };
+        let time = self.measures_handlers.then(|| Time { begun: Instant::now(), session });
+        Box::pin(async move {
+            let _time = time;
+            let outcome = within(&span, next.run(call)).await;
+            if let Err(error) = outcome.result() {
+                span.record("otel.status_code", "ERROR");
+                span.record("error", tracing::field::display(excerpt(error)));
+            }
+            outcome
+        })
     }
 
-    /// Calls a handler that is an ordinary `fn`.
-    #[inline]
-    pub(crate) fn run(&self, call: impl FnOnce() -> Reply) -> Reply {
-        let entered = self.0.as_ref().map(|observed| observed.span.enter());
-        let reply = call();
-        drop(entered);
-        if let Some(observed) = &self.0 {
-            observed.note(&reply);
-        }
-        reply
+    fn close<'a>(
+        &'a self,
+        _: &'a Session,
+        _: &'a CloseReason,
+        next: NextClose<'a>,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(next.run())
     }
 
-    /// Polls a handler that may suspend.
-    fn poll(&self, poll: impl FnOnce() -> Poll<Reply>) -> Poll<Reply> {
-        let entered = self.0.as_ref().map(|observed| observed.span.enter());
-        let polled = poll();
-        drop(entered);
-        if let (Some(observed), Poll::Ready(reply)) = (&self.0, &polled) {
-            observed.note(reply);
-        }
-        polled
+    fn outbound(&self) -> Option<&dyn OutboundInterceptor> {
+        None
     }
 
-    /// A handler that has begun already, with its observation.
-    pub(crate) fn with<'a>(self, mut pending: BoxFuture<'a, Reply>) -> BoxFuture<'a, Reply> {
-        if self.0.is_none() {
-            return pending;
-        }
-        Box::pin(std::future::poll_fn(move |cx| self.poll(|| pending.as_mut().poll(cx))))
+    fn takes_unhandled(&self) -> bool {
+        false
     }
 }
 
-impl Observed {
-    #[cold]
-    fn note(&self, reply: &Reply) {
-        if let Err(error) = reply {
-            self.span.record("otel.status_code", "ERROR");
-            self.span.record("error", tracing::field::display(excerpt(error)));
-        }
-    }
+/// Polls a future inside a span.
+async fn within<T>(span: &Span, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let _entered = span.enter();
+        future.as_mut().poll(cx)
+    })
+    .await
 }
 
-/// The handler has returned, or was dropped.
-impl Drop for Observed {
+/// Measures a message until its handler has returned or was dropped.
+struct Time<'a> {
+    begun: Instant,
+    session: &'a Session,
+}
+
+impl Drop for Time<'_> {
     fn drop(&mut self) {
-        if let Some(begun) = self.begun {
-            self.session.open_set().measures.calls.observe(begun.elapsed());
-        }
+        self.session.open_set().measures.calls.observe(self.begun.elapsed());
     }
 }
 
 /// The span of a message. It has no parent: the connection may live for days, and so would its trace. The fields
 /// `session`, `trace_id` and `parent_id` lead to the handshake, and with the feature `otel` a link does.
-fn span_of(session: &Session, message: Shown<'_>) -> Span {
+fn span_of(call: &Call<'_>) -> Span {
+    let (session, kind) = (call.session(), call.shown().kind());
     let set = session.open_set();
-    let (path, kind) = (&*set.path, message.kind());
+    let path = &*set.path;
     let span = tracing::debug_span!(
         target: MESSAGES,
         parent: None,
@@ -112,13 +103,21 @@ fn span_of(session: &Session, message: Shown<'_>) -> Span {
         session = %session.id(),
         path,
         endpoint = set.name,
+        handler = tracing::field::Empty,
+        event = tracing::field::Empty,
         kind,
-        size = message.size(),
+        size = call.size(),
         trace_id = tracing::field::Empty,
         parent_id = tracing::field::Empty,
     );
     if span.is_disabled() {
         return span;
+    }
+    if let Some(handler) = call.chosen() {
+        span.record("handler", handler.name);
+        if !handler.event.is_empty() {
+            span.record("event", handler.event);
+        }
     }
     if let Some(context) = session.handshake_request().header("traceparent").and_then(TraceContext::parse) {
         span.record("trace_id", tracing::field::display(format_args!("{:032x}", context.trace_id)));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::traffic::{EndpointTraffic, TrafficLog, use_observation};
+use super::traffic::{EndpointTraffic, TrafficLog};
 
 /// The settings of a container.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub(crate) struct ObserveSettings {
 }
 
 /// What is observed of the messages of one endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Observing {
     pub(crate) measures_handlers: bool,
     pub(crate) traces_messages: bool,
@@ -21,13 +21,11 @@ pub(crate) struct Observing {
 }
 
 impl Observing {
-    /// The settings for the endpoint with this path.
-    pub(crate) fn of(settings: &ObserveSettings, path: &str) -> Self {
+    /// The settings for the endpoint with this path; `None` if nothing is observed.
+    pub(crate) fn of(settings: &ObserveSettings, path: &str) -> Option<Self> {
         let ObserveSettings { measures_handlers, traces_messages, .. } = *settings;
-        if measures_handlers || traces_messages || settings.traffic.is_some() {
-            use_observation();
-        }
         let traffic = settings.traffic.clone().map(|log| Arc::new(EndpointTraffic { log, path: path.into() }));
-        Self { measures_handlers, traces_messages, traffic }
+        let is_used = measures_handlers || traces_messages || traffic.is_some();
+        is_used.then_some(Self { measures_handlers, traces_messages, traffic })
     }
 }

@@ -1,7 +1,5 @@
 //! The traffic log: a line for each message, with a part of its payload from which secrets are removed.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use super::redaction::redacted;
 
 /// Target of the lines of the traffic log, so that a filter can select them.
@@ -112,20 +110,6 @@ impl EndpointTraffic {
         let (kind, bytes, path) = (message.kind(), message.size(), &*self.path);
         tracing::debug!(target: TRAFFIC, session, path, direction, kind, bytes, payload, "message");
     }
-}
-
-/// Whether any endpoint of the process has a traffic log, or measures or traces its messages: one load for each message.
-static IS_USED: AtomicBool = AtomicBool::new(false);
-
-/// Notes that an endpoint observes its messages.
-pub(crate) fn use_observation() {
-    IS_USED.store(true, Relaxed);
-}
-
-/// Whether a message may have to be observed.
-#[inline(always)]
-pub(crate) fn may_observe() -> bool {
-    IS_USED.load(Relaxed)
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use crate::config::Limits;
 use crate::observe::counters::EndpointCounters;
 use crate::observe::endpoint::EndpointMeasures;
 use crate::observe::log_rate::EndpointLog;
-use crate::observe::observing::{ObserveSettings, Observing};
 use crate::observe::tally::Traffic;
+use crate::observe::traffic::EndpointTraffic;
 use crate::scheduling::coarse_timer::{Deadlines, Entry, Sweep, is_far};
 use crate::scheduling::fairness::RoundRobin;
 use crate::send_queue::Bounds;
@@ -58,7 +58,6 @@ pub(crate) struct OpenSet<S> {
     pub(crate) log: EndpointLog,
     pub(crate) counters: EndpointCounters,
     pub(crate) measures: EndpointMeasures,
-    pub(crate) observing: Observing,
     /// Number of times that the lock on the members was taken.
     #[cfg(test)]
     taken: AtomicUsize,
@@ -94,7 +93,7 @@ impl<S: Member> OpenSet<S> {
         let deadlines = Deadlines::since(base);
         let (list, past) = <_>::default();
         let members = Mutex::new(Members { list, open: 0, past, deadlines, closing: None });
-        let (states, groups, budgets, annotated, container, round, log, counters, measures, observing) = <_>::default();
+        let (states, groups, budgets, annotated, container, round, log, counters, measures) = <_>::default();
         Self {
             path,
             name,
@@ -115,7 +114,6 @@ impl<S: Member> OpenSet<S> {
             log,
             counters,
             measures,
-            observing,
             #[cfg(test)]
             taken: AtomicUsize::new(0),
         }
@@ -131,11 +129,10 @@ impl<S: Member> OpenSet<S> {
         self
     }
 
-    /// Sets what is observed of each message, beyond counting.
-    pub(crate) fn observed(mut self, settings: &ObserveSettings) -> Self {
-        self.observing = Observing::of(settings, &self.path);
+    /// Sets the log of what is sent.
+    pub(crate) fn logged(mut self, traffic: Option<Arc<EndpointTraffic>>) -> Self {
         if let Some(bounds) = Arc::get_mut(&mut self.bounds) {
-            bounds.traffic = self.observing.traffic.clone();
+            bounds.traffic = traffic;
         }
         self
     }

@@ -97,9 +97,9 @@ impl Session {
         let SessionInit { request, response, subprotocol, deflation, endpoint, rare } = init;
         let (limits, bounds) = (endpoint.limits, endpoint.bounds.clone());
         let role = if response.is_some() { Role::Client } else { Role::Server };
-        let id = SessionId::random();
+        let (id, is_logged) = (SessionId::random(), bounds.traffic.is_some());
         let mut send_queue = SendQueue::new(bounds, role, deflation, writer);
-        if endpoint.observing.traffic.is_some() {
+        if is_logged {
             send_queue.set_label(id.to_string());
         }
         let send_queue = Arc::new(send_queue);
