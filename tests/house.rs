@@ -156,6 +156,8 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "cluster/link",
             "cluster/membership",
             "cluster/memory",
+            // its method for tasks that end with the node, which the other two use
+            "cluster/node",
             "cluster/receive",
             "cluster/subscriptions",
             "scheduling/ticks",

@@ -442,7 +442,8 @@ async fn traffic_log_shows_each_message_and_no_secret() {
 #[tokio::test]
 async fn observed_endpoint_drops_messages_without_a_handler_as_any_other() {
     for is_observed in [false, true] {
-        let container = ServerContainer::builder().register::<Echo>().max_message_size(64).measure_handlers(is_observed);
+        let container =
+            ServerContainer::builder().register::<Echo>().max_message_size(64).measure_handlers(is_observed);
         let server = TestServer::with(container).await;
         let mut client = server.connect("/echo").await;
         client.binary(&[0; 1000]).await;

@@ -61,7 +61,12 @@ async fn server() -> TestServer {
         Ok(())
     };
     TestServer::with(
-        ServerContainer::builder().trace_messages(true).register::<Sync>().register::<Async>().register::<Events>().handshake(hook),
+        ServerContainer::builder()
+            .trace_messages(true)
+            .register::<Sync>()
+            .register::<Async>()
+            .register::<Events>()
+            .handshake(hook),
     )
     .await
 }

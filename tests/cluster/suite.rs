@@ -96,6 +96,22 @@ impl Chat {
     }
 }
 
+/// A room whose members do not wait until other nodes know of them.
+#[server_endpoint("/hasty/{room}")]
+#[derive(Default)]
+pub struct Hasty;
+
+impl Hasty {
+    #[on_open]
+    fn enter(&mut self, session: &Session, #[path_param] room: String) -> &'static str {
+        drop(session.join(&room));
+        "here"
+    }
+
+    #[on_message]
+    fn ignore(&mut self, _: &str) {}
+}
+
 /// Encoded as the subprotocol of the session; it has no form without one.
 struct Spoken;
 
@@ -231,8 +247,10 @@ impl<E: Engine> Nodes<E> {
     }
 
     pub async fn add(&mut self, settings: impl Fn(Cluster) -> Cluster) {
-        self.add_built(settings, |container| container.register::<Chat>().register::<Hall>().register::<Speaking>())
-            .await;
+        self.add_built(settings, |container| {
+            container.register::<Chat>().register::<Hall>().register::<Hasty>().register::<Speaking>()
+        })
+        .await;
     }
 
     /// Adds a node with these endpoints.
@@ -695,6 +713,19 @@ pub async fn a_node_that_leaves_is_gone_at_once<E: Engine>() {
     assert_eq!(nodes.health(0).counts.deaths, 0);
 }
 
+pub async fn a_node_that_leaves_waits_for_no_answer<E: Engine>() {
+    let nodes = Nodes::<E>::of(2).await;
+    nodes.way(0).cut();
+    let asked = nodes.health(1).counts.packets;
+    let mut there = nodes.nodes[1].0.connect("/hasty/42").await;
+    there.expect_text("here").await;
+    nodes.until("node 0 is asked, and cannot answer", || nodes.health(1).counts.packets > asked).await;
+    let began = Instant::now();
+    let (counts, _) = tokio::join!(nodes.container(1).shutdown(Duration::from_secs(5)), there.expect_close(1001));
+    assert_eq!(counts.closed, 1);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
 pub async fn an_engine_that_stalls_is_noticed<E: Engine>() {
     let nodes = Nodes::<E>::of(2).await;
     let mut there = nodes.enter(1, "/chat/42").await;
@@ -915,6 +946,7 @@ macro_rules! suite {
             nodes_without_sessions_for_it_get_nothing
             only_nodes_with_the_key_are_heard
             a_node_that_leaves_is_gone_at_once
+            a_node_that_leaves_waits_for_no_answer
             an_engine_that_stalls_is_noticed
             kept_messages_are_fetched_after_a_partition_once_and_in_order
             an_object_is_encoded_for_the_subprotocols_of_other_nodes

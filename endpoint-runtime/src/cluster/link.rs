@@ -51,6 +51,7 @@ pub(super) async fn run(node: Arc<Node>) {
         pause = (pause * 2).min(CLUSTER_LONGEST_PAUSE);
     }
     node.link().link = None;
+    node.requests.all_lost();
 }
 
 /// Waits, and drops messages that have waited for the engine too long.

@@ -206,7 +206,7 @@ impl Node {
             Step::Deliver { lost } | Step::Wait { lost } => self.note_lost(lost, subject, sender, inbox),
             Step::Recover => {
                 let (node, inbox) = (self.clone(), inbox.clone());
-                self.tasks.spawn(async move { node.recover(subject, sender, &inbox).await });
+                self.spawn(async move { node.recover(subject, sender, &inbox).await });
             }
         }
     }
@@ -327,7 +327,7 @@ impl Node {
             return;
         }
         let (node, inbox) = (self.clone(), inbox.clone());
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             while !node.fetch_presence(peer, &inbox, bucket).await {
                 sleep(CLUSTER_CHECK).await;
                 inbox.retry_sync(at);

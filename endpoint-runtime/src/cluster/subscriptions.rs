@@ -62,7 +62,7 @@ async fn add(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Result<(), BoxE
         local.subscribed = local.subscribed.and(&added);
         local.announced = local.announced.and(&added);
     }
-    node.tasks.spawn(announce(node.clone(), link.clone(), added));
+    node.spawn(announce(node.clone(), link.clone(), added));
     added.iter().for_each(|bucket| node.sync_presence_in(bucket));
     Ok(())
 }
@@ -114,7 +114,7 @@ async fn remove(node: &Node, link: &Arc<dyn BackplaneLink>, buckets: InterestSet
 /// Announces all buckets after a new link.
 pub(super) fn announce_all(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) {
     let buckets = node.local().announced;
-    node.tasks.spawn(announce(node.clone(), link.clone(), buckets));
+    node.spawn(announce(node.clone(), link.clone(), buckets));
 }
 
 /// Makes the other nodes know that this one has sessions in these buckets, as long as the link lives.
