@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::binary::Binary;
+use crate::binary::{Binary, INLINE};
 
 /// A text message: UTF-8, cheap to clone, and without an allocation up to 38 bytes.
 ///
@@ -31,6 +31,13 @@ impl Text {
     #[inline]
     pub fn as_str(&self) -> &str {
         str_of(&self.0)
+    }
+
+    /// The inline storage and the length in bytes, if the text is stored inline. For `endpoint-runtime`, as
+    /// [`Binary::inline`].
+    #[inline]
+    pub fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
+        self.0.inline()
     }
 
     /// Wraps bytes that have passed validation. The connection validates while it receives, so that a bad byte fails

@@ -131,7 +131,8 @@ impl Inbox {
     }
 }
 
-fn size_of(message: &Message) -> usize {
+/// Size of a message in bytes.
+pub(super) fn size_of(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.len(),
         Message::Binary(data) => data.len(),

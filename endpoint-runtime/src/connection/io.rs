@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::dynamic_handlers::DynamicHandlers;
 use super::end::End;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, size_of};
 use super::reader::{Read, Reader};
 use super::slow_path::{Gate, SlowPath};
 use super::timers::Timers;
@@ -347,11 +347,15 @@ impl ConnectionIo {
             return Err(Error::closed());
         }
         self.timers.note_sent();
-        let (opcode, data) = frame_of(message);
         if self.writer.has_stall() {
             // a blocked write is not counted yet, but copying the reply to memory costs as much as a write
-            self.quantum.spend(data.len());
+            self.quantum.spend(size_of(&message));
         }
+        if self.writer.reply_inline(&message) {
+            self.session.tally().note_reply();
+            return Ok(());
+        }
+        let (opcode, data) = frame_of(message);
         if self.writer.reply(opcode, data)? {
             self.collect();
         } else {

@@ -79,7 +79,14 @@ impl<E: EndpointHandlers> Connection<E> {
     /// Rare steps are boxed, so that the task holds a message handler and little else.
     pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
-            let Some(call) = next(&mut self.io, &mut self.dispatch) else {
+            // pinned where it is made, because moving a call costs as much as making it
+            let mut replied = None;
+            if self.io.may_have_call::<E>() {
+                if let Some(call) = pin!(next(&mut self.io, &mut self.dispatch)).as_pin_mut() {
+                    replied = Some(run::<E, _, _>(&mut self.io, call).await);
+                }
+            }
+            let Some(replied) = replied else {
                 if self.io.must_yield() {
                     poll_fn(|cx| self.io.poll_next_quantum(cx)).await;
                     continue;
@@ -93,7 +100,6 @@ impl<E: EndpointHandlers> Connection<E> {
                 }
                 continue;
             };
-            let replied = run::<E, _, _>(&mut self.io, pin!(call)).await;
             self.io.handler_returned();
             if let Err(error) = replied.and_then(|reply| send_reply(&mut self.io, reply)) {
                 Box::pin(on_handler_error(&mut self.io, &mut self.dispatch, error, false)).await;

@@ -143,6 +143,18 @@ fn invocation_of(message: Message, last: bool) -> Invocation {
 }
 
 impl ConnectionIo {
+    /// Whether [`next_call`](Self::next_call) may have a call. Asked first, because a place for a call has its price too.
+    #[inline]
+    pub(crate) fn may_have_call<E: EndpointHandlers>(&self) -> bool {
+        self.reader.has_input() || E::PRESENCE.exists() || self.is_unusual()
+    }
+
+    /// Whether a call may come before the messages in the input.
+    #[inline(never)]
+    fn is_unusual(&self) -> bool {
+        self.slow_path.is_some() || self.inbox.is_some()
+    }
+
     /// The call for the next message that has already arrived; `None` if the socket must be read, or other connections
     /// are served first.
     ///
@@ -204,27 +216,6 @@ impl ConnectionIo {
         None
     }
 
-    /// The next call that comes before the messages in the input: of a session that has ended or that has a gate, for a
-    /// change of presence, for a message that waits in the inbox.
-    #[inline(never)]
-    fn next_unusual<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>) -> Slow {
-        if self.slow_path.is_some() {
-            match self.next_slowly(dispatch) {
-                Slow::Usual => {}
-                slow => return slow,
-            }
-        }
-        if streams::<E>() {
-            self.discard_stream();
-        }
-        if self.has_presence_change::<E>() {
-            if let Some(change) = self.session.next_presence_change(self.has_input()) {
-                return Slow::Call(Invocation::Presence(change));
-            }
-        }
-        self.next_in_inbox(dispatch).map_or(Slow::Usual, Slow::Call)
-    }
-
     /// Notes the size of a message that is handed on owned.
     #[inline(always)]
     fn expect(&mut self, handler: &Handler, size: usize) {
@@ -234,7 +225,7 @@ impl ConnectionIo {
     }
 
     /// The next invocation of the inbox; `None` if it is empty, or other connections are served first.
-    fn next_in_inbox<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>) -> Option<Invocation> {
+    pub(super) fn next_in_inbox<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>) -> Option<Invocation> {
         while !self.quantum.is_over() {
             let invocation = match self.inbox.as_mut()?.pop()? {
                 Invocation::Text(text, last) => self.call_owned(dispatch, Utf8Chunk::Owned(text), last),
