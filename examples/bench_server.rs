@@ -67,23 +67,21 @@ impl Interceptor for Looking {
 }
 
 fn usage() -> ! {
-    eprintln!("usage: bench_server [--addr HOST:PORT] [--threads N] [--intercept]");
+    eprintln!("usage: bench_server [--addr HOST:PORT] [--threads N] [--intercept] [--measure]");
     std::process::exit(2)
 }
 
 fn main() -> Result<(), Error> {
     let mut arguments = std::env::args().skip(1);
-    let (mut addr, mut threads, mut intercepts) = ("127.0.0.1:9001".to_owned(), None, false);
+    let (mut addr, mut threads) = ("127.0.0.1:9001".to_owned(), None);
+    let (mut intercepts, mut measures) = (false, false);
     while let Some(name) = arguments.next() {
-        if name == "--intercept" {
-            intercepts = true;
-            continue;
-        }
-        match (name.as_str(), arguments.next()) {
-            ("--addr", Some(value)) => addr = value,
-            ("--threads", Some(value)) => {
-                threads = Some(value.parse::<NonZeroUsize>().unwrap_or_else(|_| usage()).get())
-            }
+        let mut value = || arguments.next().unwrap_or_else(|| usage());
+        match name.as_str() {
+            "--addr" => addr = value(),
+            "--threads" => threads = Some(value().parse::<NonZeroUsize>().unwrap_or_else(|_| usage()).get()),
+            "--intercept" => intercepts = true,
+            "--measure" => measures = true,
             _ => usage(),
         }
     }
@@ -93,7 +91,7 @@ fn main() -> Result<(), Error> {
         None => tokio::runtime::Runtime::new()?,
     };
     runtime.block_on(async {
-        let builder = Server::builder().quiet();
+        let builder = Server::builder().quiet().measure_handlers(measures);
         let builder = if intercepts { builder.intercept(Looking) } else { builder };
         let server = builder.bind(addr).await?;
         let addr = server.local_addr()?;
