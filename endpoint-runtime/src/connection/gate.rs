@@ -2,7 +2,8 @@
 //!
 //! A connection without either has no gate, and no message asks for one: see [`SlowPath`].
 
-use std::sync::Arc;
+use std::ops::ControlFlow::{Break, Continue};
+use std::sync::OnceLock;
 
 use tokio::time::Instant;
 
@@ -11,11 +12,10 @@ use super::io::ConnectionIo;
 use super::routing::streams;
 use super::slow_path::{Gate, Slow, SlowPath, has_rates, own_rates};
 use crate::codec::session_coders::{Fed, Part};
-use crate::endpoint::call::{self, Received};
+use crate::endpoint::call;
 use crate::endpoint::contract::{EndpointHandlers, Handler};
 use crate::endpoint::dispatch::Dispatch;
-use crate::endpoint::interceptor::{Intercepted, Interceptors};
-use crate::endpoint::invocation::Invocation;
+use crate::endpoint::invocation::{Invocation, Received};
 use crate::error::{Error, Kind};
 use crate::limits::meter::{self, Charged};
 use crate::session::message_handler::MessageKind;
@@ -95,8 +95,13 @@ impl ConnectionIo {
             if let Some(invocation) = self.inbox.as_mut().and_then(|inbox| inbox.pop()) {
                 return Some(invocation);
             }
-            if !(self.reader.has_input() && self.reader.is_open() && self.decode_one::<E>(&options)) {
+            if !(self.reader.has_input() && self.reader.is_open()) {
                 break;
+            }
+            match self.decode_owned::<E>(&options) {
+                Continue(None) => {}
+                Continue(invocation) => return invocation,
+                Break(()) => break,
             }
         }
         None
@@ -124,7 +129,7 @@ impl ConnectionIo {
                 return None;
             }
         }
-        if self.gate().is_some_and(|gate| gate.interceptors.is_some()) {
+        if self.gate().is_some_and(|gate| gate.intercepts) {
             self.intercept(dispatch, taken, invocation)
         } else {
             self.call_taken(dispatch, invocation)
@@ -187,10 +192,10 @@ impl ConnectionIo {
         if matches!(invocation, Invocation::Settled(_)) {
             return Some(invocation);
         }
-        let interceptors = self.gate()?.interceptors.clone()?;
         let handler = handler.exists().then_some(handler);
-        let received = Received { invocation, kind, size, last, is_decoded, handler, events };
-        Some(Invocation::Intercepted(Box::new(Intercepted { interceptors, received })))
+        let event = OnceLock::new();
+        let received = Received { invocation, kind, size, last, is_decoded, handler, events, event };
+        Some(Invocation::Intercepted(Box::new(received)))
     }
 
     /// Adds a part to the size of a message that a stream decoder decodes. Returns the size so far.
@@ -223,11 +228,6 @@ impl ConnectionIo {
 
     fn gate_mut(&mut self) -> Option<&mut Gate> {
         self.slow_path.as_mut()?.gate.as_deref_mut()
-    }
-
-    /// The interceptors of the session.
-    pub(crate) fn interceptors(&self) -> Option<Arc<Interceptors>> {
-        self.gate()?.interceptors.clone()
     }
 }
 

@@ -267,7 +267,10 @@ impl ConnectionIo {
                 let Some(direct) = direct else { return Poll::Ready(()) };
                 self.quantum.spend(count);
                 match direct {
-                    Ok(Some(event)) => self.enqueue_event::<E>(event),
+                    Ok(Some(event)) => {
+                        let invocation = self.receive::<E>(event);
+                        self.enqueue(invocation);
+                    }
                     Ok(None) => self.note_unfinished(),
                     Err(violation) => self.on_violation(violation),
                 }

@@ -10,6 +10,7 @@ mod input;
 mod io;
 mod limits;
 mod reader;
+mod receiving;
 mod routing;
 mod slow_path;
 mod stall;
@@ -20,7 +21,6 @@ mod writer;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -33,7 +33,6 @@ use crate::connection::token::ConnectionToken;
 use crate::endpoint::contract::{EndpointHandlers, Reply};
 use crate::endpoint::dispatch;
 use crate::endpoint::dispatch::{Dispatch, Ending};
-use crate::endpoint::interceptor::Interceptors;
 use crate::error::excerpt::excerpt;
 use crate::error::{Error, Kind};
 use crate::send_queue::FAR;
@@ -58,12 +57,11 @@ impl<E: EndpointHandlers> Connection<E> {
     pub(crate) fn new(
         socket: Socket,
         early: Bytes,
-        endpoint: E,
-        session: Session,
+        dispatch: Dispatch<E>,
         token: ConnectionToken,
         gate: Option<Gate>,
     ) -> Box<Self> {
-        let dispatch = Dispatch::new(endpoint, session.clone());
+        let session = dispatch.session().clone();
         let place = OpenGuard::of(&session);
         let io = ConnectionIo::new(socket, early, session, gate);
         Box::new(Self { io, dispatch, place, token })
@@ -117,8 +115,7 @@ impl<E: EndpointHandlers> Connection<E> {
         place.take();
         note_opened(dispatch.session());
         poll_fn(|cx| io.poll_attach(cx)).await;
-        let interceptors = io.interceptors();
-        let opened = run::<E, _, _>(io, pin!(dispatch.on_open(interceptors))).await;
+        let opened = run::<E, _, _>(io, pin!(dispatch.on_open())).await;
         // `on_open` may have closed the session
         io.collect();
         if let Err(error) = opened.and_then(|greeting| send_reply(io, greeting)) {
@@ -137,7 +134,7 @@ where
     let limit = io.limits().close_timeout;
     // no further message is handled
     io.drop_dynamic_handlers();
-    let (session, interceptors) = (dispatch.session().clone(), io.interceptors());
+    let session = dispatch.session().clone();
     let ending = Ending(Some(dispatch));
     let cut = || poll_fn(|cx| session.send_queue().poll_aborted(cx));
     // the close frame was attempted before on_close runs (Jakarta §2.1.5)
@@ -154,7 +151,7 @@ where
         // on_close always starts, and may run until the deadline of a shutdown
         tokio::select! {
             biased;
-            () = run_on_close(ending, interceptors, reason) => {}
+            () = run_on_close(ending, reason) => {}
             () = cut() => {
                 if let Some(not_logged) = session.open_set().log.on_close.due() {
                     tracing::warn!(not_logged, session = %session.id(), "on_close was cancelled at the shutdown deadline");
@@ -288,21 +285,16 @@ where
 }
 
 /// Runs `on_close`, and `on_error` if `on_close` fails.
-async fn run_on_close<E: EndpointHandlers>(
-    mut ending: Ending<E>,
-    interceptors: Option<Arc<Interceptors>>,
-    reason: CloseReason,
-) {
+async fn run_on_close<E: EndpointHandlers>(mut ending: Ending<E>, reason: CloseReason) {
     let Some(dispatch) = &mut ending.0 else { return };
     let session = dispatch.session().clone();
-    let is_intercepted = interceptors.is_some();
     let mut closed = {
-        let mut closing = pin!(dispatch.on_close(interceptors, reason.clone()));
+        let mut closing = pin!(dispatch.on_close(reason.clone()));
         poll_fn(|cx| dispatch::poll(session.send_queue(), closing.as_mut(), cx)).await
     };
-    if is_intercepted && dispatch.has_to_close() {
+    if dispatch.has_to_close() {
         // an interceptor did not call it, or panicked before
-        let mut closing = pin!(dispatch.on_close(None, reason));
+        let mut closing = pin!(dispatch.close_endpoint(reason));
         let called = poll_fn(|cx| dispatch::poll(session.send_queue(), closing.as_mut(), cx)).await;
         closed = closed.and(called);
     }

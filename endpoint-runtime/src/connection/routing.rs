@@ -135,7 +135,7 @@ pub(super) const fn streams<E: EndpointHandlers>() -> bool {
     E::TEXT.streams || E::BINARY.streams
 }
 
-fn invocation_of(message: Message, last: bool) -> Invocation {
+pub(super) fn invocation_of(message: Message, last: bool) -> Invocation {
     match message {
         Message::Text(text) => Invocation::Text(text, last),
         Message::Binary(data) => Invocation::Binary(data, last),
@@ -306,66 +306,8 @@ impl ConnectionIo {
         self.on_violation(Violation::TooBig { limit, size });
     }
 
-    /// Decodes the input into the inbox while a handler runs, up to the inbox's limits.
-    pub(super) fn decode_into_inbox<E: EndpointHandlers>(&mut self) {
-        let options = self.decode_options::<E>();
-        while self.reader.has_input() && self.reader.is_open() && self.inbox_has_space() && !self.quantum.is_over() {
-            if !self.decode_one::<E>(&options) {
-                return;
-            }
-        }
-        self.reader.release_if_empty();
-    }
-
-    /// Decodes once, into the inbox. False after a violation.
-    #[inline(always)]
-    pub(super) fn decode_one<E: EndpointHandlers>(&mut self, options: &DecodeOptions) -> bool {
-        let (cost, event) = match self.reader.next_event(options) {
-            Ok((cost, event)) => (cost, event.map(Event::into_owned)),
-            Err(violation) => {
-                self.on_violation(violation);
-                return false;
-            }
-        };
-        self.quantum.spend_on_frame(cost);
-        if let Some(violation) = exceeds::<E>(&mut self.inbox, event.as_ref()) {
-            self.on_violation(violation);
-            return false;
-        }
-        match event {
-            Some(event) => self.enqueue_event::<E>(event),
-            None => self.note_unfinished(),
-        }
-        true
-    }
-
-    /// Takes an event while a handler runs: control frames act at once, messages wait in the inbox.
-    pub(super) fn enqueue_event<E: EndpointHandlers>(&mut self, event: Event<'static>) {
-        note_received(self.session.tally(), &event);
-        let (message, last) = match event {
-            Event::Text { text, last } => (Message::Text(text.into_text()), last),
-            Event::Binary { data, last } => (Message::Binary(data.into_binary()), last),
-            Event::Pong(data) => {
-                if let Some(invocation) = self.pong::<E>(data) {
-                    self.inbox.get_or_insert_default().push(invocation);
-                }
-                return;
-            }
-            control => return self.on_control(control),
-        };
-        let Some(message) = self.feed(message, last) else { return self.charge_streamed() };
-        let exists = match &message {
-            Message::Text(_) => E::TEXT.exists(),
-            Message::Binary(_) => E::BINARY.exists(),
-        };
-        let invocation =
-            if exists { invocation_of(message, last) } else { self.dynamic_invocation(message.into(), last) };
-        self.reader.expect(invocation.size());
-        self.inbox.get_or_insert_default().push(invocation);
-    }
-
     /// Acts on a ping or a close frame, or on the end of a message without a handler.
-    fn on_control(&mut self, event: Event<'static>) {
+    pub(super) fn on_control(&mut self, event: Event<'static>) {
         match event {
             Event::Ping(data) => {
                 self.answer_ping(&data);
@@ -384,7 +326,7 @@ impl ConnectionIo {
     }
 
     /// The call for a pong of the peer; `None` if it answers an automatic ping, or no handler takes it.
-    fn pong<E: EndpointHandlers>(&mut self, data: Binary) -> Option<Invocation> {
+    pub(super) fn pong<E: EndpointHandlers>(&mut self, data: Binary) -> Option<Invocation> {
         // a pong may arrive between two parts of a message
         self.note_unfinished();
         let base = self.session.open_set().base;
@@ -460,7 +402,7 @@ impl ConnectionIo {
 
 /// Counts a message that has arrived.
 #[inline]
-fn note_received(tally: &Tally, event: &Event<'_>) {
+pub(super) fn note_received(tally: &Tally, event: &Event<'_>) {
     match event {
         Event::Text { last, .. } | Event::Binary { last, .. } => tally.note_received(*last),
         Event::Discarded { .. } => tally.note_received(true),
@@ -470,7 +412,10 @@ fn note_received(tally: &Tally, event: &Event<'_>) {
 
 /// Counts a part against its handler's limit for the whole message. Returns the violation if the message exceeds it.
 #[inline]
-fn exceeds<E: EndpointHandlers>(inbox: &mut Option<Box<Inbox>>, event: Option<&Event<'_>>) -> Option<Violation> {
+pub(super) fn exceeds<E: EndpointHandlers>(
+    inbox: &mut Option<Box<Inbox>>,
+    event: Option<&Event<'_>>,
+) -> Option<Violation> {
     if E::TEXT.max_total.is_none() && E::BINARY.max_total.is_none() {
         return None;
     }
@@ -549,7 +494,7 @@ mod tests {
         let session = Session::new(init, None);
         let io =
             ConnectionIo::new(Socket::Other(Box::new(io)), bytes::Bytes::from_static(early), session.clone(), None);
-        let mut both = (io, Dispatch::new(Taker, session), peer);
+        let mut both = (io, Dispatch::new(Taker, session, None), peer);
         decode(&mut both.0, &mut both.1);
         both
     }

@@ -1,7 +1,5 @@
 //! What makes messages take the slow path: the end of the session, and the gate of rates and interceptors.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
 use super::end::End;
@@ -23,7 +21,9 @@ pub(super) struct SlowPath {
 
 /// The rates and the interceptors of one session.
 pub(crate) struct Gate {
-    pub(super) interceptors: Option<Arc<Interceptors>>,
+    /// Whether messages pass interceptors, and whether those do that no handler takes.
+    pub(super) intercepts: bool,
+    takes_unhandled: bool,
     pub(super) meter: Option<Meter>,
     /// Until when the socket is not read, because the peer has sent too much.
     pub(super) paused_until: Option<Instant>,
@@ -36,19 +36,21 @@ pub(crate) struct Gate {
 impl Gate {
     /// The gate of a session of endpoint `E`; `None` if there is nothing to check.
     pub(crate) fn of<E: EndpointHandlers>(
-        interceptors: Option<Arc<Interceptors>>,
+        interceptors: Option<&Interceptors>,
         rate: Option<MessageRate>,
     ) -> Option<Self> {
         let own =
             if const { has_rates::<E>() } { own_rates::<E>().map(|(_, rate)| rate).collect() } else { Vec::new() };
         let meter = Meter::of(rate, own);
-        let gate = Self { interceptors, meter, paused_until: None, is_between: true, decoded: 0 };
-        (gate.interceptors.is_some() || gate.meter.is_some()).then_some(gate)
+        let intercepts = interceptors.is_some();
+        let takes_unhandled = meter.is_some() || interceptors.is_some_and(Interceptors::takes_unhandled);
+        let gate = Self { intercepts, takes_unhandled, meter, paused_until: None, is_between: true, decoded: 0 };
+        (gate.intercepts || gate.meter.is_some()).then_some(gate)
     }
 
     /// Whether messages that no handler takes pass the gate as well.
     pub(super) fn takes_unhandled(&self) -> bool {
-        self.meter.is_some() || self.interceptors.as_ref().is_some_and(|all| all.takes_unhandled())
+        self.takes_unhandled
     }
 }
 

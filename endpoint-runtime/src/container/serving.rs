@@ -17,6 +17,7 @@ use super::guards::Guards;
 use crate::connection::token::ConnectionToken;
 use crate::connection::{Connection, Gate};
 use crate::endpoint::contract::EndpointHandlers;
+use crate::endpoint::dispatch::Dispatch;
 use crate::endpoint::outbound;
 use crate::error::Error;
 use crate::handshake::refusal::Refusal;
@@ -155,12 +156,13 @@ fn connect<E: EndpointHandlers>(
     if let Some(interceptors) = &interceptors {
         session = outbound::watch(session, interceptors);
     }
-    let gate = Gate::of::<E>(interceptors, rate);
+    let gate = Gate::of::<E>(interceptors.as_deref(), rate);
     #[cfg(feature = "adopted")]
     if whole {
         session.send_queue().takes_whole_messages();
     }
-    Connection::new(socket, early, endpoint, session, ConnectionToken::new(token, guard), gate)
+    let dispatch = Dispatch::new(endpoint, session, interceptors);
+    Connection::new(socket, early, dispatch, ConnectionToken::new(token, guard), gate)
 }
 
 /// Spawns the sweep of the endpoint's deadlines, unless one is running.

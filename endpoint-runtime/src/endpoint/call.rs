@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use crate::endpoint::contract::{EndpointHandlers, Handler, Mode, Reply};
-use crate::endpoint::invocation::{Invocation, Running, Target};
+use crate::endpoint::invocation::{Invocation, Received, Running, Target};
 use crate::error::{BoxError, Error, Kind};
 use crate::observe::traffic::Shown;
 use crate::session::Session;
@@ -13,33 +13,16 @@ use crate::session::state::State;
 use endpoint_wire::close::CloseReason;
 use endpoint_wire::message::Message;
 
-/// A message with its facts, for the interceptors.
-pub(crate) struct Received {
-    pub(crate) invocation: Invocation,
-    pub(crate) kind: MessageKind,
-    /// Size in bytes.
-    pub(crate) size: usize,
-    /// Whether this is the whole message, or its last part.
-    pub(crate) last: bool,
-    /// Whether a stream decoder has taken the content.
-    pub(crate) is_decoded: bool,
-    /// The annotated handler of the kind, if it exists.
-    pub(crate) handler: Option<&'static Handler>,
-    /// The handlers of the endpoint's listed events, if this is text.
-    pub(crate) events: &'static [Handler],
-}
-
 /// One message, or one part of a message, on its way to its handler. [`Next::run`](crate::Next::run) continues with it.
 pub struct Call<'a> {
     session: &'a Session,
-    received: Received,
-    /// The name of the event, once it was asked for.
-    event: OnceLock<Option<Box<str>>>,
+    /// Boxed, because calls are moved from interceptor to interceptor.
+    received: Box<Received>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(session: &'a Session, received: Received) -> Self {
-        Self { session, received, event: OnceLock::new() }
+    pub(super) fn new(session: &'a Session, received: Box<Received>) -> Self {
+        Self { session, received }
     }
 
     pub(super) fn into_invocation(self) -> (&'a Session, Invocation) {
@@ -106,7 +89,7 @@ impl<'a> Call<'a> {
     /// The first call parses the text.
     pub fn event(&self) -> Option<&str> {
         let parse = || event_name(self.session, self.text()?);
-        self.event.get_or_init(parse).as_deref()
+        self.received.event.get_or_init(parse).as_deref()
     }
 
     /// The name of the annotated method that handles the message. `None` if no handler takes it, or one that was added to the
@@ -128,13 +111,13 @@ impl<'a> Call<'a> {
 
     /// The annotated handler of the message.
     pub(super) fn chosen(&self) -> Option<&'static Handler> {
-        let Received { handler, events, .. } = &self.received;
+        let Received { handler, events, .. } = &*self.received;
         choose(*handler, events, || self.event())
     }
 
     /// The message as a log shows it. Only the size of a part is shown: a secret may begin in one part and end in the next.
     pub(super) fn shown(&self) -> Shown<'_> {
-        let Received { invocation, kind, size, handler, .. } = &self.received;
+        let Received { invocation, kind, size, handler, .. } = &*self.received;
         let in_parts = match invocation {
             Invocation::TextStream(_) => return Shown::Size("text stream", *size),
             Invocation::BinaryStream(_) => return Shown::Size("binary stream", *size),
@@ -176,7 +159,7 @@ impl<'a> Call<'a> {
             },
             _ => return false,
         };
-        (self.received.size, self.event) = (size, OnceLock::new());
+        (self.received.size, self.received.event) = (size, OnceLock::new());
         true
     }
 }
@@ -184,7 +167,7 @@ impl<'a> Call<'a> {
 /// Without the content, which may be confidential.
 impl fmt::Debug for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Received { kind, size, last, .. } = &self.received;
+        let Received { kind, size, last, .. } = &*self.received;
         let session = self.session.id();
         f.debug_struct("Call")
             .field("session", &session)

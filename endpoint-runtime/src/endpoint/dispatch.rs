@@ -25,6 +25,7 @@ use endpoint_wire::text::Text;
 pub(crate) struct Dispatch<E: EndpointHandlers> {
     endpoint: E,
     session: Session,
+    interceptors: Option<Arc<Interceptors>>,
     stage: Stage,
 }
 
@@ -77,8 +78,8 @@ enum Stage {
 }
 
 impl<E: EndpointHandlers> Dispatch<E> {
-    pub(crate) fn new(endpoint: E, session: Session) -> Self {
-        Self { endpoint, session, stage: Stage::New }
+    pub(crate) fn new(endpoint: E, session: Session, interceptors: Option<Arc<Interceptors>>) -> Self {
+        Self { endpoint, session, interceptors, stage: Stage::New }
     }
 
     pub(crate) fn session(&self) -> &Session {
@@ -86,8 +87,8 @@ impl<E: EndpointHandlers> Dispatch<E> {
     }
 
     /// Runs the interceptors, if there are any, and `on_open`.
-    pub(crate) async fn on_open(&mut self, interceptors: Option<Arc<Interceptors>>) -> Reply {
-        let Some(interceptors) = interceptors else { return self.open_endpoint().await };
+    pub(crate) async fn on_open(&mut self) -> Reply {
+        let Some(interceptors) = self.interceptors.clone() else { return self.open_endpoint().await };
         let session = self.session.clone();
         let opened = NextOpen::new(&session, &interceptors, self).run().await.into_result();
         if self.stage == Stage::New && opened.is_ok() {
@@ -116,7 +117,7 @@ impl<E: EndpointHandlers> Dispatch<E> {
         impl Future<Output = Reply> + Send,
         impl Future<Output = Reply> + Send,
     > {
-        let Self { endpoint, session, .. } = self;
+        let Self { endpoint, session, interceptors, .. } = self;
         match work {
             Invocation::Text(text, last) => HandlerFuture::Text { handler: endpoint.on_text(session, text, last) },
             Invocation::Binary(data, last) => {
@@ -132,9 +133,10 @@ impl<E: EndpointHandlers> Dispatch<E> {
             Invocation::Presence(change) => HandlerFuture::Presence { handler: endpoint.on_presence(session, change) },
             Invocation::Settled(reply) => HandlerFuture::Settled { reply: Some(reply) },
             Invocation::Later(handler) => HandlerFuture::Later { handler },
-            Invocation::Intercepted(intercepted) => {
-                HandlerFuture::Later { handler: intercepted.run(endpoint, session) }
-            }
+            Invocation::Intercepted(received) => match interceptors {
+                Some(interceptors) => HandlerFuture::Later { handler: interceptors.run(received, endpoint, session) },
+                None => HandlerFuture::Settled { reply: Some(Ok(None)) },
+            },
             // the connection has already turned an added message into its call
             Invocation::Added(_) => HandlerFuture::Settled { reply: Some(Ok(None)) },
         }
@@ -151,17 +153,14 @@ impl<E: EndpointHandlers> Dispatch<E> {
     }
 
     /// Runs the interceptors, if there are any, and `on_close`, unless `on_open` never started.
-    pub(crate) async fn on_close(
-        &mut self,
-        interceptors: Option<Arc<Interceptors>>,
-        reason: CloseReason,
-    ) -> Result<(), Error> {
-        let Some(interceptors) = interceptors else { return self.close_endpoint(reason).await };
+    pub(crate) async fn on_close(&mut self, reason: CloseReason) -> Result<(), Error> {
+        let Some(interceptors) = self.interceptors.clone() else { return self.close_endpoint(reason).await };
         let session = self.session.clone();
         NextClose::new(&session, &reason, &interceptors, self).run().await
     }
 
-    async fn close_endpoint(&mut self, reason: CloseReason) -> Result<(), Error> {
+    /// Runs `on_close`, unless it has run or `on_open` never started.
+    pub(crate) async fn close_endpoint(&mut self, reason: CloseReason) -> Result<(), Error> {
         if !self.has_to_close() {
             return Ok(());
         }

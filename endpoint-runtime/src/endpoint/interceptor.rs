@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use crate::endpoint::call::{Call, Outcome, Received};
+use crate::endpoint::call::{Call, Outcome};
 use crate::endpoint::contract::Reply;
-use crate::endpoint::invocation::{BoxFuture, InterceptedCall, Running, Target};
+use crate::endpoint::invocation::{BoxFuture, Received, Running, Target};
 use crate::error::Error;
 use crate::session::Session;
 use crate::session::outgoing::OutboundInterceptor;
@@ -103,7 +105,7 @@ pub trait Interceptor: Send + Sync + 'static {
 /// [`Interceptor`] without its type.
 pub(crate) trait ErasedInterceptor: Send + Sync {
     fn open<'a>(&'a self, session: &'a Session, next: NextOpen<'a>) -> BoxFuture<'a, Outcome>;
-    fn message<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Outcome>;
+    fn message<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Reply>;
     fn close<'a>(
         &'a self,
         session: &'a Session,
@@ -123,8 +125,8 @@ impl<I: Interceptor> ErasedInterceptor for I {
         Box::pin(Interceptor::open(self, session, next))
     }
 
-    fn message<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Outcome> {
-        Box::pin(Interceptor::message(self, call, next))
+    fn message<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Reply> {
+        Box::pin(async move { Interceptor::message(self, call, next).await.into_result() })
     }
 
     fn close<'a>(
@@ -179,6 +181,19 @@ impl Interceptors {
         (!all.is_empty()).then(|| Arc::new(Self { all, has_outbound, takes_unhandled }))
     }
 
+    /// Calls the interceptors with a message, and the handler behind them.
+    pub(crate) fn run<'a>(
+        &'a self,
+        received: Box<Received>,
+        target: &'a mut (dyn Target + 'a),
+        session: &'a Session,
+    ) -> BoxFuture<'a, Reply> {
+        match self.all.split_first() {
+            Some((first, rest)) => first.0.message(Call::new(session, received), Next { rest, target }),
+            None => Box::pin(std::future::ready(Ok(None))),
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[SharedInterceptor] {
         &self.all
     }
@@ -194,22 +209,6 @@ impl Interceptors {
     }
 }
 
-/// A message, and the interceptors that it passes.
-pub(crate) struct Intercepted {
-    pub(crate) interceptors: Arc<Interceptors>,
-    pub(crate) received: Received,
-}
-
-impl InterceptedCall for Intercepted {
-    fn run<'a>(self: Box<Self>, target: &'a mut (dyn Target + 'a), session: &'a Session) -> BoxFuture<'a, Reply> {
-        Box::pin(async move {
-            let Self { interceptors, received } = *self;
-            let next = Next { rest: interceptors.as_slice(), target };
-            next.run(Call::new(session, received)).await.into_result()
-        })
-    }
-}
-
 /// The rest of the way to the handler.
 pub struct Next<'a> {
     rest: &'a [SharedInterceptor],
@@ -222,14 +221,39 @@ impl Next<'_> {
     /// # Cancel safety
     /// If the future is dropped, the handler may have run in part.
     pub async fn run(self, call: Call<'_>) -> Outcome {
+        self.start(call).await.into()
+    }
+
+    /// Calls the next interceptor, or the handler.
+    pub(super) fn start<'s>(self, call: Call<'s>) -> Started<'s>
+    where
+        Self: 's,
+    {
         let Next { rest, target } = self;
         if let Some((first, rest)) = rest.split_first() {
-            return first.0.message(call, Next { rest, target }).await;
+            return Started::Later(first.0.message(call, Next { rest, target }));
         }
         let (session, invocation) = call.into_invocation();
         match target.call(session, invocation) {
-            Running::Settled(reply) => reply.into(),
-            Running::Later(handler) => handler.await.into(),
+            Running::Settled(reply) => Started::Settled(Some(reply)),
+            Running::Later(handler) => Started::Later(handler),
+        }
+    }
+}
+
+/// An interceptor or a handler that was called.
+pub(super) enum Started<'a> {
+    Later(BoxFuture<'a, Reply>),
+    Settled(Option<Reply>),
+}
+
+impl Future for Started<'_> {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        match &mut *self {
+            Self::Later(reply) => reply.as_mut().poll(cx),
+            Self::Settled(reply) => reply.take().map_or(Poll::Pending, Poll::Ready),
         }
     }
 }

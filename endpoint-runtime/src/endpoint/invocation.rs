@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::endpoint::contract::Reply;
+use crate::endpoint::contract::{Handler, Reply};
 use crate::session::Session;
 use crate::session::heard::PresenceChange;
-use crate::session::message_handler::{Entry, Payload, Pending};
+use crate::session::message_handler::{Entry, MessageKind, Payload, Pending};
 use crate::session::stream::{BinaryStream, TextStream};
 use endpoint_wire::message::{Binary, Pong};
 use endpoint_wire::text::Text;
@@ -27,7 +27,7 @@ pub(crate) enum Invocation {
     /// An added handler has begun.
     Later(Pending),
     /// A message that interceptors see first.
-    Intercepted(Box<dyn InterceptedCall>),
+    Intercepted(Box<Received>),
 }
 
 impl Invocation {
@@ -55,9 +55,22 @@ pub(crate) enum Running<'a> {
     Later(BoxFuture<'a, Reply>),
 }
 
-/// A message that passes interceptors before its handler.
-pub(crate) trait InterceptedCall: Send {
-    fn run<'a>(self: Box<Self>, target: &'a mut (dyn Target + 'a), session: &'a Session) -> BoxFuture<'a, Reply>;
+/// A message with its facts, for the interceptors.
+pub(crate) struct Received {
+    pub(crate) invocation: Invocation,
+    pub(crate) kind: MessageKind,
+    /// Size in bytes.
+    pub(crate) size: usize,
+    /// Whether this is the whole message, or its last part.
+    pub(crate) last: bool,
+    /// Whether a stream decoder has taken the content.
+    pub(crate) is_decoded: bool,
+    /// The annotated handler of the kind, if it exists.
+    pub(crate) handler: Option<&'static Handler>,
+    /// The handlers of the endpoint's listed events, if this is text.
+    pub(crate) events: &'static [Handler],
+    /// The name of the event, once it was asked for.
+    pub(crate) event: OnceLock<Option<Box<str>>>,
 }
 
 /// A future without its type.

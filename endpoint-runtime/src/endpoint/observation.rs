@@ -9,6 +9,7 @@ use std::time::Instant;
 use tracing::Span;
 
 use crate::endpoint::call::{Call, Outcome};
+use crate::endpoint::contract::Reply;
 use crate::endpoint::interceptor::{ErasedInterceptor, Next, NextClose, NextOpen};
 use crate::endpoint::invocation::BoxFuture;
 use crate::error::Error;
@@ -28,7 +29,7 @@ impl ErasedInterceptor for Observing {
         Box::pin(next.run())
     }
 
-    fn message<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Outcome> {
+    fn message<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Reply> {
         let session = call.session();
         if let Some(traffic) = &self.traffic {
             traffic.note(&session.id().to_string(), "in", call.shown());
@@ -37,12 +38,15 @@ impl ErasedInterceptor for Observing {
         let time = self.measures_handlers.then(|| Time { begun: Instant::now(), session });
         Box::pin(async move {
             let _time = time;
-            let outcome = within(&span, next.run(call)).await;
-            if let Err(error) = outcome.result() {
+            if span.is_none() {
+                return next.start(call).await;
+            }
+            let reply = within(&span, async { next.start(call).await }).await;
+            if let Err(error) = &reply {
                 span.record("otel.status_code", "ERROR");
                 span.record("error", tracing::field::display(excerpt(error)));
             }
-            outcome
+            reply
         })
     }
 
