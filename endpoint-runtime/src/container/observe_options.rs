@@ -6,16 +6,16 @@ macro_rules! observe_setters {
     ($builder:ty) => {
         /// What is observed of each message. Counting needs no option.
         impl $builder {
-            /// Whether the time of each call of a message handler is measured, for
-            /// [`stats`](crate::ServerContainer::stats) and the metrics. It costs about a tenth of a microsecond a
-            /// message, for two readings of the clock. Default: no.
+            /// Whether the time of each message that a handler takes is measured, from the first interceptor to the end of
+            /// the handler, for [`stats`](crate::ServerContainer::stats) and the metrics. An echo of 20 bytes takes
+            /// about 6 % more CPU with it. Default: no.
             pub fn measure_handlers(mut self, is_measured: bool) -> Self {
                 self.request_settings().observing.measures_handlers = is_measured;
                 self
             }
 
             /// Whether each message that a handler takes has a span of `tracing`, `websocket.message` at target
-            /// `endpoint_runtime::messages` and level debug. It costs about a microsecond a message where a subscriber
+            /// `endpoint_runtime::messages` and level debug, around its interceptors and its handler. It costs about a microsecond a message where a subscriber
             /// takes it. Handshakes have their span without this. Default: no.
             pub fn trace_messages(mut self, is_traced: bool) -> Self {
                 self.request_settings().observing.traces_messages = is_traced;
