@@ -77,14 +77,18 @@ impl<E: EndpointHandlers> Connection<E> {
     /// Rare steps are boxed, so that the task holds a message handler and little else.
     pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
-            // pinned where it is made, because moving a call costs as much as making it
-            let mut replied = None;
-            if self.io.may_have_call::<E>() {
-                if let Some(call) = pin!(next(&mut self.io, &mut self.dispatch)).as_pin_mut() {
-                    replied = Some(run::<E, _, _>(&mut self.io, call).await);
+            // a call is pinned where it is made, because moving it costs as much as making it; the reply is no variable before it
+            // is there, because an idle task would keep a place for it
+            let Some(replied) = ({
+                if self.io.may_have_call::<E>() {
+                    match pin!(next(&mut self.io, &mut self.dispatch)).as_pin_mut() {
+                        Some(call) => Some(run::<E, _, _>(&mut self.io, call).await),
+                        None => None,
+                    }
+                } else {
+                    None
                 }
-            }
-            let Some(replied) = replied else {
+            }) else {
                 if self.io.must_yield() {
                     poll_fn(|cx| self.io.poll_next_quantum(cx)).await;
                     continue;
