@@ -173,6 +173,26 @@ async fn errors_and_messages_without_a_handler_are_counted_by_kind() {
 }
 
 #[tokio::test]
+async fn connections_are_counted_as_http_until_they_become_sessions() {
+    let server = TestServer::serving(Server::with(ServerContainer::builder().register::<Echo>())).await;
+    let http = async |count| {
+        soon(async {
+            while server.container.stats().connections.http != count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+    };
+    let silent = tokio::net::TcpStream::connect(server.addr).await.unwrap();
+    http(1).await;
+    let _session = server.connect("/echo").await;
+    http(1).await;
+    assert_eq!((server.container.stats().sessions, server.container.stats().connections.accepted), (1, 2));
+    drop(silent);
+    http(0).await;
+}
+
+#[tokio::test]
 async fn handshakes_are_counted_by_status_and_measured() {
     let server = TestServer::of::<Echo>().await;
     let _client = server.connect("/echo").await;

@@ -33,6 +33,8 @@ impl Stats {
         );
         connections.add(&[("outcome", "accepted")], self.connections.accepted as f64);
         connections.add(&[("outcome", "refused")], self.connections.refused as f64);
+        let help = "TCP connections that speak HTTP now; those that became sessions are not among them.";
+        metrics.family("websocket_server_http_connections", Gauge, help).add(&[], self.connections.http as f64);
         let handshakes =
             metrics.family("websocket_server_handshakes_total", Counter, "Opening handshakes by HTTP status.");
         for counted in &self.handshakes {

@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::error::{Error, Kind};
 
-/// A count that only grows.
+/// A count. It only grows, but for counts of what is there now.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
+    }
+
+    pub(crate) fn sub(&self, count: u64) {
+        self.0.fetch_sub(count, Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -54,7 +58,7 @@ macro_rules! counters {
 counters! {
     /// The counts of a server's connections, before a request is read.
     ConnectionCounters,
-    /// Counts of a server's connections since its start.
+    /// Counts of a server's connections since its start, and of those that are open.
     ConnectionCounts {
         /// Connections that the listeners accepted.
         accepted,
@@ -62,6 +66,9 @@ counters! {
         refused,
         /// Connections that were closed because the header of the PROXY protocol was missing, invalid or late.
         bad_proxy_headers,
+        /// Connections that speak HTTP now: they wait for a request, answer one, or carry streams of HTTP/2. Those that became
+        /// sessions are not among them.
+        http,
     }
 }
 

@@ -180,6 +180,7 @@ impl Http {
             fallback: self.fallback.clone(),
             transport,
             pending,
+            _counted: CountedAsHttp::new(&self.container),
             #[cfg(feature = "tls")]
             client_certificate: None,
             #[cfg(feature = "http2")]
@@ -192,6 +193,22 @@ impl Http {
     }
 }
 
+/// Counts a connection as one that speaks HTTP, until this is dropped.
+struct CountedAsHttp(ServerContainer);
+
+impl CountedAsHttp {
+    fn new(container: &ServerContainer) -> Self {
+        container.connection_counters().http.add(1);
+        Self(container.clone())
+    }
+}
+
+impl Drop for CountedAsHttp {
+    fn drop(&mut self) {
+        self.0.connection_counters().http.sub(1);
+    }
+}
+
 /// One HTTP connection of a server.
 struct HttpConnection {
     container: ServerContainer,
@@ -199,6 +216,7 @@ struct HttpConnection {
     transport: Transport,
     /// Counts the connection as one that is pending, until its first request.
     pending: Slot,
+    _counted: CountedAsHttp,
     #[cfg(feature = "tls")]
     client_certificate: Option<ClientCertificate>,
     #[cfg(feature = "http2")]
