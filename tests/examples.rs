@@ -434,6 +434,17 @@ async fn production_limits_sessions_of_an_address_behind_a_trusted_proxy() {
 }
 
 #[tokio::test]
+async fn production_limits_connections_of_an_address() {
+    for limit in [["--max-connections-per-address", "1"], ["--handshakes-per-address", "1/h"]] {
+        let (_example, _, addr) = production(&limit).await;
+        let (first, _kept) = Client::try_connect(addr, "/ws", &[]).await;
+        let (second, _) = Client::try_connect(addr, "/ws", &[]).await;
+        assert_eq!([first.status, second.status], [101, 429], "{limit:?}");
+        assert!(second.header("retry-after").is_some());
+    }
+}
+
+#[tokio::test]
 async fn production_admits_only_valid_tokens_if_there_is_a_secret() {
     let (_example, _, addr) = production(&["--jwt-secret", "secret"]).await;
     let bearer = format!("Authorization: Bearer {TOKEN}");

@@ -63,6 +63,12 @@ fn server(options: &Options) -> Result<ServerBuilder, Box<dyn std::error::Error>
     if let Some(most) = options.max_connections {
         server = server.max_connections(most);
     }
+    if let Some(most) = options.max_connections_per_address {
+        server = server.max_connections_per_address(most);
+    }
+    if let Some(rate) = options.handshakes_per_address {
+        server = server.handshake_rate_per_address(rate);
+    }
     if let Some(most) = options.max_sessions {
         server = server.max_sessions(most);
     }

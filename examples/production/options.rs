@@ -22,6 +22,15 @@ pub struct Options {
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "COUNT", value_parser = count)]
     pub max_connections: Option<usize>,
 
+    /// Most TCP connections of one client address at a time; further ones get 429. Behind a proxy, the proxy needs the PROXY
+    /// protocol
+    #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT", value_parser = count)]
+    pub max_connections_per_address: Option<usize>,
+
+    /// New TCP connections that one client address may make, such as "10/s burst 50"; further ones get 429
+    #[arg(long, env = "HANDSHAKES_PER_ADDRESS", value_name = "RATE")]
+    pub handshakes_per_address: Option<Rate>,
+
     /// Most sessions at a time; further ones get 503
     #[arg(long, env = "MAX_SESSIONS", value_name = "COUNT", value_parser = count)]
     pub max_sessions: Option<usize>,
