@@ -21,6 +21,7 @@ impl Sync {
     #[on_message]
     fn text(&self, text: &str) -> Result<String, Error> {
         tracing::info!("sync handler");
+        assert_ne!(text, "panic");
         if text == "fail" { Err(Error::user("as told")) } else { Ok(text.to_owned()) }
     }
 
@@ -159,16 +160,18 @@ async fn handshake_continues_the_callers_trace_and_messages_link_to_it() {
         let mut client = exchange(&server, "/sync/1").await;
         client.text("fail").await;
         client.expect_silence().await;
+        client.text("panic").await;
+        client.expect_close(1011).await;
         drop(client);
         soon(server.shutdown()).await;
     })
     .await;
-    let [handshake, message, failed] = &spans[..] else { panic!("{spans:#?}") };
+    let [handshake, message, failed, panicked] = &spans[..] else { panic!("{spans:#?}") };
     assert_eq!((&*handshake.name, &handshake.span_kind), ("GET /sync/{room}", &SpanKind::Server));
     assert_eq!(handshake.span_context.trace_id().to_string(), TRACE);
     assert_eq!(handshake.parent_span_id.to_string(), PARENT);
     assert!(handshake.parent_span_is_remote);
-    for (span, status) in [(message, Status::Unset), (failed, Status::error(""))] {
+    for (span, status) in [(message, Status::Unset), (failed, Status::error("")), (panicked, Status::error(""))] {
         assert_eq!((&*span.name, &span.span_kind), ("text /sync/{room}", &SpanKind::Consumer));
         assert_ne!(span.span_context.trace_id(), handshake.span_context.trace_id());
         assert_eq!(span.parent_span_id.to_string(), "0000000000000000");

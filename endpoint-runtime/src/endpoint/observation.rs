@@ -2,6 +2,7 @@
 //!
 //! The observer is the outermost interceptor of its endpoint. So the messages of an endpoint that nobody observes pay nothing.
 
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Instant;
@@ -35,16 +36,15 @@ impl ErasedInterceptor for Observing {
             traffic.note(&session.id().to_string(), "in", call.shown());
         }
         let span = if self.traces_messages { span_of(&call) } else { Span::none() };
-        let time = self.measures_handlers.then(|| Time { begun: Instant::now(), session });
+        let observed = Observed { span, begun: self.measures_handlers.then(Instant::now), session };
         Box::pin(async move {
-            let _time = time;
-            if span.is_none() {
+            let observed = observed;
+            if observed.span.is_none() {
                 return next.start(call).await;
             }
-            let reply = within(&span, async { next.start(call).await }).await;
+            let reply = within(&observed.span, async { next.start(call).await }).await;
             if let Err(error) = &reply {
-                span.record("otel.status_code", "ERROR");
-                span.record("error", tracing::field::display(excerpt(error)));
+                observed.note_error(excerpt(error));
             }
             reply
         })
@@ -78,15 +78,29 @@ async fn within<T>(span: &Span, future: impl Future<Output = T>) -> T {
     .await
 }
 
-/// Measures a message until its handler has returned or was dropped.
-struct Time<'a> {
-    begun: Instant,
+/// The observation of one message, until its handler has returned or was dropped.
+struct Observed<'a> {
+    span: Span,
+    /// When it began, if handlers are measured.
+    begun: Option<Instant>,
     session: &'a Session,
 }
 
-impl Drop for Time<'_> {
+impl Observed<'_> {
+    fn note_error(&self, error: impl fmt::Display) {
+        self.span.record("otel.status_code", "ERROR");
+        self.span.record("error", tracing::field::display(error));
+    }
+}
+
+impl Drop for Observed<'_> {
     fn drop(&mut self) {
-        self.session.open_set().measures.calls.observe(self.begun.elapsed());
+        if std::thread::panicking() {
+            self.note_error("panicked");
+        }
+        if let Some(begun) = self.begun {
+            self.session.open_set().measures.calls.observe(begun.elapsed());
+        }
     }
 }
 
