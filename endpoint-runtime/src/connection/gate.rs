@@ -40,36 +40,13 @@ struct Taken {
 }
 
 impl ConnectionIo {
-    /// The next call that comes before the messages in the input: of a session that has ended or that has a gate, for a
-    /// change of presence, for a message that waits in the inbox.
+    /// The next call of a session that has ended or that has a gate, for a change of presence, or for a message that waits in
+    /// the inbox.
     #[inline(never)]
     pub(super) fn next_unusual<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>) -> Slow {
-        if self.slow_path.is_some() {
-            match self.next_slowly(dispatch) {
-                Slow::Usual => {}
-                slow => return slow,
-            }
-        }
-        if streams::<E>() {
-            self.discard_stream();
-        }
-        if self.has_presence_change::<E>() {
-            if let Some(change) = self.session.next_presence_change(self.has_input()) {
-                return Slow::Call(Invocation::Presence(change));
-            }
-        }
-        self.next_in_inbox(dispatch).map_or(Slow::Usual, Slow::Call)
-    }
-
-    /// The next message of a session that has ended, or that has a gate.
-    #[inline(never)]
-    pub(super) fn next_slowly<E: EndpointHandlers>(&mut self, dispatch: &mut Dispatch<E>) -> Slow {
         if !self.handles_received() {
             return Slow::Nothing;
         }
-        if self.gate().is_none() {
-            return Slow::Usual;
-        }
         if streams::<E>() {
             self.discard_stream();
         }
@@ -77,6 +54,9 @@ impl ConnectionIo {
             if let Some(change) = self.session.next_presence_change(self.has_input()) {
                 return Slow::Call(Invocation::Presence(change));
             }
+        }
+        if self.gate().is_none() {
+            return self.next_in_inbox(dispatch).map_or(Slow::Usual, Slow::Call);
         }
         while !self.is_paused() {
             let Some(invocation) = self.take_owned::<E>() else { break };

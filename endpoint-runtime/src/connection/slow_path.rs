@@ -78,11 +78,11 @@ impl SlowPath {
     }
 }
 
-/// What the slow path decides about the next message.
+/// What is to be done before the messages in the input.
 pub(super) enum Slow {
     /// There is none that may be handled now.
     Nothing,
     Call(Invocation),
-    /// There is no gate: the session has ended, and messages that were received before are handled as usual.
+    /// There is no gate, and nothing waits: messages in the input are handled as usual.
     Usual,
 }
