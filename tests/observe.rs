@@ -11,7 +11,9 @@ use std::time::Duration;
 use endpoint_runtime::cluster::HealthStatus;
 use endpoint_runtime::prelude::*;
 use endpoint_runtime::test::TestCluster;
-use endpoint_runtime::{CloseCount, Durations, EndpointStats, Metrics, StatusService, TrafficLog};
+use endpoint_runtime::{
+    CloseCount, Durations, EndpointStats, Interceptor, MessageRate, Metrics, Rate, StatusService, TrafficLog,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use support::{CONTINUATION, Log, PING, PONG, TEXT, TestServer, soon};
@@ -456,6 +458,23 @@ async fn traffic_log_shows_each_message_and_no_secret() {
     assert!(lines.iter().all(|line| line.contains("session=\"") && line.contains("bytes=")), "{lines:#?}");
     let session = server.container.sessions_of::<RoomOf>().iter().next().unwrap().id().to_string();
     assert_eq!(of(&session), 2);
+}
+
+/// Messages that no handler takes are not observed, also where a rate or an interceptor sees them.
+#[tokio::test]
+async fn messages_without_a_handler_are_not_observed() {
+    #[derive(Default)]
+    struct Passes;
+    impl Interceptor for Passes {}
+    let container = ServerContainer::builder().register::<Echo>().intercept(Passes);
+    let container = container.rate(MessageRate::new().messages(Rate::per_second(100))).measure_handlers(true);
+    let server = TestServer::with(container).await;
+    let mut client = server.connect("/echo").await;
+    client.binary(b"nobody takes it").await;
+    client.text("one").await;
+    client.expect_text("one").await;
+    let echo = of(&server.container.stats().endpoints, "/echo").clone();
+    assert_eq!((echo.handler_durations.count, echo.counts.unhandled), (1, 1));
 }
 
 /// Observing changes nothing: a message that no handler takes is dropped while it arrives, whatever its size.

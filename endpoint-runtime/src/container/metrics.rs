@@ -33,7 +33,7 @@ impl Stats {
         );
         connections.add(&[("outcome", "accepted")], self.connections.accepted as f64);
         connections.add(&[("outcome", "refused")], self.connections.refused as f64);
-        let help = "TCP connections that speak HTTP now; those that became sessions are not among them.";
+        let help = "Open TCP connections of the listeners that are not sessions.";
         metrics.family("websocket_server_http_connections", Gauge, help).add(&[], self.connections.http as f64);
         let handshakes =
             metrics.family("websocket_server_handshakes_total", Counter, "Opening handshakes by HTTP status.");
@@ -112,7 +112,7 @@ impl Stats {
                 family.add(&[("endpoint", &it.path), ("kind", kind)], count as f64);
             }
         });
-        let help = "Seconds that message handlers took, with the time in which they waited.";
+        let help = "Seconds that messages took from the first interceptor to the end of the handler, waits included.";
         each.durations("websocket_server_handler_duration_seconds", help, |it| &it.handler_durations);
     }
 

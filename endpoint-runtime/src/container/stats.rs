@@ -142,7 +142,7 @@ pub struct EndpointStats {
     pub session_durations: Durations,
     /// Round trips of pings.
     pub round_trips: Durations,
-    /// Calls of message handlers, if they are [measured](crate::ContainerBuilder::measure_handlers).
+    /// Times of messages from the first interceptor to the end of the handler, if they are [measured](crate::ContainerBuilder::measure_handlers).
     pub handler_durations: Durations,
 }
 

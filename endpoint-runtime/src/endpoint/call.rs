@@ -109,6 +109,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Whether a handler gets the message, or the handler of its kind reports that none takes its event.
+    pub(super) fn is_for_a_handler(&self) -> bool {
+        !matches!(&self.received.invocation, Invocation::Added(added) if added.0.is_none())
+    }
+
     /// The annotated handler of the message.
     pub(super) fn chosen(&self) -> Option<&'static Handler> {
         let Received { handler, events, .. } = &*self.received;
@@ -117,12 +122,13 @@ impl<'a> Call<'a> {
 
     /// The message as a log shows it. Only the size of a part is shown: a secret may begin in one part and end in the next.
     pub(super) fn shown(&self) -> Shown<'_> {
-        let Received { invocation, kind, size, handler, .. } = &*self.received;
+        let Received { invocation, kind, size, handler, is_decoded, .. } = &*self.received;
         let in_parts = match invocation {
             Invocation::TextStream(_) => return Shown::Size("text stream", *size),
             Invocation::BinaryStream(_) => return Shown::Size("binary stream", *size),
             Invocation::Added(added) => added.0.as_ref().is_some_and(|entry| entry.parts()),
-            _ => handler.is_some_and(|handler| handler.parts),
+            // a stream decoder takes parts, and its handler the whole
+            _ => !is_decoded && handler.is_some_and(|handler| handler.parts),
         };
         match (kind, self.text()) {
             (MessageKind::Text, Some(text)) if !in_parts => Shown::Text(text),

@@ -31,6 +31,9 @@ impl ErasedInterceptor for Observing {
     }
 
     fn message<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Reply> {
+        if !call.is_for_a_handler() {
+            return Box::pin(next.start(call));
+        }
         let session = call.session();
         if let Some(traffic) = &self.traffic {
             traffic.note(&session.id().to_string(), "in", call.shown());
@@ -39,7 +42,7 @@ impl ErasedInterceptor for Observing {
         let observed = Observed { span, begun: self.measures_handlers.then(Instant::now), session };
         Box::pin(async move {
             let observed = observed;
-            if observed.span.is_none() {
+            if observed.span.is_disabled() {
                 return next.start(call).await;
             }
             let reply = within(&observed.span, async { next.start(call).await }).await;

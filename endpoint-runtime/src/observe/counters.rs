@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::error::{Error, Kind};
 
-/// A count. It only grows, but for counts of what is there now.
+/// A counter, or a gauge where `sub` is called.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -66,8 +66,8 @@ counters! {
         refused,
         /// Connections that were closed because the header of the PROXY protocol was missing, invalid or late.
         bad_proxy_headers,
-        /// Connections that speak HTTP now: they wait for a request, answer one, or carry streams of HTTP/2. Those that became
-        /// sessions are not among them.
+        /// Connections of the listeners that are open and not sessions: in the TLS handshake, waiting for a request, answering
+        /// one, or with streams of HTTP/2.
         http,
     }
 }

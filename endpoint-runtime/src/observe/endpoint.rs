@@ -13,7 +13,7 @@ pub(crate) struct EndpointMeasures {
     pub(crate) lives: Histogram,
     /// Round trips of pings.
     pub(crate) round_trips: Histogram,
-    /// Calls of message handlers, if they are measured.
+    /// Times of messages from the first interceptor to the end of the handler, if they are measured.
     pub(crate) calls: Histogram,
 }
 
