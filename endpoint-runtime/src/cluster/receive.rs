@@ -340,7 +340,7 @@ impl Node {
         let at = index(Subject::Bucket(bucket));
         let is_needed = || {
             let is_subscribed = self.local().subscribed.contains(bucket);
-            is_subscribed && self.peers().alive_peers().any(|(id, _)| id == peer) && !self.stop.is_cancelled()
+            is_subscribed && self.peers().alive_peers().any(|(id, _)| id == peer)
         };
         if !is_needed() {
             // a new link, a new session in the bucket, or the return of the node begin again

@@ -127,7 +127,7 @@ async fn announce(node: Arc<Node>, link: Arc<dyn BackplaneLink>, buckets: Intere
 
 /// Resolves when every live node knows which buckets this one has announced, or the link is lost.
 async fn tell(node: Arc<Node>, link: Arc<dyn BackplaneLink>) {
-    while node.is_current(&link) && !node.stop.is_cancelled() {
+    while node.is_current(&link) {
         let nodes = node.peers().alive();
         let gathered = node
             .gather(nodes, |request| {
