@@ -32,7 +32,7 @@ fn handlers_of<E: EndpointHandlers>(kind: MessageKind) -> (&'static Handler, &'s
     }
 }
 
-/// A message or a part, taken from the inbox.
+/// A message or a part that comes to the gate.
 struct Taken {
     kind: MessageKind,
     size: usize,

@@ -37,7 +37,7 @@ pub(crate) struct ConnectionIo {
     pub(super) quantum: Quantum,
     /// `Some` once messages arrived while a handler ran.
     pub(super) inbox: Option<Box<Inbox>>,
-    /// `Some` once handlers were added to the session.
+    /// `Some` once handlers were added to the session, or if messages without a handler pass the gate.
     pub(super) dynamic_handlers: Option<Box<DynamicHandlers>>,
     /// `Some` once the session has ended, and from the beginning if its messages pass a gate.
     pub(super) slow_path: Option<Box<SlowPath>>,

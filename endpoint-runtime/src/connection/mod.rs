@@ -77,8 +77,8 @@ impl<E: EndpointHandlers> Connection<E> {
     /// Rare steps are boxed, so that the task holds a message handler and little else.
     pub(crate) async fn live(mut self: Box<Self>) -> CloseReason {
         loop {
-            // a call is pinned where it is made, because moving it costs as much as making it; the reply is no variable before it
-            // is there, because an idle task would keep a place for it
+            // `pin!` keeps the call where it is made: moving it costs as much as making it. The reply has no name before the
+            // `await` ends: an idle task would keep a place for it
             let Some(replied) = ({
                 if self.io.may_have_call::<E>() {
                     match pin!(next(&mut self.io, &mut self.dispatch)).as_pin_mut() {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use super::io::ConnectionIo;
-use super::routing::{exceeds, invocation_of, note_received};
+use super::routing::{exceeds, note_received};
 use crate::endpoint::contract::EndpointHandlers;
 use crate::endpoint::invocation::Invocation;
 use endpoint_wire::event::{DecodeOptions, Event};
@@ -80,5 +80,12 @@ impl ConnectionIo {
         if let Some(invocation) = invocation {
             self.inbox.get_or_insert_default().push(invocation);
         }
+    }
+}
+
+fn invocation_of(message: Message, last: bool) -> Invocation {
+    match message {
+        Message::Text(text) => Invocation::Text(text, last),
+        Message::Binary(data) => Invocation::Binary(data, last),
     }
 }

@@ -135,13 +135,6 @@ pub(super) const fn streams<E: EndpointHandlers>() -> bool {
     E::TEXT.streams || E::BINARY.streams
 }
 
-pub(super) fn invocation_of(message: Message, last: bool) -> Invocation {
-    match message {
-        Message::Text(text) => Invocation::Text(text, last),
-        Message::Binary(data) => Invocation::Binary(data, last),
-    }
-}
-
 impl ConnectionIo {
     /// Whether [`next_call`](Self::next_call) may have a call. Asked first, because a place for a call has its price too.
     #[inline]
@@ -164,7 +157,7 @@ impl ConnectionIo {
         &mut self,
         dispatch: &'d mut Dispatch<E>,
     ) -> Option<impl Future<Output = Reply> + Send + use<'d, E>> {
-        if self.slow_path.is_some() || self.inbox.is_some() || E::PRESENCE.exists() {
+        if E::PRESENCE.exists() || self.slow_path.is_some() || self.inbox.is_some() {
             // in one place, so that the usual way has no further call to build
             match self.next_unusual(dispatch) {
                 Slow::Nothing => return None,

@@ -21,8 +21,9 @@ pub(super) struct SlowPath {
 
 /// The rates and the interceptors of one session.
 pub(crate) struct Gate {
-    /// Whether messages pass interceptors, and whether those do that no handler takes.
+    /// Whether messages pass interceptors.
     pub(super) intercepts: bool,
+    /// Whether messages that no handler takes pass the gate.
     takes_unhandled: bool,
     pub(super) meter: Option<Meter>,
     /// Until when the socket is not read, because the peer has sent too much.
@@ -78,11 +79,11 @@ impl SlowPath {
     }
 }
 
-/// What is to be done before the messages in the input.
+/// What is found beside the usual way of a message.
 pub(super) enum Slow {
-    /// There is none that may be handled now.
+    /// Nothing may be called now.
     Nothing,
     Call(Invocation),
-    /// There is no gate, and nothing waits: messages in the input are handled as usual.
+    /// Messages in the input are handled as usual.
     Usual,
 }

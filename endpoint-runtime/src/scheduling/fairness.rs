@@ -41,7 +41,7 @@ const FIRST_LOOK: u32 = 2;
 const SECOND_LOOK: u32 = 4;
 const LOOK_EVERY: u32 = 16;
 
-/// Marks a quantum whose time is used up: this or less is left of it. Below is room for every frame there can be.
+/// Marks a quantum whose time is used up: this or less is left of it. A frame that is counted afterwards does not overflow.
 const OVERTIME: isize = isize::MIN / 2;
 
 /// A peer that uses fewer bytes than this before it pauses is light.
