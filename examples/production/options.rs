@@ -18,16 +18,16 @@ pub struct Options {
     #[arg(long, env = "ADMIN_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:9090")]
     pub admin_addr: String,
 
-    /// Most TCP connections at a time; further ones get 503
+    /// Most TCP connections at a time; further ones get 503, or are closed behind --tls-cert
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "COUNT", value_parser = count)]
     pub max_connections: Option<usize>,
 
-    /// Most TCP connections of one client address at a time; further ones get 429. Behind a proxy, the proxy needs the PROXY
-    /// protocol
+    /// Most TCP connections of one client address at a time; further ones get 429, or are closed behind --tls-cert. Behind a
+    /// proxy this needs --proxy-protocol
     #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT", value_parser = count)]
     pub max_connections_per_address: Option<usize>,
 
-    /// New TCP connections that one client address may make, such as "10/s burst 50"; further ones get 429
+    /// New TCP connections that one client address may make, such as "10/s burst 50"; as the option before
     #[arg(long, env = "HANDSHAKES_PER_ADDRESS", value_name = "RATE")]
     pub handshakes_per_address: Option<Rate>,
 
