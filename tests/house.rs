@@ -156,7 +156,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "cluster/link",
             "cluster/membership",
             "cluster/memory",
-            // its method for tasks that end with the node, which the other two use
+            // its method for tasks that end with the node, which `receive` and `subscriptions` use
             "cluster/node",
             "cluster/receive",
             "cluster/subscriptions",

@@ -25,7 +25,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/websocket-endpoints
-target=${CARGO_TARGET_DIR:-target}
+target=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
 examples=$target/release/examples
 # what makes a second build quicker takes more room on a disk than the build itself
 export CARGO_INCREMENTAL=0
@@ -184,7 +184,7 @@ few_crates() {
 
 # The fuzz targets are a workspace of their own. Their seeds and mutations of them run with stable Rust.
 replay_seeds() {
-  (cd fuzz && cargo test --quiet --target-dir "${CARGO_TARGET_DIR:-../target}/fuzz")
+  (cd fuzz && cargo test --quiet --target-dir "$target/fuzz")
 }
 
 # --- what is published ---
