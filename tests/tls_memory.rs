@@ -56,6 +56,6 @@ async fn idle_session_behind_tls_owns_no_record_buffer() {
     }
     println!("{each} bytes for each session");
     assert_eq!(server.container.sessions().len(), 2 * SESSIONS);
-    // 5.5 KiB, and what a program without optimisation and the sockets of the client take; 9.5 KiB with a buffer
+    // 5 KiB, and what a program without optimisation and the sockets of the client take; 9.5 KiB with a buffer
     assert!((2_000..7_000).contains(&each), "{each} bytes for each session");
 }
