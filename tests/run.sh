@@ -78,9 +78,9 @@ main() {
   run 'guide' build_guide
   run 'licences, bans and sources of dependencies' "$cache/cargo-deny/bin/cargo-deny" --all-features check --hide-inclusion-graph licenses bans sources
   run 'advisories about dependencies' check_advisories
-  run 'crates as they are published' cargo publish --workspace --dry-run --allow-dirty
+  run 'crates as they are published' package_crates
   run 'minimum Rust version' check_minimum_rust
-  forget minimum-rust package
+  forget minimum-rust packages
   # not the ignored code blocks of the documentation, which are not meant to run
   run 'tests with outside programs' cargo test --workspace --all-features --lib --bins --tests --examples -- --ignored
   RUSTDOCFLAGS='-D warnings' run 'documentation' cargo doc --workspace --no-deps --all-features
@@ -195,6 +195,16 @@ build_guide() {
   while read -r book; do
     "$cache/mdbook/bin/mdbook" build "${book%/book.toml}"
   done < <(find docs/guide -name book.toml | sort)
+}
+
+# cargo takes what an earlier run unpacked or compiled of the same version for the crates that it has just packaged.
+package_crates() {
+  local crate
+  forget packages
+  while read -r crate _; do
+    rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/"$crate"-[0-9]*
+  done < <(published)
+  cargo publish --workspace --dry-run --allow-dirty --target-dir "$target/packages"
 }
 
 check_advisories() {
