@@ -174,6 +174,8 @@ async function threeNodes(redis) {
 
   await check("a node without its engine is alone and says so, until the engine is back", async () => {
     await redis.kill();
+    // the text is there before it is visible
+    for (const window of all) await window.until("the engine to be away", () => !document.querySelector("#alone").hidden);
     for (const window of all) await window.untilShown("#alone", "The engine (redis) is away. This node is alone: messages reach this node only.");
     await say(ann, "Is anybody there?");
     await untilLineFrom(ann, "ann", "Is anybody there?", "a");
