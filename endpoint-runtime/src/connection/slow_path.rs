@@ -79,7 +79,7 @@ impl SlowPath {
     }
 }
 
-/// What is found beside the usual way of a message.
+/// What `next_unusual` tells the connection to do.
 pub(super) enum Slow {
     /// Nothing may be called now.
     Nothing,

@@ -24,10 +24,8 @@ impl GuardSettings {
     /// The guards of one endpoint: these settings are for all endpoints, those of its annotation and
     /// its `own` for this one. `observing` sees messages before all others.
     pub(super) fn of(&self, annotated: Self, own: Self, observing: Option<Observing>) -> Guards {
-        let observing = observing.into_iter().map(|observing| SharedInterceptor(Arc::new(observing)));
-        let all =
-            observing.chain(self.interceptors.iter().cloned()).chain(annotated.interceptors).chain(own.interceptors);
+        let all = self.interceptors.iter().cloned().chain(annotated.interceptors).chain(own.interceptors);
         let rate = own.rate.or(annotated.rate).or(self.rate);
-        Guards { interceptors: Interceptors::of(all.collect()), rate }
+        Guards { interceptors: Interceptors::of(observing.map(SharedInterceptor::new), all.collect()), rate }
     }
 }

@@ -113,11 +113,6 @@ pub(crate) trait ErasedInterceptor: Send + Sync {
         next: NextClose<'a>,
     ) -> BoxFuture<'a, Result<(), Error>>;
     fn outbound(&self) -> Option<&dyn OutboundInterceptor>;
-
-    /// Whether messages that no handler takes are put together for this interceptor.
-    fn takes_unhandled(&self) -> bool {
-        true
-    }
 }
 
 impl<I: Interceptor> ErasedInterceptor for I {
@@ -174,10 +169,11 @@ pub(crate) struct Interceptors {
 }
 
 impl Interceptors {
-    /// `None` if there are none.
-    pub(crate) fn of(all: Vec<SharedInterceptor>) -> Option<Arc<Self>> {
+    /// `None` if there are none. `observing` comes first, and does not ask for messages that no handler takes.
+    pub(crate) fn of(observing: Option<SharedInterceptor>, others: Vec<SharedInterceptor>) -> Option<Arc<Self>> {
+        let takes_unhandled = !others.is_empty();
+        let all: Vec<_> = observing.into_iter().chain(others).collect();
         let has_outbound = all.iter().any(|interceptor| interceptor.0.outbound().is_some());
-        let takes_unhandled = all.iter().any(|interceptor| interceptor.0.takes_unhandled());
         (!all.is_empty()).then(|| Arc::new(Self { all, has_outbound, takes_unhandled }))
     }
 
@@ -225,7 +221,7 @@ impl Next<'_> {
     }
 
     /// Calls the next interceptor, or the handler.
-    pub(super) fn start<'s>(self, call: Call<'s>) -> Started<'s>
+    fn start<'s>(self, call: Call<'s>) -> Started<'s>
     where
         Self: 's,
     {
@@ -242,7 +238,7 @@ impl Next<'_> {
 }
 
 /// An interceptor or a handler that was called.
-pub(super) enum Started<'a> {
+enum Started<'a> {
     Later(BoxFuture<'a, Reply>),
     Settled(Option<Reply>),
 }

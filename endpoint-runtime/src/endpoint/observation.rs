@@ -1,38 +1,27 @@
-//! What is observed of messages and their handlers, if anything is: a span of its own, the time, a line of the traffic log.
+//! Observes messages: a span for each, how long its handler takes, a line of the traffic log.
 //!
 //! The observer is the outermost interceptor of its endpoint. So the messages of an endpoint that nobody observes pay nothing.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::time::Instant;
 
-use tracing::Span;
+use tracing::{Instrument, Span};
 
 use crate::endpoint::call::{Call, Outcome};
-use crate::endpoint::contract::Reply;
-use crate::endpoint::interceptor::{ErasedInterceptor, Next, NextClose, NextOpen};
-use crate::endpoint::invocation::BoxFuture;
-use crate::error::Error;
+use crate::endpoint::interceptor::{Interceptor, Next};
 use crate::error::excerpt::excerpt;
 use crate::observe::observing::Observing;
 use crate::observe::trace_context::TraceContext;
 use crate::session::Session;
-use crate::session::outgoing::OutboundInterceptor;
-use endpoint_wire::close::CloseReason;
 
 /// Target of the spans of messages, so that a filter can select them.
 const MESSAGES: &str = "endpoint_runtime::messages";
 
 /// Observes each message from the call of the first interceptor to the result.
-impl ErasedInterceptor for Observing {
-    fn open<'a>(&'a self, _: &'a Session, next: NextOpen<'a>) -> BoxFuture<'a, Outcome> {
-        Box::pin(next.run())
-    }
-
-    fn message<'a>(&'a self, call: Call<'a>, next: Next<'a>) -> BoxFuture<'a, Reply> {
+impl Interceptor for Observing {
+    async fn message(&self, call: Call<'_>, next: Next<'_>) -> Outcome {
         if !call.is_for_a_handler() {
-            return Box::pin(next.start(call));
+            return next.run(call).await;
         }
         let session = call.session();
         if let Some(traffic) = &self.traffic {
@@ -40,45 +29,15 @@ impl ErasedInterceptor for Observing {
         }
         let span = if self.traces_messages { span_of(&call) } else { Span::none() };
         let observed = Observed { span, begun: self.measures_handlers.then(Instant::now), session };
-        Box::pin(async move {
-            let observed = observed;
-            if observed.span.is_disabled() {
-                return next.start(call).await;
-            }
-            let reply = within(&observed.span, async { next.start(call).await }).await;
-            if let Err(error) = &reply {
-                observed.note_error(excerpt(error));
-            }
-            reply
-        })
+        if observed.span.is_disabled() {
+            return next.run(call).await;
+        }
+        let outcome = next.run(call).instrument(observed.span.clone()).await;
+        if let Err(error) = outcome.result() {
+            observed.note_error(excerpt(error));
+        }
+        outcome
     }
-
-    fn close<'a>(
-        &'a self,
-        _: &'a Session,
-        _: &'a CloseReason,
-        next: NextClose<'a>,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(next.run())
-    }
-
-    fn outbound(&self) -> Option<&dyn OutboundInterceptor> {
-        None
-    }
-
-    fn takes_unhandled(&self) -> bool {
-        false
-    }
-}
-
-/// Polls a future inside a span.
-async fn within<T>(span: &Span, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        let _entered = span.enter();
-        future.as_mut().poll(cx)
-    })
-    .await
 }
 
 /// The observation of one message, until its handler has returned or was dropped.
