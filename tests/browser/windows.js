@@ -244,6 +244,8 @@ async function tell(...stories) {
     await browser.close();
     for (const left of running) left.kill("SIGKILL");
   }
+  // a story that broke off may have left something that listens
+  if (process.exitCode) process.exit();
 }
 
 module.exports = { DESKTOP, PHONE, Server, Window, check, comesBack, speaksBothLanguages, tell, within };
