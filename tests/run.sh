@@ -101,13 +101,14 @@ main() {
     --strict --need-deflate --need-close-code \
     --cases '1.*,2.*,3.*,4.*,5.*,6.*,7.*,9.*,10.*,12.1.1,12.1.2,12.1.3,12.1.4,12.2.1,12.3.1,12.4.1,12.5.1,13.*.1'
   local keeping=${endpoint%/ws}/keeping
-  run 'Python client' "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$endpoint" --binary --compression forgets
-  run 'Python client, contexts kept' "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$keeping" --binary --compression keeps
-  run 'Node client' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary --forgets
-  run 'Node client, contexts kept' env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$keeping" --binary --keeps
+  run 'Python client' timeout 300 "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$endpoint" --binary --compression forgets
+  run 'Python client, contexts kept' timeout 300 "$ENDPOINT_PYTHON" tests/foreign/websockets_client.py "$keeping" --binary --compression keeps
+  run 'Node client' timeout 300 env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$endpoint" --binary --forgets
+  run 'Node client, contexts kept' timeout 300 env NODE_PATH="$ENDPOINT_NODE_PATH" "$ENDPOINT_NODE" tests/foreign/ws_client.js "$keeping" --binary --keeps
   local program
   for program in ws_server chat cluster_chat polling_vs_push handshake broadcast socketio_chat axum_app programmatic production http2; do
-    run "page of $program in a browser" env NODE_PATH="$ENDPOINT_NODE_PATH" EXAMPLES="$examples" "$ENDPOINT_NODE" "tests/browser/$program.js"
+    run "page of $program in a browser" timeout --kill-after=10 600 \
+      env NODE_PATH="$ENDPOINT_NODE_PATH" EXAMPLES="$examples" "$ENDPOINT_NODE" "tests/browser/$program.js"
   done
 }
 

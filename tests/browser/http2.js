@@ -11,6 +11,7 @@ function ask(window, url, texts) {
     const socket = new WebSocket(url);
     const answers = [];
     (window.sockets ??= []).push(socket);
+    socket.closed = new Promise(resolve => socket.addEventListener("close", resolve));
     socket.onopen = () => texts.forEach(text => socket.send(text));
     socket.onmessage = ({ data }) => answers.push(data) === texts.length && resolve(answers);
     socket.onclose = ({ code }) => reject(new Error(`closed with ${code}`));
@@ -48,20 +49,22 @@ async function overHttp2() {
   });
 
   await check("code and reason of a close pass in both directions", async () => {
-    const closed = await window.page.evaluate(() => new Promise(resolve => {
+    const closed = await window.page.evaluate(async () => {
       const socket = window.sockets.pop();
-      socket.onclose = ({ code, reason, wasClean }) => resolve({ code, reason, wasClean });
       socket.close(4001, "bye");
-    }));
+      const { code, reason, wasClean } = await socket.closed;
+      return { code, reason, wasClean };
+    });
     assert.deepEqual(closed, { code: 4001, reason: "bye", wasClean: true });
   });
 
   await check("a shutdown arrives as 1001", async () => {
-    const codes = window.page.evaluate(() => Promise.all(window.sockets.map(socket => new Promise(resolve => {
-      socket.onclose = ({ code }) => resolve(code);
-    }))));
     assert.equal(await server.terminate(), 0);
-    assert.deepEqual(new Set(await codes), new Set([1001]));
+    const codes = await window.page.evaluate(async () => {
+      const events = await Promise.all(window.sockets.map(socket => socket.closed));
+      return events.map(({ code }) => code);
+    });
+    assert.deepEqual(new Set(codes), new Set([1001]));
   });
   await window.close();
 }

@@ -16,6 +16,7 @@ const readline = require("node:readline");
 const { chromium } = require("playwright-core");
 
 const DEADLINE = 20_000;
+const STEP_DEADLINE = 120_000;
 const DESKTOP = { width: 1000, height: 760 };
 const PHONE = { width: 360, height: 640 };
 
@@ -65,10 +66,10 @@ class Server {
   }
 }
 
-function within(what, promise) {
+function within(what, promise, deadline = DEADLINE) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited ${DEADLINE / 1000} s for ${what}`)), DEADLINE);
+    timer = setTimeout(() => reject(new Error(`waited ${deadline / 1000} s for: ${what}`)), deadline);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
@@ -210,8 +211,9 @@ async function comesBack(server, ...windows) {
   return again;
 }
 
+/** A step of a story. What runs in a page has no deadline of its own, so each step has one. */
 async function check(name, body) {
-  await body();
+  await within(name, body(), STEP_DEADLINE);
   console.log(`ok    ${name}`);
 }
 
