@@ -165,6 +165,9 @@ pub(crate) const CLUSTER_LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// less than [`CLUSTER_DEAD`].
 pub(crate) const CLUSTER_RETURN: Duration = Duration::from_secs(4);
 
+/// Maximum time in which a node that leaves publishes what waits, and again that it leaves.
+pub(crate) const CLUSTER_LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Time for which a bucket without sessions stays subscribed: a room that is left and joined again needs no subscription.
 pub(crate) const CLUSTER_LINGER: Duration = Duration::from_secs(10);
 

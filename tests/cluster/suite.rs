@@ -156,6 +156,11 @@ impl Kept {
         "known"
     }
 
+    #[on_close]
+    async fn leave(&mut self, session: &Session, #[path_param] room: String) {
+        session.room(&room).async_remote().send_text("farewell");
+    }
+
     /// Puts the session into a team.
     #[on_message]
     fn choose(&mut self, team: String, session: &Session) -> String {
@@ -603,7 +608,8 @@ pub async fn several_rooms_reach_each_session_once<E: Engine>() {
     for number in 0..20 {
         let report =
             nodes.container(0).rooms(["a", "b", "c", "d", "none"]).async_remote().send_text(number.to_string());
-        assert_eq!(report.everywhere().await.elsewhere, 2);
+        let report = report.everywhere().await;
+        assert_eq!((report.elsewhere, report.nodes, report.of), (2, 2, 2));
     }
     for number in 0..20 {
         both.expect_text(&number.to_string()).await;
@@ -724,6 +730,54 @@ pub async fn a_node_that_leaves_waits_for_no_answer<E: Engine>() {
     let (counts, _) = tokio::join!(nodes.container(1).shutdown(Duration::from_secs(5)), there.expect_close(1001));
     assert_eq!(counts.closed, 1);
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+pub async fn the_last_words_of_a_node_that_leaves_arrive<E: Engine>() {
+    let nodes = Nodes::<E>::keeping(2).await;
+    let mut here = nodes.enter(0, "/kept/42").await;
+    let mut there = nodes.enter(1, "/kept/42").await;
+    // what is published last is still under way when the node ends
+    nodes.way(1).slow(Duration::from_millis(100));
+    tokio::join!(nodes.container(1).shutdown(Duration::from_secs(5)), there.expect_close(1001));
+    timeout(SOON, here.expect_text("farewell")).await.unwrap();
+    nodes.until("the node is gone", || nodes.health(0).peers.is_empty()).await;
+    assert_eq!(nodes.health(0).counts.deaths, 0);
+}
+
+pub async fn one_who_joins_after_a_lost_link_gets_nothing_earlier<E: Engine>() {
+    let nodes = Nodes::<E>::keeping(2).await;
+    let mut there = nodes.enter(1, "/kept/42").await;
+    nodes.container(0).room("42").async_remote().send_text("first").everywhere().await;
+    there.expect_text("first").await;
+    nodes.way(1).cut();
+    nodes.way(1).disconnect();
+    nodes.until("the link is lost", || !nodes.health(1).is_connected).await;
+    there.close(1000, "").await;
+    there.expect_close(1000).await;
+    nodes.container(0).room("42").async_remote().send_text("missed");
+    nodes.way(1).heal();
+    nodes.settle().await;
+    nodes.container(0).room("42").async_remote().send_text("missed");
+    nodes.until("the engine has all three", || nodes.health(0).counts.published == 3).await;
+    let mut there = nodes.enter(1, "/kept/42").await;
+    nodes.container(0).room("42").async_remote().send_text("later").everywhere().await;
+    timeout(SOON, there.expect_text("later")).await.unwrap();
+    let counts = nodes.health(1).counts;
+    assert_eq!((counts.lost, counts.recovered), (0, 0), "{counts:?}");
+}
+
+pub async fn a_report_about_several_rooms_waits_as_for_one<E: Engine>() {
+    let wait = Duration::from_secs(1);
+    let nodes = Nodes::<E>::with(2, |cluster| cluster.request_timeout(wait)).await;
+    let mut rooms = Vec::new();
+    for room in ["a", "b", "c", "d"] {
+        rooms.push(nodes.enter(1, &format!("/chat/{room}")).await);
+    }
+    nodes.way(1).cut();
+    let began = Instant::now();
+    let report = nodes.container(0).rooms(["a", "b", "c", "d"]).async_remote().send_text("hi").everywhere().await;
+    assert_eq!((report.nodes, report.of), (1, 2));
+    assert!(began.elapsed() < 2 * wait, "{:?}", began.elapsed());
 }
 
 pub async fn an_engine_that_stalls_is_noticed<E: Engine>() {
@@ -947,6 +1001,9 @@ macro_rules! suite {
             only_nodes_with_the_key_are_heard
             a_node_that_leaves_is_gone_at_once
             a_node_that_leaves_waits_for_no_answer
+            the_last_words_of_a_node_that_leaves_arrive
+            one_who_joins_after_a_lost_link_gets_nothing_earlier
+            a_report_about_several_rooms_waits_as_for_one
             an_engine_that_stalls_is_noticed
             kept_messages_are_fetched_after_a_partition_once_and_in_order
             an_object_is_encoded_for_the_subprotocols_of_other_nodes

@@ -1,13 +1,13 @@
 //! Questions of this node to others, and the wait for their answers.
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answers::{Answers, ClusterReport};
 use super::backplane::{NodeId, Subject};
 use super::envelope::Entry;
 use super::node::{Node, Published, read_sessions};
-use super::requests::Gathered;
+use super::requests::{Gathered, Wait};
 use super::target::{Question, Scope, Target};
 
 impl Node {
@@ -58,15 +58,21 @@ impl Node {
 
     /// Sends something that these nodes answer, and waits for the answers.
     pub(super) async fn gather(&self, nodes: Vec<NodeId>, send: impl FnOnce(u64)) -> Gathered {
-        let mut wait = self.requests.begin(nodes);
+        let mut wait = self.begin(nodes, send);
+        let _ = timeout(self.request_timeout, wait.complete()).await;
+        wait.gathered()
+    }
+
+    /// Sends something that these nodes answer.
+    fn begin(&self, nodes: Vec<NodeId>, send: impl FnOnce(u64)) -> Wait<'_> {
+        let wait = self.requests.begin(nodes);
         if self.link().link.is_none() {
             // nobody hears the question, so nobody waits
             self.requests.all_lost();
         } else {
             send(wait.id);
         }
-        let _ = timeout(self.request_timeout, wait.complete()).await;
-        wait.gathered()
+        wait
     }
 
     /// Finds out where a message has arrived.
@@ -79,13 +85,15 @@ impl Node {
                 report.unsure = self.peers().alive();
             }
             Published::Queued(tickets) => {
-                for (subject, seq) in tickets {
+                let end = Instant::now() + self.request_timeout;
+                let ask = |(subject, seq): &(Subject, u64)| {
                     let nodes = self.peers().interested(*subject);
-                    let gathered = self
-                        .gather(nodes, |request| {
-                            self.send_control(*subject, &Entry::Mark { seq: *seq, request });
-                        })
-                        .await;
+                    self.begin(nodes, |request| self.send_control(*subject, &Entry::Mark { seq: *seq, request }))
+                };
+                let waits: Vec<_> = tickets.iter().map(ask).collect();
+                for mut wait in waits {
+                    let _ = timeout_at(end, wait.complete()).await;
+                    let gathered = wait.gathered();
                     report.unsure.extend(gathered.missing);
                     for (node, body) in gathered.got {
                         match read_sessions(&body) {

@@ -33,6 +33,10 @@ pub(crate) struct Sizes {
     /// Bytes of messages that wait for missing ones.
     pub(crate) held: usize,
     pub(crate) tasks: usize,
+    /// Messages for sessions.
+    pub(crate) delivered: usize,
+    /// Changes of presence, and presences of buckets.
+    pub(crate) present: usize,
     pub(crate) counts: ClusterCounts,
 }
 
@@ -47,7 +51,8 @@ pub(crate) async fn receive(
     let mut cluster = Cluster::on(Engine).node("bare");
     (cluster.key, cluster.seed) = (secret.map(Key::new), Some(1));
     let keep = Some(Keep { last: 100, within: Duration::from_secs(60) });
-    let node = Arc::new(Node::new(cluster, keep, Arc::new(Nobody)));
+    let nobody = Arc::new(Nobody::default());
+    let node = Arc::new(Node::new(cluster, keep, nobody.clone()));
     let link = Arc::new(Link { history, published: AtomicUsize::new(0) });
     {
         let mut state = node.link();
@@ -76,15 +81,22 @@ pub(crate) async fn receive(
         published: link.published.load(Ordering::Relaxed),
         held: peers.inboxes().map(|inbox| inbox.held_bytes()).sum(),
         tasks: node.tasks.len(),
+        delivered: nobody.delivered.load(Ordering::Relaxed),
+        present: nobody.present.load(Ordering::Relaxed),
         counts: health.counts,
     }
 }
 
 /// Sessions that are not there.
-struct Nobody;
+#[derive(Default)]
+struct Nobody {
+    delivered: AtomicUsize,
+    present: AtomicUsize,
+}
 
 impl Sink for Nobody {
     fn deliver(&self, publish: &Publish) -> usize {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
         publish.forms.len()
     }
 
@@ -109,9 +121,13 @@ impl Sink for Nobody {
         Some(Duration::ZERO)
     }
 
-    fn presence_changed(&self, _: NodeId, _: Bytes) {}
+    fn presence_changed(&self, _: NodeId, _: Bytes) {
+        self.present.fetch_add(1, Ordering::Relaxed);
+    }
 
-    fn presence_is(&self, _: NodeId, _: u16, _: Bytes) {}
+    fn presence_is(&self, _: NodeId, _: u16, _: Bytes) {
+        self.present.fetch_add(1, Ordering::Relaxed);
+    }
 
     fn forget_presence(&self, _: u16) {}
 

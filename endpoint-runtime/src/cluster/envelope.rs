@@ -46,8 +46,8 @@ pub(crate) enum Entry {
     Bye,
     /// A message for sessions.
     Publish { seq: u64, publish: Publish },
-    /// An operation on sessions.
-    Operate { seq: u64, target: Target, operation: Operation },
+    /// An operation on sessions. `copy` as that of [`Publish`].
+    Operate { seq: u64, target: Target, operation: Operation, copy: u64 },
     /// Changes of presence, in the format of `presence`.
     Presence { seq: u64, changes: Bytes },
     /// The last number that the sender has used in this subject. `request` is not zero if the sender wants to know what
@@ -83,6 +83,8 @@ pub(crate) struct Publish {
     pub(crate) overflow: Option<Overflow>,
     /// The message, for each subprotocol that has its own form of it.
     pub(crate) forms: Vec<Form>,
+    /// The number that its copies in other subjects have as well; zero if there are none.
+    pub(crate) copy: u64,
 }
 
 impl Publish {
@@ -112,7 +114,7 @@ impl Publish {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Work {
     Publish(Publish),
-    Operate { target: Target, operation: Operation },
+    Operate { target: Target, operation: Operation, copy: u64 },
 }
 
 impl Work {
@@ -120,7 +122,14 @@ impl Work {
     pub(crate) fn memory(&self) -> usize {
         match self {
             Self::Publish(publish) => publish.memory(),
-            Self::Operate { target, operation } => target.memory() + operation.memory(),
+            Self::Operate { target, operation, .. } => target.memory() + operation.memory(),
+        }
+    }
+
+    /// The number that its copies in other subjects have as well; zero if there are none.
+    pub(crate) fn copy(&self) -> u64 {
+        match self {
+            Self::Publish(Publish { copy, .. }) | Self::Operate { copy, .. } => *copy,
         }
     }
 
@@ -266,11 +275,12 @@ pub(crate) fn encode(entry: &Entry) -> Vec<u8> {
             out.put_u64(*seq);
             encode_publish(&mut out, publish);
         }
-        Entry::Operate { seq, target, operation } => {
+        Entry::Operate { seq, target, operation, copy } => {
             out.put_u8(OPERATE);
             out.put_u64(*seq);
             target.encode(&mut out);
             operation.encode(&mut out);
+            put_copy(&mut out, *copy);
         }
         Entry::Presence { seq, changes } => {
             out.put_u8(PRESENCE);
@@ -299,7 +309,7 @@ pub(crate) fn encode(entry: &Entry) -> Vec<u8> {
 }
 
 fn encode_publish(out: &mut Vec<u8>, publish: &Publish) {
-    let Publish { target, except, compressed, overflow, forms } = publish;
+    let Publish { target, except, compressed, overflow, forms, copy } = publish;
     target.encode(out);
     out.put_u32(length_of(except.len()));
     except.iter().for_each(|id| out.put_u128(*id));
@@ -317,6 +327,18 @@ fn encode_publish(out: &mut Vec<u8>, publish: &Publish) {
             put_block(out, frame);
         }
     }
+    put_copy(out, *copy);
+}
+
+/// The last field, which is left out if there is only one copy.
+fn put_copy(out: &mut Vec<u8>, copy: u64) {
+    if copy != 0 {
+        out.put_u64(copy);
+    }
+}
+
+fn copy(reader: &mut Reader) -> Option<u64> {
+    if reader.0.is_empty() { Some(0) } else { reader.u64() }
 }
 
 /// `None` if the kind is unknown.
@@ -345,7 +367,8 @@ fn beat(reader: &mut Reader) -> Option<Entry> {
 
 fn operate(reader: &mut Reader) -> Option<Entry> {
     let seq = reader.u64()?;
-    Some(Entry::Operate { seq, target: Target::decode(reader)?, operation: Operation::decode(reader)? })
+    let (target, operation) = (Target::decode(reader)?, Operation::decode(reader)?);
+    Some(Entry::Operate { seq, target, operation, copy: copy(reader)? })
 }
 
 fn request(reader: &mut Reader) -> Option<Entry> {
@@ -363,7 +386,7 @@ fn publish(reader: &mut Reader) -> Option<Publish> {
     let (compressed, overflow) = (reader.bool()?, overflow_of(reader.u8()?)?);
     // an empty form has a flag, an opcode, and two lengths
     let forms = reader.list(10, form)?;
-    Some(Publish { target, except, compressed, overflow, forms })
+    Some(Publish { target, except, compressed, overflow, forms, copy: copy(reader)? })
 }
 
 fn form(reader: &mut Reader) -> Option<Form> {
@@ -438,7 +461,7 @@ mod tests {
         writer.finish(key)
     }
 
-    fn publish_of(text: &str) -> Entry {
+    fn publish_of(text: &str, copy: u64) -> Entry {
         let form = Form { subprotocol: None, opcode: OpCode::Text, payload: text.to_owned().into(), deflated: vec![] };
         let publish = Publish {
             target: Target::from(Scope::Rooms(vec!["42".to_owned()])),
@@ -446,6 +469,7 @@ mod tests {
             compressed: true,
             overflow: None,
             forms: vec![form],
+            copy,
         };
         Entry::Publish { seq: 9, publish }
     }
@@ -458,12 +482,13 @@ mod tests {
                 }
             ),
             Just(Entry::Bye),
-            ".{0,40}".prop_map(|text| publish_of(&text)),
+            (".{0,40}", any::<u64>()).prop_map(|(text, copy)| publish_of(&text, copy)),
             (any::<u64>(), any::<u64>()).prop_map(|(seq, request)| Entry::Mark { seq, request }),
-            (any::<u64>(), ".{0,9}").prop_map(|(seq, room)| Entry::Operate {
+            (any::<u64>(), ".{0,9}", any::<u64>()).prop_map(|(seq, room, copy)| Entry::Operate {
                 seq,
                 target: Target::from(Scope::User("ann".to_owned())),
                 operation: Operation::Join(room),
+                copy,
             }),
             (any::<u64>(), any::<u128>()).prop_map(|(id, session)| Entry::Request {
                 id,
@@ -503,7 +528,7 @@ mod tests {
         #[test]
         fn any_change_of_an_authenticated_packet_is_rejected(at: prop::sample::Index, change in 1..=255u8) {
             let key = Key::new(b"secret");
-            let mut bytes = packet(&[publish_of("hello")], Some(&key)).to_vec();
+            let mut bytes = packet(&[publish_of("hello", 0)], Some(&key)).to_vec();
             let at = at.index(bytes.len());
             bytes[at] ^= change;
             prop_assert!(read(Subject::Bucket(7), bytes.into(), Some(&key)).is_err());
@@ -541,7 +566,7 @@ mod tests {
 
     #[test]
     fn text_that_is_not_utf_8_is_rejected() {
-        let Entry::Publish { seq, mut publish } = publish_of("") else { unreachable!() };
+        let Entry::Publish { seq, mut publish } = publish_of("", 0) else { unreachable!() };
         publish.forms[0].payload = Bytes::from_static(b"\xff");
         let entry = Entry::Publish { seq, publish };
         assert_eq!(read(Subject::Bucket(7), packet(&[entry], None), None), Err(Rejected::Malformed));

@@ -96,7 +96,7 @@ counts! {
     /// large for it. The [`Report`](crate::Report) of each says so.
     refused,
     /// Messages that waited for the engine too long and were dropped, and those that were being published when a link
-    /// was lost. Some of the latter may have been delivered.
+    /// was lost or the node ended. Some of the latter may have been delivered.
     unsure,
     /// Messages of other nodes that came.
     received,

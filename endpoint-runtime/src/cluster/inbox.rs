@@ -53,7 +53,10 @@ struct State {
     /// Buckets whose presence is being fetched, with the changes that came meanwhile.
     syncing: HashMap<usize, Syncing>,
     delivered: Delivered,
+    /// Requests that were done, of those which operate or have copies.
     done: Done,
+    /// Entries of which a copy was taken.
+    copies: Done,
 }
 
 #[derive(Debug, Default)]
@@ -150,7 +153,8 @@ impl PeerInbox {
         self.lock().held.get_mut(&at).map(|held| std::mem::take(&mut held.missing)).unwrap_or_default()
     }
 
-    /// The messages that have waited, in order. `None` once nothing waits: messages are delivered at once again.
+    /// The messages that have waited, in order, up to the next that is missing. `None` once nothing waits: messages are
+    /// delivered at once again.
     pub(crate) fn release(&self, at: usize) -> Option<Vec<(u64, Work)>> {
         let State { held: all, held_bytes, .. } = &mut *self.lock();
         let held = all.get_mut(&at)?;
@@ -158,10 +162,14 @@ impl PeerInbox {
             all.remove(&at);
             return None;
         }
-        let bytes = std::mem::take(&mut held.bytes);
+        let next = held.missing.first().map_or(u64::MAX, |(first, _)| *first);
+        let later = held.messages.split_off(held.messages.partition_point(|(seq, _)| *seq <= next));
+        let released = std::mem::replace(&mut held.messages, later);
+        let bytes = released.iter().map(|(_, work)| held_size(work)).sum::<usize>();
+        held.bytes -= bytes;
         *held_bytes -= bytes;
         self.budget.give_back(bytes);
-        Some(std::mem::take(&mut held.messages))
+        Some(released)
     }
 
     /// Notes to how many sessions a message was delivered.
@@ -174,7 +182,12 @@ impl PeerInbox {
         self.lock().delivered.sessions(at, seq)
     }
 
-    /// Notes a request that operates; false if it was done already.
+    /// Notes the copy of an entry; false if another copy was taken before.
+    pub(crate) fn is_first(&self, copy: u64) -> bool {
+        copy == 0 || self.lock().copies.is_new(copy)
+    }
+
+    /// Notes a request that operates or has copies; false if it was done already.
     pub(crate) fn begins(&self, request: u64) -> bool {
         self.lock().done.is_new(request)
     }
@@ -263,11 +276,16 @@ impl Drop for PeerInbox {
     }
 }
 
+/// Bytes of memory of a message that waits.
+fn held_size(work: &Work) -> usize {
+    size_of::<(u64, Work)>() + work.memory()
+}
+
 impl Held {
     /// Keeps a message if there is space; returns the number of messages lost.
     fn keep(&mut self, seq: u64, work: Option<Work>, held_bytes: &mut usize, budget: &Budget) -> u64 {
         let Some(mut work) = work else { return 0 };
-        let bytes = size_of::<(u64, Work)>() + work.memory();
+        let bytes = held_size(&work);
         if *held_bytes + bytes > MAX_HELD || !budget.take(bytes) {
             return 1;
         }
@@ -300,7 +318,14 @@ mod tests {
 
     fn publish() -> Option<Work> {
         let target = Target::from(Scope::Everyone);
-        Some(Work::Publish(Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![] }))
+        Some(Work::Publish(Publish {
+            target,
+            except: vec![],
+            compressed: true,
+            overflow: None,
+            forms: vec![],
+            copy: 0,
+        }))
     }
 
     fn add(work: Option<&mut Work>, form: Form) {
@@ -330,11 +355,16 @@ mod tests {
             released.map(|messages| messages.iter().map(|(seq, _)| *seq).collect::<Vec<_>>())
         };
         assert_eq!(numbers(inbox.release(1)), Some(vec![4, 5, 7]));
-        // one that came while those were delivered
+        // some that came while those were delivered, and one of them too late
         assert_eq!(inbox.message(1, 8, &mut publish(), true), Step::Wait { lost: 0 });
+        assert_eq!(inbox.message(1, 10, &mut publish(), true), Step::Wait { lost: 0 });
         assert_eq!(numbers(inbox.release(1)), Some(vec![8]));
+        assert_eq!(numbers(inbox.release(1)), Some(vec![]));
+        assert_eq!(inbox.missing(1), [(9, 1)]);
+        assert_eq!(numbers(inbox.release(1)), Some(vec![10]));
         assert_eq!(numbers(inbox.release(1)), None);
-        assert_eq!(inbox.message(1, 9, &mut publish(), true), Step::Deliver { lost: 0 });
+        assert_eq!(inbox.message(1, 11, &mut publish(), true), Step::Deliver { lost: 0 });
+        assert_eq!(inbox.held_bytes(), 0);
     }
 
     #[test]
@@ -361,7 +391,10 @@ mod tests {
             }
         }
         assert!(lost > 1000 && (MAX_HELD - 1000..=MAX_HELD).contains(&inbox.held_bytes()), "{lost}");
-        let released = [1, 2].map(|at| inbox.release(at).unwrap());
+        let released = [1, 2].map(|at| {
+            inbox.missing(at);
+            inbox.release(at).unwrap()
+        });
         assert!(packet.is_unique(), "{} messages keep the packet", released[0].len());
         assert_eq!(inbox.held_bytes(), 0);
     }

@@ -1,5 +1,6 @@
 //! The tasks of a node: connect, subscribe, publish, show signs of life, and begin again whenever the link is lost.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,14 +11,13 @@ use super::backplane::{BackplaneLink, Inbound, Packet, Subject};
 use super::engine_call::{Lost, within};
 use super::envelope::{self, Beat, Entry};
 use super::health::Counters;
-use super::interest::InterestSet;
 use super::node::Node;
 use super::outbox::Outbox;
 use super::settings::WhileDown;
 use super::subscriptions;
 use crate::config::{
-    CLUSTER_BEAT, CLUSTER_CHECK, CLUSTER_DEAD, CLUSTER_ENGINE_TIMEOUT, CLUSTER_FIRST_PAUSE, CLUSTER_LONGEST_PAUSE,
-    CLUSTER_RETURN,
+    CLUSTER_BEAT, CLUSTER_CHECK, CLUSTER_DEAD, CLUSTER_ENGINE_TIMEOUT, CLUSTER_FIRST_PAUSE, CLUSTER_LAST_WORDS,
+    CLUSTER_LONGEST_PAUSE, CLUSTER_RETURN,
 };
 use crate::error::BoxError;
 
@@ -82,7 +82,8 @@ async fn connect(node: &Arc<Node>) -> Result<Arc<dyn BackplaneLink>, BoxError> {
     let own = [Subject::Nodes, Subject::Node(node.id)];
     within(link.subscribe(own.into_iter().chain(buckets.iter().map(Subject::Bucket)).collect())).await?;
     let now = Instant::now();
-    node.local().reconnected(buckets);
+    let left = node.local().reconnected(buckets);
+    node.forget(&left);
     node.peers().pardon(now);
     node.note_echo(now);
     node.lag.forget();
@@ -102,18 +103,27 @@ async fn serve(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Option<BoxErr
     node.send_control(Subject::Nodes, &Entry::Beat(node.beat(true, 0)));
     subscriptions::announce_all(node, link);
     node.sync_presence_of_all();
+    let mut publishing = pin!(publish(node, link));
+    let mut has_published = false;
     let lost = tokio::select! {
         biased;
         () = node.stop.cancelled() => None,
         error = link.closed() => Some(error),
-        Err(error) = publish(node, link) => Some(error),
+        published = &mut publishing => {
+            has_published = true;
+            published.err()
+        }
         Err(error) = subscriptions::keep(node, link) => Some(error),
         Err(error) = show_life(node) => Some(error),
     };
     if lost.is_none() {
-        node.send_control(Subject::Nodes, &Entry::Bye);
-        let packets = node.outbox().take().packets;
-        let _ = timeout(Duration::from_secs(1), link.publish(packets)).await;
+        // the last words of sessions are under way
+        if !has_published {
+            let _ = timeout(CLUSTER_LAST_WORDS, publishing).await;
+        }
+        let bye = Outbox::single(node.id, node.key.as_ref(), Subject::Nodes, &envelope::encode(&Entry::Bye));
+        let _ = timeout(CLUSTER_LAST_WORDS, link.publish(vec![Packet::new(Subject::Nodes, bye)])).await;
+        Counters::add(&node.counters.unsure, node.outbox().clear());
     }
     lost
 }
@@ -129,20 +139,24 @@ async fn wait_for_others(node: &Node, link: &Arc<dyn BackplaneLink>) -> Result<(
             sleep(CLUSTER_CHECK / 5).await;
         }
     };
-    // one that has died must not hold them back
-    let _ = timeout(CLUSTER_RETURN, back).await;
+    // one that has died must not hold them back, nor a node that leaves
+    let _ = timeout(CLUSTER_RETURN, node.stop.run_until_cancelled(back)).await;
     Ok(())
 }
 
-/// Publishes what is in the outbox, as long as the link lives. What comes while the engine takes a batch is the next.
-async fn publish(node: &Node, link: &Arc<dyn BackplaneLink>) -> Lost {
+/// Publishes what is in the outbox, as long as the link lives; until the outbox is empty if the node leaves. What comes while
+/// the engine takes a batch is the next.
+async fn publish(node: &Node, link: &Arc<dyn BackplaneLink>) -> Result<(), BoxError> {
     if node.outbox().has_messages() {
         wait_for_others(node, link).await?;
     }
     loop {
         let batch = node.outbox().take();
         if batch.packets.is_empty() {
-            node.filled.notified().await;
+            if node.stop.is_cancelled() {
+                return Ok(());
+            }
+            node.stop.run_until_cancelled(node.filled.notified()).await;
             continue;
         }
         let packets = batch.packets.len() as u64;
@@ -220,7 +234,7 @@ fn note_lost(node: &Node, error: &(dyn std::error::Error + 'static)) {
     if was_connected {
         node.open_outbox_while_down();
         node.requests.all_lost();
-        node.local().reconnected(InterestSet::default());
+        node.local().disconnected();
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Node {
     pub(super) changed: Notify,
     /// Changes whenever the others know more of this node's buckets, or the link changes.
     pub(super) known: watch::Sender<u64>,
+    /// Entries that were published to several subjects.
+    copies: AtomicU64,
     pub(super) requests: Requests,
     /// Turns of those who read histories.
     pub(super) recoveries: Semaphore,
@@ -79,20 +81,46 @@ pub(super) struct LocalInterest {
     pub(super) announced: InterestSet,
     /// Every live node knows that they are announced.
     pub(super) known: InterestSet,
+    /// The buckets of which numbers and presence of other nodes are kept: those that are subscribed, or were when the link
+    /// was lost.
+    pub(super) kept: InterestSet,
     /// Beats that were made: a later one has a later state of `subscribed`.
     pub(super) beats: u64,
 }
 
 impl LocalInterest {
-    /// A new link has these subscriptions.
-    pub(super) fn reconnected(&mut self, subscribed: InterestSet) {
-        (self.subscribed, self.announced, self.known) = (subscribed, subscribed, InterestSet::default());
+    /// A new link has these subscriptions. Returns the buckets that the one before had besides.
+    pub(super) fn reconnected(&mut self, subscribed: InterestSet) -> InterestSet {
+        self.disconnected();
+        (self.subscribed, self.announced) = (subscribed, subscribed);
+        std::mem::replace(&mut self.kept, subscribed).without(&subscribed)
     }
 
-    /// These buckets are not announced any more.
-    pub(super) fn withdraw(&mut self, buckets: InterestSet) {
-        self.announced = self.announced.without(&buckets);
-        self.known = self.known.without(&buckets);
+    /// There is no link any more.
+    pub(super) fn disconnected(&mut self) {
+        (self.subscribed, self.announced, self.known) = Default::default();
+    }
+
+    /// These buckets are subscribed as well.
+    pub(super) fn add(&mut self, buckets: &InterestSet) {
+        for set in [&mut self.subscribed, &mut self.announced, &mut self.kept] {
+            *set = set.and(buckets);
+        }
+    }
+
+    /// Announces those of these buckets no more that have no sessions; returns them.
+    pub(super) fn withdraw(&mut self, buckets: InterestSet) -> InterestSet {
+        let unused = buckets.without(&self.counts.set());
+        self.announced = self.announced.without(&unused);
+        self.known = self.known.without(&unused);
+        unused
+    }
+
+    /// Those of these buckets are not subscribed any more that are neither announced nor have sessions; returns them.
+    pub(super) fn remove(&mut self, buckets: InterestSet) -> InterestSet {
+        let ended = buckets.without(&self.announced).without(&self.counts.set());
+        self.subscribed = self.subscribed.without(&ended);
+        ended
     }
 }
 
@@ -139,6 +167,7 @@ impl Node {
             local: Mutex::default(),
             changed: Notify::new(),
             known: watch::Sender::new(0),
+            copies: AtomicU64::new(0),
             requests: Requests::default(),
             recoveries: Semaphore::new(RECOVERIES),
             link: Mutex::default(),
@@ -229,15 +258,22 @@ impl Node {
     }
 
     /// Publishes a message to the other nodes.
-    pub(crate) fn publish(&self, publish: Publish) -> Published {
+    pub(crate) fn publish(&self, mut publish: Publish) -> Published {
         let (subjects, rooms) = (publish.target.subjects(), publish.target.scope.clone());
+        publish.copy = self.copy_number(&subjects);
         self.send(&subjects, encode(&Entry::Publish { seq: 0, publish }), &rooms)
     }
 
     /// Publishes an operation to the other nodes.
     pub(crate) fn operate(&self, target: Target, operation: Operation) -> Published {
         let subjects = target.subjects();
-        self.send(&subjects, encode(&Entry::Operate { seq: 0, target, operation }), &Scope::Everyone)
+        let copy = self.copy_number(&subjects);
+        self.send(&subjects, encode(&Entry::Operate { seq: 0, target, operation, copy }), &Scope::Everyone)
+    }
+
+    /// A number for the copies of an entry; zero if it has one subject, and so one copy.
+    fn copy_number(&self, subjects: &[Subject]) -> u64 {
+        if subjects.len() > 1 { self.copies.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 }
     }
 
     /// Publishes changes of this node's presence in a bucket. If that is not possible, the others notice that a number is

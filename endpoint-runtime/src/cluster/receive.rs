@@ -13,7 +13,7 @@ use super::inbox::{PeerInbox, Step, Synced};
 use super::node::{Node, sessions_answer};
 use super::outbox::index;
 use super::peers::Heard;
-use super::target::{Question, Scope, Target};
+use super::target::{Question, Target};
 use crate::config::{CLUSTER_CHECK, CLUSTER_RECOVERY};
 
 impl Node {
@@ -63,13 +63,13 @@ impl Node {
             Entry::Beat(beat) => self.take_beat(sender, &beat),
             Entry::Bye => self.lose(sender, false),
             Entry::Publish { seq, publish } => self.take_work(subject, sender, inbox, seq, Work::Publish(publish)),
-            Entry::Operate { seq, target, operation } => {
-                self.take_work(subject, sender, inbox, seq, Work::Operate { target, operation });
+            Entry::Operate { seq, target, operation, copy } => {
+                self.take_work(subject, sender, inbox, seq, Work::Operate { target, operation, copy });
             }
             Entry::Presence { seq, changes } => {
                 if self.take_number(subject, sender, inbox, seq) {
                     if let Some(changes) = inbox.presence(at, seq, changes) {
-                        self.sink.presence_changed(sender, changes);
+                        self.change_presence_of(sender, changes);
                     }
                 }
             }
@@ -81,7 +81,7 @@ impl Node {
                 }
             }
             Entry::Request { id, target, question } => {
-                if self.is_first(subject, &target) && !self.is_repeated(inbox, id, &question) {
+                if !self.is_repeated(inbox, id, &target, &question) {
                     self.take_request(sender, id, &target, &question);
                 }
             }
@@ -120,10 +120,11 @@ impl Node {
         }
     }
 
-    /// Whether it is a request to operate that was done already.
-    fn is_repeated(&self, inbox: &PeerInbox, id: u64, question: &Question) -> bool {
-        let is_repeated = matches!(question, Question::Operate(_)) && !inbox.begins(id);
-        Counters::add(&self.counters.duplicates, u64::from(is_repeated));
+    /// Whether it is a request to operate that was done already, or another copy of a request.
+    fn is_repeated(&self, inbox: &PeerInbox, id: u64, target: &Target, question: &Question) -> bool {
+        let has_copies = target.subjects().len() > 1;
+        let is_repeated = (has_copies || matches!(question, Question::Operate(_))) && !inbox.begins(id);
+        Counters::add(&self.counters.duplicates, u64::from(is_repeated && !has_copies));
         is_repeated
     }
 
@@ -156,18 +157,6 @@ impl Node {
         }
     }
 
-    /// Whether this node takes what is for several rooms from this subject: it came once for each bucket.
-    fn is_first(&self, subject: Subject, target: &Target) -> bool {
-        let Scope::Rooms(_) = target.scope else { return true };
-        let local = self.local();
-        let mut subjects = target.subjects().into_iter();
-        let is_used = |subject: &Subject| match subject {
-            Subject::Bucket(bucket) => local.subscribed.contains(*bucket),
-            Subject::Nodes | Subject::Node(_) => true,
-        };
-        subjects.find(is_used).is_none_or(|first| first == subject)
-    }
-
     /// Takes a message or an operation, in the order of its number.
     fn take_work(self: &Arc<Self>, subject: Subject, sender: NodeId, inbox: &Arc<PeerInbox>, seq: u64, work: Work) {
         Counters::add(&self.counters.received, 1);
@@ -180,17 +169,13 @@ impl Node {
     }
 
     fn deliver(&self, subject: Subject, inbox: &PeerInbox, seq: u64, work: &Work) {
-        let target = match work {
-            Work::Publish(publish) => &publish.target,
-            Work::Operate { target, .. } => target,
+        // what is for several rooms comes once for each of their buckets
+        let sessions = match work {
+            _ if !inbox.is_first(work.copy()) => 0,
+            Work::Publish(publish) => self.sink.deliver(publish),
+            Work::Operate { target, operation, .. } => self.sink.operate(target, operation),
         };
-        if self.is_first(subject, target) {
-            let sessions = match work {
-                Work::Publish(publish) => self.sink.deliver(publish),
-                Work::Operate { target, operation } => self.sink.operate(target, operation),
-            };
-            inbox.delivered(index(subject), seq, sessions);
-        }
+        inbox.delivered(index(subject), seq, sessions);
     }
 
     /// Whether missing messages of this subject can be fetched.
@@ -298,6 +283,21 @@ impl Node {
 
     // --- presence ---
 
+    /// Changes the presence of another node. One that has ended has none: its last changes may come after its end.
+    fn change_presence_of(&self, node: NodeId, changes: Bytes) {
+        if self.is_alive(node) {
+            self.sink.presence_changed(node, changes);
+            if !self.is_alive(node) {
+                // it ended meanwhile
+                self.sink.lost(node, false);
+            }
+        }
+    }
+
+    fn is_alive(&self, node: NodeId) -> bool {
+        self.peers().alive_peers().any(|(id, _)| id == node)
+    }
+
     /// Fetches the presence of all nodes in all buckets of this node, after a new link.
     pub(super) fn sync_presence_of_all(self: &Arc<Self>) {
         let peers: Vec<_> = self.peers().alive();
@@ -338,17 +338,14 @@ impl Node {
     /// Fetches the presence of a node in a bucket; returns whether that is done, or not needed any more.
     async fn fetch_presence(&self, peer: NodeId, inbox: &PeerInbox, bucket: u16) -> bool {
         let at = index(Subject::Bucket(bucket));
-        let is_needed = || {
-            let is_subscribed = self.local().subscribed.contains(bucket);
-            is_subscribed && self.peers().alive_peers().any(|(id, _)| id == peer)
-        };
+        let is_needed = || self.local().subscribed.contains(bucket) && self.is_alive(peer);
         if !is_needed() {
             // a new link, a new session in the bucket, or the return of the node begin again
             inbox.end_sync(at);
             return true;
         }
         let Some(mut body) = self.ask_node(peer, Question::PresenceOf(bucket)).await else { return false };
-        if body.len() < size_of::<u64>() {
+        if body.len() < size_of::<u64>() || !is_needed() {
             return false;
         }
         let number = body.split_to(size_of::<u64>());
@@ -358,7 +355,7 @@ impl Node {
             match inbox.synced(at) {
                 Synced::Apply(waiting) => {
                     let later = waiting.into_iter().filter(|(seq, _)| *seq > known_to);
-                    later.for_each(|(_, changes)| self.sink.presence_changed(peer, changes));
+                    later.for_each(|(_, changes)| self.change_presence_of(peer, changes));
                 }
                 Synced::Again => return false,
                 Synced::Done => return true,
@@ -378,7 +375,7 @@ mod tests {
     use crate::cluster::envelope::Publish;
     use crate::cluster::envelope::{PacketWriter, encode};
     use crate::cluster::interest::InterestSet;
-    use crate::cluster::target::Operation;
+    use crate::cluster::target::{Operation, Scope};
 
     const ROOM: Subject = Subject::Bucket(36);
 
@@ -396,7 +393,7 @@ mod tests {
         let target = Target::from(Scope::Rooms(vec!["42".to_owned()]));
         Entry::Publish {
             seq,
-            publish: Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![] },
+            publish: Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![], copy: 0 },
         }
     }
 
@@ -419,7 +416,7 @@ mod tests {
             let entries = [Entry::Beat(beat.clone()), message(1), message(3), mark(9), Entry::Bye];
             (0..3).map(move |_| packet(ROOM, sender, &entries))
         });
-        let Sizes { peers, outbox, published, held, tasks, counts } = after(packets.collect()).await;
+        let Sizes { peers, outbox, published, held, tasks, counts, .. } = after(packets.collect()).await;
         assert_eq!((peers, published, counts.received), (299, 0, 299 * 3 * 2));
         assert!(outbox < (8 << 20) && held < 299 * 500, "{outbox} {held}");
         // the presence of each bucket once, and the history of one
@@ -442,12 +439,32 @@ mod tests {
     async fn messages_that_are_missing_before_an_operation_are_fetched() {
         let kept = vec![packet(ROOM, 1, &[message(2)]).1];
         let target = Target::from(Scope::Rooms(vec!["42".to_owned()]));
-        let operate = Entry::Operate { seq: 3, target, operation: Operation::Join("vip".to_owned()) };
+        let operate = Entry::Operate { seq: 3, target, operation: Operation::Join("vip".to_owned()), copy: 0 };
         let presence = Entry::Presence { seq: 5, changes: Bytes::new() };
         let first = packet(ROOM, 1, &[message(1)]);
         let packets = [first, packet(ROOM, 1, std::slice::from_ref(&operate)), packet(ROOM, 1, &[operate, presence])];
         let counts = receive(packets, kept, None, false).await.counts;
         assert_eq!((counts.recovered, counts.lost, counts.duplicates), (1, 1, 1));
+    }
+
+    #[tokio::test]
+    async fn message_with_copies_is_delivered_once_whatever_is_subscribed() {
+        let copy = |bucket, seq, copy| {
+            let target = Target::from(Scope::Rooms(vec!["42".to_owned(), "lobby".to_owned()]));
+            let publish = Publish { target, except: vec![], compressed: true, overflow: None, forms: vec![], copy };
+            packet(Subject::Bucket(bucket), 1, &[Entry::Publish { seq, publish }])
+        };
+        // neither of the buckets is a multiple of three
+        let [a, b] = [133, 164];
+        let packets = vec![copy(a, 1, 1), copy(b, 1, 1), copy(b, 2, 2), copy(a, 2, 2), copy(a, 3, 0)];
+        assert_eq!(after(packets).await.delivered, 3);
+    }
+
+    #[tokio::test]
+    async fn presence_of_a_node_that_has_ended_is_not_taken() {
+        let change = |seq| packet(Subject::Bucket(1), 1, &[Entry::Presence { seq, changes: Bytes::new() }]);
+        let bye = packet(Subject::Nodes, 1, &[Entry::Bye]);
+        assert_eq!(after(vec![change(1), bye, change(2)]).await.present, 1);
     }
 
     #[tokio::test]

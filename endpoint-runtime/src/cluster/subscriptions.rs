@@ -27,8 +27,8 @@ pub(super) async fn keep(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Los
     loop {
         add(node, link).await?;
         let over = over(node, &mut idle);
-        if leaving.is_none() && !over.is_empty() {
-            node.local().withdraw(over);
+        let over = if leaving.is_none() { node.local().withdraw(over) } else { InterestSet::default() };
+        if !over.is_empty() {
             // others may publish to these buckets until they know; what they publish still arrives
             leaving = Some((over, Box::pin(tell(node.clone(), link.clone()))));
         }
@@ -57,11 +57,7 @@ async fn add(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Result<(), BoxE
     if !unsubscribed.is_empty() {
         within(link.subscribe(unsubscribed.iter().map(Subject::Bucket).collect())).await?;
     }
-    {
-        let mut local = node.local();
-        local.subscribed = local.subscribed.and(&added);
-        local.announced = local.announced.and(&added);
-    }
+    node.local().add(&added);
     node.spawn(announce(node.clone(), link.clone(), added));
     added.iter().for_each(|bucket| node.sync_presence_in(bucket));
     Ok(())
@@ -97,17 +93,9 @@ async fn told(leaving: &mut Option<Leaving>) {
 
 /// Ends subscriptions, but for buckets that have sessions again.
 async fn remove(node: &Node, link: &Arc<dyn BackplaneLink>, buckets: InterestSet) -> Result<(), BoxError> {
-    let ended = {
-        let mut local = node.local();
-        let ended = buckets.without(&local.announced).without(&local.counts.set());
-        local.subscribed = local.subscribed.without(&ended);
-        ended
-    };
+    let ended = node.local().remove(buckets);
     within(link.unsubscribe(ended.iter().map(Subject::Bucket).collect())).await?;
-    ended.iter().for_each(|bucket| node.sink.forget_presence(bucket));
-    for inbox in node.peers().inboxes() {
-        ended.iter().for_each(|bucket| inbox.reset(index(Subject::Bucket(bucket))));
-    }
+    node.forget(&ended);
     Ok(())
 }
 
@@ -144,6 +132,18 @@ async fn tell(node: Arc<Node>, link: Arc<dyn BackplaneLink>) {
 }
 
 impl Node {
+    /// Forgets what other nodes have said in buckets that are not subscribed any more.
+    pub(super) fn forget(&self, buckets: &InterestSet) {
+        {
+            let mut local = self.local();
+            local.kept = local.kept.without(buckets);
+        }
+        buckets.iter().for_each(|bucket| self.sink.forget_presence(bucket));
+        for inbox in self.peers().inboxes() {
+            buckets.iter().for_each(|bucket| inbox.reset(index(Subject::Bucket(bucket))));
+        }
+    }
+
     /// Whether this is the link now.
     fn is_current(&self, link: &Arc<dyn BackplaneLink>) -> bool {
         self.link().link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link))

@@ -64,6 +64,7 @@ fn meanings() -> Vec<(&'static str, Vec<Entry>)> {
         compressed: true,
         overflow: None,
         forms: vec![text("Hello", vec![((6, 15), compressed)])],
+        copy: 0,
     };
     let number = Form {
         subprotocol: Some("cbor".to_owned()),
@@ -77,8 +78,9 @@ fn meanings() -> Vec<(&'static str, Vec<Entry>)> {
         compressed: false,
         overflow: Some(Overflow::DropOldest),
         forms: vec![number, text("42", vec![])],
+        copy: 0,
     };
-    let operate = |seq, scope, operation| Entry::Operate { seq, target: Target::from(scope), operation };
+    let operate = |seq, scope, operation, copy| Entry::Operate { seq, target: Target::from(scope), operation, copy };
     let close = |code, reason: &str| Operation::Close { code, reason: reason.to_owned() };
     let ask = |id, question| Entry::Request { id, target: Target::from(room("42")), question };
     let presence = Question::PresenceOf(36);
@@ -87,13 +89,14 @@ fn meanings() -> Vec<(&'static str, Vec<Entry>)> {
         ("bye", vec![Entry::Bye]),
         ("publish_text", vec![Entry::Publish { seq: 9, publish }]),
         ("publish_forms", vec![Entry::Publish { seq: 1, publish: forms }]),
-        ("operate_close", vec![operate(2, Scope::Everyone, close(1001, "bye"))]),
+        ("operate_close", vec![operate(2, Scope::Everyone, close(1001, "bye"), 0)]),
         (
             "operate_join",
             vec![operate(
                 10,
                 Scope::Rooms(vec!["42".to_owned(), "lobby".to_owned()]),
                 Operation::Join("vip".to_owned()),
+                4,
             )],
         ),
         (
@@ -102,6 +105,7 @@ fn meanings() -> Vec<(&'static str, Vec<Entry>)> {
                 3,
                 Scope::Session(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
                 Operation::Leave("vip".to_owned()),
+                0,
             )],
         ),
         ("presence", vec![Entry::Presence { seq: 11, changes: Bytes::from_static(&[1, 2, 3]) }]),

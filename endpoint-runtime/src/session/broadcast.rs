@@ -156,6 +156,7 @@ impl Broadcast {
                 compressed: self.options.compressed,
                 overflow: self.options.overflow,
                 forms: forms(),
+                copy: 0,
             })
         } else {
             Published::NotNeeded
