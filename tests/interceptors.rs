@@ -523,6 +523,27 @@ async fn outcome_of_an_interceptor_is_that_of_the_message() {
     journal.expect("on_close").await;
 }
 
+#[server_endpoint("/binary", intercept(Deciding))]
+#[derive(Default)]
+struct OnlyBinary;
+
+impl OnlyBinary {
+    #[on_message]
+    fn take(&self, _: &[u8]) {}
+}
+
+#[tokio::test]
+async fn message_that_an_interceptor_answers_has_not_been_dropped() {
+    let (server, _) = serving(|builder| builder.register::<OnlyBinary>()).await;
+    let mut client = server.connect("/binary").await;
+    asked(&mut client, "reply", "from the interceptor").await;
+    let unhandled = || server.container.stats().endpoints[0].counts.unhandled;
+    assert_eq!(unhandled(), 0);
+    client.text("anybody?").await;
+    asked(&mut client, "reply", "from the interceptor").await;
+    assert_eq!(unhandled(), 1);
+}
+
 #[tokio::test]
 async fn refused_message_without_on_error_is_logged_and_the_session_continues() {
     let log = Log::capture();

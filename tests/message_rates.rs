@@ -411,6 +411,93 @@ async fn slow_pauses_in_the_middle_of_a_stream() {
     assert!(begun.elapsed() > Duration::from_millis(300), "{:?}", begun.elapsed());
 }
 
+#[server_endpoint("/slow_async", rate(messages = "1/h", then = slow))]
+#[derive(Default)]
+struct SlowAsync;
+
+impl SlowAsync {
+    #[on_message]
+    async fn say(&self, line: String) -> String {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        line
+    }
+}
+
+#[tokio::test]
+async fn messages_before_a_violation_are_handled_although_a_pause_has_begun() {
+    let (server, _) = serving(|builder| builder.register::<SlowAsync>()).await;
+    let mut client = server.connect("/slow_async").await;
+    // the second waits for the first while the frame after it is found to be wrong
+    let all: Vec<u8> = [(0x81, "one"), (0x81, "two"), (0x83, "?")]
+        .iter()
+        .flat_map(|(head, text)| frame(*head, text.as_bytes()))
+        .collect();
+    client.send_raw(&all).await;
+    client.expect_text("one").await;
+    client.expect_text("two").await;
+    client.expect_close(1002).await;
+}
+
+#[server_endpoint("/late_stream", rate(bytes = "1KiB/h", then = error))]
+#[derive(Default)]
+struct LateStream;
+
+impl LateStream {
+    #[on_message]
+    async fn read(&self, mut data: BinaryStream) -> usize {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut size = 0;
+        while let Some(Ok(part)) = data.next().await {
+            size += part.len();
+        }
+        size
+    }
+
+    #[on_error]
+    fn error(&self, error: &Error) {
+        assert!(error.is_rate_limited());
+    }
+}
+
+#[tokio::test]
+async fn bytes_of_a_stream_that_waited_for_another_handler_count() {
+    let (server, _) = serving(|builder| builder.register::<LateStream>()).await;
+    let mut client = server.connect("/late_stream").await;
+    let mut all = frame(0x82, &[0; 10]);
+    all.extend(frame(0x02, &[1]));
+    all.extend(frame(0x80, &[2; 2000]));
+    client.send_raw(&all).await;
+    client.expect_text("10").await;
+    client.expect_text("2001").await;
+    client.binary(&[3]).await;
+    client.expect_silence().await;
+    let counts = server.container.stats().endpoints[0].counts.clone();
+    assert_eq!(counts.rate_limited, 1);
+}
+
+#[server_endpoint("/parts_dropped", rate(messages = "1/h", then = drop))]
+#[derive(Default)]
+struct PartsDropped;
+
+impl PartsDropped {
+    #[on_message]
+    fn part(&self, part: &str, last: bool) -> String {
+        format!("{part} {last}")
+    }
+}
+
+#[tokio::test]
+async fn message_that_is_dropped_counts_once_whatever_its_parts() {
+    let (server, _) = serving(|builder| builder.register::<PartsDropped>()).await;
+    let mut client = server.connect("/parts_dropped").await;
+    asked(&mut client, "one", "one true").await;
+    client.send(TEXT, "a").await;
+    client.send(CONTINUATION, "b").await;
+    client.send(0x80 | CONTINUATION, "c").await;
+    client.expect_silence().await;
+    assert_eq!(server.container.stats().endpoints[0].counts.rate_limited, 1);
+}
+
 // ---- handlers, endpoints, clients ----
 
 #[server_endpoint("/events", events("search", "say"))]

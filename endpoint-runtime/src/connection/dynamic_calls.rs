@@ -1,6 +1,7 @@
 //! The calls of handlers that were added to the session, and the messages that have none.
 
 use super::io::ConnectionIo;
+use crate::endpoint::call::note_unwanted;
 use crate::endpoint::contract::EndpointHandlers;
 use crate::endpoint::dispatch::Dispatch;
 use crate::endpoint::invocation::Invocation;
@@ -35,14 +36,7 @@ impl ConnectionIo {
 
     /// Counts a message that had no handler, and logs the first of each session.
     pub(super) fn log_discarded(&mut self, kind: MessageKind) {
-        self.session.open_set().counters.unhandled.add(1);
-        if std::mem::replace(&mut self.logged_discard, true) {
-            return;
-        }
-        if let Some(not_logged) = self.session.open_set().log.unwanted.due() {
-            let kind = if kind == MessageKind::Text { "text" } else { "binary" };
-            let endpoint = self.session.open_set().name;
-            tracing::warn!(not_logged, endpoint, session = %self.session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
-        }
+        let is_first = !std::mem::replace(&mut self.logged_discard, true);
+        note_unwanted(&self.session, kind, is_first);
     }
 }

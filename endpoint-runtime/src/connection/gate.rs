@@ -162,9 +162,6 @@ impl ConnectionIo {
                 if added.0.is_none() {
                     added.0 = self.dynamic_handlers.as_ref().and_then(|handlers| handlers.of(kind).cloned());
                 }
-                if added.0.is_none() {
-                    self.log_discarded(kind);
-                }
                 Invocation::Added(added)
             }
             other => other,
@@ -232,7 +229,9 @@ impl ConnectionIo {
             // the rest goes to the handler's stream
             gate.is_between = true;
         }
-        self.note_charged(charged);
+        if first || matches!(charged, Charged::Slowed(_)) {
+            self.note_charged(charged);
+        }
         charged
     }
 
@@ -284,16 +283,16 @@ impl ConnectionIo {
         Error::new(Kind::RateLimited, text)
     }
 
-    /// Whether the socket is not read because the peer has sent too much. What was received before the end of the session is
-    /// handled without a pause, within the close timeout.
+    /// Whether the socket is not read because the peer has sent too much. What was received before a violation or the end of
+    /// the session is handled without a pause.
     pub(super) fn is_paused(&self) -> bool {
-        self.slow_path.as_ref().is_some_and(|slow| slow.is_paused())
+        self.slow_path.as_ref().is_some_and(|slow| slow.is_paused()) && !self.reader.has_violation()
     }
 
     /// Whether messages wait that the slow path may handle now.
     pub(super) fn has_waiting(&self, slow: &SlowPath) -> bool {
         let waits = |inbox: &Inbox| !inbox.is_empty();
-        slow.gate.is_some() && !slow.is_paused() && self.inbox.as_deref().is_some_and(waits)
+        slow.gate.is_some() && !self.is_paused() && self.inbox.as_deref().is_some_and(waits)
     }
 
     /// Ends a pause that is over. Returns when the pause ends.

@@ -53,13 +53,13 @@ impl Inbox {
 
     /// Drops the messages that wait.
     pub(super) fn drop_messages(&mut self) {
-        self.dropped += self.messages.len() as u64;
+        self.dropped = self.unhandled();
         (self.messages, self.bytes) = (VecDeque::new(), 0);
     }
 
-    /// Number of messages that were dropped or still wait.
+    /// Number of messages that were received whole, and were dropped or still wait.
     pub(super) fn unhandled(&self) -> u64 {
-        self.dropped + self.messages.len() as u64
+        self.dropped + self.messages.iter().filter(|invocation| invocation.ends_message()).count() as u64
     }
 
     /// Whether a message, or a part of the stream, may be added.
@@ -136,5 +136,24 @@ pub(super) fn size_of(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.len(),
         Message::Binary(data) => data.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use endpoint_wire::message::Pong;
+
+    #[test]
+    fn parts_and_pongs_that_wait_are_no_messages() {
+        let mut inbox = Inbox::default();
+        for last in [false, false, true] {
+            inbox.push(Invocation::Text("part".into(), last));
+        }
+        inbox.push(Invocation::Pong(Pong::new(vec![1].into())));
+        inbox.push(Invocation::Binary(vec![1].into(), true));
+        assert_eq!(inbox.unhandled(), 2);
+        inbox.drop_messages();
+        assert_eq!(inbox.unhandled(), 2);
     }
 }

@@ -361,6 +361,7 @@ impl ConnectionIo {
         let is_text = matches!(first, Message::Text(_));
         pipe.push(first, last);
         self.inbox.get_or_insert_default().begin_stream(&pipe, last);
+        self.charge_streamed();
         if !self.reader.is_open() {
             self.break_stream(Error::closed);
         }

@@ -104,7 +104,7 @@ impl Stats {
                 family.add(&[("endpoint", &it.path), ("reason", reason)], count as f64);
             }
         });
-        let help = "Messages that exceeded a rate of their peer.";
+        let help = "Messages over a rate of their peer: dropped, or followed by a pause.";
         each.value("websocket_server_messages_rate_limited_total", Counter, help, |it| it.counts.rate_limited);
         let help = "Errors of handlers and peers, by kind.";
         each.family("websocket_server_errors_total", Counter, help, |family, it| {

@@ -270,6 +270,16 @@ impl From<Result<Option<Message>, Error>> for Outcome {
     }
 }
 
+/// Counts a message that had no handler, and logs the first of its session.
+pub(crate) fn note_unwanted(session: &Session, kind: MessageKind, is_first: bool) {
+    let set = session.open_set();
+    set.counters.unhandled.add(1);
+    if let Some(not_logged) = is_first.then(|| set.log.unwanted.due()).flatten() {
+        let (kind, endpoint) = (if kind == MessageKind::Text { "text" } else { "binary" }, set.name);
+        tracing::warn!(not_logged, endpoint, session = %session.id(), "a {kind} message was dropped: the endpoint has no handler for it");
+    }
+}
+
 impl<E: EndpointHandlers> Target for E {
     fn call<'a>(&'a mut self, session: &'a Session, invocation: Invocation) -> Running<'a> {
         Running::Later(match invocation {
@@ -286,7 +296,10 @@ impl<E: EndpointHandlers> Target for E {
             Invocation::BinaryStream(data) => Box::pin(self.on_binary_stream(session, data)),
             Invocation::Added(added) => {
                 let (entry, payload, last) = *added;
-                let Some(entry) = entry else { return Running::Settled(Ok(None)) };
+                let Some(entry) = entry else {
+                    note_unwanted(session, payload.kind(), true);
+                    return Running::Settled(Ok(None));
+                };
                 match session.decoding(|| entry.call(session, payload, last)) {
                     Answer::Now(reply) => return Running::Settled(reply),
                     Answer::Later(pending) => pending,

@@ -42,6 +42,15 @@ impl Invocation {
             Self::Settled(_) | Self::Later(_) | Self::Intercepted(_) => 0,
         }
     }
+
+    /// Whether a message ends with it; a pong is none.
+    pub(crate) fn ends_message(&self) -> bool {
+        match self {
+            Self::Text(_, last) | Self::Binary(_, last) => *last,
+            Self::Added(added) => added.1.kind() != MessageKind::Pong && added.2,
+            _ => false,
+        }
+    }
 }
 
 /// The handlers of an endpoint, without its type.

@@ -62,8 +62,8 @@ impl MessageRate {
 
 /// What happens when a peer sends more than its [`MessageRate`] allows.
 ///
-/// Each message over the rate counts ([`EndpointCounts::rate_limited`](crate::EndpointCounts)). A message that has begun is
-/// handled to its end.
+/// Each message that is dropped counts, and with [`Slow`](Self::Slow) each one that is followed by a pause
+/// ([`EndpointCounts::rate_limited`](crate::EndpointCounts)). A message that has begun is handled to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OverRate {

@@ -81,7 +81,8 @@ counters! {
         opened,
         /// Handshakes that were refused because of a cap of sessions.
         refused,
-        /// Messages that exceeded a rate of the peer.
+        /// Messages over a rate of the peer: those that were dropped, and those after which the socket was not read for a
+        /// time.
         rate_limited,
         /// Messages of a kind that no handler takes; they were dropped.
         unhandled,
