@@ -34,7 +34,7 @@ use endpoint_wire::deflate::Deflation;
 use endpoint_wire::role::Role;
 
 /// The values that a session starts with, once its handshake is accepted.
-struct ConnectionSpawnFn {
+struct Beginning {
     prepared: Prepared,
     request: HandshakeRequest,
     accepted: Accepted<'static>,
@@ -104,7 +104,7 @@ impl Inner {
         if let Some(identity) = identity {
             rare::of(&rare).set_identity(identity);
         }
-        self.begin(mounted, ConnectionSpawnFn { prepared, request, accepted, headers, rare, upgrade, token, places })
+        self.begin(mounted, Beginning { prepared, request, accepted, headers, rare, upgrade, token, places })
     }
 
     /// Accepts or refuses an opening handshake, with a configurator or hooks.
@@ -137,11 +137,11 @@ impl Inner {
         let mut response = HandshakeResponse::new(accepted.subprotocol(), extension, identity);
         let (prepared, token) = self.admit(mounted, configured, &request, &mut response, &mut places).await?;
         let (headers, rare) = response.into_parts();
-        self.begin(mounted, ConnectionSpawnFn { prepared, request, accepted, headers, rare, upgrade, token, places })
+        self.begin(mounted, Beginning { prepared, request, accepted, headers, rare, upgrade, token, places })
     }
 
-    /// The end of a handshake with hooks: runs them, checks the roles and the principal's cap, and makes the instance. A shutdown waits for the
-    /// token.
+    /// The end of a handshake with hooks: runs them, checks the roles and the principal's cap, and makes the instance. A
+    /// shutdown waits for the token.
     pub(super) async fn admit(
         &self,
         mounted: &Mounted,
@@ -187,9 +187,8 @@ impl Inner {
     }
 
     /// Answers 101, over HTTP/2 200; the connection then runs in its own task.
-    fn begin(&self, mounted: &Mounted, beginning: ConnectionSpawnFn) -> Result<Response<Full<Bytes>>, Refusal> {
-        let ConnectionSpawnFn { prepared, mut request, mut accepted, headers, rare, upgrade, token, places } =
-            beginning;
+    fn begin(&self, mounted: &Mounted, beginning: Beginning) -> Result<Response<Full<Bytes>>, Refusal> {
+        let Beginning { prepared, mut request, mut accepted, headers, rare, upgrade, token, places } = beginning;
         #[cfg(feature = "otel")]
         rare::remember_span(&rare);
         let sessions = &mounted.sessions;

@@ -6,15 +6,15 @@ macro_rules! observe_setters {
     ($builder:ty) => {
         /// What is observed of each message. Counting needs no option.
         impl $builder {
-            /// Whether the time of each message that a handler takes is measured, from the first interceptor to the end of
-            /// the handler, for [`stats`](crate::ServerContainer::stats) and the metrics. An echo of 20 bytes takes
-            /// about 6 % more CPU with it. Default: no.
+            /// Whether the time of each message that a handler takes, or of each part, is measured, from the first
+            /// interceptor to the end of the handler, for [`stats`](crate::ServerContainer::stats) and the metrics. An echo
+            /// of 20 bytes takes about 6 % more CPU with it. Default: no.
             pub fn measure_handlers(mut self, is_measured: bool) -> Self {
                 self.request_settings().observing.measures_handlers = is_measured;
                 self
             }
 
-            /// Whether each message that a handler takes has a span of `tracing`, `websocket.message` at target
+            /// Whether each message that a handler takes, or each part, has a span of `tracing`, `websocket.message` at target
             /// `endpoint_runtime::messages` and level debug, around its interceptors and its handler. It costs about a
             /// microsecond a message where a subscriber takes it, and a third of that where none does. Handshakes have
             /// their span without this. Default: no.

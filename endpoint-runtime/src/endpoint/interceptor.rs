@@ -57,8 +57,8 @@ pub trait Interceptor: Send + Sync + 'static {
     /// Called when a session opens; `next.run()` calls the next interceptor, at last the endpoint's `on_open`.
     ///
     /// Return its outcome, or change it. If the outcome is an error, the session ends; after [`Outcome::refuse`] with 1008.
-    /// Without a call of `next.run()` the endpoint never sees the session, not even `on_close`, and the session ends with
-    /// 1008, or with the reason of [`Outcome::close`].
+    /// Without a call of `next.run()` neither `on_open` nor `on_close` of the endpoint runs, and the session ends with 1008, or
+    /// with the reason of [`Outcome::close`]. `on_error` is told, unless there is such a reason.
     fn open(&self, session: &Session, next: NextOpen<'_>) -> impl Future<Output = Outcome> + Send {
         let _ = session;
         next.run()

@@ -42,7 +42,7 @@ impl HandshakeCounters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandshakeCount {
-    /// The HTTP status; 101, and 200 over HTTP/2, opened a session. `None` for all statuses together that only
+    /// The HTTP status; 101, and 200 over HTTP/2, accepted the handshake. `None` for all statuses together that only
     /// applications answer with.
     pub status: Option<u16>,
     /// Number of handshakes.

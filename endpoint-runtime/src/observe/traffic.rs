@@ -11,7 +11,8 @@ const TRAFFIC: &str = "endpoint_runtime::traffic";
 /// Each message in and out is a line at debug with the target `endpoint_runtime::traffic` and the fields `session`,
 /// `path`, `direction`, `kind`, `bytes` and, for text, `payload`: cut, with control characters escaped and secrets replaced
 /// by `[redacted]`. A message in is shown as the peer sent it, before interceptors; a message out as it is sent, after them.
-/// Messages that no handler takes are not shown.
+/// Messages that no handler takes are not shown, nor those that are dropped before one: over a rate, or because a stream
+/// decoder failed.
 ///
 /// A secret is recognized by its name, whatever the format: the value after `"token":`, `password=` or `Authorization:` and
 /// the like, and names that end with *token*, *secret*, *password*, *apikey* or *cookie*; and a JSON Web Token wherever it
