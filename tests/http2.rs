@@ -186,6 +186,57 @@ async fn session_is_the_same_over_both_versions() {
     }
 }
 
+/// Its hook and its configurator see the request before it is accepted.
+#[server_endpoint("/guarded", configurator = Guard)]
+#[derive(Default)]
+struct Guarded;
+
+impl Guarded {
+    #[on_message]
+    fn who(&self, _: &str, session: &Session) -> String {
+        session.principal::<Named>().map(|named| named.0.clone()).unwrap_or_default()
+    }
+}
+
+#[derive(Default)]
+struct Guard;
+
+impl Configurator<Guarded> for Guard {
+    async fn modify_handshake(
+        &self,
+        request: &HandshakeRequest,
+        response: &mut HandshakeResponse,
+    ) -> Result<(), Refusal> {
+        response.headers_mut().insert("x-version", format!("{:?}", request.http_version()).parse().unwrap());
+        Ok(())
+    }
+}
+
+struct Named(String);
+
+impl Principal for Named {
+    fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+async fn by_header(request: &HandshakeRequest, response: &mut HandshakeResponse) -> Result<(), Refusal> {
+    let Some(name) = request.header("x-name") else { return Err(Refusal::unauthenticated()) };
+    response.set_principal(Named(name.to_owned()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn hooks_and_configurators_decide_over_http_2_as_well() {
+    let server = TestServer::with(ServerContainer::builder().register::<Guarded>().handshake(by_header)).await;
+    let connection = Connection::open(server.addr).await;
+    let (answer, mut client) = connection.try_client("/guarded", &["X-Name: ann"]).await;
+    assert_eq!((answer.status, answer.header("x-version")), (101, Some("HTTP/2.0")));
+    client.text("who?").await;
+    client.expect_text("ann").await;
+    assert_eq!(connection.try_client("/guarded", &[]).await.0.status, 401);
+}
+
 #[tokio::test]
 async fn extended_connect_is_answered_with_200_and_without_headers_of_http_1_1() {
     let served = Served::new().await;

@@ -165,7 +165,8 @@ start() {
 # The behaviour of sessions once more, with every client a stream of HTTP/2. Left out is what is about the reset of TCP (a
 # reset stream discards what was not read, and is an end without a close frame), and what the bridge is too slow for.
 test_over_http2() {
-  local programs=(close compression echo errors lifecycle parts received sending streams)
+  local programs=(close codecs compression configurator echo errors events handshake_hooks interceptors json lifecycle liveness
+    message_rates overflow parameters parts principal received sending several_replies stream_coders streams writers)
   ENDPOINT_TEST_HTTP2=1 cargo test --workspace --all-features "${programs[@]/#/--test=}" -- \
     --skip a_connection_that_is_reset_is_1006 \
     --skip idle_timeout_is_1006_here_and_1001_there \

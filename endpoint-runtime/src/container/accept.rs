@@ -117,11 +117,13 @@ impl Inner {
         transport: Transport,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let Mounted { options, sessions, .. } = mounted;
-        let upgrade = Upgrading::take(parts);
-        let (identity, extensions) = (parts.extensions.get::<Identity>().cloned(), self.extensions(parts));
         let sound = server::check(parts)?;
         self.hosts.check(sound.host, transport)?;
         let policy = self.origins.check(&parts.headers, sound.host, transport.is_secure);
+        let accept_key = sound.accept_key();
+        // the extensions go to the application, and no check of the head finds them afterwards
+        let upgrade = Upgrading::take(parts);
+        let (identity, extensions) = (parts.extensions.get::<Identity>().cloned(), self.extensions(parts));
         let request = HandshakeRequest::new(parts, params, transport).with_extensions(extensions);
         configured.check_origin(&request, policy)?;
         self.takes_sessions()?;
@@ -132,7 +134,7 @@ impl Inner {
         let subprotocol = configured.select_subprotocol(options.subprotocols, &offered)?;
         let offers = extensions::offers(&parts.headers);
         let extension = extensions::choose(configured.negotiate_extensions(&offers)?, &sessions.limits.compression);
-        let accepted: Accepted<'static> = sound.accepted(subprotocol, extension);
+        let accepted: Accepted<'static> = Accepted::new(accept_key, subprotocol, extension);
 
         let mut response = HandshakeResponse::new(accepted.subprotocol(), extension, identity);
         let (prepared, token) = self.admit(mounted, configured, &request, &mut response, &mut places).await?;

@@ -54,7 +54,8 @@ pub(crate) fn accept<'s>(
     origins.check(headers, sound.host, transport.is_secure)?;
     let subprotocol = offered_subprotocols(headers)
         .find_map(|offered| subprotocols.iter().copied().find(|spoken| *spoken == offered));
-    Ok(sound.accepted(subprotocol.map(Cow::Borrowed), crate::handshake::extensions::negotiate(headers, compression)))
+    let extension = crate::handshake::extensions::negotiate(headers, compression);
+    Ok(Accepted::new(sound.accept_key(), subprotocol.map(Cow::Borrowed), extension))
 }
 
 /// Checks everything that does not depend on the server's settings.
@@ -99,10 +100,9 @@ fn check_http2(parts: &Parts) -> Result<Sound<'_>, Refusal> {
 }
 
 impl Sound<'_> {
-    /// Completes the handshake with the chosen subprotocol and extension.
-    pub(crate) fn accepted<'s>(&self, subprotocol: Option<Cow<'s, str>>, extension: Option<Extension>) -> Accepted<'s> {
-        let accept_key = self.key.map(|key| derive_accept_key(key.as_bytes()));
-        Accepted { accept_key, subprotocol, extension }
+    /// The value of `Sec-WebSocket-Accept`; `None` over HTTP/2 (RFC 8441 §5).
+    pub(crate) fn accept_key(&self) -> Option<String> {
+        self.key.map(|key| derive_accept_key(key.as_bytes()))
     }
 }
 
@@ -112,6 +112,15 @@ pub(crate) fn offered_subprotocols(headers: &HeaderMap) -> impl Iterator<Item = 
 }
 
 impl<'s> Accepted<'s> {
+    /// Completes a handshake with the chosen subprotocol and extension.
+    pub(crate) fn new(
+        accept_key: Option<String>,
+        subprotocol: Option<Cow<'s, str>>,
+        extension: Option<Extension>,
+    ) -> Self {
+        Self { accept_key, subprotocol, extension }
+    }
+
     /// The chosen subprotocol, if client and endpoint have one in common.
     pub(crate) fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
