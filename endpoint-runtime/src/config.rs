@@ -165,6 +165,10 @@ pub(crate) const CLUSTER_LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// less than [`CLUSTER_DEAD`].
 pub(crate) const CLUSTER_RETURN: Duration = Duration::from_secs(4);
 
+/// Time after which another attempt to connect begins beside one that has no result: with [`CLUSTER_LONGEST_PAUSE`] it is
+/// what a node needs to come back after the engine can be reached again.
+pub(crate) const CLUSTER_NEXT_ATTEMPT: Duration = Duration::from_millis(1500);
+
 /// Maximum time in which a node that leaves publishes what waits, and again that it leaves.
 pub(crate) const CLUSTER_LAST_WORDS: Duration = Duration::from_secs(1);
 

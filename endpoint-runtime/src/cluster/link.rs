@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::backplane::{BackplaneLink, Inbound, Packet, Subject};
@@ -17,7 +18,7 @@ use super::settings::WhileDown;
 use super::subscriptions;
 use crate::config::{
     CLUSTER_BEAT, CLUSTER_CHECK, CLUSTER_DEAD, CLUSTER_ENGINE_TIMEOUT, CLUSTER_FIRST_PAUSE, CLUSTER_LAST_WORDS,
-    CLUSTER_LONGEST_PAUSE, CLUSTER_RETURN,
+    CLUSTER_LONGEST_PAUSE, CLUSTER_NEXT_ATTEMPT, CLUSTER_RETURN,
 };
 use crate::error::BoxError;
 
@@ -70,14 +71,26 @@ async fn wait_to_reconnect(node: &Node, pause: Duration) {
     }
 }
 
-async fn connect(node: &Arc<Node>) -> Result<Arc<dyn BackplaneLink>, BoxError> {
-    let receiver = Arc::downgrade(node);
-    let inbound = Inbound::new(move |subject, packet| {
-        if let Some(node) = receiver.upgrade() {
-            node.receive(subject, packet);
+/// Opens a link. What swallows the bytes of an attempt may have gone a moment later, so further attempts begin beside one
+/// that takes long.
+async fn open(node: &Arc<Node>) -> Result<Box<dyn BackplaneLink>, BoxError> {
+    let mut attempts = JoinSet::new();
+    loop {
+        let (receiver, engine) = (Arc::downgrade(node), node.engine.clone());
+        let inbound = Inbound::new(move |subject, packet| {
+            if let Some(node) = receiver.upgrade() {
+                node.receive(subject, packet);
+            }
+        });
+        attempts.spawn(async move { within(engine.connect(inbound)).await });
+        if let Ok(Some(opened)) = timeout(CLUSTER_NEXT_ATTEMPT, attempts.join_next()).await {
+            return opened?;
         }
-    });
-    let link: Arc<dyn BackplaneLink> = within(node.engine.connect(inbound)).await?.into();
+    }
+}
+
+async fn connect(node: &Arc<Node>) -> Result<Arc<dyn BackplaneLink>, BoxError> {
+    let link: Arc<dyn BackplaneLink> = open(node).await?.into();
     let buckets = node.local().counts.set();
     let own = [Subject::Nodes, Subject::Node(node.id)];
     within(link.subscribe(own.into_iter().chain(buckets.iter().map(Subject::Bucket)).collect())).await?;
