@@ -283,6 +283,7 @@ pub(super) fn cannot_listen(name: &dyn fmt::Display, error: io::Error) -> Error 
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => ". Stop the process that listens there, or choose another address",
         io::ErrorKind::AddrNotAvailable => ". Choose an address of this machine, or 0.0.0.0 for all of them",
+        io::ErrorKind::InvalidInput => ". Write a host and a port, such as 127.0.0.1:8080",
         io::ErrorKind::PermissionDenied => ". Ports below 1024 and some folders need a permission: choose another",
         _ => "",
     };
