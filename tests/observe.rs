@@ -206,6 +206,19 @@ async fn handshakes_are_counted_by_status_and_measured() {
     assert_eq!(stats.handshake_durations.count, 2);
 }
 
+#[tokio::test]
+async fn handshakes_for_a_path_without_an_endpoint_are_counted_and_pages_are_not() {
+    let server = TestServer::of::<Echo>().await;
+    let handshake = ["Host: x", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"];
+    for lines in [&["GET /old HTTP/1.1"][..], &["GET /page HTTP/1.1"]] {
+        let more = if lines[0].contains("old") { &handshake[..] } else { &handshake[..1] };
+        let (answer, _) = server.request(&[lines, more].concat()).await;
+        assert_eq!(answer.status, 404);
+    }
+    let counts: Vec<_> = server.container.stats().handshakes.iter().map(|it| (it.status, it.count)).collect();
+    assert_eq!(counts, [(Some(404), 1)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn pings_and_timeouts_are_counted() {
     let container = ServerContainer::builder().register::<Echo>().ping_interval(Some(Duration::from_secs(1)));

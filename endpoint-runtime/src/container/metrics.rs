@@ -29,9 +29,10 @@ impl Stats {
         let connections = metrics.family(
             "websocket_server_connections_total",
             Counter,
-            "TCP connections of the listeners, accepted or closed at once because of a limit.",
+            "TCP connections of the listeners, accepted, or refused because of a limit.",
         );
-        connections.add(&[("outcome", "accepted")], self.connections.accepted as f64);
+        let served = self.connections.accepted.saturating_sub(self.connections.refused);
+        connections.add(&[("outcome", "accepted")], served as f64);
         connections.add(&[("outcome", "refused")], self.connections.refused as f64);
         let help = "Open TCP connections of the listeners that are not sessions.";
         metrics.family("websocket_server_http_connections", Gauge, help).add(&[], self.connections.http as f64);

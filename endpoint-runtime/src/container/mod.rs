@@ -54,7 +54,7 @@ pub use self::checked_request::CheckedRequest;
 pub use self::drain::{Drain, DrainOrder, Drained};
 pub use self::endpoint_config::EndpointConfig;
 pub use self::response::ResponseFuture;
-pub(crate) use self::service::{Routed, refuse_other};
+pub(crate) use self::service::Routed;
 pub use self::service::{ServerContainer, Shutdown};
 #[cfg(feature = "client")]
 pub(crate) use self::service::{end_all, run_shutdown, wait_for_tasks};

@@ -203,6 +203,18 @@ impl ServerContainer {
     }
 }
 
+impl ServerContainer {
+    /// Refuses a request to a path without an endpoint, where there is no other service.
+    pub(crate) fn refuse_other<B>(&self, request: &Request<B>, transport: Transport) -> Response<Full<Bytes>> {
+        let refusal = if http2::is_tunnel(request) { Refusal::no_tunnel() } else { Refusal::unknown_path() };
+        if !http2::is_handshake(request) {
+            return refusal.into();
+        }
+        let transport = self.0.client_of(request, transport);
+        self.0.refuse(LoggedRequest::of(request, transport), refusal)
+    }
+}
+
 impl Session {
     /// The container that this session belongs to; `None` once every clone of the container is dropped, or if the
     /// session has no container.
@@ -265,11 +277,6 @@ impl Inner {
     }
 }
 
-/// The refusal of a request to a path without an endpoint, where there is no other service.
-pub(crate) fn refuse_other<B>(request: &Request<B>) -> Refusal {
-    if http2::is_tunnel(request) { Refusal::no_tunnel() } else { Refusal::unknown_path() }
-}
-
 /// Runs the shutdown of a container that has this many connections, or begins it if one of its handlers waits for it.
 pub(crate) async fn run_shutdown(
     is_in_handler: bool,
@@ -327,10 +334,7 @@ impl<B> Service<Request<B>> for ServerContainer {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.respond(request, Transport::default()) {
             Routed::Ours(responding) => responding,
-            Routed::Theirs(request) => {
-                let transport = self.0.client_of(&request, Transport::default());
-                self.0.refuse(LoggedRequest::of(&request, transport), refuse_other(&request)).into()
-            }
+            Routed::Theirs(request) => self.refuse_other(&request, Transport::default()).into(),
         }
     }
 }

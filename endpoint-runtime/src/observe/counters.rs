@@ -60,7 +60,7 @@ counters! {
     ConnectionCounters,
     /// Counts of a server's connections since its start, and of those that are open.
     ConnectionCounts {
-        /// Connections that the listeners accepted.
+        /// Connections that the listeners accepted, with those that were then refused.
         accepted,
         /// Connections that were closed because of a limit: of all, of one address, or of those without a request.
         refused,

@@ -7,7 +7,7 @@ use super::histogram::{Histogram, WAITS};
 
 /// The statuses that are counted apart: those that the library itself answers with, and 401. All others are counted
 /// together.
-const STATUSES: [u16; 13] = [101, 400, 401, 403, 404, 405, 421, 426, 429, 431, 500, 503, 200];
+const STATUSES: [u16; 15] = [101, 400, 401, 403, 404, 405, 421, 426, 429, 431, 500, 503, 200, 501, 505];
 
 /// The answers of a container to opening handshakes.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ use super::proxy_header::{self, Beginning};
 use super::when_woken::when_woken;
 use crate::config::REQUEST_HEAD_TIMEOUT;
 use crate::container::accepted::AcceptedSocket;
-use crate::container::{Routed, ServerContainer, refuse_other};
+use crate::container::{Routed, ServerContainer};
 use crate::error::Error;
 #[cfg(feature = "tls")]
 use crate::handshake::client_certificate::ClientCertificate;
@@ -419,7 +419,7 @@ impl HttpService {
                         Some(refused) => Ok(refused.map(boxed)),
                     }
                 }
-                (Routed::Theirs(request), None) => Ok(Response::<Full<Bytes>>::from(refuse_other(&request)).map(boxed)),
+                (Routed::Theirs(request), None) => Ok(container.refuse_other(&request, transport).map(boxed)),
             };
             if let (Ok(response), true) = (&mut answered, container.is_draining()) {
                 close_after(response, version);

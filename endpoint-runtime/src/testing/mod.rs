@@ -36,7 +36,6 @@ use crate::container::registration::ServerEndpoint;
 use crate::container::{Routed, ServerContainer, Shutdown};
 use crate::handshake::client::{OURS, Offer};
 use crate::handshake::head::HeadLimits;
-use crate::handshake::refusal::Refusal;
 use crate::handshake::request::Transport;
 use crate::observe::metrics::Metrics;
 use endpoint_wire::deflate::Deflation;
@@ -343,10 +342,11 @@ impl TestRequest {
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().extend(extensions.clone());
             let routed = container.respond(request, transport);
+            let container = container.clone();
             async move {
                 match routed {
                     Routed::Ours(responding) => responding.await,
-                    Routed::Theirs(_) => Ok(Refusal::unknown_path().into()),
+                    Routed::Theirs(request) => Ok(container.refuse_other(&request, transport)),
                 }
             }
         });
