@@ -3,6 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use endpoint_runtime::prelude::*;
+use http::HeaderValue;
+use http::header::WWW_AUTHENTICATE;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 
@@ -32,30 +34,43 @@ impl Principal for User {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
-    /// Seconds since 1970.
-    exp: u64,
+    /// Seconds since 1970, perhaps with a fraction.
+    exp: f64,
 }
 
 impl Login {
     pub fn new(secret: &str) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_required_spec_claims(&["exp", "sub"]);
+        validation.validate_nbf = true;
         Self { key: DecodingKey::from_secret(secret.as_bytes()), validation }
     }
 }
 
 impl HandshakeHook for Login {
     async fn handshake(&self, request: &HandshakeRequest, response: &mut HandshakeResponse) -> Result<(), Refusal> {
-        let header = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let header = request.header("authorization").and_then(bearer);
         let query = request.query_param("access_token");
-        let token = header.or(query.as_deref()).ok_or_else(Refusal::unauthenticated)?;
+        let token = header.or(query.as_deref()).ok_or_else(unauthenticated)?;
         let token = decode::<Claims>(token, &self.key, &self.validation).map_err(|error| {
             tracing::debug!(%error, "a token was refused");
-            Refusal::unauthenticated()
+            unauthenticated()
         })?;
         let Claims { sub: name, exp } = token.claims;
-        let expires_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(exp));
-        response.set_principal(User { name, expires_at: expires_at.ok_or_else(Refusal::unauthenticated)? });
+        let lives = Duration::try_from_secs_f64(exp).map_err(|_| unauthenticated())?;
+        let expires_at = SystemTime::UNIX_EPOCH.checked_add(lives).ok_or_else(unauthenticated)?;
+        response.set_principal(User { name, expires_at });
         Ok(())
     }
+}
+
+/// The token of an `Authorization` header; the name of the scheme has no case (RFC 9110 §11.1).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
+}
+
+/// 401, with the scheme that is asked for (RFC 6750 §3).
+fn unauthenticated() -> Refusal {
+    Refusal::unauthenticated().with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }

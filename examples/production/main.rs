@@ -13,6 +13,7 @@ mod options;
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use endpoint_runtime::prelude::*;
@@ -20,6 +21,7 @@ use endpoint_runtime::{Drain, Http2, Listener, MessageRate, OverRate};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use login::Login;
 use options::Options;
@@ -141,8 +143,11 @@ async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let stopped = server.run_draining(first, second).await?;
     tracing::info!(?stopped, "stopped");
     drop(ends);
-    admin.await??;
-    Ok(())
+    // a client of the operators' page that does not finish its request must not hold the process
+    match timeout(Duration::from_secs(1), admin).await {
+        Ok(ended) => Ok(ended??),
+        Err(_) => Ok(()),
+    }
 }
 
 #[tokio::main]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, ValueEnum};
 use endpoint_runtime::{ProxyProtocol, Rate};
 
@@ -72,7 +73,7 @@ pub struct Options {
     pub drain: Option<Duration>,
 
     /// Admits only clients with a JSON Web Token that is signed with this secret (HS256)
-    #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
+    #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
     pub jwt_secret: Option<String>,
 }
 
