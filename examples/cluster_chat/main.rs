@@ -170,9 +170,10 @@ async fn get_health(Shared(node): Shared<Arc<Node>>) -> axum::Json<Value> {
 /// `GET /presence/{room}`: who is in the room on all nodes, and the nodes that did not answer.
 async fn get_presence(Shared(node): Shared<Arc<Node>>, Path(room): Path<String>) -> axum::Json<Value> {
     let container = node.container.wait().await;
+    // asked first: a node that dies meanwhile is missing, and not a peer any more
+    let peers = peers(container);
     let present = container.room(&room).present::<()>().await;
     let names: Vec<_> = present.users.iter().map(|user| &*user.name).collect();
-    let peers = peers(container);
     let name_of =
         |id: &NodeId| peers.iter().find(|(peer, _)| peer == id).map_or(id.to_string(), |(_, name)| name.clone());
     axum::Json(json!({ "names": names, "missing": present.missing.iter().map(name_of).collect::<Vec<_>>() }))
