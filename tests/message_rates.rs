@@ -471,7 +471,7 @@ async fn bytes_of_a_stream_that_waited_for_another_handler_count() {
     client.expect_text("2001").await;
     client.binary(&[3]).await;
     client.expect_silence().await;
-    let counts = server.container.stats().endpoints[0].counts.clone();
+    let counts = server.container.stats().endpoints[0].counts;
     assert_eq!(counts.rate_limited, 1);
 }
 

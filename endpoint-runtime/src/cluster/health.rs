@@ -86,7 +86,7 @@ macro_rules! counts {
     };
 }
 counts! {
-    /// Messages and operations that the engine has taken.
+    /// Messages, operations and changes of presence that the engine has taken.
     published,
     /// Packets that the engine has taken; messages that are sent at the same time share packets.
     packets,
