@@ -448,12 +448,30 @@ async fn production_limits_connections_of_an_address() {
 async fn production_admits_only_valid_tokens_if_there_is_a_secret() {
     let (_example, _, addr) = production(&["--jwt-secret", "secret"]).await;
     let bearer = format!("Authorization: Bearer {TOKEN}");
+    let lower = bearer.replace("Bearer", "bearer");
     let forged = format!("Authorization: Bearer {}x", TOKEN.trim_end_matches(|last| last != '.'));
-    let statuses = [&[][..], &[forged.as_str()], &[bearer.as_str()]];
-    for (headers, expected) in statuses.into_iter().zip([401, 401, 101]) {
-        assert_eq!(Client::try_connect(addr, "/ws", headers).await.0.status, expected, "{headers:?}");
+    let over_http2 = support::http2::Connection::open(addr).await;
+    let statuses = [&[][..], &[forged.as_str()], &[bearer.as_str()], &[lower.as_str()]];
+    for (headers, expected) in statuses.into_iter().zip([401, 401, 101, 101]) {
+        for (answer, _) in
+            [Client::try_connect(addr, "/ws", headers).await, over_http2.try_client("/ws", headers).await]
+        {
+            assert_eq!(answer.status, expected, "{headers:?}");
+            assert_eq!(answer.header("www-authenticate").is_some(), expected == 401);
+        }
     }
     echoes(addr, &format!("/ws?access_token={TOKEN}")).await;
+}
+
+#[tokio::test]
+async fn production_stops_although_a_client_of_its_operators_page_does_not_finish() {
+    let (mut example, admin, _) = production(&["--drain", "100ms"]).await;
+    let mut unfinished = tokio::net::TcpStream::connect(admin).await.unwrap();
+    unfinished.write_all(b"GET /me").await.unwrap();
+    // it has been accepted once a later one is answered
+    assert_eq!(get(admin, "/healthz").await.status, 200);
+    example.terminate();
+    assert!(example.ended().await.success());
 }
 
 #[tokio::test]
@@ -478,6 +496,8 @@ async fn production_explains_wrong_arguments() {
         (&["--rate", "fast"][..], "a rate is written such as"),
         (&["--tls-cert", "cert.pem"], "--tls-key"),
         (&["--max-sessions", "0"], "a limit is at least 1"),
+        (&["--jwt-secret", ""], "--jwt-secret"),
+        (&["--addr", "127.0.0.1"], "a host and a port"),
         (&["--proxy-protocol", "maybe"], "possible values"),
         (&["--trusted-proxies", "10.0.0.1/8"], "10.0.0.0/8"),
     ] {
