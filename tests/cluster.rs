@@ -3,10 +3,16 @@
 #[path = "cluster/suite.rs"]
 mod suite;
 
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use endpoint_runtime::cluster::{Cluster, Memory, MemoryPort, WhileDown};
+use endpoint_runtime::cluster::{
+    Backplane, BackplaneFuture, BackplaneLink, Cluster, Inbound, Memory, MemoryPort, WhileDown,
+};
+use endpoint_runtime::prelude::*;
 use suite::{Engine, Nodes, Way};
+use tokio::time::{Instant, sleep};
 
 impl Engine for Memory {
     type Way = MemoryPort;
@@ -63,11 +69,41 @@ async fn messages_that_are_being_published_when_the_link_is_lost_are_unsure() {
         let _there = nodes.enter(1, "/chat/42").await;
         nodes.way(0).cut();
         assert!(nodes.container(0).room("42").async_remote().send_text("on its way").published().is_ok());
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
         if !stalls {
             nodes.way(0).disconnect();
         }
         nodes.until("the link is lost", || !nodes.health(0).is_connected).await;
         assert_eq!(nodes.health(0).counts.unsure, 1, "stalls: {stalls}");
+    }
+}
+
+/// An engine whose first attempt to connect is swallowed.
+struct Swallowing {
+    engine: Memory,
+    attempts: AtomicUsize,
+}
+
+impl Backplane for Swallowing {
+    fn name(&self) -> &'static str {
+        "swallowing"
+    }
+
+    fn connect(&self, inbound: Inbound) -> BackplaneFuture<'_, Box<dyn BackplaneLink>> {
+        match self.attempts.fetch_add(1, Ordering::Relaxed) {
+            0 => Box::pin(pending()),
+            _ => self.engine.connect(inbound),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_to_connect_that_is_swallowed_does_not_hold_up_the_next() {
+    let cluster = Cluster::on(Swallowing { engine: Memory::new(), attempts: AtomicUsize::new(0) });
+    let container = ServerContainer::builder().register::<suite::Chat>().cluster(cluster).build().unwrap();
+    let began = Instant::now();
+    while !container.health().cluster.unwrap().is_connected {
+        sleep(Duration::from_millis(10)).await;
+        assert!(began.elapsed() < Duration::from_secs(2));
     }
 }

@@ -32,7 +32,8 @@ pub trait Backplane: Send + Sync + 'static {
         false
     }
 
-    /// Opens a link to the engine. The cluster calls it again whenever a link was lost, and limits its time.
+    /// Opens a link to the engine. The cluster calls it again whenever a link was lost, and limits its time. If it takes long,
+    /// the cluster calls it again meanwhile, and takes the first link that opens.
     ///
     /// # Errors
     /// The engine cannot be reached, or refuses the link.
