@@ -53,6 +53,7 @@ pub(super) async fn run(node: Arc<Node>) {
     }
     node.link().link = None;
     node.requests.all_lost();
+    Counters::add(&node.counters.unsure, node.outbox().clear());
 }
 
 /// Waits, and drops messages that have waited for the engine too long.
@@ -136,7 +137,6 @@ async fn serve(node: &Arc<Node>, link: &Arc<dyn BackplaneLink>) -> Option<BoxErr
         }
         let bye = Outbox::single(node.id, node.key.as_ref(), Subject::Nodes, &envelope::encode(&Entry::Bye));
         let _ = timeout(CLUSTER_LAST_WORDS, link.publish(vec![Packet::new(Subject::Nodes, bye)])).await;
-        Counters::add(&node.counters.unsure, node.outbox().clear());
     }
     lost
 }

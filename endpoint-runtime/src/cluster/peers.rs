@@ -188,6 +188,10 @@ impl Peers {
         (0..ALL_BUCKETS as u16).filter(|bucket| self.interested[usize::from(*bucket)] > 0).collect()
     }
 
+    pub(crate) fn is_alive(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.is_alive)
+    }
+
     pub(crate) fn alive_peers(&self) -> impl Iterator<Item = (NodeId, &Peer)> {
         self.peers.iter().filter(|(_, peer)| peer.is_alive).map(|(node, peer)| (*node, peer))
     }

@@ -285,17 +285,14 @@ impl Node {
 
     /// Changes the presence of another node. One that has ended has none: its last changes may come after its end.
     fn change_presence_of(&self, node: NodeId, changes: Bytes) {
-        if self.is_alive(node) {
+        let is_alive = || self.peers().is_alive(node);
+        if is_alive() {
             self.sink.presence_changed(node, changes);
-            if !self.is_alive(node) {
+            if !is_alive() {
                 // it ended meanwhile
                 self.sink.lost(node, false);
             }
         }
-    }
-
-    fn is_alive(&self, node: NodeId) -> bool {
-        self.peers().alive_peers().any(|(id, _)| id == node)
     }
 
     /// Fetches the presence of all nodes in all buckets of this node, after a new link.
@@ -338,7 +335,7 @@ impl Node {
     /// Fetches the presence of a node in a bucket; returns whether that is done, or not needed any more.
     async fn fetch_presence(&self, peer: NodeId, inbox: &PeerInbox, bucket: u16) -> bool {
         let at = index(Subject::Bucket(bucket));
-        let is_needed = || self.local().subscribed.contains(bucket) && self.is_alive(peer);
+        let is_needed = || self.local().subscribed.contains(bucket) && self.peers().is_alive(peer);
         if !is_needed() {
             // a new link, a new session in the bucket, or the return of the node begin again
             inbox.end_sync(at);

@@ -22,6 +22,7 @@ use super::registration::{Registration, ServerEndpoint};
 use super::response::ResponseFuture;
 use super::serving::detached_if;
 use crate::cluster::target::Scope;
+use crate::config::CLUSTER_LAST_WORDS;
 use crate::error::Error;
 use crate::handshake::forwarded::Proxies;
 use crate::handshake::head::HeadLimits;
@@ -182,7 +183,7 @@ impl ServerContainer {
         let shutdown = end_all(|| table.sets(), reason, &self.0.tasks, limit).await;
         wait_for_tasks(&self.0.ground.groups, end).await;
         if let Some(membership) = self.0.ground.groups.cluster.get() {
-            membership.leave(end.max(Instant::now() + Duration::from_secs(1))).await;
+            membership.leave(end.max(Instant::now() + 2 * CLUSTER_LAST_WORDS)).await;
         }
         shutdown
     }
