@@ -196,6 +196,8 @@ pub struct ClusterNode {
     pub held: usize,
     pub tasks: usize,
     pub counts: ClusterCounts,
+    pub delivered: usize,
+    pub present: usize,
 }
 
 /// A node after it has received these packets. `history` is what its engine has kept, and `stalls` whether the engine
@@ -208,6 +210,6 @@ pub fn cluster_node(
 ) -> ClusterNode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let sizes = runtime.block_on(bare_node::receive(packets, history, secret, stalls));
-    let bare_node::Sizes { peers, outbox, published, held, tasks, counts } = sizes;
-    ClusterNode { peers, outbox, published, held, tasks, counts }
+    let bare_node::Sizes { peers, outbox, published, held, tasks, counts, delivered, present } = sizes;
+    ClusterNode { peers, outbox, published, held, tasks, counts, delivered, present }
 }
