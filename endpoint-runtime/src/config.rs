@@ -165,8 +165,8 @@ pub(crate) const CLUSTER_LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// less than [`CLUSTER_DEAD`].
 pub(crate) const CLUSTER_RETURN: Duration = Duration::from_secs(4);
 
-/// Time after which another attempt to connect begins beside one that has no result: with [`CLUSTER_LONGEST_PAUSE`] it is
-/// what a node needs to come back after the engine can be reached again.
+/// Time after which a second attempt to connect starts beside one that has no result. Once the engine can be reached, a node
+/// starts an attempt that works within this time or [`CLUSTER_LONGEST_PAUSE`], whichever is longer.
 pub(crate) const CLUSTER_NEXT_ATTEMPT: Duration = Duration::from_millis(1500);
 
 /// Maximum time in which a node that leaves publishes what waits, and again that it leaves.
